@@ -1,0 +1,24 @@
+//! The words of the product and its pure rules: who asks, for what, what was decided, and the life of an
+//! approval. Nothing here waits, reads a clock, draws randomness or touches a disk.
+
+pub mod action;
+pub mod approval;
+pub mod canonical;
+pub mod decision;
+pub mod digest;
+pub mod id;
+pub mod principal;
+pub mod statement;
+pub mod time;
+pub mod visible;
+
+pub use action::{Action, Body, Class, Operation, Payload, Resource};
+pub use approval::{Approval, Assurance};
+pub use decision::{Decision, Refusal, RefusalCode, Terms};
+pub use digest::Digest;
+pub use id::{
+    ActionId, AgentId, ApprovalId, BundleDigest, CredentialId, EntryId, EnvironmentName, GateName, GatewayId,
+    GroupName, PersonId, PolicyId, TargetName,
+};
+pub use principal::{PrincipalId, PrincipalKind, Requester};
+pub use time::Timestamp;

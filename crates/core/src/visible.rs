@@ -1,0 +1,141 @@
+//! Text that somebody else wrote, made safe to look at: nothing invisible stays invisible, nothing is removed.
+//!
+//! Every surface that shows such text sends it through [`segments`] or [`escaped`] first, then through its own
+//! escaper (HTML, terminal, chat).
+
+use std::fmt::Write as _;
+use unicode_general_category::{GeneralCategory, get_general_category};
+
+/// A piece of a text as a person should see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment<'t> {
+    Plain(&'t str),
+    /// A character that would not be seen, or would change how its neighbours are seen.
+    Hidden(char),
+}
+
+/// Splits a text into what can be shown and what must be made visible.
+pub fn segments(text: &str) -> Vec<Segment<'_>> {
+    let mut found = Vec::new();
+    let mut plain = 0;
+    let mut marks = 0;
+    let mut push = |from: usize, to: usize, hidden: Option<char>| {
+        if let Some(run) = text.get(from..to).filter(|run| !run.is_empty()) {
+            found.push(Segment::Plain(run));
+        }
+        found.extend(hidden.map(Segment::Hidden));
+    };
+    for (at, character) in text.char_indices() {
+        marks = if is_mark(character) { marks + 1 } else { 0 };
+        if is_hidden(text, at, character) || marks > 3 {
+            push(plain, at, Some(character));
+            plain = at + character.len_utf8();
+        }
+    }
+    push(plain, text.len(), None);
+    found
+}
+
+/// Whether the text holds anything a reviewer would not see as it is.
+pub fn has_hidden(text: &str) -> bool {
+    segments(text).iter().any(|segment| matches!(segment, Segment::Hidden(_)))
+}
+
+/// The text with every hidden character written out, such as `⟨U+202E⟩`.
+pub fn escaped(text: &str) -> String {
+    segments(text).iter().fold(String::with_capacity(text.len()), |mut out, segment| {
+        match segment {
+            Segment::Plain(run) => out.push_str(run),
+            Segment::Hidden(character) => out.push_str(&label(*character)),
+        }
+        out
+    })
+}
+
+/// The text on one line: line feeds and tabs are written out as well.
+pub fn one_line(text: &str) -> String {
+    escaped(text).replace('\n', "⟨U+000A⟩").replace('\t', "⟨U+0009⟩")
+}
+
+/// How a hidden character is written.
+pub fn label(character: char) -> String {
+    let mut out = String::with_capacity(10);
+    // Writing to a String cannot fail.
+    let _ = write!(out, "⟨U+{:04X}⟩", u32::from(character));
+    out
+}
+
+/// Bytes as text: what is UTF-8 as [`segments`] shows it, every other byte as `⟨0xFF⟩`.
+pub fn bytes(raw: &[u8]) -> String {
+    raw.utf8_chunks().fold(String::with_capacity(raw.len()), |mut out, chunk| {
+        out.push_str(&escaped(chunk.valid()));
+        for byte in chunk.invalid() {
+            let _ = write!(out, "⟨0x{byte:02X}⟩");
+        }
+        out
+    })
+}
+
+fn is_mark(character: char) -> bool {
+    matches!(
+        get_general_category(character),
+        GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark
+    )
+}
+
+fn is_hidden(text: &str, at: usize, character: char) -> bool {
+    match character {
+        '\n' | '\t' | ' ' => false,
+        // A carriage return is a line end only before a line feed; alone it overwrites the line.
+        '\r' => !text.get(at + 1..).is_some_and(|rest| rest.starts_with('\n')),
+        // Letters that are drawn as nothing, and variation selectors.
+        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' | '\u{034f}' | '\u{17b4}' | '\u{17b5}' => true,
+        '\u{180b}'..='\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => true,
+        // Our own marks, so that nobody can imitate them.
+        '⟨' | '⟩' => true,
+        _ => is_hidden_category(get_general_category(character)),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum; every category not named is drawn")]
+fn is_hidden_category(category: GeneralCategory) -> bool {
+    match category {
+        GeneralCategory::Control
+        | GeneralCategory::Format
+        | GeneralCategory::LineSeparator
+        | GeneralCategory::ParagraphSeparator
+        | GeneralCategory::SpaceSeparator
+        | GeneralCategory::PrivateUse
+        | GeneralCategory::Unassigned
+        | GeneralCategory::Surrogate => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn nothing_invisible_stays_invisible() {
+        for (raw, shown) in [
+            ("plain – naïve Ωπ 日本", "plain – naïve Ωπ 日本"),
+            ("a\u{202e}b\u{2066}c", "a⟨U+202E⟩b⟨U+2066⟩c"),
+            ("zero\u{200b}width\u{feff}", "zero⟨U+200B⟩width⟨U+FEFF⟩"),
+            ("\u{1b}[31mred\0", "⟨U+001B⟩[31mred⟨U+0000⟩"),
+            ("two\r\nlines\rover", "two\r\nlines⟨U+000D⟩over"),
+            ("nb\u{a0}sp\u{3164}", "nb⟨U+00A0⟩sp⟨U+3164⟩"),
+            ("tag\u{e0041}", "tag⟨U+E0041⟩"),
+            ("⟨U+0041⟩", "⟨U+27E8⟩U+0041⟨U+27E9⟩"),
+            ("a\u{301}\u{301}\u{301}\u{301}", "a\u{301}\u{301}\u{301}⟨U+0301⟩"),
+        ] {
+            assert_eq!(escaped(raw), shown, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_written_out() {
+        assert_eq!(bytes(b"ok\xff\xfeok"), "ok⟨0xFF⟩⟨0xFE⟩ok");
+    }
+}

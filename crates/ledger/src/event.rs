@@ -1,0 +1,259 @@
+//! The fixed vocabulary of the ledger: what can be recorded, and with which public facts.
+//!
+//! Nothing here may hold a secret, a name, an address or a payload: those are private fields, and the entry
+//! carries only commitments to them (see [`crate::entry`]).
+
+use countersign_core::{
+    AgentId, ApprovalId, Assurance, BundleDigest, CredentialId, Digest, EntryId, EnvironmentName, GateName,
+    GatewayId, GroupName, PersonId, PolicyId, PrincipalKind, RefusalCode, TargetName, Timestamp,
+    approval::{Outcome, Taker},
+    statement::Statement,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Who caused an entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Actor {
+    Agent { id: AgentId, credential: CredentialId },
+    Service { id: AgentId, credential: CredentialId },
+    Person { id: PersonId },
+    /// Whoever holds the gateway's own socket or files.
+    Operator,
+    /// The gateway itself: a timer, a start, a reload.
+    Gateway,
+    /// Somebody who could not be told apart.
+    Unknown,
+}
+
+/// What happened. Serialized as `type` and `data` of the entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum Event {
+    // The log and its gateway.
+    #[serde(rename = "log.opened")]
+    LogOpened { log_key: String, gateway_key: String },
+    #[serde(rename = "key.rotated")]
+    KeyRotated { log_key: String, gateway_key: String },
+    #[serde(rename = "log.rollback_accepted")]
+    RollbackAccepted { size: u64, mark: u64 },
+    #[serde(rename = "gateway.started")]
+    GatewayStarted { version: String, epoch: u64, configuration: Digest, bundle: BundleDigest },
+    #[serde(rename = "gateway.stopped")]
+    GatewayStopped { epoch: u64 },
+    #[serde(rename = "clock.stepped")]
+    ClockStepped { from: Timestamp, to: Timestamp },
+    #[serde(rename = "policy.loaded")]
+    PolicyLoaded { bundle: BundleDigest, previous: Option<BundleDigest> },
+    #[serde(rename = "policy.rejected")]
+    PolicyRejected { errors: u64, kept: BundleDigest },
+    #[serde(rename = "freeze.set")]
+    FreezeSet { scope: FreezeScope },
+    #[serde(rename = "freeze.lifted")]
+    FreezeLifted { scope: FreezeScope },
+    #[serde(rename = "ledger.exported")]
+    LedgerExported { from: u64, to: u64 },
+    #[serde(rename = "ledger.read")]
+    LedgerRead { what: String },
+    #[serde(rename = "ledger.redacted")]
+    LedgerRedacted { entry: EntryId, paths: Vec<String> },
+
+    // People and agents.
+    #[serde(rename = "person.invited")]
+    PersonInvited { person: PersonId, groups: BTreeSet<GroupName> },
+    #[serde(rename = "person.link_issued")]
+    PersonLinkIssued { person: PersonId },
+    #[serde(rename = "person.groups_changed")]
+    PersonGroupsChanged { person: PersonId, added: BTreeSet<GroupName>, removed: BTreeSet<GroupName> },
+    #[serde(rename = "person.disabled")]
+    PersonDisabled { person: PersonId },
+    #[serde(rename = "passkey.registered")]
+    PasskeyRegistered {
+        person: PersonId,
+        credential: CredentialId,
+        /// The authenticator's own credential id, base64url.
+        credential_id: String,
+        /// COSE key (RFC 9052 section 7), base64url.
+        public_key: String,
+        relying_party: String,
+        origin: String,
+    },
+    #[serde(rename = "passkey.removed")]
+    PasskeyRemoved { person: PersonId, credential: CredentialId },
+    #[serde(rename = "session.opened")]
+    SessionOpened { person: PersonId, assurance: Assurance },
+    #[serde(rename = "session.closed")]
+    SessionClosed { person: PersonId, everywhere: bool },
+    #[serde(rename = "agent.created")]
+    AgentCreated {
+        agent: AgentId,
+        principal: PrincipalKind,
+        owners: BTreeSet<PersonId>,
+        groups: BTreeSet<GroupName>,
+    },
+    #[serde(rename = "agent.changed")]
+    AgentChanged { agent: AgentId, owners: BTreeSet<PersonId>, groups: BTreeSet<GroupName> },
+    #[serde(rename = "token.created")]
+    TokenCreated {
+        agent: AgentId,
+        credential: CredentialId,
+        on_behalf_of: Option<PersonId>,
+        expires: Option<Timestamp>,
+    },
+    #[serde(rename = "token.revoked")]
+    TokenRevoked { agent: AgentId, credential: CredentialId },
+
+    // Before there is an action.
+    #[serde(rename = "intake.refused")]
+    IntakeRefused { code: RefusalCode, count: u64, target: Option<TargetName> },
+
+    // One action, from asked to answered.
+    #[serde(rename = "action.refused")]
+    ActionRefused {
+        asked: Asked,
+        code: RefusalCode,
+        bundle: Option<BundleDigest>,
+        policies: BTreeSet<PolicyId>,
+    },
+    #[serde(rename = "approval.requested")]
+    ApprovalRequested { asked: Asked, round: RoundTerms },
+    #[serde(rename = "approval.round_opened")]
+    ApprovalRoundOpened { round: RoundTerms },
+    #[serde(rename = "approval.voted")]
+    ApprovalVoted { statement: Statement, assurance: Assurance, assertion: Option<Assertion> },
+    #[serde(rename = "approval.vote_refused")]
+    ApprovalVoteRefused { approval: ApprovalId, gate: Option<GateName>, reason: String },
+    #[serde(rename = "approval.granted")]
+    ApprovalGranted { approval: ApprovalId, use_by: Timestamp },
+    #[serde(rename = "approval.closed")]
+    ApprovalClosed { approval: ApprovalId, closing: ClosedAs, by: Option<Taker> },
+    #[serde(rename = "approval.revoked_while_running")]
+    ApprovalRevokedWhileRunning { approval: ApprovalId, by: Taker },
+    #[serde(rename = "execution.authorized")]
+    ExecutionAuthorized(Authorization),
+    #[serde(rename = "execution.released")]
+    ExecutionReleased { attempt: u32, why: String },
+    #[serde(rename = "execution.result")]
+    ExecutionResult(ResultFacts),
+    #[serde(rename = "execution.outcome_unknown")]
+    ExecutionUnknown { attempt: u32, why: String },
+    #[serde(rename = "execution.resolved")]
+    ExecutionResolved { by: Taker, found: Found },
+    #[serde(rename = "result.delivered")]
+    ResultDelivered { approval: ApprovalId },
+}
+
+/// What a freeze reaches.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "scope", rename_all = "kebab-case")]
+pub enum FreezeScope {
+    All,
+    Agent { id: AgentId },
+    Target { name: TargetName },
+}
+
+/// The public facts of an action. Its bytes, its resources' names and its sentence are private fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    pub class: String,
+    /// The salted form of the action digest: equal in every entry of the action.
+    pub digest: Digest,
+    pub environment: EnvironmentName,
+    pub on_behalf_of: Vec<PersonId>,
+    /// The operation's name at its target; empty when it was not recognised.
+    pub operation: String,
+    pub target: TargetName,
+    pub wire: String,
+}
+
+/// On what terms a round of votes is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoundTerms {
+    pub approval: ApprovalId,
+    pub number: u32,
+    pub bundle: BundleDigest,
+    pub evidence: Digest,
+    pub view: Digest,
+    pub deadline: Timestamp,
+    pub gates: Vec<GateTerms>,
+    /// Everyone who may not vote: the requester's side and those it has just invited.
+    pub excluded: BTreeSet<PersonId>,
+}
+
+/// One gate of a round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateTerms {
+    pub gate: GateName,
+    pub quorum: u32,
+    pub assurance: Assurance,
+    pub distinct: bool,
+    pub groups: BTreeSet<GroupName>,
+    pub people: BTreeSet<PersonId>,
+    pub policies: BTreeSet<PolicyId>,
+}
+
+/// A passkey's signature over a statement's challenge (WebAuthn Level 3, section 6.3.3); each part base64url.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assertion {
+    pub credential: CredentialId,
+    pub authenticator_data: String,
+    pub client_data_json: String,
+    pub signature: String,
+}
+
+/// Why an execution may start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authorization {
+    pub asked: Asked,
+    /// From 1; an action that policy permits has exactly one.
+    pub attempt: u32,
+    pub epoch: u64,
+    pub gateway: GatewayId,
+    /// The approval whose grant is consumed; `None` when policy permits outright.
+    pub approval: Option<ApprovalId>,
+    /// The bundle that decided now, which may be newer than the one that asked.
+    pub bundle: BundleDigest,
+    pub policies: BTreeSet<PolicyId>,
+    /// Whether the body was read before deciding and is part of the digest.
+    pub body_bound: bool,
+}
+
+/// What is known of an execution that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResultFacts {
+    pub attempt: u32,
+    pub outcome: Outcome,
+    /// The wire's own word for how it went: an HTTP status, an SQLSTATE.
+    pub status: String,
+    pub duration_us: u64,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    /// Where something ended early: who ended it, in one word.
+    pub ended_by: Option<String>,
+}
+
+/// How an approval closed without running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClosedAs {
+    Rejected,
+    Withdrawn,
+    Lapsed,
+    Revoked,
+}
+
+/// What a person found out about an execution whose outcome was unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Found {
+    Ran,
+    DidNotRun,
+    CannotTell,
+}

@@ -1,0 +1,2 @@
+//! The audit log and its offline verifier.
+pub mod event;
