@@ -16,9 +16,17 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Actor {
-    Agent { id: AgentId, credential: CredentialId },
-    Service { id: AgentId, credential: CredentialId },
-    Person { id: PersonId },
+    Agent {
+        id: AgentId,
+        credential: CredentialId,
+    },
+    Service {
+        id: AgentId,
+        credential: CredentialId,
+    },
+    Person {
+        id: PersonId,
+    },
     /// Whoever holds the gateway's own socket or files.
     Operator,
     /// The gateway itself: a timer, a start, a reload.
@@ -33,9 +41,20 @@ pub enum Actor {
 pub enum Event {
     // The log and its gateway.
     #[serde(rename = "log.opened")]
-    LogOpened { log_key: String, gateway_key: String },
+    LogOpened {
+        /// Public keys as `vkey` texts (C2SP signed-note).
+        log_key: String,
+        gateway_key: String,
+        /// The log key's signature over both, base64url: what the gateway key's authority rests on.
+        endorsement: String,
+    },
     #[serde(rename = "key.rotated")]
-    KeyRotated { log_key: String, gateway_key: String },
+    KeyRotated {
+        log_key: String,
+        gateway_key: String,
+        /// Signature over both by the log key that goes out of use, base64url.
+        endorsement: String,
+    },
     #[serde(rename = "log.rollback_accepted")]
     RollbackAccepted { size: u64, mark: u64 },
     #[serde(rename = "gateway.started")]
@@ -144,6 +163,54 @@ pub enum Event {
     ResultDelivered { approval: ApprovalId },
 }
 
+impl Event {
+    /// The type as it stands in the entry.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::LogOpened { .. } => "log.opened",
+            Self::KeyRotated { .. } => "key.rotated",
+            Self::RollbackAccepted { .. } => "log.rollback_accepted",
+            Self::GatewayStarted { .. } => "gateway.started",
+            Self::GatewayStopped { .. } => "gateway.stopped",
+            Self::ClockStepped { .. } => "clock.stepped",
+            Self::PolicyLoaded { .. } => "policy.loaded",
+            Self::PolicyRejected { .. } => "policy.rejected",
+            Self::FreezeSet { .. } => "freeze.set",
+            Self::FreezeLifted { .. } => "freeze.lifted",
+            Self::LedgerExported { .. } => "ledger.exported",
+            Self::LedgerRead { .. } => "ledger.read",
+            Self::LedgerRedacted { .. } => "ledger.redacted",
+            Self::PersonInvited { .. } => "person.invited",
+            Self::PersonLinkIssued { .. } => "person.link_issued",
+            Self::PersonGroupsChanged { .. } => "person.groups_changed",
+            Self::PersonDisabled { .. } => "person.disabled",
+            Self::PasskeyRegistered { .. } => "passkey.registered",
+            Self::PasskeyRemoved { .. } => "passkey.removed",
+            Self::SessionOpened { .. } => "session.opened",
+            Self::SessionClosed { .. } => "session.closed",
+            Self::AgentCreated { .. } => "agent.created",
+            Self::AgentChanged { .. } => "agent.changed",
+            Self::TokenCreated { .. } => "token.created",
+            Self::TokenRevoked { .. } => "token.revoked",
+            Self::IntakeRefused { .. } => "intake.refused",
+            Self::ActionRefused { .. } => "action.refused",
+            Self::ApprovalRequested { .. } => "approval.requested",
+            Self::ApprovalRoundOpened { .. } => "approval.round_opened",
+            Self::ApprovalVoted { .. } => "approval.voted",
+            Self::ApprovalVoteRefused { .. } => "approval.vote_refused",
+            Self::ApprovalGranted { .. } => "approval.granted",
+            Self::ApprovalClosed { .. } => "approval.closed",
+            Self::ApprovalRevokedWhileRunning { .. } => "approval.revoked_while_running",
+            Self::ExecutionAuthorized(_) => "execution.authorized",
+            Self::ExecutionReleased { .. } => "execution.released",
+            Self::ExecutionResult(_) => "execution.result",
+            Self::ExecutionUnknown { .. } => "execution.outcome_unknown",
+            Self::ExecutionResolved { .. } => "execution.resolved",
+            Self::ResultDelivered { .. } => "result.delivered",
+        }
+    }
+}
+
 /// What a freeze reaches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "scope", rename_all = "kebab-case")]
@@ -196,7 +263,7 @@ pub struct GateTerms {
     pub policies: BTreeSet<PolicyId>,
 }
 
-/// A passkey's signature over a statement's challenge (WebAuthn Level 3, section 6.3.3); each part base64url.
+/// A passkey's signature over a statement's challenge (`WebAuthn` Level 3, section 6.3.3); each part base64url.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Assertion {
