@@ -1,1 +1,35 @@
-//! .
+//! The policy decision point and its administration: Cedar, spoken to in core's words.
+//!
+//! A [`Bundle`] is loaded whole or not at all, answers [`Bundle::decide`] for one action, and says who may vote with
+//! [`Bundle::may_vote`]. Cedar's types never leave this crate. Nothing here waits, reads a clock or keeps state
+//! beyond a bounded memo of its own answers. Any doubt refuses.
+
+mod analysis;
+mod annotation;
+pub mod approve;
+pub mod bundle;
+pub mod current;
+pub mod error;
+pub mod evaluate;
+pub mod explain;
+mod gate;
+mod lint;
+mod load;
+mod memo;
+mod nearest;
+mod rules;
+mod scan;
+mod schema;
+mod slice;
+pub mod source;
+mod subject;
+pub mod vocabulary;
+
+pub use approve::{VoteContext, VoteRefusal, Voter};
+pub use bundle::{Bundle, Membership, RuleKind, RuleSummary};
+pub use current::Policies;
+pub use error::{PolicyError, PolicyWarning, Position};
+pub use evaluate::{Evaluation, Matched, Trace};
+pub use explain::Explanation;
+pub use source::{Source, sources_from_path};
+pub use vocabulary::{DeclaredOperation, DeclaredTarget, FactType, Vocabulary};

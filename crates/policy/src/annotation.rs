@@ -1,0 +1,249 @@
+//! Reads the annotations of one policy into what kind of rule it is. An unknown word is a mistake, never ignored.
+
+use crate::{
+    gate::{DEFAULT_EXPIRES, DEFAULT_STEP_UP, DEFAULT_VALID_FOR, GateRule},
+    nearest::nearest,
+    schema::Types,
+    vocabulary::Vocabulary,
+};
+use cedar_policy::EntityUid;
+use countersign_core::{Assurance, GateName, GroupName, PersonId, decision::Approvers, visible};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+/// Annotations any policy may carry.
+const COMMON: [&str; 2] = ["id", "reason"];
+/// Annotations of a gate, beside [`COMMON`].
+const OF_GATES: [&str; 9] =
+    ["gate", "approvers", "quorum", "expires", "valid_for", "step_up", "justification", "notify", "distinct"];
+const LONGEST: Duration = Duration::from_hours(30 * 24);
+
+/// A mistake in one annotation, for the caller to place.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    pub(crate) key: String,
+    pub(crate) message: String,
+    pub(crate) hint: String,
+}
+
+/// The annotations of one policy and what they may name.
+pub(crate) struct Reader<'a> {
+    pub(crate) values: BTreeMap<&'a str, &'a str>,
+    pub(crate) vocabulary: &'a Vocabulary,
+    pub(crate) types: &'a Types,
+    pub(crate) mistakes: Vec<Mistake>,
+}
+
+impl Reader<'_> {
+    /// Refuses annotations nobody knows and text that hides something.
+    pub(crate) fn check_keys(&mut self) {
+        for (key, value) in self.values.clone() {
+            if !COMMON.contains(&key) && !OF_GATES.contains(&key) {
+                let known = || COMMON.into_iter().chain(OF_GATES);
+                let hint = nearest(key, known()).map_or_else(
+                    || format!("known annotations are `@{}`", known().collect::<Vec<_>>().join("`, `@")),
+                    |near| format!("did you mean `@{near}`?"),
+                );
+                self.mistake(key, format!("`@{key}` is not an annotation"), hint);
+            }
+            if visible::has_hidden(value) || value.contains(['\n', '\t', '\r']) {
+                let shown = visible::one_line(value);
+                let hint = "write plain text on one line";
+                self.mistake(key, format!("`@{key}` holds hidden characters: `{shown}`"), hint);
+            }
+        }
+    }
+
+    /// Refuses gate annotations where there is no gate: on a permit, or on a forbid without `@gate`.
+    pub(crate) fn check_no_gate(&mut self, place: &str, hint: &str) {
+        let stray: Vec<&str> = OF_GATES.into_iter().filter(|key| self.values.contains_key(key)).collect();
+        for key in stray {
+            self.mistake(key, format!("`@{key}` stands on {place}"), hint);
+        }
+    }
+
+    /// The gate this policy is; `None` when something is wrong with it.
+    pub(crate) fn gate(&mut self) -> Option<GateRule> {
+        let before = self.mistakes.len();
+        let name = self.gate_name();
+        let approvers = self.approvers();
+        let quorum = self.quorum();
+        let expires_in = self.duration("expires", DEFAULT_EXPIRES);
+        let valid_for = self.duration("valid_for", DEFAULT_VALID_FOR);
+        let assurance = self.step_up();
+        let justification_required = self.flag("justification", &["required"]);
+        let distinct = self.flag("distinct", &["", "true"]);
+        let notify = self.notify();
+        let reason = self.values.get("reason").map(|reason| (*reason).to_owned());
+        let name = name?;
+        let rule = GateRule {
+            reason: reason.unwrap_or_else(|| format!("policy asks for the approval `{name}`")),
+            name,
+            approvers: approvers?,
+            quorum: quorum?,
+            expires_in: expires_in?,
+            valid_for: valid_for?,
+            assurance: assurance?,
+            justification_required,
+            notify,
+            distinct,
+        };
+        (self.mistakes.len() == before).then_some(rule)
+    }
+
+    pub(crate) fn mistake(&mut self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
+        self.mistakes.push(Mistake { key: key.into(), message: message.into(), hint: hint.into() });
+    }
+
+    fn gate_name(&mut self) -> Option<GateName> {
+        let text = self.values.get("gate").copied().unwrap_or_default();
+        GateName::new(text)
+            .map_err(|error| {
+                self.mistake("gate", error.to_string(), "name the gate: `@gate(\"pii-export\")`")
+            })
+            .ok()
+    }
+
+    fn approvers(&mut self) -> Option<Approvers> {
+        const HINT: &str = r#"write `@approvers("Group::\"privacy\"")`, or several as `@approvers("[Group::\"a\", Group::\"b\"]")`"#;
+        let Some(text) = self.values.get("approvers").copied() else {
+            self.mistake("gate", "`@gate` without `@approvers`: nobody could lift it", HINT);
+            return None;
+        };
+        let inner = text.trim();
+        let inner = inner.strip_prefix('[').and_then(|list| list.strip_suffix(']')).unwrap_or(inner);
+        let mut approvers = Approvers::default();
+        let before = self.mistakes.len();
+        for item in inner.split(',').map(str::trim) {
+            match item.parse::<EntityUid>() {
+                Ok(uid) if *uid.type_name() == self.types.group => self.approving_group(&mut approvers, &uid),
+                Ok(uid) if *uid.type_name() == self.types.person => {
+                    match uid.id().unescaped().parse::<PersonId>() {
+                        Ok(person) => _ = approvers.people.insert(person),
+                        Err(error) => {
+                            self.mistake("approvers", error.to_string(), "see `countersign people list`")
+                        }
+                    }
+                }
+                Ok(uid) => {
+                    let wrong = format!("`{uid}` cannot approve: only people do");
+                    self.mistake("approvers", wrong, HINT);
+                }
+                Err(_) => {
+                    let wrong = format!("`{}` is neither a group nor a person", visible::one_line(item));
+                    self.mistake("approvers", wrong, HINT);
+                }
+            }
+        }
+        (self.mistakes.len() == before).then_some(approvers)
+    }
+
+    fn approving_group(&mut self, approvers: &mut Approvers, uid: &EntityUid) {
+        let text = uid.id().unescaped();
+        match GroupName::new(text) {
+            Ok(group) if self.vocabulary.groups.contains(&group) => _ = approvers.groups.insert(group),
+            _ => {
+                let groups = self.vocabulary.groups.iter().map(GroupName::as_str);
+                let hint = crate::nearest::suggestion(text, "group", groups);
+                self.mistake(
+                    "approvers",
+                    format!("group `{}` is not declared", visible::one_line(text)),
+                    hint,
+                );
+            }
+        }
+    }
+
+    fn quorum(&mut self) -> Option<NonZeroU32> {
+        let text = self.values.get("quorum").copied().unwrap_or("1");
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let quorum = text.parse().ok().filter(|_| digits).and_then(NonZeroU32::new);
+        if quorum.is_none() {
+            let hint = "write how many people must approve, at least 1: `@quorum(\"2\")`";
+            self.mistake("quorum", format!("`{text}` is not a quorum"), hint);
+        }
+        quorum
+    }
+
+    fn duration(&mut self, key: &str, default: Duration) -> Option<Duration> {
+        let Some(text) = self.values.get(key).copied() else { return Some(default) };
+        let parsed = duration(text);
+        if parsed.is_none() {
+            let hint = "write `90s`, `30m`, `24h` or `7d`; more than nothing and at most 30 days";
+            self.mistake(key, format!("`{text}` is not a duration for `@{key}`"), hint);
+        }
+        parsed
+    }
+
+    fn step_up(&mut self) -> Option<Assurance> {
+        let text = self.values.get("step_up").copied().unwrap_or(DEFAULT_STEP_UP.as_str());
+        let all = [Assurance::Chat, Assurance::Session, Assurance::Passkey];
+        let found = all.into_iter().find(|assurance| assurance.as_str() == text);
+        if found.is_none() {
+            let hint = match text {
+                "webauthn" | "fido2" | "mfa" => "the word here is `passkey`".to_owned(),
+                _ => "use `chat`, `session` or `passkey`".to_owned(),
+            };
+            self.mistake("step_up", format!("`{text}` is not an assurance"), hint);
+        }
+        found
+    }
+
+    fn flag(&mut self, key: &str, accepted: &[&str]) -> bool {
+        let Some(text) = self.values.get(key).copied() else { return false };
+        if !accepted.contains(&text) {
+            let hint = match key {
+                "justification" => "the only value is `required`",
+                _ => "write it without a value",
+            };
+            self.mistake(key, format!("`{text}` is not a value of `@{key}`"), hint);
+        }
+        true
+    }
+
+    fn notify(&mut self) -> BTreeSet<String> {
+        let Some(text) = self.values.get("notify").copied() else { return BTreeSet::new() };
+        let channels: BTreeSet<String> = text.split(',').map(|channel| channel.trim().to_owned()).collect();
+        if channels.iter().any(|channel| channel.is_empty() || channel.contains(' ')) {
+            let hint = "name channels, separated by commas: `@notify(\"slack:#db-prod, webhook:ops\")`";
+            self.mistake("notify", format!("`{text}` does not name a channel"), hint);
+        }
+        channels
+    }
+}
+
+/// `90s`, `30m`, `24h`, `7d`: positive, at most 30 days.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let unit_at = text.find(|character: char| !character.is_ascii_digit())?;
+    let (digits, unit) = text.split_at_checked(unit_at)?;
+    let seconds_each = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let seconds = digits.parse::<u64>().ok()?.checked_mul(seconds_each)?;
+    let span = Duration::from_secs(seconds);
+    (span > Duration::ZERO && span <= LONGEST).then_some(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn durations_are_short_words_with_a_limit() {
+        for (text, seconds) in [
+            ("90s", Some(90)), ("30m", Some(1800)), ("24h", Some(86_400)), ("30d", Some(2_592_000)),
+            ("31d", None), ("0s", None), ("", None), ("30", None), ("m", None), ("1.5h", None), ("-1m", None), ("1h30m", None), ("+5m", None),
+            ("99999999999999999999s", None), ("1 h", None), ("18446744073709551615h", None),
+        ] {
+            assert_eq!(duration(text).map(|span| span.as_secs()), seconds, "{text}");
+        }
+    }
+}

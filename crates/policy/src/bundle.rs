@@ -1,0 +1,225 @@
+//! One set of policies with the vocabulary it was checked against: loaded whole, never changed, known by its digest.
+
+use crate::{
+    PolicyError, PolicyWarning, Position, Source, Vocabulary,
+    approve::VoteRules,
+    load::{self, Ground},
+    memo::Memo,
+    rules::{Actions, Effect, Rule},
+    schema::{Types, VOCABULARY_VERSION, readable, request_schema},
+};
+use cedar_policy::{Authorizer, Schema};
+use countersign_core::{
+    BundleDigest, Class, Digest, GateName, GroupName, PersonId, PolicyId, TargetName, canonical,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+/// A set of policies that is in force as a whole.
+pub struct Bundle {
+    digest: BundleDigest,
+    content: Vec<u8>,
+    sources: Vec<Source>,
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) types: Types,
+    pub(crate) schema: Schema,
+    pub(crate) rules: Vec<Arc<Rule>>,
+    by_id: HashMap<String, Arc<Rule>>,
+    pub(crate) actions: Actions,
+    pub(crate) votes: VoteRules,
+    pub(crate) memo: Memo,
+    pub(crate) authorizer: Authorizer,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleKind {
+    /// Says who may ever do it.
+    Permit,
+    /// A forbid nothing lifts.
+    Wall,
+    /// A forbid approvals lift.
+    Gate,
+    /// A forbid on voting.
+    VoteWall,
+}
+
+/// One policy for lists and pages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuleSummary {
+    pub id: PolicyId,
+    pub kind: RuleKind,
+    pub gate: Option<GateName>,
+    pub reason: Option<String>,
+    pub file: String,
+    pub position: Position,
+}
+
+/// Who is in which group, where that is known.
+pub type Membership = BTreeMap<GroupName, BTreeSet<PersonId>>;
+
+/// What a bundle is made of, as it is hashed and stored.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    schema: Value,
+    sources: Vec<Source>,
+    version: i64,
+    vocabulary: Vocabulary,
+}
+
+impl Bundle {
+    /// Loads policies against what the configuration declares: all of them, or every mistake in them.
+    pub fn load(mut sources: Vec<Source>, vocabulary: &Vocabulary) -> Result<Self, Vec<PolicyError>> {
+        sources.sort();
+        let ground = Ground::new(vocabulary)?;
+        let rules = load::rules(&sources, &ground)?;
+        let votes = VoteRules::new(&rules, &ground).map_err(|error| vec![error])?;
+        let content = content(&sources, vocabulary).map_err(|error| vec![error])?;
+        let Ground { types, requests, .. } = ground;
+        Ok(Self {
+            digest: Digest::of_parts("countersign/bundle/v1", &[&content]),
+            content,
+            sources,
+            vocabulary: vocabulary.clone(),
+            actions: Actions::new(vocabulary, &types, &rules),
+            types,
+            schema: requests,
+            by_id: rules.iter().map(|rule| (rule.id.to_string(), Arc::clone(rule))).collect(),
+            rules,
+            votes,
+            memo: Memo::new(),
+            authorizer: Authorizer::new(),
+        })
+    }
+
+    /// The bundle whose [`Bundle::content`] this is. Content this version would write otherwise is refused.
+    pub fn from_content(stored: &[u8]) -> Result<Self, Vec<PolicyError>> {
+        let refuse = |why: String| vec![PolicyError::of_file("bundle", why)];
+        let Content { sources, version, vocabulary, .. } = serde_json::from_slice(stored)
+            .map_err(|error| refuse(format!("stored bundle cannot be read: {error}")))?;
+        if version != VOCABULARY_VERSION {
+            return Err(refuse(format!(
+                "stored bundle speaks version `{version}`, not `{VOCABULARY_VERSION}`"
+            )));
+        }
+        let bundle = Self::load(sources, &vocabulary)?;
+        if bundle.content == stored {
+            Ok(bundle)
+        } else {
+            Err(refuse("stored bundle is not in canonical form, or its schema is not ours".into()))
+        }
+    }
+
+    /// SHA-256 over [`Bundle::content`]: what decisions and entries name.
+    pub fn digest(&self) -> BundleDigest {
+        self.digest
+    }
+
+    /// Everything the bundle is made of, as canonical JSON.
+    pub fn content(&self) -> &[u8] {
+        &self.content
+    }
+
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// The schema in Cedar's words: every name and attribute a policy may use.
+    pub fn schema_text(&self) -> Option<String> {
+        readable(&request_schema(&self.vocabulary))
+    }
+
+    /// Every policy, in the order of files and lines.
+    pub fn rules(&self) -> impl Iterator<Item = RuleSummary> + '_ {
+        self.rules.iter().map(|rule| rule.summary())
+    }
+
+    /// Whether some rule for this operation looks at the body: then it must be read whole before deciding, since
+    /// [`Bundle::decide`] refuses to answer without it.
+    pub fn reads_body(&self, target: &TargetName, operation: Option<&str>, class: Class) -> bool {
+        self.actions.find(target, operation, class).is_none_or(|known| known.rules.reads.body)
+    }
+
+    /// Gates that fewer people could lift than must, as membership stands. People may be invited later, so these
+    /// are warnings.
+    pub fn unreachable_quorums(&self, membership: &Membership) -> Vec<PolicyWarning> {
+        let mut warnings = Vec::new();
+        for rule in &self.rules {
+            let Effect::Gate(gate) = &rule.effect else { continue };
+            let members = gate.approvers.groups.iter().filter_map(|group| membership.get(group)).flatten();
+            let eligible: BTreeSet<&PersonId> = members.chain(&gate.approvers.people).collect();
+            if eligible.len() < gate.quorum.get() as usize {
+                let message = format!(
+                    "gate `{}` of policy `{}` needs {} people and {} could approve",
+                    gate.name,
+                    rule.id,
+                    gate.quorum,
+                    eligible.len()
+                );
+                warnings.push(PolicyWarning { file: rule.file.clone(), position: rule.position, message });
+            }
+        }
+        warnings
+    }
+
+    pub(crate) fn rule(&self, id: &str) -> Option<&Arc<Rule>> {
+        self.by_id.get(id)
+    }
+}
+
+impl Rule {
+    pub(crate) fn kind(&self) -> RuleKind {
+        match self.effect {
+            Effect::Permit => RuleKind::Permit,
+            Effect::Wall => RuleKind::Wall,
+            Effect::Gate(_) => RuleKind::Gate,
+            Effect::VoteWall => RuleKind::VoteWall,
+        }
+    }
+
+    fn summary(&self) -> RuleSummary {
+        let gate = match &self.effect {
+            Effect::Gate(gate) => Some(gate.name.clone()),
+            Effect::Permit | Effect::Wall | Effect::VoteWall => None,
+        };
+        RuleSummary {
+            id: self.id.clone(),
+            kind: self.kind(),
+            gate,
+            reason: self.reason.clone(),
+            file: self.file.clone(),
+            position: self.position,
+        }
+    }
+}
+
+impl fmt::Debug for Bundle {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Bundle")
+            .field("digest", &self.digest)
+            .field("rules", &self.rules.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn content(sources: &[Source], vocabulary: &Vocabulary) -> Result<Vec<u8>, PolicyError> {
+    let content = Content {
+        schema: request_schema(vocabulary),
+        sources: sources.to_vec(),
+        version: VOCABULARY_VERSION,
+        vocabulary: vocabulary.clone(),
+    };
+    canonical::to_vec(&content)
+        .map_err(|error| PolicyError::of_configuration(format!("the bundle has no canonical form: {error}")))
+}

@@ -1,0 +1,366 @@
+//! From policy files to rules: parsed, checked against the schema, linted. Every mistake of every file in one run.
+
+use crate::{
+    PolicyError, Vocabulary,
+    analysis::{Analysis, analyse},
+    annotation::Reader,
+    gate::GateRule,
+    lint::{self, Place},
+    rules::{Effect, Rule},
+    scan::{Statement, position, statements},
+    schema::{APPROVE, Types, compile, request_schema, uid, vote_schema},
+    source::Source,
+};
+use cedar_policy::{
+    ActionConstraint, EntityUid, Policy, PolicyId as CedarId, PolicySet, Schema, ValidationMode,
+    ValidationWarning, Validator,
+};
+use countersign_core::{GateName, PolicyId, decision::Approvers};
+use miette::Diagnostic;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+/// What a load needs beside the files.
+pub(crate) struct Ground<'v> {
+    pub(crate) vocabulary: &'v Vocabulary,
+    pub(crate) types: Types,
+    /// What requests are checked against.
+    pub(crate) requests: Schema,
+    /// What votes are checked against.
+    pub(crate) votes: Schema,
+}
+
+impl<'v> Ground<'v> {
+    pub(crate) fn new(vocabulary: &'v Vocabulary) -> Result<Self, Vec<PolicyError>> {
+        let errors = vocabulary.check();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let made = || -> Result<Self, PolicyError> {
+            let requests = compile(&request_schema(vocabulary))?;
+            Ok(Self { vocabulary, types: Types::new()?, requests, votes: compile(&vote_schema())? })
+        };
+        made().map_err(|error| vec![error])
+    }
+}
+
+/// One policy on its way.
+struct Draft<'s> {
+    place: Place<'s>,
+    policy: Policy,
+    on_votes: bool,
+    id: Option<PolicyId>,
+    effect: Option<Effect>,
+    analysis: Analysis,
+}
+
+/// The rules in these sources, in the order of their files, or everything that is wrong with them.
+pub(crate) fn rules(sources: &[Source], ground: &Ground<'_>) -> Result<Vec<Arc<Rule>>, Vec<PolicyError>> {
+    let mut errors = Vec::new();
+    let cut: Vec<(&Source, Vec<Statement<'_>>)> =
+        sources.iter().map(|source| (source, statements(&source.text))).collect();
+    let mut drafts = Vec::new();
+    for (source, statements) in &cut {
+        errors.extend(lint::hidden(source));
+        for statement in statements {
+            let place = Place { source, statement };
+            drafts.extend(draft(place, drafts.len(), ground, &mut errors));
+        }
+    }
+    check_names(sources, &drafts, &mut errors);
+    check_gates(&drafts, &mut errors);
+    validate(&drafts, ground, &mut errors);
+    if errors.is_empty() {
+        return Ok(drafts.into_iter().filter_map(Draft::finish).map(Arc::new).collect());
+    }
+    errors.sort();
+    errors.dedup();
+    Err(errors)
+}
+
+impl Draft<'_> {
+    /// The finished rule; a draft without errors has all its parts.
+    fn finish(self) -> Option<Rule> {
+        let id = self.id?;
+        Some(Rule {
+            policy: self.policy.new_id(CedarId::new(id.as_str())),
+            id,
+            effect: self.effect?,
+            reason: self.policy.annotation("reason").map(str::to_owned),
+            file: self.place.source.name.clone(),
+            position: position(&self.place.source.text, self.place.statement.offset),
+            reads: self.analysis.reads,
+        })
+    }
+}
+
+fn draft<'s>(
+    place: Place<'s>,
+    number: usize,
+    ground: &Ground<'_>,
+    errors: &mut Vec<PolicyError>,
+) -> Option<Draft<'s>> {
+    check_repeated_annotations(place, errors);
+    let provisional = CedarId::new(format!("#{number}"));
+    let policy = match Policy::parse(Some(provisional), place.statement.text) {
+        Ok(policy) => policy,
+        Err(found) => {
+            errors.extend(found.iter().map(|error| unparsable(place, error)));
+            return None;
+        }
+    };
+    let json = match policy.to_json() {
+        Ok(json) => json,
+        Err(error) => {
+            errors.push(place.error(format!("the policy cannot be analysed: {error}")));
+            return None;
+        }
+    };
+    let analysis = analyse(&json);
+    lint::names(place, &analysis, ground.vocabulary, errors);
+    let on_votes = is_on_votes(place, &policy, &ground.types, errors);
+    let id = read_id(place, &policy, errors);
+    let effect = read_effect(place, &policy, on_votes, ground, errors);
+    Some(Draft { place, policy, on_votes, id, effect, analysis })
+}
+
+fn unparsable(place: Place<'_>, error: &cedar_policy::ParseError) -> PolicyError {
+    let message = error.to_string();
+    if message.contains("template") {
+        let hint = "write one policy for each principal or resource; templates are not supported";
+        return at_label(place, error, format!("the policy is a template: {message}")).hint(hint);
+    }
+    let with_hint = at_label(place, error, format!("the policy cannot be read: {message}"));
+    match error.help() {
+        Some(help) => with_hint.hint(help.to_string()),
+        None => {
+            with_hint.hint("a policy is `@id(\"…\") permit|forbid (principal, action, resource) when { … };`")
+        }
+    }
+}
+
+/// Places a mistake Cedar found: its label counts from the start of the statement.
+fn at_label(place: Place<'_>, error: &dyn Diagnostic, message: String) -> PolicyError {
+    let label = error.labels().and_then(|mut labels| labels.next());
+    let Some(label) = label else { return place.error(message) };
+    let shown = place.statement.text.get(label.offset()..label.offset() + label.len());
+    let shown = shown.map(|text| text.lines().next().unwrap_or_default()).filter(|text| !text.is_empty());
+    match shown {
+        Some(text) if !message.contains(text) => {
+            place.error_at(label.offset(), format!("{message}: `{text}`"))
+        }
+        _ => place.error_at(label.offset(), message),
+    }
+}
+
+fn check_repeated_annotations(place: Place<'_>, errors: &mut Vec<PolicyError>) {
+    let mut seen = BTreeSet::new();
+    for (key, at) in &place.statement.annotations {
+        if !seen.insert(key) {
+            errors.push(place.error_at(*at, format!("`@{key}` stands twice")).hint("keep one"));
+        }
+    }
+}
+
+fn read_id(place: Place<'_>, policy: &Policy, errors: &mut Vec<PolicyError>) -> Option<PolicyId> {
+    let Some(text) = policy.annotation("id") else {
+        let hint = "start it with `@id(\"…\")`: decisions and the audit log name policies by it";
+        errors.push(place.error("policy without `@id`").hint(hint));
+        return None;
+    };
+    PolicyId::new(text)
+        .map_err(|error| {
+            errors.push(place.error_of("id", error.to_string()).hint("such as `@id(\"pii-export\")`"))
+        })
+        .ok()
+}
+
+fn is_on_votes(place: Place<'_>, policy: &Policy, types: &Types, errors: &mut Vec<PolicyError>) -> bool {
+    let approve: EntityUid = uid(&types.action, APPROVE);
+    match policy.action_constraint() {
+        ActionConstraint::Any => false,
+        ActionConstraint::Eq(named) => named == approve,
+        ActionConstraint::In(named) if named.contains(&approve) => {
+            if named.len() > 1 {
+                let hint = "write one policy for `Action::\"approve\"` and another for the rest";
+                let wrong = "one policy is about both `Action::\"approve\"` and other actions";
+                errors.push(place.error_on("Action::\"approve\"", wrong).hint(hint));
+            }
+            true
+        }
+        ActionConstraint::In(_) => false,
+    }
+}
+
+fn read_effect(
+    place: Place<'_>,
+    policy: &Policy,
+    on_votes: bool,
+    ground: &Ground<'_>,
+    errors: &mut Vec<PolicyError>,
+) -> Option<Effect> {
+    let mut reader = Reader {
+        values: policy.annotations().collect(),
+        vocabulary: ground.vocabulary,
+        types: &ground.types,
+        mistakes: Vec::new(),
+    };
+    reader.check_keys();
+    let is_permit = policy.effect() == cedar_policy::Effect::Permit;
+    let effect = match (on_votes, is_permit, reader.values.contains_key("gate")) {
+        (true, true, _) => {
+            let hint = "who may approve is said by `@approvers` of the gate; a policy may only `forbid` here";
+            let wrong = "a permit on `Action::\"approve\"` cannot widen who approves";
+            errors.push(place.error_on("permit", wrong).hint(hint));
+            None
+        }
+        (true, false, _) => {
+            reader.check_no_gate("a rule about voting", "votes are not themselves approved; remove it");
+            Some(Effect::VoteWall)
+        }
+        (false, true, _) => {
+            reader.check_no_gate("a permit", "gates are forbids: write `forbid` for what needs approval");
+            Some(Effect::Permit)
+        }
+        (false, false, false) => {
+            reader.check_no_gate(
+                "a forbid without `@gate`",
+                "add `@gate(\"…\")`, or remove it: a wall is never lifted",
+            );
+            Some(Effect::Wall)
+        }
+        (false, false, true) => reader.gate().map(|gate| Effect::Gate(Box::new(gate))),
+    };
+    for mistake in reader.mistakes {
+        errors.push(place.error_of(&mistake.key, mistake.message).hint(mistake.hint));
+    }
+    effect
+}
+
+/// File names and policy ids are used once.
+fn check_names(sources: &[Source], drafts: &[Draft<'_>], errors: &mut Vec<PolicyError>) {
+    let mut files = BTreeSet::new();
+    for source in sources {
+        if !files.insert(&source.name) {
+            errors.push(PolicyError::of_file(&source.name, format!("file `{}` is given twice", source.name)));
+        }
+    }
+    let mut ids: BTreeMap<&PolicyId, Place<'_>> = BTreeMap::new();
+    for draft in drafts {
+        let Some(id) = &draft.id else { continue };
+        if let Some(first) = ids.get(id) {
+            let at = position(&first.source.text, first.statement.offset);
+            let hint = format!("the first is at {}:{}; ids name one policy each", first.source.name, at.line);
+            errors.push(draft.place.error_of("id", format!("policy id `{id}` is used twice")).hint(hint));
+        } else {
+            ids.insert(id, draft.place);
+        }
+    }
+}
+
+/// Policies of one gate are lifted by the same people.
+fn check_gates(drafts: &[Draft<'_>], errors: &mut Vec<PolicyError>) {
+    let mut gates: BTreeMap<&GateName, (&Approvers, Place<'_>)> = BTreeMap::new();
+    for draft in drafts {
+        let Some(Effect::Gate(gate)) = &draft.effect else { continue };
+        let GateRule { name, approvers, .. } = &**gate;
+        let (first, place) = gates.entry(name).or_insert((approvers, draft.place));
+        if *first != approvers {
+            let at = position(&place.source.text, place.statement.offset);
+            let hint = format!(
+                "policies of one gate share their approvers; see {}:{}, or name another gate",
+                place.source.name, at.line
+            );
+            let wrong = format!("gate `{name}` has other approvers elsewhere");
+            errors.push(draft.place.error_of("approvers", wrong).hint(hint));
+        }
+    }
+}
+
+/// Cedar's strict validation. A rule that can never match is a mistake: it looks like protection and is none.
+fn validate(drafts: &[Draft<'_>], ground: &Ground<'_>, errors: &mut Vec<PolicyError>) {
+    let places: HashMap<String, &Draft<'_>> =
+        drafts.iter().map(|draft| (draft.policy.id().to_string(), draft)).collect();
+    for (on_votes, schema) in [(false, &ground.requests), (true, &ground.votes)] {
+        let chosen =
+            drafts.iter().filter(|draft| draft.on_votes == on_votes).map(|draft| draft.policy.clone());
+        let set = match PolicySet::from_policies(chosen) {
+            Ok(set) => set,
+            Err(error) => {
+                errors.push(PolicyError::of_configuration(format!("policies cannot be checked: {error}")));
+                continue;
+            }
+        };
+        let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
+        for error in result.validation_errors() {
+            let Some(draft) = places.get(&error.policy_id().to_string()) else {
+                errors.push(PolicyError::of_configuration(error.to_string()));
+                continue;
+            };
+            if is_said_already(draft, error) {
+                continue;
+            }
+            let hint = error.help().map(|help| help.to_string());
+            let found = at_label(draft.place, error, without_policy(&error.to_string()));
+            errors.push(found.hint(hint.unwrap_or_else(|| advice(error))));
+        }
+        for warning in result.validation_warnings() {
+            if let Some(draft) = places.get(&warning.policy_id().to_string())
+                && draft.analysis_is_clean(ground.vocabulary)
+            {
+                let found = at_label(draft.place, warning, without_policy(&warning.to_string()));
+                errors.push(found.hint(warning_advice(warning)));
+            }
+        }
+    }
+}
+
+impl Draft<'_> {
+    /// Whether no name in it is unknown: an unknown name is reported once, as such.
+    fn analysis_is_clean(&self, vocabulary: &Vocabulary) -> bool {
+        let mut errors = Vec::new();
+        lint::names(self.place, &self.analysis, vocabulary, &mut errors);
+        errors.is_empty()
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows; the rest gets general advice")]
+fn advice(error: &cedar_policy::ValidationError) -> String {
+    match error {
+        cedar_policy::ValidationError::UnsafeOptionalAttributeAccess(_) => {
+            "it may be absent: ask `has` first, as in `context has http && context.http has rows && …`"
+                .to_owned()
+        }
+        cedar_policy::ValidationError::UnsafeAttributeAccess(_) => {
+            "`countersign policy schema` prints every attribute there is".to_owned()
+        }
+        _ => "`countersign policy schema` prints what policies may say".to_owned(),
+    }
+}
+
+/// Unknown actions are reported by our own lint, with the names there are.
+fn is_said_already(draft: &Draft<'_>, error: &cedar_policy::ValidationError) -> bool {
+    matches!(error, cedar_policy::ValidationError::UnrecognizedActionId(_))
+        && draft.analysis.entities.iter().any(|(kind, id)| kind == "Action" && id != APPROVE)
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a foreign enum that grows; the rest is about look-alike text"
+)]
+fn warning_advice(warning: &ValidationWarning) -> &'static str {
+    match warning {
+        ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_) => {
+            "as it stands the rule never matches; check the types and names it compares"
+        }
+        _ => "write it with letters of one script, without look-alikes",
+    }
+}
+
+/// Cedar's messages start with the provisional id of the policy, which nobody knows.
+fn without_policy(message: &str) -> String {
+    let rest = message.strip_prefix("for policy `").and_then(|rest| rest.split_once("`, "));
+    rest.map_or(message, |(_, rest)| rest).to_owned()
+}

@@ -1,0 +1,75 @@
+//! A bounded memory of answers, keyed on everything the answer was computed from. Losing it changes nothing but time.
+
+use crate::evaluate::Evaluation;
+use quick_cache::sync::Cache;
+use sha2::{Digest as _, Sha256};
+use std::{fmt, sync::Arc};
+
+/// How many answers are kept for one bundle.
+const CAPACITY: usize = 4096;
+
+/// Answers by key.
+pub(crate) struct Memo(Cache<Key, Arc<Evaluation>>);
+
+/// SHA-256 over the inputs of one decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key([u8; 32]);
+
+/// Builds a [`Key`].
+// INVARIANT: every text is preceded by its length and every list by its count, and the order of calls depends on
+// nothing but what was written before, so that no two inputs write the same bytes.
+pub(crate) struct KeyWriter(Sha256);
+
+impl Memo {
+    pub(crate) fn new() -> Self {
+        Self(Cache::new(CAPACITY))
+    }
+
+    pub(crate) fn recall(&self, key: &Key) -> Option<Arc<Evaluation>> {
+        self.0.get(key)
+    }
+
+    pub(crate) fn keep(&self, key: Key, evaluation: Arc<Evaluation>) {
+        self.0.insert(key, evaluation);
+    }
+}
+
+impl fmt::Debug for Memo {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Memo({} of {CAPACITY})", self.0.len())
+    }
+}
+
+impl KeyWriter {
+    pub(crate) fn new() -> Self {
+        Self(Sha256::new())
+    }
+
+    pub(crate) fn text(&mut self, text: &str) -> &mut Self {
+        self.number(text.len() as u64);
+        self.0.update(text.as_bytes());
+        self
+    }
+
+    pub(crate) fn number(&mut self, number: u64) -> &mut Self {
+        self.0.update(number.to_be_bytes());
+        self
+    }
+
+    pub(crate) fn flag(&mut self, flag: bool) -> &mut Self {
+        self.0.update([u8::from(flag)]);
+        self
+    }
+
+    pub(crate) fn texts<'t>(&mut self, texts: impl ExactSizeIterator<Item = &'t str>) -> &mut Self {
+        self.number(texts.len() as u64);
+        for text in texts {
+            self.text(text);
+        }
+        self
+    }
+
+    pub(crate) fn finish(self) -> Key {
+        Key(self.0.finalize().into())
+    }
+}

@@ -1,0 +1,141 @@
+//! Policies as they stand after loading: what each is, and for every action the few that can apply to it.
+
+use crate::{
+    Position, Vocabulary,
+    analysis::Reads,
+    gate::GateRule,
+    schema::{Types, uid},
+    vocabulary::FactType,
+};
+use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicySet};
+use countersign_core::{Action, Class, PolicyId, TargetName};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+/// What a policy does when it matches.
+#[derive(Clone, Debug)]
+pub(crate) enum Effect {
+    Permit,
+    /// A forbid nothing lifts.
+    Wall,
+    /// A forbid approvals lift.
+    Gate(Box<GateRule>),
+    /// A forbid on voting.
+    VoteWall,
+}
+
+/// One policy.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) id: PolicyId,
+    pub(crate) effect: Effect,
+    pub(crate) reason: Option<String>,
+    pub(crate) file: String,
+    pub(crate) position: Position,
+    pub(crate) reads: Reads,
+    pub(crate) policy: Policy,
+}
+
+/// The policies that can apply to one action. Forbids and permits are asked apart, since Cedar names the reasons of
+/// one effect only.
+#[derive(Debug, Default)]
+pub(crate) struct RuleSet {
+    pub(crate) permits: PolicySet,
+    pub(crate) forbids: PolicySet,
+    pub(crate) reads: Reads,
+}
+
+/// An action policies can name: a declared operation, or a bare class for what was not recognised.
+#[derive(Debug)]
+pub(crate) struct KnownAction {
+    pub(crate) uid: EntityUid,
+    /// The uids a policy's scope may name to mean it: itself and its class.
+    pub(crate) ancestors: Vec<EntityUid>,
+    /// `crm/exportCustomers`, or `unknown`.
+    pub(crate) name: String,
+    pub(crate) class: Class,
+    pub(crate) facts: BTreeMap<String, FactType>,
+    pub(crate) rules: Arc<RuleSet>,
+}
+
+/// Every action there is.
+#[derive(Debug)]
+pub(crate) struct Actions {
+    declared: BTreeMap<TargetName, BTreeMap<String, KnownAction>>,
+    classes: BTreeMap<Class, KnownAction>,
+}
+
+impl Actions {
+    pub(crate) fn new(vocabulary: &Vocabulary, types: &Types, rules: &[Arc<Rule>]) -> Self {
+        let mut sets = HashMap::new();
+        let mut known = |name: String, class: Class, facts: BTreeMap<String, FactType>| {
+            let own = uid(&types.action, &name);
+            let of_class = uid(&types.action, class.as_str());
+            let ancestors = if own == of_class { vec![] } else { vec![of_class] };
+            let rules = rules_for(&own, &ancestors, rules, &mut sets);
+            KnownAction { uid: own, ancestors, name, class, facts, rules }
+        };
+        let mut declared: BTreeMap<TargetName, BTreeMap<String, KnownAction>> = BTreeMap::new();
+        for operation in &vocabulary.operations {
+            let action = known(operation.policy_name(), operation.class, operation.facts.clone());
+            declared.entry(operation.target.clone()).or_default().insert(operation.name.clone(), action);
+        }
+        let classes = Class::ALL.map(|class| (class, known(class.as_str().into(), class, BTreeMap::new())));
+        Self { declared, classes: classes.into() }
+    }
+
+    /// The action policies know this one by.
+    pub(crate) fn find(&self, target: &TargetName, name: Option<&str>, class: Class) -> Option<&KnownAction> {
+        let declared = name.and_then(|name| self.declared.get(target)?.get(name));
+        declared.or_else(|| self.classes.get(&class))
+    }
+
+    pub(crate) fn of(&self, action: &Action) -> Option<&KnownAction> {
+        self.find(&action.target, action.operation.name.as_deref(), action.operation.class)
+    }
+}
+
+/// Whether a policy's scope can mean the action. Exact: actions and their classes are fixed when loading.
+pub(crate) fn concerns(policy: &Policy, own: &EntityUid, ancestors: &[EntityUid]) -> bool {
+    match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(named) => named == *own,
+        ActionConstraint::In(named) => named.iter().any(|named| named == own || ancestors.contains(named)),
+    }
+}
+
+fn rules_for(
+    own: &EntityUid,
+    ancestors: &[EntityUid],
+    rules: &[Arc<Rule>],
+    sets: &mut HashMap<Vec<usize>, Arc<RuleSet>>,
+) -> Arc<RuleSet> {
+    let about_requests = |rule: &Rule| !matches!(rule.effect, Effect::VoteWall);
+    let chosen = rules.iter().enumerate();
+    let chosen: Vec<usize> = chosen
+        .filter(|(_, rule)| about_requests(rule) && concerns(&rule.policy, own, ancestors))
+        .map(|(at, _)| at)
+        .collect();
+    Arc::clone(sets.entry(chosen).or_insert_with_key(|chosen| {
+        let chosen: HashSet<usize> = chosen.iter().copied().collect();
+        let rules = rules.iter().enumerate().filter(|(at, _)| chosen.contains(at)).map(|(_, rule)| rule);
+        Arc::new(RuleSet::of(rules))
+    }))
+}
+
+impl RuleSet {
+    fn of<'r>(rules: impl Iterator<Item = &'r Arc<Rule>>) -> Self {
+        let mut set = Self::default();
+        for rule in rules {
+            set.reads = set.reads.and(rule.reads);
+            let side =
+                if matches!(rule.effect, Effect::Permit) { &mut set.permits } else { &mut set.forbids };
+            // INVARIANT: loading refuses duplicate ids, the only way this can fail.
+            let added = side.add(rule.policy.clone());
+            debug_assert!(added.is_ok(), "{added:?}");
+        }
+        set
+    }
+}

@@ -1,0 +1,200 @@
+//! What a decision reads of an action, proven complete and of the declared types before anything is evaluated.
+
+use crate::{
+    Bundle, FactType,
+    memo::{Key, KeyWriter},
+    rules::KnownAction,
+    vocabulary::HEAD_FACTS,
+};
+use countersign_core::{Action, Body, PrincipalId, PrincipalKind, visible};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The wire whose facts policies know.
+const HTTP: &str = "http";
+
+/// One fact, of its declared type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fact<'a> {
+    Text(&'a str),
+    Long(i64),
+    Bool(bool),
+    Texts(BTreeSet<&'a str>),
+}
+
+/// Everything of an action that policy may look at, except the time.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) action: &'a Action,
+    pub(crate) known: &'a KnownAction,
+    /// `None` on wires without facts.
+    pub(crate) http: Option<BTreeMap<&'a str, Fact<'a>>>,
+    pub(crate) body_bytes: Option<i64>,
+    pub(crate) hidden_characters: bool,
+}
+
+/// Why an action cannot be decided on: one sentence for the refusal.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Incomplete(pub(crate) String);
+
+impl<'a> Subject<'a> {
+    /// Reads an action under a bundle. Every doubt is an error: what is missing here would make a forbid not match.
+    pub(crate) fn read(bundle: &'a Bundle, action: &'a Action) -> Result<Self, Incomplete> {
+        let refuse = |why: String| Err(Incomplete(why));
+        let Some(target) = bundle.vocabulary.targets.get(&action.target) else {
+            return refuse(format!("target `{}` is not declared", action.target));
+        };
+        if target.environment != action.environment {
+            return refuse(format!(
+                "target `{}` is in `{}`, and the action says `{}`",
+                action.target, target.environment, action.environment
+            ));
+        }
+        let Some(known) = bundle.actions.of(action) else {
+            return refuse(format!("policy knows no `{}` actions", action.operation.class.as_str()));
+        };
+        if known.class != action.operation.class {
+            return refuse(format!(
+                "operation `{}` is declared as `{}`, and the action says `{}`",
+                known.name,
+                known.class.as_str(),
+                action.operation.class.as_str()
+            ));
+        }
+        check_requester(action)?;
+        let body_bytes = body_bytes(&action.payload.body);
+        if known.rules.reads.body && body_bytes.is_none() {
+            return refuse("a rule looks at the body, which was not read".into());
+        }
+        let http = if action.wire == HTTP { Some(facts(action, known)?) } else { None };
+        if http.is_none() && !action.facts.is_empty() {
+            return refuse(format!(
+                "policy has no words for the facts of wire `{}`",
+                visible::one_line(&action.wire)
+            ));
+        }
+        let hidden_characters = known.rules.reads.hidden && has_hidden(action);
+        Ok(Self { action, known, http, body_bytes, hidden_characters })
+    }
+
+    /// The key of the answer: equal keys mean equal inputs.
+    pub(crate) fn key(&self, bundle: &Bundle) -> Key {
+        let Self { action, known, http, body_bytes, hidden_characters } = self;
+        let requester = &action.requester;
+        let mut key = KeyWriter::new();
+        key.text("countersign/memo/v1").text(&bundle.digest().to_string());
+        key.text(requester.kind.as_str()).text(&requester.principal.to_string());
+        key.texts(requester.groups.iter().map(countersign_core::GroupName::as_str));
+        key.texts(requester.clearances.iter().map(String::as_str));
+        key.number(requester.owners.len() as u64);
+        for person in &requester.owners {
+            key.text(&person.to_string());
+        }
+        key.number(requester.on_behalf_of.len() as u64);
+        for person in &requester.on_behalf_of {
+            key.text(&person.to_string());
+        }
+        key.text(action.target.as_str()).text(action.environment.as_str());
+        key.text(&known.name).text(known.class.as_str()).text(&action.wire);
+        key.number(action.resources.len() as u64);
+        for resource in &action.resources {
+            key.text(&resource.kind).text(&resource.name).texts(resource.labels.iter().map(String::as_str));
+        }
+        key.flag(http.is_some()).number(http.as_ref().map_or(0, |facts| facts.len() as u64));
+        for (name, fact) in http.iter().flatten() {
+            key.text(name);
+            match fact {
+                Fact::Text(text) => key.text("string").text(text),
+                Fact::Long(long) => key.text("long").number(long.cast_unsigned()),
+                Fact::Bool(flag) => key.text("bool").flag(*flag),
+                Fact::Texts(texts) => key.text("set-of-string").texts(texts.iter().copied()),
+            };
+        }
+        key.flag(body_bytes.is_some()).number(body_bytes.unwrap_or(0).cast_unsigned());
+        key.flag(*hidden_characters).flag(action.claimed_reason.is_some());
+        key.finish()
+    }
+}
+
+/// A person must be called one, and only a person: kinds choose which rules apply.
+fn check_requester(action: &Action) -> Result<(), Incomplete> {
+    let requester = &action.requester;
+    match (requester.principal, requester.kind) {
+        (PrincipalId::Person(_), PrincipalKind::Person)
+        | (PrincipalId::Agent(_), PrincipalKind::Agent | PrincipalKind::Service) => Ok(()),
+        (id, kind) => Err(Incomplete(format!("caller `{id}` cannot be of kind `{}`", kind.as_str()))),
+    }
+}
+
+fn body_bytes(body: &Body) -> Option<i64> {
+    match body {
+        Body::Bound(bytes) => i64::try_from(bytes.len()).ok(),
+        Body::Unbound => None,
+    }
+}
+
+/// The facts policies may look at. What is not declared is left out; what is declared must be of its type.
+fn facts<'a>(action: &'a Action, known: &'a KnownAction) -> Result<BTreeMap<&'a str, Fact<'a>>, Incomplete> {
+    let head = HEAD_FACTS
+        .into_iter()
+        .map(|name| (name, if name == "query" { FactType::SetOfString } else { FactType::String }));
+    let declared = known.facts.iter().map(|(name, kind)| (name.as_str(), *kind));
+    let mut facts = BTreeMap::new();
+    for (name, kind) in head.chain(declared) {
+        let Some(value) = action.facts.get(name) else { continue };
+        let Some(fact) = typed(value, kind) else {
+            let name = visible::one_line(name);
+            return Err(Incomplete(format!("fact `{name}` is not of its declared type `{}`", kind.as_str())));
+        };
+        facts.insert(name, fact);
+    }
+    for name in ["method", "path"] {
+        if !facts.contains_key(name) {
+            return Err(Incomplete(format!("the action does not say its `{name}`")));
+        }
+    }
+    facts.entry("query").or_insert_with(|| Fact::Texts(BTreeSet::new()));
+    Ok(facts)
+}
+
+fn typed(value: &Value, kind: FactType) -> Option<Fact<'_>> {
+    match kind {
+        FactType::String => value.as_str().map(Fact::Text),
+        FactType::Long => value.as_i64().map(Fact::Long),
+        FactType::Bool => value.as_bool().map(Fact::Bool),
+        FactType::SetOfString => {
+            value.as_array()?.iter().map(Value::as_str).collect::<Option<_>>().map(Fact::Texts)
+        }
+    }
+}
+
+/// Whether a reviewer would see less than there is: in the body, the facts, the names or the claimed reason.
+fn has_hidden(action: &Action) -> bool {
+    let body = match &action.payload.body {
+        Body::Bound(bytes) => bytes.as_ref(),
+        Body::Unbound => &[],
+    };
+    let names = action.resources.iter().flat_map(|resource| [&resource.kind, &resource.name]);
+    hides(body)
+        || names
+            .chain(&action.operation.name)
+            .chain(&action.claimed_reason)
+            .any(|text| hides(text.as_bytes()))
+        || action.facts.iter().any(|(name, value)| hides(name.as_bytes()) || value_hides(value))
+}
+
+fn value_hides(value: &Value) -> bool {
+    match value {
+        Value::String(text) => hides(text.as_bytes()),
+        Value::Array(items) => items.iter().any(value_hides),
+        Value::Object(members) => {
+            members.iter().any(|(name, value)| hides(name.as_bytes()) || value_hides(value))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn hides(bytes: &[u8]) -> bool {
+    let plain = |byte: &u8| matches!(byte, b'\n' | b'\t' | b' '..=b'~');
+    !bytes.iter().all(plain) && std::str::from_utf8(bytes).map_or(true, visible::has_hidden)
+}
