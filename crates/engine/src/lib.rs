@@ -1,1 +1,27 @@
-//! .
+//! The flow from request to recorded outcome: intake, decide, hold, execute, record.
+//!
+//! Wire adapters come in through [`flow::handle`], people through [`vote`] and [`settle`]. Nothing reaches a target
+//! without a [`execute::Clearance`], and only this crate makes one.
+
+pub mod error;
+pub mod execute;
+pub mod flow;
+pub mod gate;
+pub mod hold;
+pub mod intake;
+pub mod journal;
+pub mod port;
+pub mod read;
+pub mod record;
+pub mod reply;
+mod running;
+pub mod settle;
+pub mod start;
+pub mod timers;
+pub mod view;
+pub mod vote;
+
+pub use error::Error;
+pub use gate::{Changed, Gate, Limits, Parts, Who};
+pub use intake::Request;
+pub use reply::{Refused, Reply, Ticket};

@@ -1,0 +1,246 @@
+//! Execution: the grant is consumed and the authorization durable before a byte goes out, and never again after.
+
+mod approved;
+
+pub(crate) use approved::start;
+
+use crate::{
+    error::Error,
+    gate::{Changed, Gate, actor_of, asked},
+    journal::Note,
+    port::{
+        store::{Commit, Receipt, Slot},
+        upstream::{Exchange, Failed, Sent},
+    },
+    record,
+    reply::{Refused, Reply},
+    running::Place,
+};
+use countersign_core::{
+    Action, ActionId, Body, Digest, Payload, Refusal, RefusalCode, Timestamp, approval::Outcome, decision::Basis,
+};
+use countersign_ledger::{
+    entry::PrivateField,
+    event::{Actor, Authorization, Event, ResultFacts},
+};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Leave to send one action's exact bytes, once.
+// INVARIANT: made only here, from the receipt of a durable `execution.authorized`; neither cloned nor built elsewhere.
+#[derive(Debug)]
+pub struct Clearance {
+    action: Arc<Action>,
+    cancel: CancellationToken,
+    _receipt: Receipt,
+}
+
+impl Clearance {
+    pub fn action(&self) -> &Action {
+        &self.action
+    }
+
+    /// The bytes that may go out. Nothing else may.
+    pub fn payload(&self) -> &Payload {
+        &self.action.payload
+    }
+
+    /// Resolves when the work must stop: revoked, frozen, or too long under way.
+    pub fn cancelled(&self) -> tokio_util::sync::WaitForCancellationFutureOwned {
+        self.cancel.clone().cancelled_owned()
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+}
+
+/// How an exchange ended, as the wire adapter saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndFacts {
+    pub outcome: Outcome,
+    /// The wire's own word for how it went, such as an HTTP status.
+    pub status: String,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    /// Where something ended early: who ended it, in one word (`client`, `target`, `revoked`).
+    pub ended_by: Option<String>,
+    /// Digest of a body that streamed unread, so that the record says what it was.
+    pub streamed_body: Option<Digest>,
+}
+
+/// The duty to say how an execution ended. Let go unsaid, it records that nobody knows.
+#[derive(Debug)]
+pub struct Ending(Option<Open>);
+
+#[derive(Debug)]
+struct Open {
+    gate: Arc<Gate>,
+    /// Reserved before the authorization, so that handing in the end cannot fail.
+    slot: Slot,
+    action: ActionId,
+    actor: Actor,
+    last_leaf: Digest,
+    began_at: Timestamp,
+    _place: Place,
+}
+
+impl Ending {
+    /// Records how it ended; returns once that is durable.
+    pub async fn finish(mut self, facts: EndFacts) -> Result<(), Error> {
+        let Some(open) = self.0.take() else { return Ok(()) };
+        let private = streamed_body(&facts);
+        let event = Event::ExecutionResult(result_facts(1, open.began_at, open.gate.now(), facts));
+        open.close(event, private).await
+    }
+
+    /// Records that the exchange failed: taken back when nothing was sent, unknown otherwise.
+    pub async fn failed(mut self, failed: &Failed) -> Result<(), Error> {
+        let Some(open) = self.0.take() else { return Ok(()) };
+        let why = failed.why.clone();
+        let event = match failed.sent {
+            Sent::No => Event::ExecutionReleased { attempt: 1, why },
+            Sent::Maybe => Event::ExecutionUnknown { attempt: 1, why },
+        };
+        open.close(event, Vec::new()).await
+    }
+}
+
+impl Open {
+    async fn close(self, event: Event, private: Vec<PrivateField>) -> Result<(), Error> {
+        let answer = self.slot.submit(commit(&self.gate, self.action, &self.actor, self.last_leaf, event, private)?);
+        answer.await.map_err(|_| crate::port::store::CommitError::Lost)??;
+        self.gate.announce(Changed::Action { id: self.action });
+        Ok(())
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let Some(open) = self.0.take() else { return };
+        let event = Event::ExecutionUnknown { attempt: 1, why: "the exchange was let go before it ended".into() };
+        let made = commit(&open.gate, open.action, &open.actor, open.last_leaf, event, Vec::new());
+        match made {
+            Ok(commit) => drop(open.slot.submit(commit)),
+            Err(error) => tracing::error!(action = %open.action, %error, "an unknown outcome could not be sealed"),
+        }
+    }
+}
+
+fn commit(
+    gate: &Gate,
+    action: ActionId,
+    actor: &Actor,
+    last_leaf: Digest,
+    event: Event,
+    private: Vec<PrivateField>,
+) -> Result<Commit, Error> {
+    let unresolved = matches!(event, Event::ExecutionUnknown { .. });
+    let note = Note { action: Some(action), parent: Some(last_leaf), actor: actor.clone(), event, private };
+    let row = gate.journal().row(note)?;
+    let mut changes = Vec::new();
+    if unresolved {
+        changes.push(record::unresolved(action, Digest(row.sealed.leaf.0), gate.now())?);
+    }
+    Ok(Commit { changes, entries: vec![row] })
+}
+
+/// Runs what policy permits outright, answering as the target does.
+pub(crate) async fn permitted<E: Exchange>(
+    gate: &Arc<Gate>,
+    action: Action,
+    basis: Basis,
+    mut exchange: E,
+) -> Result<Reply<E::Reply>, Error> {
+    if let Err(failed) = exchange.connect().await {
+        return record::refused(gate, &action, unreachable(&failed)).await;
+    }
+    let (place, cancel) =
+        gate.running.enter(action.id, action.requester.principal, action.target.clone());
+    // A freeze set since intake either sees this place or is seen here.
+    if let Some(scope) = gate.frozen(action.requester.principal, &action.target) {
+        return record::refused(gate, &action, record::frozen(&scope)).await;
+    }
+    let slot = gate.store().writer().reserve().await?;
+    let actor = actor_of(&action.requester);
+    let row = gate.journal().row(authorization(gate, &action, basis)?)?;
+    let last_leaf = Digest(row.sealed.leaf.0);
+    let receipt = gate.store().writer().commit(Commit { changes: Vec::new(), entries: vec![row] }).await?;
+    let began_at = gate.now();
+    let id = action.id;
+    let open = Open { gate: Arc::clone(gate), slot, action: id, actor, last_leaf, began_at, _place: place };
+    let clearance = Clearance { action: Arc::new(action), cancel, _receipt: receipt };
+    match exchange.send(clearance, Ending(Some(open))).await {
+        Ok(reply) => Ok(Reply::Live(reply)),
+        Err(failed) => Ok(Reply::Refused(Refused {
+            refusal: broken(&failed),
+            action: Some(id),
+            approval: None,
+            link: Some(gate.action_link(id)),
+        })),
+    }
+}
+
+fn authorization(gate: &Gate, action: &Action, basis: Basis) -> Result<Note, Error> {
+    let digest = action.digest()?;
+    let salt: [u8; 32] = gate.journal().random();
+    let event = Event::ExecutionAuthorized(Authorization {
+        asked: asked(action, &digest, &salt),
+        attempt: 1,
+        epoch: gate.who().epoch,
+        gateway: gate.who().id,
+        approval: None,
+        bundle: basis.bundle,
+        policies: basis.policies,
+        body_bound: matches!(action.payload.body, Body::Bound(_)),
+    });
+    Ok(Note {
+        action: Some(action.id),
+        parent: None,
+        actor: actor_of(&action.requester),
+        event,
+        private: crate::hold::private_fields(action, &digest, &salt),
+    })
+}
+
+fn result_facts(attempt: u32, began_at: Timestamp, now: Timestamp, facts: EndFacts) -> ResultFacts {
+    ResultFacts {
+        attempt,
+        outcome: facts.outcome,
+        status: facts.status,
+        duration_us: u64::try_from(now.since(began_at).as_micros()).unwrap_or(u64::MAX),
+        bytes_sent: facts.bytes_sent,
+        bytes_received: facts.bytes_received,
+        ended_by: facts.ended_by,
+    }
+}
+
+fn streamed_body(facts: &EndFacts) -> Vec<PrivateField> {
+    let field = |digest: &Digest| PrivateField {
+        path: "streamed_body_digest".into(),
+        value: digest.to_string().into_bytes(),
+    };
+    facts.streamed_body.iter().map(field).collect()
+}
+
+pub(crate) fn unreachable(failed: &Failed) -> Refusal {
+    Refusal {
+        code: RefusalCode::Unreachable,
+        reason: format!("the target could not be reached, and nothing was sent: {}", failed.why),
+        remedy: "repeat the request later".into(),
+        basis: None,
+    }
+}
+
+/// What a caller is told when the exchange failed after the authorization.
+fn broken(failed: &Failed) -> Refusal {
+    match failed.sent {
+        Sent::No => unreachable(failed),
+        Sent::Maybe => Refusal {
+            code: RefusalCode::Spent,
+            reason: format!("the target was lost from sight, so the action may have run: {}", failed.why),
+            remedy: "look at the target before repeating the request".into(),
+            basis: None,
+        },
+    }
+}

@@ -1,0 +1,50 @@
+//! The whole product on one page: request in, reply out.
+//!
+//! A request is admitted as an action and decided. What policy permits is executed; what it wants reviewed is held
+//! until its gates are lifted and then executed; the rest is refused. Each step is durable before the next begins.
+
+use crate::{
+    error::Error,
+    execute,
+    gate::Gate,
+    hold,
+    intake::{self, Request},
+    port::upstream::Exchange,
+    record,
+    reply::Reply,
+};
+use countersign_core::{Body, Decision, RefusalCode};
+use std::sync::Arc;
+
+pub async fn handle<E: Exchange>(
+    gate: &Arc<Gate>,
+    request: Request,
+    mut exchange: E,
+) -> Result<Reply<E::Reply>, Error> {
+    let patience = request.patience;
+    let mut action = match intake::admit(gate, request) {
+        Ok(action) => action,
+        Err(refused) => return record::not_admitted(gate, *refused).await,
+    };
+    loop {
+        let decision = gate.policies().current().decide(&action, gate.now()).decision;
+        match decision {
+            Decision::Permit(basis) => return execute::permitted(gate, action, basis, exchange).await,
+            Decision::Review(_) if action.payload.body == Body::Unbound => match exchange.bind().await {
+                // Reviewers see the whole action, so the body joins the digest and everything is decided anew.
+                Ok(body) => action.payload.body = Body::Bound(body),
+                Err(error) => return record::unreadable(gate, &action, &error).await,
+            },
+            Decision::Review(terms) => {
+                return match hold::place(gate, action, terms).await? {
+                    hold::Placed::Held(held) => hold::until_answered(gate, held, patience).await,
+                    hold::Placed::Refused(action, refusal) => record::refused(gate, &action, refusal).await,
+                };
+            }
+            Decision::Forbid(refusal) => {
+                debug_assert_ne!(refusal.code, RefusalCode::Rejected, "only reviewers reject");
+                return record::refused(gate, &action, refusal).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! An approval as it is stored, with everything needed to go on with it after a restart.
+
+use crate::{
+    error::Error,
+    port::store::{Change, Expect, Key, Kind, ReadError, Record},
+    reply::{Ticket, WaitsFor},
+    view::{View, approvers_in_words},
+};
+use countersign_core::{
+    ActionId, Approval, Digest, PersonId, PrincipalId, Timestamp,
+    approval::{Closing, Event, Outcome, Refused, State},
+};
+use countersign_ledger::event::{Asked, Found};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One held action: the approval and what surrounds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub approval: Approval,
+    pub principal: PrincipalId,
+    pub asked: Asked,
+    pub view: View,
+    /// Salts the action digest that the ledger publishes.
+    pub salt: [u8; 32],
+    /// Identical actions of the same principal attach under this key until the answer was delivered.
+    pub attach_key: String,
+    /// Leaf hash of the action's newest entry.
+    pub last_leaf: Digest,
+    /// A handle was given: the gateway runs the action on approval and keeps the answer.
+    pub handle_given: bool,
+    pub delivery: Delivery,
+    /// What a person found out after an unknown outcome.
+    pub resolution: Option<Resolution>,
+    /// Who rejected and why, in the reviewer's words: they reach the agent.
+    pub rejection: Option<String>,
+    /// People who may not vote, with the reason, as known when the last round opened.
+    pub excluded: BTreeMap<PersonId, String>,
+    /// Where reviewers are told, beside the console.
+    pub notify: Vec<String>,
+    pub closed_at: Option<Timestamp>,
+}
+
+/// Where the answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// There is none yet.
+    Waiting,
+    /// It is kept for the requester.
+    Kept,
+    /// It was larger than what is kept, or lost from sight.
+    NotKept,
+    Delivered,
+    /// Nobody came for it in time.
+    Expired,
+}
+
+/// How an unknown outcome was settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolution {
+    pub by: Option<PersonId>,
+    pub found: Found,
+    pub note: String,
+    pub at: Timestamp,
+}
+
+impl Hold {
+    /// Reads a stored hold.
+    pub fn read(record: &Record) -> Result<Self, ReadError> {
+        serde_json::from_slice(&record.doc)
+            .map_err(|error| ReadError::Garbled { kind: Kind::Hold, why: error.to_string() })
+    }
+
+    /// The change that stores it, guarded by the version it was read at.
+    pub(crate) fn put(&self, expect: Expect) -> Result<Change, Error> {
+        Ok(Change::Put {
+            kind: Kind::Hold,
+            id: self.approval.id.to_string(),
+            expect,
+            doc: json(self)?.into(),
+            keys: self.keys(),
+        })
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        let key = |name, value: String| Key { name, value, unique: false };
+        let mut keys = vec![
+            key("status", self.approval.state.as_str().into()),
+            key("open", if self.approval.state.is_closed() { "no" } else { "yes" }.into()),
+            key("principal", self.principal.to_string()),
+            key("target", self.asked.target.to_string()),
+            key("environment", self.asked.environment.to_string()),
+            key("class", self.asked.class.clone()),
+            key("action", self.approval.action.to_string()),
+        ];
+        if self.is_unresolved() {
+            keys.push(key("unresolved", "yes".into()));
+        }
+        if self.attaches() {
+            keys.push(key("attachable", "yes".into()));
+            keys.push(Key { name: "attach", value: self.attach_key.clone(), unique: true });
+        }
+        keys
+    }
+
+    /// Whether an identical action still attaches here.
+    pub fn attaches(&self) -> bool {
+        matches!(self.delivery, Delivery::Waiting | Delivery::Kept | Delivery::NotKept)
+    }
+
+    /// Whether nobody knows if it ran, and no person has found out yet.
+    pub fn is_unresolved(&self) -> bool {
+        let unknown = matches!(
+            self.approval.state,
+            State::Closed(Closing::Finished { outcome: Outcome::Unknown, .. })
+        );
+        unknown && self.resolution.is_none()
+    }
+
+    /// Takes one step of the approval's life; unchanged when that is refused.
+    pub(crate) fn step(&mut self, event: Event, now: Timestamp) -> Result<(), Refused> {
+        match self.approval.clone().step(event, now) {
+            Ok(next) => {
+                if next.state.is_closed() && self.closed_at.is_none() {
+                    self.closed_at = Some(now);
+                }
+                self.approval = next;
+                Ok(())
+            }
+            Err((_, refused)) => Err(refused),
+        }
+    }
+
+    pub fn action(&self) -> ActionId {
+        self.approval.action
+    }
+
+    /// What the waiting caller is told.
+    pub fn ticket(&self, link: String, name_of: impl Fn(PersonId) -> Option<String>) -> Ticket {
+        let waits_for = self.approval.shut_gates().map(|(round, gate)| WaitsFor {
+            gate: gate.name.to_string(),
+            reason: gate.reason.clone(),
+            approvers: approvers_in_words(gate, &name_of),
+            votes: round.votes.get(&gate.name).map_or(0, |votes| u32::try_from(votes.len()).unwrap_or(u32::MAX)),
+            quorum: gate.quorum.get(),
+            assurance: gate.assurance,
+        });
+        Ticket {
+            approval: self.approval.id,
+            action: self.approval.action,
+            code: self.view.computed.code.clone(),
+            state: self.approval.state.as_str().into(),
+            sentence: self.view.computed.sentence.clone(),
+            waits_for: waits_for.collect(),
+            deadline: self.approval.next_deadline(),
+            link,
+        }
+    }
+
+    /// One plain sentence on why it did not run, or may not run again.
+    pub(crate) fn closing_in_words(&self) -> (countersign_core::RefusalCode, String, &'static str) {
+        use countersign_core::RefusalCode as Code;
+        const CHANGE: &str = "change the request as the reviewer says, or stop; the same request opens a new approval";
+        match &self.approval.state {
+            State::Closed(Closing::Rejected { .. }) => {
+                let said = self.rejection.as_deref().unwrap_or_default();
+                (Code::Rejected, format!("a reviewer rejected this action: {said}"), CHANGE)
+            }
+            State::Closed(Closing::Lapsed) => {
+                (Code::Lapsed, "nobody decided in time".into(), "repeat the request if it is still wanted")
+            }
+            State::Closed(Closing::Withdrawn) => {
+                (Code::Withdrawn, "the request was withdrawn".into(), "repeat the request if it is wanted again")
+            }
+            State::Closed(Closing::Revoked { .. }) => {
+                (Code::Revoked, "the approval was revoked before anything ran".into(), "stop, and ask the reviewers")
+            }
+            State::Closed(Closing::Finished { outcome: Outcome::Done, .. }) => (
+                Code::Spent,
+                "the action ran to its end; its answer was larger than what is kept".into(),
+                "do not repeat it: read the result from the target with a new request",
+            ),
+            State::Closed(Closing::Finished { outcome: Outcome::Cancelled, .. }) => (
+                Code::Revoked,
+                "the action was cancelled while it ran; it may have had effects".into(),
+                "stop; a person must look at the target first",
+            ),
+            State::Closed(Closing::Finished { outcome: Outcome::Unknown, .. }) => (
+                Code::Spent,
+                "it is not known whether the action ran; it will not be repeated by itself".into(),
+                "stop; a person must look at the target first",
+            ),
+            State::Pending | State::Granted { .. } | State::Executing(_) => {
+                (Code::NotRecordable, "the action is still open".into(), "repeat the request to attach to it")
+            }
+        }
+    }
+}
+
+/// A document as JSON bytes.
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    let shape = |error: serde_json::Error| crate::journal::JournalError::Shape(error.to_string());
+    Ok(serde_json::to_vec(value).map_err(shape)?)
+}

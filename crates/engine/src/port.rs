@@ -1,0 +1,6 @@
+//! What the engine needs from the rooms above it, as traits and plain values.
+
+pub mod clock;
+pub mod identity;
+pub mod store;
+pub mod upstream;

@@ -1,0 +1,77 @@
+//! Who is calling, and who the people are: what the engine asks of the identity room.
+
+use countersign_core::{CredentialId, GroupName, PersonId, Requester, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A credential as it came over a wire. Never logged, never kept.
+#[derive(Clone, Copy)]
+pub enum Presented<'a> {
+    Bearer(&'a str),
+    Nothing,
+}
+
+impl std::fmt::Debug for Presented<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Bearer(_) => "Bearer(…)",
+            Self::Nothing => "Nothing",
+        })
+    }
+}
+
+/// Why a caller is not let in. The wording tells the caller what to do without telling a guesser anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAuthenticated {
+    #[error("no credential was presented")]
+    Missing,
+    #[error("the credential is not one this gateway issued")]
+    Unknown,
+    #[error("the credential has expired")]
+    Expired,
+    #[error("the credential was revoked")]
+    Revoked,
+    #[error("the credential's owner is disabled")]
+    Disabled,
+}
+
+/// A person as far as voting goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voter {
+    pub person: PersonId,
+    /// What people call them. Shown, never compared.
+    pub name: String,
+    pub groups: BTreeSet<GroupName>,
+    /// Who brought this person in, or into a group, and when; kept at least for the cooling-off time.
+    pub introductions: Vec<Introduction>,
+}
+
+/// Somebody invited a person or put them into a group.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Introduction {
+    /// `None`: the local operator.
+    pub by: Option<PersonId>,
+    pub at: Timestamp,
+    /// The group they were put into; `None` for the invitation itself.
+    pub group: Option<GroupName>,
+}
+
+/// Credentials to callers, and the people there are. Answers from memory: it is asked on every request.
+pub trait Identity: Send + Sync + std::fmt::Debug {
+    fn authenticate(&self, presented: Presented<'_>, now: Timestamp) -> Result<Requester, NotAuthenticated>;
+
+    /// The caller behind a credential that was presented earlier, as it is now: groups and owners may have changed,
+    /// and the credential may not be good any more.
+    fn requester(&self, credential: CredentialId, now: Timestamp) -> Result<Requester, NotAuthenticated>;
+
+    /// A person who is enrolled and not disabled.
+    fn voter(&self, person: PersonId) -> Option<Voter>;
+
+    /// Every such person, by name.
+    fn voters(&self) -> Vec<Voter>;
+
+    /// Each declared group's members, for checking that quorums can be reached.
+    fn membership(&self) -> BTreeMap<GroupName, BTreeSet<PersonId>>;
+
+    /// Name and e-mail for showing to signed-in people; `None` for the unknown or erased.
+    fn person_name(&self, person: PersonId) -> Option<String>;
+}

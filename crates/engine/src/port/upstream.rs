@@ -1,0 +1,88 @@
+//! How an authorized action reaches its target: the wire adapter's side of execution.
+
+use crate::execute::{Clearance, Ending};
+use async_trait::async_trait;
+use bytes::Bytes;
+use countersign_core::{Action, TargetName};
+use serde::{Deserialize, Serialize};
+
+/// Whether bytes of the action may have left. Alone decides between taking an attempt back and *unknown*.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    No,
+    Maybe,
+}
+
+/// An exchange with a target that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Failed {
+    pub sent: Sent,
+    /// One plain sentence without addresses' secrets, for the record and the caller.
+    pub why: String,
+}
+
+/// Why a body could not be read whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
+    #[error("the body is larger than the {limit_bytes} bytes that are read before deciding")]
+    TooLarge { limit_bytes: u64 },
+    #[error("the body ended early: {0}")]
+    Broken(String),
+}
+
+/// One exchange of a live request with its target.
+#[async_trait]
+pub trait Exchange: Send {
+    /// What the wire hands its caller.
+    type Reply: Send;
+
+    /// Reads the live body whole, so that it can be part of the digest. Called at most once, before `connect`.
+    async fn bind(&mut self) -> Result<Bytes, BindError>;
+
+    /// Connects and authenticates to the target. Nothing of the action is sent.
+    async fn connect(&mut self) -> Result<(), Failed>;
+
+    /// Sends exactly the clearance's payload, and a live body only where that is unbound. The ending must be
+    /// told how it went; letting it go records that nobody knows.
+    async fn send(self, clearance: Clearance, ending: Ending) -> Result<Self::Reply, Failed>
+    where
+        Self: Sized;
+}
+
+/// A whole answer, kept for a requester who may come back for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The wire's own word for how it went, such as an HTTP status.
+    pub status: String,
+    /// Everything but the body, in the wire adapter's own form.
+    pub head: Vec<u8>,
+    /// `None` when the answer was larger than what is kept.
+    pub body: Option<Vec<u8>>,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+}
+
+/// Runs stored actions: those that were approved.
+#[async_trait]
+pub trait Upstream: Send + Sync + std::fmt::Debug {
+    /// Opens an exchange for a stored action, connected and authenticated; nothing of the action is sent.
+    async fn connect(&self, action: &Action) -> Result<Box<dyn StoredExchange>, Failed>;
+}
+
+/// A connected exchange for a stored action.
+#[async_trait]
+pub trait StoredExchange: Send {
+    /// Sends exactly the clearance's payload and reads the answer, whole up to `keep_bytes`. Stops at once when
+    /// the clearance is cancelled, with [`Sent::Maybe`].
+    async fn run(self: Box<Self>, clearance: Clearance, keep_bytes: u64) -> Result<Kept, Failed>;
+}
+
+/// A target as the engine knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub name: TargetName,
+    pub environment: countersign_core::EnvironmentName,
+    pub wire: String,
+    pub credential_profile: String,
+}

@@ -1,0 +1,57 @@
+//! What a wire adapter hands back to its caller.
+
+use crate::hold::Handover;
+use countersign_core::{ActionId, ApprovalId, Assurance, Refusal, Timestamp};
+use serde::Serialize;
+
+/// The answer to one request. `R` is the wire's own live reply.
+#[derive(Debug)]
+pub enum Reply<R> {
+    /// It runs now, and this is the target's answer as it arrives.
+    Live(R),
+    /// It ran once its gates were lifted; the whole answer, to be handed over once.
+    Kept(Box<Handover>),
+    /// It waits for people. Repeating the request attaches to the same approval.
+    Pending(Ticket),
+    /// It does not run.
+    Refused(Refused),
+}
+
+/// Why an action does not run, and where to read more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub refusal: Refusal,
+    pub action: Option<ActionId>,
+    pub approval: Option<ApprovalId>,
+    /// Where a signed-in person reads more.
+    pub link: Option<String>,
+}
+
+/// What a waiting caller is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ticket {
+    pub approval: ApprovalId,
+    pub action: ActionId,
+    /// Eight characters of the action digest, the same on every screen.
+    pub code: String,
+    /// `pending`, `granted` or `executing`.
+    pub state: String,
+    pub sentence: String,
+    /// Gates still shut.
+    pub waits_for: Vec<WaitsFor>,
+    pub deadline: Option<Timestamp>,
+    /// Where a signed-in person decides.
+    pub link: String,
+}
+
+/// One gate that is still shut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WaitsFor {
+    pub gate: String,
+    pub reason: String,
+    /// In plain words: `2 people of privacy, each with a passkey`.
+    pub approvers: String,
+    pub votes: u32,
+    pub quorum: u32,
+    pub assurance: Assurance,
+}

@@ -1,0 +1,211 @@
+//! How approvals end other than by running: withdrawn, revoked, lapsed, expired; and how the unknown is resolved.
+
+use crate::{
+    error::Error,
+    gate::{Changed, Frozen, Gate},
+    hold::{self, Delivery, Hold, Resolution, Write, json},
+    journal::Note,
+    port::store::{Change, Expect, Key, Kind, ReadError},
+    record::{Unresolved, put_unresolved},
+    reply::{Reply, Ticket},
+};
+use countersign_core::{
+    ActionId, ApprovalId, Digest, PersonId, PrincipalId,
+    approval::{Event as Step, Refused, Taker},
+};
+use countersign_ledger::{
+    entry::PrivateField,
+    event::{Actor, ClosedAs, Event, Found, FreezeScope},
+};
+use std::{convert::Infallible, sync::Arc};
+
+/// What a caller who comes back for a handle is told.
+pub type Status = Reply<Infallible>;
+
+/// The state of an approval for the principal that asked for it; never executes anything. `None`: it has no such
+/// approval, which is all a stranger is told.
+pub async fn status(gate: &Arc<Gate>, principal: PrincipalId, id: ApprovalId) -> Result<Option<Status>, Error> {
+    let Some(hold) = own(gate, principal, id).await? else { return Ok(None) };
+    if hold.approval.state.is_closed() {
+        return hold::answer(gate, id).await.map(Some);
+    }
+    let ticket: Ticket = hold::ticket(gate, &hold);
+    Ok(Some(Reply::Pending(ticket)))
+}
+
+/// Takes a request back. Works until it runs.
+pub async fn withdraw(
+    gate: &Gate,
+    principal: PrincipalId,
+    actor: Actor,
+    id: ApprovalId,
+) -> Result<Option<Result<(), Refused>>, Error> {
+    if own(gate, principal, id).await?.is_none() {
+        return Ok(None);
+    }
+    let revised = hold::revise(gate, id, |hold, now| {
+        hold.step(Step::Withdraw, now)?;
+        let closed = Event::ApprovalClosed { approval: id, closing: ClosedAs::Withdrawn, by: None };
+        Ok(Write::by(actor.clone()).event(closed))
+    });
+    Ok(Some(revised.await?.map(|_| ())))
+}
+
+async fn own(gate: &Gate, principal: PrincipalId, id: ApprovalId) -> Result<Option<Hold>, Error> {
+    match hold::load(gate, id).await {
+        Ok((hold, _)) => Ok((hold.principal == principal).then_some(hold)),
+        Err(Error::Missing { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes an approval back. Before it runs, nothing runs; while it runs, the work is cancelled and its end recorded.
+pub async fn revoke(gate: &Gate, id: ApprovalId, by: Taker, why: &str) -> Result<Result<Hold, Refused>, Error> {
+    let actor = match &by {
+        Taker::Person(person) => Actor::Person { id: *person },
+        Taker::Operator => Actor::Operator,
+        Taker::Policy | Taker::Freeze => Actor::Gateway,
+    };
+    let private = || vec![PrivateField { path: "reason".into(), value: why.as_bytes().to_vec() }];
+    let revised = hold::revise(gate, id, |hold, now| {
+        hold.step(Step::Revoke(by.clone()), now)?;
+        let event = if hold.approval.state.is_closed() {
+            Event::ApprovalClosed { approval: id, closing: ClosedAs::Revoked, by: Some(by.clone()) }
+        } else {
+            Event::ApprovalRevokedWhileRunning { approval: id, by: by.clone() }
+        };
+        Ok(Write::by(actor.clone()).with_private(event, private()))
+    });
+    let hold = match revised.await? {
+        Ok((hold, _)) => hold,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    gate.running.cancel(hold.action());
+    Ok(Ok(hold))
+}
+
+/// Closes what nobody decided, or nobody used, in time.
+pub(crate) async fn lapse(gate: &Gate, id: ApprovalId) -> Result<(), Error> {
+    let revised = hold::revise(gate, id, |hold, now| {
+        hold.step(Step::Elapse, now)?;
+        let closed = Event::ApprovalClosed { approval: id, closing: ClosedAs::Lapsed, by: None };
+        Ok(Write::by(Actor::Gateway).event(closed))
+    });
+    revised.await?.ok();
+    Ok(())
+}
+
+/// Lets go of answers nobody came for.
+pub(crate) async fn expire(gate: &Gate, hold: &Hold) -> Result<(), Error> {
+    let id = hold.approval.id;
+    let answer = gate.store().fetch(Kind::Answer, &id.to_string()).await?;
+    let revised = hold::revise(gate, id, |hold, _| {
+        if !hold.attaches() || !hold.approval.state.is_closed() {
+            return Err(Refused::OutOfOrder("delivered"));
+        }
+        hold.delivery = Delivery::Expired;
+        let write = Write::by(Actor::Gateway);
+        Ok(match &answer {
+            Some(record) => write.change(Change::Delete {
+                kind: Kind::Answer,
+                id: record.id.clone(),
+                expect: Expect::Version(record.version),
+            }),
+            None => write,
+        })
+    });
+    revised.await?.ok();
+    Ok(())
+}
+
+/// Records what a person found out about an execution whose outcome was unknown.
+pub async fn resolve(
+    gate: &Gate,
+    action: ActionId,
+    by: Taker,
+    found: Found,
+    note: &str,
+) -> Result<Result<(), Refused>, Error> {
+    let (actor, person) = match &by {
+        Taker::Person(person) => (Actor::Person { id: *person }, Some(*person)),
+        Taker::Operator | Taker::Policy | Taker::Freeze => (Actor::Operator, None),
+    };
+    let event = Event::ExecutionResolved { by, found };
+    let private = vec![PrivateField { path: "note".into(), value: note.as_bytes().to_vec() }];
+    let resolution = |at| Resolution { by: person, found, note: note.into(), at };
+    if let Some(record) = gate.store().fetch(Kind::Unresolved, &action.to_string()).await? {
+        let mut doc: Unresolved = serde_json::from_slice(&record.doc)
+            .map_err(|error| ReadError::Garbled { kind: Kind::Unresolved, why: error.to_string() })?;
+        if doc.resolution.is_some() {
+            return Ok(Err(Refused::OutOfOrder("resolved")));
+        }
+        let note =
+            Note { action: Some(action), parent: Some(doc.last_leaf), actor, event, private };
+        let row = gate.journal().row(note)?;
+        doc.last_leaf = Digest(row.sealed.leaf.0);
+        doc.resolution = Some(resolution(gate.now()));
+        let changes = vec![put_unresolved(&doc, Expect::Version(record.version))?];
+        gate.store().writer().commit(crate::port::store::Commit { changes, entries: vec![row] }).await?;
+        gate.announce(Changed::Action { id: action });
+        return Ok(Ok(()));
+    }
+    let find = crate::port::store::Find { keys: vec![("action", action.to_string())], before: None, limit: 1 };
+    let holds = gate.store().find(Kind::Hold, find).await?;
+    let Some(record) = holds.first() else {
+        return Err(Error::Missing { kind: Kind::Unresolved, id: action.to_string() });
+    };
+    let id = Hold::read(record)?.approval.id;
+    let revised = hold::revise(gate, id, |hold, now| {
+        if !hold.is_unresolved() {
+            return Err(Refused::OutOfOrder("not unknown"));
+        }
+        hold.resolution = Some(resolution(now));
+        Ok(Write::by(actor.clone()).with_private(event.clone(), private.clone()))
+    });
+    Ok(revised.await?.map(|_| ()))
+}
+
+/// Freezes a scope: nothing new runs there, and what runs is cancelled.
+pub async fn freeze(gate: &Gate, scope: FreezeScope, by: Option<PersonId>) -> Result<(), Error> {
+    if gate.freezes().contains(&scope) {
+        return Ok(());
+    }
+    let id = freeze_id(&scope);
+    let doc = json(&scope)?.into();
+    let key = Key { name: "frozen", value: "yes".into(), unique: false };
+    let put = Change::Put { kind: Kind::Freeze, id, expect: Expect::Absent, doc, keys: vec![key] };
+    // First in memory: between here and the commit nothing may slip through.
+    gate.set_frozen(scope.clone(), Frozen::Yes);
+    let note = Note::new(operator(by), Event::FreezeSet { scope: scope.clone() });
+    if let Err(error) = gate.journal().commit(vec![put], vec![note]).await {
+        gate.set_frozen(scope, Frozen::No);
+        return Err(error.into());
+    }
+    gate.running.cancel_scope(&scope);
+    gate.announce(Changed::Freeze);
+    Ok(())
+}
+
+/// Lifts a freeze.
+pub async fn thaw(gate: &Gate, scope: FreezeScope, by: Option<PersonId>) -> Result<(), Error> {
+    let id = freeze_id(&scope);
+    let Some(record) = gate.store().fetch(Kind::Freeze, &id).await? else { return Ok(()) };
+    let delete = Change::Delete { kind: Kind::Freeze, id, expect: Expect::Version(record.version) };
+    let note = Note::new(operator(by), Event::FreezeLifted { scope: scope.clone() });
+    gate.journal().commit(vec![delete], vec![note]).await?;
+    gate.set_frozen(scope, Frozen::No);
+    gate.announce(Changed::Freeze);
+    Ok(())
+}
+
+fn operator(by: Option<PersonId>) -> Actor {
+    by.map_or(Actor::Operator, |id| Actor::Person { id })
+}
+
+fn freeze_id(scope: &FreezeScope) -> String {
+    match scope {
+        FreezeScope::All => "all".into(),
+        FreezeScope::Agent { id } => id.to_string(),
+        FreezeScope::Target { name } => format!("target:{name}"),
+    }
+}

@@ -1,0 +1,165 @@
+//! Starting: what was pending is pending again, what was running is closed as unknown, and the ledger says so.
+
+use crate::{
+    error::Error,
+    execute,
+    gate::{Changed, Frozen, Gate, Parts},
+    hold::{self, Delivery, Hold, Write},
+    journal::Note,
+    port::store::{Change, Commit, Expect, Find, FindEntries, Kind, OpenExecution, ReadError},
+    record,
+};
+use countersign_core::{
+    ApprovalId, Digest,
+    approval::{Event as Step, State},
+};
+use countersign_ledger::{
+    entry::Entry,
+    event::{Actor, Authorization, Event, FreezeScope},
+};
+use countersign_policy::Bundle;
+use std::sync::Arc;
+
+/// What the first entries of a run say.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    pub version: String,
+    /// Digest of the resolved configuration.
+    pub configuration: Digest,
+    /// Public key of the log, in C2SP vkey form.
+    pub log_key: String,
+    /// Public key of the gateway, in C2SP vkey form.
+    pub gateway_key: String,
+}
+
+const WHY_UNKNOWN: &str = "the gateway ended while it ran";
+
+/// Opens the engine over its store: recovers, records the start, and goes on with what was approved.
+pub async fn open(parts: Parts, opening: Opening) -> Result<Arc<Gate>, Error> {
+    let gate = Arc::new(Gate::new(parts));
+    for record in gate.store().find(Kind::Freeze, all("frozen")).await? {
+        let scope: FreezeScope = serde_json::from_slice(&record.doc)
+            .map_err(|error| ReadError::Garbled { kind: Kind::Freeze, why: error.to_string() })?;
+        gate.set_frozen(scope, Frozen::Yes);
+    }
+    for (hold, version) in crate::read::holds_with(&gate, ("attachable", "yes")).await? {
+        gate.holds.insert(&hold, version);
+    }
+    record_start(&gate, opening).await?;
+    for found in gate.store().open_executions().await? {
+        close_unknown(&gate, found).await?;
+    }
+    for (hold, _) in crate::read::holds_with(&gate, ("status", "executing")).await? {
+        orphan(&gate, hold.approval.id, hold.approval.attempts).await?;
+    }
+    for (hold, _) in crate::read::holds_with(&gate, ("status", "granted")).await? {
+        if hold.handle_given {
+            execute::start(&gate, hold.approval.id);
+        }
+    }
+    Ok(gate)
+}
+
+async fn record_start(gate: &Gate, opening: Opening) -> Result<(), Error> {
+    let mut notes = Vec::new();
+    let newest = FindEntries { limit: 1, ..FindEntries::default() };
+    if gate.store().entries(newest).await?.is_empty() {
+        let event = Event::LogOpened { log_key: opening.log_key, gateway_key: opening.gateway_key };
+        notes.push(Note::new(Actor::Gateway, event));
+    }
+    let bundle = gate.policies().current();
+    notes.push(Note::new(
+        Actor::Gateway,
+        Event::GatewayStarted {
+            version: opening.version,
+            epoch: gate.who().epoch,
+            configuration: opening.configuration,
+            bundle: bundle.digest(),
+        },
+    ));
+    notes.push(Note::new(Actor::Gateway, Event::PolicyLoaded { bundle: bundle.digest(), previous: None }));
+    gate.journal().commit(keep_bundle(gate, &bundle).await?, notes).await?;
+    Ok(())
+}
+
+/// The change that keeps a bundle's content under its digest; none when it is kept already.
+async fn keep_bundle(gate: &Gate, bundle: &Bundle) -> Result<Vec<Change>, Error> {
+    let id = bundle.digest().to_string();
+    if gate.store().fetch(Kind::Bundle, &id).await?.is_some() {
+        return Ok(Vec::new());
+    }
+    let doc = bytes::Bytes::copy_from_slice(bundle.content());
+    Ok(vec![Change::Put { kind: Kind::Bundle, id, expect: Expect::Absent, doc, keys: vec![] }])
+}
+
+/// Puts a new bundle in force: kept, recorded, then swapped in whole.
+pub async fn put_in_force(gate: &Gate, bundle: Bundle) -> Result<(), Error> {
+    let previous = gate.policies().current().digest();
+    if previous == bundle.digest() {
+        return Ok(());
+    }
+    let event = Event::PolicyLoaded { bundle: bundle.digest(), previous: Some(previous) };
+    let changes = keep_bundle(gate, &bundle).await?;
+    gate.journal().commit(changes, vec![Note::new(Actor::Gateway, event)]).await?;
+    gate.policies().replace(bundle);
+    gate.announce(Changed::Policy);
+    Ok(())
+}
+
+/// Records that a bundle was refused; the old one stays in force.
+pub async fn rejected_bundle(gate: &Gate, errors: usize) -> Result<(), Error> {
+    let kept = gate.policies().current().digest();
+    let event = Event::PolicyRejected { errors: errors as u64, kept };
+    gate.journal().commit(Vec::new(), vec![Note::new(Actor::Gateway, event)]).await?;
+    Ok(())
+}
+
+/// Records that the gateway stops of its own accord.
+pub async fn stopped(gate: &Gate) -> Result<(), Error> {
+    record::flush(gate).await?;
+    let event = Event::GatewayStopped { epoch: gate.who().epoch };
+    gate.journal().commit(Vec::new(), vec![Note::new(Actor::Gateway, event)]).await?;
+    Ok(())
+}
+
+async fn close_unknown(gate: &Gate, found: OpenExecution) -> Result<(), Error> {
+    let entry = Entry::parse(&found.authorized)
+        .map_err(|error| Error::Read(ReadError::Backend(format!("an entry cannot be read: {error}"))))?;
+    let Event::ExecutionAuthorized(Authorization { approval, attempt, .. }) = entry.event else {
+        return Ok(());
+    };
+    if let Some(approval) = approval {
+        return orphan(gate, approval, attempt).await;
+    }
+    let event = Event::ExecutionUnknown { attempt, why: WHY_UNKNOWN.into() };
+    let note = Note {
+        action: Some(found.action),
+        parent: Some(found.last),
+        actor: Actor::Gateway,
+        event,
+        private: Vec::new(),
+    };
+    let row = gate.journal().row(note)?;
+    let changes = vec![record::unresolved(found.action, Digest(row.sealed.leaf.0), gate.now())?];
+    gate.store().writer().commit(Commit { changes, entries: vec![row] }).await?;
+    Ok(())
+}
+
+async fn orphan(gate: &Gate, id: ApprovalId, attempt: u32) -> Result<(), Error> {
+    let (successor, epoch) = (gate.who().id, gate.who().epoch);
+    let revised = hold::revise(gate, id, |hold: &mut Hold, now| {
+        if !matches!(hold.approval.state, State::Executing(_)) {
+            return Err(countersign_core::approval::Refused::OutOfOrder(hold.approval.state.as_str()));
+        }
+        hold.step(Step::Orphan { successor, epoch }, now)?;
+        hold.delivery = Delivery::NotKept;
+        let event = Event::ExecutionUnknown { attempt, why: WHY_UNKNOWN.into() };
+        Ok(Write::by(Actor::Gateway).event(event))
+    });
+    revised.await?.ok();
+    Ok(())
+}
+
+fn all(key: &'static str) -> Find {
+    Find { keys: vec![(key, "yes".into())], before: None, limit: 10_000 }
+}

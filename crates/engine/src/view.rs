@@ -1,0 +1,147 @@
+//! What a reviewer sees, before any surface draws it: computed facts apart from claimed text.
+//!
+//! The view is the same for every viewer, names nobody by a name that can change, and its digest is part of what a
+//! vote signs.
+
+use countersign_core::{
+    Action, Assurance, Body, Digest, EnvironmentName, GateName, PersonId, PolicyId, PrincipalId, Resource,
+    TargetName, Timestamp,
+    canonical::{self, CanonicalError},
+    decision::{Approvers, Gate},
+    visible,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+/// Everything about a held action that reviewers are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    pub computed: Computed,
+    pub claimed: Claimed,
+}
+
+/// What was read from the bytes and from our own records. The requester had no say in any of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Computed {
+    pub sentence: String,
+    pub requester: PrincipalId,
+    pub owners: BTreeSet<PersonId>,
+    pub on_behalf_of: Vec<PersonId>,
+    pub target: TargetName,
+    pub environment: EnvironmentName,
+    pub wire: String,
+    pub class: String,
+    pub operation: Option<String>,
+    pub resources: Vec<Resource>,
+    pub facts: Map<String, Value>,
+    pub head_digest: Digest,
+    pub body_digest: Digest,
+    pub body_bytes: u64,
+    /// The bytes hold characters that are not seen, or bytes that are no text.
+    pub hidden_characters: bool,
+    /// Eight characters of the action digest.
+    pub code: String,
+    pub gates: Vec<ViewGate>,
+    pub deadline: Timestamp,
+}
+
+/// What the requester says. Never believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimed {
+    pub requester_name: String,
+    pub reason: Option<String>,
+}
+
+/// Why policy asks, and whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewGate {
+    pub gate: GateName,
+    pub reason: String,
+    pub approvers: Approvers,
+    pub quorum: u32,
+    pub assurance: Assurance,
+    pub policies: BTreeSet<PolicyId>,
+}
+
+impl View {
+    pub fn of(action: &Action, digest: &Digest, gates: &[Gate], deadline: Timestamp) -> Self {
+        let empty = bytes::Bytes::new();
+        let body = match &action.payload.body {
+            Body::Bound(body) => body,
+            Body::Unbound => &empty,
+        };
+        let texts = [Some(action.sentence.as_str()), action.claimed_reason.as_deref()];
+        let hidden = |bytes: &[u8]| std::str::from_utf8(bytes).map_or(true, visible::has_hidden);
+        let computed = Computed {
+            sentence: action.sentence.clone(),
+            requester: action.requester.principal,
+            owners: action.requester.owners.clone(),
+            on_behalf_of: action.requester.on_behalf_of.clone(),
+            target: action.target.clone(),
+            environment: action.environment.clone(),
+            wire: action.wire.clone(),
+            class: action.operation.class.as_str().into(),
+            operation: action.operation.name.clone(),
+            resources: action.resources.clone(),
+            facts: action.facts.clone(),
+            head_digest: Digest::of(&action.payload.head),
+            body_digest: Digest::of(body),
+            body_bytes: body.len() as u64,
+            hidden_characters: hidden(body) || texts.into_iter().flatten().any(visible::has_hidden),
+            code: digest.short_code(),
+            gates: gates.iter().map(ViewGate::of).collect(),
+            deadline,
+        };
+        let claimed = Claimed {
+            requester_name: action.requester.name.clone(),
+            reason: action.claimed_reason.clone(),
+        };
+        Self { computed, claimed }
+    }
+
+    /// The same action on the terms of a later round.
+    #[must_use]
+    pub fn on(mut self, gates: &[Gate], deadline: Timestamp) -> Self {
+        self.computed.gates = gates.iter().map(ViewGate::of).collect();
+        self.computed.deadline = deadline;
+        self
+    }
+
+    /// SHA-256 over the canonical form, in a domain of its own.
+    pub fn digest(&self) -> Result<Digest, CanonicalError> {
+        Ok(Digest::of_parts("countersign/view/v1", &[&canonical::to_vec(self)?]))
+    }
+}
+
+impl ViewGate {
+    fn of(gate: &Gate) -> Self {
+        Self {
+            gate: gate.name.clone(),
+            reason: gate.reason.clone(),
+            approvers: gate.approvers.clone(),
+            quorum: gate.quorum.get(),
+            assurance: gate.assurance,
+            policies: gate.policies.clone(),
+        }
+    }
+}
+
+/// Who may lift a gate, in plain words: `2 people of privacy, each with a passkey`.
+pub fn approvers_in_words(gate: &Gate, name_of: impl Fn(PersonId) -> Option<String>) -> String {
+    let groups = gate.approvers.groups.iter().map(ToString::to_string);
+    let people = gate.approvers.people.iter().map(|id| name_of(*id).unwrap_or_else(|| id.to_string()));
+    let whom: Vec<String> = groups.chain(people).collect();
+    let count = match gate.quorum.get() {
+        1 => "one person".to_owned(),
+        quorum => format!("{quorum} people"),
+    };
+    let strength = match (gate.assurance, gate.quorum.get()) {
+        (Assurance::Passkey, 1) => ", with a passkey",
+        (Assurance::Passkey, _) => ", each with a passkey",
+        (Assurance::Session, 1) => ", signed in",
+        (Assurance::Session, _) => ", each signed in",
+        (Assurance::Chat, _) => "",
+    };
+    format!("{count} of {}{strength}", whom.join(" or "))
+}

@@ -1,0 +1,265 @@
+//! Votes: what a person is asked to sign, and what becomes of it.
+
+use crate::{
+    error::Error,
+    execute,
+    gate::Gate,
+    hold::{self, Hold, Write},
+};
+use countersign_core::{
+    ApprovalId, Assurance, Digest, GateName, PersonId, Timestamp,
+    approval::{Event as Step, Refused, State},
+    decision::Gate as ShutGate,
+    statement::{Statement, Verdict},
+};
+use countersign_ledger::{
+    entry::PrivateField,
+    event::{Actor, Assertion, ClosedAs, Event},
+};
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Why a vote does not count. Nothing changed but the record of the attempt.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VoteRefused {
+    #[error(transparent)]
+    Rule(#[from] Refused),
+    /// The words say who is excluded and why.
+    #[error("you cannot decide this action: {0}")]
+    NotEligible(String),
+    #[error("only enrolled people vote")]
+    NotAPerson,
+    #[error("this ballot was used, has lapsed or was never handed out; open the approval again")]
+    Ballot,
+    #[error("a rejection needs a reason, which reaches the requester")]
+    ReasonMissing,
+}
+
+/// What a person is about to sign.
+#[derive(Clone, Debug)]
+pub struct Ballot {
+    pub statement: Statement,
+    /// What a passkey signs.
+    pub challenge: Digest,
+    /// The least this vote must be worth.
+    pub wanted: Assurance,
+}
+
+/// A vote as it came in. Whoever calls has verified the assertion against the statement's challenge.
+#[derive(Clone, Debug)]
+pub struct Cast {
+    pub statement: Statement,
+    pub assurance: Assurance,
+    pub assertion: Option<Assertion>,
+    /// Reaches the requester when the vote is a no.
+    pub reason: Option<String>,
+}
+
+/// Ballots handed out and not used yet.
+#[derive(Debug, Default)]
+pub(crate) struct Nonces(Mutex<HashMap<String, (Statement, Timestamp)>>);
+
+/// How long a ballot may be filled in.
+const BALLOT_FOR: Duration = Duration::from_secs(10 * 60);
+/// Ballots kept at once; the oldest go first.
+const BALLOTS: usize = 100_000;
+
+/// Hands out a ballot for the first shut gate this person may lift.
+pub async fn prepare(
+    gate: &Gate,
+    voter: PersonId,
+    approval: ApprovalId,
+    decision: Verdict,
+) -> Result<Result<Ballot, VoteRefused>, Error> {
+    let (hold, _) = hold::load(gate, approval).await?;
+    let shut = match gate_for(gate, &hold, voter) {
+        Ok(shut) => shut,
+        Err(refused) => return refuse(gate, approval, voter, None, refused).await,
+    };
+    let Some(round) = hold.approval.round() else {
+        return Ok(Err(Refused::OutOfOrder("empty").into()));
+    };
+    let now = gate.now();
+    let statement = Statement {
+        approval,
+        round: round.number,
+        gate: shut.name.clone(),
+        decision,
+        voter,
+        action_digest: hold.asked.digest,
+        bundle_digest: round.bundle,
+        evidence_digest: round.evidence,
+        view_digest: round.view,
+        nonce: Digest(gate.journal().random()).hex(),
+        expires: round.deadline.min(now.plus(BALLOT_FOR)),
+    };
+    let challenge = statement.challenge()?;
+    gate.nonces.hand_out(&statement, now);
+    Ok(Ok(Ballot { statement, challenge, wanted: shut.assurance }))
+}
+
+/// Counts a vote. The first terminal decision stands; later ones are told so.
+pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefused>, Error> {
+    let statement = &cast.statement;
+    let (voter, approval) = (statement.voter, statement.approval);
+    let reason = cast.reason.as_deref().map(str::trim).filter(|said| !said.is_empty());
+    if statement.decision == Verdict::Reject && reason.is_none() {
+        return Ok(Err(VoteRefused::ReasonMissing));
+    }
+    if !gate.nonces.use_up(statement, gate.now()) {
+        return refuse(gate, approval, voter, None, VoteRefused::Ballot).await;
+    }
+    let (hold, _) = hold::load(gate, approval).await?;
+    let named = hold.approval.round().and_then(|round| round.gates.iter().find(|gate| gate.name == statement.gate));
+    if let Some(shut) = named
+        && let Err(refused) = eligible(gate, &hold, shut, voter, &exclusions(gate, &hold))
+    {
+        return refuse(gate, approval, voter, Some(statement.gate.clone()), refused).await;
+    }
+    let revised = hold::revise(gate, approval, |hold, now| {
+        let round = statement.round;
+        let gate_name = statement.gate.clone();
+        let voted = Event::ApprovalVoted {
+            statement: statement.clone(),
+            assurance: cast.assurance,
+            assertion: cast.assertion.clone(),
+        };
+        let write = Write::by(Actor::Person { id: voter });
+        match statement.decision {
+            Verdict::Approve => {
+                let step = Step::Approve { voter, round, gate: gate_name, assurance: cast.assurance };
+                hold.step(step, now)?;
+                let write = write.event(voted);
+                Ok(match hold.approval.state {
+                    State::Granted { use_by } => write.event(Event::ApprovalGranted { approval, use_by }),
+                    State::Pending | State::Executing(_) | State::Closed(_) => write,
+                })
+            }
+            Verdict::Reject => {
+                let said = reason.unwrap_or_default().to_owned();
+                hold.step(Step::Reject { voter, round, gate: gate_name, reason: said.clone() }, now)?;
+                hold.rejection = Some(said.clone());
+                let private = PrivateField { path: "reason".into(), value: said.into_bytes() };
+                let closed = Event::ApprovalClosed { approval, closing: ClosedAs::Rejected, by: None };
+                Ok(write.with_private(voted, vec![private]).event(closed))
+            }
+        }
+    });
+    match revised.await? {
+        Ok((hold, _)) => {
+            if matches!(hold.approval.state, State::Granted { .. }) && hold.handle_given {
+                execute::start(gate, approval);
+            }
+            Ok(Ok(hold))
+        }
+        Err(refused) => refuse(gate, approval, voter, Some(statement.gate.clone()), refused.into()).await,
+    }
+}
+
+/// Records that somebody who may not vote tried to.
+pub async fn attempted(gate: &Gate, approval: ApprovalId, actor: Actor, why: &str) -> Result<(), Error> {
+    let revised = hold::revise(gate, approval, |_, _| {
+        let event = Event::ApprovalVoteRefused { approval, gate: None, reason: why.to_owned() };
+        Ok(Write::by(actor.clone()).event(event))
+    });
+    revised.await?.ok();
+    Ok(())
+}
+
+/// The first shut gate this person may lift, or why there is none.
+pub fn gate_for<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<&'h ShutGate, VoteRefused> {
+    let excluded = exclusions(gate, hold);
+    let open = hold.approval.round().map(|round| round.gates.as_slice()).unwrap_or_default();
+    let cast = |shut: &ShutGate| {
+        let votes = hold.approval.rounds.iter().filter_map(|round| round.votes.get(&shut.name));
+        votes.into_iter().any(|votes| votes.contains_key(&voter))
+    };
+    let mut why = VoteRefused::NotEligible("no gate of this approval names you or a group of yours".into());
+    let mut voted = None;
+    for shut in open {
+        match eligible(gate, hold, shut, voter, &excluded) {
+            Ok(()) if cast(shut) => voted = Some(shut),
+            Ok(()) => return Ok(shut),
+            Err(refused) => why = refused,
+        }
+    }
+    voted.ok_or(why)
+}
+
+/// Everyone who may not vote on this action now: as recorded when it was held, and whoever joined them since.
+pub fn exclusions(gate: &Gate, hold: &Hold) -> BTreeMap<PersonId, String> {
+    let mut excluded = hold.excluded.clone();
+    let since = hold.approval.requested_at.minus(gate.limits().cooling_off);
+    for voter in gate.identity().voters() {
+        let brought_in = voter.introductions.iter().any(|introduction| {
+            introduction.at >= since && introduction.by.is_some_and(|by| hold.approval.side.contains(&by))
+        });
+        if brought_in {
+            let why = "was brought in by the requester's side within the cooling-off time";
+            excluded.entry(voter.person).or_insert_with(|| why.to_owned());
+        }
+    }
+    excluded
+}
+
+/// Whether policy lets this person lift this gate now.
+pub(crate) fn eligible(
+    gate: &Gate,
+    hold: &Hold,
+    shut: &ShutGate,
+    person: PersonId,
+    excluded: &BTreeMap<PersonId, String>,
+) -> Result<(), VoteRefused> {
+    let voter = gate.identity().voter(person).ok_or(VoteRefused::NotAPerson)?;
+    if hold.approval.side.contains(&person) {
+        return Err(Refused::RequesterSide.into());
+    }
+    let context = countersign_policy::VoteContext {
+        side: hold.approval.side.clone(),
+        excluded: excluded.clone(),
+        environment: hold.asked.environment.clone(),
+        target: hold.asked.target.clone(),
+        class: hold.asked.class.clone(),
+    };
+    let asked = countersign_policy::Voter { person, groups: voter.groups };
+    let bundle = gate.policies().current();
+    bundle.may_vote(&asked, shut, &context).map_err(|refused| VoteRefused::NotEligible(refused.to_string()))
+}
+
+async fn refuse<T>(
+    gate: &Gate,
+    approval: ApprovalId,
+    voter: PersonId,
+    named: Option<GateName>,
+    refused: VoteRefused,
+) -> Result<Result<T, VoteRefused>, Error> {
+    let revised = hold::revise(gate, approval, |_, _| {
+        let event = Event::ApprovalVoteRefused { approval, gate: named.clone(), reason: refused.to_string() };
+        Ok(Write::by(Actor::Person { id: voter }).event(event))
+    });
+    revised.await?.ok();
+    Ok(Err(refused))
+}
+
+impl Nonces {
+    fn hand_out(&self, statement: &Statement, now: Timestamp) {
+        let mut handed = self.0.lock();
+        if handed.len() >= BALLOTS {
+            handed.retain(|_, (_, expires)| *expires > now);
+        }
+        if handed.len() < BALLOTS {
+            handed.insert(statement.nonce.clone(), (statement.clone(), statement.expires));
+        }
+    }
+
+    /// Whether this very statement was handed out, is fresh, and was not used before.
+    fn use_up(&self, statement: &Statement, now: Timestamp) -> bool {
+        let mut handed = self.0.lock();
+        let known = handed.get(&statement.nonce).is_some_and(|(issued, _)| issued == statement);
+        known && handed.remove(&statement.nonce).is_some_and(|(_, expires)| now < expires)
+    }
+}
