@@ -123,12 +123,20 @@ pub enum Taker {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Closing {
-    Rejected { by: PersonId, reason: String },
+    Rejected {
+        by: PersonId,
+        reason: String,
+    },
     Withdrawn,
     Lapsed,
-    Revoked { by: Taker },
+    Revoked {
+        by: Taker,
+    },
     /// It ran, and this is what is known of it.
-    Finished { outcome: Outcome, revoked_by: Option<Taker> },
+    Finished {
+        outcome: Outcome,
+        revoked_by: Option<Taker>,
+    },
 }
 
 /// What is known after bytes may have gone out.
@@ -146,8 +154,18 @@ pub enum Outcome {
 /// What can happen to an approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    Approve { voter: PersonId, round: u32, gate: GateName, assurance: Assurance },
-    Reject { voter: PersonId, round: u32, gate: GateName, reason: String },
+    Approve {
+        voter: PersonId,
+        round: u32,
+        gate: GateName,
+        assurance: Assurance,
+    },
+    Reject {
+        voter: PersonId,
+        round: u32,
+        gate: GateName,
+        reason: String,
+    },
     /// The requester takes it back.
     Withdraw,
     /// A timer rang; only `now` decides whether anything lapsed.
@@ -155,12 +173,26 @@ pub enum Event {
     Revoke(Taker),
     /// Policy was asked again: further gates matched, or evidence drifted.
     Reopen(Box<Round>),
-    Begin { digest: Digest, owner: GatewayId, epoch: u64 },
+    Begin {
+        digest: Digest,
+        owner: GatewayId,
+        epoch: u64,
+    },
     /// The attempt is known to have sent nothing.
-    Release { owner: GatewayId, epoch: u64 },
-    Finish { owner: GatewayId, epoch: u64, outcome: Outcome },
+    Release {
+        owner: GatewayId,
+        epoch: u64,
+    },
+    Finish {
+        owner: GatewayId,
+        epoch: u64,
+        outcome: Outcome,
+    },
     /// A fenced successor found the attempt without an owner.
-    Orphan { successor: GatewayId, epoch: u64 },
+    Orphan {
+        successor: GatewayId,
+        epoch: u64,
+    },
 }
 
 /// Why an event was refused. The approval is as it was.
@@ -198,7 +230,16 @@ impl Approval {
         first: Round,
     ) -> Self {
         let requested_at = first.opened_at;
-        Self { id, action, digest, requested_at, side, rounds: vec![first], attempts: 0, state: State::Pending }
+        Self {
+            id,
+            action,
+            digest,
+            requested_at,
+            side,
+            rounds: vec![first],
+            attempts: 0,
+            state: State::Pending,
+        }
     }
 
     /// The round that is voted on.
@@ -228,15 +269,11 @@ impl Approval {
         }
     }
 
-    /// Takes one step, or says why not. There is no `_` arm over events: a new one does not compile until placed.
-    pub fn step(mut self, event: Event, now: Timestamp) -> Result<Self, (Self, Refused)> {
-        match self.next_state(event, now) {
-            Ok(state) => {
-                self.state = state;
-                Ok(self)
-            }
-            Err(refused) => Err((self, refused)),
-        }
+    /// Takes one step, or says why not and stays as it was. There is no `_` arm over events: a new one does not
+    /// compile until placed.
+    pub fn step(&mut self, event: Event, now: Timestamp) -> Result<(), Refused> {
+        self.state = self.next_state(event, now)?;
+        Ok(())
     }
 
     fn next_state(&mut self, event: Event, now: Timestamp) -> Result<State, Refused> {
@@ -324,10 +361,10 @@ impl Approval {
         }
         let now = vote.at;
         if let Some(round) = self.rounds.last_mut() {
-            let votes = round.votes.entry(wanted.name).or_default();
+            let cast = round.votes.entry(wanted.name).or_default();
             // A set of people: a stronger vote replaces a weaker one, and nobody counts twice.
-            if votes.get(&voter).is_none_or(|cast| cast.assurance < vote.assurance) {
-                votes.insert(voter, vote);
+            if cast.get(&voter).is_none_or(|earlier| earlier.assurance < vote.assurance) {
+                cast.insert(voter, vote);
             }
         }
         if self.shut_gates().next().is_some() {
@@ -382,9 +419,8 @@ impl Round {
     /// Whether enough different people approved, each strongly enough.
     pub fn lifted(&self, gate: &Gate) -> bool {
         let votes = self.votes.get(&gate.name);
-        let voices = votes.map_or(0, |votes| {
-            votes.values().filter(|vote| vote.assurance >= gate.assurance).count()
-        });
+        let voices =
+            votes.map_or(0, |votes| votes.values().filter(|vote| vote.assurance >= gate.assurance).count());
         u32::try_from(voices).is_ok_and(|voices| voices >= gate.quorum.get())
     }
 }

@@ -88,28 +88,36 @@ fn is_hidden(text: &str, at: usize, character: char) -> bool {
         '\n' | '\t' | ' ' => false,
         // A carriage return is a line end only before a line feed; alone it overwrites the line.
         '\r' => !text.get(at + 1..).is_some_and(|rest| rest.starts_with('\n')),
-        // Letters that are drawn as nothing, and variation selectors.
-        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' | '\u{034f}' | '\u{17b4}' | '\u{17b5}' => true,
-        '\u{180b}'..='\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => true,
-        // Our own marks, so that nobody can imitate them.
-        '⟨' | '⟩' => true,
+        // Letters that are drawn as nothing, variation selectors, and our own marks, which nobody may imitate.
+        '\u{115f}'
+        | '\u{1160}'
+        | '\u{3164}'
+        | '\u{ffa0}'
+        | '\u{2800}'
+        | '\u{034f}'
+        | '\u{17b4}'
+        | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{e0100}'..='\u{e01ef}'
+        | '⟨'
+        | '⟩' => true,
         _ => is_hidden_category(get_general_category(character)),
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum; every category not named is drawn")]
 fn is_hidden_category(category: GeneralCategory) -> bool {
-    match category {
+    matches!(
+        category,
         GeneralCategory::Control
-        | GeneralCategory::Format
-        | GeneralCategory::LineSeparator
-        | GeneralCategory::ParagraphSeparator
-        | GeneralCategory::SpaceSeparator
-        | GeneralCategory::PrivateUse
-        | GeneralCategory::Unassigned
-        | GeneralCategory::Surrogate => true,
-        _ => false,
-    }
+            | GeneralCategory::Format
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+            | GeneralCategory::SpaceSeparator
+            | GeneralCategory::PrivateUse
+            | GeneralCategory::Unassigned
+            | GeneralCategory::Surrogate
+    )
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use crate::{
     running::Place,
 };
 use countersign_core::{
-    Action, ActionId, Body, Digest, Payload, Refusal, RefusalCode, Timestamp, approval::Outcome, decision::Basis,
+    Action, ActionId, Body, Digest, Payload, Refusal, RefusalCode, Timestamp, approval::Outcome,
+    decision::Basis,
 };
 use countersign_ledger::{
     entry::PrivateField,
@@ -108,7 +109,8 @@ impl Ending {
 
 impl Open {
     async fn close(self, event: Event, private: Vec<PrivateField>) -> Result<(), Error> {
-        let answer = self.slot.submit(commit(&self.gate, self.action, &self.actor, self.last_leaf, event, private)?);
+        let answer =
+            self.slot.submit(commit(&self.gate, self.action, &self.actor, self.last_leaf, event, private)?);
         answer.await.map_err(|_| crate::port::store::CommitError::Lost)??;
         self.gate.announce(Changed::Action { id: self.action });
         Ok(())
@@ -118,11 +120,14 @@ impl Open {
 impl Drop for Ending {
     fn drop(&mut self) {
         let Some(open) = self.0.take() else { return };
-        let event = Event::ExecutionUnknown { attempt: 1, why: "the exchange was let go before it ended".into() };
+        let event =
+            Event::ExecutionUnknown { attempt: 1, why: "the exchange was let go before it ended".into() };
         let made = commit(&open.gate, open.action, &open.actor, open.last_leaf, event, Vec::new());
         match made {
             Ok(commit) => drop(open.slot.submit(commit)),
-            Err(error) => tracing::error!(action = %open.action, %error, "an unknown outcome could not be sealed"),
+            Err(error) => {
+                tracing::error!(action = %open.action, %error, "an unknown outcome could not be sealed")
+            }
         }
     }
 }
@@ -155,8 +160,7 @@ pub(crate) async fn permitted<E: Exchange>(
     if let Err(failed) = exchange.connect().await {
         return record::refused(gate, &action, unreachable(&failed)).await;
     }
-    let (place, cancel) =
-        gate.running.enter(action.id, action.requester.principal, action.target.clone());
+    let (place, cancel) = gate.running.enter(action.id, action.requester.principal, action.target.clone());
     // A freeze set since intake either sees this place or is seen here.
     if let Some(scope) = gate.frozen(action.requester.principal, &action.target) {
         return record::refused(gate, &action, record::frozen(&scope)).await;

@@ -11,9 +11,8 @@ use crate::{
     running::Running,
 };
 use countersign_core::{
-    Action, ActionId, ApprovalId, Digest, GatewayId, PrincipalId, Refusal, RefusalCode, Requester, TargetName,
-    Timestamp,
-    statement::published_digest,
+    Action, ActionId, ApprovalId, Digest, GatewayId, PrincipalId, Refusal, RefusalCode, Requester,
+    TargetName, Timestamp, statement::published_digest,
 };
 use countersign_ledger::event::{Actor, Asked, FreezeScope};
 use countersign_policy::Policies;
@@ -66,9 +65,14 @@ pub struct Who {
 /// Something reviewers' pages want to know at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
-    Approval { id: ApprovalId, state: &'static str },
+    Approval {
+        id: ApprovalId,
+        state: &'static str,
+    },
     /// An action was permitted or refused outright.
-    Action { id: ActionId },
+    Action {
+        id: ActionId,
+    },
     Freeze,
     Policy,
 }
@@ -213,6 +217,11 @@ impl Gate {
         Digest::of_parts("countersign/attach/v1", &parts).hex()
     }
 
+    /// How many executions run right now.
+    pub fn running(&self) -> usize {
+        self.running.count()
+    }
+
     /// Where a signed-in person reads about an approval.
     pub fn approval_link(&self, approval: ApprovalId) -> String {
         format!("{}/approvals/{approval}", self.who.console_url)
@@ -226,7 +235,10 @@ impl Gate {
 
 impl fmt::Debug for Gate {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Gate").field("who", &self.who).field("targets", &self.targets.len()).finish_non_exhaustive()
+        out.debug_struct("Gate")
+            .field("who", &self.who)
+            .field("targets", &self.targets.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -3,8 +3,8 @@
 mod document;
 mod live;
 
-pub use document::{Delivery, Hold, Resolution};
 pub(crate) use document::json;
+pub use document::{Delivery, Hold, Resolution};
 pub(crate) use live::{At, Holds, Standing};
 
 use crate::{
@@ -125,7 +125,9 @@ fn not_holdable(gate: &Gate, action: &Action, terms: &Terms) -> Option<Refusal> 
     let refuse = |code, reason: String, remedy: &str| {
         Some(Refusal { code, reason, remedy: remedy.into(), basis: Some(terms.basis.clone()) })
     };
-    if terms.justification_required && action.claimed_reason.as_deref().is_none_or(|said| said.trim().is_empty()) {
+    if terms.justification_required
+        && action.claimed_reason.as_deref().is_none_or(|said| said.trim().is_empty())
+    {
         let reason = "policy wants to hear why before anyone is asked".into();
         return refuse(RefusalCode::JustificationMissing, reason, "repeat the request with its reason");
     }
@@ -230,7 +232,11 @@ pub(crate) fn excluded(
     out
 }
 
-pub(crate) fn round_terms(id: ApprovalId, round: &Round, excluded: &BTreeMap<PersonId, String>) -> RoundTerms {
+pub(crate) fn round_terms(
+    id: ApprovalId,
+    round: &Round,
+    excluded: &BTreeMap<PersonId, String>,
+) -> RoundTerms {
     let gates = round.gates.iter().map(|gate| GateTerms {
         gate: gate.name.clone(),
         quorum: gate.quorum.get(),
@@ -405,7 +411,8 @@ pub(crate) async fn revise(
         let mut entries = Vec::with_capacity(write.events.len());
         for (event, private) in write.events {
             let (action, parent) = (Some(hold.action()), Some(hold.last_leaf));
-            let row = gate.journal().row(Note { action, parent, actor: write.actor.clone(), event, private })?;
+            let row =
+                gate.journal().row(Note { action, parent, actor: write.actor.clone(), event, private })?;
             hold.last_leaf = Digest(row.sealed.leaf.0);
             entries.push(row);
         }

@@ -40,7 +40,11 @@ pub(crate) fn admit(gate: &Gate, request: Request) -> Result<Action, Box<NotAdmi
     };
     if let Some(scope) = gate.frozen(request.requester.principal, &request.target) {
         let reason = format!("{scope} is frozen, so nothing runs");
-        return refuse(RefusalCode::Frozen, reason, "stop, and ask an operator when the freeze will be lifted");
+        return refuse(
+            RefusalCode::Frozen,
+            reason,
+            "stop, and ask an operator when the freeze will be lifted",
+        );
     }
     if request.claimed_reason.as_ref().is_some_and(|reason| reason.len() > CLAIMED_REASON_BYTES) {
         let reason = format!("the reason is longer than {CLAIMED_REASON_BYTES} bytes");

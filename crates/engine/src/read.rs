@@ -78,7 +78,8 @@ pub async fn hold_of(gate: &Gate, action: ActionId) -> Result<Option<Hold>, Erro
 /// A held action with its exact payload.
 pub async fn action(gate: &Gate, id: ActionId) -> Result<Option<Action>, Error> {
     let record = gate.store().fetch(Kind::Action, &id.to_string()).await?;
-    let garbled = |error: serde_json::Error| ReadError::Garbled { kind: Kind::Action, why: error.to_string() };
+    let garbled =
+        |error: serde_json::Error| ReadError::Garbled { kind: Kind::Action, why: error.to_string() };
     Ok(record.map(|record| serde_json::from_slice(&record.doc)).transpose().map_err(garbled)?)
 }
 

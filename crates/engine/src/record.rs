@@ -11,9 +11,7 @@ use crate::{
     },
     reply::{Refused, Reply},
 };
-use countersign_core::{
-    Action, ActionId, Digest, Refusal, RefusalCode, Requester, TargetName, Timestamp,
-};
+use countersign_core::{Action, ActionId, Digest, Refusal, RefusalCode, Requester, TargetName, Timestamp};
 use countersign_ledger::event::{Actor, Event};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -110,7 +108,9 @@ pub(crate) async fn flush(gate: &Gate) -> Result<(), Error> {
     let counts = std::mem::take(&mut *gate.refusals.0.lock());
     let summed = counts.into_iter().filter(|(_, count)| *count > 0);
     let notes: Vec<_> = summed
-        .map(|((code, target), count)| Note::new(Actor::Unknown, Event::IntakeRefused { code, count, target }))
+        .map(|((code, target), count)| {
+            Note::new(Actor::Unknown, Event::IntakeRefused { code, count, target })
+        })
         .collect();
     if !notes.is_empty() {
         gate.journal().commit(Vec::new(), notes).await?;
@@ -127,7 +127,13 @@ pub(crate) fn unresolved(action: ActionId, last_leaf: Digest, since: Timestamp) 
 pub(crate) fn put_unresolved(doc: &Unresolved, expect: Expect) -> Result<Change, Error> {
     let open = if doc.resolution.is_none() { "yes" } else { "no" };
     let keys = vec![Key { name: "open", value: open.into(), unique: false }];
-    Ok(Change::Put { kind: Kind::Unresolved, id: doc.action.to_string(), expect, doc: json(doc)?.into(), keys })
+    Ok(Change::Put {
+        kind: Kind::Unresolved,
+        id: doc.action.to_string(),
+        expect,
+        doc: json(doc)?.into(),
+        keys,
+    })
 }
 
 pub(crate) fn frozen(scope: &str) -> Refusal {

@@ -24,7 +24,11 @@ pub type Status = Reply<Infallible>;
 
 /// The state of an approval for the principal that asked for it; never executes anything. `None`: it has no such
 /// approval, which is all a stranger is told.
-pub async fn status(gate: &Arc<Gate>, principal: PrincipalId, id: ApprovalId) -> Result<Option<Status>, Error> {
+pub async fn status(
+    gate: &Arc<Gate>,
+    principal: PrincipalId,
+    id: ApprovalId,
+) -> Result<Option<Status>, Error> {
     let Some(hold) = own(gate, principal, id).await? else { return Ok(None) };
     if hold.approval.state.is_closed() {
         return hold::answer(gate, id).await.map(Some);
@@ -60,7 +64,12 @@ async fn own(gate: &Gate, principal: PrincipalId, id: ApprovalId) -> Result<Opti
 }
 
 /// Takes an approval back. Before it runs, nothing runs; while it runs, the work is cancelled and its end recorded.
-pub async fn revoke(gate: &Gate, id: ApprovalId, by: Taker, why: &str) -> Result<Result<Hold, Refused>, Error> {
+pub async fn revoke(
+    gate: &Gate,
+    id: ApprovalId,
+    by: Taker,
+    why: &str,
+) -> Result<Result<Hold, Refused>, Error> {
     let actor = match &by {
         Taker::Person(person) => Actor::Person { id: *person },
         Taker::Operator => Actor::Operator,
@@ -139,8 +148,7 @@ pub async fn resolve(
         if doc.resolution.is_some() {
             return Ok(Err(Refused::OutOfOrder("resolved")));
         }
-        let note =
-            Note { action: Some(action), parent: Some(doc.last_leaf), actor, event, private };
+        let note = Note { action: Some(action), parent: Some(doc.last_leaf), actor, event, private };
         let row = gate.journal().row(note)?;
         doc.last_leaf = Digest(row.sealed.leaf.0);
         doc.resolution = Some(resolution(gate.now()));
@@ -149,7 +157,8 @@ pub async fn resolve(
         gate.announce(Changed::Action { id: action });
         return Ok(Ok(()));
     }
-    let find = crate::port::store::Find { keys: vec![("action", action.to_string())], before: None, limit: 1 };
+    let find =
+        crate::port::store::Find { keys: vec![("action", action.to_string())], before: None, limit: 1 };
     let holds = gate.store().find(Kind::Hold, find).await?;
     let Some(record) = holds.first() else {
         return Err(Error::Missing { kind: Kind::Unresolved, id: action.to_string() });

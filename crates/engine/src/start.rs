@@ -26,10 +26,8 @@ pub struct Opening {
     pub version: String,
     /// Digest of the resolved configuration.
     pub configuration: Digest,
-    /// Public key of the log, in C2SP vkey form.
-    pub log_key: String,
-    /// Public key of the gateway, in C2SP vkey form.
-    pub gateway_key: String,
+    /// The log's first entry, with its public keys: written when the ledger is empty.
+    pub log_opened: Event,
 }
 
 const WHY_UNKNOWN: &str = "the gateway ended while it ran";
@@ -64,8 +62,7 @@ async fn record_start(gate: &Gate, opening: Opening) -> Result<(), Error> {
     let mut notes = Vec::new();
     let newest = FindEntries { limit: 1, ..FindEntries::default() };
     if gate.store().entries(newest).await?.is_empty() {
-        let event = Event::LogOpened { log_key: opening.log_key, gateway_key: opening.gateway_key };
-        notes.push(Note::new(Actor::Gateway, event));
+        notes.push(Note::new(Actor::Gateway, opening.log_opened));
     }
     let bundle = gate.policies().current();
     notes.push(Note::new(

@@ -1,13 +1,6 @@
 //! Deadlines: what lapses, what expires, what was counted. One task, asleep until the next moment that matters.
 
-use crate::{
-    error::Error,
-    gate::Gate,
-    hold::Hold,
-    journal::Note,
-    port::store::Kind,
-    record, settle,
-};
+use crate::{error::Error, gate::Gate, hold::Hold, journal::Note, port::store::Kind, record, settle};
 use countersign_core::Timestamp;
 use countersign_ledger::event::{Actor, Event};
 use std::{sync::Arc, time::Duration};

@@ -93,10 +93,8 @@ impl View {
             gates: gates.iter().map(ViewGate::of).collect(),
             deadline,
         };
-        let claimed = Claimed {
-            requester_name: action.requester.name.clone(),
-            reason: action.claimed_reason.clone(),
-        };
+        let claimed =
+            Claimed { requester_name: action.requester.name.clone(), reason: action.claimed_reason.clone() };
         Self { computed, claimed }
     }
 

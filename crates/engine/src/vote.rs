@@ -114,7 +114,8 @@ pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefus
         return refuse(gate, approval, voter, None, VoteRefused::Ballot).await;
     }
     let (hold, _) = hold::load(gate, approval).await?;
-    let named = hold.approval.round().and_then(|round| round.gates.iter().find(|gate| gate.name == statement.gate));
+    let named =
+        hold.approval.round().and_then(|round| round.gates.iter().find(|gate| gate.name == statement.gate));
     if let Some(shut) = named
         && let Err(refused) = eligible(gate, &hold, shut, voter, &exclusions(gate, &hold))
     {
@@ -219,11 +220,13 @@ pub(crate) fn eligible(
         return Err(Refused::RequesterSide.into());
     }
     let context = countersign_policy::VoteContext {
+        target: hold.asked.target.clone(),
+        environment: hold.asked.environment.clone(),
+        class: hold.asked.class.clone(),
+        operation: hold.asked.operation.clone(),
         side: hold.approval.side.clone(),
         excluded: excluded.clone(),
-        environment: hold.asked.environment.clone(),
-        target: hold.asked.target.clone(),
-        class: hold.asked.class.clone(),
+        now: gate.now(),
     };
     let asked = countersign_policy::Voter { person, groups: voter.groups };
     let bundle = gate.policies().current();

@@ -24,7 +24,10 @@ fn action() -> Action {
         resources: vec![],
         facts: Map::new(),
         session: BTreeMap::new(),
-        payload: Payload { head: Bytes::from_static(b"POST /x"), body: Body::Bound(Bytes::from_static(b"{}")) },
+        payload: Payload {
+            head: Bytes::from_static(b"POST /x"),
+            body: Body::Bound(Bytes::from_static(b"{}")),
+        },
         idempotency_key: None,
         sentence: "Export customers.".into(),
         claimed_reason: None,

@@ -9,8 +9,7 @@ use crate::{
         store::{Change, Expect, Kind, ReadError},
         upstream::{Failed, Kept, Sent, StoredExchange},
     },
-    record,
-    vote,
+    record, vote,
 };
 use countersign_core::{
     Action, ApprovalId, Body, Decision, Digest, PersonId, Refusal, Terms, Timestamp,
@@ -149,9 +148,8 @@ async fn reopen(
         view: view.digest()?,
         opened_at: now,
         deadline,
-        valid_for_micros: terms.map_or(valid_for, |terms| {
-            i64::try_from(terms.valid_for.as_micros()).unwrap_or(i64::MAX)
-        }),
+        valid_for_micros: terms
+            .map_or(valid_for, |terms| i64::try_from(terms.valid_for.as_micros()).unwrap_or(i64::MAX)),
         gates,
         votes: BTreeMap::new(),
     };
@@ -173,7 +171,11 @@ async fn close(gate: &Gate, id: ApprovalId) -> Result<Tried, Error> {
     let revised = hold::revise(gate, id, |hold, now| {
         hold.step(Step::Revoke(Taker::Policy), now)?;
         let by = Some(Taker::Policy);
-        Ok(Write::by(Actor::Gateway).event(Event::ApprovalClosed { approval: id, closing: ClosedAs::Revoked, by }))
+        Ok(Write::by(Actor::Gateway).event(Event::ApprovalClosed {
+            approval: id,
+            closing: ClosedAs::Revoked,
+            by,
+        }))
     });
     revised.await?.ok();
     Ok(Tried::Over)

@@ -111,25 +111,18 @@ impl Hold {
 
     /// Whether nobody knows if it ran, and no person has found out yet.
     pub fn is_unresolved(&self) -> bool {
-        let unknown = matches!(
-            self.approval.state,
-            State::Closed(Closing::Finished { outcome: Outcome::Unknown, .. })
-        );
+        let unknown =
+            matches!(self.approval.state, State::Closed(Closing::Finished { outcome: Outcome::Unknown, .. }));
         unknown && self.resolution.is_none()
     }
 
     /// Takes one step of the approval's life; unchanged when that is refused.
     pub(crate) fn step(&mut self, event: Event, now: Timestamp) -> Result<(), Refused> {
-        match self.approval.clone().step(event, now) {
-            Ok(next) => {
-                if next.state.is_closed() && self.closed_at.is_none() {
-                    self.closed_at = Some(now);
-                }
-                self.approval = next;
-                Ok(())
-            }
-            Err((_, refused)) => Err(refused),
+        self.approval.step(event, now)?;
+        if self.approval.state.is_closed() && self.closed_at.is_none() {
+            self.closed_at = Some(now);
         }
+        Ok(())
     }
 
     pub fn action(&self) -> ActionId {
@@ -142,7 +135,10 @@ impl Hold {
             gate: gate.name.to_string(),
             reason: gate.reason.clone(),
             approvers: approvers_in_words(gate, &name_of),
-            votes: round.votes.get(&gate.name).map_or(0, |votes| u32::try_from(votes.len()).unwrap_or(u32::MAX)),
+            votes: round
+                .votes
+                .get(&gate.name)
+                .map_or(0, |votes| u32::try_from(votes.len()).unwrap_or(u32::MAX)),
             quorum: gate.quorum.get(),
             assurance: gate.assurance,
         });
@@ -161,7 +157,8 @@ impl Hold {
     /// One plain sentence on why it did not run, or may not run again.
     pub(crate) fn closing_in_words(&self) -> (countersign_core::RefusalCode, String, &'static str) {
         use countersign_core::RefusalCode as Code;
-        const CHANGE: &str = "change the request as the reviewer says, or stop; the same request opens a new approval";
+        const CHANGE: &str =
+            "change the request as the reviewer says, or stop; the same request opens a new approval";
         match &self.approval.state {
             State::Closed(Closing::Rejected { .. }) => {
                 let said = self.rejection.as_deref().unwrap_or_default();
@@ -170,12 +167,16 @@ impl Hold {
             State::Closed(Closing::Lapsed) => {
                 (Code::Lapsed, "nobody decided in time".into(), "repeat the request if it is still wanted")
             }
-            State::Closed(Closing::Withdrawn) => {
-                (Code::Withdrawn, "the request was withdrawn".into(), "repeat the request if it is wanted again")
-            }
-            State::Closed(Closing::Revoked { .. }) => {
-                (Code::Revoked, "the approval was revoked before anything ran".into(), "stop, and ask the reviewers")
-            }
+            State::Closed(Closing::Withdrawn) => (
+                Code::Withdrawn,
+                "the request was withdrawn".into(),
+                "repeat the request if it is wanted again",
+            ),
+            State::Closed(Closing::Revoked { .. }) => (
+                Code::Revoked,
+                "the approval was revoked before anything ran".into(),
+                "stop, and ask the reviewers",
+            ),
             State::Closed(Closing::Finished { outcome: Outcome::Done, .. }) => (
                 Code::Spent,
                 "the action ran to its end; its answer was larger than what is kept".into(),

@@ -142,13 +142,24 @@ impl Holds {
 
     /// Holds whose deadline has come, earliest first.
     pub(crate) fn due(&self, now: Timestamp) -> Vec<ApprovalId> {
-        self.inner.lock().deadlines.iter().take_while(|(moment, _)| *moment <= now).map(|(_, id)| *id).collect()
+        self.inner
+            .lock()
+            .deadlines
+            .iter()
+            .take_while(|(moment, _)| *moment <= now)
+            .map(|(_, id)| *id)
+            .collect()
     }
 
     /// Closed holds whose answer nobody has had yet.
     pub(crate) fn undelivered(&self) -> Vec<ApprovalId> {
         let inner = self.inner.lock();
-        inner.live.iter().filter(|(_, live)| live.standing.borrow().at == At::Closed).map(|(id, _)| *id).collect()
+        inner
+            .live
+            .iter()
+            .filter(|(_, live)| live.standing.borrow().at == At::Closed)
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {

@@ -102,8 +102,18 @@ pub struct Key {
 #[derive(Clone, Debug)]
 pub enum Change {
     /// Writes the document and replaces all keys.
-    Put { kind: Kind, id: String, expect: Expect, doc: Bytes, keys: Vec<Key> },
-    Delete { kind: Kind, id: String, expect: Expect },
+    Put {
+        kind: Kind,
+        id: String,
+        expect: Expect,
+        doc: Bytes,
+        keys: Vec<Key>,
+    },
+    Delete {
+        kind: Kind,
+        id: String,
+        expect: Expect,
+    },
 }
 
 /// An entry and what the store indexes of it beside its own columns.
@@ -250,7 +260,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn erase(&self, entry: EntryId, paths: Vec<String>) -> Result<(), ReadError>;
 
     /// A consistent view of the whole ledger for exporting, proofs and checking.
-    fn ledger(&self) -> Result<Box<dyn countersign_ledger::bundle::LedgerReader + Send>, ReadError>;
+    fn ledger(&self) -> Result<Box<dyn countersign_ledger::reader::LedgerReader + Send>, ReadError>;
 }
 
 /// An execution found without an end.
