@@ -1,1 +1,36 @@
-//! .
+//! Who is calling, and who the people are: a credential on a wire becomes a principal, a browser becomes a
+//! signed-in person, a passkey's signature becomes a vote's assertion.
+//!
+//! One door: [`Directory`]. It answers from memory and changes memory only after the store has made the change
+//! and its ledger entry durable. It never decides whether something may run, never sees a target, and never
+//! keeps a secret: tokens, links and session cookies are stored as SHA-256 only.
+
+mod attempts;
+mod cookie;
+mod directory;
+mod email;
+mod error;
+mod memory;
+mod record;
+mod secret;
+mod settings;
+mod webauthn;
+
+pub use cookie::CookieRule;
+pub use directory::{
+    Author, Directory,
+    agents::{AgentChange, NewAgent, NewToken},
+    people::{Link, NewPerson},
+    sessions::{SessionInfo, SignedIn, Visitor},
+};
+pub use email::EmailAddress;
+pub use error::IdentityError;
+pub use record::{
+    agent::{Agent, Token},
+    link::LinkKind,
+    passkey::Passkey,
+    person::{Person, PersonState, Role},
+    session::SessionId,
+};
+pub use secret::Secret;
+pub use settings::{Settings, SettingsError};

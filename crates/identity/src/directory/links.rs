@@ -1,0 +1,52 @@
+//! Opening a one-time link: the first opener is signed in, everybody after is refused.
+
+use super::{
+    Directory, Draft,
+    sessions::{Beginning, SignedIn, Visitor},
+};
+use crate::{error::IdentityError, record::person::Person, secret};
+use countersign_core::Assurance;
+
+impl Directory {
+    /// Uses up a link and signs its person in at assurance `session`, so that they can register a passkey.
+    ///
+    /// A right link always works, whatever others guessed before it; wrong ones slow down only their source.
+    pub async fn redeem_link(&self, link: &str, visitor: &Visitor<'_>) -> Result<SignedIn, IdentityError> {
+        let opened = self.open_link(link, visitor).await;
+        if !matches!(opened, Err(IdentityError::LinkSpent)) {
+            return opened;
+        }
+        let now = self.journal.now();
+        let mut attempts = self.attempts.lock();
+        if let Some(retry_after) = attempts.wait(visitor.source, now) {
+            return Err(IdentityError::TooManyAttempts { retry_after });
+        }
+        attempts.failed(visitor.source, now);
+        opened
+    }
+
+    async fn open_link(&self, link: &str, visitor: &Visitor<'_>) -> Result<SignedIn, IdentityError> {
+        if !secret::has_shape(link) {
+            return Err(IdentityError::LinkSpent);
+        }
+        let _turn = self.writing.lock().await;
+        let now = self.journal.now();
+        let held = self.memory.read().links.get(&secret::fingerprint(link)).cloned();
+        let held = held.filter(|held| now < held.doc.expires).ok_or(IdentityError::LinkSpent)?;
+        // A disabled person's links are deleted with them; should one remain, it opens nothing.
+        let person = self.standing_person(held.doc.person).map_err(|_| IdentityError::LinkSpent)?;
+        let mut draft = Draft::default();
+        draft.delete(&held);
+        if person.doc.enrolled_at.is_none() {
+            draft.replace(&person, Person { enrolled_at: Some(now), ..person.doc.clone() })?;
+        }
+        let beginning = Beginning { person: &person.doc, assurance: Assurance::Session, visitor };
+        let signed_in = self.add_session(&mut draft, &beginning)?;
+        match self.write(draft).await {
+            Ok(()) => Ok(signed_in),
+            // Somebody else's commit took the link first.
+            Err(IdentityError::Conflict) => Err(IdentityError::LinkSpent),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! People: invited, put into groups, disabled. Names and addresses go into the person's record and into private
+//! fields of entries, nowhere else.
+
+use super::{Author, Directory, Draft, readable};
+use crate::{
+    email::EmailAddress,
+    error::IdentityError,
+    record::{
+        Held,
+        link::{LinkKind, LinkRecord},
+        person::{Person, Role},
+    },
+    secret::{Secret, fingerprint},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_core::{GroupName, PersonId, Timestamp};
+use countersign_engine::{journal::Note, port::identity::Introduction};
+use countersign_ledger::event::Event;
+use std::collections::BTreeSet;
+
+/// Somebody to be invited.
+#[derive(Clone, Debug)]
+pub struct NewPerson {
+    pub name: String,
+    pub email: String,
+    pub groups: BTreeSet<GroupName>,
+    pub role: Role,
+}
+
+/// A one-time link, to be handed to the person it is for and to nobody else.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// The console's address with the secret in the fragment, which browsers never send.
+    pub url: Secret,
+    /// The secret alone, as the page sends it back.
+    pub secret: Secret,
+    pub kind: LinkKind,
+    pub expires: Timestamp,
+}
+
+impl Directory {
+    /// Invites a person. The author counts as their introducer: see [`Introduction`].
+    pub async fn invite(&self, by: Author, who: NewPerson) -> Result<(PersonId, Link), IdentityError> {
+        let _turn = self.writing.lock().await;
+        self.administrator(by)?;
+        let name = readable("a name", &who.name)?;
+        let email = EmailAddress::new(who.email.trim())?;
+        self.declared(&who.groups)?;
+        if self.memory.read().emails.contains_key(&email) {
+            return Err(IdentityError::EmailTaken(email.to_string()));
+        }
+        let now = self.journal.now();
+        let introduction = |group| Introduction { by: by.person(), at: now, group };
+        let into_groups = who.groups.iter().cloned().map(|group| introduction(Some(group)));
+        let person = Person {
+            id: self.journal.id(PersonId::from_parts),
+            name,
+            email,
+            role: who.role,
+            introductions: std::iter::once(introduction(None)).chain(into_groups).collect(),
+            groups: who.groups,
+            handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
+            invited_at: now,
+            enrolled_at: None,
+            disabled_at: None,
+        };
+        let id = person.id;
+        let mut draft = Draft::default();
+        let event = Event::PersonInvited { person: id, groups: person.groups.clone() };
+        let note = Note::new(by.actor(), event)
+            .private("name", person.name.as_str())
+            .private("email", person.email.as_str())
+            .private("role", person.role.as_str());
+        draft.note(note);
+        draft.insert(person)?;
+        let link = self.add_link(&mut draft, id, LinkKind::Enrol)?;
+        self.write(draft).await?;
+        Ok((id, link))
+    }
+
+    /// Makes a new one-time link for a person; their older ones stop working. Whoever makes a link could open it,
+    /// so they count as the person's introducer.
+    pub async fn issue_link(&self, by: Author, person: PersonId) -> Result<Link, IdentityError> {
+        let _turn = self.writing.lock().await;
+        self.administrator(by)?;
+        let held = self.standing_person(person)?;
+        let mut draft = Draft::default();
+        self.memory.read().links_of(person).for_each(|link| draft.delete(link));
+        let kind = if held.doc.enrolled_at.is_some() { LinkKind::SignIn } else { LinkKind::Enrol };
+        let mut changed = held.doc.clone();
+        changed.introduce(Introduction { by: by.person(), at: self.journal.now(), group: None });
+        draft.replace(&held, changed)?;
+        draft.note(Note::new(by.actor(), Event::PersonLinkIssued { person }));
+        let link = self.add_link(&mut draft, person, kind)?;
+        self.write(draft).await?;
+        Ok(link)
+    }
+
+    /// Puts a person into groups and takes them out of others. Nobody puts themself into a group: an
+    /// administrator gains no vote by being one.
+    pub async fn set_groups(
+        &self,
+        by: Author,
+        person: PersonId,
+        add: &BTreeSet<GroupName>,
+        remove: &BTreeSet<GroupName>,
+    ) -> Result<(), IdentityError> {
+        let _turn = self.writing.lock().await;
+        self.administrator(by)?;
+        self.declared(add)?;
+        let held = self.standing_person(person)?;
+        let added: BTreeSet<_> = add.difference(&held.doc.groups).cloned().collect();
+        let removed: BTreeSet<_> =
+            held.doc.groups.intersection(remove).filter(|group| !add.contains(*group)).cloned().collect();
+        if by.person() == Some(person) && !added.is_empty() {
+            return Err(IdentityError::OwnGroups);
+        }
+        if added.is_empty() && removed.is_empty() {
+            return Ok(());
+        }
+        let mut changed = held.doc.clone();
+        let now = self.journal.now();
+        for group in &added {
+            changed.introduce(Introduction { by: by.person(), at: now, group: Some(group.clone()) });
+        }
+        changed.groups.retain(|group| !removed.contains(group));
+        changed.groups.extend(added.iter().cloned());
+        let mut draft = Draft::default();
+        draft.replace(&held, changed)?;
+        draft.note(Note::new(by.actor(), Event::PersonGroupsChanged { person, added, removed }));
+        self.write(draft).await
+    }
+
+    /// Ends a person's part here: sessions and links end at once, no vote counts any more, and tokens that act
+    /// on their behalf stop working.
+    pub async fn disable_person(&self, by: Author, person: PersonId) -> Result<(), IdentityError> {
+        let _turn = self.writing.lock().await;
+        self.administrator(by)?;
+        let held = self.held_person(person)?;
+        if held.doc.is_disabled() {
+            return Ok(());
+        }
+        let mut draft = Draft::default();
+        draft.note(Note::new(by.actor(), Event::PersonDisabled { person }));
+        self.end_access(&mut draft, by, person);
+        draft.replace(&held, Person { disabled_at: Some(self.journal.now()), ..held.doc.clone() })?;
+        self.write(draft).await
+    }
+
+    /// Everybody, the disabled included, in the order they were invited.
+    pub fn people(&self) -> Vec<Person> {
+        self.memory.read().people.values().map(|held| held.doc.clone()).collect()
+    }
+
+    pub fn person(&self, person: PersonId) -> Option<Person> {
+        self.memory.read().person(person).cloned()
+    }
+
+    /// Only for those who are signed in, or on the gateway's own machine.
+    pub fn person_by_email(&self, email: &EmailAddress) -> Option<Person> {
+        let memory = self.memory.read();
+        memory.emails.get(email).and_then(|person| memory.person(*person)).cloned()
+    }
+
+    fn add_link(&self, draft: &mut Draft, person: PersonId, kind: LinkKind) -> Result<Link, IdentityError> {
+        let secret = Secret::of_bytes(&self.journal.random());
+        let lasts = match kind {
+            LinkKind::Enrol => self.settings.enrolment_link,
+            LinkKind::SignIn => self.settings.sign_in_link,
+        };
+        let expires = self.journal.now().plus(lasts);
+        draft.insert(LinkRecord { secret: fingerprint(secret.reveal()), person, kind, expires })?;
+        let url = Secret::new(format!("{}/enrol#{}", self.settings.origin, secret.reveal()));
+        Ok(Link { url, secret, kind, expires })
+    }
+
+    fn end_access(&self, draft: &mut Draft, by: Author, person: PersonId) {
+        let memory = self.memory.read();
+        let sessions: Vec<&Held<_>> = memory.sessions_of(person).collect();
+        if !sessions.is_empty() {
+            draft.note(Note::new(by.actor(), Event::SessionClosed { person, everywhere: true }));
+        }
+        for session in sessions {
+            draft.delete(session);
+        }
+        memory.links_of(person).for_each(|link| draft.delete(link));
+    }
+}

@@ -1,0 +1,210 @@
+//! Sessions: opened only by a link or a passkey, each with a token of its own; ended by time, by their owner, or
+//! with the person.
+
+use super::{Author, Directory, Draft};
+use crate::{
+    error::IdentityError,
+    memory::SessionState,
+    record::{
+        Held,
+        person::{Person, Role},
+        session::{Session, SessionId},
+    },
+    secret::{self, Secret, fingerprint},
+};
+use aws_lc_rs::hmac;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_core::{Assurance, GroupName, PersonId, Timestamp, visible};
+use countersign_engine::journal::Note;
+use countersign_ledger::event::{Actor, Event};
+use std::{collections::BTreeSet, net::IpAddr, sync::atomic::Ordering, time::Duration};
+use subtle::ConstantTimeEq;
+
+/// How much use of a session may go unwritten: after a restart it may seem idle for so much longer.
+const UNWRITTEN: Duration = Duration::from_mins(10);
+
+/// Somebody at the console who may become signed in.
+#[derive(Clone, Copy)]
+pub struct Visitor<'r> {
+    /// Where they come from; behind a reverse proxy, what that proxy vouches for.
+    pub source: IpAddr,
+    pub user_agent: Option<&'r str>,
+    /// The session cookie the request came with, if any: that session ends when the new one begins.
+    pub cookie: Option<&'r str>,
+}
+
+impl std::fmt::Debug for Visitor<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Visitor").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+/// A session that has just begun.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// For the cookie: [`crate::CookieRule::set`]. Not kept here.
+    pub token: Secret,
+    pub session: SessionInfo,
+}
+
+/// Who sits at the console.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    pub id: SessionId,
+    pub person: PersonId,
+    pub name: String,
+    pub role: Role,
+    pub groups: BTreeSet<GroupName>,
+    /// How they signed in. A vote has an assurance of its own: only [`Directory::verify_vote`] makes it `passkey`.
+    pub assurance: Assurance,
+    /// To be written into every form and demanded back with every write; good for this session only.
+    pub csrf: Secret,
+    pub opened_at: Timestamp,
+    /// When it ends even if it is used.
+    pub ends_at: Timestamp,
+}
+
+impl SessionInfo {
+    /// Whether a request carries this session's CSRF token. Takes as long for a near miss as for any other.
+    pub fn csrf_matches(&self, presented: &str) -> bool {
+        self.csrf.reveal().as_bytes().ct_eq(presented.as_bytes()).into()
+    }
+}
+
+/// A session about to begin.
+pub(super) struct Beginning<'r> {
+    pub(super) person: &'r Person,
+    pub(super) assurance: Assurance,
+    pub(super) visitor: &'r Visitor<'r>,
+}
+
+impl Directory {
+    /// The session a cookie stands for, and keeps it from idling out.
+    pub async fn session(&self, cookie: &str) -> Result<SessionInfo, IdentityError> {
+        let id = session_id(cookie).ok_or(IdentityError::NotSignedIn)?;
+        let now = self.journal.now();
+        let (info, written) = self.see(id, cookie, now).ok_or(IdentityError::NotSignedIn)?;
+        if now.since(written) >= UNWRITTEN
+            && let Err(error) = self.write_seen(id, now).await
+        {
+            // Being read is no reason to refuse: a full disk must not lock people out of the console.
+            tracing::warn!(%error, "a session's use could not be written down");
+        }
+        Ok(info)
+    }
+
+    /// Ends one session, as its owner signing out.
+    pub async fn close_session(&self, session: SessionId) -> Result<(), IdentityError> {
+        let _turn = self.writing.lock().await;
+        let held = self.memory.read().sessions.get(&session).map(|state| state.held.clone());
+        let Some(held) = held else { return Ok(()) };
+        let mut draft = Draft::default();
+        close(&mut draft, &held);
+        self.write(draft).await
+    }
+
+    /// Ends all of a person's sessions: by themself, an administrator or the operator.
+    pub async fn close_all_sessions(&self, by: Author, person: PersonId) -> Result<(), IdentityError> {
+        let _turn = self.writing.lock().await;
+        if by.person() != Some(person) {
+            self.administrator(by)?;
+        }
+        let mut draft = Draft::default();
+        self.memory.read().sessions_of(person).for_each(|session| draft.delete(session));
+        if draft.changes.is_empty() {
+            return Ok(());
+        }
+        draft.note(Note::new(by.actor(), Event::SessionClosed { person, everywhere: true }));
+        self.write(draft).await
+    }
+
+    pub(super) fn is_alive(&self, state: &SessionState, now: Timestamp) -> bool {
+        let idle_end = state.seen().plus(self.settings.session_idle);
+        let end = state.held.doc.opened_at.plus(self.settings.session_end);
+        now < idle_end && now < end
+    }
+
+    /// Draws a token nobody knew before this sign-in and adds its session. What the visitor came with ends.
+    pub(super) fn add_session(
+        &self,
+        draft: &mut Draft,
+        beginning: &Beginning<'_>,
+    ) -> Result<SignedIn, IdentityError> {
+        let now = self.journal.now();
+        let Beginning { person, assurance, visitor } = *beginning;
+        let before = visitor.cookie.and_then(session_id);
+        if let Some(state) =
+            before.and_then(|id| self.memory.read().sessions.get(&id).map(|s| s.held.clone()))
+        {
+            close(draft, &state);
+        }
+        let token = Secret::of_bytes(&self.journal.random());
+        let agent = visitor.user_agent.map(|agent| agent.chars().take(256).collect::<String>());
+        let session = Session {
+            id: SessionId(fingerprint(token.reveal())),
+            person: person.id,
+            assurance,
+            opened_at: now,
+            seen_at: now,
+            user_agent: agent.map(|agent| visible::one_line(&agent)),
+        };
+        let event = Event::SessionOpened { person: person.id, assurance };
+        let mut note = Note::new(Actor::Person { id: person.id }, event);
+        if let Some(agent) = &session.user_agent {
+            note = note.private("user_agent", agent.as_str());
+        }
+        draft.note(note);
+        let info = self.info(person, &session, token.reveal());
+        draft.insert(session)?;
+        Ok(SignedIn { token, session: info })
+    }
+
+    /// Looks a session up and marks it used. With it comes when its use was last written down.
+    fn see(&self, id: SessionId, cookie: &str, now: Timestamp) -> Option<(SessionInfo, Timestamp)> {
+        let memory = self.memory.read();
+        let state = memory.sessions.get(&id).filter(|state| self.is_alive(state, now))?;
+        let person = memory.person(state.held.doc.person).filter(|person| !person.is_disabled())?;
+        state.seen.fetch_max(now.0, Ordering::Relaxed);
+        Some((self.info(person, &state.held.doc, cookie), state.held.doc.seen_at))
+    }
+
+    async fn write_seen(&self, id: SessionId, now: Timestamp) -> Result<(), IdentityError> {
+        // Whoever is writing makes this wait; then the next request writes it.
+        let Ok(_turn) = self.writing.try_lock() else { return Ok(()) };
+        let held = self.memory.read().sessions.get(&id).map(|state| state.held.clone());
+        let Some(held) = held else { return Ok(()) };
+        let mut draft = Draft::default();
+        draft.replace(&held, Session { seen_at: now, ..held.doc.clone() })?;
+        self.write(draft).await
+    }
+
+    fn info(&self, person: &Person, session: &Session, token: &str) -> SessionInfo {
+        SessionInfo {
+            id: session.id,
+            person: person.id,
+            name: person.name.clone(),
+            role: person.role,
+            groups: person.groups.intersection(&self.groups).cloned().collect(),
+            assurance: session.assurance,
+            csrf: csrf_token(token),
+            opened_at: session.opened_at,
+            ends_at: session.opened_at.plus(self.settings.session_end),
+        }
+    }
+}
+
+fn close(draft: &mut Draft, held: &Held<Session>) {
+    let person = held.doc.person;
+    draft.delete(held);
+    draft.note(Note::new(Actor::Person { id: person }, Event::SessionClosed { person, everywhere: false }));
+}
+
+fn session_id(cookie: &str) -> Option<SessionId> {
+    secret::has_shape(cookie).then(|| SessionId(fingerprint(cookie)))
+}
+
+/// Derived from the session's token, so nothing more is kept, and no other session's token gives it.
+fn csrf_token(token: &str) -> Secret {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, token.as_bytes());
+    Secret::new(URL_SAFE_NO_PAD.encode(hmac::sign(&key, b"countersign/csrf/v1")))
+}

@@ -1,0 +1,132 @@
+//! What can go wrong in this room, as things a caller can act on. No variant holds a secret, and none that a
+//! stranger can cause tells whether a person or an address exists.
+
+use crate::email::NotAnAddress;
+use countersign_core::{AgentId, CredentialId, GroupName, PersonId};
+use countersign_engine::{
+    journal::JournalError,
+    port::store::{CommitError, ReadError},
+};
+use countersign_ledger::error::AssertionError;
+use std::time::Duration;
+
+/// Why the directory did not do something. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    // Who asks.
+    #[error("you are not signed in, or the session has ended")]
+    NotSignedIn,
+    #[error("only {who} may do this")]
+    NotAllowed { who: &'static str },
+    #[error("nobody puts themself into a group")]
+    OwnGroups,
+
+    // What they ask for.
+    #[error("there is no person `{0}`")]
+    UnknownPerson(PersonId),
+    #[error("`{0}` is disabled")]
+    PersonDisabled(PersonId),
+    #[error("there is no agent `{0}`")]
+    UnknownAgent(AgentId),
+    #[error("agent `{0}` is disabled")]
+    AgentDisabled(AgentId),
+    #[error("there is no credential `{0}`")]
+    UnknownCredential(CredentialId),
+    #[error("there is no group `{name}`")]
+    UnknownGroup { name: GroupName, nearest: Option<GroupName> },
+    #[error("{what} cannot be `{shown}`: {why}")]
+    BadText { what: &'static str, shown: String, why: &'static str },
+    #[error(transparent)]
+    BadEmail(#[from] NotAnAddress),
+    #[error("somebody has the address `{0}` already")]
+    EmailTaken(String),
+    #[error("an agent has the name `{0}` already")]
+    NameTaken(String),
+    #[error("an agent needs at least one owner")]
+    NoOwner,
+    #[error("a person cannot be registered as an agent")]
+    NotAnAgentKind,
+    #[error("the expiry lies in the past")]
+    ExpiresInThePast,
+
+    // Links and passkeys.
+    #[error("this link is not good any more: it was used, replaced, or has expired")]
+    LinkSpent,
+    #[error("too many attempts from your address")]
+    TooManyAttempts { retry_after: Duration },
+    #[error("passkeys need a console with a host name; this one is reached by address")]
+    NoRelyingParty,
+    #[error("the passkey ceremony took too long or was answered already")]
+    CeremonyOver,
+    #[error("the browser's answer cannot be read: {0}")]
+    UnreadableAnswer(String),
+    #[error("the passkey's answer was not accepted")]
+    Passkey(#[source] AssertionError),
+    #[error("this passkey is not known here, or it was removed")]
+    UnknownPasskey,
+    #[error("this passkey is registered already")]
+    PasskeyTaken,
+    #[error("a person can have {0} passkeys at most")]
+    TooManyPasskeys(usize),
+    #[error("this passkey's counter went backwards: there may be a copy of it")]
+    ClonedPasskey,
+
+    // Where it is kept.
+    #[error("somebody else changed this at the same moment")]
+    Conflict,
+    #[error("the change could not be recorded")]
+    Write(#[source] JournalError),
+    #[error("the directory could not be read")]
+    Read(#[from] ReadError),
+}
+
+impl IdentityError {
+    /// What to do about it, where that is not plain from the message.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::NotSignedIn => "sign in again",
+            Self::OwnGroups => "ask another administrator, or use `countersign` on the gateway's own machine",
+            Self::PersonDisabled(_) | Self::AgentDisabled(_) => "what is disabled stays so; create a new one",
+            Self::UnknownGroup { nearest: Some(near), .. } => {
+                return Some(format!("did you mean `{near}`? groups are declared in the configuration"));
+            }
+            Self::UnknownGroup { nearest: None, .. } => "groups are declared in the configuration",
+            Self::NoOwner => "name a person who answers for it",
+            Self::LinkSpent => "ask an administrator for a new link",
+            Self::TooManyAttempts { .. } => "wait a little, then try again",
+            Self::NoRelyingParty => {
+                "open the console as `http://localhost` with its port, or give it a host name"
+            }
+            Self::CeremonyOver | Self::Conflict => "try again",
+            Self::UnknownPasskey => "choose another passkey, or ask an administrator for a sign-in link",
+            Self::TooManyPasskeys(_) => "remove one that is not used any more",
+            Self::ClonedPasskey => "remove this passkey and register a new one",
+            Self::Write(_) => "the store refused; see `countersign` status and the gateway's log",
+            Self::NotAllowed { .. }
+            | Self::UnknownPerson(_)
+            | Self::UnknownAgent(_)
+            | Self::UnknownCredential(_)
+            | Self::BadText { .. }
+            | Self::BadEmail(_)
+            | Self::EmailTaken(_)
+            | Self::NameTaken(_)
+            | Self::NotAnAgentKind
+            | Self::ExpiresInThePast
+            | Self::UnreadableAnswer(_)
+            | Self::Passkey(_)
+            | Self::PasskeyTaken
+            | Self::Read(_) => return None,
+        };
+        Some(text.into())
+    }
+}
+
+impl From<JournalError> for IdentityError {
+    fn from(error: JournalError) -> Self {
+        if matches!(error, JournalError::Commit(CommitError::Conflict { .. })) {
+            Self::Conflict
+        } else {
+            Self::Write(error)
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Agents, and the tokens they present.
+
+use super::{Held, Stored, lookup, unique};
+use crate::memory::{Memory, TokenState};
+use countersign_core::{AgentId, CredentialId, Digest, GroupName, PersonId, PrincipalKind, Timestamp};
+use countersign_engine::port::store::{Key, Kind};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, sync::atomic::AtomicI64};
+
+/// Something that acts without being a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    pub id: AgentId,
+    pub name: String,
+    /// [`PrincipalKind::Agent`] or [`PrincipalKind::Service`].
+    pub kind: PrincipalKind,
+    /// The people who answer for it; never empty.
+    pub owners: BTreeSet<PersonId>,
+    pub groups: BTreeSet<GroupName>,
+    pub clearances: BTreeSet<String>,
+    /// `None`: the local operator.
+    pub created_by: Option<PersonId>,
+    pub created_at: Timestamp,
+    pub disabled_at: Option<Timestamp>,
+}
+
+impl Agent {
+    pub fn is_disabled(&self) -> bool {
+        self.disabled_at.is_some()
+    }
+}
+
+impl Stored for Agent {
+    const KIND: Kind = Kind::Agent;
+
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        vec![unique("name", folded(&self.name))]
+    }
+
+    fn place(held: Held<Self>, memory: &mut Memory) {
+        memory.agent_names.insert(folded(&held.doc.name), held.doc.id);
+        memory.agents.insert(held.doc.id, held);
+    }
+
+    fn displace(&self, memory: &mut Memory) {
+        memory.agent_names.remove(&folded(&self.name));
+        memory.agents.remove(&self.id);
+    }
+}
+
+/// Names that differ in case only would be taken for one another.
+pub(crate) fn folded(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// A token as listed: everything but the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    pub id: CredentialId,
+    pub agent: AgentId,
+    pub label: String,
+    /// The secret's first characters, for telling tokens apart.
+    pub hint: String,
+    /// SHA-256 of the secret.
+    pub(crate) secret: Digest,
+    /// Whom the agent acts for with this token.
+    pub on_behalf_of: Option<PersonId>,
+    /// `None`: the local operator. Whoever made a token may have kept it.
+    pub created_by: Option<PersonId>,
+    pub created_at: Timestamp,
+    pub expires: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last presented, since this gateway started.
+    #[serde(skip)]
+    pub used_at: Option<Timestamp>,
+}
+
+impl Stored for Token {
+    const KIND: Kind = Kind::Token;
+
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        vec![unique("secret", self.secret.hex()), lookup("agent", &self.agent)]
+    }
+
+    fn place(held: Held<Self>, memory: &mut Memory) {
+        let used = memory.tokens.get(&held.doc.secret).map_or(0, TokenState::used);
+        memory.token_ids.insert(held.doc.id, held.doc.secret);
+        memory.tokens.insert(held.doc.secret, TokenState { held, used: AtomicI64::new(used) });
+    }
+
+    fn displace(&self, memory: &mut Memory) {
+        memory.token_ids.remove(&self.id);
+        memory.tokens.remove(&self.secret);
+    }
+}

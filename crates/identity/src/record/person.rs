@@ -1,0 +1,125 @@
+//! A person: the only place where a name and an address are written down.
+
+use super::{Held, Stored, unique};
+use crate::{email::EmailAddress, memory::Memory};
+use countersign_core::{GroupName, PersonId, Timestamp};
+use countersign_engine::port::{
+    identity::Introduction,
+    store::{Key, Kind},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+/// What a person may do beside voting. No role gives a vote; only groups and policy do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    #[default]
+    Reviewer,
+    /// Manages people and agents, and may freeze.
+    Administrator,
+    /// Reads everything, and only reads: never a voter.
+    Auditor,
+}
+
+impl Role {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reviewer => "reviewer",
+            Self::Administrator => "administrator",
+            Self::Auditor => "auditor",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Reviewer, Self::Administrator, Self::Auditor]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| "a role is `reviewer`, `administrator` or `auditor`".into())
+    }
+}
+
+/// A person as recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Person {
+    pub id: PersonId,
+    pub name: String,
+    pub email: EmailAddress,
+    pub role: Role,
+    pub groups: BTreeSet<GroupName>,
+    /// Who invited them, put them into a group or made a link for them: the latest of each.
+    pub introductions: Vec<Introduction>,
+    /// The WebAuthn user handle: 32 random bytes, base64url, so that an authenticator learns nothing else.
+    pub(crate) handle: String,
+    pub invited_at: Timestamp,
+    /// When they first opened a link of theirs.
+    pub enrolled_at: Option<Timestamp>,
+    pub disabled_at: Option<Timestamp>,
+}
+
+/// How far a person has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PersonState {
+    Invited,
+    Enrolled,
+    Disabled,
+}
+
+impl Person {
+    pub fn state(&self) -> PersonState {
+        match (self.disabled_at, self.enrolled_at) {
+            (Some(_), _) => PersonState::Disabled,
+            (None, Some(_)) => PersonState::Enrolled,
+            (None, None) => PersonState::Invited,
+        }
+    }
+
+    pub fn is_disabled(&self) -> bool {
+        self.disabled_at.is_some()
+    }
+
+    /// Whether they can be asked to vote at all.
+    pub fn can_vote(&self) -> bool {
+        self.state() == PersonState::Enrolled && self.role != Role::Auditor
+    }
+
+    /// Notes who had a hand in this person's standing. Of the same hand and group only the latest is kept.
+    pub(crate) fn introduce(&mut self, introduction: Introduction) {
+        self.introductions.retain(|known| (known.by, &known.group) != (introduction.by, &introduction.group));
+        self.introductions.push(introduction);
+    }
+}
+
+impl Stored for Person {
+    const KIND: Kind = Kind::Person;
+
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        vec![unique("email", self.email.as_str()), unique("handle", &self.handle)]
+    }
+
+    fn place(held: Held<Self>, memory: &mut Memory) {
+        memory.emails.insert(held.doc.email.clone(), held.doc.id);
+        memory.people.insert(held.doc.id, held);
+    }
+
+    fn displace(&self, memory: &mut Memory) {
+        memory.emails.remove(&self.email);
+        memory.people.remove(&self.id);
+    }
+}
