@@ -126,7 +126,7 @@ impl Drop for Ending {
         match made {
             Ok(commit) => drop(open.slot.submit(commit)),
             Err(error) => {
-                tracing::error!(action = %open.action, %error, "an unknown outcome could not be sealed")
+                tracing::error!(action = %open.action, %error, "an unknown outcome could not be sealed");
             }
         }
     }

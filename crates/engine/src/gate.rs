@@ -45,9 +45,9 @@ impl Default for Limits {
         Self {
             pending_per_principal: 100,
             keep_bytes: 8 << 20,
-            retention: Duration::from_secs(3600),
-            cooling_off: Duration::from_secs(7 * 24 * 3600),
-            run_for: Duration::from_secs(3600),
+            retention: Duration::from_hours(1),
+            cooling_off: Duration::from_hours(7 * 24),
+            run_for: Duration::from_hours(1),
         }
     }
 }
@@ -170,7 +170,7 @@ impl Gate {
 
     /// The caller behind a credential, or a refusal that says what to do.
     pub fn authenticate(&self, presented: Presented<'_>) -> Result<Requester, Refusal> {
-        self.identity.authenticate(presented, self.now()).map_err(|error| unauthenticated(&error))
+        self.identity.authenticate(presented, self.now()).map_err(unauthenticated)
     }
 
     /// News for pages; a receiver that falls behind is told and reads afresh.
@@ -282,7 +282,7 @@ pub(crate) fn asked(action: &Action, digest: &Digest, salt: &[u8; 32]) -> Asked 
     }
 }
 
-pub(crate) fn unauthenticated(error: &NotAuthenticated) -> Refusal {
+pub(crate) fn unauthenticated(error: NotAuthenticated) -> Refusal {
     let remedy = match error {
         NotAuthenticated::Missing => "send your token as `Authorization: Bearer …`",
         NotAuthenticated::Unknown | NotAuthenticated::Expired | NotAuthenticated::Revoked => {

@@ -64,7 +64,7 @@ pub struct Cast {
 pub(crate) struct Nonces(Mutex<HashMap<String, (Statement, Timestamp)>>);
 
 /// How long a ballot may be filled in.
-const BALLOT_FOR: Duration = Duration::from_secs(10 * 60);
+const BALLOT_FOR: Duration = Duration::from_mins(10);
 /// Ballots kept at once; the oldest go first.
 const BALLOTS: usize = 100_000;
 
