@@ -1,0 +1,198 @@
+//! One commit against the database: first every guard, then every write. A refused commit has written nothing.
+
+use super::row::{integer, unsigned};
+use countersign_engine::port::store::{Change, Commit, CommitError, EntryRow, Execution, Expect, Key, Kind};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Result, params};
+
+/// Checks everything the commit expects, the effects of earlier commits of the same batch included.
+/// The inner error is the conflict.
+pub(super) fn check(
+    connection: &Connection,
+    commit: &Commit,
+) -> Result<std::result::Result<(), CommitError>> {
+    for (at, change) in commit.changes.iter().enumerate() {
+        let (kind, id, expect) = subject(change);
+        let twice = commit.changes.iter().take(at).any(|before| is_about(before, kind, id));
+        if twice || !holds(connection, kind, id, expect)? {
+            return Ok(Err(conflict(kind, id)));
+        }
+    }
+    for change in &commit.changes {
+        let Change::Put { kind, id, keys, .. } = change else { continue };
+        for key in keys {
+            if shared_within(commit, *kind, id, key)
+                || shared_with_stored(connection, commit, *kind, id, key)?
+            {
+                return Ok(Err(conflict(*kind, id)));
+            }
+        }
+    }
+    for (at, row) in commit.entries.iter().enumerate() {
+        let twice = commit.entries.iter().take(at).any(|before| before.sealed.id == row.sealed.id);
+        if twice || is_recorded(connection, row)? {
+            return Ok(Err(conflict(Kind::Meta, &row.sealed.id.to_string())));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Writes the changes, and the entries from tree index `first` on.
+pub(super) fn write(connection: &Connection, commit: &Commit, first: u64) -> Result<()> {
+    // All old keys go before any new one comes, so that a unique key can pass from one record to another.
+    for change in &commit.changes {
+        forget(connection, change)?;
+    }
+    for change in &commit.changes {
+        if let Change::Put { kind, id, expect, doc, keys } = change {
+            put(connection, *kind, id, *expect, doc)?;
+            for key in keys {
+                index(connection, *kind, id, key)?;
+            }
+        }
+    }
+    for (row, at) in commit.entries.iter().zip(first..) {
+        append(connection, row, at)?;
+    }
+    Ok(())
+}
+
+fn subject(change: &Change) -> (Kind, &str, Expect) {
+    match change {
+        Change::Put { kind, id, expect, .. } | Change::Delete { kind, id, expect } => (*kind, id, *expect),
+    }
+}
+
+fn is_about(change: &Change, kind: Kind, id: &str) -> bool {
+    let (its_kind, its_id, _) = subject(change);
+    its_kind == kind && its_id == id
+}
+
+fn conflict(kind: Kind, id: &str) -> CommitError {
+    CommitError::Conflict { kind, id: id.into() }
+}
+
+fn holds(connection: &Connection, kind: Kind, id: &str, expect: Expect) -> Result<bool> {
+    let mut statement = cached(connection, "SELECT version FROM record WHERE kind = ?1 AND id = ?2")?;
+    let version: Option<i64> =
+        statement.query_row(params![kind.as_str(), id], |row| row.get(0)).optional()?;
+    Ok(match expect {
+        Expect::Absent => version.is_none(),
+        Expect::Version(wanted) => version.is_some_and(|version| unsigned(version) == wanted),
+    })
+}
+
+/// Whether another put of the same commit claims the key.
+fn shared_within(commit: &Commit, kind: Kind, id: &str, key: &Key) -> bool {
+    let same =
+        |other: &Key| other.name == key.name && other.value == key.value && (other.unique || key.unique);
+    commit.changes.iter().any(|change| match change {
+        Change::Put { kind: its_kind, id: its_id, keys, .. } => {
+            *its_kind == kind && its_id != id && keys.iter().any(same)
+        }
+        Change::Delete { .. } => false,
+    })
+}
+
+/// Whether a record that the commit leaves alone has the key, and one of the two has it as unique.
+fn shared_with_stored(
+    connection: &Connection,
+    commit: &Commit,
+    kind: Kind,
+    id: &str,
+    key: &Key,
+) -> Result<bool> {
+    const HOLDERS: &str = "SELECT id FROM record_key \
+         WHERE kind = ?1 AND name = ?2 AND value = ?3 AND (?4 OR sole = 1) AND id <> ?5";
+    const SOLE: &str = "SELECT id FROM record_key \
+         WHERE kind = ?1 AND name = ?2 AND value = ?3 AND sole = 1 AND id <> ?4";
+    let keeps = |holder: &str| !commit.changes.iter().any(|change| is_about(change, kind, holder));
+    if key.unique {
+        let mut statement = cached(connection, HOLDERS)?;
+        let mut rows = statement.query(params![kind.as_str(), key.name, key.value, true, id])?;
+        while let Some(row) = rows.next()? {
+            if keeps(row.get_ref(0)?.as_str()?) {
+                return Ok(true);
+            }
+        }
+        return Ok(false);
+    }
+    // Through the index of unique keys: a common value of an ordinary key may have very many holders.
+    let mut statement = cached(connection, SOLE)?;
+    let holder: Option<String> =
+        statement.query_row(params![kind.as_str(), key.name, key.value, id], |row| row.get(0)).optional()?;
+    Ok(holder.is_some_and(|holder| keeps(&holder)))
+}
+
+fn is_recorded(connection: &Connection, row: &EntryRow) -> Result<bool> {
+    cached(connection, "SELECT 1 FROM entry WHERE id = ?1")?.exists([row.sealed.id.to_string()])
+}
+
+fn forget(connection: &Connection, change: &Change) -> Result<()> {
+    let (kind, id, expect) = subject(change);
+    if expect == Expect::Absent {
+        return Ok(());
+    }
+    cached(connection, "DELETE FROM record_key WHERE kind = ?1 AND id = ?2")?
+        .execute(params![kind.as_str(), id])?;
+    if matches!(change, Change::Delete { .. }) {
+        cached(connection, "DELETE FROM record WHERE kind = ?1 AND id = ?2")?
+            .execute(params![kind.as_str(), id])?;
+    }
+    Ok(())
+}
+
+fn put(connection: &Connection, kind: Kind, id: &str, expect: Expect, doc: &[u8]) -> Result<()> {
+    match expect {
+        Expect::Absent => {
+            cached(connection, "INSERT INTO record (kind, id, version, doc) VALUES (?1, ?2, 1, ?3)")?
+                .execute(params![kind.as_str(), id, doc])?
+        }
+        Expect::Version(_) => cached(
+            connection,
+            "UPDATE record SET version = version + 1, doc = ?3 WHERE kind = ?1 AND id = ?2",
+        )?
+        .execute(params![kind.as_str(), id, doc])?,
+    };
+    Ok(())
+}
+
+fn index(connection: &Connection, kind: Kind, id: &str, key: &Key) -> Result<()> {
+    const INDEX: &str = "INSERT INTO record_key (kind, name, value, id, sole) VALUES (?1, ?2, ?3, ?4, ?5) \
+         ON CONFLICT (kind, name, value, id) DO UPDATE SET sole = max(sole, excluded.sole)";
+    cached(connection, INDEX)?.execute(params![kind.as_str(), key.name, key.value, id, key.unique])?;
+    Ok(())
+}
+
+fn append(connection: &Connection, row: &EntryRow, at: u64) -> Result<()> {
+    const ENTRY: &str = "INSERT INTO entry (idx, id, action, type, actor, target, at, execution, bytes) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let at = integer(at);
+    let sealed = &row.sealed;
+    let execution = match row.execution {
+        Execution::Opens => Some(1),
+        Execution::Closes => Some(0),
+        Execution::Neither => None,
+    };
+    cached(connection, ENTRY)?.execute(params![
+        at,
+        sealed.id.to_string(),
+        sealed.action.map(|action| action.to_string()),
+        sealed.kind,
+        row.actor,
+        row.target,
+        sealed.at.0,
+        execution,
+        sealed.bytes.as_ref(),
+    ])?;
+    cached(connection, "INSERT INTO leaf (idx, hash) VALUES (?1, ?2)")?
+        .execute(params![at, sealed.leaf.0])?;
+    for private in &sealed.private {
+        cached(connection, "INSERT INTO private (entry, path, salt, value) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![at, private.path, private.salt, private.value])?;
+    }
+    Ok(())
+}
+
+fn cached<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>> {
+    connection.prepare_cached(sql)
+}

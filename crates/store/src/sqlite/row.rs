@@ -1,0 +1,49 @@
+//! Rows as the words of the store's door, and numbers between `SQLite`'s signed and our unsigned.
+
+use bytes::Bytes;
+use countersign_engine::port::store::{PrivateValue, ReadError, Record};
+use countersign_ledger::tree::LeafHash;
+use rusqlite::{Row, types::Type};
+
+/// For numbers that count or number something; none comes near 2^63.
+pub(super) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// For columns that only ever hold what [`integer`] made.
+pub(super) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// `id, version, doc`.
+pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    Ok(Record { id: row.get(0)?, version: unsigned(row.get(1)?), doc: bytes(row, 2)? })
+}
+
+/// `path, salt, value`.
+pub(super) fn private(row: &Row<'_>) -> rusqlite::Result<PrivateValue> {
+    Ok(PrivateValue { path: row.get(0)?, salt: row.get(1)?, value: bytes(row, 2)? })
+}
+
+pub(super) fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
+    Ok(row.get::<_, Vec<u8>>(column)?.into())
+}
+
+pub(super) fn leaf(row: &Row<'_>, column: usize) -> rusqlite::Result<LeafHash> {
+    Ok(LeafHash(row.get(column)?))
+}
+
+/// A text column read as something that is written as text.
+pub(super) fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse()
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}
+
+/// Any failure to read, as the door tells it.
+pub(super) fn unreadable(error: impl std::fmt::Display) -> ReadError {
+    ReadError::Backend(error.to_string())
+}
