@@ -26,7 +26,7 @@ use countersign_engine::port::store::{
     Commit, CommitError, Find, FindEntries, Health, Job, Kind, OpenExecution, ReadError, Receipt, Record,
     Store, StoredEntry, Writer,
 };
-use countersign_ledger::{LogKeys, bundle::LedgerReader};
+use countersign_ledger::{LedgerReader, LogKeys};
 use inbox::{Errand, Inbox};
 use lock::ProcessLock;
 use pool::Readers;

@@ -8,7 +8,7 @@ use super::{
 use bytes::Bytes;
 use countersign_core::{ActionId, BundleDigest};
 use countersign_engine::port::store::Kind;
-use countersign_ledger::{Batch, Commitment, LeafHash, LeafHashes, bundle::LedgerReader, error::ReadError};
+use countersign_ledger::{Batch, Commitment, LeafHash, LeafHashes, LedgerReader, error::ReadError};
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
 /// One moment of the ledger, for as long as this lives.

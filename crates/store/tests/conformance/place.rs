@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use countersign_core::{ActionId, EntryId, GatewayId, Timestamp};
-use countersign_engine::port::store::{Change, Commit, EntryRow, Execution, Expect, Key, Kind, Receipt, Store};
+use countersign_engine::port::store::{
+    Change, Commit, EntryRow, Execution, Expect, Key, Kind, Receipt, Store,
+};
 use countersign_ledger::{
     EntryDraft, LogKeys, PrivateField, Sealing,
     event::{Actor, Event},
@@ -11,11 +13,11 @@ use countersign_ledger::{
 use countersign_store::{SqliteOptions, SqliteStore};
 use std::{path::PathBuf, sync::Arc};
 
-pub const ORIGIN: &str = "test.example/log";
+pub(crate) const ORIGIN: &str = "test.example/log";
 
 /// Where one database is, to be opened again and again.
 #[async_trait]
-pub trait Place: Send + Sync {
+pub(crate) trait Place: Send + Sync {
     type Store: Store + 'static;
 
     async fn open(&self) -> Self::Store;
@@ -25,25 +27,25 @@ pub trait Place: Send + Sync {
 }
 
 /// A folder with a database, its mark and its keys.
-pub struct SqlitePlace {
-    pub folder: tempfile::TempDir,
+pub(crate) struct SqlitePlace {
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl SqlitePlace {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn options(&self) -> SqliteOptions {
+    pub(crate) fn options(&self) -> SqliteOptions {
         options_in(self.folder.path())
     }
 }
 
-pub fn options_in(folder: &std::path::Path) -> SqliteOptions {
+pub(crate) fn options_in(folder: &std::path::Path) -> SqliteOptions {
     let keys = Arc::new(LogKeys::open(folder, ORIGIN).unwrap());
     SqliteOptions::new(folder.join("state.db"), folder.join("mark"), keys)
 }
@@ -62,24 +64,24 @@ impl Place for SqlitePlace {
 }
 
 /// The entry numbered `n`, of no action.
-pub fn entry(n: u64) -> EntryRow {
+pub(crate) fn entry(n: u64) -> EntryRow {
     entry_of(n, None, Execution::Neither, &[])
 }
 
-pub fn action(n: u64) -> ActionId {
+pub(crate) fn action(n: u64) -> ActionId {
     ActionId::from_parts(1_700_000_000_000, n.into())
 }
 
-pub fn entry_id(n: u64) -> EntryId {
+pub(crate) fn entry_id(n: u64) -> EntryId {
     EntryId::from_parts(1_700_000_000_000 + n, n.into())
 }
 
 /// Microseconds at which [`entry_of`] says the entry numbered `n` happened.
-pub fn moment(n: u64) -> Timestamp {
+pub(crate) fn moment(n: u64) -> Timestamp {
     Timestamp(1_700_000_000_000_000 + i64::try_from(n).unwrap())
 }
 
-pub fn entry_of(
+pub(crate) fn entry_of(
     n: u64,
     action: Option<ActionId>,
     execution: Execution,
@@ -109,7 +111,12 @@ pub fn entry_of(
     EntryRow { sealed, actor: format!("actor-{}", n % 3), target, execution }
 }
 
-pub fn put(id: &str, expect: Expect, doc: &'static str, keys: &[(&'static str, &str, bool)]) -> Change {
+pub(crate) fn put(
+    id: &str,
+    expect: Expect,
+    doc: &'static str,
+    keys: &[(&'static str, &str, bool)],
+) -> Change {
     let key = |(name, value, unique): &(&'static str, &str, bool)| Key {
         name,
         value: (*value).to_owned(),
@@ -124,19 +131,19 @@ pub fn put(id: &str, expect: Expect, doc: &'static str, keys: &[(&'static str, &
     }
 }
 
-pub fn delete(id: &str, expect: Expect) -> Change {
+pub(crate) fn delete(id: &str, expect: Expect) -> Change {
     Change::Delete { kind: Kind::Hold, id: id.into(), expect }
 }
 
-pub fn changes(changes: Vec<Change>) -> Commit {
+pub(crate) fn changes(changes: Vec<Change>) -> Commit {
     Commit { changes, entries: vec![] }
 }
 
-pub fn entries(entries: Vec<EntryRow>) -> Commit {
+pub(crate) fn entries(entries: Vec<EntryRow>) -> Commit {
     Commit { changes: vec![], entries }
 }
 
 /// Commits, and demands that it worked.
-pub async fn done(store: &impl Store, commit: Commit) -> Receipt {
+pub(crate) async fn done(store: &impl Store, commit: Commit) -> Receipt {
     store.writer().commit(commit).await.unwrap()
 }

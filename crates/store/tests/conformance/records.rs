@@ -21,7 +21,7 @@ fn by(keys: &[(&'static str, &str)]) -> Find {
     Find { keys, before: None, limit: 100 }
 }
 
-pub async fn what_is_put_is_fetched(place: impl Place) {
+pub(crate) async fn what_is_put_is_fetched(place: impl Place) {
     let store = place.open().await;
     done(&store, changes(vec![put("a", Expect::Absent, "one", &[])])).await;
     let record = store.fetch(Kind::Hold, "a").await.unwrap();
@@ -29,7 +29,7 @@ pub async fn what_is_put_is_fetched(place: impl Place) {
     assert_eq!(store.fetch(Kind::Hold, "b").await.unwrap(), None);
 }
 
-pub async fn versions_count_puts(place: impl Place) {
+pub(crate) async fn versions_count_puts(place: impl Place) {
     let store = place.open().await;
     done(&store, changes(vec![put("a", Expect::Absent, "one", &[])])).await;
     done(&store, changes(vec![put("a", Expect::Version(1), "two", &[])])).await;
@@ -38,7 +38,7 @@ pub async fn versions_count_puts(place: impl Place) {
     assert_eq!((record.version, &record.doc[..]), (3, &b"three"[..]));
 }
 
-pub async fn deleting_ends_a_record(place: impl Place) {
+pub(crate) async fn deleting_ends_a_record(place: impl Place) {
     let store = place.open().await;
     done(&store, changes(vec![put("a", Expect::Absent, "one", &[("k", "v", true)])])).await;
     assert_eq!(refused(&store, vec![delete("a", Expect::Version(2))]).await, conflict("a"));
@@ -50,7 +50,7 @@ pub async fn deleting_ends_a_record(place: impl Place) {
     assert_eq!(store.fetch(Kind::Hold, "a").await.unwrap().unwrap().version, 1);
 }
 
-pub async fn a_wrong_version_is_a_conflict(place: impl Place) {
+pub(crate) async fn a_wrong_version_is_a_conflict(place: impl Place) {
     let store = place.open().await;
     assert_eq!(refused(&store, vec![put("a", Expect::Version(1), "x", &[])]).await, conflict("a"));
     done(&store, changes(vec![put("a", Expect::Absent, "one", &[])])).await;
@@ -60,31 +60,29 @@ pub async fn a_wrong_version_is_a_conflict(place: impl Place) {
     assert_eq!(store.fetch(Kind::Hold, "a").await.unwrap().unwrap().version, 1);
 }
 
-pub async fn putting_what_exists_is_a_conflict(place: impl Place) {
+pub(crate) async fn putting_what_exists_is_a_conflict(place: impl Place) {
     let store = place.open().await;
     done(&store, changes(vec![put("a", Expect::Absent, "one", &[])])).await;
     assert_eq!(refused(&store, vec![put("a", Expect::Absent, "x", &[])]).await, conflict("a"));
 }
 
-pub async fn a_conflict_writes_nothing(place: impl Place) {
+pub(crate) async fn a_conflict_writes_nothing(place: impl Place) {
     let store = place.open().await;
-    let list = vec![
-        put("a", Expect::Absent, "one", &[("k", "v", false)]),
-        put("b", Expect::Version(7), "two", &[]),
-    ];
+    let list =
+        vec![put("a", Expect::Absent, "one", &[("k", "v", false)]), put("b", Expect::Version(7), "two", &[])];
     assert_eq!(refused(&store, list).await, conflict("b"));
     assert_eq!(store.fetch(Kind::Hold, "a").await.unwrap(), None);
     assert!(ids(&store, by(&[("k", "v")])).await.is_empty());
 }
 
-pub async fn two_changes_to_one_record_conflict(place: impl Place) {
+pub(crate) async fn two_changes_to_one_record_conflict(place: impl Place) {
     let store = place.open().await;
     let list = vec![put("a", Expect::Absent, "one", &[]), put("a", Expect::Version(1), "two", &[])];
     assert_eq!(refused(&store, list).await, conflict("a"));
     assert_eq!(store.fetch(Kind::Hold, "a").await.unwrap(), None);
 }
 
-pub async fn a_unique_key_has_one_holder(place: impl Place) {
+pub(crate) async fn a_unique_key_has_one_holder(place: impl Place) {
     let store = place.open().await;
     done(&store, changes(vec![put("a", Expect::Absent, "one", &[("k", "v", true)])])).await;
     assert_eq!(
@@ -104,7 +102,7 @@ pub async fn a_unique_key_has_one_holder(place: impl Place) {
     done(&store, changes(vec![put("e", Expect::Absent, "x", &[("other", "v", true)])])).await;
 }
 
-pub async fn a_unique_key_passes_on_within_a_commit(place: impl Place) {
+pub(crate) async fn a_unique_key_passes_on_within_a_commit(place: impl Place) {
     let store = place.open().await;
     done(&store, changes(vec![put("a", Expect::Absent, "one", &[("k", "v", true)])])).await;
     let pass = vec![
@@ -124,7 +122,7 @@ pub async fn a_unique_key_passes_on_within_a_commit(place: impl Place) {
     assert_eq!(ids(&store, by(&[("k", "v")])).await, ["c"]);
 }
 
-pub async fn one_of_thirty_two_racers_wins(place: impl Place) {
+pub(crate) async fn one_of_thirty_two_racers_wins(place: impl Place) {
     let store = Arc::new(place.open().await);
     done(&*store, changes(vec![put("grant", Expect::Absent, "granted", &[])])).await;
     let racer = |_| {
@@ -145,7 +143,7 @@ pub async fn one_of_thirty_two_racers_wins(place: impl Place) {
     assert_eq!(store.fetch(Kind::Hold, "grant").await.unwrap().unwrap().version, 2);
 }
 
-pub async fn found_newest_first_by_every_key(place: impl Place) {
+pub(crate) async fn found_newest_first_by_every_key(place: impl Place) {
     let store = place.open().await;
     for (id, state, agent) in
         [("1", "open", "x"), ("2", "open", "y"), ("3", "shut", "x"), ("4", "open", "x"), ("5", "open", "x")]
@@ -162,7 +160,7 @@ pub async fn found_newest_first_by_every_key(place: impl Place) {
     assert!(ids(&store, by(&[("state", "open"), ("agent", "z")])).await.is_empty());
 }
 
-pub async fn a_put_replaces_all_keys(place: impl Place) {
+pub(crate) async fn a_put_replaces_all_keys(place: impl Place) {
     let store = place.open().await;
     let keys = [("a", "1", false), ("b", "1", false), ("b", "2", false), ("b", "2", false)];
     done(&store, changes(vec![put("r", Expect::Absent, "doc", &keys)])).await;
@@ -173,7 +171,7 @@ pub async fn a_put_replaces_all_keys(place: impl Place) {
     assert_eq!(ids(&store, by(&[("b", "3")])).await, ["r"]);
 }
 
-pub async fn kinds_are_apart(place: impl Place) {
+pub(crate) async fn kinds_are_apart(place: impl Place) {
     let store = place.open().await;
     let put_of = |kind| {
         let key = countersign_engine::port::store::Key { name: "k", value: "v".into(), unique: true };
@@ -191,7 +189,7 @@ fn kind_doc(kind: Kind) -> bytes::Bytes {
     kind.as_str().as_bytes().into()
 }
 
-pub async fn jobs_of_one_batch_see_each_other(place: impl Place) {
+pub(crate) async fn jobs_of_one_batch_see_each_other(place: impl Place) {
     let store = place.open().await;
     // All are queued before the first is answered, so that they come in few batches.
     let chain = (0..50).map(|version| {
@@ -203,7 +201,8 @@ pub async fn jobs_of_one_batch_see_each_other(place: impl Place) {
         let writer = store.writer();
         async move { writer.commit(changes(vec![put(&id, Expect::Absent, "x", &[("k", "v", true)])])).await }
     });
-    let (chain, rivals) = tokio::join!(futures_util::future::join_all(chain), futures_util::future::join_all(rivals));
+    let (chain, rivals) =
+        tokio::join!(futures_util::future::join_all(chain), futures_util::future::join_all(rivals));
     assert!(chain.iter().all(Result::is_ok), "{chain:?}");
     assert!(rivals.iter().all(Result::is_err), "{rivals:?}");
     assert_eq!(store.fetch(Kind::Hold, "a").await.unwrap().unwrap().version, 50);
