@@ -211,6 +211,53 @@ impl Event {
     }
 }
 
+impl Event {
+    /// The policy bundles it refers to: whoever reads it later needs their content.
+    pub fn bundles(&self) -> Vec<BundleDigest> {
+        match self {
+            Self::GatewayStarted { bundle, .. } => vec![*bundle],
+            Self::PolicyLoaded { bundle, previous } => previous.iter().chain([bundle]).copied().collect(),
+            Self::PolicyRejected { kept, .. } => vec![*kept],
+            Self::ActionRefused { bundle, .. } => bundle.iter().copied().collect(),
+            Self::ApprovalRequested { round, .. } | Self::ApprovalRoundOpened { round } => vec![round.bundle],
+            Self::ApprovalVoted { statement, .. } => vec![statement.bundle_digest],
+            Self::ExecutionAuthorized(facts) => vec![facts.bundle],
+            Self::LogOpened { .. }
+            | Self::KeyRotated { .. }
+            | Self::RollbackAccepted { .. }
+            | Self::GatewayStopped { .. }
+            | Self::ClockStepped { .. }
+            | Self::FreezeSet { .. }
+            | Self::FreezeLifted { .. }
+            | Self::LedgerExported { .. }
+            | Self::LedgerRead { .. }
+            | Self::LedgerRedacted { .. }
+            | Self::PersonInvited { .. }
+            | Self::PersonLinkIssued { .. }
+            | Self::PersonGroupsChanged { .. }
+            | Self::PersonDisabled { .. }
+            | Self::PasskeyRegistered { .. }
+            | Self::PasskeyRemoved { .. }
+            | Self::SessionOpened { .. }
+            | Self::SessionClosed { .. }
+            | Self::AgentCreated { .. }
+            | Self::AgentChanged { .. }
+            | Self::TokenCreated { .. }
+            | Self::TokenRevoked { .. }
+            | Self::IntakeRefused { .. }
+            | Self::ApprovalVoteRefused { .. }
+            | Self::ApprovalGranted { .. }
+            | Self::ApprovalClosed { .. }
+            | Self::ApprovalRevokedWhileRunning { .. }
+            | Self::ExecutionReleased { .. }
+            | Self::ExecutionResult(_)
+            | Self::ExecutionUnknown { .. }
+            | Self::ExecutionResolved { .. }
+            | Self::ResultDelivered { .. } => Vec::new(),
+        }
+    }
+}
+
 /// What a freeze reaches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "scope", rename_all = "kebab-case")]

@@ -1,0 +1,236 @@
+//! One action, replayed from its entries: asked, approved, authorised, ended. What an entry may follow on is decided
+//! here; where it is in the log and who signed it is not.
+
+use super::{
+    approval::{Ballot, Held},
+    fault::{Breach, Rule, breach, demand, same},
+    passkeys::Passkeys,
+};
+use crate::{
+    entry::Entry,
+    event::{Asked, Authorization, Event},
+    tree::LeafHash,
+};
+use countersign_core::{Timestamp, approval::Outcome};
+
+/// An action as far as it was read.
+#[derive(Debug)]
+pub(super) struct Case {
+    /// The leaf of its newest entry.
+    last: LeafHash,
+    asked: Option<Asked>,
+    held: Option<Held>,
+    attempts: u32,
+    /// The attempt that is running.
+    live: Option<u32>,
+    revoked_while_running: bool,
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Open,
+    Ran,
+    Unknown,
+    Resolved,
+    /// Refused, or sent nothing under policy's permission: nothing may run.
+    Over,
+}
+
+/// What an entry adds to the report.
+#[derive(Debug, Default)]
+pub(super) struct Gain {
+    pub(super) executed: u64,
+    pub(super) unknown: u64,
+    pub(super) approvals: u64,
+    pub(super) votes: u64,
+}
+
+impl Case {
+    /// That an action's first entry names none before it.
+    pub(super) fn begin(entry: &Entry, leaf: LeafHash) -> Result<Self, Breach> {
+        demand(Rule::Linked, entry.parent.is_none(), "the action's first entry", "one that follows another")?;
+        Ok(Self {
+            last: leaf,
+            asked: None,
+            held: None,
+            attempts: 0,
+            live: None,
+            revoked_while_running: false,
+            end: End::Open,
+        })
+    }
+
+    /// That the entry names the one before it.
+    pub(super) fn link(&mut self, entry: &Entry, leaf: LeafHash) -> Result<(), Breach> {
+        let found = entry.parent.map_or_else(|| "none".to_owned(), |parent| parent.to_string());
+        demand(Rule::Linked, entry.parent == Some(self.last), format!("the parent {}", self.last), found)?;
+        self.last = leaf;
+        Ok(())
+    }
+
+    /// Takes one entry in.
+    pub(super) fn step(&mut self, entry: &Entry, passkeys: &Passkeys) -> Result<Gain, Breach> {
+        let (at, mut gain) = (entry.at, Gain::default());
+        match &entry.event {
+            Event::ActionRefused { asked, .. } => self.refused(asked)?,
+            Event::ApprovalRequested { asked, round } => {
+                demand(Rule::Order, self.is_fresh(), "an action that is new", "one that was decided before")?;
+                self.same_action(asked)?;
+                self.held = Some(Held::requested(at, round)?);
+            }
+            Event::ApprovalRoundOpened { round } => self.waiting()?.open_round(at, round)?,
+            Event::ApprovalVoted { statement, assurance, assertion } => {
+                let digest = self.asked.as_ref().map_or(statement.action_digest, |asked| asked.digest);
+                let (actor, assertion, assurance) = (&entry.actor, assertion.as_ref(), *assurance);
+                self.waiting()?.vote(
+                    &digest,
+                    &Ballot { at, actor, statement, assurance, assertion },
+                    passkeys,
+                )?;
+                gain.votes = 1;
+            }
+            Event::ApprovalGranted { approval, use_by } => {
+                self.waiting()?.grant(at, *approval, *use_by)?;
+                gain.approvals = 1;
+            }
+            Event::ApprovalClosed { approval, closing, .. } => self.waiting()?.close(*approval, *closing)?,
+            Event::ApprovalRevokedWhileRunning { approval, .. } => {
+                let held = self.held.as_ref().map(|held| held.id);
+                same(Rule::Order, "approval", &held, &Some(*approval))?;
+                demand(Rule::Order, self.live.is_some(), "an attempt that is running", "none")?;
+                self.revoked_while_running = true;
+            }
+            Event::ExecutionAuthorized(facts) => self.authorized(at, facts)?,
+            Event::ExecutionReleased { attempt, .. } => {
+                self.ended_attempt(*attempt)?;
+                self.released();
+            }
+            Event::ExecutionResult(facts) => {
+                self.ended_attempt(facts.attempt)?;
+                let unknown = facts.outcome == Outcome::Unknown;
+                self.end = if unknown { End::Unknown } else { End::Ran };
+                (gain.executed, gain.unknown) = (u64::from(!unknown), u64::from(unknown));
+            }
+            Event::ExecutionUnknown { attempt, .. } => {
+                self.ended_attempt(*attempt)?;
+                self.end = End::Unknown;
+                gain.unknown = 1;
+            }
+            Event::ExecutionResolved { .. } => {
+                demand(Rule::Order, self.end == End::Unknown, "an unknown outcome to resolve", "another")?;
+                self.end = End::Resolved;
+            }
+            Event::ResultDelivered { approval } | Event::ApprovalVoteRefused { approval, .. } => {
+                let held = self.held.as_ref().map(|held| held.id);
+                same(Rule::Order, "approval", &held, &Some(*approval))?;
+            }
+            Event::LogOpened { .. }
+            | Event::KeyRotated { .. }
+            | Event::RollbackAccepted { .. }
+            | Event::GatewayStarted { .. }
+            | Event::GatewayStopped { .. }
+            | Event::ClockStepped { .. }
+            | Event::PolicyLoaded { .. }
+            | Event::PolicyRejected { .. }
+            | Event::FreezeSet { .. }
+            | Event::FreezeLifted { .. }
+            | Event::LedgerExported { .. }
+            | Event::LedgerRead { .. }
+            | Event::LedgerRedacted { .. }
+            | Event::PersonInvited { .. }
+            | Event::PersonLinkIssued { .. }
+            | Event::PersonGroupsChanged { .. }
+            | Event::PersonDisabled { .. }
+            | Event::PasskeyRegistered { .. }
+            | Event::PasskeyRemoved { .. }
+            | Event::SessionOpened { .. }
+            | Event::SessionClosed { .. }
+            | Event::AgentCreated { .. }
+            | Event::AgentChanged { .. }
+            | Event::TokenCreated { .. }
+            | Event::TokenRevoked { .. }
+            | Event::IntakeRefused { .. } => {}
+        }
+        Ok(gain)
+    }
+
+    fn refused(&mut self, asked: &Asked) -> Result<(), Breach> {
+        self.same_action(asked)?;
+        if self.is_fresh() {
+            self.end = End::Over;
+        }
+        Ok(())
+    }
+
+    /// Only by policy's own permission, or by a grant in force; one attempt at a time, and none after an end.
+    fn authorized(&mut self, at: Timestamp, facts: &Authorization) -> Result<(), Breach> {
+        self.same_action(&facts.asked)?;
+        demand(
+            Rule::Once,
+            self.live.is_none(),
+            "one attempt at a time",
+            "a second one while the first runs",
+        )?;
+        match self.end {
+            End::Open => {}
+            End::Ran | End::Unknown | End::Resolved => {
+                return Err(breach(
+                    Rule::Once,
+                    "an action that did not run yet",
+                    "one that did, or may have",
+                ));
+            }
+            End::Over => return Err(breach(Rule::Granted, "an action that is open", "one that is over")),
+        }
+        match (&self.held, facts.approval) {
+            (Some(held), Some(approval)) => {
+                same(Rule::Granted, "the grant of", &held.id, &approval)?;
+                held.usable(at)?;
+            }
+            (Some(held), None) => {
+                return Err(breach(Rule::Granted, format!("the grant of `{}`", held.id), "a run without it"));
+            }
+            (None, Some(approval)) => {
+                return Err(breach(Rule::Granted, format!("the entries of `{approval}`"), "none"));
+            }
+            (None, None) => {}
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        same(Rule::Attempt, "attempt", &self.attempts, &facts.attempt)?;
+        self.live = Some(facts.attempt);
+        Ok(())
+    }
+
+    fn ended_attempt(&mut self, attempt: u32) -> Result<(), Breach> {
+        let live = self.live.take();
+        let running =
+            live.map_or_else(|| "no attempt that runs".to_owned(), |live| format!("attempt {live}"));
+        demand(Rule::Attempt, live == Some(attempt), running, format!("the end of attempt {attempt}"))
+    }
+
+    fn released(&mut self) {
+        match &mut self.held {
+            Some(held) => held.closed |= self.revoked_while_running,
+            // Policy's own permission is good for one attempt.
+            None => self.end = End::Over,
+        }
+    }
+
+    /// The approval, while votes, grants and closing are possible.
+    fn waiting(&mut self) -> Result<&mut Held, Breach> {
+        demand(Rule::Order, self.live.is_none(), "an approval that waits", "one that is being executed")?;
+        demand(Rule::Order, self.end == End::Open, "an approval that waits", "one that is over")?;
+        self.held.as_mut().ok_or_else(|| breach(Rule::Order, "an approval that was requested", "none"))
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.held.is_none() && self.attempts == 0 && self.end == End::Open
+    }
+
+    fn same_action(&mut self, asked: &Asked) -> Result<(), Breach> {
+        let known = self.asked.get_or_insert_with(|| asked.clone());
+        same(Rule::SameAction, "the action digest", &known.digest, &asked.digest)?;
+        same(Rule::SameAction, "the facts", known, asked)
+    }
+}

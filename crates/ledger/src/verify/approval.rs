@@ -1,0 +1,218 @@
+//! One approval, replayed from its entries: rounds, votes, grant. The rules are those of `core::approval`, read
+//! again from what the ledger says.
+
+use super::{
+    fault::{Breach, Rule, breach, demand, same},
+    passkeys::Passkeys,
+};
+use crate::event::{Actor, Assertion, ClosedAs, GateTerms, RoundTerms};
+use countersign_core::{
+    ApprovalId, Assurance, Digest, GateName, PersonId, Timestamp,
+    statement::{Statement, Verdict},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An approval as far as it was read.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) id: ApprovalId,
+    rounds: Vec<Round>,
+    rejected: bool,
+    granted: Option<Timestamp>,
+    /// Set when nothing may run any more.
+    pub(super) closed: bool,
+}
+
+#[derive(Debug)]
+struct Round {
+    terms: RoundTerms,
+    votes: BTreeMap<GateName, BTreeMap<PersonId, Assurance>>,
+}
+
+/// A vote as recorded.
+pub(super) struct Ballot<'a> {
+    pub(super) at: Timestamp,
+    pub(super) actor: &'a Actor,
+    pub(super) statement: &'a Statement,
+    pub(super) assurance: Assurance,
+    pub(super) assertion: Option<&'a Assertion>,
+}
+
+impl Held {
+    pub(super) fn requested(at: Timestamp, terms: &RoundTerms) -> Result<Self, Breach> {
+        let mut held =
+            Self { id: terms.approval, rounds: Vec::new(), rejected: false, granted: None, closed: false };
+        held.open_round(at, terms)?;
+        Ok(held)
+    }
+
+    /// A new round: its terms list every gate still shut, which moves into it.
+    pub(super) fn open_round(&mut self, at: Timestamp, terms: &RoundTerms) -> Result<(), Breach> {
+        self.in_play()?;
+        same(Rule::Round, "approval", &self.id, &terms.approval)?;
+        let number = self.rounds.len() as u64 + 1;
+        same(Rule::Round, "round", &number, &u64::from(terms.number))?;
+        if let Some(open) = self.rounds.last() {
+            demand(
+                Rule::Deadline,
+                at < open.terms.deadline,
+                format!("a round before {}", open.terms.deadline),
+                at,
+            )?;
+        }
+        demand(Rule::Deadline, at < terms.deadline, "a deadline that is still to come", terms.deadline)?;
+        demand(Rule::Round, !terms.gates.is_empty(), "at least one gate", "none")?;
+        let names: BTreeSet<&GateName> = terms.gates.iter().map(|gate| &gate.gate).collect();
+        demand(Rule::Round, names.len() == terms.gates.len(), "each gate once", "a gate twice")?;
+        for gate in &terms.gates {
+            demand(
+                Rule::Round,
+                gate.quorum > 0,
+                "a quorum of at least one",
+                format!("none for `{}`", gate.gate),
+            )?;
+        }
+        for round in &mut self.rounds {
+            let shut: BTreeSet<GateName> = round
+                .terms
+                .gates
+                .iter()
+                .filter(|gate| !round.lifted(gate))
+                .map(|gate| gate.gate.clone())
+                .collect();
+            if let Some(lost) = shut.iter().find(|gate| !names.contains(gate)) {
+                return Err(breach(
+                    Rule::Round,
+                    format!("the gate `{lost}`, still shut"),
+                    "a round without it",
+                ));
+            }
+            round.terms.gates.retain(|gate| !shut.contains(&gate.gate));
+        }
+        self.rounds.push(Round { terms: terms.clone(), votes: BTreeMap::new() });
+        self.granted = None;
+        Ok(())
+    }
+
+    pub(super) fn vote(
+        &mut self,
+        digest: &Digest,
+        ballot: &Ballot<'_>,
+        passkeys: &Passkeys,
+    ) -> Result<(), Breach> {
+        let Ballot { at, statement, assurance, .. } = *ballot;
+        self.in_play()?;
+        let approves = statement.decision == Verdict::Approve;
+        let granted = self.granted.is_some() && approves;
+        demand(Rule::Order, !granted, "no further approval", "a vote on an approval already granted")?;
+        same(Rule::Ballot, "approval", &self.id, &statement.approval)?;
+        let round = self.rounds.last().ok_or_else(|| breach(Rule::Order, "an open round", "none"))?;
+        let terms = &round.terms;
+        same(Rule::Ballot, "round", &terms.number, &statement.round)?;
+        let gate = terms.gates.iter().find(|gate| gate.gate == statement.gate);
+        let gate = gate.ok_or_else(|| breach(Rule::Ballot, "a gate of the round", &statement.gate))?;
+        same(Rule::Ballot, "action", digest, &statement.action_digest)?;
+        same(Rule::Ballot, "policy bundle", &terms.bundle, &statement.bundle_digest)?;
+        same(Rule::Ballot, "evidence", &terms.evidence, &statement.evidence_digest)?;
+        same(Rule::Ballot, "view", &terms.view, &statement.view_digest)?;
+        check_voter(terms, gate, ballot)?;
+        demand(Rule::Deadline, at < terms.deadline, format!("a vote before {}", terms.deadline), at)?;
+        let expires = statement.expires;
+        demand(Rule::Deadline, at < expires, format!("a vote before its statement's end, {expires}"), at)?;
+        match ballot.assertion {
+            Some(assertion) => passkeys.check(statement, assertion)?,
+            None => demand(
+                Rule::Passkey,
+                assurance < Assurance::Passkey,
+                "an assertion with a passkey vote",
+                "none",
+            )?,
+        }
+        if !approves {
+            self.rejected = true;
+            self.granted = None;
+            return Ok(());
+        }
+        let (wanted, given) = (gate.assurance, assurance);
+        demand(Rule::Assurance, given >= wanted, format!("at least `{}`", wanted.as_str()), given.as_str())?;
+        self.check_distinct(gate, statement.voter)?;
+        if let Some(round) = self.rounds.last_mut() {
+            let votes = round.votes.entry(statement.gate.clone()).or_default();
+            let kept = votes.entry(statement.voter).or_insert(given);
+            *kept = (*kept).max(given);
+        }
+        Ok(())
+    }
+
+    pub(super) fn grant(&mut self, at: Timestamp, id: ApprovalId, use_by: Timestamp) -> Result<(), Breach> {
+        self.in_play()?;
+        same(Rule::Granted, "approval", &self.id, &id)?;
+        demand(Rule::Order, !self.rejected && self.granted.is_none(), "a pending approval", "another state")?;
+        for round in &self.rounds {
+            for gate in &round.terms.gates {
+                let expected = format!("{} voices for `{}`", gate.quorum, gate.gate);
+                demand(Rule::Quorum, round.lifted(gate), expected, round.voices(gate))?;
+            }
+            let last = round.terms.number as usize == self.rounds.len();
+            let deadline = round.terms.deadline;
+            demand(Rule::Deadline, !last || at < deadline, format!("a grant before {deadline}"), at)?;
+        }
+        demand(Rule::Deadline, at <= use_by, "a grant that ends after it begins", use_by)?;
+        self.granted = Some(use_by);
+        Ok(())
+    }
+
+    /// That the grant is in force: the one condition under which a held action runs.
+    pub(super) fn usable(&self, at: Timestamp) -> Result<(), Breach> {
+        self.in_play()?;
+        let what = if self.rejected { "a rejection" } else { "no grant" };
+        let use_by =
+            self.granted.ok_or_else(|| breach(Rule::Granted, "an approval that was granted", what))?;
+        demand(Rule::Deadline, at < use_by, format!("a start before {use_by}"), at)
+    }
+
+    pub(super) fn close(&mut self, id: ApprovalId, closing: ClosedAs) -> Result<(), Breach> {
+        self.in_play()?;
+        same(Rule::Order, "approval", &self.id, &id)?;
+        let rejected = self.rejected || closing != ClosedAs::Rejected;
+        demand(Rule::Order, rejected, "a vote that rejects", "an approval closed as rejected without one")?;
+        self.closed = true;
+        Ok(())
+    }
+
+    fn in_play(&self) -> Result<(), Breach> {
+        demand(Rule::Granted, !self.closed, "an approval that is open", "one that was closed or revoked")
+    }
+
+    fn check_distinct(&self, gate: &GateTerms, voter: PersonId) -> Result<(), Breach> {
+        for other in self.rounds.iter().flat_map(|round| &round.terms.gates) {
+            let apart = other.gate != gate.gate && (other.distinct || gate.distinct);
+            let voted = self.rounds.iter().filter_map(|round| round.votes.get(&other.gate));
+            if apart && voted.flat_map(BTreeMap::keys).any(|person| *person == voter) {
+                let expected = format!("other people for `{}` than for `{}`", gate.gate, other.gate);
+                return Err(breach(Rule::Distinct, expected, voter));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Round {
+    fn voices(&self, gate: &GateTerms) -> usize {
+        let votes = self.votes.get(&gate.gate);
+        votes.map_or(0, |votes| votes.values().filter(|given| **given >= gate.assurance).count())
+    }
+
+    fn lifted(&self, gate: &GateTerms) -> bool {
+        u32::try_from(self.voices(gate)).is_ok_and(|voices| voices >= gate.quorum)
+    }
+}
+
+fn check_voter(terms: &RoundTerms, gate: &GateTerms, ballot: &Ballot<'_>) -> Result<(), Breach> {
+    let voter = ballot.statement.voter;
+    same(Rule::Voter, "actor", &Actor::Person { id: voter }, ballot.actor)?;
+    demand(Rule::Side, !terms.excluded.contains(&voter), "a voter who is not excluded", voter)?;
+    // Who belongs to a group is asked of policy when the vote is cast; named people are in the terms.
+    let named = !gate.groups.is_empty() || gate.people.is_empty() || gate.people.contains(&voter);
+    demand(Rule::Voter, named, "one of the people the gate names", voter)
+}

@@ -1,0 +1,260 @@
+//! Stories a gateway must not sign, each refused for its reason.
+
+use super::{rule, story::*};
+use crate::{
+    Rule, bundle_digest,
+    event::{Actor, ClosedAs, Event, GateTerms},
+};
+use countersign_core::{Assurance, Digest, Timestamp, approval::Taker, statement::Verdict};
+
+fn told(tell: impl FnOnce(&mut Story)) -> Option<Rule> {
+    let mut story = Story::begin();
+    tell(&mut story);
+    rule(&story.log.export(), &story.log)
+}
+
+/// A vote on a held action in which one thing is off, then everything as if it were not.
+fn with_vote(change: impl FnOnce(&mut Vote)) -> Option<Rule> {
+    told(|story| {
+        story.request(1, vec![gate("data", 2, Assurance::Passkey)]);
+        story.vote(1, 1, "data", 1);
+        let mut vote = story.ballot(1, 1, "data", 2);
+        change(&mut vote);
+        story.cast(1, &vote);
+        story.grant(1);
+        story.run(1, 1);
+    })
+}
+
+fn with_gates(gates: Vec<GateTerms>, tell: impl FnOnce(&mut Story)) -> Option<Rule> {
+    told(|story| {
+        story.request(1, gates);
+        tell(story);
+    })
+}
+
+#[test]
+fn an_unchanged_vote_is_good() {
+    assert_eq!(with_vote(|_| {}), None);
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_vote_that_is_about_something_else_is_told() {
+    for (what, found, wanted) in [
+        ("another approval", with_vote(|vote| vote.statement.approval = approval(7)), Rule::Ballot),
+        ("another round", with_vote(|vote| vote.statement.round = 2), Rule::Ballot),
+        ("another gate", with_vote(|vote| vote.statement.gate = gate("other", 1, Assurance::Chat).gate), Rule::Ballot),
+        ("another action", with_vote(|vote| vote.statement.action_digest = Digest([9; 32])), Rule::Ballot),
+        ("other evidence", with_vote(|vote| vote.statement.evidence_digest = Digest([9; 32])), Rule::Ballot),
+        ("another view", with_vote(|vote| vote.statement.view_digest = Digest([9; 32])), Rule::Ballot),
+        ("an expired statement", with_vote(|vote| vote.statement.expires = Timestamp(0)), Rule::Deadline),
+        ("a nonce of no form", with_vote(|vote| vote.statement.nonce = "1".into()), Rule::Nonce),
+        ("a weaker vote", with_vote(|vote| vote.assurance = Assurance::Session), Rule::Assurance),
+        ("another's passkey", with_vote(|vote| vote.credential = credential(3)), Rule::Passkey),
+        ("a forged assertion", with_vote(|vote| vote.signer = 3), Rule::Passkey),
+        ("a passkey never registered", with_vote(|vote| vote.credential = credential(50)), Rule::Passkey),
+        ("an agent that votes", with_vote(|vote| vote.actor = agent()), Rule::Voter),
+        ("a vote in another's name", with_vote(|vote| vote.actor = Actor::Person { id: person(3) }), Rule::Voter),
+        ("the other decision", with_vote(|vote| vote.statement.decision = Verdict::Reject), Rule::Order),
+        ("the same voter twice", with_vote(|vote| {
+            vote.statement.voter = person(1);
+            (vote.actor, vote.signer, vote.credential) = (Actor::Person { id: person(1) }, 1, credential(1));
+        }), Rule::Quorum),
+    ] {
+        assert_eq!(found, Some(wanted), "{what}");
+    }
+}
+
+#[test]
+fn requester_side_approves_is_told() {
+    let found = told(|story| {
+        let mut round = story.round(1, 1, vec![gate("data", 1, Assurance::Passkey)]);
+        round.excluded.insert(person(2));
+        story.add(1, agent(), Event::ApprovalRequested { asked: asked(1), round });
+        story.vote(1, 1, "data", 2);
+    });
+    assert_eq!(found, Some(Rule::Side));
+}
+
+#[test]
+fn one_nonce_counts_once() {
+    let found = told(|story| {
+        story.request(1, vec![gate("data", 2, Assurance::Passkey)]);
+        let first = story.ballot(1, 1, "data", 1);
+        story.cast(1, &first);
+        let mut second = story.ballot(1, 1, "data", 2);
+        second.statement.nonce = first.statement.nonce.clone();
+        story.cast(1, &second);
+    });
+    assert_eq!(found, Some(Rule::Nonce));
+}
+
+#[test]
+fn a_removed_passkey_cannot_vote() {
+    let found = told(|story| {
+        story.request(1, vec![gate("data", 1, Assurance::Passkey)]);
+        let removed = Event::PasskeyRemoved { person: person(1), credential: credential(1) };
+        story.log.add(None, Actor::Operator, removed);
+        story.vote(1, 1, "data", 1);
+    });
+    assert_eq!(found, Some(Rule::Passkey));
+}
+
+#[test]
+fn a_vote_after_the_deadline_is_told() {
+    let found = told(|story| {
+        story.request(1, vec![gate("data", 1, Assurance::Passkey)]);
+        story.log.now += 700_000_000;
+        story.vote(1, 1, "data", 1);
+    });
+    assert_eq!(found, Some(Rule::Deadline));
+}
+
+#[test]
+fn one_person_cannot_lift_two_gates_meant_for_different_people() {
+    let mut apart = gate("finance", 1, Assurance::Session);
+    apart.distinct = true;
+    let found = with_gates(vec![gate("data", 1, Assurance::Session), apart], |story| {
+        story.vote(1, 1, "data", 1);
+        story.vote(1, 1, "finance", 1);
+    });
+    assert_eq!(found, Some(Rule::Distinct));
+}
+
+#[test]
+fn only_named_people_vote_where_people_are_named() {
+    let mut named = gate("data", 1, Assurance::Session);
+    (named.groups, named.people) = ([].into(), [person(2)].into());
+    assert_eq!(with_gates(vec![named], |story| story.vote(1, 1, "data", 1)), Some(Rule::Voter));
+}
+
+#[test]
+fn vacuous_rounds_are_told() {
+    assert_eq!(with_gates(vec![], |_| {}), Some(Rule::Round));
+    assert_eq!(with_gates(vec![gate("data", 0, Assurance::Chat)], |_| {}), Some(Rule::Round));
+    let twice = vec![gate("data", 1, Assurance::Chat), gate("data", 1, Assurance::Chat)];
+    assert_eq!(with_gates(twice, |_| {}), Some(Rule::Round));
+}
+
+#[test]
+fn a_round_cannot_lose_a_gate_still_shut() {
+    let both = vec![gate("data", 1, Assurance::Session), gate("finance", 1, Assurance::Session)];
+    let found = with_gates(both, |story| {
+        story.vote(1, 1, "data", 1);
+        let round = story.round(1, 2, vec![gate("extra", 1, Assurance::Session)]);
+        story.add(1, Actor::Gateway, Event::ApprovalRoundOpened { round });
+    });
+    assert_eq!(found, Some(Rule::Round));
+}
+
+#[test]
+fn a_grant_of_an_earlier_round_is_gone() {
+    let found = told(|story| {
+        story.granted(1);
+        let round = story.round(1, 2, vec![gate("extra", 1, Assurance::Session)]);
+        story.add(1, Actor::Gateway, Event::ApprovalRoundOpened { round });
+        story.run(1, 1);
+    });
+    assert_eq!(found, Some(Rule::Granted));
+}
+
+#[test]
+#[rustfmt::skip]
+fn whatever_runs_without_a_grant_in_force_is_told() {
+    let request = |story: &mut Story| story.request(1, vec![gate("data", 1, Assurance::Passkey)]);
+    for (what, found, wanted) in [
+        ("missing quorum", told(|story| story.voted_once_but_granted(1)), Rule::Quorum),
+        ("before the grant", told(|story| { request(story); story.vote(1, 1, "data", 1); story.run(1, 1); }), Rule::Granted),
+        ("without its approval", told(|story| { story.granted(1); story.add(1, agent(), authorization(1, 1, None)); }), Rule::Granted),
+        ("on an approval nobody saw", told(|story| story.run(1, 1)), Rule::Granted),
+        ("on another's approval", told(|story| { story.granted(1); story.add(1, agent(), authorization(1, 1, Some(approval(2)))); }), Rule::Granted),
+        ("after it was revoked", told(|story| { story.revoked(1); story.run(1, 1); }), Rule::Granted),
+        ("after it was rejected", told(|story| { story.rejected(1); story.run(1, 1); }), Rule::Granted),
+        ("after use_by", told(|story| { story.granted(1); story.log.now += 400_000_000; story.run(1, 1); }), Rule::Deadline),
+        ("two executions", told(|story| { story.approved_by_two(1); story.run(1, 2); }), Rule::Once),
+        ("two executions under policy", told(|story| { story.permitted(1); story.permitted(1); }), Rule::Once),
+        ("two live attempts", told(|story| {
+            story.granted(1);
+            story.add(1, Actor::Gateway, authorization(1, 1, Some(approval(1))));
+            story.run(1, 2);
+        }), Rule::Once),
+        ("again after unknown", told(|story| { story.unknown_and_resolved(1); story.run(1, 2); }), Rule::Once),
+        ("again under policy after nothing was sent", told(|story| {
+            story.add(1, agent(), authorization(1, 1, None));
+            story.add(1, Actor::Gateway, Event::ExecutionReleased { attempt: 1, why: "unreachable".into() });
+            story.add(1, agent(), authorization(1, 2, None));
+        }), Rule::Granted),
+        ("again after revoked while running", told(|story| {
+            story.granted(1);
+            story.add(1, Actor::Gateway, authorization(1, 1, Some(approval(1))));
+            story.add(1, Actor::Operator, Event::ApprovalRevokedWhileRunning { approval: approval(1), by: Taker::Operator });
+            story.add(1, Actor::Gateway, Event::ExecutionReleased { attempt: 1, why: "revoked".into() });
+            story.run(1, 2);
+        }), Rule::Granted),
+        ("an attempt that skips a number", told(|story| { story.granted(1); story.run(1, 2); }), Rule::Attempt),
+        ("a result without an execution", told(|story| { story.granted(1); story.add(1, Actor::Gateway, result(1)); }), Rule::Attempt),
+        ("two results", told(|story| { story.permitted(1); story.add(1, Actor::Gateway, result(1)); }), Rule::Attempt),
+        ("a vote while it runs", told(|story| {
+            story.granted(1);
+            story.add(1, Actor::Gateway, authorization(1, 1, Some(approval(1))));
+            story.vote(1, 1, "data", 3);
+        }), Rule::Order),
+        ("closed as rejected without a vote", told(|story| { story.granted(1); story.close(1, ClosedAs::Rejected); }), Rule::Order),
+        ("resolved though it was known", told(|story| {
+            story.permitted(1);
+            let found = crate::event::Found::Ran;
+            story.add(1, Actor::Operator, Event::ExecutionResolved { by: Taker::Operator, found });
+        }), Rule::Order),
+    ] {
+        assert_eq!(found, Some(wanted), "{what}");
+    }
+}
+
+#[test]
+fn approved_one_thing_then_ran_another_is_told() {
+    let found = told(|story| {
+        story.granted(1);
+        let Event::ExecutionAuthorized(mut facts) = authorization(1, 1, Some(approval(1))) else {
+            panic!("an authorization")
+        };
+        facts.asked.digest = Digest([9; 32]);
+        story.add(1, Actor::Gateway, Event::ExecutionAuthorized(facts));
+    });
+    assert_eq!(found, Some(Rule::SameAction));
+}
+
+#[test]
+fn a_policy_bundle_that_is_not_kept_cannot_be_referred_to() {
+    let mut story = Story::begin();
+    story.permitted(1);
+    let bundle = story.log.export();
+    let without: Vec<u8> = bundle
+        .split_inclusive(|byte| *byte == b'\n')
+        .filter(|line| !line.starts_with(b"{\"policy\""))
+        .flatten()
+        .copied()
+        .collect();
+    assert_eq!(rule(&without, &story.log), Some(Rule::Policy));
+    story.log.policies.insert(bundle_digest(crate::testlog::POLICY), b"permit everything".as_slice().into());
+    assert_eq!(rule(&story.log.export(), &story.log), Some(Rule::Policy));
+}
+
+#[test]
+fn keys_handed_over_by_nobody_are_told() {
+    let found = told(|story| {
+        let stranger = crate::keys::tests::keys(21);
+        let event = stranger.rotation(&crate::keys::tests::keys(23)).unwrap();
+        story.log.add(None, Actor::Operator, event);
+    });
+    assert_eq!(found, Some(Rule::Trusted));
+}
+
+#[test]
+fn a_log_opened_with_other_keys_is_told() {
+    let mut story = Story::begin();
+    story.permitted(1);
+    let stranger = crate::keys::tests::keys(21);
+    let fault = crate::verify(&story.log.export()[..], stranger.log().verifier()).unwrap_err();
+    assert_eq!(fault.rule, Rule::Trusted);
+}
