@@ -86,11 +86,7 @@ impl Analysis {
                 }
                 self.operands(operands);
             }
-            "Record" => {
-                operands.as_object().into_iter().flat_map(|record| record.values()).for_each(|value| {
-                    self.expression(value);
-                })
-            }
+            // The members of a record are values, whatever their names; so are operands.
             _ => self.operands(operands),
         }
     }
@@ -119,7 +115,9 @@ impl Analysis {
         }
         let left = operands.get("left");
         self.question(left);
-        left.into_iter().for_each(|left| self.expression(left));
+        if let Some(left) = left {
+            self.expression(left);
+        }
     }
 
     fn read(&mut self, path: &[&str], only_asked_for: bool) {

@@ -100,15 +100,16 @@ impl Reader<'_> {
 
     fn gate_name(&mut self) -> Option<GateName> {
         let text = self.values.get("gate").copied().unwrap_or_default();
-        GateName::new(text)
-            .map_err(|error| {
-                self.mistake("gate", error.to_string(), "name the gate: `@gate(\"pii-export\")`")
-            })
-            .ok()
+        let name = GateName::new(text);
+        if let Err(error) = &name {
+            self.mistake("gate", error.to_string(), "name the gate: `@gate(\"pii-export\")`");
+        }
+        name.ok()
     }
 
     fn approvers(&mut self) -> Option<Approvers> {
         const HINT: &str = r#"write `@approvers("Group::\"privacy\"")`, or several as `@approvers("[Group::\"a\", Group::\"b\"]")`"#;
+        const PEOPLE_HINT: &str = "people go by their id (`per_…`); a group is easier to keep";
         let Some(text) = self.values.get("approvers").copied() else {
             self.mistake("gate", "`@gate` without `@approvers`: nobody could lift it", HINT);
             return None;
@@ -122,10 +123,10 @@ impl Reader<'_> {
                 Ok(uid) if *uid.type_name() == self.types.group => self.approving_group(&mut approvers, &uid),
                 Ok(uid) if *uid.type_name() == self.types.person => {
                     match uid.id().unescaped().parse::<PersonId>() {
-                        Ok(person) => _ = approvers.people.insert(person),
-                        Err(error) => {
-                            self.mistake("approvers", error.to_string(), "see `countersign people list`")
+                        Ok(person) => {
+                            approvers.people.insert(person);
                         }
+                        Err(error) => self.mistake("approvers", error.to_string(), PEOPLE_HINT),
                     }
                 }
                 Ok(uid) => {
@@ -144,7 +145,9 @@ impl Reader<'_> {
     fn approving_group(&mut self, approvers: &mut Approvers, uid: &EntityUid) {
         let text = uid.id().unescaped();
         match GroupName::new(text) {
-            Ok(group) if self.vocabulary.groups.contains(&group) => _ = approvers.groups.insert(group),
+            Ok(group) if self.vocabulary.groups.contains(&group) => {
+                approvers.groups.insert(group);
+            }
             _ => {
                 let groups = self.vocabulary.groups.iter().map(GroupName::as_str);
                 let hint = crate::nearest::suggestion(text, "group", groups);

@@ -33,11 +33,10 @@ pub struct Voter {
 pub struct VoteContext {
     pub target: TargetName,
     pub environment: EnvironmentName,
-    pub class: Class,
-    /// As policies name it: `crm/exportCustomers`, or a class.
+    /// The word of the operation's class.
+    pub class: String,
+    /// The operation's name at its target; empty when it was not recognised.
     pub operation: String,
-    /// The labels of every resource of the action.
-    pub labels: BTreeSet<String>,
     /// The requester's side, as fixed when the action was held.
     pub side: BTreeSet<PersonId>,
     /// Others who may not vote on this approval, with the reason in plain words.
@@ -68,16 +67,11 @@ impl VoteContext {
         excluded: BTreeMap<PersonId, String>,
         now: Timestamp,
     ) -> Self {
-        let name = action.operation.name.as_ref();
         Self {
             target: action.target.clone(),
             environment: action.environment.clone(),
-            class: action.operation.class,
-            operation: name.map_or_else(
-                || action.operation.class.as_str().to_owned(),
-                |name| format!("{}/{name}", action.target),
-            ),
-            labels: action.resources.iter().flat_map(|resource| resource.labels.iter().cloned()).collect(),
+            class: action.operation.class.as_str().to_owned(),
+            operation: action.operation.name.clone().unwrap_or_default(),
             side,
             excluded,
             now,
@@ -217,6 +211,7 @@ fn question(
     context: &VoteContext,
 ) -> Result<(Request, Entities), String> {
     let types = &bundle.types;
+    context.class.parse::<Class>()?;
     let person = uid(&types.person, voter.person.to_string());
     let groups: HashSet<EntityUid> =
         voter.groups.iter().map(|group| uid(&types.group, group.as_str())).collect();
@@ -256,8 +251,7 @@ fn attributes(
     HashMap::from([
         ("gate".to_owned(), Expr::new_string(gate.name.to_string())),
         ("operation".to_owned(), Expr::new_string(context.operation.clone())),
-        ("class".to_owned(), Expr::new_string(context.class.as_str().to_owned())),
-        ("labels".to_owned(), Expr::new_set(context.labels.iter().cloned().map(Expr::new_string))),
+        ("class".to_owned(), Expr::new_string(context.class.clone())),
         ("environment".to_owned(), Expr::new_entity_uid(environment.clone())),
         ("target".to_owned(), Expr::new_entity_uid(target.clone())),
         ("side".to_owned(), people(&mut context.side.iter())),

@@ -12,7 +12,8 @@ use crate::{
 };
 use cedar_policy::Response;
 use countersign_core::{
-    Action, BundleDigest, Decision, PolicyId, Refusal, RefusalCode, Timestamp, decision::Basis, visible,
+    Action, BundleDigest, Class, Decision, PolicyId, Refusal, RefusalCode, Timestamp, decision::Basis,
+    visible,
 };
 use serde::Serialize;
 use std::{collections::BTreeSet, sync::Arc};
@@ -195,13 +196,13 @@ fn because(rule: &Rule) -> String {
 
 fn verb(subject: &Subject<'_>) -> String {
     let known = subject.known;
-    if known.ancestors.is_empty() {
-        match known.class {
-            countersign_core::Class::Unknown => "do something unrecognised to".to_owned(),
-            class => class.as_str().to_owned(),
-        }
+    if !known.ancestors.is_empty() {
+        return format!("{} (`{}`)", known.class.as_str(), known.name);
+    }
+    if known.class == Class::Unknown {
+        "do something unrecognised to".to_owned()
     } else {
-        format!("{} (`{}`)", known.class.as_str(), known.name)
+        known.class.as_str().to_owned()
     }
 }
 

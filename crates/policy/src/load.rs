@@ -170,17 +170,16 @@ fn read_id(place: Place<'_>, policy: &Policy, errors: &mut Vec<PolicyError>) -> 
         errors.push(place.error("policy without `@id`").hint(hint));
         return None;
     };
-    PolicyId::new(text)
-        .map_err(|error| {
-            errors.push(place.error_of("id", error.to_string()).hint("such as `@id(\"pii-export\")`"))
-        })
-        .ok()
+    let id = PolicyId::new(text);
+    if let Err(error) = &id {
+        errors.push(place.error_of("id", error.to_string()).hint("such as `@id(\"pii-export\")`"));
+    }
+    id.ok()
 }
 
 fn is_on_votes(place: Place<'_>, policy: &Policy, types: &Types, errors: &mut Vec<PolicyError>) -> bool {
     let approve: EntityUid = uid(&types.action, APPROVE);
     match policy.action_constraint() {
-        ActionConstraint::Any => false,
         ActionConstraint::Eq(named) => named == approve,
         ActionConstraint::In(named) if named.contains(&approve) => {
             if named.len() > 1 {
@@ -190,7 +189,7 @@ fn is_on_votes(place: Place<'_>, policy: &Policy, types: &Types, errors: &mut Ve
             }
             true
         }
-        ActionConstraint::In(_) => false,
+        ActionConstraint::Any | ActionConstraint::In(_) => false,
     }
 }
 
@@ -293,6 +292,8 @@ fn validate(drafts: &[Draft<'_>], ground: &Ground<'_>, errors: &mut Vec<PolicyEr
                 continue;
             }
         };
+        // Cedar says the same of every action a rule covers.
+        let mut repeated: BTreeMap<PolicyError, BTreeSet<String>> = BTreeMap::new();
         let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
         for error in result.validation_errors() {
             let Some(draft) = places.get(&error.policy_id().to_string()) else {
@@ -302,9 +303,17 @@ fn validate(drafts: &[Draft<'_>], ground: &Ground<'_>, errors: &mut Vec<PolicyEr
             if is_said_already(draft, error) {
                 continue;
             }
-            let hint = error.help().map(|help| help.to_string());
-            let found = at_label(draft.place, error, without_policy(&error.to_string()));
-            errors.push(found.hint(hint.unwrap_or_else(|| advice(error))));
+            let (message, action) = without_action(&without_policy(&error.to_string()));
+            let hint = error.help().map_or_else(|| advice(error), |help| without_policy(&help.to_string()));
+            let found = at_label(draft.place, error, message).hint(hint);
+            repeated.entry(found).or_default().extend(action);
+        }
+        for (mut found, actions) in repeated {
+            match actions.len() {
+                0 | 1 => {}
+                count => found.message = format!("{} and {} other actions", found.message, count - 1),
+            }
+            errors.push(found);
         }
         for warning in result.validation_warnings() {
             if let Some(draft) = places.get(&warning.policy_id().to_string())
@@ -363,4 +372,13 @@ fn warning_advice(warning: &ValidationWarning) -> &'static str {
 fn without_policy(message: &str) -> String {
     let rest = message.strip_prefix("for policy `").and_then(|rest| rest.split_once("`, "));
     rest.map_or(message, |(_, rest)| rest).to_owned()
+}
+
+/// A message without the action it was found for, and that action.
+fn without_action(message: &str) -> (String, Option<String>) {
+    let parts = message.split_once(" for Action::\"").and_then(|(before, rest)| {
+        let (action, after) = rest.split_once('"')?;
+        Some((format!("{before}{after}"), Some(action.to_owned())))
+    });
+    parts.unwrap_or_else(|| (message.to_owned(), None))
 }

@@ -139,3 +139,40 @@ impl RuleSet {
         set
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cedar_policy::{Authorizer, Context, Decision, Entities, Entity, Request};
+
+    /// Choosing policies by their scope when loading is what Cedar would have chosen when asked.
+    #[test]
+    fn what_is_left_out_could_never_have_matched() {
+        let types = Types::new().unwrap();
+        let named = |id: &str| uid(&types.action, id);
+        let actions =
+            [("crm/export", Some("export")), ("crm/list", Some("read")), ("read", None), ("unknown", None)];
+        for scope in [
+            "action",
+            r#"action == Action::"read""#,
+            r#"action in Action::"read""#,
+            r#"action == Action::"crm/export""#,
+            r#"action in [Action::"export", Action::"unknown"]"#,
+            r#"action in [Action::"crm/list"]"#,
+            r#"action in []"#,
+        ] {
+            let policy: Policy = format!("permit (principal, {scope}, resource);").parse().unwrap();
+            for (name, class) in actions {
+                let (own, ancestors) = (named(name), class.map(named).into_iter().collect::<Vec<_>>());
+                let entity = Entity::new_no_attrs(own.clone(), ancestors.iter().cloned().collect());
+                let entities = Entities::from_entities([entity], None).unwrap();
+                let somebody = uid(&types.agent, "a");
+                let request =
+                    Request::new(somebody.clone(), own.clone(), somebody, Context::empty(), None).unwrap();
+                let set = PolicySet::from_policies([policy.clone()]).unwrap();
+                let answer = Authorizer::new().is_authorized(&request, &set, &entities).decision();
+                assert_eq!(concerns(&policy, &own, &ancestors), answer == Decision::Allow, "{scope} {name}");
+            }
+        }
+    }
+}

@@ -155,7 +155,7 @@ mod tests {
         let source = "@id(\"a\") @gate (\"@no\")\n@distinct\npermit (principal == U::\"@x\") when { @y };";
         let found = statements(source).remove(0).annotations;
         let names: Vec<_> = found.iter().map(|(name, at)| (name.as_str(), *at)).collect();
-        assert_eq!(names, [("id", 0), ("gate", 9), ("distinct", 24)]);
+        assert_eq!(names, [("id", 0), ("gate", 9), ("distinct", 23)]);
     }
 
     #[test]

@@ -55,12 +55,12 @@ pub(crate) const VOCABULARY_VERSION: i64 = 1;
 pub(crate) fn request_schema(vocabulary: &Vocabulary) -> Value {
     let mut actions = Map::new();
     for class in Class::ALL {
-        actions.insert(class.as_str().into(), action(None, context(&Map::new())));
+        actions.insert(class.as_str().into(), action(None, &context(&Map::new())));
     }
     for operation in &vocabulary.operations {
         let facts =
             operation.facts.iter().map(|(name, kind)| (name.clone(), optional(of_fact(*kind)))).collect();
-        actions.insert(operation.policy_name(), action(Some(operation.class), context(&facts)));
+        actions.insert(operation.policy_name(), action(Some(operation.class), &context(&facts)));
     }
     let thing = record(&json!({
         "kind": string(), "name": string(), "labels": set_of(&string()),
@@ -92,7 +92,7 @@ pub(crate) fn vote_schema() -> Value {
             "Environment": {},
             "Target": { "memberOfTypes": ["Environment"] },
             "ApprovalRequest": { "memberOfTypes": ["Target", "Environment"], "shape": record(&json!({
-                "gate": string(), "operation": string(), "class": string(), "labels": set_of(&string()),
+                "gate": string(), "operation": string(), "class": string(),
                 "environment": entity("Environment"), "target": entity("Target"),
                 "side": set_of(&entity("Person")), "excluded": set_of(&entity("Person")),
                 "approver_groups": set_of(&entity("Group")), "approver_people": set_of(&entity("Person")),
@@ -116,7 +116,7 @@ pub(crate) fn readable(json: &Value) -> Option<String> {
     SchemaFragment::from_json_value(json.clone()).ok()?.to_cedarschema().ok()
 }
 
-fn action(class: Option<Class>, context: Value) -> Value {
+fn action(class: Option<Class>, context: &Value) -> Value {
     let parents: Vec<Value> = class.iter().map(|class| json!({ "id": class.as_str() })).collect();
     json!({ "memberOf": parents, "appliesTo": {
         "principalTypes": ["Agent", "Service", "Person"],

@@ -173,7 +173,7 @@ fn expression(fact: &Fact<'_>) -> Expr {
         Fact::Text(text) => Expr::new_string((*text).to_owned()),
         Fact::Long(long) => Expr::new_long(*long),
         Fact::Bool(flag) => Expr::new_bool(*flag),
-        Fact::Texts(items) => texts(items.iter().copied()),
+        Fact::Texts(items) => texts(items.iter().map(AsRef::as_ref)),
     }
 }
 

@@ -44,7 +44,7 @@ pub fn sources_from_path(path: &Path) -> Result<Vec<Source>, Vec<PolicyError>> {
             }
             Ok(_) => {}
             Err(error) => {
-                errors.push(PolicyError::of_file(&shown, format!("`{shown}` cannot be listed: {error}")))
+                errors.push(PolicyError::of_file(&shown, format!("`{shown}` cannot be listed: {error}")));
             }
         }
     }

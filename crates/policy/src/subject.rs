@@ -7,8 +7,12 @@ use crate::{
     vocabulary::HEAD_FACTS,
 };
 use countersign_core::{Action, Body, PrincipalId, PrincipalKind, visible};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// The wire whose facts policies know.
 const HTTP: &str = "http";
@@ -19,7 +23,7 @@ pub(crate) enum Fact<'a> {
     Text(&'a str),
     Long(i64),
     Bool(bool),
-    Texts(BTreeSet<&'a str>),
+    Texts(BTreeSet<Cow<'a, str>>),
 }
 
 /// Everything of an action that policy may look at, except the time.
@@ -107,7 +111,7 @@ impl<'a> Subject<'a> {
                 Fact::Text(text) => key.text("string").text(text),
                 Fact::Long(long) => key.text("long").number(long.cast_unsigned()),
                 Fact::Bool(flag) => key.text("bool").flag(*flag),
-                Fact::Texts(texts) => key.text("set-of-string").texts(texts.iter().copied()),
+                Fact::Texts(texts) => key.text("set-of-string").texts(texts.iter().map(AsRef::as_ref)),
             };
         }
         key.flag(body_bytes.is_some()).number(body_bytes.unwrap_or(0).cast_unsigned());
@@ -135,9 +139,7 @@ fn body_bytes(body: &Body) -> Option<i64> {
 
 /// The facts policies may look at. What is not declared is left out; what is declared must be of its type.
 fn facts<'a>(action: &'a Action, known: &'a KnownAction) -> Result<BTreeMap<&'a str, Fact<'a>>, Incomplete> {
-    let head = HEAD_FACTS
-        .into_iter()
-        .map(|name| (name, if name == "query" { FactType::SetOfString } else { FactType::String }));
+    let head = HEAD_FACTS.into_iter().filter(|name| *name != "query").map(|name| (name, FactType::String));
     let declared = known.facts.iter().map(|(name, kind)| (name.as_str(), *kind));
     let mut facts = BTreeMap::new();
     for (name, kind) in head.chain(declared) {
@@ -153,8 +155,37 @@ fn facts<'a>(action: &'a Action, known: &'a KnownAction) -> Result<BTreeMap<&'a 
             return Err(Incomplete(format!("the action does not say its `{name}`")));
         }
     }
-    facts.entry("query").or_insert_with(|| Fact::Texts(BTreeSet::new()));
+    let wrong = || Incomplete("the names in the query cannot be read without doubt".into());
+    let query = action.facts.get("query").map_or(Some(BTreeSet::new()), query_names).ok_or_else(wrong)?;
+    facts.insert("query", Fact::Texts(query));
     Ok(facts)
+}
+
+/// The names in a query, from a list of them or from its raw text (WHATWG URL, `application/x-www-form-urlencoded`).
+/// `None` where two readers could differ: a broken escape, a name that is no text, or `;` as a separator.
+fn query_names(value: &Value) -> Option<BTreeSet<Cow<'_, str>>> {
+    let Some(raw) = value.as_str() else { return texts(value) };
+    if raw.contains(';') {
+        return None;
+    }
+    let pairs = raw.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| query_name(pair.split_once('=').map_or(pair, |(name, _)| name))).collect()
+}
+
+fn query_name(raw: &str) -> Option<Cow<'_, str>> {
+    let escapes_are_whole = raw.split('%').skip(1).all(|rest| {
+        let mut digits = rest.chars().take(2);
+        (0..2).all(|_| digits.next().is_some_and(|digit| digit.is_ascii_hexdigit()))
+    });
+    if !escapes_are_whole {
+        return None;
+    }
+    let spaced = raw.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().ok().map(|name| Cow::Owned(name.into_owned()))
+}
+
+fn texts(value: &Value) -> Option<BTreeSet<Cow<'_, str>>> {
+    value.as_array()?.iter().map(|item| item.as_str().map(Cow::Borrowed)).collect()
 }
 
 fn typed(value: &Value, kind: FactType) -> Option<Fact<'_>> {
@@ -162,9 +193,7 @@ fn typed(value: &Value, kind: FactType) -> Option<Fact<'_>> {
         FactType::String => value.as_str().map(Fact::Text),
         FactType::Long => value.as_i64().map(Fact::Long),
         FactType::Bool => value.as_bool().map(Fact::Bool),
-        FactType::SetOfString => {
-            value.as_array()?.iter().map(Value::as_str).collect::<Option<_>>().map(Fact::Texts)
-        }
+        FactType::SetOfString => texts(value).map(Fact::Texts),
     }
 }
 

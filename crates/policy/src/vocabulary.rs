@@ -210,7 +210,8 @@ mod tests {
     #[test]
     #[rustfmt::skip]
     fn every_mistake_in_a_vocabulary_is_named() {
-        let table: [(&str, fn(&mut Vocabulary)); 8] = [
+        type Change = fn(&mut Vocabulary);
+        let table: [(&str, Change); 8] = [
             ("target `crm` is in the undeclared environment `prd`\n  hint: did you mean `prod`?", |v| {
                 v.targets.get_mut(&TargetName::new("crm").unwrap()).unwrap().environment = EnvironmentName::new("prd").unwrap();
             }),

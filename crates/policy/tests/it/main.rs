@@ -1,0 +1,15 @@
+//! The policy crate through its doors.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests say what must hold by failing"
+)]
+
+mod bundles;
+mod decisions;
+mod memory;
+mod mistakes;
+mod votes;
+mod why;
+mod world;

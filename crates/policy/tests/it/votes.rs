@@ -1,0 +1,138 @@
+//! Who may lift a gate.
+
+use crate::world::*;
+use countersign_core::{PersonId, decision::Gate};
+use countersign_policy::{Bundle, VoteContext, VoteRefusal, Voter};
+use std::collections::BTreeMap;
+
+fn voter(number: u128, groups: &[&str]) -> Voter {
+    Voter { person: person(number), groups: groups.iter().map(|name| group(name)).collect() }
+}
+
+fn context(bundle_action: &countersign_core::Action) -> VoteContext {
+    VoteContext::of(bundle_action, bundle_action.requester.side(), BTreeMap::new(), NOW)
+}
+
+fn gate_of(text: &str) -> (Bundle, Gate) {
+    let gate = terms(text, &export()).gates.remove(0);
+    (load(text), gate)
+}
+
+#[test]
+fn approvers_may_vote_and_others_may_not() {
+    let (bundle, gate) = gate_of(EXAMPLES);
+    let context = context(&export());
+    assert_eq!(bundle.may_vote(&voter(10, &["privacy"]), &gate, &context), Ok(()));
+    assert_eq!(bundle.may_vote(&voter(10, &["sre", "privacy"]), &gate, &context), Ok(()));
+    let refused = bundle.may_vote(&voter(10, &["sre"]), &gate, &context);
+    assert_eq!(refused, Err(VoteRefusal::NotAnApprover(gate.name.clone())));
+    assert_eq!(bundle.may_vote(&voter(10, &[]), &gate, &context), Err(VoteRefusal::NotAnApprover(gate.name)));
+}
+
+#[test]
+fn people_can_be_named_as_approvers() {
+    let text = format!(
+        "@id(\"all\") permit (principal, action, resource);\n@id(\"g\") @gate(\"g\") @approvers(\"Person::\\\"{}\\\"\") forbid (principal, action, resource);",
+        person(10)
+    );
+    let (bundle, gate) = gate_of(&text);
+    assert_eq!(bundle.may_vote(&voter(10, &[]), &gate, &context(&export())), Ok(()));
+    assert!(bundle.may_vote(&voter(11, &["privacy"]), &gate, &context(&export())).is_err());
+}
+
+#[test]
+fn the_requesters_side_can_never_vote_even_when_a_policy_says_so() {
+    // Named as approvers in person, in the right group, with a policy that tries to make an exception.
+    let sides = [1, 2, 3].map(|number| format!("Person::\\\"{}\\\"", person(number))).join(", ");
+    let text = format!(
+        r#"@id("all") permit (principal, action, resource);
+@id("g") @gate("g") @approvers("[Group::\"privacy\", {sides}]") forbid (principal, action, resource);
+@id("only-side") forbid (principal, action == Action::"approve", resource) unless {{ resource.side.contains(principal) }};"#
+    );
+    let (bundle, gate) = gate_of(&text);
+    for number in [1, 2, 3] {
+        let refused = bundle.may_vote(&voter(number, &["privacy"]), &gate, &context(&export()));
+        assert_eq!(
+            refused,
+            Err(VoteRefusal::RequesterSide),
+            "owner, creator and the person acted for: {number}"
+        );
+    }
+    let widened = format!("{text}\n@id(\"w\") permit (principal, action == Action::\"approve\", resource);");
+    assert!(try_load(&widened).is_err());
+}
+
+#[test]
+fn the_excluded_cannot_vote_and_hear_why() {
+    let (bundle, gate) = gate_of(EXAMPLES);
+    let mut context = context(&export());
+    context.excluded.insert(person(10), "invited by the owner yesterday".into());
+    let refused = bundle.may_vote(&voter(10, &["privacy"]), &gate, &context);
+    assert_eq!(refused, Err(VoteRefusal::Excluded("invited by the owner yesterday".into())));
+}
+
+#[test]
+fn a_policy_can_narrow_who_votes() {
+    let text = format!(
+        r#"{EXAMPLES}
+@id("no-contractors") @reason("contractors do not decide about exports")
+forbid (principal in Group::"security", action == Action::"approve", resource in Environment::"prod")
+when {{ resource.gate == "pii-export" && resource.class == "export" && resource.operation == "exportCustomers" }};"#
+    );
+    let (bundle, gate) = gate_of(&text);
+    let refused =
+        bundle.may_vote(&voter(10, &["privacy", "security"]), &gate, &context(&export())).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "policy forbids this vote: `no-contractors` (contractors do not decide about exports)"
+    );
+    assert_eq!(bundle.may_vote(&voter(10, &["privacy"]), &gate, &context(&export())), Ok(()));
+}
+
+#[test]
+fn an_erroring_rule_about_votes_refuses() {
+    let text = format!(
+        "{EXAMPLES}@id(\"sum\") forbid (principal, action == Action::\"approve\", resource) when {{ context.now * 9223372036854775807 > 5 }};"
+    );
+    let (bundle, gate) = gate_of(&text);
+    let refused = bundle.may_vote(&voter(10, &["privacy"]), &gate, &context(&export()));
+    assert!(matches!(refused, Err(VoteRefusal::PolicyError(_))), "{refused:?}");
+}
+
+#[test]
+fn a_context_that_makes_no_sense_refuses() {
+    let (bundle, gate) = gate_of(EXAMPLES);
+    let context = VoteContext { class: "exprot".into(), ..context(&export()) };
+    let refused = bundle.may_vote(&voter(10, &["privacy"]), &gate, &context);
+    assert!(matches!(refused, Err(VoteRefusal::PolicyError(_))), "{refused:?}");
+}
+
+#[test]
+fn a_rule_about_actions_does_not_reach_into_voting() {
+    let text = format!("{EXAMPLES}@id(\"w\") forbid (principal is Person, action, resource);");
+    let (bundle, gate) = gate_of(&text);
+    assert_eq!(bundle.may_vote(&voter(10, &["privacy"]), &gate, &context(&export())), Ok(()));
+}
+
+#[test]
+fn a_vote_must_suit_the_gate_as_opened_and_as_it_is_now() {
+    let (_, opened) = gate_of(EXAMPLES);
+    let changed = load(&EXAMPLES.replace("privacy", "security"));
+    let context = context(&export());
+    assert!(changed.may_vote(&voter(10, &["privacy"]), &opened, &context).is_err());
+    assert!(changed.may_vote(&voter(10, &["security"]), &opened, &context).is_err());
+    assert_eq!(changed.may_vote(&voter(10, &["privacy", "security"]), &opened, &context), Ok(()));
+    // A gate that policy dropped meanwhile is still lifted by the people it was opened for.
+    let dropped = load("@id(\"all\") permit (principal, action, resource);");
+    assert_eq!(dropped.may_vote(&voter(10, &["privacy"]), &opened, &context), Ok(()));
+    assert!(dropped.may_vote(&voter(10, &["security"]), &opened, &context).is_err());
+}
+
+#[test]
+fn who_else_may_decide_is_known() {
+    let (bundle, gate) = gate_of(EXAMPLES);
+    let people =
+        [voter(1, &["privacy"]), voter(10, &["privacy"]), voter(11, &["sre"]), voter(12, &["privacy"])];
+    let found: Vec<PersonId> = bundle.eligible(&people, &gate, &context(&export()));
+    assert_eq!(found, [person(10), person(12)]);
+}
