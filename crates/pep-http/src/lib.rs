@@ -1,1 +1,16 @@
-//! .
+//! The HTTP wire: reads requests strictly, says what each would do, hands it to the engine, and forwards exactly
+//! what the engine clears. It knows no policy, no store and no reviewer.
+
+pub mod classify;
+pub mod config;
+pub mod decode;
+pub mod error;
+pub mod facts;
+pub mod frame;
+pub mod head;
+pub mod openapi;
+pub mod path;
+pub mod sentence;
+pub mod template;
+mod tls;
+pub mod upstream;

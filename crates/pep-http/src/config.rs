@@ -1,0 +1,425 @@
+//! The `[[http]]` sections of the configuration: as people write them, and checked into what the gateway runs on.
+//! Every fault of a section is found in one go. A secret never stands here, only a reference to it.
+
+use crate::{
+    classify::{self, Classifier, OperationSpec, Surroundings},
+    error::Fault,
+    head::Dropped,
+    openapi, tls,
+    upstream::credential::{Credential, Reference},
+};
+use countersign_core::{EnvironmentName, TargetName};
+use http::HeaderName;
+use rustls::{ClientConfig, ServerConfig};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use url::Url;
+
+pub mod operation;
+
+pub use operation::{FactSection, OperationSection, ResourceSection, VariantSection};
+
+/// One `[[http]]` section, as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSection {
+    pub name: String,
+    pub environment: String,
+    /// Where agents reach this target, such as `127.0.0.1:7101`. Targets may share one when each names its `hosts`.
+    pub listen: SocketAddr,
+    /// The `Host` values this target answers to; empty means any.
+    #[serde(default)]
+    pub hosts: BTreeSet<String>,
+    /// The origin requests go to, such as `https://billing.internal:8443`; nothing but scheme, host and port.
+    pub upstream: String,
+    /// Connect here instead of where the origin's name resolves to.
+    pub connect_to: Option<SocketAddr>,
+    pub credential: Option<CredentialSection>,
+    /// TLS towards agents.
+    pub listener_tls: Option<ListenerTlsSection>,
+    /// TLS towards the target.
+    #[serde(default)]
+    pub upstream_tls: UpstreamTlsSection,
+    /// How long a response is held before the caller is told to come back.
+    #[serde(default = "default_hold")]
+    pub hold_limit: Span,
+    /// The largest body that is read before deciding.
+    #[serde(default = "default_size")]
+    pub body_limit: Size,
+    /// The largest answer that is kept for a caller who comes back.
+    #[serde(default = "default_size")]
+    pub keep_limit: Size,
+    #[serde(default)]
+    pub limits: LimitsSection,
+    /// Headers that change with every repetition and do not go upstream.
+    pub drop_headers: Option<BTreeSet<String>>,
+    /// More headers that never go upstream, such as a target's own impersonation header; `x-team-*` is a prefix.
+    #[serde(default)]
+    pub strip_headers: BTreeSet<String>,
+    #[serde(default)]
+    pub labels: BTreeSet<String>,
+    #[serde(default)]
+    pub operations: Vec<OperationSection>,
+    /// An OpenAPI 3.0 or 3.1 document in JSON, whose operations are added to those above.
+    pub openapi: Option<PathBuf>,
+    #[serde(default)]
+    pub upgrades: Upgrades,
+}
+
+/// The credential that goes upstream.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialSection {
+    /// Its name in policies, approvals and the ledger.
+    pub profile: String,
+    #[serde(default = "default_header")]
+    pub header: String,
+    /// `env:NAME` or `file:PATH`.
+    pub value_from: String,
+    /// What surrounds the value; `{}` stands for it.
+    #[serde(default = "default_format")]
+    pub format: String,
+}
+
+/// Certificate chain and key in PEM files.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTlsSection {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// How the target proves itself, and how the gateway proves itself to it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTlsSection {
+    /// Trust these authorities (PEM) instead of the public ones.
+    pub ca: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+/// Timeouts and bounds of connections.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Connecting to the target, TLS included.
+    pub connect: Span,
+    /// Waiting for the head of its response.
+    pub response_head: Span,
+    /// Between two pieces of a body, in either direction.
+    pub idle: Span,
+    /// Receiving a request's head; also how long a connection may rest between requests.
+    pub request_head: Span,
+    /// The longest request head.
+    pub head_size: Size,
+    /// Connections at the same time.
+    pub connections: usize,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self {
+            connect: Span(Duration::from_secs(5)),
+            response_head: Span(Duration::from_mins(1)),
+            idle: Span(Duration::from_mins(5)),
+            request_head: Span(Duration::from_secs(30)),
+            head_size: Size(32 << 10),
+            connections: 10_000,
+        }
+    }
+}
+
+/// What happens to a request that wants to leave HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Upgrades {
+    #[default]
+    Deny,
+    /// It is an action of class `connect`, decided like any other.
+    Action,
+}
+
+/// A length of time, written `55s`, `500ms`, `2m` or `1h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+/// A number of bytes, written `65536`, `64KiB` or `1MiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub usize);
+
+/// A target the gateway can run.
+#[derive(Debug)]
+pub struct HttpTarget {
+    pub listen: SocketAddr,
+    pub hosts: BTreeSet<String>,
+    pub origin: Origin,
+    pub credential: Option<Credential>,
+    pub credential_profile: String,
+    pub tls: Tls,
+    pub hold_limit: Duration,
+    pub body_limit: usize,
+    pub keep_limit: usize,
+    pub limits: LimitsSection,
+    pub dropped: Dropped,
+    pub classifier: Classifier,
+    pub upgrades: Upgrades,
+}
+
+/// TLS on both sides, ready for use.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Towards agents; `None` speaks plain text.
+    pub acceptor: Option<Arc<ServerConfig>>,
+    /// Towards the target, where its origin is `https`.
+    pub connector: Arc<ClientConfig>,
+}
+
+/// The one place a target's requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub tls: bool,
+    pub host: String,
+    pub port: u16,
+    /// Host and port as they stand in `Host`.
+    pub authority: String,
+    pub connect_to: Option<SocketAddr>,
+}
+
+impl HttpSection {
+    /// Checks the section; relative paths start at `folder`.
+    pub fn check(self, folder: &Path) -> Result<HttpTarget, Vec<Fault>> {
+        let place = format!("http.{}", self.name);
+        let mut faults = Vec::new();
+        let name = TargetName::new(&*self.name).map_err(|error| {
+            faults.push(Fault::new(format!("{place}.name"), error.to_string(), "choose another name"));
+        });
+        let environment = EnvironmentName::new(&*self.environment).map_err(|error| {
+            faults.push(Fault::new(
+                format!("{place}.environment"),
+                error.to_string(),
+                "write for example `prod`",
+            ));
+        });
+        let origin = kept(origin(&place, &self.upstream, self.connect_to), &mut faults);
+        let credential = self.credential.as_ref().map(|section| credential(&place, section, folder));
+        let credential = credential.and_then(|checked| kept(checked, &mut faults));
+        let specs = self.specs(&place, folder, &mut faults);
+        faults.extend(classify::faults(&place, &specs));
+        let drops = self.drop_headers.iter().flatten().chain(&self.strip_headers);
+        for header in drops.filter(|header| HeaderName::try_from(header.trim_end_matches('*')).is_err()) {
+            let why = format!("`{header}` is not a header name");
+            faults.push(Fault::new(
+                format!("{place}.drop_headers"),
+                why,
+                "write for example `x-trace-id` or `x-team-*`",
+            ));
+        }
+        let acceptor = self.listener_tls.as_ref().map(|section| tls::acceptor(section, folder));
+        let acceptor = acceptor.and_then(|made| {
+            kept(
+                made.map_err(|why| Fault::new(format!("{place}.listener_tls"), why, tls::REMEDY)),
+                &mut faults,
+            )
+        });
+        let connector = tls::connector(&self.upstream_tls, folder);
+        let connector = kept(
+            connector.map_err(|why| Fault::new(format!("{place}.upstream_tls"), why, tls::REMEDY)),
+            &mut faults,
+        );
+        let (Ok(name), Ok(environment), Some(origin), Some(connector)) =
+            (name, environment, origin, connector)
+        else {
+            return Err(faults);
+        };
+        let around = Surroundings { target: name, environment, labels: self.labels.clone() };
+        match Classifier::new(around, specs) {
+            Err(_) | Ok(_) if !faults.is_empty() => Err(faults),
+            Err(faults) => Err(faults),
+            Ok(classifier) => Ok(self.assemble(origin, credential, classifier, Tls { acceptor, connector })),
+        }
+    }
+
+    fn specs(&self, place: &str, folder: &Path, faults: &mut Vec<Fault>) -> Vec<OperationSpec> {
+        let mut specs = Vec::new();
+        for (index, section) in self.operations.iter().enumerate() {
+            match section.check(&format!("{place}.operations[{index}]")) {
+                Ok(spec) => specs.push(spec),
+                Err(more) => faults.extend(more),
+            }
+        }
+        if let Some(file) = &self.openapi {
+            let place = format!("{place}.openapi");
+            let path = folder.join(file);
+            let text = std::fs::read(&path).map_err(|error| {
+                let why = format!("`{}` cannot be read: {error}", path.display());
+                vec![Fault::new(&place, why, "name a readable OpenAPI document in JSON")]
+            });
+            match text.and_then(|text| openapi::operations(&place, &text)) {
+                Ok(found) => {
+                    let fresh = found.into_iter().filter(|spec| !is_overridden(&self.operations, spec));
+                    specs.extend(fresh.collect::<Vec<_>>());
+                }
+                Err(more) => faults.extend(more),
+            }
+        }
+        specs
+    }
+
+    fn assemble(
+        self,
+        origin: Origin,
+        credential: Option<Credential>,
+        classifier: Classifier,
+        tls: Tls,
+    ) -> HttpTarget {
+        let sent = credential.as_ref().map(Credential::header);
+        HttpTarget {
+            listen: self.listen,
+            hosts: self.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            origin,
+            dropped: Dropped::new(self.drop_headers.as_ref(), &self.strip_headers, sent),
+            credential_profile: self.credential.map_or_else(|| "none".into(), |section| section.profile),
+            credential,
+            tls,
+            hold_limit: self.hold_limit.0,
+            body_limit: self.body_limit.0,
+            keep_limit: self.keep_limit.0,
+            limits: self.limits,
+            classifier,
+            upgrades: self.upgrades,
+        }
+    }
+}
+
+/// An operation written out in the configuration replaces the document's one of the same name.
+fn is_overridden(written: &[OperationSection], spec: &OperationSpec) -> bool {
+    written.iter().any(|section| section.name == spec.name)
+}
+
+fn kept<T>(checked: Result<T, Fault>, faults: &mut Vec<Fault>) -> Option<T> {
+    checked.map_err(|fault| faults.push(fault)).ok()
+}
+
+fn origin(place: &str, text: &str, connect_to: Option<SocketAddr>) -> Result<Origin, Fault> {
+    let remedy = "write scheme, host and port alone, such as `https://billing.internal:8443`";
+    let refuse = |why: String| Fault::new(format!("{place}.upstream"), why, remedy);
+    let url = Url::parse(text).map_err(|error| refuse(format!("`{text}` is not a URL: {error}")))?;
+    let tls = match url.scheme() {
+        "https" => true,
+        "http" => false,
+        other => return Err(refuse(format!("`{other}` is not spoken here"))),
+    };
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !bare || !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("the upstream is an origin: no path, query, user or password".into()));
+    }
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        return Err(refuse(format!("`{text}` names no host")));
+    };
+    let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    Ok(Origin { tls, host: host.trim_matches(['[', ']']).to_owned(), port, authority, connect_to })
+}
+
+fn credential(place: &str, section: &CredentialSection, folder: &Path) -> Result<Credential, Fault> {
+    let place = format!("{place}.credential");
+    let reference = match section.value_from.split_once(':') {
+        Some(("env", name)) if !name.is_empty() => Reference::Environment(name.into()),
+        Some(("file", file)) if !file.is_empty() => Reference::File(folder.join(file)),
+        // The text is not repeated: somebody may have written the secret itself.
+        _ => {
+            let remedy =
+                "write `env:NAME` or `file:PATH`; the secret itself never stands in the configuration";
+            return Err(Fault::new(
+                format!("{place}.value_from"),
+                "this is not a reference to a secret",
+                remedy,
+            ));
+        }
+    };
+    let header = HeaderName::try_from(section.header.as_str()).map_err(|_| {
+        let why = format!("`{}` is not a header name", section.header);
+        Fault::new(format!("{place}.header"), why, "write for example `authorization`")
+    })?;
+    let (before, after) = section.format.split_once("{}").ok_or_else(|| {
+        Fault::new(
+            format!("{place}.format"),
+            "there is no `{}` for the value",
+            "write for example `Bearer {}`",
+        )
+    })?;
+    Ok(Credential::new(header, reference, before, after))
+}
+
+fn default_hold() -> Span {
+    Span(Duration::from_secs(55))
+}
+
+fn default_size() -> Size {
+    Size(1 << 20)
+}
+
+fn default_header() -> String {
+    "authorization".into()
+}
+
+fn default_format() -> String {
+    "Bearer {}".into()
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let unit = text.trim_start_matches(|digit: char| digit.is_ascii_digit());
+        let number = text.strip_suffix(unit).and_then(|digits| digits.parse::<u64>().ok());
+        let millis = match unit {
+            "ms" => Some(1),
+            "s" => Some(1000),
+            "m" => Some(60_000),
+            "h" => Some(3_600_000),
+            _ => None,
+        };
+        let span = number.zip(millis).and_then(|(number, millis)| number.checked_mul(millis));
+        let span = span.map(|millis| Self(Duration::from_millis(millis)));
+        span.ok_or_else(|| {
+            D::Error::custom(format_args!("`{text}` is not a length of time such as `55s` or `2m`"))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(usize),
+            Text(String),
+        }
+        let text = match Written::deserialize(deserializer)? {
+            Written::Number(bytes) => return Ok(Self(bytes)),
+            Written::Text(text) => text,
+        };
+        let unit = text.trim_start_matches(|digit: char| digit.is_ascii_digit());
+        let number = text.strip_suffix(unit).and_then(|digits| digits.parse::<usize>().ok());
+        let shift = match unit {
+            "" | "B" => Some(1),
+            "KiB" => Some(1 << 10),
+            "MiB" => Some(1 << 20),
+            "GiB" => Some(1 << 30),
+            _ => None,
+        };
+        let bytes = number.zip(shift).and_then(|(number, shift): (usize, usize)| number.checked_mul(shift));
+        bytes
+            .map(Self)
+            .ok_or_else(|| D::Error::custom(format_args!("`{text}` is not a size such as `64KiB`")))
+    }
+}
+
+#[cfg(test)]
+mod tests;

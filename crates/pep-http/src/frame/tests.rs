@@ -1,0 +1,126 @@
+//! The edge passes what is framed one way only, however the bytes are cut.
+
+use super::*;
+use proptest::prelude::*;
+
+fn all(bytes: &[u8]) -> Result<usize, FrameRefusal> {
+    Scanner::new(1024).vet(bytes)
+}
+
+#[test]
+fn one_request_after_the_other_passes() {
+    let bytes = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc\
+        POST /b HTTP/1.1\r\nhost: x\r\ntransfer-encoding: Chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n\
+        GET /c HTTP/1.0\r\nHost:x\r\n\r\n";
+    assert_eq!(all(bytes), Ok(bytes.len()));
+    let mut scanner = Scanner::new(1024);
+    let mut held = Vec::new();
+    for byte in bytes {
+        held.push(*byte);
+        let passed = scanner.vet(&held).unwrap();
+        held.drain(..passed);
+    }
+    assert!(held.is_empty() && scanner.is_between_requests());
+}
+
+#[test]
+#[rustfmt::skip]
+fn request_smuggling_heads_are_refused() {
+    for (head, want) in [
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", FrameRefusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", FrameRefusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3, 3\r\n\r\n", FrameRefusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\n", FrameRefusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0x3\r\n\r\n", FrameRefusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n\r\n", FrameRefusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", FrameRefusal::TwoLengths),
+        ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", FrameRefusal::TwoLengths),
+        ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", FrameRefusal::TransferEncoding),
+        ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", FrameRefusal::TransferEncoding),
+        ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity\r\n\r\n", FrameRefusal::TransferEncoding),
+        ("POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", FrameRefusal::TransferEncoding),
+        ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n", FrameRefusal::HeaderLine),
+        ("POST / HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n", FrameRefusal::Folded),
+        ("POST / HTTP/1.1\r\nHost: x\r\nX: a\nContent-Length: 3\r\n\r\n", FrameRefusal::LineEnd),
+        ("POST / HTTP/1.1\r\nHost: x\r\nX: a\rY: b\r\n\r\n", FrameRefusal::LineEnd),
+        ("POST / HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n", FrameRefusal::LineEnd),
+        ("GET / HTTP/1.1\nHost: x\n\r\n\r\n", FrameRefusal::LineEnd),
+        ("GET / HTTP/1.1\r\nX: y\r\n\r\n", FrameRefusal::Host),
+        ("GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", FrameRefusal::Host),
+        ("GET / HTTP/1.1\r\nHost: x\r\nTrailer: y\r\n\r\n", FrameRefusal::Trailer),
+        ("GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n", FrameRefusal::Target),
+        ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", FrameRefusal::Target),
+        ("GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n", FrameRefusal::Target),
+        ("CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", FrameRefusal::Method),
+        ("TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", FrameRefusal::Method),
+        ("GET  / HTTP/1.1\r\nHost: x\r\n\r\n", FrameRefusal::RequestLine),
+        ("GET / HTTP/1.1 \r\nHost: x\r\n\r\n", FrameRefusal::RequestLine),
+        ("GET / HTTP/2.0\r\nHost: x\r\n\r\n", FrameRefusal::RequestLine),
+        ("GET /\r\n\r\n", FrameRefusal::RequestLine),
+        ("\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", FrameRefusal::RequestLine),
+    ] {
+        assert_eq!(all(head.as_bytes()), Err(want), "{head:?}");
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn chunked_bodies_are_exact_and_end_without_trailers() {
+    for (body, want) in [
+        ("3;ext=1\r\nabc\r\n0\r\n\r\n", FrameRefusal::Chunk),
+        ("3 \r\nabc\r\n0\r\n\r\n", FrameRefusal::Chunk),
+        ("\r\nabc\r\n0\r\n\r\n", FrameRefusal::Chunk),
+        ("3\nabc\r\n0\r\n\r\n", FrameRefusal::Chunk),
+        ("3\r\nabcd\r\n0\r\n\r\n", FrameRefusal::Chunk),
+        ("-3\r\nabc\r\n0\r\n\r\n", FrameRefusal::Chunk),
+        ("fffffffffffffffff\r\n", FrameRefusal::Chunk),
+        ("0\r\nX: y\r\n\r\n", FrameRefusal::Trailer),
+    ] {
+        let bytes = format!("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        assert_eq!(all(bytes.as_bytes()), Err(want), "{body:?}");
+    }
+}
+
+#[test]
+fn a_head_has_a_bounded_size() {
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(2000));
+    assert_eq!(all(long.as_bytes()), Err(FrameRefusal::TooLong));
+    assert_eq!(all(&long.as_bytes()[..1500]), Err(FrameRefusal::TooLong));
+    let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "a: b\r\n".repeat(101));
+    assert_eq!(all(many.as_bytes()), Err(FrameRefusal::TooMany));
+}
+
+proptest! {
+    #[test]
+    fn no_byte_stream_panics_the_edge(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20)) {
+        let mut scanner = Scanner::new(256);
+        let mut held = Vec::new();
+        for piece in pieces {
+            held.extend(piece);
+            match scanner.vet(&held) {
+                Ok(passed) => drop(held.drain(..passed)),
+                Err(_) => break,
+            }
+        }
+    }
+
+    #[test]
+    fn where_the_bytes_are_cut_changes_nothing(cuts in prop::collection::vec(1_usize..30, 0..40), body in "[a-f0-9\r\n;]{0,40}") {
+        let bytes = format!("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        let whole = all(bytes.as_bytes());
+        let mut scanner = Scanner::new(1024);
+        let (mut held, mut passed, mut refused) = (Vec::new(), 0, None);
+        let mut rest = bytes.as_bytes();
+        let mut cuts = cuts.into_iter();
+        while !rest.is_empty() && refused.is_none() {
+            let (piece, tail) = rest.split_at(cuts.next().unwrap_or(1000).min(rest.len()));
+            rest = tail;
+            held.extend_from_slice(piece);
+            match scanner.vet(&held) {
+                Ok(more) => { passed += more; held.drain(..more); }
+                Err(refusal) => refused = Some(refusal),
+            }
+        }
+        prop_assert_eq!(refused.map_or(Ok(passed), Err), whole);
+    }
+}

@@ -1,0 +1,3 @@
+//! Towards targets.
+
+pub mod credential;
