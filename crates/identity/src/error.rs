@@ -86,7 +86,8 @@ impl IdentityError {
         let text = match self {
             Self::NotSignedIn => "sign in again",
             Self::OwnGroups => "ask another administrator, or use `countersign` on the gateway's own machine",
-            Self::PersonDisabled(_) | Self::AgentDisabled(_) => "what is disabled stays so; create a new one",
+            Self::PersonDisabled(_) => "a disabled person stays so; invite them under another address",
+            Self::AgentDisabled(_) => "a disabled agent stays so; create another one",
             Self::UnknownGroup { nearest: Some(near), .. } => {
                 return Some(format!("did you mean `{near}`? groups are declared in the configuration"));
             }
@@ -101,7 +102,7 @@ impl IdentityError {
             Self::UnknownPasskey => "choose another passkey, or ask an administrator for a sign-in link",
             Self::TooManyPasskeys(_) => "remove one that is not used any more",
             Self::ClonedPasskey => "remove this passkey and register a new one",
-            Self::Write(_) => "the store refused; see `countersign` status and the gateway's log",
+            Self::Write(_) => "see what the gateway says of its store's health",
             Self::NotAllowed { .. }
             | Self::UnknownPerson(_)
             | Self::UnknownAgent(_)

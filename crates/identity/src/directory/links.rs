@@ -26,12 +26,14 @@ impl Directory {
     }
 
     async fn open_link(&self, link: &str, visitor: &Visitor<'_>) -> Result<SignedIn, IdentityError> {
-        if !secret::has_shape(link) {
+        let id = secret::fingerprint(link);
+        // Guesses end here, before they could keep anyone's write waiting.
+        if !secret::has_shape(link) || !self.memory.read().links.contains_key(&id) {
             return Err(IdentityError::LinkSpent);
         }
         let _turn = self.writing.lock().await;
         let now = self.journal.now();
-        let held = self.memory.read().links.get(&secret::fingerprint(link)).cloned();
+        let held = self.memory.read().links.get(&id).cloned();
         let held = held.filter(|held| now < held.doc.expires).ok_or(IdentityError::LinkSpent)?;
         // A disabled person's links are deleted with them; should one remain, it opens nothing.
         let person = self.standing_person(held.doc.person).map_err(|_| IdentityError::LinkSpent)?;

@@ -175,12 +175,12 @@ impl Directory {
     ) -> Result<Assertion, IdentityError> {
         let challenge = challenge_of(statement)?;
         let answer = Authentication::parse(answer)?;
+        let counter = self.verified(&answer, challenge.as_bytes())?;
         let _turn = self.writing.lock().await;
         let (held, person) = self.signer(&answer)?;
         if person.id != statement.voter || !person.can_vote() {
             return Err(IdentityError::UnknownPasskey);
         }
-        let counter = self.check(&held.doc, &answer, challenge.as_bytes())?;
         let mut draft = Draft::default();
         self.count(&mut draft, &held, counter).await?;
         // Authenticators that do not count leave nothing to write.
@@ -198,7 +198,6 @@ impl Directory {
 
     async fn sign_in(&self, answer: &[u8], visitor: &Visitor<'_>) -> Result<SignedIn, IdentityError> {
         let answer = Authentication::parse(answer)?;
-        let _turn = self.writing.lock().await;
         let now = self.journal.now();
         let genuine = self.ceremonies.lock().recognise(&answer.challenge, now);
         let genuine = genuine.ok_or(IdentityError::CeremonyOver)?;
@@ -206,8 +205,9 @@ impl Directory {
         if answer.user_handle.is_none() {
             return Err(IdentityError::UnknownPasskey);
         }
+        let counter = self.verified(&answer, &answer.challenge)?;
+        let _turn = self.writing.lock().await;
         let (held, person) = self.signer(&answer)?;
-        let counter = self.check(&held.doc, &answer, &answer.challenge)?;
         if !self.ceremonies.lock().answer(genuine, now) {
             return Err(IdentityError::CeremonyOver);
         }
@@ -236,16 +236,13 @@ impl Directory {
         Ok((held.clone(), person.clone()))
     }
 
-    /// Verifies an answer by a passkey over a challenge and returns the counter it came with.
-    fn check(
-        &self,
-        passkey: &Passkey,
-        answer: &Authentication,
-        challenge: &[u8],
-    ) -> Result<u32, IdentityError> {
+    /// Verifies an answer over a challenge and returns the counter it came with. Wrong answers end here, before
+    /// they could keep anyone's write waiting; afterwards the passkey has to be looked up again.
+    fn verified(&self, answer: &Authentication, challenge: &[u8]) -> Result<u32, IdentityError> {
+        let (held, _) = self.signer(answer)?;
         let relying_party = self.relying_party()?;
         let expected = Expected { challenge, origin: &self.settings.origin, relying_party };
-        let verified = assertion::base64url("public_key", &passkey.public_key)
+        let verified = assertion::base64url("public_key", &held.doc.public_key)
             .and_then(|key| CoseKey::parse(&key))
             .and_then(|key| assertion::verify(&key, &expected, &answer.parts));
         verified.map(|authenticator| authenticator.counter).map_err(IdentityError::Passkey)

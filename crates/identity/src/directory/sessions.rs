@@ -132,12 +132,7 @@ impl Directory {
     ) -> Result<SignedIn, IdentityError> {
         let now = self.journal.now();
         let Beginning { person, assurance, visitor } = *beginning;
-        let before = visitor.cookie.and_then(session_id);
-        if let Some(state) =
-            before.and_then(|id| self.memory.read().sessions.get(&id).map(|s| s.held.clone()))
-        {
-            close(draft, &state);
-        }
+        self.end_before(draft, person.id, visitor, now);
         let token = Secret::of_bytes(&self.journal.random());
         let agent = visitor.user_agent.map(|agent| agent.chars().take(256).collect::<String>());
         let session = Session {
@@ -157,6 +152,19 @@ impl Directory {
         let info = self.info(person, &session, token.reveal());
         draft.insert(session)?;
         Ok(SignedIn { token, session: info })
+    }
+
+    /// Ends the session the visitor came with, and sweeps away what the person left to lapse.
+    fn end_before(&self, draft: &mut Draft, person: PersonId, visitor: &Visitor<'_>, now: Timestamp) {
+        let memory = self.memory.read();
+        let before = visitor.cookie.and_then(session_id).and_then(|id| memory.sessions.get(&id));
+        if let Some(state) = before.filter(|state| self.is_alive(state, now)) {
+            close(draft, &state.held);
+        }
+        let lapsed = |state: &&SessionState| state.held.doc.person == person && !self.is_alive(state, now);
+        for state in memory.sessions.values().filter(lapsed) {
+            draft.delete(&state.held);
+        }
     }
 
     /// Looks a session up and marks it used. With it comes when its use was last written down.

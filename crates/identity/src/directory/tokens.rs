@@ -10,7 +10,10 @@ use crate::{
 use countersign_core::{AgentId, CredentialId, PrincipalId, Requester, Timestamp};
 use countersign_engine::{journal::Note, port::identity::NotAuthenticated};
 use countersign_ledger::event::Event;
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
+
+/// How exactly the last use of a token is known.
+const COARSE: Duration = Duration::from_mins(1);
 
 impl Directory {
     /// Makes a token. An administrator, the operator, or an owner of the agent may; acting for somebody else
@@ -90,7 +93,9 @@ impl Directory {
         let memory = self.memory.read();
         let state = memory.tokens.get(&fingerprint(text)).ok_or(NotAuthenticated::Unknown)?;
         let requester = self.standing_caller(&memory, &state.held.doc, now)?;
-        state.used.store(now.0, Ordering::Relaxed);
+        if now.since(Timestamp(state.used())) >= COARSE {
+            state.used.store(now.0, Ordering::Relaxed);
+        }
         Ok(requester)
     }
 
