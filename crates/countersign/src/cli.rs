@@ -1,0 +1,262 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// An identity-aware proxy with action-level approvals for AI agents and automation.
+///
+/// Exit status: 0 done, 1 it did not work, 2 the command line or a file is wrong, 3 something was checked and does
+/// not hold.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// How results are printed.
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// The configuration file.
+    #[arg(long, short, global = true, env = "COUNTERSIGN_CONFIG", default_value = "countersign.toml")]
+    pub(crate) config: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the whole product on this machine with a scripted agent, nothing else needed.
+    Demo(DemoArgs),
+    /// Write a commented configuration and starting policies.
+    Init {
+        /// The folder to write into.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Report every problem of the configuration at once, and what it resolves to.
+    Check,
+    /// Run the gateway.
+    Serve,
+    /// People who decide.
+    #[command(subcommand)]
+    Person(PersonCommand),
+    /// Agents and services, and their tokens.
+    #[command(subcommand)]
+    Agent(AgentCommand),
+    /// Where actions go.
+    #[command(subcommand)]
+    Target(TargetCommand),
+    /// What waits, and what was decided.
+    #[command(subcommand)]
+    Approvals(ApprovalsCommand),
+    /// Policy files.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Write a range of the ledger into one file that can be verified offline.
+    Export(ExportArgs),
+    /// Check an exported file with nothing but a public key.
+    Verify {
+        bundle: PathBuf,
+        /// The log's public key, as printed by `countersign log key`.
+        #[arg(long)]
+        key: String,
+    },
+    /// Stop everything, one agent or one target at once.
+    #[command(subcommand)]
+    Freeze(FreezeCommand),
+    /// The ledger's keys and its high-water mark.
+    #[command(subcommand)]
+    Log(LogCommand),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Play the whole story without a person, verify the log, print what was observed, and stop.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// The console's port; the gateway takes the next one. Ignored with `--once`.
+    #[arg(long, default_value_t = 7100)]
+    pub(crate) port: u16,
+    /// Keep the demo's data here instead of a temporary folder.
+    #[arg(long)]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PersonCommand {
+    /// Invite a person; prints a one-time enrolment link.
+    Invite {
+        email: String,
+        /// What people call them; the part before the `@` when not given.
+        #[arg(long)]
+        name: Option<String>,
+        #[arg(long = "group")]
+        groups: Vec<String>,
+        #[arg(long, value_enum, default_value_t = RoleArg::Reviewer)]
+        role: RoleArg,
+    },
+    /// Everyone there is.
+    List,
+    /// Print a new one-time link for a person who lost theirs, or their passkey.
+    Link { email: String },
+    /// Put a person into groups or take them out.
+    Groups {
+        email: String,
+        #[arg(long)]
+        add: Vec<String>,
+        #[arg(long)]
+        remove: Vec<String>,
+    },
+    /// End a person's sessions and votes.
+    Disable { email: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleArg {
+    Reviewer,
+    Auditor,
+    Administrator,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Make an agent known.
+    Create {
+        name: String,
+        /// E-mail of the person who answers for it, and who can never approve for it.
+        #[arg(long)]
+        owner: String,
+        #[arg(long = "group")]
+        groups: Vec<String>,
+        #[arg(long = "clearance")]
+        clearances: Vec<String>,
+        #[arg(long, value_enum, default_value_t = KindArg::Agent)]
+        kind: KindArg,
+    },
+    /// Every agent there is.
+    List,
+    /// An agent's credentials.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KindArg {
+    Agent,
+    Service,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token; it is shown this once.
+    Create {
+        agent: String,
+        #[arg(long, default_value = "cli")]
+        label: String,
+        /// Such as `30d`; without it the token does not expire.
+        #[arg(long)]
+        expires: Option<String>,
+        /// E-mail of the person the agent acts for with this token.
+        #[arg(long = "for")]
+        on_behalf_of: Option<String>,
+    },
+    /// An agent's tokens, without their secrets.
+    List { agent: String },
+    /// Make a token worthless from now on.
+    Revoke { id: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TargetCommand {
+    /// Every configured target.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApprovalsCommand {
+    /// Approvals, newest first.
+    List {
+        /// Only these: pending, granted, executing, done, rejected, lapsed, revoked, withdrawn, unknown.
+        #[arg(long)]
+        status: Option<String>,
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// One approval. Deciding opens the page: no token that can vote is kept on a disk.
+    Show { id: String },
+    /// Take an approval back; what runs under it is cancelled.
+    Revoke {
+        id: String,
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Report every mistake of the policy files at once.
+    Check {
+        /// A file or folder; the configured one when not given.
+        path: Option<PathBuf>,
+    },
+    /// Explain what the policies say of an action: every permit, wall and gate, and what would lift it.
+    Why {
+        /// The action as JSON, as `GET /api/v1/actions/{id}` gives it; `-` reads standard input.
+        action: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// First tree index.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) from: u64,
+    /// Tree index after the last one; the newest when not given.
+    #[arg(long)]
+    pub(crate) to: Option<u64>,
+    /// Which private values are disclosed.
+    #[arg(long, value_enum, default_value_t = Disclose::None)]
+    pub(crate) disclose: Disclose,
+    /// The file to write.
+    #[arg(long, default_value = "countersign-export.jsonl")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Disclose {
+    None,
+    All,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FreezeCommand {
+    /// Nothing runs any more, and what runs is cancelled.
+    All,
+    /// One agent, by name.
+    Agent { name: String },
+    /// One target, by name.
+    Target { name: String },
+    /// What is frozen.
+    List,
+    /// Lift a freeze: `all`, `agent NAME` or `target NAME`.
+    Lift {
+        #[arg(value_parser = ["all", "agent", "target"])]
+        what: String,
+        name: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Print the log's public key, for `countersign verify --key`.
+    Key,
+    /// Check every entry, batch and signature in the database. The gateway must not run.
+    Audit,
+    /// Put new keys in force; the old ones sign the change. The gateway must not run.
+    RotateKeys,
+    /// Accept a log that is behind its high-water mark, after a restore; this is recorded. The gateway must not run.
+    AcceptRollback,
+}

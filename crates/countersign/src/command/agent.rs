@@ -1,0 +1,79 @@
+//! `countersign agent`: who asks.
+
+use super::person::{id_of, rows};
+use crate::{
+    cli::{AgentCommand, KindArg, Output, TokenCommand},
+    failure::Failure,
+    operator::{Door, segment},
+    output::{self, text},
+};
+use http::Method;
+use serde_json::{Value, json};
+
+pub(super) async fn run(door: &Door, command: AgentCommand, output: Output) -> Result<(), Failure> {
+    match command {
+        AgentCommand::Create { name, owner, groups, clearances, kind } => {
+            let kind = match kind {
+                KindArg::Agent => "agent",
+                KindArg::Service => "service",
+            };
+            let body = json!({"name": name, "kind": kind, "owner": owner, "groups": groups, "clearances": clearances});
+            let made = door.call(Method::POST, "/api/v1/agents", &body).await?;
+            output::show(output, &made, |made| {
+                let id = text(made, "/id");
+                format!("{name} is {id}. Next: `countersign agent token create {name}`")
+            })
+        }
+        AgentCommand::List => {
+            let agents = door.call(Method::GET, "/api/v1/agents", &Value::Null).await?;
+            let empty = "no agent is known yet; see `countersign agent create --help`";
+            output::show(output, &agents, |agents| {
+                rows(agents, &["id", "name", "kind", "groups", "state"], empty)
+            })
+        }
+        AgentCommand::Token(command) => token(door, command, output).await,
+    }
+}
+
+async fn token(door: &Door, command: TokenCommand, output: Output) -> Result<(), Failure> {
+    match command {
+        TokenCommand::Create { agent, label, expires, on_behalf_of } => {
+            let person = match on_behalf_of {
+                Some(who) => Value::from(id_of(door, &who).await?),
+                None => Value::Null,
+            };
+            let path = format!("/api/v1/agents/{}/tokens", segment(&agent_id(door, &agent).await?));
+            let body = json!({"label": label, "expires_in": expires, "on_behalf_of": person});
+            let made = door.call(Method::POST, &path, &body).await?;
+            output::show(output, &made, |made| {
+                format!(
+                    "{}\n\nThis token is shown this once. It goes into `Authorization: Bearer …`.",
+                    text(made, "/token")
+                )
+            })
+        }
+        TokenCommand::List { agent } => {
+            let path = format!("/api/v1/agents/{}/tokens", segment(&agent_id(door, &agent).await?));
+            let tokens = door.call(Method::GET, &path, &Value::Null).await?;
+            let head = ["id", "label", "hint", "expires", "state"];
+            output::show(output, &tokens, |tokens| rows(tokens, &head, "this agent has no token"))
+        }
+        TokenCommand::Revoke { id } => {
+            door.call(Method::DELETE, &format!("/api/v1/tokens/{}", segment(&id)), &Value::Null).await?;
+            output::show(output, &json!({"revoked": id}), |_| format!("{id} is worthless now"))
+        }
+    }
+}
+
+/// An agent's id by name; an id is taken as it is.
+pub(super) async fn agent_id(door: &Door, name: &str) -> Result<String, Failure> {
+    if name.starts_with("agt_") {
+        return Ok(name.to_owned());
+    }
+    let agents = door.call(Method::GET, "/api/v1/agents?limit=1000", &Value::Null).await?;
+    let items = agents.pointer("/items").and_then(Value::as_array);
+    let found = items.into_iter().flatten().find(|agent| text(agent, "/name") == name);
+    found.map(|agent| text(agent, "/id")).ok_or_else(|| {
+        Failure::new(format!("no agent is named `{name}`")).hint("see `countersign agent list`")
+    })
+}

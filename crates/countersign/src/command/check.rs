@@ -1,0 +1,71 @@
+//! `countersign check`: every problem at once, and what the configuration resolves to.
+
+use crate::{cli::Output, failure::Failure, output, wiring};
+use serde_json::json;
+use std::path::Path;
+
+pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
+    let config = super::load(path)?;
+    let bundle = wiring::load_bundle(&config.policy, &config)?;
+    let limits = &config.limits;
+    let targets: Vec<String> = config
+        .http
+        .iter()
+        .map(|target| {
+            let around = target.classifier.surroundings();
+            format!(
+                "{} ({}) {} -> {}",
+                around.target, around.environment, target.listen, target.origin.authority
+            )
+        })
+        .collect();
+    let resolved = json!({
+        "configuration": config.path.display().to_string(),
+        "gateway": {"name": config.name, "data": config.data, "mark": config.mark},
+        "console": {"listen": config.console_listen.to_string(), "url": config.console_url},
+        "policy": {"path": config.policy, "rules": bundle.rules().count(), "bundle": bundle.digest()},
+        "people": {"groups": config.groups, "cooling_off_s": limits.cooling_off.as_secs()},
+        "limits": {
+            "pending_per_principal": limits.pending_per_principal, "keep_bytes": limits.keep_bytes,
+            "retention_s": limits.retention.as_secs(), "run_for_s": limits.run_for.as_secs(),
+        },
+        "http": targets,
+    });
+    output::show(output, &resolved, |_| {
+        let lines = [
+            ("ledger", config.name.clone(), "names the log in every checkpoint; never change it"),
+            ("data", config.data.display().to_string(), "database, keys and the operator's socket"),
+            (
+                "mark",
+                config.mark.display().to_string(),
+                "high-water mark; best on another disk than the data",
+            ),
+            ("console", config.console_url.clone(), "where people decide; passkeys are bound to its host"),
+            ("policy", config.policy.display().to_string(), "reloaded when a file changes, or on SIGHUP"),
+            (
+                "pending",
+                limits.pending_per_principal.to_string(),
+                "actions of one principal that may wait at once",
+            ),
+            ("keep", format!("{} bytes", limits.keep_bytes), "largest answer kept for who comes back for it"),
+            ("retention", format!("{} s", limits.retention.as_secs()), "how long such an answer is kept"),
+            (
+                "run for",
+                format!("{} s", limits.run_for.as_secs()),
+                "an approved action that runs longer is cancelled",
+            ),
+            (
+                "cooling off",
+                format!("{} s", limits.cooling_off.as_secs()),
+                "people brought in by the requester's side have no vote for so long",
+            ),
+        ];
+        let rows: Vec<Vec<String>> =
+            lines.into_iter().map(|(name, value, why)| vec![name.into(), value, why.into()]).collect();
+        let targets = if targets.is_empty() { "none".into() } else { targets.join("\n  ") };
+        format!(
+            "{}\n\ntargets\n  {targets}\n\nNo problem found.",
+            output::table(&["setting", "value", "meaning"], &rows, "")
+        )
+    })
+}

@@ -1,0 +1,75 @@
+//! `countersign person`: who decides.
+
+use crate::{
+    cli::{Output, PersonCommand, RoleArg},
+    failure::Failure,
+    operator::{Door, segment},
+    output::{self, text},
+};
+use http::Method;
+use serde_json::{Value, json};
+
+pub(super) async fn run(door: &Door, command: PersonCommand, output: Output) -> Result<(), Failure> {
+    match command {
+        PersonCommand::Invite { email, name, groups, role } => {
+            let name = name.unwrap_or_else(|| email.split('@').next().unwrap_or(&email).to_owned());
+            let role = match role {
+                RoleArg::Reviewer => "reviewer",
+                RoleArg::Auditor => "auditor",
+                RoleArg::Administrator => "administrator",
+            };
+            let body = json!({"name": name, "email": email, "groups": groups, "role": role});
+            let made = door.call(Method::POST, "/api/v1/people", &body).await?;
+            output::show(output, &made, |made| {
+                format!(
+                    "Invited {email}. This link enrols one browser, once, until {}:\n\n  {}\n\nHand it over by a way only {email} reads.",
+                    text(made, "/expires"),
+                    text(made, "/link")
+                )
+            })
+        }
+        PersonCommand::List => {
+            let people = door.call(Method::GET, "/api/v1/people", &Value::Null).await?;
+            output::show(output, &people, |people| {
+                let head = ["id", "name", "email", "role", "groups", "state"];
+                rows(people, &head, "nobody is invited yet; see `countersign person invite --help`")
+            })
+        }
+        PersonCommand::Link { email } => {
+            let path = format!("/api/v1/people/{}/link", segment(&id_of(door, &email).await?));
+            let made = door.call(Method::POST, &path, &json!({})).await?;
+            output::show(output, &made, |made| format!("  {}", text(made, "/link")))
+        }
+        PersonCommand::Groups { email, add, remove } => {
+            let path = format!("/api/v1/people/{}", segment(&id_of(door, &email).await?));
+            let changed = door.call(Method::PATCH, &path, &json!({"add": add, "remove": remove})).await?;
+            output::show(output, &changed, |changed| format!("{email}: {}", text(changed, "/groups")))
+        }
+        PersonCommand::Disable { email } => {
+            let path = format!("/api/v1/people/{}", segment(&id_of(door, &email).await?));
+            door.call(Method::DELETE, &path, &Value::Null).await?;
+            output::show(output, &json!({"disabled": email}), |_| format!("{email} is disabled"))
+        }
+    }
+}
+
+/// A person's id by e-mail; an id is taken as it is.
+pub(super) async fn id_of(door: &Door, who: &str) -> Result<String, Failure> {
+    if who.starts_with("per_") {
+        return Ok(who.to_owned());
+    }
+    let people = door.call(Method::GET, "/api/v1/people?limit=1000", &Value::Null).await?;
+    let items = people.pointer("/items").and_then(Value::as_array);
+    let found = items.into_iter().flatten().find(|person| text(person, "/email").eq_ignore_ascii_case(who));
+    found.map(|person| text(person, "/id")).ok_or_else(|| {
+        Failure::new(format!("nobody has the e-mail `{who}`")).hint("see `countersign person list`")
+    })
+}
+
+/// Items of a listing as a table of the named members.
+pub(super) fn rows(listing: &Value, head: &[&str], empty: &str) -> String {
+    let items = listing.pointer("/items").or(Some(listing)).and_then(Value::as_array);
+    let row = |item: &Value| head.iter().map(|name| text(item, &format!("/{name}"))).collect();
+    let rows: Vec<Vec<String>> = items.into_iter().flatten().map(row).collect();
+    output::table(head, &rows, empty)
+}

@@ -1,0 +1,26 @@
+//! `countersign target`: where actions go.
+
+use crate::{
+    cli::{Output, TargetCommand},
+    config::Config,
+    failure::Failure,
+    output,
+};
+use serde_json::{Value, json};
+
+pub(super) fn run(config: &Config, command: &TargetCommand, output: Output) -> Result<(), Failure> {
+    let TargetCommand::List = command;
+    let one = |target: &countersign_pep_http::config::HttpTarget| {
+        let around = target.classifier.surroundings();
+        json!({
+            "name": around.target, "environment": around.environment, "wire": "http",
+            "listen": target.listen.to_string(), "upstream": target.origin.authority,
+            "labels": around.labels, "operations": target.classifier.declared().len(),
+        })
+    };
+    let targets: Vec<Value> = config.http.iter().map(one).collect();
+    output::show(output, &json!({"items": targets}), |listing| {
+        let head = ["name", "environment", "wire", "listen", "upstream", "labels", "operations"];
+        super::person::rows(listing, &head, "no target is configured; see `countersign init`")
+    })
+}

@@ -1,0 +1,313 @@
+//! The configuration file: joins the sections of the rooms, and finds every mistake in one run.
+
+mod read;
+
+use countersign_core::{Digest, EnvironmentName, GroupName};
+use countersign_engine::Limits;
+use countersign_identity::Settings;
+use countersign_pep_http::{
+    classify::DeclaredOperation,
+    config::{HttpSection, HttpTarget, Size, Span},
+    facts::{ALWAYS, FactType},
+};
+use countersign_policy::{DeclaredTarget, FactType as PolicyFact, Vocabulary};
+use serde::Deserialize;
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+pub(crate) use read::load;
+
+/// One mistake: where it stands, what is wrong, what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Mistake {
+    pub(crate) place: String,
+    pub(crate) why: String,
+    pub(crate) hint: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}\n  hint: {}", self.place, self.why, self.hint)
+    }
+}
+
+/// The gateway itself.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct GatewaySection {
+    /// Names the ledger for ever; part of every checkpoint.
+    #[serde(default = "default_name")]
+    pub(crate) name: String,
+    /// Database, keys and the operator's socket.
+    #[serde(default = "default_data")]
+    pub(crate) data: PathBuf,
+    /// The high-water mark; best on another disk than `data`.
+    #[serde(default = "default_mark")]
+    pub(crate) mark: PathBuf,
+}
+
+/// Where people decide.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ConsoleSection {
+    #[serde(default = "default_console")]
+    pub(crate) listen: SocketAddr,
+    /// What people type into their browser. Passkeys are bound to its host.
+    pub(crate) url: Option<String>,
+}
+
+/// The policy files.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct PolicySection {
+    /// A `.cedar` file, or a folder of them.
+    #[serde(default = "default_policy")]
+    pub(crate) path: PathBuf,
+    /// Labels policies may name beside those of the targets.
+    #[serde(default)]
+    pub(crate) labels: BTreeSet<String>,
+    /// Environments policies may name beside those of the targets.
+    #[serde(default)]
+    pub(crate) environments: BTreeSet<String>,
+}
+
+/// Groups and the rules around them.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct PeopleSection {
+    /// Every group of people or agents there is.
+    #[serde(default)]
+    pub(crate) groups: BTreeSet<String>,
+    /// How long people brought in by the requester's side have no vote for it.
+    pub(crate) cooling_off: Option<Span>,
+}
+
+/// How much is accepted, kept and waited for.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct LimitsSection {
+    pub(crate) pending_per_principal: Option<usize>,
+    pub(crate) keep: Option<Size>,
+    pub(crate) retention: Option<Span>,
+    pub(crate) run_for: Option<Span>,
+}
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct File {
+    pub(crate) gateway: Option<GatewaySection>,
+    pub(crate) console: Option<ConsoleSection>,
+    pub(crate) policy: Option<PolicySection>,
+    pub(crate) people: Option<PeopleSection>,
+    pub(crate) limits: Option<LimitsSection>,
+    #[serde(default)]
+    pub(crate) http: Vec<HttpSection>,
+}
+
+/// Everything the gateway runs on, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The file it came from.
+    pub(crate) path: PathBuf,
+    pub(crate) name: String,
+    pub(crate) data: PathBuf,
+    pub(crate) mark: PathBuf,
+    pub(crate) console_listen: SocketAddr,
+    pub(crate) console_url: String,
+    pub(crate) settings: Settings,
+    pub(crate) policy: PathBuf,
+    pub(crate) groups: BTreeSet<GroupName>,
+    pub(crate) limits: Limits,
+    pub(crate) http: Vec<HttpTarget>,
+    pub(crate) vocabulary: Vocabulary,
+    /// Over the file's bytes as they were read, overrides included.
+    pub(crate) digest: Digest,
+}
+
+impl Config {
+    /// Where the operator's commands reach a running gateway.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.data.join("operator.sock")
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.data.join("countersign.db")
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.data.join("keys")
+    }
+}
+
+fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut mistakes = Vec::new();
+    let gateway = file.gateway.unwrap_or_else(|| GatewaySection {
+        name: default_name(),
+        data: default_data(),
+        mark: default_mark(),
+    });
+    let console = file.console.unwrap_or(ConsoleSection { listen: default_console(), url: None });
+    let policy = file.policy.unwrap_or_else(|| PolicySection {
+        path: default_policy(),
+        labels: BTreeSet::new(),
+        environments: BTreeSet::new(),
+    });
+    if gateway.name.is_empty() || gateway.name.contains([' ', '+', '\n']) {
+        mistakes.push(Mistake {
+            place: "gateway.name".into(),
+            why: format!("`{}` cannot name a ledger", gateway.name),
+            hint: "use a name without spaces or `+`, such as `countersign.example.com/prod`".into(),
+        });
+    }
+    let url = console.url.unwrap_or_else(|| format!("http://localhost:{}", console.listen.port()));
+    let settings = Settings::new(&url).map_err(|error| {
+        let hint =
+            "write scheme, host and port as people type them, such as `https://countersign.example.com`";
+        mistakes.push(Mistake { place: "console.url".into(), why: error.to_string(), hint: hint.into() });
+    });
+    let people = file.people.unwrap_or_default();
+    let groups = checked_names(&people.groups, "people.groups", GroupName::new, &mut mistakes);
+    let environments =
+        checked_names(&policy.environments, "policy.environments", EnvironmentName::new, &mut mistakes);
+    let mut http = Vec::new();
+    for section in file.http {
+        match section.check(folder) {
+            Ok(target) => http.push(target),
+            Err(faults) => mistakes.extend(faults.into_iter().map(|fault| Mistake {
+                place: fault.place,
+                why: fault.why,
+                hint: fault.remedy,
+            })),
+        }
+    }
+    check_listeners(&console.listen, &http, &mut mistakes);
+    let vocabulary = vocabulary(&http, &groups, environments, policy.labels);
+    let (Ok(settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
+    Ok(Config {
+        path: path.to_owned(),
+        name: gateway.name,
+        data: folder.join(gateway.data),
+        mark: folder.join(gateway.mark),
+        console_listen: console.listen,
+        console_url: url.trim_end_matches('/').to_owned(),
+        settings,
+        policy: folder.join(policy.path),
+        groups,
+        limits: limits(file.limits.unwrap_or_default(), people.cooling_off),
+        http,
+        vocabulary,
+        digest,
+    })
+}
+
+fn checked_names<T: Ord, E: fmt::Display>(
+    texts: &BTreeSet<String>,
+    place: &str,
+    read: impl Fn(String) -> Result<T, E>,
+    mistakes: &mut Vec<Mistake>,
+) -> BTreeSet<T> {
+    let mut names = BTreeSet::new();
+    for text in texts {
+        match read(text.clone()) {
+            Ok(name) => {
+                names.insert(name);
+            }
+            Err(error) => mistakes.push(Mistake {
+                place: place.into(),
+                why: error.to_string(),
+                hint: "choose another name".into(),
+            }),
+        }
+    }
+    names
+}
+
+fn check_listeners(console: &SocketAddr, http: &[HttpTarget], mistakes: &mut Vec<Mistake>) {
+    let mut names = BTreeSet::new();
+    for target in http {
+        let name = &target.classifier.surroundings().target;
+        if target.listen == *console && console.port() != 0 {
+            mistakes.push(Mistake {
+                place: format!("http.{name}.listen"),
+                why: format!("`{}` is the console's address", target.listen),
+                hint: "agents and people never share a listener: choose another port".into(),
+            });
+        }
+        if !names.insert(name.clone()) {
+            mistakes.push(Mistake {
+                place: format!("http.{name}.name"),
+                why: format!("two targets are named `{name}`"),
+                hint: "give each target a name of its own".into(),
+            });
+        }
+    }
+}
+
+fn vocabulary(
+    http: &[HttpTarget],
+    groups: &BTreeSet<GroupName>,
+    mut environments: BTreeSet<EnvironmentName>,
+    mut labels: BTreeSet<String>,
+) -> Vocabulary {
+    let mut vocabulary = Vocabulary { groups: groups.clone(), ..Vocabulary::default() };
+    for target in http {
+        let around = target.classifier.surroundings();
+        environments.insert(around.environment.clone());
+        labels.extend(target.classifier.labels());
+        let declared =
+            DeclaredTarget { environment: around.environment.clone(), labels: around.labels.clone() };
+        vocabulary.targets.insert(around.target.clone(), declared);
+        vocabulary.operations.extend(target.classifier.declared().into_iter().map(declared_operation));
+    }
+    vocabulary.environments = environments;
+    vocabulary.labels = labels;
+    vocabulary
+}
+
+/// An operation of a wire adapter in policy's words. What every request has is not declared again.
+fn declared_operation(operation: DeclaredOperation) -> countersign_policy::DeclaredOperation {
+    let kind = |kind: FactType| match kind {
+        FactType::Text => PolicyFact::String,
+        FactType::Number => PolicyFact::Long,
+        FactType::Flag | FactType::Present => PolicyFact::Bool,
+        FactType::TextSet => PolicyFact::SetOfString,
+    };
+    let own = operation.facts.into_iter().filter(|(name, _)| ALWAYS.iter().all(|(always, _)| name != always));
+    countersign_policy::DeclaredOperation {
+        target: operation.target,
+        name: operation.name,
+        class: operation.class,
+        facts: own.map(|(name, fact)| (name, kind(fact))).collect(),
+    }
+}
+
+fn limits(section: LimitsSection, cooling_off: Option<Span>) -> Limits {
+    let base = Limits::default();
+    Limits {
+        pending_per_principal: section.pending_per_principal.unwrap_or(base.pending_per_principal),
+        keep_bytes: section.keep.map_or(base.keep_bytes, |size| size.0 as u64),
+        retention: section.retention.map_or(base.retention, |span| span.0),
+        cooling_off: cooling_off.map_or(base.cooling_off, |span| span.0),
+        run_for: section.run_for.map_or(base.run_for, |span| span.0),
+    }
+}
+
+fn default_name() -> String {
+    "countersign.local".into()
+}
+
+fn default_data() -> PathBuf {
+    "data".into()
+}
+
+fn default_mark() -> PathBuf {
+    "mark/high-water".into()
+}
+
+const fn default_console() -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7100)
+}
+
+fn default_policy() -> PathBuf {
+    "policy".into()
+}

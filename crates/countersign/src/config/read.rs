@@ -1,0 +1,152 @@
+//! From a file and the environment to checked sections. Unknown keys are named with their nearest known ones.
+
+use super::{Config, File, Mistake, check};
+use countersign_core::Digest;
+use std::{collections::BTreeMap, path::Path};
+use toml::{Table, Value};
+
+/// Environment variables that override a key: `COUNTERSIGN__CONSOLE__URL`.
+const PREFIX: &str = "COUNTERSIGN__";
+
+/// Every key there is, for naming the nearest to an unknown one.
+const KEYS: [&str; 47] = [
+    "gateway",
+    "console",
+    "policy",
+    "people",
+    "limits",
+    "http",
+    "name",
+    "data",
+    "mark",
+    "listen",
+    "url",
+    "path",
+    "labels",
+    "environments",
+    "groups",
+    "cooling_off",
+    "pending_per_principal",
+    "keep",
+    "retention",
+    "run_for",
+    "environment",
+    "hosts",
+    "upstream",
+    "connect_to",
+    "credential",
+    "listener_tls",
+    "upstream_tls",
+    "hold_limit",
+    "body_limit",
+    "keep_limit",
+    "drop_headers",
+    "strip_headers",
+    "operations",
+    "openapi",
+    "upgrades",
+    "profile",
+    "header",
+    "value_from",
+    "format",
+    "certificate",
+    "key",
+    "ca",
+    "connect",
+    "response_head",
+    "idle",
+    "request_head",
+    "connections",
+];
+
+/// Reads, overrides, checks. All mistakes at once.
+pub(crate) fn load(path: &Path) -> Result<Config, Vec<Mistake>> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        one(
+            path,
+            format!("cannot be read: {error}"),
+            "run `countersign init` to write one, or name it with `--config`",
+        )
+    })?;
+    let environment = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX));
+    load_text(path, &text, environment.collect())
+}
+
+pub(super) fn load_text(
+    path: &Path,
+    text: &str,
+    environment: BTreeMap<String, String>,
+) -> Result<Config, Vec<Mistake>> {
+    let mut table: Table = toml::from_str(text).map_err(|error| {
+        let place = error.span().map_or_else(String::new, |span| position(text, span.start));
+        vec![Mistake {
+            place: format!("{}{place}", path.display()),
+            why: error.message().to_owned(),
+            hint: "see `countersign init` for a commented example".into(),
+        }]
+    })?;
+    let mut mistakes = Vec::new();
+    for (name, value) in environment {
+        if let Err(mistake) = override_with(&mut table, &name, &value) {
+            mistakes.push(mistake);
+        }
+    }
+    let digest = Digest::of(table.to_string().as_bytes());
+    let mut unknown = Vec::new();
+    let read: Result<File, _> =
+        serde_ignored::deserialize(Value::Table(table), |key| unknown.push(key.to_string()));
+    mistakes.extend(unknown.iter().map(|key| unknown_key(key)));
+    match read {
+        Err(error) => {
+            mistakes.push(Mistake {
+                place: path.display().to_string(),
+                why: error.to_string().trim().replace('\n', " "),
+                hint: "see `countersign init` for a commented example".into(),
+            });
+            Err(mistakes)
+        }
+        Ok(file) => match check(file, path, digest) {
+            Ok(config) if mistakes.is_empty() => Ok(config),
+            Ok(_) => Err(mistakes),
+            Err(more) => Err(mistakes.into_iter().chain(more).collect()),
+        },
+    }
+}
+
+fn override_with(table: &mut Table, name: &str, value: &str) -> Result<(), Mistake> {
+    let keys: Vec<String> = name.trim_start_matches(PREFIX).split("__").map(str::to_lowercase).collect();
+    let refuse = |why: &str| Mistake {
+        place: format!("environment variable `{name}`"),
+        why: why.into(),
+        hint: "write `COUNTERSIGN__SECTION__KEY`, such as `COUNTERSIGN__CONSOLE__URL`".into(),
+    };
+    let [section, key] = keys.as_slice() else { return Err(refuse("it does not name a section and a key")) };
+    let entry = table.entry(section.as_str()).or_insert_with(|| Value::Table(Table::new()));
+    let Value::Table(section) = entry else { return Err(refuse("only single sections can be overridden")) };
+    let parsed: Option<Value> = value.parse::<i64>().ok().map(Value::Integer);
+    section.insert(key.clone(), parsed.unwrap_or_else(|| Value::String(value.to_owned())));
+    Ok(())
+}
+
+fn unknown_key(path: &str) -> Mistake {
+    let key = path.rsplit('.').next().unwrap_or(path);
+    let nearest = KEYS
+        .iter()
+        .max_by(|left, right| strsim::jaro_winkler(key, left).total_cmp(&strsim::jaro_winkler(key, right)));
+    let hint = match nearest.filter(|known| strsim::jaro_winkler(key, known) > 0.8) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => "remove it; `countersign init` shows every key".into(),
+    };
+    Mistake { place: path.into(), why: format!("`{key}` is not a key"), hint }
+}
+
+fn position(text: &str, offset: usize) -> String {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
+    format!(":{line}:{column}")
+}
+
+fn one(path: &Path, why: String, hint: &str) -> Vec<Mistake> {
+    vec![Mistake { place: path.display().to_string(), why, hint: hint.into() }]
+}

@@ -1,0 +1,159 @@
+//! A gateway that serves: the wires for agents, the console for people, the socket for the operator.
+//! Each has its own listener; none shares credentials with another.
+
+mod accept;
+mod watch;
+
+use crate::{
+    config::Config,
+    failure::Failure,
+    wiring::{self, Opened},
+};
+use countersign_engine::{Gate, port::store::Health, start, timers};
+use countersign_pep_http::listen::{BoundListener, Serving as Wires};
+use std::{net::SocketAddr, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch as cell,
+    task::JoinSet,
+};
+
+/// How long running work may take to end after the gateway was told to stop.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Everything that runs. Dropping it without [`Serving::stop`] stops at once, as a crash would.
+pub(crate) struct Serving {
+    gate: Arc<Gate>,
+    config: Arc<Config>,
+    store: Arc<countersign_store::SqliteStore>,
+    pub(crate) console: SocketAddr,
+    pub(crate) log_key: String,
+    wires: Wires,
+    stop: cell::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+/// Tells when the store can no longer be written.
+pub(crate) struct StoreWatch(cell::Receiver<Health>);
+
+impl StoreWatch {
+    /// Waits until only a restart helps, and says why.
+    pub(crate) async fn failed(&mut self) -> String {
+        loop {
+            if let Health::Poisoned(why) = &*self.0.borrow_and_update() {
+                return format!("the store stopped: {why}");
+            }
+            if self.0.changed().await.is_err() {
+                return "the store's writer has ended".into();
+            }
+        }
+    }
+}
+
+impl Serving {
+    /// Opens every listener, then goes on with what was approved before.
+    pub(crate) async fn start(opened: Opened) -> Result<Self, Failure> {
+        // Ten thousand held connections need as many descriptors; what the system allows is what there is.
+        if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+            tracing::warn!(%error, "the limit of open files could not be raised");
+        }
+        let Opened { config, gate, console, store, log_key } = opened;
+        let (stop, stopping) = cell::channel(false);
+        let mut tasks = JoinSet::new();
+        let listener = TcpListener::bind(config.console_listen).await.map_err(|error| {
+            Failure::of(&format!("the console cannot listen on `{}`", config.console_listen), &error)
+                .hint("another program has that port: set `console.listen`")
+        })?;
+        let address =
+            listener.local_addr().map_err(|error| Failure::of("the console has no address", &error))?;
+        let pages = countersign_console::router(console.clone());
+        tasks.spawn(accept::people(listener, pages, stopping.clone()));
+        let socket = operator_socket(&config)?;
+        tasks.spawn(accept::operator(
+            socket,
+            countersign_console::operator_router(console),
+            stopping.clone(),
+        ));
+        let mut config = config;
+        let wires = countersign_pep_http::listen::serve(Arc::clone(&gate), std::mem::take(&mut config.http))
+            .await
+            .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
+        let config = Arc::new(config);
+        tasks.spawn(timers::run(Arc::clone(&gate)));
+        tasks.spawn(watch::policies(Arc::clone(&gate), Arc::clone(&config), stopping));
+        start::resume(&gate)
+            .await
+            .map_err(|error| Failure::of("approved work could not be resumed", &error))?;
+        Ok(Self { gate, config, store, console: address, log_key, wires, stop, tasks })
+    }
+
+    /// Where each target is reached.
+    pub(crate) fn listeners(&self) -> &[BoundListener] {
+        self.wires.listeners()
+    }
+
+    /// What is printed once everything listens.
+    pub(crate) fn banner(&self) -> String {
+        let wires =
+            self.listeners().iter().map(|bound| format!("  {:<20} http://{}\n", bound.target, bound.addr));
+        format!(
+            "countersign {} is ready\n\nconsole  {}\nlog key  {}\ntargets\n{}",
+            env!("CARGO_PKG_VERSION"),
+            self.config.console_url,
+            self.log_key,
+            wires.collect::<String>()
+        )
+    }
+
+    pub(crate) fn store_ended(&self) -> StoreWatch {
+        StoreWatch(self.store.health_changes())
+    }
+
+    /// Reads the policy files again; a bad bundle changes nothing.
+    pub(crate) async fn reload_policy(&self) {
+        reload(&self.gate, &self.config).await;
+    }
+
+    /// Takes nothing new, lets running work end within [`DRAIN`], records the stop.
+    pub(crate) async fn stop(mut self) -> Result<(), Failure> {
+        self.stop.send_replace(true);
+        self.wires.stop(DRAIN).await;
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+        // A poisoned store cannot be told; it was said when that happened.
+        if self.gate.store().health() == Health::Ready {
+            start::stopped(&self.gate)
+                .await
+                .map_err(|error| Failure::of("the stop could not be recorded", &error))?;
+        }
+        let _ = std::fs::remove_file(self.config.socket());
+        Ok(())
+    }
+}
+
+pub(crate) async fn reload(gate: &Gate, config: &Config) {
+    let outcome = match wiring::load_bundle(&config.policy, config) {
+        Ok(bundle) => start::put_in_force(gate, bundle).await,
+        Err(failure) => {
+            tracing::error!("the policies were not reloaded: {}", failure.message);
+            start::rejected_bundle(gate, 1).await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::error!(error = %countersign_engine::record::chain(&error), "the policies stay as they were");
+    }
+}
+
+fn operator_socket(config: &Config) -> Result<UnixListener, Failure> {
+    let path = config.socket();
+    let io =
+        |error: std::io::Error| Failure::of(&format!("the operator's socket `{}`", path.display()), &error);
+    // The store's lock is held: a socket that is still there belongs to a gateway that crashed.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(io)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
+    Ok(listener)
+}

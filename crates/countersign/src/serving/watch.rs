@@ -1,0 +1,40 @@
+//! Watches the policy files: a change is loaded whole or not at all.
+
+use super::reload;
+use crate::config::Config;
+use countersign_engine::Gate;
+use notify::{EventKind, RecursiveMode, Watcher};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{mpsc, watch};
+
+/// Editors and version control write in several steps; a change is read once they have paused.
+const SETTLE: Duration = Duration::from_millis(200);
+
+pub(super) async fn policies(gate: Arc<Gate>, config: Arc<Config>, mut stopping: watch::Receiver<bool>) {
+    let (changed, mut changes) = mpsc::channel::<()>(1);
+    let tell = move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| !matches!(event.kind, EventKind::Access(_))) {
+            // Full means a change is noted already.
+            let _ = changed.try_send(());
+        }
+    };
+    let watcher = notify::recommended_watcher(tell).and_then(|mut watcher| {
+        watcher.watch(&config.policy, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    let _watcher = match watcher {
+        Ok(watcher) => watcher,
+        Err(error) => {
+            tracing::warn!(%error, "policy files are not watched; send SIGHUP to reload them");
+            return;
+        }
+    };
+    loop {
+        tokio::select! {
+            change = changes.recv() => if change.is_none() { return },
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+        while let Ok(Some(())) = tokio::time::timeout(SETTLE, changes.recv()).await {}
+        reload(&gate, &config).await;
+    }
+}

@@ -1,0 +1,206 @@
+//! Connects the rooms: from a checked configuration to an engine over its store.
+
+use crate::{
+    config::Config,
+    failure::{Failure, chain},
+    system::{SystemClock, SystemEntropy},
+};
+use countersign_console::{Console, Keys};
+use countersign_core::GatewayId;
+use countersign_engine::{
+    Gate, Parts, Who,
+    journal::Journal,
+    port::{
+        store::{Change, Expect, Kind, Store},
+        upstream::{Target, Upstream},
+    },
+    start::{self, Opening},
+};
+use countersign_identity::Directory;
+use countersign_ledger::{LogKeys, Sealing};
+use countersign_pep_http::upstream::HttpUpstream;
+use countersign_policy::{Bundle, Policies, Source, sources_from_path};
+use countersign_store::{OnRollback, OpenError, SqliteOptions, SqliteStore};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+/// A gateway, opened but not serving yet.
+pub(crate) struct Opened {
+    pub(crate) config: Config,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) console: Console,
+    pub(crate) store: Arc<SqliteStore>,
+    /// The log's public key.
+    pub(crate) log_key: String,
+}
+
+/// Opens store, directory, policies and engine, in this order; says what to do about whatever does not open.
+pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
+    let keys = open_keys(&config)?;
+    let (store, keys) = open_store(&config, keys, OnRollback::Refuse)?;
+    let store = Arc::new(store);
+    let journal = journal(&config, &store)?;
+    let id = journal.sealing().gateway;
+    let who = Who { id, epoch: store.epoch(), console_url: config.console_url.clone() };
+    let directory = Directory::open(journal.clone(), config.groups.clone(), config.settings.clone())
+        .await
+        .map_err(|error| Failure::of("people and agents could not be read", &error))?;
+    let bundle = load_bundle(&config.policy, &config)?;
+    let attach_secret = attach_secret(&journal).await?;
+    let parts = Parts {
+        journal,
+        policies: Arc::new(Policies::new(bundle)),
+        identity: Arc::clone(&directory) as Arc<dyn countersign_engine::port::identity::Identity>,
+        targets: targets(&config)?,
+        limits: config.limits.clone(),
+        who,
+        attach_secret,
+    };
+    let opening = Opening {
+        version: env!("CARGO_PKG_VERSION").into(),
+        configuration: config.digest,
+        log_opened: keys.opened().map_err(|error| Failure::of("the log's keys cannot be used", &error))?,
+    };
+    let gate = start::open(parts, opening)
+        .await
+        .map_err(|error| Failure::of("the gateway could not start", &error))?;
+    let log_key = keys.log().verifier().to_string();
+    let shown = Keys {
+        origin: config.name.clone(),
+        log_key: log_key.clone(),
+        gateway_key: keys.gateway().verifier().to_string(),
+    };
+    let console = Console::new(Arc::clone(&gate), directory, shown);
+    Ok(Opened { config, gate, console, store, log_key })
+}
+
+/// Both keys of the log, made at first use.
+pub(crate) fn open_keys(config: &Config) -> Result<Arc<LogKeys>, Failure> {
+    private_folder(&config.data)?;
+    private_folder(&config.keys())?;
+    if let Some(folder) = config.mark.parent() {
+        private_folder(folder)?;
+    }
+    let keys = LogKeys::open(&config.keys(), &config.name);
+    keys.map(Arc::new).map_err(|error| Failure::of("the log's keys could not be opened", &error))
+}
+
+/// Opens the database; finishes a key rotation that a crash interrupted.
+pub(crate) fn open_store(
+    config: &Config,
+    keys: Arc<LogKeys>,
+    on_rollback: OnRollback,
+) -> Result<(SqliteStore, Arc<LogKeys>), Failure> {
+    let open = |keys: &Arc<LogKeys>| {
+        let options = SqliteOptions::new(config.database(), &config.mark, Arc::clone(keys));
+        SqliteStore::open(&SqliteOptions { on_rollback, ..options })
+    };
+    let folder = config.keys();
+    let rotation = |error: &dyn std::error::Error| Failure::of("a key rotation could not be finished", error);
+    let staged = LogKeys::staged(&folder, &config.name).map_err(|error| rotation(&error))?.map(Arc::new);
+    match (open(&keys), staged) {
+        (Ok(store), None) => Ok((store, keys)),
+        (Ok(store), Some(_)) => {
+            countersign_ledger::keys::discard(&folder).map_err(|error| rotation(&error))?;
+            Ok((store, keys))
+        }
+        (Err(OpenError::Keys(_)), Some(staged)) => {
+            LogKeys::promote(&folder).map_err(|error| rotation(&error))?;
+            Ok((open(&staged).map_err(|error| not_opened(&error))?, staged))
+        }
+        (Err(error), _) => Err(not_opened(&error)),
+    }
+}
+
+fn not_opened(error: &OpenError) -> Failure {
+    let text = chain(error);
+    match text.split_once("\n\nhint: ") {
+        Some((message, hint)) => Failure::new(message).hint(hint),
+        None => Failure::new(text),
+    }
+}
+
+/// Reads and checks the policy files against what the configuration declares.
+pub(crate) fn load_bundle(path: &Path, config: &Config) -> Result<Bundle, Failure> {
+    let loaded: Result<Bundle, Vec<_>> =
+        sources_from_path(path).and_then(|sources: Vec<Source>| Bundle::load(sources, &config.vocabulary));
+    loaded.map_err(|errors| {
+        let list = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        Failure::usage(format!("{} in the policies:\n{list}", counted(errors.len(), "mistake")))
+            .hint("mend them and run `countersign policy check`")
+    })
+}
+
+/// `1 mistake`, `3 mistakes`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+fn targets(config: &Config) -> Result<Vec<(Target, Arc<dyn Upstream>)>, Failure> {
+    let one = |target: &countersign_pep_http::config::HttpTarget| {
+        let around = target.classifier.surroundings();
+        let known = Target {
+            name: around.target.clone(),
+            environment: around.environment.clone(),
+            wire: "http".into(),
+            credential_profile: target.credential_profile.clone(),
+        };
+        let way = HttpUpstream::new(target)
+            .map_err(|error| Failure::of(&format!("target `{}` cannot be used", known.name), &error))?;
+        Ok((known, Arc::new(way) as Arc<dyn Upstream>))
+    };
+    config.http.iter().map(one).collect()
+}
+
+/// Who this gateway is, kept beside its keys for as long as its data lives.
+fn gateway_id(data: &Path) -> Result<GatewayId, Failure> {
+    let path = data.join("gateway-id");
+    let io = |error: std::io::Error| Failure::of(&format!("`{}` cannot be used", path.display()), &error);
+    if path.exists() {
+        let text = fs::read_to_string(&path).map_err(io)?;
+        return text.trim().parse().map_err(|error| {
+            Failure::of(&format!("`{}` is not a gateway id", path.display()), &error)
+                .hint("restore the file from a backup, or remove it to become a new gateway")
+        });
+    }
+    let mut random = [0; 16];
+    countersign_engine::port::clock::Entropy::fill(&SystemEntropy, &mut random);
+    let now = countersign_engine::port::clock::Clock::now(&SystemClock);
+    let id = GatewayId::from_parts(now.unix_ms(), u128::from_be_bytes(random));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(io)?;
+    writeln!(file, "{id}").and_then(|()| file.sync_all()).map_err(io)?;
+    Ok(id)
+}
+
+async fn attach_secret(journal: &Journal) -> Result<[u8; 32], Failure> {
+    const ID: &str = "attach-secret";
+    let read = |error: &dyn std::error::Error| Failure::of("the store could not be read", error);
+    if let Some(record) = journal.store().fetch(Kind::Meta, ID).await.map_err(|error| read(&error))? {
+        return record.doc.as_ref().try_into().map_err(|error: std::array::TryFromSliceError| read(&error));
+    }
+    let secret: [u8; 32] = journal.random();
+    let doc = bytes::Bytes::copy_from_slice(&secret);
+    let put = Change::Put { kind: Kind::Meta, id: ID.into(), expect: Expect::Absent, doc, keys: vec![] };
+    journal
+        .commit(vec![put], vec![])
+        .await
+        .map_err(|error| Failure::of("the store could not be written", &error))?;
+    Ok(secret)
+}
+
+/// A way to write for commands that need no engine.
+pub(crate) fn journal(config: &Config, store: &Arc<SqliteStore>) -> Result<Journal, Failure> {
+    let sealing = Sealing { origin: config.name.clone(), gateway: gateway_id(&config.data)? };
+    let shared: Arc<dyn Store> = Arc::clone(store) as Arc<dyn Store>;
+    Ok(Journal::new(shared, Arc::new(SystemClock), Arc::new(SystemEntropy), sealing))
+}
+
+fn private_folder(path: &Path) -> Result<(), Failure> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| Failure::of(&format!("the folder `{}` cannot be made", path.display()), &error))
+}
