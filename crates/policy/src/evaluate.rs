@@ -56,7 +56,7 @@ impl Bundle {
             Ok(subject) => subject,
             Err(incomplete) => return self.undecidable(action, incomplete),
         };
-        if subject.known.rules.reads.time {
+        if !subject.may_be_kept() {
             return self.evaluate(&subject, now);
         }
         let key = subject.key(self);
@@ -64,7 +64,9 @@ impl Bundle {
             return Evaluation { remembered: true, ..(*kept).clone() };
         }
         let evaluation = self.evaluate(&subject, now);
-        self.memo.keep(key, Arc::new(evaluation.clone()));
+        if evaluation.trace.errors.is_empty() {
+            self.memo.keep(key, Arc::new(evaluation.clone()));
+        }
         evaluation
     }
 

@@ -23,6 +23,7 @@ mod schema;
 mod slice;
 pub mod source;
 mod subject;
+mod validate;
 pub mod vocabulary;
 
 pub use approve::{VoteContext, VoteRefusal, Voter};

@@ -10,15 +10,13 @@ use crate::{
     scan::{Statement, position, statements},
     schema::{APPROVE, Types, compile, request_schema, uid, vote_schema},
     source::Source,
+    validate::{at_label, validate},
 };
-use cedar_policy::{
-    ActionConstraint, EntityUid, Policy, PolicyId as CedarId, PolicySet, Schema, ValidationMode,
-    ValidationWarning, Validator,
-};
+use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicyId as CedarId, Schema};
 use countersign_core::{GateName, PolicyId, decision::Approvers};
 use miette::Diagnostic;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -47,13 +45,14 @@ impl<'v> Ground<'v> {
 }
 
 /// One policy on its way.
-struct Draft<'s> {
-    place: Place<'s>,
-    policy: Policy,
-    on_votes: bool,
+pub(crate) struct Draft<'s> {
+    pub(crate) place: Place<'s>,
+    pub(crate) policy: Policy,
+    /// Whether it is about votes, and not about actions.
+    pub(crate) on_votes: bool,
     id: Option<PolicyId>,
     effect: Option<Effect>,
-    analysis: Analysis,
+    pub(crate) analysis: Analysis,
 }
 
 /// The rules in these sources, in the order of their files, or everything that is wrong with them.
@@ -73,7 +72,9 @@ pub(crate) fn rules(sources: &[Source], ground: &Ground<'_>) -> Result<Vec<Arc<R
     check_gates(&drafts, &mut errors);
     validate(&drafts, ground, &mut errors);
     if errors.is_empty() {
-        return Ok(drafts.into_iter().filter_map(Draft::finish).map(Arc::new).collect());
+        // A draft without errors has all its parts; if one had not, leaving it out could leave out a forbid.
+        let finished: Option<Vec<_>> = drafts.into_iter().map(|draft| draft.finish().map(Arc::new)).collect();
+        return finished.ok_or_else(|| vec![PolicyError::of_configuration("a policy was read in part only")]);
     }
     errors.sort();
     errors.dedup();
@@ -81,7 +82,7 @@ pub(crate) fn rules(sources: &[Source], ground: &Ground<'_>) -> Result<Vec<Arc<R
 }
 
 impl Draft<'_> {
-    /// The finished rule; a draft without errors has all its parts.
+    /// The finished rule; `None` when a part is missing.
     fn finish(self) -> Option<Rule> {
         let id = self.id?;
         Some(Rule {
@@ -130,28 +131,14 @@ fn unparsable(place: Place<'_>, error: &cedar_policy::ParseError) -> PolicyError
     let message = error.to_string();
     if message.contains("template") {
         let hint = "write one policy for each principal or resource; templates are not supported";
-        return at_label(place, error, format!("the policy is a template: {message}")).hint(hint);
+        return at_label(place, error, &format!("the policy is a template: {message}")).hint(hint);
     }
-    let with_hint = at_label(place, error, format!("the policy cannot be read: {message}"));
+    let with_hint = at_label(place, error, &format!("the policy cannot be read: {message}"));
     match error.help() {
         Some(help) => with_hint.hint(help.to_string()),
         None => {
             with_hint.hint("a policy is `@id(\"…\") permit|forbid (principal, action, resource) when { … };`")
         }
-    }
-}
-
-/// Places a mistake Cedar found: its label counts from the start of the statement.
-fn at_label(place: Place<'_>, error: &dyn Diagnostic, message: String) -> PolicyError {
-    let label = error.labels().and_then(|mut labels| labels.next());
-    let Some(label) = label else { return place.error(message) };
-    let shown = place.statement.text.get(label.offset()..label.offset() + label.len());
-    let shown = shown.map(|text| text.lines().next().unwrap_or_default()).filter(|text| !text.is_empty());
-    match shown {
-        Some(text) if !message.contains(text) => {
-            place.error_at(label.offset(), format!("{message}: `{text}`"))
-        }
-        _ => place.error_at(label.offset(), message),
     }
 }
 
@@ -276,109 +263,4 @@ fn check_gates(drafts: &[Draft<'_>], errors: &mut Vec<PolicyError>) {
             errors.push(draft.place.error_of("approvers", wrong).hint(hint));
         }
     }
-}
-
-/// Cedar's strict validation. A rule that can never match is a mistake: it looks like protection and is none.
-fn validate(drafts: &[Draft<'_>], ground: &Ground<'_>, errors: &mut Vec<PolicyError>) {
-    let places: HashMap<String, &Draft<'_>> =
-        drafts.iter().map(|draft| (draft.policy.id().to_string(), draft)).collect();
-    for (on_votes, schema) in [(false, &ground.requests), (true, &ground.votes)] {
-        let chosen =
-            drafts.iter().filter(|draft| draft.on_votes == on_votes).map(|draft| draft.policy.clone());
-        let set = match PolicySet::from_policies(chosen) {
-            Ok(set) => set,
-            Err(error) => {
-                errors.push(PolicyError::of_configuration(format!("policies cannot be checked: {error}")));
-                continue;
-            }
-        };
-        // Cedar says the same of every action a rule covers.
-        let mut repeated: BTreeMap<PolicyError, BTreeSet<String>> = BTreeMap::new();
-        let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
-        for error in result.validation_errors() {
-            let Some(draft) = places.get(&error.policy_id().to_string()) else {
-                errors.push(PolicyError::of_configuration(error.to_string()));
-                continue;
-            };
-            if is_said_already(draft, error) {
-                continue;
-            }
-            let (message, action) = without_action(&without_policy(&error.to_string()));
-            let hint = error.help().map_or_else(|| advice(error), |help| without_policy(&help.to_string()));
-            let found = at_label(draft.place, error, message).hint(hint);
-            repeated.entry(found).or_default().extend(action);
-        }
-        for (mut found, actions) in repeated {
-            match actions.len() {
-                0 | 1 => {}
-                count => found.message = format!("{} and {} other actions", found.message, count - 1),
-            }
-            errors.push(found);
-        }
-        for warning in result.validation_warnings() {
-            if let Some(draft) = places.get(&warning.policy_id().to_string())
-                && draft.analysis_is_clean(ground.vocabulary)
-            {
-                let found = at_label(draft.place, warning, without_policy(&warning.to_string()));
-                errors.push(found.hint(warning_advice(warning)));
-            }
-        }
-    }
-}
-
-impl Draft<'_> {
-    /// Whether no name in it is unknown: an unknown name is reported once, as such.
-    fn analysis_is_clean(&self, vocabulary: &Vocabulary) -> bool {
-        let mut errors = Vec::new();
-        lint::names(self.place, &self.analysis, vocabulary, &mut errors);
-        errors.is_empty()
-    }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows; the rest gets general advice")]
-fn advice(error: &cedar_policy::ValidationError) -> String {
-    match error {
-        cedar_policy::ValidationError::UnsafeOptionalAttributeAccess(_) => {
-            "it may be absent: ask `has` first, as in `context has http && context.http has rows && …`"
-                .to_owned()
-        }
-        cedar_policy::ValidationError::UnsafeAttributeAccess(_) => {
-            "`countersign policy schema` prints every attribute there is".to_owned()
-        }
-        _ => "`countersign policy schema` prints what policies may say".to_owned(),
-    }
-}
-
-/// Unknown actions are reported by our own lint, with the names there are.
-fn is_said_already(draft: &Draft<'_>, error: &cedar_policy::ValidationError) -> bool {
-    matches!(error, cedar_policy::ValidationError::UnrecognizedActionId(_))
-        && draft.analysis.entities.iter().any(|(kind, id)| kind == "Action" && id != APPROVE)
-}
-
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "a foreign enum that grows; the rest is about look-alike text"
-)]
-fn warning_advice(warning: &ValidationWarning) -> &'static str {
-    match warning {
-        ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_) => {
-            "as it stands the rule never matches; check the types and names it compares"
-        }
-        _ => "write it with letters of one script, without look-alikes",
-    }
-}
-
-/// Cedar's messages start with the provisional id of the policy, which nobody knows.
-fn without_policy(message: &str) -> String {
-    let rest = message.strip_prefix("for policy `").and_then(|rest| rest.split_once("`, "));
-    rest.map_or(message, |(_, rest)| rest).to_owned()
-}
-
-/// A message without the action it was found for, and that action.
-fn without_action(message: &str) -> (String, Option<String>) {
-    let parts = message.split_once(" for Action::\"").and_then(|(before, rest)| {
-        let (action, after) = rest.split_once('"')?;
-        Some((format!("{before}{after}"), Some(action.to_owned())))
-    });
-    parts.unwrap_or_else(|| (message.to_owned(), None))
 }

@@ -159,7 +159,7 @@ mod tests {
             r#"action == Action::"crm/export""#,
             r#"action in [Action::"export", Action::"unknown"]"#,
             r#"action in [Action::"crm/list"]"#,
-            r#"action in []"#,
+            "action in []",
         ] {
             let policy: Policy = format!("permit (principal, {scope}, resource);").parse().unwrap();
             for (name, class) in actions {

@@ -180,3 +180,6 @@ fn expression(fact: &Fact<'_>) -> Expr {
 fn texts<'t>(items: impl Iterator<Item = &'t str>) -> Expr {
     Expr::new_set(items.map(|text| Expr::new_string(text.to_owned())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+/// Actions on more resources are refused: each is a question of its own.
+const MAX_RESOURCES: usize = 256;
+/// Answers about more than this are not worth the memory they would take.
+const KEPT_RESOURCES: usize = 8;
+const KEPT_NAME_BYTES: usize = 2048;
+
 /// The wire whose facts policies know.
 const HTTP: &str = "http";
 
@@ -66,6 +72,9 @@ impl<'a> Subject<'a> {
             ));
         }
         check_requester(action)?;
+        if action.resources.len() > MAX_RESOURCES {
+            return refuse(format!("the action is about more than {MAX_RESOURCES} resources at once"));
+        }
         let body_bytes = body_bytes(&action.payload.body);
         if known.rules.reads.body && body_bytes.is_none() {
             return refuse("a rule looks at the body, which was not read".into());
@@ -81,12 +90,20 @@ impl<'a> Subject<'a> {
         Ok(Self { action, known, http, body_bytes, hidden_characters })
     }
 
+    /// Whether the answer may be kept: it depends on nothing that changes by itself, and is of ordinary size.
+    pub(crate) fn may_be_kept(&self) -> bool {
+        let resources = &self.action.resources;
+        let name_bytes: usize =
+            resources.iter().map(|resource| resource.kind.len() + resource.name.len()).sum();
+        !self.known.rules.reads.time && resources.len() <= KEPT_RESOURCES && name_bytes <= KEPT_NAME_BYTES
+    }
+
     /// The key of the answer: equal keys mean equal inputs.
     pub(crate) fn key(&self, bundle: &Bundle) -> Key {
         let Self { action, known, http, body_bytes, hidden_characters } = self;
         let requester = &action.requester;
         let mut key = KeyWriter::new();
-        key.text("countersign/memo/v1").text(&bundle.digest().to_string());
+        key.text("countersign/memo/v1").bytes(bundle.digest().as_bytes());
         key.text(requester.kind.as_str()).text(&requester.principal.to_string());
         key.texts(requester.groups.iter().map(countersign_core::GroupName::as_str));
         key.texts(requester.clearances.iter().map(String::as_str));

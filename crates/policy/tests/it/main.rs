@@ -1,10 +1,5 @@
 //! The policy crate through its doors.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests say what must hold by failing"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests say what must hold by failing")]
 
 mod bundles;
 mod decisions;

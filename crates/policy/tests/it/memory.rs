@@ -130,3 +130,26 @@ fn evaluation_failures_before_cedar_are_not_remembered() {
     bundle.decide(&action, NOW);
     assert!(!bundle.decide(&action, NOW).remembered);
 }
+
+#[test]
+fn large_answers_do_not_fill_the_memory() {
+    let bundle = load(EXAMPLES);
+    let mut action = export();
+    action.resources = vec![resource(&"x".repeat(4000), &[])];
+    bundle.decide(&action, NOW);
+    assert!(!bundle.decide(&action, NOW).remembered);
+    action.resources = (0..9).map(|number| resource(&number.to_string(), &[])).collect();
+    bundle.decide(&action, NOW);
+    assert!(!bundle.decide(&action, NOW).remembered);
+}
+
+#[test]
+fn evaluation_errors_are_not_remembered() {
+    let bundle = load(&format!(
+        "{EXAMPLES}@id(\"sum\") forbid (principal, action == Action::\"crm/exportCustomers\", resource) when {{ context has http && context.http has rows && context.http.rows * 2 > 5 }};"
+    ));
+    let mut action = export();
+    action.facts.insert("rows".into(), json!(i64::MAX));
+    assert_eq!(word(&bundle.decide(&action, NOW).decision), "policy-error");
+    assert!(!bundle.decide(&action, NOW).remembered);
+}
