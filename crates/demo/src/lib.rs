@@ -1,1 +1,22 @@
-//! .
+//! Everything `countersign demo` shows: a small cloud to act on, the people and policies around it, and the story of
+//! a night in which an agent works, is held, countersigned and refused.
+//!
+//! It speaks HTTP to the same doors as everybody else. It never sees the engine, the store or the ledger.
+
+mod agent;
+pub mod banner;
+pub mod cloud;
+mod error;
+mod http;
+mod person;
+pub mod policy;
+pub mod report;
+pub mod setup;
+pub mod story;
+
+pub use banner::Banner;
+pub use cloud::Cloud;
+pub use error::DemoError;
+pub use report::{Report, Step};
+pub use setup::{Operator, Prepared};
+pub use story::Doors;

@@ -1,0 +1,23 @@
+//! What can go wrong while the demo is set up or played: a door that cannot be reached, or says something else than
+//! its contract.
+
+use countersign_testkit::passkey::PasskeyError;
+
+/// The demo cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    #[error("the demo cloud cannot listen on loopback")]
+    Listen(#[source] std::io::Error),
+    #[error("`{door}` cannot be reached")]
+    Unreachable { door: String, source: reqwest::Error },
+    #[error("`{door}` answered {status}: {said}")]
+    Answer { door: String, status: u16, said: String },
+    #[error("`{door}` answered without `{missing}`")]
+    Contract { door: String, missing: String },
+    #[error("the operator's door failed: {0}")]
+    Operator(String),
+    #[error("the software passkey failed")]
+    Passkey(#[from] PasskeyError),
+    #[error("approval `{approval}` was not decided within {seconds} s; it is `{state}`")]
+    Late { approval: String, state: String, seconds: u64 },
+}

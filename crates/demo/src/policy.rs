@@ -1,0 +1,27 @@
+//! The demo's policies and the words they may use. The files are what a newcomer reads first, so they explain
+//! themselves.
+
+/// File name and text of each policy file, in the order to read them.
+pub const FILES: [(&str, &str); 3] = [
+    ("10-agents.cedar", include_str!("../policy/10-agents.cedar")),
+    ("20-walls.cedar", include_str!("../policy/20-walls.cedar")),
+    ("30-gates.cedar", include_str!("../policy/30-gates.cedar")),
+];
+
+/// The groups people and agents may be in.
+pub const GROUPS: [&str; 4] = ["platform-agents", "privacy", "security", "sre"];
+
+/// The environments targets may be in.
+pub const ENVIRONMENTS: [&str; 2] = ["prod", "staging"];
+
+/// What resources may be labelled with.
+pub const LABELS: [&str; 2] = ["fedramp", "pii"];
+
+/// The name of the demo cloud as a target.
+pub const TARGET: &str = "cloud";
+
+/// The environment the demo cloud is in.
+pub const ENVIRONMENT: &str = "prod";
+
+/// The name of the credential the gateway uses at the demo cloud.
+pub const CREDENTIAL_PROFILE: &str = "cloud-admin";
