@@ -36,11 +36,6 @@ pub enum OpenError {
         "the newest checkpoint is not signed by the configured keys: {0}\n\nhint: check that keys and database belong together"
     )]
     Keys(NoteError),
-    #[error(
-        "the high-water mark `{path}` is missing while the log holds {size} entries\n\nhint: put it back from where it was; if it is lost for good, accept the present log with `countersign log accept-rollback`, which records it",
-        path = .path.display()
-    )]
-    NoMark { path: PathBuf, size: u64 },
     #[error(transparent)]
     Mark(#[from] MarkError),
     #[error(transparent)]

@@ -225,10 +225,10 @@ fn verify_mark(
                 Ok((file, None))
             }
             (false, true) => renew(0),
-            (false, false) => Err(OpenError::NoMark { path: path.clone(), size }),
+            (false, false) => Err(Rollback::NoMark { local: size }.into()),
         };
     };
-    match mark::check(&mark, size, |size| root_at(connection, head, size)) {
+    match mark::check(Some(&mark), size, |size| root_at(connection, head, size)) {
         Ok(()) => Ok((file, None)),
         Err(Rollback::Shorter { .. }) if accepts => renew(mark.size),
         Err(refused) => Err(refused.into()),

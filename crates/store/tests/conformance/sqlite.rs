@@ -4,7 +4,7 @@ use crate::place::{Place, SqlitePlace, changes, done, entries, entry, entry_of, 
 use countersign_engine::port::store::{
     Commit, CommitError, Execution, Expect, FindEntries, Health, Kind, Store,
 };
-use countersign_ledger::LogKeys;
+use countersign_ledger::{LogKeys, error::Rollback};
 use countersign_store::{AuditError, DiskFault, Fault, OnRollback, OpenError, SqliteOptions, SqliteStore};
 use std::{
     fs,
@@ -163,7 +163,10 @@ async fn a_missing_mark_is_noticed() {
     done(&store, entries(vec![entry(1)])).await;
     place.close(store).await;
     fs::remove_file(place.file("mark")).unwrap();
-    assert!(matches!(SqliteStore::open(&place.options()).unwrap_err(), OpenError::NoMark { size: 2, .. }));
+    assert!(matches!(
+        SqliteStore::open(&place.options()).unwrap_err(),
+        OpenError::RolledBack(Rollback::NoMark { local: 2 })
+    ));
 }
 
 #[tokio::test]
