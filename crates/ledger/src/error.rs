@@ -44,6 +44,8 @@ pub enum TreeError {
     #[error("`{0}` is not a tlog-proof")]
     ProofText(String),
     #[error(transparent)]
+    Note(#[from] NoteError),
+    #[error(transparent)]
     Read(#[from] ReadError),
 }
 
@@ -115,6 +117,10 @@ pub enum MarkError {
 /// The log is older than, or another than, what was already promised.
 #[derive(Debug, thiserror::Error)]
 pub enum Rollback {
+    #[error(
+        "the log holds {local} entries and the high-water mark is gone\n\nhint: restore the mark from its backup, or accept the present log with `countersign log accept-rollback`, which records it"
+    )]
+    NoMark { local: u64 },
     #[error(
         "the log holds {local} entries, and {mark} were already committed: a backup was restored or the machine was cloned\n\nhint: restore the newest database; entries that are lost for good are accepted with `countersign log accept-rollback`, which records it"
     )]

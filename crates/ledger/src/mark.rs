@@ -90,12 +90,15 @@ impl MarkFile {
 }
 
 /// That the local log is not behind the mark and has the marked tree as its beginning. `root_at` gives the root of
-/// the first entries of the local log, computed from its leaves.
+/// the first entries of the local log, computed from its leaves. Only an empty log may be without a mark.
 pub fn check(
-    mark: &Mark,
+    mark: Option<&Mark>,
     local_size: u64,
     root_at: impl FnOnce(u64) -> Result<Hash, TreeError>,
 ) -> Result<(), Rollback> {
+    let Some(mark) = mark else {
+        return if local_size == 0 { Ok(()) } else { Err(Rollback::NoMark { local: local_size }) };
+    };
     if local_size < mark.size {
         return Err(Rollback::Shorter { local: local_size, mark: mark.size });
     }

@@ -2,7 +2,9 @@
 //! 2.1), and the text form a client keeps (C2SP tlog-proof).
 
 use crate::{
+    checkpoint::Checkpoint,
     error::TreeError,
+    note::VerifierKey,
     tree::{Hash, LeafHash, Nodes, node_hash, range_root, split},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -141,6 +143,18 @@ pub struct TlogProof {
 const PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
 
 impl TlogProof {
+    /// The receipt for the entry at `index` under a checkpoint of the first `size` entries.
+    pub fn make(nodes: &impl Nodes, index: u64, size: u64, checkpoint: String) -> Result<Self, TreeError> {
+        Ok(Self { index, path: inclusion(nodes, index, size)?, checkpoint })
+    }
+
+    /// That the log of this key holds `leaf` at the receipt's index. Gives the checkpoint it is proven under.
+    pub fn verify(&self, leaf: LeafHash, key: &VerifierKey) -> Result<Checkpoint, TreeError> {
+        let checkpoint = Checkpoint::open(&self.checkpoint, key)?;
+        verify_inclusion(leaf, self.index, checkpoint.size, &self.path, &checkpoint.root)?;
+        Ok(checkpoint)
+    }
+
     pub fn to_text(&self) -> String {
         let mut out = format!("{PROOF_HEADER}\nindex {}\n", self.index);
         for hash in &self.path {

@@ -43,7 +43,8 @@ pub struct Report {
     pub checkpoint_at: Timestamp,
 }
 
-/// Verifies a bundle against the log key the reader trusts: the one the log was opened with.
+/// Verifies a bundle against the log key the reader trusts: the one the log was opened with, or any that it was
+/// rotated to since.
 pub fn verify(bundle: impl BufRead, key: &VerifierKey) -> Result<Report, Box<Fault>> {
     stream::run(bundle, key)
 }

@@ -65,11 +65,13 @@ fn a_mark_signed_by_a_stranger_is_refused() {
 fn a_restored_backup_is_recognised() {
     let root_at = |size| Ok(root_of(&leaves(size)));
     let mark = Mark { size: 5, root: root_of(&leaves(5)) };
-    assert!(check(&mark, 5, root_at).is_ok());
-    assert!(check(&mark, 9, root_at).is_ok());
-    let behind = check(&mark, 4, root_at).unwrap_err();
+    assert!(check(Some(&mark), 5, root_at).is_ok());
+    assert!(check(Some(&mark), 9, root_at).is_ok());
+    assert!(check(None, 0, root_at).is_ok());
+    assert!(matches!(check(None, 1, root_at), Err(Rollback::NoMark { local: 1 })));
+    let behind = check(Some(&mark), 4, root_at).unwrap_err();
     assert!(matches!(behind, Rollback::Shorter { local: 4, mark: 5 }));
     assert!(behind.to_string().contains("hint: "));
-    let rewritten = check(&mark, 9, |_| Ok([1; 32])).unwrap_err();
+    let rewritten = check(Some(&mark), 9, |_| Ok([1; 32])).unwrap_err();
     assert!(matches!(rewritten, Rollback::Rewritten { size: 5 }));
 }

@@ -104,3 +104,17 @@ fn a_receipt_reads_back() {
         assert!(TlogProof::parse(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn a_receipt_proves_its_entry_and_no_other() {
+    let (keys, tree, leaves) = (crate::keys::tests::keys(1), memory(300), leaves(300));
+    let root = range_root(&tree, 0, 300).unwrap();
+    let note = Checkpoint { origin: keys.origin().into(), size: 300, root }.sign(keys.log()).unwrap();
+    let receipt = TlogProof::make(&tree, 77, 300, note).unwrap();
+    let receipt = TlogProof::parse(&receipt.to_text()).unwrap();
+    assert_eq!(receipt.verify(leaves[77], keys.log().verifier()).unwrap().size, 300);
+    assert!(receipt.verify(leaves[78], keys.log().verifier()).is_err());
+    assert!(receipt.verify(leaves[77], crate::keys::tests::keys(3).log().verifier()).is_err());
+    let elsewhere = TlogProof { index: 78, ..receipt };
+    assert!(elsewhere.verify(leaves[77], keys.log().verifier()).is_err());
+}

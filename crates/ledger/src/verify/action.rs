@@ -211,7 +211,8 @@ impl Case {
 
     fn released(&mut self) {
         match &mut self.held {
-            Some(held) => held.closed |= self.revoked_while_running,
+            Some(held) if self.revoked_while_running => held.revoke(),
+            Some(_) => {}
             // Policy's own permission is good for one attempt.
             None => self.end = End::Over,
         }

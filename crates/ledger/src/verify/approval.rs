@@ -19,8 +19,9 @@ pub(super) struct Held {
     rounds: Vec<Round>,
     rejected: bool,
     granted: Option<Timestamp>,
-    /// Set when nothing may run any more.
-    pub(super) closed: bool,
+    /// Revoked while it ran: what is taken back cannot run again.
+    revoked: bool,
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -40,8 +41,14 @@ pub(super) struct Ballot<'a> {
 
 impl Held {
     pub(super) fn requested(at: Timestamp, terms: &RoundTerms) -> Result<Self, Breach> {
-        let mut held =
-            Self { id: terms.approval, rounds: Vec::new(), rejected: false, granted: None, closed: false };
+        let mut held = Self {
+            id: terms.approval,
+            rounds: Vec::new(),
+            rejected: false,
+            granted: None,
+            revoked: false,
+            closed: false,
+        };
         held.open_round(at, terms)?;
         Ok(held)
     }
@@ -172,7 +179,7 @@ impl Held {
     }
 
     pub(super) fn close(&mut self, id: ApprovalId, closing: ClosedAs) -> Result<(), Breach> {
-        self.in_play()?;
+        demand(Rule::Order, !self.closed, "an approval that is open", "one that was closed")?;
         same(Rule::Order, "approval", &self.id, &id)?;
         let rejected = self.rejected || closing != ClosedAs::Rejected;
         demand(Rule::Order, rejected, "a vote that rejects", "an approval closed as rejected without one")?;
@@ -180,8 +187,14 @@ impl Held {
         Ok(())
     }
 
+    /// From here on nothing runs on this approval; it may still be recorded as closed.
+    pub(super) fn revoke(&mut self) {
+        self.revoked = true;
+    }
+
     fn in_play(&self) -> Result<(), Breach> {
-        demand(Rule::Granted, !self.closed, "an approval that is open", "one that was closed or revoked")
+        let open = !self.closed && !self.revoked;
+        demand(Rule::Granted, open, "an approval that is open", "one that was closed or revoked")
     }
 
     fn check_distinct(&self, gate: &GateTerms, voter: PersonId) -> Result<(), Breach> {

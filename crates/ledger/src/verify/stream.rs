@@ -92,6 +92,8 @@ struct Walk<'k> {
     /// Those the present batch is signed with, and those in force after it.
     keys: Option<Keys>,
     upcoming: Option<Keys>,
+    /// Whether the trusted key was in force for a batch: it or a successor it vouched for signs the checkpoint.
+    anchored: bool,
     policies: BTreeSet<Digest>,
     ids: BTreeSet<EntryId>,
     nonces: BTreeSet<String>,
@@ -133,6 +135,7 @@ impl<'k> Walk<'k> {
             next_entry: 0,
             keys: None,
             upcoming: None,
+            anchored: false,
             policies: BTreeSet::new(),
             ids: BTreeSet::new(),
             nonces: BTreeSet::new(),
@@ -192,6 +195,7 @@ impl<'k> Walk<'k> {
         let within = self.frontier.size() <= self.report.size;
         demand(Rule::Covered, within, format!("{} leaves", self.report.size), "more")?;
         self.keys = self.upcoming.clone();
+        self.anchor();
         self.batch = Some((batch, leaves));
         Ok(())
     }
@@ -306,11 +310,12 @@ impl<'k> Walk<'k> {
                 "`log.opened` once, at the beginning",
                 format!("it at {index}"),
             )?;
-            let (log, gateway) =
-                endorsed_keys(self.trusted, log_key, gateway_key, endorsement).map_err(wrong)?;
-            demand(Rule::Trusted, log == *self.trusted, format!("the log key {}", self.trusted), &log)?;
+            let first: VerifierKey = log_key.parse().map_err(wrong)?;
+            demand(Rule::Trusted, first.name() == self.trusted.name(), self.trusted.name(), first.name())?;
+            let (log, gateway) = endorsed_keys(&first, log_key, gateway_key, endorsement).map_err(wrong)?;
             self.keys = Some(Keys { log, gateway });
             self.upcoming = self.keys.clone();
+            self.anchor();
         } else if index == 0 {
             return Err(breach(Rule::Trusted, "`log.opened` as the first entry", event.kind()));
         }
@@ -321,6 +326,10 @@ impl<'k> Walk<'k> {
             self.upcoming = Some(Keys { log, gateway });
         }
         Ok(())
+    }
+
+    fn anchor(&mut self) {
+        self.anchored |= self.keys.as_ref().is_some_and(|keys| keys.log == *self.trusted);
     }
 
     fn disclosure(&mut self, path: &str, salt: &str, value: &str) -> Result<(), Breach> {
@@ -342,6 +351,8 @@ impl<'k> Walk<'k> {
         self.place = None;
         same(Rule::Covered, "leaves", &self.report.size, &self.frontier.size())?;
         let keys = self.keys.as_ref().ok_or_else(|| breach(Rule::Trusted, "the keys of the log", "none"))?;
+        let trusted = format!("the trusted key {} among those that signed", self.trusted.id());
+        demand(Rule::Trusted, self.anchored, trusted, format!("only others, the last {}", keys.log.id()))?;
         let expected = format!("a checkpoint signed by the log key {}", keys.log.id());
         let found =
             Checkpoint::open(note, &keys.log).map_err(|error| breach(Rule::Signed, expected, error))?;

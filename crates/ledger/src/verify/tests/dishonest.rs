@@ -251,6 +251,38 @@ fn keys_handed_over_by_nobody_are_told() {
 }
 
 #[test]
+fn any_key_that_was_in_force_is_a_good_anchor_and_no_other() {
+    let mut story = Story::begin();
+    story.permitted(1);
+    let first = story.log.verifier().clone();
+    story.log.rotate();
+    let handed_over = story.log.export();
+    story.permitted(2);
+    let second = story.log.keys.log().verifier().clone();
+    let bundle = story.log.export();
+    assert_eq!(crate::verify(&bundle[..], &first), crate::verify(&bundle[..], &second));
+    assert!(crate::verify(&bundle[..], &first).is_ok());
+    // Naming a key is not being signed by it: anybody can rotate a log of their own to our key.
+    assert!(crate::verify(&handed_over[..], &first).is_ok());
+    assert_eq!(crate::verify(&handed_over[..], &second).unwrap_err().rule, Rule::Trusted);
+}
+
+#[test]
+fn an_attempt_revoked_while_it_ran_and_taken_back_is_closed() {
+    let mut story = Story::begin();
+    story.granted(1);
+    story.add(1, Actor::Gateway, authorization(1, 1, Some(approval(1))));
+    let revoked = Event::ApprovalRevokedWhileRunning { approval: approval(1), by: Taker::Operator };
+    story.add(1, Actor::Operator, revoked);
+    story.add(1, Actor::Gateway, Event::ExecutionReleased { attempt: 1, why: "revoked".into() });
+    assert_eq!(rule(&story.log.export(), &story.log), None);
+    story.close(1, ClosedAs::Revoked);
+    assert_eq!(rule(&story.log.export(), &story.log), None);
+    story.close(1, ClosedAs::Revoked);
+    assert_eq!(rule(&story.log.export(), &story.log), Some(Rule::Order));
+}
+
+#[test]
 fn a_log_opened_with_other_keys_is_told() {
     let mut story = Story::begin();
     story.permitted(1);
