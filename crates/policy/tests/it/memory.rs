@@ -53,7 +53,7 @@ proptest! {
     fn memory_changes_no_answer(action in actions()) {
         let fresh = BUNDLE.decide_afresh(&action, NOW);
         let (first, second) = (BUNDLE.decide(&action, NOW), BUNDLE.decide(&action, NOW));
-        prop_assert!(second.remembered);
+        prop_assert!(second.remembered || !fresh.trace.errors.is_empty());
         for kept in [first, second] {
             prop_assert_eq!(&kept.decision, &fresh.decision);
             prop_assert_eq!(&kept.trace, &fresh.trace);
