@@ -1,0 +1,52 @@
+//! Version 1: one file for each kind of thing.
+
+pub(crate) mod actions;
+pub(crate) mod agents;
+pub(crate) mod approvals;
+pub(crate) mod events;
+pub(crate) mod freezes;
+pub(crate) mod ledger;
+pub(crate) mod passkeys;
+pub(crate) mod people;
+pub(crate) mod policy;
+pub(crate) mod session;
+pub(crate) mod votes;
+
+use crate::console::Console;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// Every route, with its description.
+pub(crate) fn routes() -> OpenApiRouter<Console> {
+    OpenApiRouter::new()
+        .routes(routes!(session::open_by_link))
+        .routes(routes!(session::passkey_options))
+        .routes(routes!(session::open_by_passkey))
+        .routes(routes!(session::show, session::close))
+        .routes(routes!(passkeys::list, passkeys::register))
+        .routes(routes!(passkeys::options))
+        .routes(routes!(passkeys::remove))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::show))
+        .routes(routes!(approvals::revoke))
+        .routes(routes!(votes::ballot))
+        .routes(routes!(votes::cast))
+        .routes(routes!(actions::list))
+        .routes(routes!(actions::show))
+        .routes(routes!(actions::proof))
+        .routes(routes!(actions::resolve))
+        .routes(routes!(actions::unresolved))
+        .routes(routes!(ledger::show))
+        .routes(routes!(ledger::export))
+        .routes(routes!(policy::targets))
+        .routes(routes!(policy::show))
+        .routes(routes!(policy::why))
+        .routes(routes!(agents::list, agents::create))
+        .routes(routes!(agents::change, agents::disable))
+        .routes(routes!(agents::tokens, agents::create_token))
+        .routes(routes!(agents::revoke_token))
+        .routes(routes!(people::list, people::invite))
+        .routes(routes!(people::link))
+        .routes(routes!(people::change, people::disable))
+        .routes(routes!(freezes::list, freezes::set, freezes::lift))
+        .routes(routes!(events::stream))
+}

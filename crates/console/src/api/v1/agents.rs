@@ -1,0 +1,228 @@
+//! Agents and their tokens.
+
+use crate::{
+    body::{Id, Input},
+    caller::Caller,
+    console::Console,
+    error::Problem,
+    model::things::{AgentItem, TokenItem},
+};
+use axum::{Json, extract::State};
+use countersign_core::{AgentId, CredentialId, GroupName, PersonId, PrincipalKind};
+use countersign_identity::{AgentChange, EmailAddress, NewAgent, NewToken};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, time::Duration};
+use utoipa::ToSchema;
+
+/// An agent to be created.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Create {
+    name: String,
+    /// `agent` or `service`.
+    #[schema(value_type = String)]
+    kind: PrincipalKind,
+    /// The e-mail address or id of the person who answers for it.
+    owner: String,
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    groups: BTreeSet<GroupName>,
+    #[serde(default)]
+    clearances: BTreeSet<String>,
+}
+
+/// What an agent shall be from now on; what is not named stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Change {
+    /// E-mail addresses or ids.
+    owners: Option<Vec<String>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    groups: Option<BTreeSet<GroupName>>,
+    clearances: Option<BTreeSet<String>>,
+}
+
+/// A token to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateToken {
+    label: String,
+    /// A span such as `30d`, `12h` or `15m`; without it the token works until it is revoked.
+    expires_in: Option<String>,
+    /// The e-mail address or id of the person the agent acts for with this token.
+    on_behalf_of: Option<String>,
+}
+
+/// A token, shown once.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Created {
+    id: String,
+    token: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CreatedAgent {
+    id: String,
+}
+
+/// Every agent.
+#[utoipa::path(get, path = "/api/v1/agents", tag = "agents", responses(
+    (status = 200, body = [AgentItem]), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn list(State(console): State<Console>, _caller: Caller) -> Json<Vec<AgentItem>> {
+    Json(console.directory().agents().iter().map(|agent| console.agent_item(agent)).collect())
+}
+
+/// Create an agent.
+#[utoipa::path(post, path = "/api/v1/agents", tag = "agents", request_body = Create, responses(
+    (status = 201, body = CreatedAgent), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn create(
+    State(console): State<Console>,
+    caller: Caller,
+    Input(asked): Input<Create>,
+) -> Result<(StatusCode, Json<CreatedAgent>), Problem> {
+    caller.administrator()?;
+    let new = NewAgent {
+        name: asked.name,
+        kind: asked.kind,
+        owners: [person(&console, "owner", &asked.owner)?].into(),
+        groups: asked.groups,
+        clearances: asked.clearances,
+    };
+    let id = console.directory().create_agent(caller.author, new).await?;
+    Ok((StatusCode::CREATED, Json(CreatedAgent { id: id.to_string() })))
+}
+
+/// Change who owns an agent and what it belongs to.
+#[utoipa::path(patch, path = "/api/v1/agents/{id}", tag = "agents", params(("id" = String, Path)), request_body = Change,
+    responses(
+    (status = 200, body = AgentItem), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn change(
+    State(console): State<Console>,
+    caller: Caller,
+    Id(id): Id<AgentId>,
+    Input(asked): Input<Change>,
+) -> Result<Json<AgentItem>, Problem> {
+    caller.administrator()?;
+    let named = |owners: Vec<String>| -> Result<BTreeSet<PersonId>, Problem> {
+        owners.iter().map(|owner| person(&console, "owners", owner)).collect()
+    };
+    let owners = asked.owners.map(named).transpose()?;
+    let change = AgentChange { owners, groups: asked.groups, clearances: asked.clearances };
+    console.directory().change_agent(caller.author, id, change).await?;
+    let agent = console.directory().agent(id);
+    agent
+        .map(|agent| Json(console.agent_item(&agent)))
+        .ok_or_else(|| Problem::not_found("there is no such agent"))
+}
+
+/// End an agent: its tokens are revoked.
+#[utoipa::path(delete, path = "/api/v1/agents/{id}", tag = "agents", params(("id" = String, Path)), responses(
+    (status = 204), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn disable(
+    State(console): State<Console>,
+    caller: Caller,
+    Id(id): Id<AgentId>,
+) -> Result<StatusCode, Problem> {
+    caller.administrator()?;
+    console.directory().disable_agent(caller.author, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An agent's tokens, without their secrets.
+#[utoipa::path(get, path = "/api/v1/agents/{id}/tokens", tag = "agents", params(("id" = String, Path)), responses(
+    (status = 200, body = [TokenItem]), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn tokens(
+    State(console): State<Console>,
+    _caller: Caller,
+    Id(id): Id<AgentId>,
+) -> Result<Json<Vec<TokenItem>>, Problem> {
+    if console.directory().agent(id).is_none() {
+        return Err(Problem::not_found(format!("there is no agent `{id}`")));
+    }
+    Ok(Json(console.directory().tokens(id).iter().map(|token| console.token_item(token)).collect()))
+}
+
+/// Make a token. An agent's owner may, too.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/tokens", tag = "agents", params(("id" = String, Path)),
+    request_body = CreateToken, responses(
+    (status = 201, body = Created), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn create_token(
+    State(console): State<Console>,
+    caller: Caller,
+    Id(id): Id<AgentId>,
+    Input(asked): Input<CreateToken>,
+) -> Result<(StatusCode, Json<Created>), Problem> {
+    let behalf = asked.on_behalf_of.filter(|who| !who.is_empty());
+    let lasts = asked.expires_in.filter(|span| !span.is_empty()).map(|span| duration(&span)).transpose()?;
+    let new = NewToken {
+        agent: id,
+        label: asked.label,
+        expires: lasts.map(|lasts| console.gate().now().plus(lasts)),
+        on_behalf_of: behalf.map(|who| person(&console, "on_behalf_of", &who)).transpose()?,
+    };
+    let (id, secret) = console.directory().create_token(caller.author, new).await?;
+    Ok((StatusCode::CREATED, Json(Created { id: id.to_string(), token: secret.reveal().to_owned() })))
+}
+
+/// Revoke a token.
+#[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "agents", params(("id" = String, Path)), responses(
+    (status = 204), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn revoke_token(
+    State(console): State<Console>,
+    caller: Caller,
+    Id(id): Id<CredentialId>,
+) -> Result<StatusCode, Problem> {
+    console.directory().revoke_token(caller.author, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The person a field names, by id or e-mail address.
+fn person(console: &Console, field: &str, named: &str) -> Result<PersonId, Problem> {
+    let directory = console.directory();
+    let found = match named.parse::<PersonId>() {
+        Ok(id) => directory.person(id),
+        Err(_) => EmailAddress::new(named).ok().and_then(|email| directory.person_by_email(&email)),
+    };
+    let shown = countersign_core::visible::one_line(&named.chars().take(80).collect::<String>());
+    let unknown = || Problem::invalid(format!("`{field}`: there is no person `{shown}`"));
+    found.map(|person| person.id).ok_or_else(unknown)
+}
+
+fn duration(span: &str) -> Result<Duration, Problem> {
+    const DAY: u64 = 86_400;
+    let refuse =
+        || Problem::invalid("`expires_in` must be a span such as `30d`, `12h` or `15m`, at most `366d`");
+    let (number, unit) = span.char_indices().last().map(|(at, _)| span.split_at(at)).ok_or_else(refuse)?;
+    let seconds = match unit {
+        "m" => 60,
+        "h" => 3_600,
+        "d" => DAY,
+        _ => return Err(refuse()),
+    };
+    let number: u64 = number.parse().map_err(|_| refuse())?;
+    let total = number.checked_mul(seconds).filter(|total| (60..=366 * DAY).contains(total));
+    total.map(Duration::from_secs).ok_or_else(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_whole_numbers_of_a_unit() {
+        for (span, seconds) in [("15m", 900), ("12h", 43_200), ("30d", 2_592_000), ("366d", 31_622_400)] {
+            assert_eq!(duration(span).unwrap(), Duration::from_secs(seconds), "{span}");
+        }
+        for bad in ["", "d", "30", "0d", "-1d", "1.5h", "367d", "99999999999999999999d", "1y", "3ü"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

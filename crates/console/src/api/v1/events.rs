@@ -1,0 +1,114 @@
+//! News for open pages, as server-sent events. A stream ends with the session it was opened in.
+
+use crate::{caller::Caller, console::Console, error::Problem};
+use axum::{
+    extract::State,
+    response::{
+        IntoResponse, Response,
+        sse::{Event as News, Sse},
+    },
+};
+use countersign_engine::Changed;
+use countersign_identity::SessionId;
+use futures_util::stream;
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{Interval, MissedTickBehavior, interval},
+};
+
+/// How many streams may be open at once.
+const MOST: usize = 512;
+/// How often a stream that has no news says that it is there, and looks whether its session is.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// News: `approval` with id and state, `action` with id, `freeze`, `policy`; `all` when some were missed.
+#[utoipa::path(get, path = "/api/v1/events", tag = "events", responses(
+    (status = 200, content_type = "text/event-stream", body = String),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn stream(State(console): State<Console>, caller: Caller) -> Result<Response, Problem> {
+    let place = Place::take(console.streams()).ok_or_else(|| {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many", "too many pages are watching")
+            .hint("close some")
+    })?;
+    let mut heart = interval(HEARTBEAT);
+    heart.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let changes = console.gate().changes();
+    let session = caller.session.map(|session| session.id);
+    let watching = Watching { console, session, changes, heart, _place: place };
+    let news = stream::unfold(watching, |mut watching| async move {
+        let news = watching.next().await?;
+        Some((Ok::<_, Infallible>(news), watching))
+    });
+    let mut response = Sse::new(news).into_response();
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+struct Watching {
+    console: Console,
+    /// `None`: the operator.
+    session: Option<SessionId>,
+    changes: Receiver<Changed>,
+    heart: Interval,
+    _place: Place,
+}
+
+impl Watching {
+    /// The next thing to say; `None` ends the stream.
+    async fn next(&mut self) -> Option<News> {
+        let changed = tokio::select! {
+            changed = self.changes.recv() => changed,
+            _ = self.heart.tick() => return self.is_open().then(|| News::default().comment("here")),
+        };
+        if !self.is_open() {
+            return None;
+        }
+        match changed {
+            Ok(changed) => Some(news(&changed)),
+            Err(RecvError::Lagged(_)) => Some(News::default().event("all").data("{}")),
+            Err(RecvError::Closed) => None,
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.session.is_none_or(|session| self.console.directory().is_open(session))
+    }
+}
+
+fn news(changed: &Changed) -> News {
+    let (name, data) = match changed {
+        Changed::Approval { id, state } => ("approval", json!({"id": id, "state": state})),
+        Changed::Action { id } => ("action", json!({"id": id})),
+        Changed::Freeze => ("freeze", json!({})),
+        Changed::Policy => ("policy", json!({})),
+    };
+    News::default().event(name).data(data.to_string())
+}
+
+/// A place among the open streams; free again when dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
+        let grown =
+            open.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now < MOST).then_some(now + 1));
+        grown.ok().map(|_| Self(Arc::clone(open)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,72 @@
+//! Freezing: an agent, a target, or everything. Whoever may review may freeze; lifting is for administrators.
+
+use crate::{body::Input, caller::Caller, console::Console, error::Problem, model::things::FreezeItem};
+use axum::{Json, extract::State};
+use countersign_core::{AgentId, TargetName};
+use countersign_engine::settle;
+use countersign_ledger::event::FreezeScope;
+
+/// What is frozen.
+#[utoipa::path(get, path = "/api/v1/freezes", tag = "freezes", responses(
+    (status = 200, body = [FreezeItem]), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn list(State(console): State<Console>, _caller: Caller) -> Json<Vec<FreezeItem>> {
+    Json(frozen(&console))
+}
+
+/// Freeze: nothing new runs there, and what runs is cancelled.
+#[utoipa::path(post, path = "/api/v1/freezes", tag = "freezes", request_body = FreezeItem, responses(
+    (status = 200, body = [FreezeItem]), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn set(
+    State(console): State<Console>,
+    caller: Caller,
+    Input(asked): Input<FreezeItem>,
+) -> Result<Json<Vec<FreezeItem>>, Problem> {
+    caller.not_an_auditor()?;
+    let scope = scope(&asked)?;
+    match &scope {
+        FreezeScope::All => {}
+        FreezeScope::Agent { id } if console.directory().agent(*id).is_some() => {}
+        FreezeScope::Target { name } if console.gate().target(name).is_some() => {}
+        FreezeScope::Agent { id } => return Err(Problem::invalid(format!("`id`: there is no agent `{id}`"))),
+        FreezeScope::Target { name } => {
+            return Err(Problem::invalid(format!("`name`: there is no target `{name}`")));
+        }
+    }
+    settle::freeze(console.gate(), scope, caller.person()).await?;
+    Ok(Json(frozen(&console)))
+}
+
+/// Lift a freeze.
+#[utoipa::path(delete, path = "/api/v1/freezes", tag = "freezes", request_body = FreezeItem, responses(
+    (status = 200, body = [FreezeItem]), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn lift(
+    State(console): State<Console>,
+    caller: Caller,
+    Input(asked): Input<FreezeItem>,
+) -> Result<Json<Vec<FreezeItem>>, Problem> {
+    caller.administrator()?;
+    settle::thaw(console.gate(), scope(&asked)?, caller.person()).await?;
+    Ok(Json(frozen(&console)))
+}
+
+fn frozen(console: &Console) -> Vec<FreezeItem> {
+    console.gate().freezes().iter().map(FreezeItem::from).collect()
+}
+
+fn scope(asked: &FreezeItem) -> Result<FreezeScope, Problem> {
+    Ok(match asked {
+        FreezeItem::All {} => FreezeScope::All,
+        FreezeItem::Agent { id } => {
+            let id: AgentId = id.parse().map_err(|error| Problem::invalid(format!("`id`: {error}")))?;
+            FreezeScope::Agent { id }
+        }
+        FreezeItem::Target { name } => {
+            let name = TargetName::new(name.as_str())
+                .map_err(|error| Problem::invalid(format!("`name`: {error}")))?;
+            FreezeScope::Target { name }
+        }
+    })
+}

@@ -1,0 +1,124 @@
+//! People: invited, put into groups, disabled. Only administrators and the operator write here.
+
+use crate::{
+    body::{Id, Input},
+    caller::Caller,
+    console::Console,
+    error::Problem,
+    model::{things::PersonItem, time},
+};
+use axum::{Json, extract::State};
+use countersign_core::{GroupName, PersonId};
+use countersign_identity::{NewPerson, Role};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use utoipa::ToSchema;
+
+/// Somebody to be invited.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Invite {
+    name: String,
+    email: String,
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    groups: BTreeSet<GroupName>,
+    /// `reviewer`, `administrator` or `auditor`.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    role: Role,
+}
+
+/// A one-time link, shown once.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Invited {
+    person: String,
+    link: String,
+    expires: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeGroups {
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    add: BTreeSet<GroupName>,
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    remove: BTreeSet<GroupName>,
+}
+
+/// Everybody.
+#[utoipa::path(get, path = "/api/v1/people", tag = "people", responses(
+    (status = 200, body = [PersonItem]), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn list(State(console): State<Console>, _caller: Caller) -> Json<Vec<PersonItem>> {
+    Json(console.directory().people().iter().map(|person| console.person_item(person)).collect())
+}
+
+/// Invite somebody.
+#[utoipa::path(post, path = "/api/v1/people", tag = "people", request_body = Invite, responses(
+    (status = 201, body = Invited), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn invite(
+    State(console): State<Console>,
+    caller: Caller,
+    Input(asked): Input<Invite>,
+) -> Result<(StatusCode, Json<Invited>), Problem> {
+    caller.administrator()?;
+    let who = NewPerson { name: asked.name, email: asked.email, groups: asked.groups, role: asked.role };
+    let (person, link) = console.directory().invite(caller.author, who).await?;
+    let link_text = link.url.reveal().to_owned();
+    let invited = Invited { person: person.to_string(), link: link_text, expires: time(link.expires) };
+    Ok((StatusCode::CREATED, Json(invited)))
+}
+
+/// Make a new link for somebody: it replaces the one before.
+#[utoipa::path(post, path = "/api/v1/people/{id}/link", tag = "people", params(("id" = String, Path)), responses(
+    (status = 201, body = Invited), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn link(
+    State(console): State<Console>,
+    caller: Caller,
+    Id(id): Id<PersonId>,
+) -> Result<(StatusCode, Json<Invited>), Problem> {
+    caller.administrator()?;
+    let link = console.directory().issue_link(caller.author, id).await?;
+    let link_text = link.url.reveal().to_owned();
+    let invited = Invited { person: id.to_string(), link: link_text, expires: time(link.expires) };
+    Ok((StatusCode::CREATED, Json(invited)))
+}
+
+/// Put somebody into groups, and take them out of others.
+#[utoipa::path(patch, path = "/api/v1/people/{id}", tag = "people", params(("id" = String, Path)),
+    request_body = ChangeGroups, responses(
+    (status = 200, body = PersonItem), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn change(
+    State(console): State<Console>,
+    caller: Caller,
+    Id(id): Id<PersonId>,
+    Input(asked): Input<ChangeGroups>,
+) -> Result<Json<PersonItem>, Problem> {
+    caller.administrator()?;
+    console.directory().set_groups(caller.author, id, &asked.add, &asked.remove).await?;
+    let person = console.directory().person(id);
+    person
+        .map(|person| Json(console.person_item(&person)))
+        .ok_or_else(|| Problem::not_found("there is no such person"))
+}
+
+/// End a person's part here.
+#[utoipa::path(delete, path = "/api/v1/people/{id}", tag = "people", params(("id" = String, Path)), responses(
+    (status = 204), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn disable(
+    State(console): State<Console>,
+    caller: Caller,
+    Id(id): Id<PersonId>,
+) -> Result<StatusCode, Problem> {
+    caller.administrator()?;
+    console.directory().disable_person(caller.author, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

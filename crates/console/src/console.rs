@@ -1,0 +1,93 @@
+//! What every handler shares.
+
+use crate::{proofs::Proofs, reading::Readings};
+use countersign_engine::{Gate, port::identity::Identity};
+use countersign_identity::{Author, Directory};
+use parking_lot::Mutex;
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicUsize},
+};
+
+/// The people-facing room: the doors to the rooms below, and the ledger's public keys.
+#[derive(Clone)]
+pub struct Console(Arc<Shared>);
+
+struct Shared {
+    gate: Arc<Gate>,
+    directory: Arc<Directory>,
+    keys: Keys,
+    proofs: Mutex<Proofs>,
+    readings: Readings,
+    streams: Arc<AtomicUsize>,
+}
+
+/// The ledger's public side, as pages and the API show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// The origin line of the log's checkpoints.
+    pub origin: String,
+    /// The log's key in C2SP vkey form: all an auditor needs.
+    pub log_key: String,
+    /// The gateway's key in C2SP vkey form.
+    pub gateway_key: String,
+}
+
+impl Console {
+    pub fn new(gate: Arc<Gate>, directory: Arc<Directory>, keys: Keys) -> Self {
+        let proofs = Mutex::new(Proofs::default());
+        let (readings, streams) = (Readings::default(), Arc::default());
+        Self(Arc::new(Shared { gate, directory, keys, proofs, readings, streams }))
+    }
+
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.0.gate
+    }
+
+    pub(crate) fn directory(&self) -> &Arc<Directory> {
+        &self.0.directory
+    }
+
+    pub(crate) fn identity(&self) -> &dyn Identity {
+        self.0.directory.as_ref()
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    /// `https://host[:port]`, as browsers write it.
+    pub(crate) fn origin(&self) -> &str {
+        self.0.directory.settings().origin()
+    }
+
+    /// The `Host` that requests must carry.
+    pub(crate) fn host(&self) -> &str {
+        self.origin().split_once("://").map_or("", |(_, host)| host)
+    }
+
+    pub(crate) fn proofs(&self) -> &Mutex<Proofs> {
+        &self.0.proofs
+    }
+
+    pub(crate) fn readings(&self) -> &Readings {
+        &self.0.readings
+    }
+
+    /// How many event streams are open.
+    pub(crate) fn streams(&self) -> &Arc<AtomicUsize> {
+        &self.0.streams
+    }
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Console").field("origin", &self.origin()).finish_non_exhaustive()
+    }
+}
+
+/// Who an author is in the ledger.
+pub(crate) fn actor(author: Author) -> countersign_ledger::event::Actor {
+    use countersign_ledger::event::Actor;
+    author.person().map_or(Actor::Operator, |id| Actor::Person { id })
+}

@@ -1,0 +1,391 @@
+//! An approval as people see it: what was asked, who decides, who may not, and what became of it.
+
+use super::{Named, payload::Payload, time};
+use crate::{caller::Caller, console::Console, error::Problem};
+use countersign_core::{
+    ApprovalId, PersonId, Timestamp,
+    approval::{Closing, Round, State},
+    decision::Gate,
+};
+use countersign_engine::{
+    hold::{Delivery, Hold},
+    port::identity::Voter,
+    read,
+    view::approvers_in_words,
+    vote::{self, VoteRefused},
+};
+use countersign_identity::Role;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// An approval in a list.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ApprovalItem {
+    pub(crate) id: String,
+    pub(crate) action: String,
+    /// `pending`, `granted`, `executing`, `done`, `cancelled`, `unknown`, `rejected`, `withdrawn`, `lapsed`, `revoked`.
+    pub(crate) state: String,
+    /// Eight characters of the action digest, the same on every screen.
+    pub(crate) code: String,
+    pub(crate) sentence: String,
+    pub(crate) requester: Named,
+    pub(crate) owners: Vec<Named>,
+    pub(crate) on_behalf_of: Vec<Named>,
+    pub(crate) target: String,
+    pub(crate) environment: String,
+    pub(crate) class: String,
+    pub(crate) requested_at: String,
+    pub(crate) deadline: Option<String>,
+    pub(crate) gates: Vec<GateItem>,
+    pub(crate) you: You,
+}
+
+/// A gate and how far it is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct GateItem {
+    pub(crate) gate: String,
+    /// Why policy asks.
+    pub(crate) reason: String,
+    pub(crate) quorum: u32,
+    pub(crate) votes: usize,
+    /// The least a vote must be worth.
+    pub(crate) assurance: String,
+    /// Who may lift it, in plain words.
+    pub(crate) approvers: String,
+    pub(crate) lifted: bool,
+}
+
+/// What the viewer may do here.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub(crate) struct You {
+    pub(crate) can_vote: bool,
+    pub(crate) why_not: Option<String>,
+    pub(crate) voted: bool,
+    pub(crate) can_revoke: bool,
+    /// What policy wants of the vote: `passkey`, `session` or `chat`.
+    pub(crate) wanted: Option<String>,
+}
+
+/// An approval, whole.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ApprovalFull {
+    #[serde(flatten)]
+    pub(crate) item: ApprovalItem,
+    /// The message model every reviewer sees, on any surface.
+    #[schema(value_type = Object)]
+    pub(crate) view: Value,
+    pub(crate) view_digest: String,
+    /// As published in the ledger.
+    pub(crate) action_digest: String,
+    pub(crate) operation: Option<String>,
+    #[schema(value_type = Object)]
+    pub(crate) facts: Value,
+    pub(crate) resources: Vec<ResourceItem>,
+    pub(crate) wire: String,
+    /// What the requester says it is for. Claimed, not verified.
+    pub(crate) claimed_reason: Option<String>,
+    pub(crate) payload: Payload,
+    pub(crate) rounds: Vec<RoundItem>,
+    /// Who may decide now.
+    pub(crate) eligible: Vec<Named>,
+    /// Who may not, and why.
+    pub(crate) excluded: Vec<Excluded>,
+    /// People brought in or put into groups lately, among those who may decide.
+    pub(crate) recent_changes: Vec<GroupChange>,
+    pub(crate) rejection: Option<Rejection>,
+    pub(crate) revoked_by: Option<Named>,
+    pub(crate) resolution: Option<ResolutionItem>,
+    /// Where the answer is: `waiting`, `kept`, `not-kept`, `delivered`, `expired`.
+    pub(crate) delivery: String,
+    pub(crate) closed_at: Option<String>,
+    pub(crate) link: String,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ResourceItem {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) labels: Vec<String>,
+}
+
+/// One series of votes.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct RoundItem {
+    pub(crate) number: u32,
+    pub(crate) opened_at: String,
+    pub(crate) deadline: String,
+    pub(crate) policy: String,
+    pub(crate) view_digest: String,
+    pub(crate) gates: Vec<GateItem>,
+    pub(crate) votes: Vec<VoteItem>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct VoteItem {
+    pub(crate) gate: String,
+    pub(crate) voter: Named,
+    pub(crate) assurance: String,
+    pub(crate) at: String,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Excluded {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) why: String,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct GroupChange {
+    pub(crate) person: Named,
+    pub(crate) by: Named,
+    pub(crate) at: String,
+    /// `None`: they were invited, or a link was made for them.
+    pub(crate) group: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Rejection {
+    pub(crate) by: Option<Named>,
+    pub(crate) reason: String,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ResolutionItem {
+    pub(crate) by: Named,
+    /// `ran`, `did-not-run` or `cannot-tell`.
+    pub(crate) found: String,
+    pub(crate) note: String,
+    pub(crate) at: String,
+}
+
+/// A serializable word of ours, such as `did-not-run`.
+pub(crate) fn word<T: Serialize>(value: &T) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(ToOwned::to_owned))
+        .unwrap_or_default()
+}
+
+pub(crate) fn item(console: &Console, hold: &Hold, caller: &Caller) -> ApprovalItem {
+    let (approval, seen) = (&hold.approval, &hold.view.computed);
+    let rounds = approval.rounds.iter();
+    ApprovalItem {
+        id: approval.id.to_string(),
+        action: approval.action.to_string(),
+        state: approval.state.as_str().into(),
+        code: seen.code.clone(),
+        sentence: seen.sentence.clone(),
+        requester: console.principal_named(hold.principal, Some(&hold.view.claimed.requester_name)),
+        owners: console.people_named(&seen.owners),
+        on_behalf_of: console.people_named(&seen.on_behalf_of),
+        target: seen.target.to_string(),
+        environment: seen.environment.to_string(),
+        class: seen.class.clone(),
+        requested_at: time(approval.requested_at),
+        deadline: approval.next_deadline().map(time),
+        gates: rounds.flat_map(|round| gates(console, round)).collect(),
+        you: you(console, hold, caller),
+    }
+}
+
+pub(crate) async fn full(console: &Console, hold: &Hold, caller: &Caller) -> Result<ApprovalFull, Problem> {
+    let (approval, seen) = (&hold.approval, &hold.view.computed);
+    let action = read::action(console.gate(), approval.action).await?;
+    let detail = "the stored request of this approval is missing";
+    let action = action.ok_or_else(|| Problem::internal(detail))?;
+    let facts = Value::Object(seen.facts.clone());
+    let view =
+        serde_json::to_value(&hold.view).map_err(|_| Problem::internal("the view has no JSON form"))?;
+    let resources = seen.resources.iter().map(|resource| ResourceItem {
+        kind: resource.kind.clone(),
+        name: resource.name.clone(),
+        labels: resource.labels.iter().cloned().collect(),
+    });
+    let deciding = Deciding::of(console, hold);
+    Ok(ApprovalFull {
+        item: item(console, hold, caller),
+        view,
+        view_digest: approval.round().map_or_else(String::new, |round| round.view.to_string()),
+        action_digest: hold.asked.digest.to_string(),
+        operation: seen.operation.clone(),
+        facts,
+        resources: resources.collect(),
+        wire: seen.wire.clone(),
+        claimed_reason: hold.view.claimed.reason.clone(),
+        payload: Payload::of(&action, seen.hidden_characters),
+        rounds: approval.rounds.iter().map(|round| round_item(console, round)).collect(),
+        eligible: deciding.eligible,
+        excluded: deciding.excluded,
+        recent_changes: deciding.recent,
+        rejection: rejection(console, hold),
+        revoked_by: revoked_by(console, hold),
+        resolution: hold.resolution.as_ref().map(|found| ResolutionItem {
+            by: console.author_named(found.by),
+            found: word(&found.found),
+            note: found.note.clone(),
+            at: time(found.at),
+        }),
+        delivery: delivery(hold.delivery).into(),
+        closed_at: hold.closed_at.map(time),
+        link: console.gate().approval_link(approval.id),
+    })
+}
+
+/// The approval with this id, or the problem that there is none.
+pub(crate) async fn load(console: &Console, id: ApprovalId) -> Result<Hold, Problem> {
+    let hold = read::hold(console.gate(), id).await?;
+    hold.ok_or_else(|| Problem::not_found(format!("there is no approval `{id}`")))
+}
+
+/// Whether this person, who is not on the requester's side, is asked about it at all.
+pub(crate) fn is_reviewer(console: &Console, hold: &Hold, person: PersonId) -> bool {
+    vote::gate_for(console.gate(), hold, person).is_ok()
+}
+
+fn gates<'h>(console: &'h Console, round: &'h Round) -> impl Iterator<Item = GateItem> + 'h {
+    round.gates.iter().map(move |gate| gate_item(console, round, gate))
+}
+
+fn gate_item(console: &Console, round: &Round, gate: &Gate) -> GateItem {
+    let name_of = |person| console.directory().person(person).map(|person| person.name);
+    GateItem {
+        gate: gate.name.to_string(),
+        reason: gate.reason.clone(),
+        quorum: gate.quorum.get(),
+        votes: round.votes.get(&gate.name).map_or(0, std::collections::BTreeMap::len),
+        assurance: gate.assurance.as_str().into(),
+        approvers: approvers_in_words(gate, name_of),
+        lifted: round.lifted(gate),
+    }
+}
+
+fn round_item(console: &Console, round: &Round) -> RoundItem {
+    let votes = round.votes.iter().flat_map(|(gate, votes)| {
+        votes.iter().map(move |(voter, vote)| VoteItem {
+            gate: gate.to_string(),
+            voter: console.person_named(*voter),
+            assurance: vote.assurance.as_str().into(),
+            at: time(vote.at),
+        })
+    });
+    RoundItem {
+        number: round.number,
+        opened_at: time(round.opened_at),
+        deadline: time(round.deadline),
+        policy: round.bundle.to_string(),
+        view_digest: round.view.to_string(),
+        votes: votes.collect(),
+        gates: gates(console, round).collect(),
+    }
+}
+
+fn you(console: &Console, hold: &Hold, caller: &Caller) -> You {
+    let open = !hold.approval.state.is_closed();
+    let Some(person) = caller.person() else {
+        let why_not = Some("the operator does not vote".to_owned());
+        return You { why_not, can_revoke: open, ..You::default() };
+    };
+    let voted = |gate: &Gate| {
+        let mut rounds = hold.approval.rounds.iter().filter_map(|round| round.votes.get(&gate.name));
+        rounds.any(|votes| votes.contains_key(&person))
+    };
+    let has_voted = hold.approval.rounds.iter().any(|round| round.gates.iter().any(&voted));
+    let found = vote::gate_for(console.gate(), hold, person);
+    let auditor = caller.role() == Some(Role::Auditor);
+    let can_revoke = open && !auditor && (found.is_ok() || caller.is_administrator());
+    let base = You { voted: has_voted, can_revoke, ..You::default() };
+    let why = |why: &str| You { why_not: Some(why.to_owned()), ..base.clone() };
+    match (&hold.approval.state, found) {
+        (State::Closed(_), _) => why("this approval is closed"),
+        _ if auditor => why("auditors do not vote"),
+        (State::Granted { .. } | State::Executing(_), _) => why("it is decided already"),
+        (State::Pending, Ok(gate)) if voted(gate) => why("you have voted"),
+        (State::Pending, Ok(gate)) => {
+            You { can_vote: true, wanted: Some(gate.assurance.as_str().into()), ..base }
+        }
+        (State::Pending, Err(VoteRefused::NotAPerson)) => why("you are not enrolled as a reviewer"),
+        (State::Pending, Err(refused)) => why(&refused.to_string()),
+    }
+}
+
+struct Deciding {
+    eligible: Vec<Named>,
+    excluded: Vec<Excluded>,
+    recent: Vec<GroupChange>,
+}
+
+impl Deciding {
+    fn of(console: &Console, hold: &Hold) -> Self {
+        let gate = console.gate();
+        let excluded = vote::exclusions(gate, hold);
+        let since = hold.approval.requested_at.minus(gate.limits().cooling_off);
+        let concerned = |voter: &Voter| {
+            let gates = hold.approval.rounds.iter().flat_map(|round| &round.gates);
+            gates.into_iter().any(|gate| {
+                let mut groups = gate.approvers.groups.intersection(&voter.groups);
+                groups.next().is_some() || gate.approvers.people.contains(&voter.person)
+            })
+        };
+        let voters: Vec<Voter> = console.identity().voters();
+        let (mut eligible, mut others, mut recent) = (Vec::new(), Vec::new(), Vec::new());
+        for voter in voters.iter().filter(|voter| concerned(voter)) {
+            recent.extend(changes(console, voter, since));
+            match vote::gate_for(gate, hold, voter.person) {
+                Ok(_) => eligible.push(console.person_named(voter.person)),
+                Err(refused) if !excluded.contains_key(&voter.person) => {
+                    let why = refused.to_string();
+                    others.push(Excluded { id: voter.person.to_string(), name: voter.name.clone(), why });
+                }
+                Err(_) => {}
+            }
+        }
+        let named = excluded.into_iter().map(|(person, why)| {
+            let Named { id, name, .. } = console.person_named(person);
+            Excluded { id, name, why }
+        });
+        Self { eligible, excluded: named.chain(others).collect(), recent }
+    }
+}
+
+fn changes(console: &Console, voter: &Voter, since: Timestamp) -> Vec<GroupChange> {
+    let lately = voter.introductions.iter().filter(|introduction| introduction.at >= since);
+    let change = |introduction: &countersign_engine::port::identity::Introduction| GroupChange {
+        person: console.person_named(voter.person),
+        by: console.author_named(introduction.by),
+        at: time(introduction.at),
+        group: introduction.group.as_ref().map(ToString::to_string),
+    };
+    lately.map(change).collect()
+}
+
+fn rejection(console: &Console, hold: &Hold) -> Option<Rejection> {
+    let by = match &hold.approval.state {
+        State::Closed(Closing::Rejected { by, .. }) => Some(console.person_named(*by)),
+        State::Pending | State::Granted { .. } | State::Executing(_) | State::Closed(_) => None,
+    };
+    hold.rejection.clone().map(|reason| Rejection { by, reason })
+}
+
+fn revoked_by(console: &Console, hold: &Hold) -> Option<Named> {
+    let taker = match &hold.approval.state {
+        State::Executing(attempt) => attempt.revoked_by.as_ref(),
+        State::Closed(Closing::Revoked { by }) => Some(by),
+        State::Closed(Closing::Finished { revoked_by, .. }) => revoked_by.as_ref(),
+        State::Pending
+        | State::Granted { .. }
+        | State::Closed(Closing::Rejected { .. } | Closing::Withdrawn | Closing::Lapsed) => None,
+    };
+    taker.map(|taker| console.taker_named(taker))
+}
+
+const fn delivery(delivery: Delivery) -> &'static str {
+    match delivery {
+        Delivery::Waiting => "waiting",
+        Delivery::Kept => "kept",
+        Delivery::NotKept => "not-kept",
+        Delivery::Delivered => "delivered",
+        Delivery::Expired => "expired",
+    }
+}

@@ -1,0 +1,227 @@
+//! People, agents, tokens, targets and freezes as they are listed.
+
+use super::{Named, time};
+use crate::console::Console;
+use countersign_core::PrincipalId;
+use countersign_identity::{Agent, Passkey, Person, SessionInfo, Token};
+use countersign_ledger::event::FreezeScope;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A person as listed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct PersonItem {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) email: String,
+    /// `reviewer`, `administrator` or `auditor`.
+    pub(crate) role: String,
+    pub(crate) groups: Vec<String>,
+    /// `invited`, `enrolled` or `disabled`.
+    pub(crate) state: String,
+    pub(crate) passkeys: usize,
+    pub(crate) invited_at: String,
+}
+
+/// Who is signed in.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Me {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) email: String,
+    pub(crate) role: String,
+    pub(crate) groups: Vec<String>,
+}
+
+/// The caller's session.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct SessionItem {
+    /// `None`: the operator.
+    pub(crate) person: Option<Me>,
+    /// How they signed in: `session` (by a link) or `passkey`.
+    pub(crate) assurance: Option<String>,
+    /// To be sent with every write as `X-Countersign-CSRF`.
+    pub(crate) csrf: Option<String>,
+    pub(crate) passkeys: usize,
+    pub(crate) ends_at: Option<String>,
+}
+
+/// A passkey as its owner sees it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct PasskeyItem {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) created_at: String,
+    pub(crate) used_at: Option<String>,
+}
+
+/// An agent or a service.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct AgentItem {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) owners: Vec<Named>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) clearances: Vec<String>,
+    pub(crate) created_by: Named,
+    pub(crate) created_at: String,
+    pub(crate) disabled: bool,
+    pub(crate) frozen: bool,
+    /// Tokens that are neither revoked nor expired.
+    pub(crate) tokens: usize,
+}
+
+/// A token without its secret.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct TokenItem {
+    pub(crate) id: String,
+    pub(crate) label: String,
+    /// Its first characters.
+    pub(crate) hint: String,
+    pub(crate) on_behalf_of: Option<Named>,
+    pub(crate) created_by: Named,
+    pub(crate) created_at: String,
+    pub(crate) expires: Option<String>,
+    pub(crate) revoked_at: Option<String>,
+    /// Since the gateway started.
+    pub(crate) used_at: Option<String>,
+    /// `active`, `expired` or `revoked`.
+    pub(crate) state: String,
+}
+
+/// A place actions go to.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct TargetItem {
+    pub(crate) name: String,
+    pub(crate) environment: String,
+    pub(crate) wire: String,
+    /// The credential profile's name, never the credential.
+    pub(crate) credential_profile: String,
+    pub(crate) frozen: bool,
+}
+
+/// What a freeze reaches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "scope", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum FreezeItem {
+    All {},
+    Agent { id: String },
+    Target { name: String },
+}
+
+impl Console {
+    pub(crate) fn person_item(&self, person: &Person) -> PersonItem {
+        PersonItem {
+            id: person.id.to_string(),
+            name: person.name.clone(),
+            email: person.email.to_string(),
+            role: person.role.as_str().into(),
+            groups: person.groups.iter().map(ToString::to_string).collect(),
+            state: super::approval::word(&person.state()),
+            passkeys: self.directory().passkeys(person.id).len(),
+            invited_at: time(person.invited_at),
+        }
+    }
+
+    pub(crate) fn session_item(&self, session: &SessionInfo) -> SessionItem {
+        let email = self.directory().person(session.person).map(|person| person.email.to_string());
+        SessionItem {
+            person: Some(Me {
+                id: session.person.to_string(),
+                name: session.name.clone(),
+                email: email.unwrap_or_default(),
+                role: session.role.as_str().into(),
+                groups: session.groups.iter().map(ToString::to_string).collect(),
+            }),
+            assurance: Some(session.assurance.as_str().into()),
+            csrf: Some(session.csrf.reveal().to_owned()),
+            passkeys: self.directory().passkeys(session.person).len(),
+            ends_at: Some(time(session.ends_at)),
+        }
+    }
+
+    pub(crate) fn agent_item(&self, agent: &Agent) -> AgentItem {
+        let now = self.gate().now();
+        let active = |token: &&Token| token.revoked_at.is_none() && token.expires.is_none_or(|end| now < end);
+        AgentItem {
+            id: agent.id.to_string(),
+            name: agent.name.clone(),
+            kind: agent.kind.as_str().into(),
+            owners: self.people_named(&agent.owners),
+            groups: agent.groups.iter().map(ToString::to_string).collect(),
+            clearances: agent.clearances.iter().cloned().collect(),
+            created_by: self.author_named(agent.created_by),
+            created_at: time(agent.created_at),
+            disabled: agent.is_disabled(),
+            frozen: self.gate().freezes().contains(&FreezeScope::Agent { id: agent.id }),
+            tokens: self.directory().tokens(agent.id).iter().filter(active).count(),
+        }
+    }
+
+    pub(crate) fn token_item(&self, token: &Token) -> TokenItem {
+        let expired = token.expires.is_some_and(|end| end <= self.gate().now());
+        let state = match (token.revoked_at, expired) {
+            (Some(_), _) => "revoked",
+            (None, true) => "expired",
+            (None, false) => "active",
+        };
+        TokenItem {
+            id: token.id.to_string(),
+            label: token.label.clone(),
+            hint: token.hint.clone(),
+            on_behalf_of: token.on_behalf_of.map(|person| self.person_named(person)),
+            created_by: self.author_named(token.created_by),
+            created_at: time(token.created_at),
+            expires: token.expires.map(time),
+            revoked_at: token.revoked_at.map(time),
+            used_at: token.used_at.map(time),
+            state: state.into(),
+        }
+    }
+
+    pub(crate) fn target_items(&self) -> Vec<TargetItem> {
+        let freezes = self.gate().freezes();
+        let item = |target: &countersign_engine::port::upstream::Target| TargetItem {
+            name: target.name.to_string(),
+            environment: target.environment.to_string(),
+            wire: target.wire.clone(),
+            credential_profile: target.credential_profile.clone(),
+            frozen: freezes.contains(&FreezeScope::Target { name: target.name.clone() }),
+        };
+        self.gate().targets().map(item).collect()
+    }
+
+    /// What is frozen, in words.
+    pub(crate) fn freeze_words(&self, scope: &FreezeScope) -> String {
+        match scope {
+            FreezeScope::All => "Everything is frozen".into(),
+            FreezeScope::Agent { id } => {
+                let name = self.principal_named(PrincipalId::Agent(*id), None).name;
+                format!("Agent {name} is frozen")
+            }
+            FreezeScope::Target { name } => format!("Target {name} is frozen"),
+        }
+    }
+}
+
+impl From<&FreezeScope> for FreezeItem {
+    fn from(scope: &FreezeScope) -> Self {
+        match scope {
+            FreezeScope::All => Self::All {},
+            FreezeScope::Agent { id } => Self::Agent { id: id.to_string() },
+            FreezeScope::Target { name } => Self::Target { name: name.to_string() },
+        }
+    }
+}
+
+impl From<&Passkey> for PasskeyItem {
+    fn from(passkey: &Passkey) -> Self {
+        Self {
+            id: passkey.id.to_string(),
+            name: passkey.name.clone(),
+            created_at: time(passkey.created_at),
+            used_at: passkey.used_at.map(time),
+        }
+    }
+}
