@@ -6,7 +6,10 @@ use crate::{
     error::Fault,
     head::Dropped,
     openapi, tls,
-    upstream::credential::{Credential, Reference},
+    upstream::{
+        credential::{Credential, Reference},
+        pool::Pool,
+    },
 };
 use countersign_core::{EnvironmentName, TargetName};
 use http::HeaderName;
@@ -170,6 +173,7 @@ pub struct HttpTarget {
     pub dropped: Dropped,
     pub classifier: Classifier,
     pub upgrades: Upgrades,
+    pub(crate) pool: Pool,
 }
 
 /// TLS on both sides, ready for use.
@@ -294,6 +298,7 @@ impl HttpSection {
             limits: self.limits,
             classifier,
             upgrades: self.upgrades,
+            pool: Pool::default(),
         }
     }
 }

@@ -330,6 +330,14 @@ impl<T> Edge<T> {
         (edge, findings)
     }
 
+    /// A connection that speaks HTTP/2, whose framing has one reading.
+    pub(crate) fn passing(inner: T, first: &[u8]) -> Self {
+        let (mut edge, _) = Self::new(inner, usize::MAX, first);
+        edge.scanner.state = State::Tunnel;
+        edge.vetted = first.len();
+        edge
+    }
+
     fn vet(&mut self) -> io::Result<()> {
         let fresh = self.held.get(self.vetted..).unwrap_or_default();
         match self.scanner.vet(fresh) {

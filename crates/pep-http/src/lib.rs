@@ -8,9 +8,14 @@ pub mod error;
 pub mod facts;
 pub mod frame;
 pub mod head;
+pub mod listen;
 pub mod openapi;
 pub mod path;
+pub mod reply;
 pub mod sentence;
+mod session;
 pub mod template;
 mod tls;
 pub mod upstream;
+
+pub use listen::{BoundListener, HttpGateway, Serving};

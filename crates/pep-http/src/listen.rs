@@ -1,0 +1,285 @@
+//! Listeners for agents: accepts connections, bounds them, and reads HTTP/1.1 through the strict edge and HTTP/2 as
+//! it is. Nothing here looks into a request.
+
+use crate::{
+    config::{HttpTarget, LimitsSection},
+    error::ServeError,
+    frame::Edge,
+    session::Listener,
+    upstream::stored::HttpUpstream,
+};
+use countersign_core::TargetName;
+use countersign_engine::{
+    Gate,
+    port::upstream::{Target, Upstream},
+};
+use http::Request;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ServerConfig;
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long running exchanges may go on once the gateway stops.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Every HTTP target of a gateway. Hands the engine its way to them, then serves agents.
+#[derive(Debug)]
+pub struct HttpGateway {
+    targets: Vec<Arc<HttpTarget>>,
+    upstream: Arc<HttpUpstream>,
+}
+
+/// A listener that is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundListener {
+    pub target: TargetName,
+    pub addr: SocketAddr,
+}
+
+/// The listeners at work.
+#[derive(Debug)]
+pub struct Serving {
+    pub listeners: Vec<BoundListener>,
+    tasks: TaskTracker,
+}
+
+impl Serving {
+    /// Returns when every listener has stopped and every connection is closed.
+    pub async fn finished(self) {
+        self.tasks.wait().await;
+    }
+}
+
+impl HttpGateway {
+    pub fn new(targets: Vec<HttpTarget>) -> Self {
+        let targets: Vec<_> = targets.into_iter().map(Arc::new).collect();
+        let by_name =
+            |target: &Arc<HttpTarget>| (target.classifier.surroundings().target.clone(), Arc::clone(target));
+        let upstream = Arc::new(HttpUpstream(targets.iter().map(by_name).collect()));
+        Self { targets, upstream }
+    }
+
+    /// The targets as the engine knows them, each with the way approved actions take to it.
+    pub fn targets(&self) -> Vec<(Target, Arc<dyn Upstream>)> {
+        let one = |target: &Arc<HttpTarget>| {
+            let around = target.classifier.surroundings();
+            let known = Target {
+                name: around.target.clone(),
+                environment: around.environment.clone(),
+                wire: "http".into(),
+                credential_profile: target.credential_profile.clone(),
+            };
+            (known, Arc::clone(&self.upstream) as Arc<dyn Upstream>)
+        };
+        self.targets.iter().map(one).collect()
+    }
+
+    /// Opens every listener, or none, and serves until `shutdown`.
+    pub async fn serve(&self, gate: &Arc<Gate>, shutdown: &CancellationToken) -> Result<Serving, ServeError> {
+        let mut groups: Vec<Vec<Arc<HttpTarget>>> = Vec::new();
+        for target in &self.targets {
+            let shares = |group: &&mut Vec<Arc<HttpTarget>>| {
+                let same =
+                    |other: &Arc<HttpTarget>| other.listen == target.listen && target.listen.port() != 0;
+                group.iter().any(same)
+            };
+            match groups.iter_mut().find(shares) {
+                Some(group) => group.push(Arc::clone(target)),
+                None => groups.push(vec![Arc::clone(target)]),
+            }
+        }
+        let (mut listeners, mut opened) = (Vec::new(), Vec::new());
+        for group in groups {
+            let Some(first) = group.first().cloned() else { continue };
+            let name = first.classifier.surroundings().target.to_string();
+            let socket = TcpListener::bind(first.listen).await;
+            let socket = socket.map_err(|source| ServeError::Bind {
+                addr: first.listen,
+                target: name.clone(),
+                source,
+            })?;
+            let addr = socket.local_addr().map_err(|source| ServeError::Address { target: name, source })?;
+            let bound = |target: &Arc<HttpTarget>| BoundListener {
+                target: target.classifier.surroundings().target.clone(),
+                addr,
+            };
+            listeners.extend(group.iter().map(bound));
+            opened.push((socket, first, Arc::new(Listener { gate: Arc::clone(gate), targets: group })));
+        }
+        let tasks = TaskTracker::new();
+        for (socket, first, listener) in opened {
+            let (shutdown, connections) = (shutdown.clone(), tasks.clone());
+            tasks.spawn(async move { accept(socket, &first, listener, shutdown, connections).await });
+        }
+        tasks.close();
+        Ok(Serving { listeners, tasks })
+    }
+}
+
+async fn accept(
+    socket: TcpListener,
+    first: &HttpTarget,
+    listener: Arc<Listener>,
+    shutdown: CancellationToken,
+    connections: TaskTracker,
+) {
+    let room = Arc::new(Semaphore::new(first.limits.connections));
+    let limits = first.limits.clone();
+    let tls = first.tls.acceptor.clone();
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&room).acquire_owned().await.ok()?;
+            Some((place, socket.accept().await))
+        };
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Some((place, Ok((stream, _)))) => {
+                let (listener, limits) = (Arc::clone(&listener), limits.clone());
+                let (tls, shutdown) = (tls.clone(), shutdown.clone());
+                connections.spawn(async move {
+                    serve_stream(stream, tls, listener, &limits, shutdown).await;
+                    drop(place);
+                });
+            }
+            Some((_, Err(error))) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                // Usually out of file descriptors: trying again at once would only spin.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            None => return,
+        }
+    }
+}
+
+async fn serve_stream(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    listener: Arc<Listener>,
+    limits: &LimitsSection,
+    shutdown: CancellationToken,
+) {
+    // Without it small answers could wait for an acknowledgement; no reason to fail.
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => serve_plain(stream, listener, limits, shutdown).await,
+        Some(config) => {
+            let accepted = timeout(limits.request_head.0, TlsAcceptor::from(config).accept(stream)).await;
+            if let Ok(Ok(stream)) = accepted {
+                serve_plain(stream, listener, limits, shutdown).await;
+            }
+        }
+    }
+}
+
+async fn serve_plain<T>(
+    mut stream: T,
+    listener: Arc<Listener>,
+    limits: &LimitsSection,
+    shutdown: CancellationToken,
+) where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut first = Vec::with_capacity(1024);
+    let spoken = timeout(limits.request_head.0, first_bytes(&mut stream, &mut first));
+    let spoken = tokio::select! {
+        () = shutdown.cancelled() => return,
+        spoken = spoken => spoken,
+    };
+    match spoken {
+        Ok(Some(Spoken::Http2)) => http2(stream, &first, listener, limits, shutdown).await,
+        Ok(Some(Spoken::Http1)) => http1(stream, &first, listener, limits, shutdown).await,
+        Ok(None) | Err(_) => {}
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spoken {
+    Http1,
+    Http2,
+}
+
+/// Reads until it is clear what is spoken; `None` when the caller left before that.
+async fn first_bytes(stream: &mut (impl AsyncRead + Unpin), first: &mut Vec<u8>) -> Option<Spoken> {
+    loop {
+        if first.starts_with(PREFACE) {
+            return Some(Spoken::Http2);
+        }
+        if !first.is_empty() && !PREFACE.starts_with(first) {
+            return Some(Spoken::Http1);
+        }
+        if stream.read_buf(first).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+async fn http1<T>(
+    stream: T,
+    first: &[u8],
+    listener: Arc<Listener>,
+    limits: &LimitsSection,
+    shutdown: CancellationToken,
+) where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (edge, findings) = Edge::new(stream, limits.head_size.0, first);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (listener, findings) = (Arc::clone(&listener), findings.clone());
+        async move { Ok::<_, Infallible>(listener.answer(request, Some(&findings)).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.request_head.0).max_headers(110);
+    let connection = builder.serve_connection(edge, service).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        // How a connection ended is told by the exchanges on it.
+        _ = connection.as_mut() => return,
+        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = timeout(GRACE, connection).await;
+}
+
+async fn http2<T>(
+    stream: T,
+    first: &[u8],
+    listener: Arc<Listener>,
+    limits: &LimitsSection,
+    shutdown: CancellationToken,
+) where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let listener = Arc::clone(&listener);
+        async move { Ok::<_, Infallible>(listener.answer(request, None).await) }
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let head = u32::try_from(limits.head_size.0).unwrap_or(u32::MAX);
+    builder.timer(TokioTimer::new()).max_header_list_size(head).max_concurrent_streams(100);
+    builder.keep_alive_interval(limits.request_head.0).keep_alive_timeout(Duration::from_secs(20));
+    let connection = builder.serve_connection(Edge::passing(stream, first), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = timeout(GRACE, connection).await;
+}

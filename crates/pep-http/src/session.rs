@@ -1,0 +1,371 @@
+//! One request, from its head to its reply: authenticated, read strictly, understood, handed to the engine. Refuses
+//! at the first doubt; decides nothing.
+
+use crate::{
+    classify::Shape,
+    config::{HttpTarget, Upgrades},
+    frame::{Findings, REFUSED_METHOD},
+    head,
+    path::{self, Location},
+    reply,
+    upstream::{
+        live::{LiveExchange, whole},
+        relay::ReplyBody,
+    },
+};
+use bytes::Bytes;
+use countersign_core::{
+    ApprovalId, Body as PayloadBody, Payload, PrincipalId, PrincipalKind, Refusal, RefusalCode, Requester,
+    TargetName,
+};
+use countersign_engine::{
+    Error, Gate, Refused, Request as Asked, flow,
+    port::{identity::Presented, upstream::BindError},
+    record, settle,
+};
+use countersign_ledger::event::Actor;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// However long a caller wants to wait, this is the longest a response is held.
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
+
+/// What every connection of a listener shares.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) gate: Arc<Gate>,
+    /// The targets behind it; more than one only when each names its hosts.
+    pub(crate) targets: Vec<Arc<HttpTarget>>,
+}
+
+/// A reply on its way out: refusals and answers alike.
+type Said = Response<ReplyBody>;
+
+impl Listener {
+    /// Answers one request. `findings` is what the edge of an HTTP/1.1 connection has to tell.
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        findings: Option<&Findings>,
+    ) -> Said {
+        let first_version = request.version();
+        let mut said = match self.read(request, findings).await {
+            Ok(said) | Err(said) => said,
+        };
+        let hangs = said.extensions_mut().remove::<reply::Hangs>().is_some();
+        if hangs && first_version <= Version::HTTP_11 {
+            said.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        said
+    }
+
+    async fn read(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        findings: Option<&Findings>,
+    ) -> Result<Said, Said> {
+        if request.method().as_str() == REFUSED_METHOD {
+            let why = findings.and_then(Findings::refusal);
+            let why = why.map_or_else(|| "the method is not offered".to_owned(), |why| why.to_string());
+            return Err(self.malformed(None, StatusCode::BAD_REQUEST, &why).await);
+        }
+        let authority = request.uri().authority().map(http::uri::Authority::as_str);
+        let target = match head::host(request.headers(), authority) {
+            Ok(host) => self.target_of(&host),
+            Err(why) => return Err(self.malformed(None, StatusCode::BAD_REQUEST, &why.to_string()).await),
+        };
+        let Some(target) = target else {
+            let why = "no target behind this listener answers to that host";
+            return Err(self.malformed(None, StatusCode::MISDIRECTED_REQUEST, why).await);
+        };
+        let (parts, body) = request.into_parts();
+        let requester = self.authenticate(&target, &parts.headers).await?;
+        let name = target.classifier.surroundings().target.clone();
+        if let Err(why) = head::check(&parts.method, &parts.headers) {
+            let status = match why {
+                head::HeadRefusal::Expectation => StatusCode::EXPECTATION_FAILED,
+                head::HeadRefusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+                head::HeadRefusal::Override(_)
+                | head::HeadRefusal::Twice(_)
+                | head::HeadRefusal::Host
+                | head::HeadRefusal::Trailer => StatusCode::BAD_REQUEST,
+            };
+            return Err(self.malformed(Some(&name), status, &why.to_string()).await);
+        }
+        let uri = parts.uri.clone();
+        let text = uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+        let location = match path::read(text) {
+            Ok(location) => location,
+            Err(why) => {
+                return Err(self.malformed(Some(&name), StatusCode::BAD_REQUEST, &why.to_string()).await);
+            }
+        };
+        if location.path.strip_prefix(reply::OWN).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        {
+            return self.own(&requester, &parts.method, location.path).await;
+        }
+        self.ask(&target, requester, parts, &location, body).await
+    }
+
+    fn target_of(&self, host: &str) -> Option<Arc<HttpTarget>> {
+        let bare = host.rsplit_once(':').map_or(host, |(bare, _)| bare);
+        let answers = |target: &&Arc<HttpTarget>| {
+            target.hosts.is_empty() || target.hosts.contains(host) || target.hosts.contains(bare)
+        };
+        self.targets.iter().find(answers).cloned()
+    }
+
+    async fn authenticate(&self, target: &HttpTarget, headers: &HeaderMap) -> Result<Requester, Said> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let presented = match (values.next(), values.next()) {
+            (Some(value), None) => bearer(value).map_or(Presented::Nothing, Presented::Bearer),
+            _ => Presented::Nothing,
+        };
+        match self.gate.authenticate(presented) {
+            Ok(requester) => Ok(requester),
+            Err(refusal) => {
+                let name = &target.classifier.surroundings().target;
+                self.count(refusal.code, Some(name)).await?;
+                Err(plain_refusal(refusal))
+            }
+        }
+    }
+
+    async fn ask(
+        self: &Arc<Self>,
+        target: &Arc<HttpTarget>,
+        requester: Requester,
+        mut parts: Parts,
+        location: &Location<'_>,
+        body: Incoming,
+    ) -> Result<Said, Said> {
+        let name = target.classifier.surroundings().target.clone();
+        let malformed =
+            |why: String| async move { self.malformed(Some(&name), StatusCode::BAD_REQUEST, &why).await };
+        let protocol = match upgrade_of(&parts, target.upgrades) {
+            Ok(protocol) => protocol,
+            Err(why) => return Err(malformed(why.into()).await),
+        };
+        let shape = protocol.as_deref().map_or(Shape::Exchange, Shape::Stream);
+        let found = target.classifier.find(&parts.method, &location.segments);
+        let reads_body =
+            shape == Shape::Exchange && found.spec.is_some_and(crate::classify::OperationSpec::reads_body);
+        let (bound, live) = if body.is_end_stream() {
+            (Some(Bytes::new()), None)
+        } else if protocol.is_some() {
+            return Err(malformed("an upgrade has no body".into()).await);
+        } else if reads_body {
+            match whole(body, target.body_limit, target.limits.request_head.0).await {
+                Ok(bytes) => (Some(bytes), None),
+                Err(why) => return Err(self.unreadable(target, &why).await),
+            }
+        } else {
+            (None, Some(body))
+        };
+        let read = bound.clone().unwrap_or_default();
+        let understood =
+            target.classifier.understand(&found, shape, &parts.method, location, &parts.headers, &read);
+        let mut understood = match understood {
+            Ok(understood) => understood,
+            Err(why) => return Err(malformed(why.to_string()).await),
+        };
+        understood.facts.insert("host".into(), target.origin.authority.as_str().into());
+        let text = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let head = head::encode(&parts.method, text, &parts.headers, &target.dropped, protocol.as_deref());
+        let preference = Preference::of(&parts.headers, target.hold_limit);
+        let asked = Asked {
+            requester,
+            target: target.classifier.surroundings().target.clone(),
+            operation: understood.operation,
+            resources: understood.resources,
+            facts: understood.facts,
+            session: BTreeMap::new(),
+            payload: Payload { head, body: bound.map_or(PayloadBody::Unbound, PayloadBody::Bound) },
+            idempotency_key: one_text(&parts.headers, "idempotency-key").map(str::to_owned),
+            sentence: understood.sentence,
+            claimed_reason: one_text(&parts.headers, "countersign-reason").map(str::to_owned),
+            patience: preference.patience,
+        };
+        let upgrade = protocol.is_some().then(|| parts.extensions.remove()).flatten();
+        let exchange = LiveExchange { target: Arc::clone(target), body: live, connection: None, upgrade };
+        match flow::handle(&self.gate, asked, exchange).await {
+            Ok(answer) => Ok(reply::of(answer, |live| live, preference.applied)),
+            Err(error) => Err(not_recordable(&error)),
+        }
+    }
+
+    /// Requests about the caller's own approvals. None of them ever runs anything.
+    async fn own(&self, requester: &Requester, method: &Method, path: &str) -> Result<Said, Said> {
+        let unknown = || {
+            reply::edge(
+                StatusCode::NOT_FOUND,
+                "there is nothing here for you",
+                "use the `Location` of a `202`",
+            )
+        };
+        let id = path.strip_prefix(reply::APPROVALS).and_then(|id| id.parse::<ApprovalId>().ok());
+        let id = id.ok_or_else(unknown)?;
+        match *method {
+            Method::GET | Method::HEAD => {
+                let status = settle::status(&self.gate, requester.principal, id).await;
+                let status = status.map_err(|error| not_recordable(&error))?.ok_or_else(unknown)?;
+                Ok(reply::of(status, |never| match never {}, None))
+            }
+            Method::DELETE => {
+                let taken = settle::withdraw(&self.gate, requester.principal, actor(requester), id).await;
+                match taken.map_err(|error| not_recordable(&error))? {
+                    None => Err(unknown()),
+                    Some(Ok(())) => Ok(reply::withdrawn()),
+                    Some(Err(why)) => {
+                        Err(reply::edge(StatusCode::CONFLICT, &why.to_string(), "ask for its state first"))
+                    }
+                }
+            }
+            _ => Err(reply::edge(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "use `GET` or `DELETE` here",
+                "ask with `GET`",
+            )),
+        }
+    }
+
+    async fn unreadable(&self, target: &HttpTarget, why: &BindError) -> Said {
+        let (code, remedy) = match why {
+            BindError::TooLarge { .. } => (RefusalCode::TooLarge, "send it in smaller parts"),
+            BindError::Broken(_) => (RefusalCode::Malformed, "repeat the request whole"),
+        };
+        let name = &target.classifier.surroundings().target;
+        if let Err(said) = self.count(code, Some(name)).await {
+            return said;
+        }
+        let mut said =
+            plain_refusal(Refusal { code, reason: why.to_string(), remedy: remedy.into(), basis: None });
+        said.extensions_mut().insert(reply::Hangs);
+        said
+    }
+
+    async fn malformed(&self, target: Option<&TargetName>, status: StatusCode, why: &str) -> Said {
+        match self.count(RefusalCode::Malformed, target).await {
+            Ok(()) => reply::edge(status, why, "send a request that every reader reads the same way"),
+            Err(said) => said,
+        }
+    }
+
+    async fn count(&self, code: RefusalCode, target: Option<&TargetName>) -> Result<(), Said> {
+        record::count(&self.gate, code, target.cloned()).await.map_err(|error| not_recordable(&error))
+    }
+}
+
+/// How long the caller wants to stay (RFC 7240).
+struct Preference {
+    patience: Duration,
+    applied: Option<String>,
+}
+
+impl Preference {
+    fn of(headers: &HeaderMap, usual: Duration) -> Self {
+        let mut found = Self { patience: usual, applied: None };
+        let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+        for preference in values.flat_map(|value| value.split(',')).map(str::trim) {
+            if preference.eq_ignore_ascii_case("respond-async") {
+                return Self { patience: Duration::ZERO, applied: Some("respond-async".into()) };
+            }
+            let wait =
+                preference.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("wait"));
+            if let Some(seconds) = wait.and_then(|(_, seconds)| seconds.trim().parse().ok()) {
+                let patience = Duration::from_secs(seconds).min(LONGEST_WAIT);
+                found = Self { patience, applied: Some(format!("wait={}", patience.as_secs())) };
+            }
+        }
+        found
+    }
+}
+
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// A header's only value; none when it is missing, no text, or there more than once.
+fn one_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => std::str::from_utf8(value.as_bytes()).ok(),
+        _ => None,
+    }
+}
+
+/// The protocol a request wants to leave HTTP for, where the target lets that be decided.
+fn upgrade_of(parts: &Parts, upgrades: Upgrades) -> Result<Option<String>, &'static str> {
+    let Some(protocol) = parts.headers.get(header::UPGRADE) else { return Ok(None) };
+    let protocol = protocol.to_str().ok().filter(|protocol| {
+        !protocol.is_empty()
+            && protocol.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-./".contains(&byte))
+    });
+    match (upgrades, protocol) {
+        (Upgrades::Deny, _) => Err("this target does not take upgrades"),
+        (Upgrades::Action, Some(protocol)) if parts.version == Version::HTTP_11 => Ok(Some(protocol.into())),
+        (Upgrades::Action, _) => Err("the upgrade does not name one protocol"),
+    }
+}
+
+fn actor(requester: &Requester) -> Actor {
+    let credential = requester.credential;
+    match (requester.principal, requester.kind) {
+        (PrincipalId::Person(id), _) => Actor::Person { id },
+        (PrincipalId::Agent(id), PrincipalKind::Service) => Actor::Service { id, credential },
+        (PrincipalId::Agent(id), PrincipalKind::Agent | PrincipalKind::Person) => {
+            Actor::Agent { id, credential }
+        }
+    }
+}
+
+fn plain_refusal(refusal: Refusal) -> Said {
+    reply::refused(&Refused { refusal, action: None, approval: None, link: None })
+}
+
+fn not_recordable(error: &Error) -> Said {
+    tracing::error!(error = %record::chain(error), "a request was refused because the gateway could not go on");
+    plain_refusal(Refusal {
+        code: RefusalCode::NotRecordable,
+        reason: "the gateway could not record the request, so nothing ran".into(),
+        remedy: "repeat the request later".into(),
+        basis: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preferences_move_the_waiting_time_within_limits() {
+        let usual = Duration::from_secs(55);
+        for (prefer, seconds, applied) in [
+            ("", 55, None),
+            ("wait=10", 10, Some("wait=10")),
+            ("Wait = 3", 3, Some("wait=3")),
+            ("wait=99999", 600, Some("wait=600")),
+            ("wait=-1", 55, None),
+            ("respond-async, wait=10", 0, Some("respond-async")),
+            ("return=minimal", 55, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("prefer", prefer.parse().unwrap());
+            let found = Preference::of(&headers, usual);
+            assert_eq!((found.patience.as_secs(), found.applied.as_deref()), (seconds, applied), "{prefer}");
+        }
+    }
+
+    #[test]
+    fn only_one_bearer_token_is_a_credential() {
+        let read = |text: &str| bearer(&text.parse().unwrap()).map(str::to_owned);
+        assert_eq!(read("Bearer x"), Some("x".into()));
+        assert_eq!(read("bearer x"), Some("x".into()));
+        for bad in ["Bearer", "Bearer ", "Basic x", "x", ""] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The exchange of a caller who is here with the target: streams both ways, and is recorded before the caller has
+//! the whole answer.
+
+use super::{
+    pool::Connection,
+    relay::{Duty, Relay, ReplyBody},
+    send::{self, STOPPED, Streamed, UpBody},
+};
+use crate::{config::HttpTarget as Target, head};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use countersign_core::Body as PayloadBody;
+use countersign_engine::{
+    execute::{Clearance, Ending},
+    port::upstream::{BindError, Exchange, Failed, Sent},
+};
+use http::{Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use std::{sync::Arc, time::Duration};
+
+/// Answers up to this size are read whole before the caller gets the first byte: one step instead of many.
+const SMALL: u64 = 64 << 10;
+
+/// One request of a caller who waits for the answer.
+pub(crate) struct LiveExchange {
+    pub(crate) target: Arc<Target>,
+    pub(crate) body: Option<Incoming>,
+    pub(crate) connection: Option<Connection>,
+    pub(crate) upgrade: Option<OnUpgrade>,
+}
+
+/// Reads a body whole, up to the target's limit, without waiting for a caller who stops sending.
+pub(crate) async fn whole(mut body: Incoming, limit: usize, idle: Duration) -> Result<Bytes, BindError> {
+    let too_large = || BindError::TooLarge { limit_bytes: limit as u64 };
+    let broken = |why: &str| BindError::Broken(why.into());
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let mut out = BytesMut::new();
+    loop {
+        let frame = tokio::time::timeout(idle, body.frame()).await;
+        let frame = match frame.map_err(|_| broken("the caller stopped sending"))? {
+            None => return Ok(out.freeze()),
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Err(BindError::Broken(error.to_string())),
+        };
+        let data = frame.into_data().map_err(|_| broken("trailers are not accepted"))?;
+        if out.len() + data.len() > limit {
+            return Err(too_large());
+        }
+        out.extend_from_slice(&data);
+    }
+}
+
+#[async_trait]
+impl Exchange for LiveExchange {
+    type Reply = Response<ReplyBody>;
+
+    async fn bind(&mut self) -> Result<Bytes, BindError> {
+        match self.body.take() {
+            Some(body) => whole(body, self.target.body_limit, self.target.limits.request_head.0).await,
+            None => Ok(Bytes::new()),
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Failed> {
+        self.connection = Some(self.target.pool.take(&self.target).await?);
+        Ok(())
+    }
+
+    async fn send(mut self, clearance: Clearance, ending: Ending) -> Result<Self::Reply, Failed> {
+        let mut streamed = None;
+        let live = match (&clearance.payload().body, self.body.take()) {
+            (PayloadBody::Unbound, Some(body)) => {
+                let (body, passing) = UpBody::live(body, self.target.limits.idle.0);
+                streamed = Some(passing);
+                Some(body)
+            }
+            _ => None,
+        };
+        let Some(mut connection) = self.connection.take() else {
+            let failed = Failed { sent: Sent::No, why: "there is no connection".into() };
+            return Err(close(ending, failed).await);
+        };
+        let ready = match send::build(&self.target, clearance.payload(), live, &connection) {
+            Ok(ready) => ready,
+            Err(failed) => {
+                self.target.pool.put(connection);
+                return Err(close(ending, failed).await);
+            }
+        };
+        let bound = match &clearance.payload().body {
+            PayloadBody::Bound(bytes) => bytes.len() as u64,
+            PayloadBody::Unbound => 0,
+        };
+        let upgrade = ready.upgrade;
+        let mut duty = Duty::new(ending, ready.head_bytes + bound, streamed.clone());
+        let stop = clearance.cancelled();
+        match send::exchange(&self.target, &mut connection, ready, stop).await {
+            Ok(response) if upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Ok(super::relay::tunnel(
+                    response,
+                    self.upgrade.take(),
+                    clearance,
+                    duty,
+                    self.target.limits.idle.0,
+                ))
+            }
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let why = "the target left HTTP without being asked to".into();
+                Err(duty.failed(Failed { sent: Sent::Maybe, why }).await)
+            }
+            Ok(response) => {
+                duty.status(response.status());
+                answered(&self.target, response, connection, clearance, duty).await
+            }
+            Err(failed) => Err(not_answered(failed, &clearance, duty, streamed.as_ref()).await),
+        }
+    }
+}
+
+async fn not_answered(
+    failed: Failed,
+    clearance: &Clearance,
+    duty: Duty,
+    streamed: Option<&Streamed>,
+) -> Failed {
+    if clearance.is_cancelled() {
+        let _ = duty.cancelled("revoked").await;
+        return failed;
+    }
+    if streamed.is_some_and(Streamed::is_broken) {
+        let _ = duty.cancelled("client").await;
+        return failed;
+    }
+    duty.failed(failed).await
+}
+
+async fn answered(
+    target: &Arc<Target>,
+    response: Response<Incoming>,
+    connection: Connection,
+    clearance: Clearance,
+    mut duty: Duty,
+) -> Result<Response<ReplyBody>, Failed> {
+    let (mut parts, mut body) = response.into_parts();
+    head::strip_hops(&mut parts.headers);
+    let exact = body.size_hint().exact().filter(|size| *size <= SMALL);
+    let Some(size) = exact else {
+        let relay = Relay::new(body, Arc::clone(target), connection, clearance, duty);
+        return Ok(Response::from_parts(parts, ReplyBody::Relay(Box::new(relay))));
+    };
+    let mut whole = None;
+    if size > 0 {
+        let read = first_or_all(&mut body, size);
+        let stop = clearance.cancelled();
+        let idle = target.limits.idle.0;
+        let read = tokio::select! {
+            biased;
+            () = stop => Err(Failed { sent: Sent::Maybe, why: STOPPED.into() }),
+            read = tokio::time::timeout(idle, read) => read.unwrap_or_else(|_| {
+                Err(Failed { sent: Sent::Maybe, why: "the target stopped in the middle of its answer".into() })
+            }),
+        };
+        match read {
+            Ok(bytes) => {
+                duty.received(bytes.len() as u64);
+                whole = Some(bytes);
+            }
+            Err(failed) => return Err(not_answered(failed, &clearance, duty, None).await),
+        }
+    }
+    drop(body);
+    target.pool.put(connection);
+    if duty.done().await.is_err() {
+        let why = "it ran, and its end could not be recorded".into();
+        return Err(Failed { sent: Sent::Maybe, why });
+    }
+    Ok(Response::from_parts(parts, ReplyBody::Whole(whole)))
+}
+
+/// A small body, without copying where it comes in one piece.
+async fn first_or_all(body: &mut Incoming, size: u64) -> Result<Bytes, Failed> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|error| send::lost(&error))?.into_data() else { continue };
+        if first.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+        if (first.len() + rest.len()) as u64 >= size && body.is_end_stream() {
+            break;
+        }
+    }
+    if rest.is_empty() { Ok(first) } else { Ok([first, rest.freeze()].concat().into()) }
+}
+
+async fn close(ending: Ending, failed: Failed) -> Failed {
+    if let Err(error) = ending.failed(&failed).await {
+        tracing::error!(%error, "the end of an exchange could not be recorded");
+    }
+    failed
+}

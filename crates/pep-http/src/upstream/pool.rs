@@ -1,0 +1,182 @@
+//! A target's connections. One is taken before anything is authorized, so that a target that cannot be reached
+//! costs no grant. Nothing is ever sent again by itself.
+
+use super::send::UpBody;
+use crate::config::HttpTarget;
+use countersign_engine::port::upstream::{Failed, Sent};
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use rustls_pki_types::ServerName;
+use std::time::Duration;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+    time::Instant,
+};
+use tokio_rustls::TlsConnector;
+
+/// How long a connection may rest. Shorter than targets usually allow, so that one is seldom closed under us.
+const RESTS: Duration = Duration::from_secs(20);
+const MOST_IDLE: usize = 256;
+
+/// A connection that can take one request now.
+pub(crate) enum Connection {
+    Http1(http1::SendRequest<UpBody>),
+    Http2(http2::SendRequest<UpBody>),
+}
+
+/// What became of handing a request to a connection.
+pub(crate) enum Handed {
+    Answered(Response<Incoming>),
+    /// Given back whole: not a byte of it was written.
+    Back(Box<Request<UpBody>>),
+    Broken(hyper::Error),
+}
+
+/// The connections of one target.
+#[derive(Default)]
+pub(crate) struct Pool {
+    idle: Mutex<Vec<(http1::SendRequest<UpBody>, Instant)>>,
+    shared: Mutex<Option<http2::SendRequest<UpBody>>>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Pool").field("idle", &self.idle.lock().len()).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// A connection at rest, or a new one.
+    pub(crate) async fn take(&self, target: &HttpTarget) -> Result<Connection, Failed> {
+        match self.rested() {
+            Some(connection) => Ok(connection),
+            None => self.dial(target).await,
+        }
+    }
+
+    /// A new connection.
+    pub(crate) async fn dial(&self, target: &HttpTarget) -> Result<Connection, Failed> {
+        let limit = target.limits.connect.0;
+        let dialled = tokio::time::timeout(limit, dial(target)).await;
+        let connection = dialled.unwrap_or_else(|_| Err(format!("no connection within {limit:?}")));
+        let connection = connection.map_err(|why| Failed { sent: Sent::No, why })?;
+        if let Connection::Http2(sender) = &connection {
+            *self.shared.lock() = Some(sender.clone());
+        }
+        Ok(connection)
+    }
+
+    /// Takes a connection back whose exchange is over.
+    pub(crate) fn put(&self, connection: Connection) {
+        if let Connection::Http1(sender) = connection
+            && !sender.is_closed()
+        {
+            let mut idle = self.idle.lock();
+            if idle.len() < MOST_IDLE {
+                idle.push((sender, Instant::now()));
+            }
+        }
+    }
+
+    fn rested(&self) -> Option<Connection> {
+        let shared = self.shared.lock().clone();
+        if let Some(sender) = shared.filter(|sender| !sender.is_closed() && sender.is_ready()) {
+            return Some(Connection::Http2(sender));
+        }
+        let mut idle = self.idle.lock();
+        idle.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < RESTS);
+        let ready = idle.iter().rposition(|(sender, _)| sender.is_ready())?;
+        Some(Connection::Http1(idle.swap_remove(ready).0))
+    }
+}
+
+impl Connection {
+    /// Hands a request over. An upgrade is possible on HTTP/1.1 alone.
+    pub(crate) async fn send(&mut self, request: Request<UpBody>) -> Handed {
+        let sent = match self {
+            Self::Http1(sender) => sender.try_send_request(request).await,
+            Self::Http2(sender) => sender.try_send_request(request).await,
+        };
+        match sent {
+            Ok(response) => Handed::Answered(response),
+            Err(mut error) => match error.take_message() {
+                Some(request) => Handed::Back(Box::new(request)),
+                None => Handed::Broken(error.into_error()),
+            },
+        }
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+}
+
+/// Resolves once, connects to what was resolved, and proves who is there.
+async fn dial(target: &HttpTarget) -> Result<Connection, String> {
+    let origin = &target.origin;
+    let addresses: Vec<_> = match origin.connect_to {
+        Some(address) => vec![address],
+        None => lookup_host((origin.host.as_str(), origin.port))
+            .await
+            .map_err(|error| format!("`{}` does not resolve: {error}", origin.host))?
+            .collect(),
+    };
+    let mut last = format!("`{}` resolves to no address", origin.host);
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                // Without it a small request could wait for an acknowledgement; no reason to fail.
+                let _ = stream.set_nodelay(true);
+                return secure(target, stream).await;
+            }
+            Err(error) => last = format!("no connection to `{}`: {error}", origin.authority),
+        }
+    }
+    Err(last)
+}
+
+async fn secure(target: &HttpTarget, stream: TcpStream) -> Result<Connection, String> {
+    if !target.origin.tls {
+        return http1(stream).await;
+    }
+    let name = ServerName::try_from(target.origin.host.clone()).map_err(|error| error.to_string())?;
+    let connector = TlsConnector::from(target.tls.connector.clone());
+    let stream = connector.connect(name, stream).await;
+    let stream = stream.map_err(|error| format!("`{}` is not trusted: {error}", target.origin.authority))?;
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") { http2(stream).await } else { http1(stream).await }
+}
+
+async fn http1<T>(stream: T) -> Result<Connection, String>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder.max_headers(200).max_header_size(64 << 10);
+    let (sender, connection) =
+        builder.handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    tokio::spawn(async move {
+        // Exchanges on it see the error themselves.
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(Connection::Http1(sender))
+}
+
+async fn http2<T>(stream: T) -> Result<Connection, String>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).max_header_list_size(64 << 10).adaptive_window(true);
+    let (sender, connection) =
+        builder.handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(Connection::Http2(sender))
+}

@@ -1,0 +1,83 @@
+//! Runs stored actions: those that people approved. Sends exactly the stored bytes and keeps the answer.
+
+use super::{
+    pool::Connection,
+    send::{self, STOPPED},
+};
+use crate::{config::HttpTarget as Target, head};
+use async_trait::async_trait;
+use countersign_core::{Action, Body as PayloadBody, TargetName};
+use countersign_engine::{
+    execute::Clearance,
+    port::upstream::{Failed, Kept, Sent, StoredExchange, Upstream},
+};
+use http::StatusCode;
+use http_body_util::BodyExt as _;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Every HTTP target, by name.
+#[derive(Debug)]
+pub(crate) struct HttpUpstream(pub(crate) BTreeMap<TargetName, Arc<Target>>);
+
+struct StoredHttp {
+    target: Arc<Target>,
+    connection: Connection,
+}
+
+#[async_trait]
+impl Upstream for HttpUpstream {
+    async fn connect(&self, action: &Action) -> Result<Box<dyn StoredExchange>, Failed> {
+        let target = self.0.get(&action.target).ok_or_else(|| Failed {
+            sent: Sent::No,
+            why: format!("`{}` is not a target any more", action.target),
+        })?;
+        let connection = target.pool.take(target).await?;
+        Ok(Box::new(StoredHttp { target: Arc::clone(target), connection }))
+    }
+}
+
+#[async_trait]
+impl StoredExchange for StoredHttp {
+    async fn run(self: Box<Self>, clearance: Clearance, keep_bytes: u64) -> Result<Kept, Failed> {
+        let Self { target, mut connection } = *self;
+        let ready = send::build(&target, clearance.payload(), None, &connection)?;
+        if ready.upgrade {
+            let why = "an upgrade needs its caller: repeat the request while it is held".into();
+            return Err(Failed { sent: Sent::No, why });
+        }
+        let body_bytes = match &clearance.payload().body {
+            PayloadBody::Bound(bytes) => bytes.len() as u64,
+            PayloadBody::Unbound => 0,
+        };
+        let bytes_sent = ready.head_bytes + body_bytes;
+        let response = send::exchange(&target, &mut connection, ready, clearance.cancelled()).await?;
+        let (mut parts, mut body) = response.into_parts();
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            let why = "the target left HTTP without being asked to".into();
+            return Err(Failed { sent: Sent::Maybe, why });
+        }
+        head::strip_hops(&mut parts.headers);
+        let keep = keep_bytes.min(target.keep_limit as u64);
+        let (mut kept, mut bytes_received) = (Some(Vec::new()), 0_u64);
+        loop {
+            let stop = clearance.cancelled();
+            let maybe = |why: &str| Failed { sent: Sent::Maybe, why: why.into() };
+            let frame = tokio::select! {
+                biased;
+                () = stop => return Err(maybe(STOPPED)),
+                frame = tokio::time::timeout(target.limits.idle.0, body.frame()) => frame,
+            };
+            let frame = frame.map_err(|_| maybe("the target stopped in the middle of its answer"))?;
+            let Some(frame) = frame else { break };
+            let Ok(data) = frame.map_err(|error| send::lost(&error))?.into_data() else { continue };
+            bytes_received += data.len() as u64;
+            match &mut kept {
+                Some(whole) if bytes_received <= keep => whole.extend_from_slice(&data),
+                Some(_) | None => kept = None,
+            }
+        }
+        target.pool.put(connection);
+        let head = head::encode_response(parts.status, &parts.headers);
+        Ok(Kept { status: parts.status.as_str().into(), head, body: kept, bytes_sent, bytes_received })
+    }
+}
