@@ -10,7 +10,7 @@ use crate::{
 };
 use cedar_policy::{Authorizer, Schema};
 use countersign_core::{
-    BundleDigest, Class, Digest, GateName, GroupName, PersonId, PolicyId, TargetName, canonical,
+    Action, Body, BundleDigest, Digest, GateName, GroupName, PersonId, PolicyId, canonical,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -145,10 +145,11 @@ impl Bundle {
         self.rules.iter().map(|rule| rule.summary())
     }
 
-    /// Whether some rule for this operation looks at the body: then it must be read whole before deciding, since
-    /// [`Bundle::decide`] refuses to answer without it.
-    pub fn reads_body(&self, target: &TargetName, operation: Option<&str>, class: Class) -> bool {
-        self.actions.find(target, operation, class).is_none_or(|known| known.rules.reads.body)
+    /// Whether some rule for this action looks at its body, which was not read: [`Bundle::decide`] would refuse, so
+    /// the body must be bound first.
+    pub fn needs_body(&self, action: &Action) -> bool {
+        action.payload.body == Body::Unbound
+            && self.actions.of(action).is_none_or(|known| known.rules.reads.body)
     }
 
     /// Gates that fewer people could lift than must, as membership stands. People may be invited later, so these

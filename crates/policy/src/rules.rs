@@ -87,13 +87,10 @@ impl Actions {
     }
 
     /// The action policies know this one by.
-    pub(crate) fn find(&self, target: &TargetName, name: Option<&str>, class: Class) -> Option<&KnownAction> {
-        let declared = name.and_then(|name| self.declared.get(target)?.get(name));
-        declared.or_else(|| self.classes.get(&class))
-    }
-
     pub(crate) fn of(&self, action: &Action) -> Option<&KnownAction> {
-        self.find(&action.target, action.operation.name.as_deref(), action.operation.class)
+        let name = action.operation.name.as_ref();
+        let declared = name.and_then(|name| self.declared.get(&action.target)?.get(name));
+        declared.or_else(|| self.classes.get(&action.operation.class))
     }
 }
 

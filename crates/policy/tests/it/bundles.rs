@@ -28,6 +28,16 @@ fn a_digest_names_exactly_one_content() {
     assert_ne!(Bundle::load(two("x", "y"), &declared).unwrap().digest(), bundle.digest());
 }
 
+/// Digests stand in ledgers for years: the same files must have the same digest in every version that speaks this
+/// vocabulary.
+#[test]
+fn a_digest_is_stable_across_versions() {
+    assert_eq!(
+        load(EXAMPLES).digest().to_string(),
+        "sha256:7cbf216cf67eda2490fc28261cac7cebf82aafd37f605ef2ec7fc1d45c93f327"
+    );
+}
+
 #[test]
 fn a_stored_bundle_loads_from_its_content_alone_and_decides_alike() {
     let bundle = load(EXAMPLES);

@@ -4,6 +4,7 @@ use crate::world::*;
 use countersign_core::{
     Action, Assurance, Body, Class, Decision, Operation, PrincipalId, PrincipalKind, RefusalCode, Timestamp,
 };
+use countersign_policy::{Bundle, Source};
 use serde_json::json;
 use std::time::Duration;
 
@@ -260,11 +261,14 @@ fn a_body_that_was_not_read_refuses_where_a_rule_looks_at_it() {
         r#"@id("w") forbid (principal, action in Action::"export", resource) when { context has body_bytes && context.body_bytes > 9 };"#,
     );
     let bundle = load(&looks);
-    assert!(bundle.reads_body(&target("crm"), Some("exportCustomers"), Class::Export));
-    assert!(bundle.reads_body(&target("crm"), None, Class::Export));
-    assert!(!bundle.reads_body(&target("crm"), Some("listCustomers"), Class::Read));
-    let mut action = export();
-    action.payload.body = Body::Unbound;
+    let unread = |mut action: Action| {
+        action.payload.body = Body::Unbound;
+        action
+    };
+    let action = unread(export());
+    assert!(bundle.needs_body(&action));
+    assert!(!bundle.needs_body(&export()), "it is there already");
+    assert!(!bundle.needs_body(&unread(list())), "no rule about reads looks at it");
     assert_eq!(word(&bundle.decide(&action, NOW).decision), "policy-error");
     assert_eq!(decided(ALL, &action), "permit all");
 }
@@ -309,4 +313,14 @@ fn refusals_say_what_and_why() {
         bare.remedy,
         "policy `platform-agents` comes closest: the caller is not in `Group::\"platform-agents\"`"
     );
+}
+
+#[test]
+fn labels_of_a_target_hold_where_an_action_names_no_resource() {
+    let mut declared = vocabulary();
+    declared.targets.get_mut(&target("crm")).unwrap().labels.insert("pii".into());
+    let bundle = Bundle::load(vec![Source::new("rules.cedar", EXAMPLES)], &declared).unwrap();
+    let mut action = export();
+    action.resources.clear();
+    assert_eq!(word(&bundle.decide(&action, NOW).decision), "review pii-export");
 }
