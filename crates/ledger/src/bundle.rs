@@ -136,7 +136,7 @@ pub(crate) fn read_batch(
 /// Writes the bundle for a range of entries, with all that is needed to verify it.
 pub fn write(
     out: impl Write,
-    ledger: &impl LedgerReader,
+    ledger: &(impl LedgerReader + ?Sized),
     origin: &str,
     request: &Request<'_>,
 ) -> Result<Written, ExportError> {
@@ -185,7 +185,7 @@ pub fn write(
 
 fn write_entry<W: Write>(
     out: &mut Lines<W>,
-    ledger: &impl LedgerReader,
+    ledger: &(impl LedgerReader + ?Sized),
     index: u64,
     request: &Request<'_>,
 ) -> Result<u64, ExportError> {
@@ -228,7 +228,12 @@ struct Selection {
 impl Selection {
     /// The range and what it rests on: the log's keys, the newest entry, every entry of the actions in the range, and
     /// the passkeys of those who voted.
-    fn gather(ledger: &impl LedgerReader, from: u64, to: u64, size: u64) -> Result<Self, ExportError> {
+    fn gather(
+        ledger: &(impl LedgerReader + ?Sized),
+        from: u64,
+        to: u64,
+        size: u64,
+    ) -> Result<Self, ExportError> {
         let mut found = Self::default();
         let mut actions = BTreeSet::<ActionId>::new();
         let mut voters = BTreeSet::<PersonId>::new();
@@ -261,7 +266,7 @@ impl Selection {
 
     fn take(
         &mut self,
-        ledger: &impl LedgerReader,
+        ledger: &(impl LedgerReader + ?Sized),
         index: u64,
         voters: &mut BTreeSet<PersonId>,
     ) -> Result<Entry, ExportError> {
@@ -275,6 +280,43 @@ impl Selection {
     }
 }
 
-fn parse(ledger: &impl LedgerReader, index: u64) -> Result<Entry, ExportError> {
+fn parse(ledger: &(impl LedgerReader + ?Sized), index: u64) -> Result<Entry, ExportError> {
     Entry::parse(&ledger.entry(index)?).map_err(|source| ExportError::Entry { index, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testlog::{Log, ORIGIN};
+
+    fn attempt(log: &Log, from: u64, to: u64) -> Result<Written, ExportError> {
+        write(Vec::new(), log, ORIGIN, &Request { from, to, disclose: &|_, _| true })
+    }
+
+    #[test]
+    fn an_export_says_what_it_holds() {
+        let mut log = Log::new();
+        log.fill(9);
+        let written = attempt(&log, 2, 5).unwrap();
+        // Beside the three asked for: the first and the newest entry.
+        assert_eq!(written, Written { entries: 5, disclosures: 0, policies: 0, size: 10 });
+    }
+
+    #[test]
+    fn what_cannot_be_exported_whole_is_refused() {
+        let mut log = Log::new();
+        log.fill(9);
+        for (from, to) in [(3, 2), (0, 11), (11, 11)] {
+            assert!(matches!(attempt(&log, from, to), Err(ExportError::Range { .. })), "{from}..{to}");
+        }
+        let missing = log.batches.pop();
+        assert!(matches!(attempt(&log, 0, 10), Err(ExportError::Uncovered(8))));
+        log.batches.extend(missing);
+        let gone = BundleDigest::of(b"gone");
+        let event = Event::PolicyRejected { errors: 1, kept: gone };
+        log.add(None, crate::event::Actor::Gateway, event);
+        assert!(
+            matches!(attempt(&log, 0, 11), Err(ExportError::NoPolicy(digest)) if digest == gone.to_string())
+        );
+    }
 }

@@ -371,3 +371,6 @@ pub enum Found {
     DidNotRun,
     CannotTell,
 }
+
+#[cfg(test)]
+mod tests;

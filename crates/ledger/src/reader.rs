@@ -1,11 +1,6 @@
 //! What an export needs from whoever keeps the ledger. The store implements it over one consistent reading.
 
-use crate::{
-    batch::Batch,
-    entry::Commitment,
-    error::ReadError,
-    tree::{LeafHash, LeafHashes},
-};
+use crate::{batch::Batch, entry::Commitment, error::ReadError, tree::LeafHashes};
 use bytes::Bytes;
 use countersign_core::{ActionId, BundleDigest};
 
@@ -25,12 +20,6 @@ pub trait LedgerReader: LeafHashes {
     fn policy_bundle(&self, digest: &BundleDigest) -> Result<Option<Bytes>, ReadError>;
     /// What is kept of the private fields of the entry at `index`; what was erased is missing.
     fn disclosures(&self, index: u64) -> Result<Vec<Commitment>, ReadError>;
-}
-
-impl<R: LeafHashes + ?Sized> LeafHashes for &R {
-    fn leaf_hashes(&self, start: u64, count: u64) -> Result<Vec<LeafHash>, ReadError> {
-        (**self).leaf_hashes(start, count)
-    }
 }
 
 /// The digest a policy bundle is known by.

@@ -65,14 +65,20 @@ pub fn hash_tile(
 }
 
 /// Brings a folder of tiles from `done` entries to the present size, the checkpoint last, and gives that size. What
-/// was there before stays; a repeated call after a crash writes the same files again.
-pub fn lay_out(folder: &Path, done: u64, ledger: &impl LedgerReader) -> Result<u64, ExportError> {
+/// was there before stays; a repeated call after a crash writes the same files again. `tree` is kept from call to
+/// call; an empty one reads all leaf hashes once.
+pub fn lay_out(
+    folder: &Path,
+    done: u64,
+    ledger: &(impl LedgerReader + ?Sized),
+    tree: &mut TileTree,
+) -> Result<u64, ExportError> {
     let (size, checkpoint) = ledger.head()?;
     if done > size {
         return Err(ExportError::Range { from: done, to: size, size });
     }
-    let mut nodes = TileTree::new(ledger);
-    nodes.grow(size)?;
+    tree.grow(ledger, size)?;
+    let nodes = tree.over(ledger);
     for (index, width) in touched(done, size) {
         let entries = (index * WIDTH..index * WIDTH + width).map(|at| ledger.entry(at));
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
@@ -133,12 +139,13 @@ mod tests {
     #[test]
     fn tiles_lead_to_the_root_and_grow_with_the_log() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = Log::new();
+        let (mut log, mut tree) = (Log::new(), TileTree::default());
         log.fill(199);
-        let done = lay_out(folder.path(), 0, &log).unwrap();
+        let reader: &dyn LedgerReader = &log;
+        let done = lay_out(folder.path(), 0, reader, &mut tree).unwrap();
         assert_eq!(done, 200);
         log.fill(400);
-        assert_eq!(lay_out(folder.path(), done, &log).unwrap(), 600);
+        assert_eq!(lay_out(folder.path(), done, &log, &mut tree).unwrap(), 600);
         let read = |path: String| fs::read(folder.path().join(path)).unwrap();
         let mut leaves = [read(tile_path(0, 0, 256)), read(tile_path(0, 1, 256))].concat();
         leaves.extend(read(tile_path(0, 2, 88)));

@@ -10,7 +10,7 @@ use std::{fmt, str::FromStr};
 mod nodes;
 
 pub(crate) use nodes::split;
-pub use nodes::{MemoryTree, Nodes, TileTree, range_root};
+pub use nodes::{MemoryTree, Nodes, TileNodes, TileTree, range_root};
 
 /// A node of the tree.
 pub type Hash = [u8; 32];

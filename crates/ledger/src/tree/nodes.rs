@@ -86,40 +86,48 @@ impl Nodes for MemoryTree {
     }
 }
 
-/// A tree over leaf hashes kept elsewhere. In memory are only the nodes above full tiles (a quarter of a byte for
-/// each leaf), so a proof reads at most two tiles of leaf hashes.
-#[derive(Debug)]
-pub struct TileTree<R> {
-    leaves: R,
+/// What is kept in memory of a tree whose leaf hashes are elsewhere: the nodes above full tiles, a quarter of a byte
+/// for each leaf. A proof then reads at most two tiles of leaf hashes.
+#[derive(Clone, Debug, Default)]
+pub struct TileTree {
     upper: MemoryTree,
     size: u64,
 }
 
-impl<R: LeafHashes> TileTree<R> {
-    pub fn new(leaves: R) -> Self {
-        Self { leaves, upper: MemoryTree::default(), size: 0 }
-    }
-
-    /// Follows the log to `size` leaves, reading each leaf hash once.
-    pub fn grow(&mut self, size: u64) -> Result<(), TreeError> {
+impl TileTree {
+    /// Follows the log to `size` leaves, reading the hash of each leaf of a full tile once.
+    pub fn grow(&mut self, leaves: &(impl LeafHashes + ?Sized), size: u64) -> Result<(), TreeError> {
         while (self.upper.size() + 1) * TILE <= size {
-            let tile = self.leaves.leaf_hashes(self.upper.size() * TILE, TILE)?;
+            let tile = leaves.leaf_hashes(self.upper.size() * TILE, TILE)?;
             self.upper.append(LeafHash(root_of(&tile)));
         }
         self.size = self.size.max(size);
         Ok(())
     }
+
+    /// The nodes of the tree, with the leaf hashes at hand.
+    pub const fn over<'a, L: LeafHashes + ?Sized>(&'a self, leaves: &'a L) -> TileNodes<'a, L> {
+        TileNodes { tree: self, leaves }
+    }
 }
 
-impl<R: LeafHashes> Nodes for TileTree<R> {
+/// The nodes of a [`TileTree`].
+#[derive(Debug)]
+pub struct TileNodes<'a, L: ?Sized> {
+    tree: &'a TileTree,
+    leaves: &'a L,
+}
+
+impl<L: LeafHashes + ?Sized> Nodes for TileNodes<'_, L> {
     fn size(&self) -> u64 {
-        self.size
+        self.tree.size
     }
 
     fn node(&self, level: u32, index: u64) -> Result<Hash, TreeError> {
         if level >= TILE_LEVELS {
-            return self.upper.node(level - TILE_LEVELS, index);
+            return self.tree.upper.node(level - TILE_LEVELS, index);
         }
-        Ok(root_of(&self.leaves.leaf_hashes(index << level, 1 << level)?))
+        let start = index.checked_shl(level).ok_or(TreeError::OutOfRange(index, self.tree.size))?;
+        Ok(root_of(&self.leaves.leaf_hashes(start, 1 << level)?))
     }
 }

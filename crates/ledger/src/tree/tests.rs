@@ -78,8 +78,11 @@ fn a_frontier_reads_back_and_goes_on() {
 #[test]
 fn a_tile_tree_gives_every_node_a_memory_tree_gives() {
     let leaves = leaves(1000);
-    let mut tiles = TileTree::new(SliceLeaves(leaves.clone()));
-    tiles.grow(1000).unwrap();
+    let (kept, mut tree) = (SliceLeaves(leaves.clone()), TileTree::default());
+    for size in [3, 700, 1000] {
+        tree.grow(&kept, size).unwrap();
+    }
+    let tiles = tree.over(&kept);
     let mut memory = MemoryTree::default();
     memory.extend(leaves);
     for size in [1, 255, 256, 257, 511, 768, 999, 1000] {

@@ -29,6 +29,7 @@ fn honest() -> Story {
     story.taken_back_and_run_again(6);
     story.second_round(7);
     story.permitted(8);
+    story.log.fill(16);
     story
 }
 

@@ -1,0 +1,106 @@
+use super::*;
+use crate::{Entry, EntryDraft, Sealing, seal};
+use countersign_core::ActionId;
+use serde_json::{Value, json};
+
+/// One of every event.
+fn samples() -> Vec<Value> {
+    let ulid = "00000000000000000000000001";
+    let [person, agent, credential, approval, gateway] =
+        ["per_", "agt_", "crd_", "apr_", "gw_"].map(|prefix| format!("{prefix}{ulid}"));
+    let (digest, time) = (Digest([1; 32]).to_string(), "2026-11-21T02:00:00.000000Z");
+    let asked = json!({"class": "read", "digest": digest, "environment": "prod", "on_behalf_of": [person],
+        "operation": "list", "target": "crm", "wire": "http"});
+    let gate = json!({"gate": "data", "quorum": 1, "assurance": "session", "distinct": true,
+        "groups": ["privacy"], "people": [person], "policies": ["p"]});
+    let round = json!({"approval": approval, "number": 1, "bundle": digest, "evidence": digest, "view": digest,
+        "deadline": time, "gates": [gate], "excluded": [person]});
+    let statement = json!({"approval": approval, "round": 1, "gate": "data", "decision": "approve",
+        "voter": person, "action_digest": digest, "bundle_digest": digest, "evidence_digest": digest,
+        "view_digest": digest, "nonce": "00", "expires": time});
+    let assertion = json!({"credential": credential, "authenticator_data": "", "client_data_json": "",
+        "signature": ""});
+    let keys = json!({"log_key": "l", "gateway_key": "g", "endorsement": "e"});
+    let samples = [
+        ("log.opened", keys.clone()),
+        ("key.rotated", keys.clone()),
+        ("log.rollback_accepted", json!({"size": 1, "mark": 2})),
+        ("gateway.started", json!({"version": "1", "epoch": 1, "configuration": digest, "bundle": digest})),
+        ("gateway.stopped", json!({"epoch": 1})),
+        ("clock.stepped", json!({"from": time, "to": time})),
+        ("policy.loaded", json!({"bundle": digest, "previous": null})),
+        ("policy.rejected", json!({"errors": 1, "kept": digest})),
+        ("freeze.set", json!({"scope": {"scope": "all"}})),
+        ("freeze.lifted", json!({"scope": {"scope": "agent", "id": agent}})),
+        ("ledger.exported", json!({"from": 1, "to": 2})),
+        ("ledger.read", json!({"what": "entries"})),
+        ("ledger.redacted", json!({"entry": format!("ent_{ulid}"), "paths": ["payload"]})),
+        ("person.invited", json!({"person": person, "groups": ["privacy"]})),
+        ("person.link_issued", json!({"person": person})),
+        ("person.groups_changed", json!({"person": person, "added": [], "removed": ["privacy"]})),
+        ("person.disabled", json!({"person": person})),
+        (
+            "passkey.registered",
+            json!({"person": person, "credential": credential, "credential_id": "a", "public_key": "b", "relying_party": "c", "origin": "d"}),
+        ),
+        ("passkey.removed", json!({"person": person, "credential": credential})),
+        ("session.opened", json!({"person": person, "assurance": "passkey"})),
+        ("session.closed", json!({"person": person, "everywhere": true})),
+        ("agent.created", json!({"agent": agent, "principal": "agent", "owners": [person], "groups": []})),
+        ("agent.changed", json!({"agent": agent, "owners": [], "groups": []})),
+        (
+            "token.created",
+            json!({"agent": agent, "credential": credential, "on_behalf_of": person, "expires": null}),
+        ),
+        ("token.revoked", json!({"agent": agent, "credential": credential})),
+        ("intake.refused", json!({"code": "malformed", "count": 3, "target": null})),
+        ("action.refused", json!({"asked": asked, "code": "wall", "bundle": digest, "policies": ["p"]})),
+        ("approval.requested", json!({"asked": asked, "round": round})),
+        ("approval.round_opened", json!({"round": round})),
+        ("approval.voted", json!({"statement": statement, "assurance": "passkey", "assertion": assertion})),
+        ("approval.vote_refused", json!({"approval": approval, "gate": null, "reason": "late"})),
+        ("approval.granted", json!({"approval": approval, "use_by": time})),
+        ("approval.closed", json!({"approval": approval, "closing": "lapsed", "by": {"person": person}})),
+        ("approval.revoked_while_running", json!({"approval": approval, "by": "freeze"})),
+        (
+            "execution.authorized",
+            json!({"asked": asked, "attempt": 1, "epoch": 1, "gateway": gateway, "approval": null, "bundle": digest, "policies": ["p"], "body_bound": false}),
+        ),
+        ("execution.released", json!({"attempt": 1, "why": "unreachable"})),
+        (
+            "execution.result",
+            json!({"attempt": 1, "outcome": "done", "status": "200", "duration_us": 1, "bytes_sent": 2, "bytes_received": 3, "ended_by": null}),
+        ),
+        ("execution.outcome_unknown", json!({"attempt": 1, "why": "restart"})),
+        ("execution.resolved", json!({"by": "operator", "found": "did-not-run"})),
+        ("result.delivered", json!({"approval": approval})),
+    ];
+    samples.into_iter().map(|(kind, data)| json!({"type": kind, "data": data})).collect()
+}
+
+#[test]
+fn every_event_is_sealed_under_its_own_name_and_reads_back() {
+    let sealing = Sealing { origin: "example.com/log".into(), gateway: GatewayId::from_parts(0, 1) };
+    for sample in samples() {
+        let event = Event::deserialize(&sample).unwrap_or_else(|error| panic!("{sample}: {error}"));
+        assert_eq!(sample.get("type").and_then(Value::as_str), Some(event.kind()));
+        let draft = EntryDraft {
+            id: EntryId::from_parts(0, 1),
+            at: Timestamp(0),
+            action: Some(ActionId::from_parts(0, 1)),
+            parent: None,
+            actor: Actor::Operator,
+            event: event.clone(),
+            private: Vec::new(),
+        };
+        let sealed = seal(draft, &sealing, &mut |_| {}).unwrap();
+        assert_eq!(Entry::parse(&sealed.bytes).unwrap().event, event);
+    }
+}
+
+#[test]
+fn no_event_is_without_a_sample() {
+    let unknown = Event::deserialize(json!({"type": "?", "data": {}})).unwrap_err().to_string();
+    let (_, known) = unknown.split_once("expected one of ").unwrap();
+    assert_eq!(known.split(", ").count(), samples().len());
+}
