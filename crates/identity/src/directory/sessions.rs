@@ -93,6 +93,16 @@ impl Directory {
         Ok(info)
     }
 
+    /// Whether a session is still good; asking does not keep it from idling out.
+    pub fn is_open(&self, session: SessionId) -> bool {
+        let now = self.journal.now();
+        let memory = self.memory.read();
+        let alive = memory.sessions.get(&session).filter(|state| self.is_alive(state, now));
+        alive
+            .and_then(|state| memory.person(state.held.doc.person))
+            .is_some_and(|person| !person.is_disabled())
+    }
+
     /// Ends one session, as its owner signing out.
     pub async fn close_session(&self, session: SessionId) -> Result<(), IdentityError> {
         let _turn = self.writing.lock().await;
