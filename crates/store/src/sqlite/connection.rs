@@ -27,6 +27,8 @@ pub(super) fn writing(path: &Path) -> Result<Connection, OpenError> {
         // What is erased is overwritten.
         ("secure_delete", "ON", "1"),
         ("temp_store", "MEMORY", "2"),
+        // A spike of writes does not keep its room for ever.
+        ("journal_size_limit", "67108864", "67108864"),
         ("cache_size", "-65536", "-65536"),
         ("trusted_schema", "OFF", "0"),
     ] {

@@ -12,15 +12,16 @@ use tokio::{
 /// No batch is larger, so that the first in it does not wait for ever for the last.
 const MAX_JOBS: usize = 1024;
 const MAX_BYTES: usize = 4 << 20;
-/// How long to wait for a commit before looking by ourselves whether a full disk has room.
-const PROBE_EVERY: Duration = Duration::from_millis(200);
+/// How long to wait for a commit before looking by ourselves whether a full disk has room again.
+const RETRY_EVERY: Duration = Duration::from_millis(200);
 
 /// What the writer does next.
 #[derive(Debug)]
 pub(super) enum Work {
     Batch(Vec<Job>),
     Errand(Errand),
-    Probe,
+    /// Nothing new came for a while; what could not be done before may be possible now.
+    Unfinished,
 }
 
 /// What writes without being a commit.
@@ -53,17 +54,17 @@ impl Inbox {
 
     /// Waits for work. Everything queued by then comes as one batch. `None` when the store was let go and every
     /// commit handed in, or still to be handed in to a reserved place, was given out.
-    pub(super) fn next(&mut self, full: bool) -> Option<Work> {
+    pub(super) fn next(&mut self, unfinished: bool) -> Option<Work> {
         // Under load the next commit is there already, and nothing has to be waited for.
         if let Ok(errand) = self.errands.try_recv() {
             return Some(Work::Errand(errand));
         }
         let first = match self.jobs.try_recv() {
             Ok(job) => job,
-            Err(_) => match self.wait(full)? {
+            Err(_) => match self.wait(unfinished)? {
                 Arrival::Job(job) => job,
                 Arrival::Errand(errand) => return Some(Work::Errand(errand)),
-                Arrival::Nothing => return Some(Work::Probe),
+                Arrival::Nothing => return Some(Work::Unfinished),
             },
         };
         let mut bytes = size(&first);
@@ -86,7 +87,7 @@ impl Inbox {
         }
     }
 
-    fn wait(&mut self, full: bool) -> Option<Arrival> {
+    fn wait(&mut self, unfinished: bool) -> Option<Arrival> {
         let (jobs, errands) = (&mut self.jobs, &mut self.errands);
         self.waiting.block_on(async {
             tokio::select! {
@@ -99,7 +100,7 @@ impl Inbox {
                     jobs.recv().await.map(Arrival::Job)
                 }
                 job = jobs.recv() => job.map(Arrival::Job),
-                () = tokio::time::sleep(PROBE_EVERY), if full => Some(Arrival::Nothing),
+                () = tokio::time::sleep(RETRY_EVERY), if unfinished => Some(Arrival::Nothing),
             }
         })
     }

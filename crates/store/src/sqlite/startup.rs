@@ -8,7 +8,7 @@ use super::{
 };
 use crate::error::OpenError;
 use countersign_ledger::{
-    Batch, Entry, KeyId, MarkFile, VerifierKey,
+    Batch, Entry, KeyId, LogKeys, MarkFile, VerifierKey,
     checkpoint::Checkpoint,
     error::{MarkError, NoteError, ReadError, Rollback, TreeError},
     event::Event,
@@ -43,7 +43,8 @@ pub(super) fn verify(
 ) -> Result<(Tail, MarkFile, Option<AcceptedRollback>), OpenError> {
     let keys = Arc::clone(&options.keys);
     let head = head(connection)?;
-    let trusted = trusted_keys(connection, options, head.frontier.size())?;
+    let chain = key_chain(connection, &keys)?;
+    let trusted = newest_signers(&chain, head.frontier.size());
     let mut epoch = 1;
     if let Some(note) = &head.note {
         let found = signed_by_any(note, &trusted)?;
@@ -57,13 +58,13 @@ pub(super) fn verify(
     if unsigned(rows) != head.frontier.size() {
         return Err(damaged("there are entries beyond the checkpoint, or fewer than it says"));
     }
-    let (mark, accepted) = verify_mark(connection, options, &head, &trusted)?;
+    let (mark, accepted) = verify_mark(connection, options, &head, &chain)?;
     let mut open = Open::default();
     for (action, index) in history::open_indexes(connection)? {
         open.begin(action, index);
     }
     let root = head.frontier.root();
-    Ok((Tail { keys, epoch, frontier: head.frontier, root, open, pages: 0 }, mark, accepted))
+    Ok((Tail { keys, epoch, frontier: head.frontier, root, open, pages: 0, scrub: false }, mark, accepted))
 }
 
 struct StoredHead {
@@ -85,33 +86,38 @@ fn head(connection: &Connection) -> Result<StoredHead, OpenError> {
     Ok(StoredHead { frontier, note: Some(note) })
 }
 
-/// The configured keys; and where the newest entry hands over to them, the keys that handed over.
-fn trusted_keys(
-    connection: &Connection,
-    options: &SqliteOptions,
-    size: u64,
-) -> Result<Vec<KeyPair>, OpenError> {
-    let pair = |keys: &countersign_ledger::LogKeys| {
-        (keys.log().verifier().clone(), keys.gateway().verifier().clone())
-    };
-    let present = pair(&options.keys);
-    let mut trusted = vec![present.clone()];
+/// Every pair of keys this log had, the configured ones last, with the index of the entry that names each. Only the
+/// configured ones when the entries do not lead to them: then nothing older is trusted.
+fn key_chain(connection: &Connection, keys: &LogKeys) -> Result<Vec<(u64, KeyPair)>, OpenError> {
+    let present = (keys.log().verifier().clone(), keys.gateway().verifier().clone());
     let mut statement = connection.prepare(&format!(
-        "SELECT idx, bytes FROM entry WHERE type IN ('log.opened', 'key.rotated'){} ORDER BY idx DESC LIMIT 2",
+        "SELECT idx, bytes FROM entry WHERE type IN ('log.opened', 'key.rotated'){} ORDER BY idx",
         history::INDEXED_TYPES
     ))?;
-    let newest: Vec<(i64, bytes::Bytes)> =
-        statement.query_map([], |row| Ok((row.get(0)?, bytes(row, 1)?)))?.collect::<Result<_, _>>()?;
-    if let [(at, newest), (_, before)] = newest.as_slice()
-        && unsigned(*at) + 1 == size
-        && let Some((log_key, gateway_key, endorsement)) = key_event(newest)
-        && let Some((old_log, old_gateway, _)) = key_event(before)
-        && let (Ok(old_log), Ok(old_gateway)) = (old_log.parse(), old_gateway.parse())
-        && endorsed_keys(&old_log, &log_key, &gateway_key, &endorsement).is_ok_and(|next| next == present)
-    {
-        trusted.push((old_log, old_gateway));
+    let mut rows = statement.query([])?;
+    let mut chain: Vec<(u64, KeyPair)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let bytes = bytes(row, 1)?;
+        let Some((log, gateway, endorsement)) = key_event(&bytes) else { break };
+        // The first keys vouch for themselves, each later pair is vouched for by the one before.
+        let authority = match chain.last() {
+            Some((_, (authority, _))) => Ok(authority.clone()),
+            None => log.parse(),
+        };
+        let pair = authority.and_then(|authority| endorsed_keys(&authority, &log, &gateway, &endorsement));
+        let Ok(pair) = pair else { break };
+        chain.push((unsigned(row.get(0)?), pair));
     }
-    Ok(trusted)
+    let leads_here = chain.last().is_some_and(|(_, pair)| *pair == present);
+    Ok(if leads_here { chain } else { vec![(0, present)] })
+}
+
+/// The keys that may have signed the newest batch: the configured ones; and where its last entry hands over to
+/// them, those that handed over.
+fn newest_signers(chain: &[(u64, KeyPair)], size: u64) -> Vec<KeyPair> {
+    let handed_over = chain.last().is_some_and(|(at, _)| at + 1 == size);
+    let signers = if handed_over { 2 } else { 1 };
+    chain.iter().rev().take(signers).map(|(_, pair)| pair.clone()).collect()
 }
 
 /// Log key, gateway key and endorsement, if the entry names keys.
@@ -188,12 +194,13 @@ fn verify_mark(
     connection: &Connection,
     options: &SqliteOptions,
     head: &StoredHead,
-    trusted: &[KeyPair],
+    chain: &[(u64, KeyPair)],
 ) -> Result<(MarkFile, Option<AcceptedRollback>), OpenError> {
     let accepts = options.on_rollback == OnRollback::Accept;
     let path = &options.mark_path;
     let size = head.frontier.size();
-    let keys: Vec<&VerifierKey> = trusted.iter().map(|(log, _)| log).collect();
+    // After a power loss the mark may be older than the last handover.
+    let keys: Vec<&VerifierKey> = chain.iter().map(|(_, (log, _))| log).collect();
     let renew = |mark: u64| {
         fs::remove_file(path).map_err(|source| OpenError::Io {
             what: "remove",

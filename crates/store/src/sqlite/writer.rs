@@ -20,6 +20,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, Trans
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::watch;
 
@@ -28,6 +29,8 @@ const CHECKPOINT_PAGES: usize = 1000;
 const PAGE: usize = 4096;
 /// Pages a commit touches beside those its bytes fill: the right edges of tables and indexes.
 const EDGES: usize = 8;
+/// How long another connection may be in the way of a write. None of ours ever is.
+const BUSY: Duration = Duration::from_secs(5);
 /// What a probe of a full disk takes up.
 const PROBE_BYTES: i64 = 64 * 1024;
 
@@ -52,8 +55,10 @@ pub(super) struct Tail {
     pub(super) root: Hash,
     /// Executions under way, with the index of what authorized each.
     pub(super) open: Open,
-    /// Bytes of write-ahead log since the last checkpoint, by estimate.
+    /// Pages of write-ahead log since the last checkpoint, by estimate.
     pub(super) pages: usize,
+    /// Whether the write-ahead log may still hold something that was erased.
+    pub(super) scrub: bool,
 }
 
 /// Executions under way, by action and by age.
@@ -111,12 +116,12 @@ impl WriterThread {
         // Whatever ends this thread early, a panic included, is not taken for health.
         let mut ending = Ending { health: &self.health.clone(), why: Some("the writer stopped".into()) };
         loop {
-            let full = *self.health.borrow() == Health::Full;
-            let Some(work) = inbox.next(full) else { break };
+            let unfinished = self.tail.scrub || *self.health.borrow() == Health::Full;
+            let Some(work) = inbox.next(unfinished) else { break };
             let result = match work {
                 Work::Batch(jobs) => self.commit(jobs),
                 Work::Errand(errand) => self.run_errand(errand),
-                Work::Probe => self.probe(),
+                Work::Unfinished => self.finish(),
             };
             if let Err(why) = result {
                 tracing::error!(%why, "the store stopped: nothing is accepted until the gateway is restarted");
@@ -125,24 +130,28 @@ impl WriterThread {
                 return;
             }
         }
-        ending.why = self.checkpoint("TRUNCATE").err();
+        self.tail.scrub = true;
+        ending.why = self.checkpoint().err();
     }
 
     fn commit(&mut self, jobs: Vec<Job>) -> Result<(), String> {
         let commits: Vec<&Commit> = jobs.iter().map(|job| &job.commit).collect();
         match self.transact(&commits) {
             Ok((answers, marked)) => {
+                // Health first: who has an answer finds the health it came from.
+                if answers.iter().any(Result::is_ok) {
+                    self.be(Health::Ready);
+                }
                 for (job, answer) in jobs.into_iter().zip(answers) {
                     answer_with(job, answer);
                 }
-                self.be(Health::Ready);
                 marked.and_then(|()| self.checkpoint_when_due())
             }
             Err(Failure::Full) => {
+                self.be(Health::Full);
                 for job in jobs {
                     answer_with(job, Err(CommitError::Full));
                 }
-                self.be(Health::Full);
                 Ok(())
             }
             Err(Failure::Broken(why)) => {
@@ -245,13 +254,20 @@ impl WriterThread {
                 .execute("DELETE FROM private WHERE entry = ?1 AND path = ?2", params![index, path])?;
         }
         transaction.commit()?;
-        // The write-ahead log still holds what was erased; a reader in the way leaves that to the next checkpoint.
-        self.checkpoint("TRUNCATE").map_err(Failure::Broken)?;
+        // The write-ahead log still holds what was erased.
+        self.tail.scrub = true;
+        self.checkpoint().map_err(Failure::Broken)?;
         Ok(true)
     }
 
-    /// Takes up some room and gives it back: when that can be committed, the disk is full no more.
-    fn probe(&mut self) -> Result<(), String> {
+    /// Looks again whether a full disk has room, and whether the readers that kept an old write-ahead log are gone.
+    fn finish(&mut self) -> Result<(), String> {
+        if self.tail.scrub {
+            self.checkpoint()?;
+        }
+        if *self.health.borrow() != Health::Full {
+            return Ok(());
+        }
         let limit = self.fault.as_ref().and_then(|fault| fault.page_limit());
         match room(&mut self.connection, limit) {
             Ok(()) => {
@@ -267,16 +283,20 @@ impl WriterThread {
         if self.tail.pages < CHECKPOINT_PAGES {
             return Ok(());
         }
-        self.checkpoint("PASSIVE")?;
+        self.checkpoint()?;
         self.mark.sync().map_err(|error| error.to_string())
     }
 
-    /// Moves the write-ahead log into the database. No room for it is not an error: the log is kept.
-    fn checkpoint(&mut self, mode: &str) -> Result<(), String> {
+    /// Moves the write-ahead log into the database, as far as readers let it, and empties it when something was
+    /// erased. No room for it is not an error: the log is kept.
+    fn checkpoint(&mut self) -> Result<(), String> {
         self.tail.pages = 0;
-        let done = self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
-        match done.map_err(Failure::from) {
-            Ok(()) => Ok(()),
+        let mode = if self.tail.scrub { "TRUNCATE" } else { "PASSIVE" };
+        match checkpoint(&self.connection, mode).map_err(Failure::from) {
+            Ok(done) => {
+                self.tail.scrub &= !done;
+                Ok(())
+            }
             Err(Failure::Full) => {
                 self.be(Health::Full);
                 Ok(())
@@ -349,6 +369,15 @@ impl Tail {
         }
         self.pages += EDGES + bytes / PAGE;
     }
+}
+
+/// Whether everything was moved, without waiting for any reader.
+fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<bool> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let done =
+        connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(0));
+    connection.busy_timeout(BUSY)?;
+    Ok(done? == 0)
 }
 
 fn room(connection: &mut Connection, limit: Option<u32>) -> Result<(), Failure> {
