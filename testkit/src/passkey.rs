@@ -74,7 +74,7 @@ impl SoftPasskey {
 
     /// Answers `navigator.credentials.create()` on a page of `origin`: a `RegistrationResponseJSON`.
     pub fn register(&mut self, options: &Value, origin: &str) -> Result<Value, PasskeyError> {
-        self.user_handle = text(options, "/user/id")?.to_owned();
+        text(options, "/user/id")?.clone_into(&mut self.user_handle);
         let client_data = self.client_data("webauthn.create", options, origin)?;
         let mut data = self.authenticator_data(text(options, "/rp/id")?, ATTESTED);
         data.extend_from_slice(&[0; 16]);
@@ -85,7 +85,7 @@ impl SoftPasskey {
         attestation.extend_from_slice(b"\x63fmt\x64none\x67attStmt\xa0\x68authData\x59");
         attestation.extend_from_slice(&length(&data));
         attestation.extend_from_slice(&data);
-        Ok(self.answer(json!({
+        Ok(self.answer(&json!({
             "clientDataJSON": encode(&client_data),
             "attestationObject": encode(&attestation),
             "authenticatorData": encode(&data),
@@ -101,7 +101,7 @@ impl SoftPasskey {
         let mut message = data.clone();
         message.extend_from_slice(&Sha256::digest(&client_data));
         let signature = self.key.sign(&SystemRandom::new(), &message).map_err(|_| PasskeyError::Key)?;
-        Ok(self.answer(json!({
+        Ok(self.answer(&json!({
             "clientDataJSON": encode(&client_data),
             "authenticatorData": encode(&data),
             "signature": encode(signature.as_ref()),
@@ -148,7 +148,7 @@ impl SoftPasskey {
         key
     }
 
-    fn answer(&self, response: Value) -> Value {
+    fn answer(&self, response: &Value) -> Value {
         json!({
             "id": self.credential_id(),
             "rawId": self.credential_id(),

@@ -127,7 +127,9 @@ pub(crate) mod token {
                 bytes[at] = if bytes[at] == b'a' { b'b' } else { b'a' };
                 assert!(!has_shape(std::str::from_utf8(&bytes).unwrap()), "{at}");
             }
-            for bad in ["", "csn_", "ü", &good[1..], &format!("{good}0"), &format!("{good}ü")] {
+            for bad in
+                ["", "csn_", "ü", good.trim_start_matches('c'), &format!("{good}0"), &format!("{good}ü")]
+            {
                 assert!(!has_shape(bad), "{bad}");
             }
         }
@@ -147,7 +149,7 @@ mod tests {
     fn only_canonical_base64url_of_32_bytes_has_the_shape() {
         assert!(has_shape(Secret::of_bytes(&[255; 32]).reveal()));
         let canonical = Secret::of_bytes(&[0; 32]);
-        let twisted = format!("{}B", &canonical.reveal()[..42]);
+        let twisted = canonical.reveal().chars().take(42).chain(['B']).collect::<String>();
         for bad in ["", "AAAA", &twisted, &"=".repeat(43), token::text(&[1; 32]).reveal()] {
             assert!(!has_shape(bad), "{bad}");
         }

@@ -3,11 +3,11 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::panic,
     reason = "a test that is wrong about its world should fail where it is wrong"
 )]
 
 mod agents;
+mod durable;
 mod links;
 mod passkeys;
 mod people;

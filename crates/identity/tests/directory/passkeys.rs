@@ -55,8 +55,10 @@ async fn options_ask_for_discoverable_verified_unattested_credentials() {
 /// Makes one passkey misbehave.
 type Twist = fn(&mut SoftPasskey);
 
-/// Each with what is found wrong.
-fn twists() -> Vec<(&'static str, Twist, &'static str, fn(&A) -> bool)> {
+/// What it is, how the passkey is twisted, the page's origin, and what is found wrong.
+type Case = (&'static str, Twist, &'static str, fn(&A) -> bool);
+
+fn twists() -> Vec<Case> {
     vec![
         ("wrong origin", |_| (), "https://evil.example", |error| matches!(error, A::Origin { .. })),
         ("other port", |_| (), "https://sign.example.com:8443", |error| matches!(error, A::Origin { .. })),

@@ -16,21 +16,18 @@ async fn planted_secrets_are_in_no_record_no_entry_no_error_and_no_debug_form() 
     let new = NewToken { agent, label: "ci".into(), expires: None, on_behalf_of: Some(ana) };
     let (_, token) = directory.create_token(Author::Operator, new).await.unwrap();
 
-    let mut seen = world.store.everything();
-    seen.push_str(&format!("{directory:?} {:#?} {:?} {:?}", directory, link, unused));
-    seen.push_str(&format!("{first:?} {second:?} {token:?} {VISITOR:?}"));
-    seen.push_str(&format!(
-        "{:?} {:?} {:?}",
-        directory.people(),
-        directory.tokens(agent),
-        directory.passkeys(ana)
-    ));
-    seen.push_str(&format!("{:?} {:?}", directory.settings(), world.store.rows()));
-    let cookie = directory.settings().cookie().set(&first.token);
-    seen.push_str(&format!("{cookie:?}"));
     let spent = directory.redeem_link(link.secret.reveal(), &VISITOR).await.unwrap_err();
     let ended = directory.session(unused.secret.reveal()).await.unwrap_err();
-    seen.push_str(&format!("{spent} {spent:?} {ended} {ended:?}"));
+    let cookie = directory.settings().cookie().set(&first.token);
+    let seen = [
+        world.store.everything(),
+        format!("{:?} {:?}", directory.settings(), world.store.rows()),
+        format!("{directory:?} {directory:#?} {link:?} {unused:?}"),
+        format!("{first:?} {second:?} {token:?} {VISITOR:?} {cookie:?}"),
+        format!("{:?} {:?} {:?}", directory.people(), directory.tokens(agent), directory.passkeys(ana)),
+        format!("{spent} {spent:?} {ended} {ended:?}"),
+    ]
+    .concat();
 
     let secrets = [
         ("used link", link.secret.reveal()),

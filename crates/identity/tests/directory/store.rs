@@ -49,18 +49,15 @@ impl MemoryStore {
     /// Everything on the disk, as text: documents, keys, entries and their private values.
     pub(crate) fn everything(&self) -> String {
         let state = self.state.lock();
-        let mut text = String::new();
-        for ((kind, id), (record, keys)) in &state.records {
-            let doc = String::from_utf8_lossy(&record.doc);
-            text.push_str(&format!("{kind:?} {id} {doc} {keys:?}\n"));
-        }
-        for row in &state.entries {
-            text.push_str(&format!("{} {}\n", String::from_utf8_lossy(&row.sealed.bytes), row.actor));
-            for private in &row.sealed.private {
-                text.push_str(&format!("{} {}\n", private.path, String::from_utf8_lossy(&private.value)));
-            }
-        }
-        text
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let records = state
+            .records
+            .iter()
+            .map(|((kind, id), (record, keys))| format!("{kind:?} {id} {} {keys:?}\n", text(&record.doc)));
+        let entries = state.entries.iter().map(|row| format!("{} {}\n", text(&row.sealed.bytes), row.actor));
+        let private = state.entries.iter().flat_map(|row| &row.sealed.private);
+        let private = private.map(|field| format!("{} {}\n", field.path, text(&field.value)));
+        records.chain(entries).chain(private).collect()
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 pub(crate) const VISITOR: Visitor<'static> =
     Visitor { source: HOME, user_agent: Some("Browser/1"), cookie: None };
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SetClock(AtomicI64);
 
 impl Clock for SetClock {
@@ -41,7 +41,7 @@ impl Clock for SetClock {
 }
 
 /// SHA-256 of a counter.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counted(AtomicU64);
 
 impl Entropy for Counted {
@@ -63,10 +63,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new() -> Self {
         let store = MemoryStore::new();
-        let clock = Arc::new(SetClock(AtomicI64::new(1_800_000_000_000_000)));
-        let sealing = Sealing { origin: "log.example".into(), gateway: GatewayId::from_parts(0, 1) };
-        let shared: Arc<dyn Store> = Arc::clone(&store) as _;
-        let journal = Journal::new(shared, Arc::clone(&clock) as _, Arc::<Counted>::default(), sealing);
+        let (journal, clock) = journal_over(Arc::clone(&store) as _);
         let directory = open(&journal, ORIGIN, &["sre", "privacy", "platform-agents"]).await;
         Self { store, directory, journal, clock }
     }
@@ -140,6 +137,15 @@ impl World {
     pub(crate) fn types(&self) -> Vec<String> {
         self.entries().iter().map(|entry| entry["type"].as_str().unwrap().to_owned()).collect()
     }
+}
+
+/// A journal of its own: after a restart, the unpredictable is different.
+pub(crate) fn journal_over(store: Arc<dyn Store>) -> (Journal, Arc<SetClock>) {
+    static STARTS: AtomicU64 = AtomicU64::new(0);
+    let clock = Arc::new(SetClock(AtomicI64::new(1_800_000_000_000_000)));
+    let entropy = Counted(AtomicU64::new(STARTS.fetch_add(1, Ordering::SeqCst) << 32));
+    let sealing = Sealing { origin: "log.example".into(), gateway: GatewayId::from_parts(0, 1) };
+    (Journal::new(store, Arc::clone(&clock) as _, Arc::new(entropy), sealing), clock)
 }
 
 pub(crate) async fn open(journal: &Journal, console: &str, declared: &[&str]) -> Arc<Directory> {
