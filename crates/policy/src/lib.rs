@@ -3,6 +3,12 @@
 //! A [`Bundle`] is loaded whole or not at all, answers [`Bundle::decide`] for one action, and says who may vote with
 //! [`Bundle::may_vote`]. Cedar's types never leave this crate. Nothing here waits, reads a clock or keeps state
 //! beyond a bounded memo of its own answers. Any doubt refuses.
+//!
+//! Annotations, all of them texts: `@id` (required, on every policy) and `@reason`; on a `forbid` with `@gate("name")`
+//! also `@approvers` (required: a `Group::"…"`, a `Person::"…"`, or a list of them), `@quorum` (people, 1),
+//! `@expires` (how long a request waits, `1h`), `@valid_for` (how long a grant may be used, `15m`), `@step_up`
+//! (`chat`, `session` or `passkey`; `session`), `@justification("required")`, `@notify` (channels, separated by
+//! commas) and `@distinct` (who lifts this gate lifts no other of the approval).
 
 mod analysis;
 mod annotation;

@@ -4,7 +4,6 @@ use crate::{
     PolicyError, Vocabulary,
     lint::{self, Place},
     load::{Draft, Ground},
-    schema::APPROVE,
 };
 use cedar_policy::{PolicySet, ValidationError, ValidationMode, ValidationWarning, Validator};
 use countersign_core::visible;
@@ -33,7 +32,7 @@ pub(crate) fn validate(drafts: &[Draft<'_>], ground: &Ground<'_>, errors: &mut V
                 errors.push(PolicyError::of_configuration(error.to_string()));
                 continue;
             };
-            if is_said_already(draft, error) {
+            if is_said_already(draft, error, ground.vocabulary) {
                 continue;
             }
             let (message, action) = without_action(&without_policy(&error.to_string()));
@@ -82,10 +81,9 @@ fn advice(error: &ValidationError) -> String {
     }
 }
 
-/// Unknown actions are reported by our own lint, with the names there are.
-fn is_said_already(draft: &Draft<'_>, error: &ValidationError) -> bool {
-    matches!(error, ValidationError::UnrecognizedActionId(_))
-        && draft.analysis.entities.iter().any(|(kind, id)| kind == "Action" && id != APPROVE)
+/// Unknown actions are reported by our own lint, with the names there are; only then is Cedar's word for it left out.
+fn is_said_already(draft: &Draft<'_>, error: &ValidationError, vocabulary: &Vocabulary) -> bool {
+    matches!(error, ValidationError::UnrecognizedActionId(_)) && !draft.analysis_is_clean(vocabulary)
 }
 
 #[expect(

@@ -337,6 +337,10 @@ fn votes_can_be_narrowed_and_never_widened() {
         ),
         "rules.cedar:1:10: `@gate` stands on a rule about voting\n  hint: votes are not themselves approved; remove it\nrules.cedar:1:21: `@approvers` stands on a rule about voting\n  hint: votes are not themselves approved; remove it",
     );
+    let found = reported(
+        "@id(\"a\") forbid (principal, action in Action::\"read\", resource) when { action == Action::\"approve\" };",
+    );
+    assert!(found.contains("unrecognized action `Action::\"approve\"`"), "{found}");
     let found = reported("@id(\"a\") forbid (principal is Agent, action == Action::\"approve\", resource);");
     assert!(found.contains("rules.cedar:1"), "agents cannot even be mentioned: {found}");
 }
