@@ -1,1 +1,198 @@
-//! .
+//! Runs the real `countersign` binary with a configuration of its own, for tests that stand outside: real clients on
+//! one side, real services on the other. It knows the binary's command line and its doors, and none of its crates
+//! but the demo's people.
+
+pub mod client;
+
+use serde_json::Value;
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+/// How long the gateway may take until it is ready, with a debug build on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Ports to try when somebody else takes the chosen one first.
+const TRIES: usize = 5;
+
+/// What a test puts in front of its target.
+#[derive(Clone, Debug)]
+pub struct Setup<'a> {
+    /// `policy/policy.cedar`.
+    pub policy: &'a str,
+    /// Every group, as a TOML list.
+    pub groups: &'a str,
+    /// The target's section without its `listen`, in TOML.
+    pub target: &'a str,
+    /// More files beside the configuration: name and text.
+    pub files: &'a [(&'a str, &'a str)],
+}
+
+/// Why a gateway does not run, or a command did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum E2eError {
+    #[error("`{0}` is not there\n\nhint: cargo build -p countersign")]
+    NotBuilt(PathBuf),
+    #[error("the gateway's folder cannot be written, or a program not started")]
+    Io(#[from] io::Error),
+    #[error("the gateway did not become ready; it says:\n{0}")]
+    NotReady(String),
+    #[error("`{command}` failed:\n{said}")]
+    Command { command: String, said: String },
+}
+
+/// A running gateway. Dropping it kills it.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    folder: TempDir,
+    binary: PathBuf,
+    /// Where agents send their requests.
+    pub url: String,
+    /// Where people decide.
+    pub console_url: String,
+}
+
+impl Gateway {
+    /// Writes the configuration, starts `countersign serve` and waits until it is ready.
+    pub async fn start(setup: &Setup<'_>) -> Result<Self, E2eError> {
+        let binary = binary()?;
+        let mut said = String::new();
+        for _ in 0..TRIES {
+            let folder = TempDir::new()?;
+            let (console, wire) = (countersign_testkit::ports::free()?, countersign_testkit::ports::free()?);
+            write(folder.path(), setup, console, wire)?;
+            let log = File::create(folder.path().join("log"))?;
+            let child = Command::new(&binary)
+                .args(["--config", "countersign.toml", "serve"])
+                .current_dir(folder.path())
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log)
+                .spawn()?;
+            let url = format!("http://127.0.0.1:{wire}");
+            let console_url = format!("http://localhost:{console}");
+            let mut gateway = Self { child, folder, binary: binary.clone(), url, console_url };
+            if gateway.is_ready().await {
+                return Ok(gateway);
+            }
+            said = fs::read_to_string(gateway.folder.path().join("log")).unwrap_or_default();
+        }
+        Err(E2eError::NotReady(said))
+    }
+
+    /// Runs an operator's command, and gives what it prints as JSON.
+    pub async fn command(&self, arguments: &[&str]) -> Result<Value, E2eError> {
+        let mut command = tokio::process::Command::new(&self.binary);
+        command.args(["--config", "countersign.toml", "--output", "json"]).args(arguments);
+        let done = command.current_dir(self.folder.path()).stdin(Stdio::null()).output().await?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let failed = || E2eError::Command {
+            command: arguments.join(" "),
+            said: format!("{}{}", text(&done.stdout), text(&done.stderr)),
+        };
+        if !done.status.success() {
+            return Err(failed());
+        }
+        serde_json::from_slice(&done.stdout).map_err(|_| failed())
+    }
+
+    /// Invites a person: the enrolment link.
+    pub async fn invite(&self, email: &str, group: &str) -> Result<String, E2eError> {
+        let made = self.command(&["person", "invite", email, "--group", group]).await?;
+        text(&made, "/link", "person invite")
+    }
+
+    /// Makes an agent of a group with a token: the token.
+    pub async fn agent(&self, name: &str, owner: &str, group: &str) -> Result<String, E2eError> {
+        self.command(&["agent", "create", name, "--owner", owner, "--group", group]).await?;
+        let made = self.command(&["agent", "token", "create", name, "--expires", "1d"]).await?;
+        text(&made, "/token", "agent token create")
+    }
+
+    /// The most memory the gateway ever had resident, in KiB.
+    pub fn peak_memory_kib(&self) -> Result<u64, E2eError> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        number.ok_or_else(|| io::Error::other("the kernel does not tell the peak").into())
+    }
+
+    /// What the gateway has said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    async fn is_ready(&mut self) -> bool {
+        let Ok(client) = reqwest::Client::builder().no_proxy().timeout(READY_WITHIN).build() else {
+            return false;
+        };
+        let begun = Instant::now();
+        while begun.elapsed() < READY_WITHIN {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return false;
+            }
+            let asked = client.get(format!("{}/readyz", self.console_url)).send().await;
+            if asked.is_ok_and(|answer| answer.status().is_success()) {
+                return true;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        false
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary built beside this test.
+fn binary() -> Result<PathBuf, E2eError> {
+    let test = std::env::current_exe()?;
+    let folder = test.ancestors().nth(2).unwrap_or(Path::new("."));
+    let binary = folder.join("countersign");
+    if binary.exists() { Ok(binary) } else { Err(E2eError::NotBuilt(binary)) }
+}
+
+fn write(folder: &Path, setup: &Setup<'_>, console: u16, wire: u16) -> io::Result<()> {
+    fs::create_dir(folder.join("policy"))?;
+    fs::write(folder.join("policy/policy.cedar"), setup.policy)?;
+    for (name, text) in setup.files {
+        fs::write(folder.join(name), text)?;
+    }
+    let Setup { groups, target, .. } = setup;
+    let text = format!(
+        r#"[gateway]
+name = "countersign.test"
+
+[console]
+listen = "127.0.0.1:{console}"
+url = "http://localhost:{console}"
+
+[policy]
+path = "policy"
+
+[people]
+groups = {groups}
+
+[[http]]
+listen = "127.0.0.1:{wire}"
+{target}
+"#
+    );
+    fs::write(folder.join("countersign.toml"), text)
+}
+
+fn text(said: &Value, pointer: &str, command: &str) -> Result<String, E2eError> {
+    let found = said.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    found.ok_or_else(|| E2eError::Command { command: command.into(), said: said.to_string() })
+}

@@ -1,3 +1,7 @@
 //! Software peers for tests and the demo: what stands on the other side of the wire.
 
+pub mod etcd;
+pub mod nginx;
 pub mod passkey;
+pub mod peer;
+pub mod ports;

@@ -27,20 +27,29 @@ impl fmt::Display for Banner<'_> {
         writeln!(out, "Console   {}", self.console_url)?;
         writeln!(out, "Gateway   {}   (agents, in front of the demo cloud)\n", self.gateway_url)?;
         writeln!(out, "SIGN IN. Each link works once; use one browser profile for each person.")?;
-        self.person(out, ANA, &self.links.ana)?;
-        self.person(out, BEN, &self.links.ben)?;
-        self.person(out, OLGA, &self.links.olga)?;
-        writeln!(out, "\nOn the page, register a passkey. Without one you can still decide the configuration change,")?;
+        person(out, ANA, &self.links.ana)?;
+        person(out, BEN, &self.links.ben)?;
+        person(out, OLGA, &self.links.olga)?;
+        writeln!(
+            out,
+            "\nOn the page, register a passkey. Without one you can still decide the configuration change,"
+        )?;
         writeln!(out, "for which policy accepts a signed-in session, and reject anything.\n")?;
         self.commands(out)?;
         writeln!(out, "\nWHAT TO TRY")?;
-        writeln!(out, "  * Approve the customer export as Ana and as Ben: it runs once, after the second vote.")?;
+        writeln!(
+            out,
+            "  * Approve the customer export as Ana and as Ben: it runs once, after the second vote."
+        )?;
         writeln!(out, "  * Reject the role binding with a reason: the reason reaches the agent.")?;
         writeln!(out, "  * Open a request as Olga, who owns the agent: she is told why she cannot decide.")?;
         writeln!(out, "  * Paste a command twice while it waits: both attach to the one approval.")?;
         writeln!(out, "  * Change a byte of it: that is a new request, whatever was approved before.")?;
         if !self.verify.is_empty() {
-            writeln!(out, "\nCHECK THE RECORD. The verifier needs the export and the public key, not this process.")?;
+            writeln!(
+                out,
+                "\nCHECK THE RECORD. The verifier needs the export and the public key, not this process."
+            )?;
             for line in self.verify {
                 writeln!(out, "  {line}")?;
             }
@@ -50,10 +59,6 @@ impl fmt::Display for Banner<'_> {
 }
 
 impl Banner<'_> {
-    fn person(&self, out: &mut fmt::Formatter<'_>, who: Cast, link: &str) -> fmt::Result {
-        writeln!(out, "  {:<12} {}\n    {link}", who.name, who.part)
-    }
-
     fn commands(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "ACT AS THE AGENT. Plain curl; the token opens the gateway and nothing else.")?;
         writeln!(out, "  TOKEN={}", self.token)?;
@@ -66,6 +71,10 @@ impl Banner<'_> {
         }
         Ok(())
     }
+}
+
+fn person(out: &mut fmt::Formatter<'_>, who: Cast, link: &str) -> fmt::Result {
+    writeln!(out, "  {:<12} {}\n    {link}", who.name, who.part)
 }
 
 /// What can be pasted, with what comes of it.

@@ -64,7 +64,8 @@ impl Cloud {
             bindings: Mutex::default(),
         });
         let bind = || TcpListener::bind(("127.0.0.1", 0));
-        let (api, told) = (bind().await.map_err(DemoError::Listen)?, bind().await.map_err(DemoError::Listen)?);
+        let (api, told) =
+            (bind().await.map_err(DemoError::Listen)?, bind().await.map_err(DemoError::Listen)?);
         let address = api.local_addr().map_err(DemoError::Listen)?;
         let effects_address = told.local_addr().map_err(DemoError::Listen)?;
         let list = Router::new().route("/__effects", get(effects)).with_state(Arc::clone(&memory));
@@ -138,7 +139,9 @@ async fn effects(State(memory): State<Arc<Memory>>) -> Json<Vec<Effect>> {
 
 async fn status(State(memory): State<Arc<Memory>>, Path(service): Path<String>) -> Json<Value> {
     memory.happened("serviceStatus", &*service);
-    Json(json!({ "service": service, "status": "degraded", "error_rate": 0.041, "replicas": { "wanted": 6, "ready": 5 } }))
+    Json(
+        json!({ "service": service, "status": "degraded", "error_rate": 0.041, "replicas": { "wanted": 6, "ready": 5 } }),
+    )
 }
 
 async fn restart(State(memory): State<Arc<Memory>>, Path(service): Path<String>) -> impl IntoResponse {
@@ -222,7 +225,9 @@ async fn delete_rows(
 ) -> Json<Value> {
     let condition = rows.r#where.unwrap_or_else(|| "everything".into());
     memory.happened("deleteRows", format!("{database}.{table} where {condition}"));
-    Json(json!({ "database": database, "table": table, "deleted": if condition == "everything" { customers::ROWS } else { 1 } }))
+    Json(
+        json!({ "database": database, "table": table, "deleted": if condition == "everything" { customers::ROWS } else { 1 } }),
+    )
 }
 
 #[cfg(test)]

@@ -7,33 +7,33 @@ use std::time::Duration;
 
 /// One whole answer.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
 }
 
 impl Answer {
     /// The body as JSON; `null` when it is none.
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
     /// A word of a problem document (RFC 9457), or of any JSON answer.
-    pub(crate) fn word(&self, member: &str) -> String {
+    pub fn word(&self, member: &str) -> String {
         self.json().get(member).and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
-    pub(crate) fn is_success(&self) -> bool {
+    pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
     /// The answer if it is a success, else what the door said.
-    pub(crate) fn success(self, door: &str) -> Result<Self, DemoError> {
+    pub fn success(self, door: &str) -> Result<Self, DemoError> {
         if self.is_success() {
             return Ok(self);
         }
@@ -42,7 +42,7 @@ impl Answer {
     }
 
     /// How it is told in a report: `403 wall: production data stays inside…`.
-    pub(crate) fn told(&self) -> String {
+    pub fn told(&self) -> String {
         let (code, detail) = (self.word("code"), self.word("detail"));
         match (code.is_empty(), detail.is_empty()) {
             (true, true) => self.status.to_string(),
@@ -54,13 +54,13 @@ impl Answer {
 }
 
 /// The client. `patience` bounds each request.
-pub(crate) fn client(patience: Duration) -> Result<Client, DemoError> {
+pub fn client(patience: Duration) -> Result<Client, DemoError> {
     let built = Client::builder().no_proxy().redirect(Policy::none()).timeout(patience).build();
     built.map_err(|source| DemoError::Unreachable { door: "the HTTP client".into(), source })
 }
 
 /// Sends a request and reads the whole answer.
-pub(crate) async fn send(door: &str, request: RequestBuilder) -> Result<Answer, DemoError> {
+pub async fn send(door: &str, request: RequestBuilder) -> Result<Answer, DemoError> {
     let unreachable = |source| DemoError::Unreachable { door: door.into(), source };
     let response: Response = request.send().await.map_err(unreachable)?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());

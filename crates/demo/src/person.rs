@@ -10,10 +10,12 @@ use reqwest::{Client, Method, header};
 use serde_json::{Value, json};
 use std::{fmt, time::Duration};
 
-/// Who a vote is to be worth: signed by the passkey, or the session alone.
+/// What a vote is to be worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Strength {
+pub enum Strength {
+    /// Signed by the person's passkey.
     Passkey,
+    /// The session alone.
     Session,
 }
 
@@ -36,7 +38,7 @@ impl fmt::Debug for Person {
 
 impl Person {
     /// Opens a one-time link: the person is signed in, without a passkey yet.
-    pub(crate) async fn open(console: &str, link: &str) -> Result<Self, DemoError> {
+    pub async fn open(console: &str, link: &str) -> Result<Self, DemoError> {
         const DOOR: &str = "POST /api/v1/session/link";
         let missing = |what: &str| DemoError::Contract { door: DOOR.into(), missing: what.into() };
         let (_, token) = link.split_once('#').ok_or_else(|| missing("a token after `#` in the link"))?;
@@ -46,7 +48,8 @@ impl Person {
             .header(header::ORIGIN, console)
             .json(&json!({ "token": token }));
         let answer = http::send(DOOR, asked).await?.success(DOOR)?;
-        let cookies: Vec<&str> = answer.headers.get_all(header::SET_COOKIE).iter().filter_map(cookie).collect();
+        let cookies: Vec<&str> =
+            answer.headers.get_all(header::SET_COOKIE).iter().filter_map(cookie).collect();
         let told = answer.json();
         let text = |pointer: &str| told.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let id = text("/person/id").ok_or_else(|| missing("person.id"))?;
@@ -58,8 +61,9 @@ impl Person {
     }
 
     /// Makes a passkey and registers it.
-    pub(crate) async fn register_passkey(&mut self) -> Result<(), DemoError> {
-        let options = self.write("passkeys/options", &json!({})).await?.success("POST /api/v1/passkeys/options")?;
+    pub async fn register_passkey(&mut self) -> Result<(), DemoError> {
+        let options =
+            self.write("passkeys/options", &json!({})).await?.success("POST /api/v1/passkeys/options")?;
         let mut passkey = SoftPasskey::new()?;
         let options = options.json();
         let options = options.get("publicKey").unwrap_or(&options);
@@ -71,13 +75,13 @@ impl Person {
     }
 
     /// Reads from the API, below `/api/v1/`.
-    pub(crate) async fn read(&self, path: &str) -> Result<Answer, DemoError> {
+    pub async fn read(&self, path: &str) -> Result<Answer, DemoError> {
         let request = self.client.request(Method::GET, format!("{}/api/v1/{path}", self.console));
         http::send(&format!("GET /api/v1/{path}"), request.header(header::COOKIE, &self.cookie)).await
     }
 
     /// Writes to the API, below `/api/v1/`.
-    pub(crate) async fn write(&self, path: &str, body: &Value) -> Result<Answer, DemoError> {
+    pub async fn write(&self, path: &str, body: &Value) -> Result<Answer, DemoError> {
         let request = self
             .client
             .request(Method::POST, format!("{}/api/v1/{path}", self.console))
@@ -89,17 +93,17 @@ impl Person {
     }
 
     /// Asks for a ballot: what is to be signed.
-    pub(crate) async fn ballot(&self, approval: &str, decision: &str) -> Result<Answer, DemoError> {
+    pub async fn ballot(&self, approval: &str, decision: &str) -> Result<Answer, DemoError> {
         self.write(&format!("approvals/{approval}/ballot"), &json!({ "decision": decision })).await
     }
 
     /// Hands in a ballot.
-    pub(crate) async fn cast(&self, approval: &str, vote: &Value) -> Result<Answer, DemoError> {
+    pub async fn cast(&self, approval: &str, vote: &Value) -> Result<Answer, DemoError> {
         self.write(&format!("approvals/{approval}/votes"), vote).await
     }
 
     /// Signs a ballot as wanted.
-    pub(crate) fn sign(
+    pub fn sign(
         &mut self,
         ballot: &Value,
         strength: Strength,
@@ -115,7 +119,7 @@ impl Person {
     }
 
     /// A whole vote: ballot, signature, hand-in. The refusal, if it is refused on the way.
-    pub(crate) async fn vote(
+    pub async fn vote(
         &mut self,
         approval: &str,
         decision: &str,
@@ -131,7 +135,7 @@ impl Person {
     }
 
     /// The approval as its page shows it.
-    pub(crate) async fn approval(&self, approval: &str) -> Result<Value, DemoError> {
+    pub async fn approval(&self, approval: &str) -> Result<Value, DemoError> {
         let path = format!("approvals/{approval}");
         Ok(self.read(&path).await?.success(&format!("GET /api/v1/{path}"))?.json())
     }

@@ -9,7 +9,10 @@ pub const FILES: [(&str, &str); 3] = [
 ];
 
 /// The groups people and agents may be in.
-pub const GROUPS: [&str; 4] = ["platform-agents", "privacy", "security", "sre"];
+pub const GROUPS: [&str; 4] = [AGENTS, "privacy", "security", "sre"];
+
+/// The group the agent is in.
+pub const AGENTS: &str = "platform-agents";
 
 /// The environments targets may be in.
 pub const ENVIRONMENTS: [&str; 2] = ["prod", "staging"];

@@ -114,7 +114,7 @@ async fn create_agent(creator: &Person, owner: &str, acted_for: &str) -> Result<
     const TOKENS: &str = "POST /api/v1/agents/{id}/tokens";
     let agent = json!({
         "name": AGENT, "kind": "agent", "owner": owner,
-        "groups": [policy::GROUPS.first()], "clearances": [],
+        "groups": [policy::AGENTS], "clearances": [],
     });
     let made = creator.write("agents", &agent).await?.success(AGENTS)?.json();
     let id = found(&made, &["/id", "/agent/id", "/agent"], AGENTS)?;

@@ -25,7 +25,12 @@ pub struct Doors {
 /// Read a service's status. Permitted.
 fn status() -> Ask {
     let path = "/v1/services/checkout/status";
-    Ask { method: Method::GET, path, body: None, reason: "checkout answers four requests in a hundred with errors" }
+    Ask {
+        method: Method::GET,
+        path,
+        body: None,
+        reason: "checkout answers four requests in a hundred with errors",
+    }
 }
 
 /// Export the customer table. Held for two people of privacy.
@@ -54,7 +59,7 @@ fn configure(value: &str) -> Ask {
     }
 }
 
-/// Read production data inside the FedRAMP boundary. Refused by a wall.
+/// Read production data inside the `FedRAMP` boundary. Refused by a wall.
 fn fedramp() -> Ask {
     let path = "/v1/zones/fedramp-east/records";
     Ask { method: Method::GET, path, body: None, reason: "see whether the agencies are affected" }

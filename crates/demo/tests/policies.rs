@@ -60,7 +60,13 @@ fn bundle(classifier: &Classifier) -> Bundle {
     })
 }
 
-fn action(classifier: &Classifier, groups: &[&str], method: &str, target: &str, body: &'static str) -> Action {
+fn action(
+    classifier: &Classifier,
+    groups: &[&str],
+    method: &str,
+    target: &str,
+    body: &'static str,
+) -> Action {
     let location = path::read(target).unwrap();
     let method = method.parse().unwrap();
     let found = classifier.find(&method, &location.segments);
@@ -89,7 +95,10 @@ fn action(classifier: &Classifier, groups: &[&str], method: &str, target: &str, 
         resources: understood.resources,
         facts: understood.facts,
         session: BTreeMap::new(),
-        payload: Payload { head: "head".into(), body: if body.is_empty() { Body::Unbound } else { Body::Bound(body.into()) } },
+        payload: Payload {
+            head: "head".into(),
+            body: if body.is_empty() { Body::Unbound } else { Body::Bound(body.into()) },
+        },
         idempotency_key: None,
         sentence: understood.sentence,
         claimed_reason: None,
@@ -102,7 +111,10 @@ fn told(decision: &Decision) -> String {
         Decision::Permit(_) => "permit".into(),
         Decision::Forbid(refusal) => refusal.code.as_str().into(),
         Decision::Review(terms) => {
-            let gates = terms.gates.iter().map(|gate| format!("{} {} {}", gate.name, gate.quorum, gate.assurance.as_str()));
+            let gates = terms
+                .gates
+                .iter()
+                .map(|gate| format!("{} {} {}", gate.name, gate.quorum, gate.assurance.as_str()));
             gates.collect::<Vec<_>>().join(" + ")
         }
     }
@@ -149,5 +161,5 @@ fn the_demo_people_can_lift_every_gate() {
     let people: BTreeSet<_> = [1, 2].map(|person| PersonId::from_parts(1, person)).into();
     let groups = ["privacy", "security", "sre"].map(|name| (GroupName::new(name).unwrap(), people.clone()));
     let membership: Membership = groups.into();
-    assert_eq!(bundle.warnings(&membership), []);
+    assert_eq!(bundle.unreachable_quorums(&membership), []);
 }

@@ -25,8 +25,14 @@ async fn every_operation_of_the_document_is_served_and_remembered() {
     let cloud = Cloud::start("s3cret").await.unwrap();
     let client = http::client(Duration::from_secs(5)).unwrap();
     let fill = [
-        ("{service}", "checkout"), ("{role}", "administrator"), ("{stage}", "prod"), ("{key}", "k"),
-        ("fedramp-{area}", "fedramp-east"), ("{zone}", "eu-1"), ("{database}", "shop"), ("{table}", "orders"),
+        ("{service}", "checkout"),
+        ("{role}", "administrator"),
+        ("{stage}", "prod"),
+        ("{key}", "k"),
+        ("fedramp-{area}", "fedramp-east"),
+        ("{zone}", "eu-1"),
+        ("{database}", "shop"),
+        ("{table}", "orders"),
     ];
     let document: Value = serde_json::from_str(OPENAPI).unwrap();
     let mut names = Vec::new();
@@ -35,7 +41,8 @@ async fn every_operation_of_the_document_is_served_and_remembered() {
         for (method, operation) in item.as_object().unwrap() {
             let method = method.to_uppercase().parse().unwrap();
             let body = serde_json::json!({ "member": "bot", "value": "1" });
-            let asked = client.request(method, format!("{}{path}", cloud.url())).bearer_auth("s3cret").json(&body);
+            let asked =
+                client.request(method, format!("{}{path}", cloud.url())).bearer_auth("s3cret").json(&body);
             let answer = http::send("cloud", asked).await.unwrap();
             assert!(answer.is_success(), "{path}: {}", answer.told());
             names.push(operation["operationId"].as_str().unwrap().replace("fedrampRecords", "zoneRecords"));

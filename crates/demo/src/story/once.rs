@@ -123,7 +123,8 @@ impl Play {
         };
         let ok = held.is_some() && ran == 0;
         let approval = held.as_ref().map(|held| held.approval.as_str());
-        let detail = json!({ "status": answer.status, "approval": approval, "ran": ran, "told": answer.json() });
+        let detail =
+            json!({ "status": answer.status, "approval": approval, "ran": ran, "told": answer.json() });
         log.step(step.0, step.1, observed, ok, detail);
         Ok(held)
     }

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 const OPERATION: &str = "bindRole";
 /// What somebody on the requester's side is told.
 const SIDE: [&str; 2] = ["requester-side", "not-eligible"];
-const WHY_NOT: &str = "an agent does not give itself administrator rights; ask for the one permission you need";
+const WHY_NOT: &str =
+    "an agent does not give itself administrator rights; ask for the one permission you need";
 
 impl Play {
     pub(super) async fn role_binding(&mut self, log: &mut Log) -> Result<(), DemoError> {
@@ -39,7 +40,8 @@ impl Play {
         let origin = [("origin", console.as_str())];
         let answer = self.agent.send(Method::POST, &ballot, &origin, Some(&decision)).await?;
         let promised = "the agent cannot approve its own request at the people's door";
-        self.refused(log, held, Promise("agent-cannot-approve", promised), &answer, &["agent-credential"]).await?;
+        self.refused(log, held, Promise("agent-cannot-approve", promised), &answer, &["agent-credential"])
+            .await?;
         let path = format!("/api/v1/approvals/{}/votes", held.approval);
         let answer = self.agent.send(Method::POST, &path, &[], Some(&decision)).await?;
         let promised = "the agent's own door has no route that votes";
@@ -49,22 +51,26 @@ impl Play {
 
     async fn with_an_agent_token(&self, log: &mut Log, held: &Held) -> Result<(), DemoError> {
         let ballot = self.ben.ballot(&held.approval, "approve").await?.success("a reviewer's ballot")?.json();
-        let vote = json!({ "statement": ballot.get("statement"), "assertion": Value::Null, "reason": Value::Null });
+        let vote =
+            json!({ "statement": ballot.get("statement"), "assertion": Value::Null, "reason": Value::Null });
         let console = &self.doors.console_url;
         let votes = format!("{console}/api/v1/approvals/{}/votes", held.approval);
         let origin = [("origin", console.as_str())];
         let answer = self.agent.send(Method::POST, &votes, &origin, Some(&vote)).await?;
         let promised = "a reviewer's ballot handed in with an agent token is no vote";
-        self.refused(log, held, Promise("agent-token-cannot-vote", promised), &answer, &["agent-credential"]).await
+        self.refused(log, held, Promise("agent-token-cannot-vote", promised), &answer, &["agent-credential"])
+            .await
     }
 
     async fn by_its_side(&mut self, log: &mut Log, held: &Held) -> Result<(), DemoError> {
         let approval = &held.approval;
         let answer = self.olga.vote(approval, "approve", Strength::Passkey, None).await?;
-        let promise = Promise("owner-cannot-approve", "the agent's owner cannot approve, though she is in security");
+        let promise =
+            Promise("owner-cannot-approve", "the agent's owner cannot approve, though she is in security");
         self.refused(log, held, promise, &answer, &SIDE).await?;
         let answer = self.carl.vote(approval, "approve", Strength::Passkey, None).await?;
-        let promise = Promise("creator-cannot-approve", "the agent's creator cannot approve, though he is in security");
+        let promise =
+            Promise("creator-cannot-approve", "the agent's creator cannot approve, though he is in security");
         self.refused(log, held, promise, &answer, &SIDE).await?;
         let answer = self.zoe.vote(approval, "approve", Strength::Passkey, None).await?;
         let promise = Promise("beneficiary-cannot-approve", "the person the agent acts for cannot approve");
@@ -89,7 +95,8 @@ impl Play {
         let vote = self.olga.sign(&ballot, Strength::Passkey, None)?;
         let answer = self.olga.cast(&held.approval, &vote).await?;
         let promised = "the owner cannot hand in a reviewer's ballot, signed with her own passkey";
-        let codes = ["requester-side", "not-eligible", "ballot", "not-yours", "forbidden", "passkey", "not-allowed"];
+        let codes =
+            ["requester-side", "not-eligible", "ballot", "not-yours", "forbidden", "passkey", "not-allowed"];
         self.refused(log, held, Promise("anothers-ballot-is-no-vote", promised), &answer, &codes).await
     }
 
@@ -119,7 +126,8 @@ impl Play {
         let ran = self.count(OPERATION).await?;
         let heard = format!("{} {}", reason(&answer), answer.word("detail")).contains(WHY_NOT);
         let ok = vote.is_success() && refuses(&answer, &["rejected"]) && heard && ran == 0;
-        let detail = json!({ "vote": vote.told(), "status": answer.status, "reason": reason(&answer), "ran": ran });
+        let detail =
+            json!({ "vote": vote.told(), "status": answer.status, "reason": reason(&answer), "ran": ran });
         let promised = "a reviewer rejects it, the reason reaches the agent, and nothing runs";
         log.step("role-binding-is-rejected", promised, answer.told(), ok, detail);
         Ok(())

@@ -15,7 +15,8 @@ const OPERATION: &str = "exportCustomers";
 
 impl Play {
     pub(super) async fn export(&mut self, log: &mut Log) -> Result<(), DemoError> {
-        let promise = Promise("export-is-held", "the export waits for two people of privacy and nothing runs");
+        let promise =
+            Promise("export-is-held", "the export waits for two people of privacy and nothing runs");
         let Some(first) = self.hold(log, &story::export(), promise, OPERATION).await? else { return Ok(()) };
         self.repeat_attaches(log, &first).await?;
         self.one_voice(log, &first).await?;
@@ -42,8 +43,10 @@ impl Play {
         let ran = self.count(OPERATION).await?;
         let ok = vote.is_success() && stands.state == "pending" && stands.votes == 1 && ran == 0;
         let observed = format!("{} with {} vote after two by the same person", stands.state, stands.votes);
-        let detail = json!({ "first": vote.status, "second": again.told(), "votes": stands.votes, "ran": ran });
-        let promised = "one person is one voice: a second vote of the same person does not make a quorum of two";
+        let detail =
+            json!({ "first": vote.status, "second": again.told(), "votes": stands.votes, "ran": ran });
+        let promised =
+            "one person is one voice: a second vote of the same person does not make a quorum of two";
         log.step("double-vote-counts-once", promised, observed, ok, detail);
         Ok(())
     }
@@ -54,9 +57,14 @@ impl Play {
         let rows = String::from_utf8_lossy(&answer.body).lines().count().saturating_sub(1);
         let kind = answer.header("content-type").unwrap_or_default().to_owned();
         let ran = self.count(OPERATION).await?;
-        let ok = vote.is_success() && answer.status == 200 && rows > 300 && kind.starts_with("text/csv") && ran == 1;
+        let ok = vote.is_success()
+            && answer.status == 200
+            && rows > 300
+            && kind.starts_with("text/csv")
+            && ran == 1;
         let observed = format!("{} {kind}, {rows} rows; it ran {ran} time(s)", answer.status);
-        let detail = json!({ "vote": vote.told(), "status": answer.status, "bytes": answer.body.len(), "ran": ran });
+        let detail =
+            json!({ "vote": vote.told(), "status": answer.status, "bytes": answer.body.len(), "ran": ran });
         let promised = "the second person's passkey vote lets it run once, and its result reaches the agent";
         log.step("export-runs-once-approved", promised, observed, ok, detail);
         Ok(())
@@ -67,17 +75,25 @@ impl Play {
         let ran = self.count(OPERATION).await?;
         let ok = !look.is_success() && ran == 1;
         let promised = "the old location hands the result over once and never executes";
-        log.step("location-never-executes", promised, look.told(), ok, json!({ "status": look.status, "ran": ran }));
+        log.step(
+            "location-never-executes",
+            promised,
+            look.told(),
+            ok,
+            json!({ "status": look.status, "ran": ran }),
+        );
         Ok(())
     }
 
     async fn replay(&self, log: &mut Log, first: &Held) -> Result<Option<Held>, DemoError> {
-        let promise = Promise("replay-is-a-new-request", "the same bytes after delivery ask people anew; nothing runs");
+        let promise =
+            Promise("replay-is-a-new-request", "the same bytes after delivery ask people anew; nothing runs");
         let again = self.hold(log, &story::export(), promise, OPERATION).await?;
         let Some(again) = again else { return Ok(None) };
         let ran = self.count(OPERATION).await?;
         let ok = again.approval != first.approval && ran == 1;
-        let observed = format!("{} is spent; {} waits; it ran {ran} time(s) in all", first.approval, again.approval);
+        let observed =
+            format!("{} is spent; {} waits; it ran {ran} time(s) in all", first.approval, again.approval);
         let promised = "a used grant cannot be used again";
         log.step("used-grant-is-spent", promised, observed, ok, json!({ "ran": ran }));
         Ok(Some(again))

@@ -32,8 +32,15 @@ impl Play {
         let vote = self.ana.vote(&held.approval, "approve", Strength::Session, None).await?;
         let worth = self.worth(&held).await?;
         let ok = vote.is_success() && worth == "session";
-        let promised = "policy accepts a signed-in session here, and the record says it was no more than that";
-        log.step("session-vote-counts", promised, format!("{}, {worth}", vote.status), ok, json!({ "vote": vote.told() }));
+        let promised =
+            "policy accepts a signed-in session here, and the record says it was no more than that";
+        log.step(
+            "session-vote-counts",
+            promised,
+            format!("{}, {worth}", vote.status),
+            ok,
+            json!({ "vote": vote.told() }),
+        );
         let changed = self.changed_body(log, &held).await?;
         let answer = self.agent.answer(&held, PATIENCE).await?;
         let done: Vec<Effect> = self.effects().await?;
@@ -45,9 +52,16 @@ impl Play {
         if let Some(changed) = changed {
             let withdrawn = self.agent.withdraw(&changed).await?;
             let look = self.agent.look(&changed, "wait=0").await?;
-            let ok = withdrawn.is_success() && refuses(&look, &["withdrawn"]) && self.count(OPERATION).await? == 1;
+            let ok =
+                withdrawn.is_success() && refuses(&look, &["withdrawn"]) && self.count(OPERATION).await? == 1;
             let promised = "the agent can take its request back, and then nothing runs";
-            log.step("withdrawn-does-not-run", promised, look.told(), ok, json!({ "status": withdrawn.status }));
+            log.step(
+                "withdrawn-does-not-run",
+                promised,
+                look.told(),
+                ok,
+                json!({ "status": withdrawn.status }),
+            );
         }
         Ok(())
     }
@@ -56,8 +70,8 @@ impl Play {
     async fn worth(&self, held: &Held) -> Result<String, DemoError> {
         let shown = self.ana.approval(&held.approval).await?;
         let rounds = shown.get("rounds").and_then(Value::as_array).cloned().unwrap_or_default();
-        let votes = rounds.iter().filter_map(|round| round.get("votes")?.as_array()).flatten();
-        let worth = votes.filter_map(|vote| vote.get("assurance")?.as_str()).next();
+        let mut votes = rounds.iter().filter_map(|round| round.get("votes")?.as_array()).flatten();
+        let worth = votes.find_map(|vote| vote.get("assurance")?.as_str());
         Ok(worth.unwrap_or("no vote recorded").to_owned())
     }
 
@@ -73,9 +87,17 @@ impl Play {
         let answer = self.agent.ask_with(&story::configure("1"), &claims).await?;
         let changed = held(&answer);
         let other = changed.as_ref().is_some_and(|held| held.approval != approved.approval);
-        let observed = changed.as_ref().map_or_else(|| answer.told(), |held| format!("202, waiting as {}", held.approval));
+        let observed = changed
+            .as_ref()
+            .map_or_else(|| answer.told(), |held| format!("202, waiting as {}", held.approval));
         let promised = "other bytes that claim an approved id are a request of their own";
-        log.step("changed-body-asks-anew", promised, observed, other, json!({ "claimed": claim, "told": answer.json() }));
+        log.step(
+            "changed-body-asks-anew",
+            promised,
+            observed,
+            other,
+            json!({ "claimed": claim, "told": answer.json() }),
+        );
         let body = json!({ "value": "1" });
         let sent = self.agent.send(Method::PUT, &approved.location, &[], Some(&body)).await?;
         let ok = (400..500).contains(&sent.status);
@@ -89,19 +111,30 @@ impl Play {
         let ran = self.count("zoneRecords").await?;
         let approval = answer.json().get("approval").is_some_and(|approval| !approval.is_null());
         let ok = answer.status == 403 && refuses(&answer, &["wall"]) && !approval && ran == 0;
-        let promised = "reading production data inside the FedRAMP boundary is refused by a wall nobody can lift";
+        let promised =
+            "reading production data inside the FedRAMP boundary is refused by a wall nobody can lift";
         log.step("wall-refuses", promised, answer.told(), ok, json!({ "status": answer.status, "ran": ran }));
         Ok(())
     }
 
     pub(super) async fn tally(&self, log: &mut Log) -> Result<(), DemoError> {
-        let happened: Vec<_> =
-            self.effects().await?.into_iter().map(|effect| format!("{} {}", effect.operation, effect.detail)).collect();
+        let happened: Vec<_> = self
+            .effects()
+            .await?
+            .into_iter()
+            .map(|effect| format!("{} {}", effect.operation, effect.detail))
+            .collect();
         let wanted =
             ["serviceStatus checkout", "exportCustomers csv", "setConfig prod/checkout-timeout-ms = 3000"];
         let ok = happened == wanted;
         let promised = "the cloud saw exactly what was permitted or approved, each once, and nothing else";
-        log.step("effects-are-what-was-approved", promised, happened.join("; "), ok, json!({ "effects": happened }));
+        log.step(
+            "effects-are-what-was-approved",
+            promised,
+            happened.join("; "),
+            ok,
+            json!({ "effects": happened }),
+        );
         Ok(())
     }
 }
