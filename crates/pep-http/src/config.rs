@@ -8,7 +8,7 @@ use crate::{
     openapi, tls,
     upstream::{
         credential::{Credential, Reference},
-        pool::Pool,
+        pool::{Pool, Way},
     },
 };
 use countersign_core::{EnvironmentName, TargetName};
@@ -163,26 +163,15 @@ pub struct HttpTarget {
     pub listen: SocketAddr,
     pub hosts: BTreeSet<String>,
     pub origin: Origin,
-    pub credential: Option<Credential>,
     pub credential_profile: String,
-    pub tls: Tls,
+    /// TLS towards agents; `None` speaks plain text.
+    pub acceptor: Option<Arc<ServerConfig>>,
     pub hold_limit: Duration,
-    pub body_limit: usize,
-    pub keep_limit: usize,
     pub limits: LimitsSection,
     pub dropped: Dropped,
     pub classifier: Classifier,
     pub upgrades: Upgrades,
-    pub(crate) pool: Pool,
-}
-
-/// TLS on both sides, ready for use.
-#[derive(Clone, Debug)]
-pub struct Tls {
-    /// Towards agents; `None` speaks plain text.
-    pub acceptor: Option<Arc<ServerConfig>>,
-    /// Towards the target, where its origin is `https`.
-    pub connector: Arc<ClientConfig>,
+    pub(crate) way: Arc<Way>,
 }
 
 /// The one place a target's requests go.
@@ -246,7 +235,7 @@ impl HttpSection {
         match Classifier::new(around, specs) {
             Err(_) | Ok(_) if !faults.is_empty() => Err(faults),
             Err(faults) => Err(faults),
-            Ok(classifier) => Ok(self.assemble(origin, credential, classifier, Tls { acceptor, connector })),
+            Ok(classifier) => Ok(self.assemble(origin, credential, classifier, acceptor, connector)),
         }
     }
 
@@ -281,24 +270,32 @@ impl HttpSection {
         origin: Origin,
         credential: Option<Credential>,
         classifier: Classifier,
-        tls: Tls,
+        acceptor: Option<Arc<ServerConfig>>,
+        connector: Arc<ClientConfig>,
     ) -> HttpTarget {
         let sent = credential.as_ref().map(Credential::header);
+        let dropped = Dropped::new(self.drop_headers.as_ref(), &self.strip_headers, sent);
+        let way = Way {
+            origin: origin.clone(),
+            credential,
+            connector,
+            limits: self.limits.clone(),
+            body_limit: self.body_limit.0,
+            keep_limit: self.keep_limit.0,
+            pool: Pool::default(),
+        };
         HttpTarget {
             listen: self.listen,
             hosts: self.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             origin,
-            dropped: Dropped::new(self.drop_headers.as_ref(), &self.strip_headers, sent),
             credential_profile: self.credential.map_or_else(|| "none".into(), |section| section.profile),
-            credential,
-            tls,
+            acceptor,
             hold_limit: self.hold_limit.0,
-            body_limit: self.body_limit.0,
-            keep_limit: self.keep_limit.0,
             limits: self.limits,
+            dropped,
             classifier,
             upgrades: self.upgrades,
-            pool: Pool::default(),
+            way: Arc::new(way),
         }
     }
 }

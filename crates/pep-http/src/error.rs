@@ -36,6 +36,8 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    #[error("several targets listen on `{addr}`, and not all of them name their `hosts`")]
+    Shared { addr: SocketAddr },
     #[error("cannot find out which address the listener of target `{target}` got")]
     Address {
         target: String,

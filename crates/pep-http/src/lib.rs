@@ -18,4 +18,4 @@ pub mod template;
 mod tls;
 pub mod upstream;
 
-pub use listen::{BoundListener, HttpGateway, Serving};
+pub use listen::{BoundListener, Serving, serve};

@@ -6,13 +6,9 @@ use crate::{
     error::ServeError,
     frame::Edge,
     session::Listener,
-    upstream::stored::HttpUpstream,
 };
 use countersign_core::TargetName;
-use countersign_engine::{
-    Gate,
-    port::upstream::{Target, Upstream},
-};
+use countersign_engine::Gate;
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -37,13 +33,6 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long running exchanges may go on once the gateway stops.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Every HTTP target of a gateway. Hands the engine its way to them, then serves agents.
-#[derive(Debug)]
-pub struct HttpGateway {
-    targets: Vec<Arc<HttpTarget>>,
-    upstream: Arc<HttpUpstream>,
-}
-
 /// A listener that is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundListener {
@@ -54,81 +43,70 @@ pub struct BoundListener {
 /// The listeners at work.
 #[derive(Debug)]
 pub struct Serving {
-    pub listeners: Vec<BoundListener>,
+    listeners: Vec<BoundListener>,
+    shutdown: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Serving {
-    /// Returns when every listener has stopped and every connection is closed.
-    pub async fn finished(self) {
-        self.tasks.wait().await;
+    /// Where each target is reached, in the order they were given.
+    pub fn listeners(&self) -> &[BoundListener] {
+        &self.listeners
+    }
+
+    /// Stops listening; what runs may go on for a while. Returns when every connection is closed.
+    pub async fn stop(&self, grace: Duration) {
+        self.shutdown.cancel();
+        // What is still under way then is cut off with the process, and recorded as unknown.
+        let _ = timeout(grace, self.tasks.wait()).await;
     }
 }
 
-impl HttpGateway {
-    pub fn new(targets: Vec<HttpTarget>) -> Self {
-        let targets: Vec<_> = targets.into_iter().map(Arc::new).collect();
-        let by_name =
-            |target: &Arc<HttpTarget>| (target.classifier.surroundings().target.clone(), Arc::clone(target));
-        let upstream = Arc::new(HttpUpstream(targets.iter().map(by_name).collect()));
-        Self { targets, upstream }
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
     }
+}
 
-    /// The targets as the engine knows them, each with the way approved actions take to it.
-    pub fn targets(&self) -> Vec<(Target, Arc<dyn Upstream>)> {
-        let one = |target: &Arc<HttpTarget>| {
-            let around = target.classifier.surroundings();
-            let known = Target {
-                name: around.target.clone(),
-                environment: around.environment.clone(),
-                wire: "http".into(),
-                credential_profile: target.credential_profile.clone(),
-            };
-            (known, Arc::clone(&self.upstream) as Arc<dyn Upstream>)
+/// Opens every listener, or none, and serves agents until the result is stopped or let go. Targets with the same
+/// address share a listener and are told apart by the hosts they name.
+pub async fn serve(gate: Arc<Gate>, targets: Vec<HttpTarget>) -> Result<Serving, ServeError> {
+    let mut groups: Vec<Vec<Arc<HttpTarget>>> = Vec::new();
+    for target in targets.into_iter().map(Arc::new) {
+        let shares = |group: &&mut Vec<Arc<HttpTarget>>| {
+            let same = |other: &Arc<HttpTarget>| other.listen == target.listen && target.listen.port() != 0;
+            group.iter().any(same)
         };
-        self.targets.iter().map(one).collect()
+        match groups.iter_mut().find(shares) {
+            Some(group) => group.push(target),
+            None => groups.push(vec![target]),
+        }
     }
-
-    /// Opens every listener, or none, and serves until `shutdown`.
-    pub async fn serve(&self, gate: &Arc<Gate>, shutdown: &CancellationToken) -> Result<Serving, ServeError> {
-        let mut groups: Vec<Vec<Arc<HttpTarget>>> = Vec::new();
-        for target in &self.targets {
-            let shares = |group: &&mut Vec<Arc<HttpTarget>>| {
-                let same =
-                    |other: &Arc<HttpTarget>| other.listen == target.listen && target.listen.port() != 0;
-                group.iter().any(same)
-            };
-            match groups.iter_mut().find(shares) {
-                Some(group) => group.push(Arc::clone(target)),
-                None => groups.push(vec![Arc::clone(target)]),
-            }
+    let (mut listeners, mut opened) = (Vec::new(), Vec::new());
+    for group in groups {
+        let Some(first) = group.first().cloned() else { continue };
+        let name = first.classifier.surroundings().target.to_string();
+        if group.len() > 1 && group.iter().any(|target| target.hosts.is_empty()) {
+            return Err(ServeError::Shared { addr: first.listen });
         }
-        let (mut listeners, mut opened) = (Vec::new(), Vec::new());
-        for group in groups {
-            let Some(first) = group.first().cloned() else { continue };
-            let name = first.classifier.surroundings().target.to_string();
-            let socket = TcpListener::bind(first.listen).await;
-            let socket = socket.map_err(|source| ServeError::Bind {
-                addr: first.listen,
-                target: name.clone(),
-                source,
-            })?;
-            let addr = socket.local_addr().map_err(|source| ServeError::Address { target: name, source })?;
-            let bound = |target: &Arc<HttpTarget>| BoundListener {
-                target: target.classifier.surroundings().target.clone(),
-                addr,
-            };
-            listeners.extend(group.iter().map(bound));
-            opened.push((socket, first, Arc::new(Listener { gate: Arc::clone(gate), targets: group })));
-        }
-        let tasks = TaskTracker::new();
-        for (socket, first, listener) in opened {
-            let (shutdown, connections) = (shutdown.clone(), tasks.clone());
-            tasks.spawn(async move { accept(socket, &first, listener, shutdown, connections).await });
-        }
-        tasks.close();
-        Ok(Serving { listeners, tasks })
+        let socket = TcpListener::bind(first.listen).await;
+        let socket =
+            socket.map_err(|source| ServeError::Bind { addr: first.listen, target: name.clone(), source })?;
+        let addr = socket.local_addr().map_err(|source| ServeError::Address { target: name, source })?;
+        let bound = |target: &Arc<HttpTarget>| BoundListener {
+            target: target.classifier.surroundings().target.clone(),
+            addr,
+        };
+        listeners.extend(group.iter().map(bound));
+        opened.push((socket, first, Arc::new(Listener { gate: Arc::clone(&gate), targets: group })));
     }
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    for (socket, first, listener) in opened {
+        let (shutdown, connections) = (shutdown.clone(), tasks.clone());
+        tasks.spawn(async move { accept(socket, &first, listener, shutdown, connections).await });
+    }
+    tasks.close();
+    Ok(Serving { listeners, shutdown, tasks })
 }
 
 async fn accept(
@@ -140,7 +118,7 @@ async fn accept(
 ) {
     let room = Arc::new(Semaphore::new(first.limits.connections));
     let limits = first.limits.clone();
-    let tls = first.tls.acceptor.clone();
+    let tls = first.acceptor.clone();
     loop {
         let accepted = async {
             let place = Arc::clone(&room).acquire_owned().await.ok()?;

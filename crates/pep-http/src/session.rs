@@ -157,7 +157,7 @@ impl Listener {
         } else if protocol.is_some() {
             return Err(malformed("an upgrade has no body".into()).await);
         } else if reads_body {
-            match whole(body, target.body_limit, target.limits.request_head.0).await {
+            match whole(body, target.way.body_limit, target.limits.request_head.0).await {
                 Ok(bytes) => (Some(bytes), None),
                 Err(why) => return Err(self.unreadable(target, &why).await),
             }
@@ -189,7 +189,8 @@ impl Listener {
             patience: preference.patience,
         };
         let upgrade = protocol.is_some().then(|| parts.extensions.remove()).flatten();
-        let exchange = LiveExchange { target: Arc::clone(target), body: live, connection: None, upgrade };
+        let exchange =
+            LiveExchange { target: Arc::clone(&target.way), body: live, connection: None, upgrade };
         match flow::handle(&self.gate, asked, exchange).await {
             Ok(answer) => Ok(reply::of(answer, |live| live, preference.applied)),
             Err(error) => Err(not_recordable(&error)),

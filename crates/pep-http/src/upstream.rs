@@ -6,4 +6,6 @@ pub(crate) mod live;
 pub(crate) mod pool;
 pub(crate) mod relay;
 pub(crate) mod send;
-pub(crate) mod stored;
+mod stored;
+
+pub use stored::HttpUpstream;

@@ -22,7 +22,7 @@ fn with(member: &str, value: serde_json::Value) -> serde_json::Value {
 fn a_minimal_section_has_safe_defaults() {
     let target = section(minimal()).unwrap().check(Path::new(".")).unwrap();
     assert_eq!(target.hold_limit, Duration::from_secs(55));
-    assert_eq!(target.body_limit, 1 << 20);
+    assert_eq!(target.way.body_limit, 1 << 20);
     assert_eq!(target.upgrades, Upgrades::Deny);
     assert_eq!(target.origin.authority, "billing.internal:8443");
     assert_eq!(target.credential_profile, "none");

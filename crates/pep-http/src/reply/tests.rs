@@ -11,7 +11,7 @@ async fn text(response: Response<ReplyBody>) -> String {
     let status = response.status();
     let mut out = format!("{status}\n");
     for (name, value) in response.headers() {
-        out.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+        out = format!("{out}{name}: {}\n", value.to_str().unwrap());
     }
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let json: serde_json::Value = serde_json::from_slice(&body).unwrap();

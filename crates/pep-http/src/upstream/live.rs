@@ -2,11 +2,11 @@
 //! the whole answer.
 
 use super::{
-    pool::Connection,
+    pool::{Connection, Way},
     relay::{Duty, Relay, ReplyBody},
     send::{self, STOPPED, Streamed, UpBody},
 };
-use crate::{config::HttpTarget as Target, head};
+use crate::head;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use countersign_core::Body as PayloadBody;
@@ -25,7 +25,7 @@ const SMALL: u64 = 64 << 10;
 
 /// One request of a caller who waits for the answer.
 pub(crate) struct LiveExchange {
-    pub(crate) target: Arc<Target>,
+    pub(crate) target: Arc<Way>,
     pub(crate) body: Option<Incoming>,
     pub(crate) connection: Option<Connection>,
     pub(crate) upgrade: Option<OnUpgrade>,
@@ -139,7 +139,7 @@ async fn not_answered(
 }
 
 async fn answered(
-    target: &Arc<Target>,
+    target: &Arc<Way>,
     response: Response<Incoming>,
     connection: Connection,
     clearance: Clearance,

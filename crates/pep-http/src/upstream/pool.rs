@@ -1,8 +1,9 @@
 //! A target's connections. One is taken before anything is authorized, so that a target that cannot be reached
 //! costs no grant. Nothing is ever sent again by itself.
 
+use super::credential::Credential;
 use super::send::UpBody;
-use crate::config::HttpTarget;
+use crate::config::{LimitsSection, Origin};
 use countersign_engine::port::upstream::{Failed, Sent};
 use http::{Request, Response};
 use hyper::{
@@ -11,8 +12,9 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
@@ -23,6 +25,18 @@ use tokio_rustls::TlsConnector;
 /// How long a connection may rest. Shorter than targets usually allow, so that one is seldom closed under us.
 const RESTS: Duration = Duration::from_secs(20);
 const MOST_IDLE: usize = 256;
+
+/// The way to one target, the same for those who wait and for what people approved.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) origin: Origin,
+    pub(crate) credential: Option<Credential>,
+    pub(crate) connector: Arc<ClientConfig>,
+    pub(crate) limits: LimitsSection,
+    pub(crate) body_limit: usize,
+    pub(crate) keep_limit: usize,
+    pub(crate) pool: Pool,
+}
 
 /// A connection that can take one request now.
 pub(crate) enum Connection {
@@ -53,7 +67,7 @@ impl std::fmt::Debug for Pool {
 
 impl Pool {
     /// A connection at rest, or a new one.
-    pub(crate) async fn take(&self, target: &HttpTarget) -> Result<Connection, Failed> {
+    pub(crate) async fn take(&self, target: &Way) -> Result<Connection, Failed> {
         match self.rested() {
             Some(connection) => Ok(connection),
             None => self.dial(target).await,
@@ -61,7 +75,7 @@ impl Pool {
     }
 
     /// A new connection.
-    pub(crate) async fn dial(&self, target: &HttpTarget) -> Result<Connection, Failed> {
+    pub(crate) async fn dial(&self, target: &Way) -> Result<Connection, Failed> {
         let limit = target.limits.connect.0;
         let dialled = tokio::time::timeout(limit, dial(target)).await;
         let connection = dialled.unwrap_or_else(|_| Err(format!("no connection within {limit:?}")));
@@ -118,7 +132,7 @@ impl Connection {
 }
 
 /// Resolves once, connects to what was resolved, and proves who is there.
-async fn dial(target: &HttpTarget) -> Result<Connection, String> {
+async fn dial(target: &Way) -> Result<Connection, String> {
     let origin = &target.origin;
     let addresses: Vec<_> = match origin.connect_to {
         Some(address) => vec![address],
@@ -141,12 +155,12 @@ async fn dial(target: &HttpTarget) -> Result<Connection, String> {
     Err(last)
 }
 
-async fn secure(target: &HttpTarget, stream: TcpStream) -> Result<Connection, String> {
+async fn secure(target: &Way, stream: TcpStream) -> Result<Connection, String> {
     if !target.origin.tls {
         return http1(stream).await;
     }
     let name = ServerName::try_from(target.origin.host.clone()).map_err(|error| error.to_string())?;
-    let connector = TlsConnector::from(target.tls.connector.clone());
+    let connector = TlsConnector::from(target.connector.clone());
     let stream = connector.connect(name, stream).await;
     let stream = stream.map_err(|error| format!("`{}` is not trusted: {error}", target.origin.authority))?;
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") { http2(stream).await } else { http1(stream).await }

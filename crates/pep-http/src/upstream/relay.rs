@@ -2,10 +2,10 @@
 //! end is durable; whoever lets go early is named in that record.
 
 use super::{
-    pool::Connection,
+    pool::{Connection, Way},
     send::{BoxError, STOPPED, Streamed},
 };
-use crate::{config::HttpTarget as Target, head};
+use crate::head;
 use bytes::Bytes;
 use countersign_core::approval::Outcome;
 use countersign_engine::{
@@ -117,7 +117,7 @@ pub enum ReplyBody {
 /// A target's answer as it arrives.
 pub struct Relay {
     inner: Incoming,
-    target: Arc<Target>,
+    target: Arc<Way>,
     connection: Option<Connection>,
     stop: BoxFuture<'static, ()>,
     patience: Pin<Box<Sleep>>,
@@ -141,7 +141,7 @@ impl std::fmt::Debug for Relay {
 impl Relay {
     pub(crate) fn new(
         inner: Incoming,
-        target: Arc<Target>,
+        target: Arc<Way>,
         connection: Connection,
         clearance: Clearance,
         duty: Duty,

@@ -1,8 +1,8 @@
 //! A clearance's payload as a request on a connection: exactly the bytes that were decided on, the configured
 //! credential and the framing. What of a live body has passed is counted and digested on the way.
 
-use super::pool::{Connection, Handed};
-use crate::{config::HttpTarget as Target, head};
+use super::pool::{Connection, Handed, Way};
+use crate::head;
 use bytes::Bytes;
 use countersign_core::{Body as PayloadBody, Digest, Payload};
 use countersign_engine::port::upstream::{Failed, Sent};
@@ -151,7 +151,7 @@ pub(crate) struct Ready {
 
 /// Builds the request from the payload alone. `live` is used only where the payload leaves its body unbound.
 pub(crate) fn build(
-    target: &Target,
+    target: &Way,
     payload: &Payload,
     live: Option<UpBody>,
     connection: &Connection,
@@ -200,7 +200,7 @@ pub(crate) fn build(
 /// Sends the request and waits for the head of the answer. A connection that gave the request back unsent, because
 /// it was closed while it rested, is replaced once: nothing had been sent.
 pub(crate) async fn exchange(
-    target: &Target,
+    target: &Way,
     connection: &mut Connection,
     ready: Ready,
     stop: impl Future<Output = ()>,

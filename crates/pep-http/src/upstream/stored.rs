@@ -1,46 +1,53 @@
 //! Runs stored actions: those that people approved. Sends exactly the stored bytes and keeps the answer.
 
 use super::{
-    pool::Connection,
+    credential::CredentialError,
+    pool::{Connection, Way},
     send::{self, STOPPED},
 };
-use crate::{config::HttpTarget as Target, head};
+use crate::{config::HttpTarget, head};
 use async_trait::async_trait;
-use countersign_core::{Action, Body as PayloadBody, TargetName};
+use countersign_core::{Action, Body as PayloadBody};
 use countersign_engine::{
     execute::Clearance,
     port::upstream::{Failed, Kept, Sent, StoredExchange, Upstream},
 };
 use http::StatusCode;
 use http_body_util::BodyExt as _;
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-/// Every HTTP target, by name.
+/// The way approved actions take to one target.
 #[derive(Debug)]
-pub(crate) struct HttpUpstream(pub(crate) BTreeMap<TargetName, Arc<Target>>);
+pub struct HttpUpstream(Arc<Way>);
 
 struct StoredHttp {
-    target: Arc<Target>,
+    way: Arc<Way>,
     connection: Connection,
+}
+
+impl HttpUpstream {
+    /// Refuses a target whose credential is not there.
+    pub fn new(target: &HttpTarget) -> Result<Self, CredentialError> {
+        if let Some(credential) = &target.way.credential {
+            credential.value()?;
+        }
+        Ok(Self(Arc::clone(&target.way)))
+    }
 }
 
 #[async_trait]
 impl Upstream for HttpUpstream {
-    async fn connect(&self, action: &Action) -> Result<Box<dyn StoredExchange>, Failed> {
-        let target = self.0.get(&action.target).ok_or_else(|| Failed {
-            sent: Sent::No,
-            why: format!("`{}` is not a target any more", action.target),
-        })?;
-        let connection = target.pool.take(target).await?;
-        Ok(Box::new(StoredHttp { target: Arc::clone(target), connection }))
+    async fn connect(&self, _: &Action) -> Result<Box<dyn StoredExchange>, Failed> {
+        let connection = self.0.pool.take(&self.0).await?;
+        Ok(Box::new(StoredHttp { way: Arc::clone(&self.0), connection }))
     }
 }
 
 #[async_trait]
 impl StoredExchange for StoredHttp {
     async fn run(self: Box<Self>, clearance: Clearance, keep_bytes: u64) -> Result<Kept, Failed> {
-        let Self { target, mut connection } = *self;
-        let ready = send::build(&target, clearance.payload(), None, &connection)?;
+        let Self { way, mut connection } = *self;
+        let ready = send::build(&way, clearance.payload(), None, &connection)?;
         if ready.upgrade {
             let why = "an upgrade needs its caller: repeat the request while it is held".into();
             return Err(Failed { sent: Sent::No, why });
@@ -50,14 +57,14 @@ impl StoredExchange for StoredHttp {
             PayloadBody::Unbound => 0,
         };
         let bytes_sent = ready.head_bytes + body_bytes;
-        let response = send::exchange(&target, &mut connection, ready, clearance.cancelled()).await?;
+        let response = send::exchange(&way, &mut connection, ready, clearance.cancelled()).await?;
         let (mut parts, mut body) = response.into_parts();
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let why = "the target left HTTP without being asked to".into();
             return Err(Failed { sent: Sent::Maybe, why });
         }
         head::strip_hops(&mut parts.headers);
-        let keep = keep_bytes.min(target.keep_limit as u64);
+        let keep = keep_bytes.min(way.keep_limit as u64);
         let (mut kept, mut bytes_received) = (Some(Vec::new()), 0_u64);
         loop {
             let stop = clearance.cancelled();
@@ -65,7 +72,7 @@ impl StoredExchange for StoredHttp {
             let frame = tokio::select! {
                 biased;
                 () = stop => return Err(maybe(STOPPED)),
-                frame = tokio::time::timeout(target.limits.idle.0, body.frame()) => frame,
+                frame = tokio::time::timeout(way.limits.idle.0, body.frame()) => frame,
             };
             let frame = frame.map_err(|_| maybe("the target stopped in the middle of its answer"))?;
             let Some(frame) = frame else { break };
@@ -76,7 +83,7 @@ impl StoredExchange for StoredHttp {
                 Some(_) | None => kept = None,
             }
         }
-        target.pool.put(connection);
+        way.pool.put(connection);
         let head = head::encode_response(parts.status, &parts.headers);
         Ok(Kept { status: parts.status.as_str().into(), head, body: kept, bytes_sent, bytes_received })
     }
