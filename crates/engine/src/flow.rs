@@ -13,7 +13,7 @@ use crate::{
     record,
     reply::Reply,
 };
-use countersign_core::{Body, Decision, RefusalCode};
+use countersign_core::{Body, Decision};
 use std::sync::Arc;
 
 pub async fn handle<E: Exchange>(
@@ -26,25 +26,22 @@ pub async fn handle<E: Exchange>(
         Ok(action) => action,
         Err(refused) => return record::not_admitted(gate, *refused).await,
     };
-    loop {
-        let decision = gate.policies().current().decide(&action, gate.now()).decision;
-        match decision {
-            Decision::Permit(basis) => return execute::permitted(gate, action, basis, exchange).await,
-            Decision::Review(_) if action.payload.body == Body::Unbound => match exchange.bind().await {
-                // Reviewers see the whole action, so the body joins the digest and everything is decided anew.
-                Ok(body) => action.payload.body = Body::Bound(body),
-                Err(error) => return record::unreadable(gate, &action, &error).await,
-            },
-            Decision::Review(terms) => {
-                return match hold::place(gate, action, terms).await? {
-                    hold::Placed::Held(held) => hold::until_answered(gate, held, patience).await,
-                    hold::Placed::Refused(action, refusal) => record::refused(gate, &action, refusal).await,
-                };
-            }
-            Decision::Forbid(refusal) => {
-                debug_assert_ne!(refusal.code, RefusalCode::Rejected, "only reviewers reject");
-                return record::refused(gate, &action, refusal).await;
-            }
+    let policy = gate.policies().current();
+    let mut decision = (!policy.needs_body(&action)).then(|| policy.decide(&action, gate.now()).decision);
+    // A rule that looks at the body, or a reviewer, gets it whole: it joins the digest, and all is decided anew.
+    if matches!(decision, None | Some(Decision::Review(_))) && action.payload.body == Body::Unbound {
+        match exchange.bind().await {
+            Ok(body) => action.payload.body = Body::Bound(body),
+            Err(error) => return record::unreadable(gate, &action, &error).await,
         }
+        decision = None;
+    }
+    match decision.unwrap_or_else(|| policy.decide(&action, gate.now()).decision) {
+        Decision::Permit(basis) => execute::permitted(gate, action, basis, exchange).await,
+        Decision::Review(terms) => match hold::place(gate, action, terms).await? {
+            hold::Placed::Held(held) => hold::until_answered(gate, held, patience).await,
+            hold::Placed::Refused(action, refusal) => record::refused(gate, &action, refusal).await,
+        },
+        Decision::Forbid(refusal) => record::refused(gate, &action, refusal).await,
     }
 }

@@ -32,7 +32,7 @@ pub struct Opening {
 
 const WHY_UNKNOWN: &str = "the gateway ended while it ran";
 
-/// Opens the engine over its store: recovers, records the start, and goes on with what was approved.
+/// Opens the engine over its store: recovers and records the start.
 pub async fn open(parts: Parts, opening: Opening) -> Result<Arc<Gate>, Error> {
     let gate = Arc::new(Gate::new(parts));
     for record in gate.store().find(Kind::Freeze, all("frozen")).await? {
@@ -50,12 +50,17 @@ pub async fn open(parts: Parts, opening: Opening) -> Result<Arc<Gate>, Error> {
     for (hold, _) in crate::read::holds_with(&gate, ("status", "executing")).await? {
         orphan(&gate, hold.approval.id, hold.approval.attempts).await?;
     }
-    for (hold, _) in crate::read::holds_with(&gate, ("status", "granted")).await? {
+    Ok(gate)
+}
+
+/// Goes on with what was approved, has a handle out, and had not begun. For a gateway that stays.
+pub async fn resume(gate: &Arc<Gate>) -> Result<(), Error> {
+    for (hold, _) in crate::read::holds_with(gate, ("status", "granted")).await? {
         if hold.handle_given {
-            execute::start(&gate, hold.approval.id);
+            execute::start(gate, hold.approval.id);
         }
     }
-    Ok(gate)
+    Ok(())
 }
 
 async fn record_start(gate: &Gate, opening: Opening) -> Result<(), Error> {

@@ -1,0 +1,22 @@
+//! The engine over a real store and real policies, through its public doors; only the target, the people and the
+//! clock are played.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed expectation is how a test fails"
+)]
+
+#[path = "engine/stage.rs"]
+mod stage;
+
+#[path = "engine/holding.rs"]
+mod holding;
+#[path = "engine/once.rs"]
+mod once;
+#[path = "engine/recovery.rs"]
+mod recovery;
+#[path = "engine/sim.rs"]
+mod sim;
+#[path = "engine/voting.rs"]
+mod voting;

@@ -1,0 +1,54 @@
+//! Once, whatever the number of callers; and every one of many actions on the record.
+
+use crate::stage::{Stage, authorized, person};
+use countersign_core::Class;
+use countersign_engine::Reply;
+use std::{sync::Arc, time::Duration};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_32_callers_for_one_grant_one_runs_it() {
+    let stage = Arc::new(Stage::new().await);
+    // Granted, and nobody there to run it.
+    let lost = tokio::time::timeout(
+        Duration::from_millis(300),
+        stage.ask(Class::Configure, "on", Duration::from_secs(20)),
+    );
+    assert!(lost.await.is_err());
+    let filter = countersign_engine::read::HoldFilter { limit: 1, ..Default::default() };
+    let id = countersign_engine::read::holds(&stage.gate, filter).await.unwrap()[0].approval.id;
+    stage.approve(person(1), id).await.unwrap();
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..32 {
+        let stage = Arc::clone(&stage);
+        callers
+            .spawn(async move { stage.ask(Class::Configure, "on", Duration::from_secs(20)).await.unwrap() });
+    }
+    let replies = callers.join_all().await;
+    assert!(replies.iter().all(|reply| matches!(reply, Reply::Kept(_))), "{replies:?}");
+    assert_eq!(stage.cloud.count(), 1);
+    assert_eq!(authorized(&stage.entries().await), 1);
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_actions_give_exactly_their_entries() {
+    const ACTIONS: usize = 10_000;
+    const CALLERS: usize = 64;
+    let stage = Arc::new(Stage::new().await);
+    let before = stage.entries().await.len();
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..CALLERS {
+        let stage = Arc::clone(&stage);
+        callers.spawn(async move {
+            for _ in (caller..ACTIONS).step_by(CALLERS) {
+                let reply = stage.ask(Class::Read, "q", Duration::from_secs(20)).await.unwrap();
+                assert!(matches!(reply, Reply::Live(_)), "{reply:?}");
+            }
+        });
+    }
+    callers.join_all().await;
+    assert_eq!(stage.cloud.count(), ACTIONS);
+    let report = stage.verify();
+    assert_eq!(report.executed, u64::try_from(ACTIONS).unwrap());
+    assert_eq!(report.entries, u64::try_from(before + 2 * ACTIONS).unwrap());
+}

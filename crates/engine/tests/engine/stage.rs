@@ -1,0 +1,535 @@
+//! A gateway on a stage: everything real but the target, the people and the clock.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use countersign_core::{
+    Action, AgentId, ApprovalId, Assurance, Body, Class, CredentialId, GatewayId, GroupName, Operation,
+    Payload, PersonId, PrincipalId, PrincipalKind, Requester, Resource, TargetName, Timestamp,
+    approval::Outcome, statement::Verdict,
+};
+use countersign_engine::{
+    Error, Gate, Limits, Parts, Reply, Request, Who,
+    execute::{Clearance, EndFacts, Ending},
+    flow,
+    hold::Hold,
+    journal::Journal,
+    port::{
+        clock::{Clock, Entropy},
+        identity::{Identity, Introduction, NotAuthenticated, Presented, Voter},
+        store::{FindEntries, Store, StoredEntry},
+        upstream::{BindError, Exchange, Failed, Kept, Sent, StoredExchange, Target, Upstream},
+    },
+    start::{self, Opening},
+    vote::{self, Ballot, Cast, VoteRefused},
+};
+use countersign_ledger::{LogKeys, Sealing, entry::Entry, event::Event};
+use countersign_policy::{Bundle, DeclaredOperation, DeclaredTarget, Policies, Source, Vocabulary};
+use countersign_store::{Fault, SqliteOptions, SqliteStore};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+pub(crate) const POLICY: &str = r#"
+@id("agents") permit (principal in Group::"agents", action, resource in Environment::"prod");
+@id("wall") @reason("never in production") forbid (principal, action in Action::"administer", resource);
+@id("data") @gate("data") @approvers("Group::\"privacy\"") @quorum("2") @expires("30m") @valid_for("10m") @step_up("session")
+@reason("data leaves the system") forbid (principal, action in Action::"export", resource);
+@id("change") @gate("change") @approvers("Group::\"sre\"") @quorum("1") @expires("30m") @valid_for("10m") @step_up("session")
+@reason("production changes") forbid (principal, action in Action::"configure", resource);
+"#;
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub(crate) struct StageClock(AtomicI64);
+
+impl Clock for StageClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl StageClock {
+    pub(crate) fn pass(&self, span: Duration) {
+        self.0.fetch_add(i64::try_from(span.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+/// Numbers that never repeat; nothing here depends on their being secret.
+#[derive(Debug)]
+struct Counting(AtomicU64);
+
+impl Entropy for Counting {
+    fn fill(&self, buffer: &mut [u8]) {
+        for chunk in buffer.chunks_mut(8) {
+            let next = self.0.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            chunk.copy_from_slice(&next.to_be_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+pub(crate) fn person(n: u128) -> PersonId {
+    PersonId::from_parts(1, n)
+}
+
+/// The owner of the agent.
+pub(crate) fn olga() -> PersonId {
+    person(100)
+}
+
+/// People 1 to 9 are in every reviewing group; so is Olga, who owns the agent.
+#[derive(Debug, Default)]
+pub(crate) struct People {
+    pub(crate) introduced_by_olga: Mutex<BTreeSet<PersonId>>,
+    pub(crate) left: Mutex<BTreeSet<PersonId>>,
+    pub(crate) revoked: Mutex<bool>,
+}
+
+impl People {
+    fn requester(&self) -> Result<Requester, NotAuthenticated> {
+        if *self.revoked.lock().unwrap() {
+            return Err(NotAuthenticated::Revoked);
+        }
+        Ok(agent())
+    }
+}
+
+impl Identity for People {
+    fn authenticate(&self, _: Presented<'_>, _: Timestamp) -> Result<Requester, NotAuthenticated> {
+        self.requester()
+    }
+
+    fn requester(&self, _: CredentialId, _: Timestamp) -> Result<Requester, NotAuthenticated> {
+        self.requester()
+    }
+
+    fn voter(&self, person: PersonId) -> Option<Voter> {
+        self.voters().into_iter().find(|voter| voter.person == person)
+    }
+
+    fn voters(&self) -> Vec<Voter> {
+        let everyone = (1..10).map(person).chain([olga()]);
+        let left = self.left.lock().unwrap();
+        let introduced = self.introduced_by_olga.lock().unwrap();
+        let voter = |person| Voter {
+            person,
+            name: format!("{person}"),
+            groups: if left.contains(&person) { BTreeSet::new() } else { groups(&["privacy", "sre"]) },
+            introductions: introduced
+                .iter()
+                .filter(|new| **new == person)
+                .map(|_| Introduction { by: Some(olga()), at: Timestamp(START), group: None })
+                .collect(),
+        };
+        everyone.map(voter).collect()
+    }
+
+    fn membership(&self) -> BTreeMap<GroupName, BTreeSet<PersonId>> {
+        BTreeMap::new()
+    }
+
+    fn person_name(&self, person: PersonId) -> Option<String> {
+        Some(person.to_string())
+    }
+}
+
+fn groups(names: &[&str]) -> BTreeSet<GroupName> {
+    names.iter().map(|name| GroupName::new(*name).unwrap()).collect()
+}
+
+fn agent() -> Requester {
+    Requester {
+        principal: PrincipalId::Agent(AgentId::from_parts(1, 1)),
+        kind: PrincipalKind::Agent,
+        name: "bot".into(),
+        groups: groups(&["agents"]),
+        clearances: BTreeSet::new(),
+        owners: [olga()].into(),
+        created_by: None,
+        on_behalf_of: vec![],
+        credential: CredentialId::from_parts(1, 1),
+    }
+}
+
+/// The target: counts what really happened, and does as it is told.
+#[derive(Debug)]
+pub(crate) struct Cloud {
+    /// Bodies that took effect, in order.
+    pub(crate) effects: Mutex<Vec<Bytes>>,
+    pub(crate) connects: AtomicUsize,
+    /// How many of the next connections are refused.
+    pub(crate) offline: AtomicUsize,
+    /// Effects take place only as permits are added; many by default.
+    pub(crate) pace: Semaphore,
+    /// The connection breaks after the bytes went out.
+    pub(crate) breaks: AtomicUsize,
+}
+
+impl Default for Cloud {
+    fn default() -> Self {
+        Self {
+            effects: Mutex::default(),
+            connects: AtomicUsize::default(),
+            offline: AtomicUsize::default(),
+            pace: Semaphore::new(1 << 20),
+            breaks: AtomicUsize::default(),
+        }
+    }
+}
+
+fn take_one(count: &AtomicUsize) -> bool {
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+impl Cloud {
+    pub(crate) fn count(&self) -> usize {
+        self.effects.lock().unwrap().len()
+    }
+
+    fn connect(&self) -> Result<(), Failed> {
+        self.connects.fetch_add(1, Ordering::SeqCst);
+        if take_one(&self.offline) {
+            return Err(Failed { sent: Sent::No, why: "connection refused".into() });
+        }
+        Ok(())
+    }
+
+    async fn take_effect(&self, clearance: &Clearance) -> Result<Bytes, Failed> {
+        tokio::select! {
+            paced = self.pace.acquire() => paced.unwrap().forget(),
+            () = clearance.cancelled() => return Err(Failed { sent: Sent::Maybe, why: "cancelled".into() }),
+        }
+        let body = match &clearance.payload().body {
+            Body::Bound(body) => body.clone(),
+            Body::Unbound => Bytes::from_static(b"streamed"),
+        };
+        self.effects.lock().unwrap().push(body.clone());
+        if take_one(&self.breaks) {
+            return Err(Failed { sent: Sent::Maybe, why: "connection reset".into() });
+        }
+        Ok(body)
+    }
+}
+
+#[derive(Debug)]
+struct Way(Arc<Cloud>);
+
+#[async_trait]
+impl Upstream for Way {
+    async fn connect(&self, _: &Action) -> Result<Box<dyn StoredExchange>, Failed> {
+        self.0.connect()?;
+        Ok(Box::new(Stored(Arc::clone(&self.0))))
+    }
+}
+
+struct Stored(Arc<Cloud>);
+
+#[async_trait]
+impl StoredExchange for Stored {
+    async fn run(self: Box<Self>, clearance: Clearance, _: u64) -> Result<Kept, Failed> {
+        let body = self.0.take_effect(&clearance).await?;
+        let answer = [b"did ".as_slice(), &body].concat();
+        Ok(Kept { status: "200".into(), head: vec![], body: Some(answer), bytes_sent: 1, bytes_received: 2 })
+    }
+}
+
+/// A live request's own exchange.
+pub(crate) struct Live {
+    cloud: Arc<Cloud>,
+    body: Bytes,
+}
+
+#[async_trait]
+impl Exchange for Live {
+    type Reply = Bytes;
+
+    async fn bind(&mut self) -> Result<Bytes, BindError> {
+        Ok(self.body.clone())
+    }
+
+    async fn connect(&mut self) -> Result<(), Failed> {
+        self.cloud.connect()
+    }
+
+    async fn send(self, clearance: Clearance, ending: Ending) -> Result<Bytes, Failed> {
+        match self.cloud.take_effect(&clearance).await {
+            Ok(body) => {
+                let facts = EndFacts {
+                    outcome: Outcome::Done,
+                    status: "200".into(),
+                    bytes_sent: 1,
+                    bytes_received: 2,
+                    ended_by: None,
+                    streamed_body: None,
+                };
+                ending
+                    .finish(facts)
+                    .await
+                    .map_err(|error| Failed { sent: Sent::Maybe, why: error.to_string() })?;
+                Ok(body)
+            }
+            Err(failed) => {
+                ending.failed(&failed).await.unwrap();
+                Err(failed)
+            }
+        }
+    }
+}
+
+/// 2026-11-21T02:00:00Z.
+const START: i64 = 1_795_226_400_000_000;
+
+/// One gateway over a folder.
+pub(crate) struct Stage {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) cloud: Arc<Cloud>,
+    pub(crate) people: Arc<People>,
+    pub(crate) clock: Arc<StageClock>,
+    pub(crate) keys: Arc<LogKeys>,
+    policies: Arc<Policies>,
+    timers: tokio::task::JoinSet<()>,
+    folder: Arc<TempDir>,
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        Self::with(Limits::default(), None).await
+    }
+
+    pub(crate) async fn with(limits: Limits, fault: Option<Arc<dyn Fault>>) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let clock = Arc::new(StageClock(AtomicI64::new(START)));
+        let (cloud, people) = (Arc::new(Cloud::default()), Arc::new(People::default()));
+        Self::open(folder, clock, cloud, people, limits, fault).await
+    }
+
+    /// The same folder, target, people and clock after the process is gone.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { gate, store, cloud, people, clock, mut timers, folder, .. } = self;
+        timers.shutdown().await;
+        drop(gate);
+        let store = Arc::try_unwrap(store);
+        match store {
+            Ok(store) => store.close().await,
+            Err(_) => panic!("somebody still holds the store"),
+        }
+        Self::open(folder, clock, cloud, people, Limits::default(), None).await
+    }
+
+    /// What is on the disk at this moment, opened by a successor: as after `kill -9`.
+    pub(crate) async fn crash(&self) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+            }
+        }
+        let keys = folder.path().join("keys");
+        std::fs::create_dir(&keys).unwrap();
+        for entry in std::fs::read_dir(self.folder.path().join("keys")).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), keys.join(entry.file_name())).unwrap();
+        }
+        let (cloud, people) = (Arc::clone(&self.cloud), Arc::clone(&self.people));
+        Self::open(folder, Arc::clone(&self.clock), cloud, people, Limits::default(), None).await
+    }
+
+    async fn open(
+        folder: Arc<TempDir>,
+        clock: Arc<StageClock>,
+        cloud: Arc<Cloud>,
+        people: Arc<People>,
+        limits: Limits,
+        fault: Option<Arc<dyn Fault>>,
+    ) -> Self {
+        let path = |name: &str| -> PathBuf { Path::new(folder.path()).join(name) };
+        std::fs::create_dir_all(path("keys")).unwrap();
+        let keys = Arc::new(LogKeys::open(&path("keys"), "stage.example").unwrap());
+        let options = SqliteOptions::new(path("db"), path("mark"), Arc::clone(&keys));
+        let store = Arc::new(SqliteStore::open(&SqliteOptions { fault, ..options }).unwrap());
+        let who = Who {
+            id: GatewayId::from_parts(1, 1),
+            epoch: store.epoch(),
+            console_url: "http://localhost:7100".into(),
+        };
+        let seed = who.epoch.wrapping_mul(1 << 32) + u64::from(std::process::id());
+        let journal = Journal::new(
+            Arc::clone(&store) as Arc<dyn Store>,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Arc::new(Counting(AtomicU64::new(seed))),
+            Sealing { origin: "stage.example".into(), gateway: who.id },
+        );
+        let policies = Arc::new(Policies::new(bundle(POLICY)));
+        let target = Target {
+            name: TargetName::new("cloud").unwrap(),
+            environment: "prod".parse().unwrap(),
+            wire: "http".into(),
+            credential_profile: "cloud-admin".into(),
+        };
+        let parts = Parts {
+            journal,
+            policies: Arc::clone(&policies),
+            identity: Arc::clone(&people) as Arc<dyn Identity>,
+            targets: vec![(target, Arc::new(Way(Arc::clone(&cloud))))],
+            limits,
+            who,
+            attach_secret: [7; 32],
+        };
+        let opening = Opening {
+            version: "test".into(),
+            configuration: countersign_core::Digest::of(b"test"),
+            log_opened: keys.opened().unwrap(),
+        };
+        let gate = start::open(parts, opening).await.unwrap();
+        start::resume(&gate).await.unwrap();
+        let mut timers = tokio::task::JoinSet::new();
+        timers.spawn(countersign_engine::timers::run(Arc::clone(&gate)));
+        Self { gate, store, cloud, people, clock, keys, policies, timers, folder }
+    }
+
+    pub(crate) fn policy(&self, text: &str) {
+        self.policies.replace(bundle(text));
+    }
+
+    /// Sends a request and stays for as long as asked.
+    pub(crate) async fn ask(
+        &self,
+        class: Class,
+        body: &str,
+        patience: Duration,
+    ) -> Result<Reply<Bytes>, Error> {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let exchange = Live { cloud: Arc::clone(&self.cloud), body };
+        flow::handle(&self.gate, request(class, patience), exchange).await
+    }
+
+    /// Sends a request that policy holds, and leaves with a handle.
+    pub(crate) async fn hold(&self, class: Class, body: &str) -> ApprovalId {
+        match self.ask(class, body, Duration::ZERO).await.unwrap() {
+            Reply::Pending(ticket) => ticket.approval,
+            other => panic!("not held: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn ballot(&self, n: PersonId, id: ApprovalId) -> Result<Ballot, VoteRefused> {
+        vote::prepare(&self.gate, n, id, Verdict::Approve).await.unwrap()
+    }
+
+    pub(crate) async fn approve(&self, voter: PersonId, id: ApprovalId) -> Result<Hold, VoteRefused> {
+        let statement = self.ballot(voter, id).await?.statement;
+        let assurance = Assurance::Session;
+        vote::cast(&self.gate, Cast { statement, assurance, assertion: None, reason: None }).await.unwrap()
+    }
+
+    pub(crate) async fn reject(
+        &self,
+        voter: PersonId,
+        id: ApprovalId,
+        why: &str,
+    ) -> Result<Hold, VoteRefused> {
+        let ballot = vote::prepare(&self.gate, voter, id, Verdict::Reject).await.unwrap()?;
+        let reason = Some(why.to_owned());
+        let cast =
+            Cast { statement: ballot.statement, assurance: Assurance::Session, assertion: None, reason };
+        vote::cast(&self.gate, cast).await.unwrap()
+    }
+
+    pub(crate) async fn state(&self, id: ApprovalId) -> String {
+        let hold = countersign_engine::read::hold(&self.gate, id).await.unwrap().unwrap();
+        hold.approval.state.as_str().to_owned()
+    }
+
+    /// Waits until the approval is in this state; fails when it never gets there.
+    pub(crate) async fn until(&self, id: ApprovalId, state: &str) {
+        let mut changes = self.gate.changes();
+        let reached = async {
+            while self.state(id).await != state {
+                let _ = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(20), reached).await.is_err() {
+            panic!("{id} is {} and not {state}", self.state(id).await);
+        }
+    }
+
+    /// The events of one approval's action, oldest first.
+    pub(crate) async fn events_of(&self, id: ApprovalId) -> Vec<&'static str> {
+        let hold = countersign_engine::read::hold(&self.gate, id).await.unwrap().unwrap();
+        let entries = countersign_engine::read::timeline(&self.gate, hold.action()).await.unwrap();
+        entries.iter().map(kind).collect()
+    }
+
+    /// Every entry, oldest first.
+    pub(crate) async fn entries(&self) -> Vec<Entry> {
+        let find = FindEntries { limit: 100_000, ..FindEntries::default() };
+        let mut entries = self.store.entries(find).await.unwrap();
+        entries.reverse();
+        entries.iter().map(|entry| Entry::parse(&entry.bytes).unwrap()).collect()
+    }
+
+    /// Exports the whole ledger and checks it offline, as an auditor would.
+    pub(crate) fn verify(&self) -> countersign_ledger::verify::Report {
+        let reader = self.store.ledger().unwrap();
+        let (size, _) = reader.head().unwrap();
+        let request = countersign_ledger::bundle::Request { from: 0, to: size, disclose: &|_, _| false };
+        let mut file = Vec::new();
+        let key = self.keys.log().verifier();
+        countersign_ledger::bundle::write(&mut file, &*reader, "stage.example", &request).unwrap();
+        match countersign_ledger::verify::verify(file.as_slice(), key) {
+            Ok(report) => report,
+            Err(fault) => panic!("the ledger does not verify: {fault}"),
+        }
+    }
+}
+
+pub(crate) fn kind(entry: &StoredEntry) -> &'static str {
+    Entry::parse(&entry.bytes).unwrap().event.kind()
+}
+
+/// How many executions an event list holds that began.
+pub(crate) fn authorized(entries: &[Entry]) -> usize {
+    entries.iter().filter(|entry| matches!(entry.event, Event::ExecutionAuthorized(_))).count()
+}
+
+pub(crate) fn request(class: Class, patience: Duration) -> Request {
+    Request {
+        requester: agent(),
+        target: TargetName::new("cloud").unwrap(),
+        operation: Operation { name: None, class },
+        resources: vec![Resource { kind: "thing".into(), name: "x".into(), labels: BTreeSet::new() }],
+        facts: serde_json::from_value(serde_json::json!({"method": "POST", "path": "/x", "query": ""}))
+            .unwrap(),
+        session: BTreeMap::new(),
+        payload: Payload { head: Bytes::from_static(b"POST /x"), body: Body::Unbound },
+        idempotency_key: None,
+        sentence: format!("{} thing x of cloud (prod).", class.as_str()),
+        claimed_reason: Some("because".into()),
+        patience,
+    }
+}
+
+fn bundle(text: &str) -> Bundle {
+    let prod: countersign_core::EnvironmentName = "prod".parse().unwrap();
+    let cloud = TargetName::new("cloud").unwrap();
+    let declared = DeclaredTarget { environment: prod.clone(), labels: BTreeSet::new() };
+    let vocabulary = Vocabulary {
+        environments: [prod].into(),
+        targets: [(cloud, declared)].into(),
+        groups: groups(&["agents", "privacy", "sre", "security"]),
+        labels: BTreeSet::new(),
+        operations: Vec::<DeclaredOperation>::new(),
+    };
+    match Bundle::load(vec![Source::new("stage.cedar", text)], &vocabulary) {
+        Ok(bundle) => bundle,
+        Err(errors) => panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
+}
