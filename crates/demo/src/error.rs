@@ -18,6 +18,6 @@ pub enum DemoError {
     Operator(String),
     #[error("the software passkey failed")]
     Passkey(#[from] PasskeyError),
-    #[error("approval `{approval}` was not decided within {seconds} s; it is `{state}`")]
+    #[error("approval `{approval}` got no further within {seconds} s; it is `{state}`")]
     Late { approval: String, state: String, seconds: u64 },
 }

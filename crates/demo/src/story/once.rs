@@ -17,6 +17,7 @@ use crate::{
 use reqwest::Client;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// How long one wait for the gateway may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -127,6 +128,23 @@ impl Play {
             json!({ "status": answer.status, "approval": approval, "ran": ran, "told": answer.json() });
         log.step(step.0, step.1, observed, ok, detail);
         Ok(held)
+    }
+
+    /// Waits until the record says that the agent has the whole answer. From then on the approval is spent.
+    async fn delivered(&self, held: &Held) -> Result<(), DemoError> {
+        let begun = Instant::now();
+        loop {
+            let shown = self.ana.approval(&held.approval).await?;
+            let delivery = shown.get("delivery").and_then(Value::as_str).unwrap_or_default();
+            if delivery == "delivered" {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                let (approval, state) = (held.approval.clone(), delivery.to_owned());
+                return Err(DemoError::Late { approval, state, seconds: PATIENCE.as_secs() });
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Where an approval stands: its state and the votes to approve it has.

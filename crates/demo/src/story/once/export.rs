@@ -71,6 +71,7 @@ impl Play {
     }
 
     async fn result_is_spent(&self, log: &mut Log, first: &Held) -> Result<(), DemoError> {
+        self.delivered(first).await?;
         let look = self.agent.look(first, "wait=0").await?;
         let ran = self.count(OPERATION).await?;
         let ok = !look.is_success() && ran == 1;
