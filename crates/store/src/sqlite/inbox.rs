@@ -6,7 +6,10 @@ use countersign_ledger::LogKeys;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, error::TryRecvError},
+        oneshot,
+    },
 };
 
 /// No batch is larger, so that the first in it does not wait for ever for the last.
@@ -56,8 +59,11 @@ impl Inbox {
     /// commit handed in, or still to be handed in to a reserved place, was given out.
     pub(super) fn next(&mut self, unfinished: bool) -> Option<Work> {
         // Under load the next commit is there already, and nothing has to be waited for.
-        if let Ok(errand) = self.errands.try_recv() {
-            return Some(Work::Errand(errand));
+        match self.errands.try_recv() {
+            Ok(errand) => return Some(Work::Errand(errand)),
+            // However busy they are, those who still hold the way in do not keep a store alive that was let go.
+            Err(TryRecvError::Disconnected) => self.jobs.close(),
+            Err(TryRecvError::Empty) => {}
         }
         let first = match self.jobs.try_recv() {
             Ok(job) => job,
