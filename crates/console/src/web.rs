@@ -1,13 +1,57 @@
-//! The pages. Readable without a script; changes are made through the API by a small script of our own.
+//! The pages. Readable without a script; changes are made through the API by a small script of our own. Nothing is
+//! drawn that did not go through [`escape`].
+
+mod action;
+mod approval;
+mod assets;
+mod door;
+mod draw;
+mod escape;
+mod frame;
+mod history;
+mod inbox;
+mod ledger;
+mod things;
 
 use crate::{console::Console, error::Problem};
-use axum::Router;
+use axum::{
+    Router,
+    extract::Request,
+    response::{IntoResponse, Response},
+    routing::get,
+};
 
 /// Every page and asset.
 pub(crate) fn routes() -> Router<Console> {
     Router::new()
+        .route("/", get(inbox::page))
+        .route("/fragments/inbox", get(inbox::list))
+        .route("/fragments/banner", get(frame::banner))
+        .route("/approvals", get(inbox::approvals))
+        .route("/approvals/{id}", get(approval::page))
+        .route("/approvals/{id}/body", get(approval::body))
+        .route("/history", get(history::page))
+        .route("/actions/{id}", get(action::page))
+        .route("/actions/{id}/proof/{index}", get(action::proof))
+        .route("/unresolved", get(history::unresolved))
+        .route("/ledger", get(ledger::ledger))
+        .route("/policy", get(ledger::policy))
+        .route("/targets", get(things::targets))
+        .route("/agents", get(things::agents))
+        .route("/people", get(things::people))
+        .route("/freezes", get(things::freezes))
+        .route("/account", get(things::account))
+        .route("/sign-in", get(door::sign_in))
+        .route("/enrol", get(door::enrol))
+        .merge(assets::routes())
 }
 
-pub(crate) async fn not_found() -> Problem {
-    Problem::not_found("there is nothing at this address")
+/// Nothing is here: a problem for programs, a page for people.
+pub(crate) async fn not_found(request: Request) -> Response {
+    let problem = Problem::not_found("there is nothing at this address");
+    let reads_pages = frame::wants_page(request.headers());
+    if reads_pages && !request.uri().path().starts_with("/api/") {
+        return frame::Fault::from(problem).into_response();
+    }
+    problem.into_response()
 }

@@ -1,0 +1,154 @@
+//! Targets, agents, people, freezes, and one's own account.
+
+use super::{
+    draw,
+    frame::{Fault, Frame, Viewer, draw_page},
+};
+use crate::{
+    console::Console,
+    model::{
+        things::{AgentItem, Me, PasskeyItem, PersonItem, TargetItem, TokenItem},
+        time,
+    },
+};
+use askama::Template;
+use axum::{extract::State, response::Response};
+use countersign_identity::{PersonState, Role};
+use countersign_ledger::event::FreezeScope;
+
+#[derive(Template)]
+#[template(path = "targets.html")]
+struct Targets {
+    frame: Frame,
+    targets: Vec<TargetItem>,
+}
+
+#[derive(Template)]
+#[template(path = "agents.html")]
+struct Agents {
+    frame: Frame,
+    agents: Vec<Kept>,
+    /// Who can own an agent or be acted for.
+    people: Vec<PersonItem>,
+    groups: String,
+    administrator: bool,
+    may_freeze: bool,
+}
+
+/// An agent with its tokens.
+struct Kept {
+    agent: AgentItem,
+    tokens: Vec<TokenItem>,
+    may_manage: bool,
+}
+
+#[derive(Template)]
+#[template(path = "people.html")]
+struct People {
+    frame: Frame,
+    people: Vec<PersonItem>,
+    groups: String,
+    administrator: bool,
+}
+
+#[derive(Template)]
+#[template(path = "freezes.html")]
+struct Freezes {
+    frame: Frame,
+    all: bool,
+    agents: Vec<AgentItem>,
+    targets: Vec<TargetItem>,
+    administrator: bool,
+    may_freeze: bool,
+}
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct Account {
+    frame: Frame,
+    me: Me,
+    passkeys: Vec<PasskeyItem>,
+    assurance: &'static str,
+    opened_at: String,
+    ends_at: String,
+}
+
+pub(super) async fn targets(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
+    let frame = Frame::of(&console, &viewer, "targets").await?;
+    draw_page(&Targets { frame, targets: console.target_items() })
+}
+
+pub(super) async fn agents(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
+    let frame = Frame::of(&console, &viewer, "agents").await?;
+    let administrator = viewer.caller.is_administrator();
+    let directory = console.directory();
+    let kept = directory.agents().into_iter().map(|agent| Kept {
+        tokens: directory.tokens(agent.id).iter().map(|token| console.token_item(token)).collect(),
+        may_manage: administrator || agent.owners.contains(&viewer.session.person),
+        agent: console.agent_item(&agent),
+    });
+    let people = directory.people().into_iter().filter(|person| person.state() != PersonState::Disabled);
+    draw_page(&Agents {
+        frame,
+        agents: kept.collect(),
+        people: people.map(|person| console.person_item(&person)).collect(),
+        groups: groups(&console),
+        administrator,
+        may_freeze: may_freeze(&viewer),
+    })
+}
+
+pub(super) async fn people(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
+    let frame = Frame::of(&console, &viewer, "people").await?;
+    draw_page(&People {
+        frame,
+        people: console.directory().people().iter().map(|person| console.person_item(person)).collect(),
+        groups: groups(&console),
+        administrator: viewer.caller.is_administrator(),
+    })
+}
+
+pub(super) async fn freezes(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
+    let frame = Frame::of(&console, &viewer, "freezes").await?;
+    let agents = console.directory().agents().into_iter().filter(|agent| !agent.is_disabled());
+    draw_page(&Freezes {
+        frame,
+        all: console.gate().freezes().contains(&FreezeScope::All),
+        agents: agents.map(|agent| console.agent_item(&agent)).collect(),
+        targets: console.target_items(),
+        administrator: viewer.caller.is_administrator(),
+        may_freeze: may_freeze(&viewer),
+    })
+}
+
+pub(super) async fn account(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
+    let frame = Frame::of(&console, &viewer, "account").await?;
+    let session = &viewer.session;
+    let email = console.directory().person(session.person).map(|person| person.email.to_string());
+    let me = Me {
+        id: session.person.to_string(),
+        name: session.name.clone(),
+        email: email.unwrap_or_default(),
+        role: session.role.as_str().into(),
+        groups: session.groups.iter().map(ToString::to_string).collect(),
+    };
+    draw_page(&Account {
+        frame,
+        me,
+        passkeys: console.directory().passkeys(session.person).iter().map(PasskeyItem::from).collect(),
+        assurance: session.assurance.as_str(),
+        opened_at: time(session.opened_at),
+        ends_at: time(session.ends_at),
+    })
+}
+
+fn may_freeze(viewer: &Viewer) -> bool {
+    viewer.session.role != Role::Auditor
+}
+
+/// The declared groups, as a hint for typing them.
+fn groups(console: &Console) -> String {
+    let names: Vec<&str> =
+        console.directory().groups().iter().map(countersign_core::GroupName::as_str).collect();
+    names.join(", ")
+}
