@@ -200,7 +200,7 @@ mod tests {
                 ]
             );
             assert_eq!(found[0].path.segments.len(), 3);
-            assert_eq!(found[0].resources[0].kind, "order_");
+            assert_eq!(found[0].resources[0].kind, "order");
             assert_eq!(found[0].labels, ["tag:orders".to_owned()].into());
             assert_eq!(found[1].labels, ["money".to_owned()].into());
         }

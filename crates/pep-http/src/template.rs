@@ -25,6 +25,9 @@ impl PathTemplate {
     /// Reads a template; the error says what is wrong in one sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
         let rest = text.strip_prefix('/').ok_or_else(|| format!("`{text}` does not begin with `/`"))?;
+        if rest.contains("//") || rest.starts_with('/') {
+            return Err(format!("`{text}` has an empty segment"));
+        }
         let parts = if rest.is_empty() { Vec::new() } else { rest.split('/').collect() };
         let segments = parts.into_iter().map(|part| segment(text, part)).collect::<Result<Vec<_>, _>>()?;
         let mut names = BTreeSet::new();
