@@ -11,12 +11,13 @@ use crate::{
 };
 use countersign_engine::{Gate, port::store::Health, start, timers};
 use countersign_pep_http::listen::{BoundListener, Serving as Wires};
-use std::{net::SocketAddr, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
+use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch as cell,
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 /// How long running work may take to end after the gateway was told to stop.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -26,10 +27,9 @@ pub(crate) struct Serving {
     gate: Arc<Gate>,
     config: Arc<Config>,
     store: Arc<countersign_store::SqliteStore>,
-    pub(crate) console: SocketAddr,
     pub(crate) log_key: String,
     wires: Wires,
-    stop: cell::Sender<bool>,
+    stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
@@ -58,33 +58,27 @@ impl Serving {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
         let Opened { config, gate, console, store, log_key } = opened;
-        let (stop, stopping) = cell::channel(false);
+        let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let listener = TcpListener::bind(config.console_listen).await.map_err(|error| {
             Failure::of(&format!("the console cannot listen on `{}`", config.console_listen), &error)
                 .hint("another program has that port: set `console.listen`")
         })?;
-        let address =
-            listener.local_addr().map_err(|error| Failure::of("the console has no address", &error))?;
         let pages = countersign_console::router(console.clone());
-        tasks.spawn(accept::people(listener, pages, stopping.clone()));
+        tasks.spawn(accept::people(listener, pages, stop.clone()));
         let socket = operator_socket(&config)?;
-        tasks.spawn(accept::operator(
-            socket,
-            countersign_console::operator_router(console),
-            stopping.clone(),
-        ));
+        tasks.spawn(accept::operator(socket, countersign_console::operator_router(console), stop.clone()));
         let mut config = config;
         let wires = countersign_pep_http::listen::serve(Arc::clone(&gate), std::mem::take(&mut config.http))
             .await
             .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
         let config = Arc::new(config);
         tasks.spawn(timers::run(Arc::clone(&gate)));
-        tasks.spawn(watch::policies(Arc::clone(&gate), Arc::clone(&config), stopping));
+        tasks.spawn(watch::policies(Arc::clone(&gate), Arc::clone(&config), stop.clone()));
         start::resume(&gate)
             .await
             .map_err(|error| Failure::of("approved work could not be resumed", &error))?;
-        Ok(Self { gate, config, store, console: address, log_key, wires, stop, tasks })
+        Ok(Self { gate, config, store, log_key, wires, stop, tasks })
     }
 
     /// Where each target is reached.
@@ -116,7 +110,7 @@ impl Serving {
 
     /// Takes nothing new, lets running work end within [`DRAIN`], records the stop.
     pub(crate) async fn stop(mut self) -> Result<(), Failure> {
-        self.stop.send_replace(true);
+        self.stop.cancel();
         self.wires.stop(DRAIN).await;
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}

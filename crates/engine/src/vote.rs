@@ -28,8 +28,8 @@ use std::{
 pub enum VoteRefused {
     #[error(transparent)]
     Rule(#[from] Refused),
-    /// The words say who is excluded and why.
-    #[error("you cannot decide this action: {0}")]
+    /// The words say why.
+    #[error("{0}")]
     NotEligible(String),
     #[error("only enrolled people vote")]
     NotAPerson,

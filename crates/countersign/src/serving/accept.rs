@@ -10,8 +10,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::{Semaphore, watch},
+    sync::Semaphore,
 };
+use tokio_util::sync::CancellationToken;
 
 /// Connections of people at once; more wait to be accepted.
 const CONNECTIONS: usize = 2_000;
@@ -19,7 +20,7 @@ const CONNECTIONS: usize = 2_000;
 const HEAD: Duration = Duration::from_secs(15);
 const DRAIN: Duration = Duration::from_secs(3);
 
-pub(super) async fn people(listener: TcpListener, pages: Router, mut stopping: watch::Receiver<bool>) {
+pub(super) async fn people(listener: TcpListener, pages: Router, stopping: CancellationToken) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let server = server();
     let open = GracefulShutdown::new();
@@ -30,13 +31,13 @@ pub(super) async fn people(listener: TcpListener, pages: Router, mut stopping: w
                 Ok((stream, _)) => serve(&server, &open, stream, &pages, place),
                 Err(error) => pause(&error).await,
             },
-            _ = stopping.wait_for(|stop| *stop) => break,
+            () = stopping.cancelled() => break,
         }
     }
     let _ = tokio::time::timeout(DRAIN, open.shutdown()).await;
 }
 
-pub(super) async fn operator(listener: UnixListener, routes: Router, mut stopping: watch::Receiver<bool>) {
+pub(super) async fn operator(listener: UnixListener, routes: Router, stopping: CancellationToken) {
     let server = server();
     let open = GracefulShutdown::new();
     loop {
@@ -45,7 +46,7 @@ pub(super) async fn operator(listener: UnixListener, routes: Router, mut stoppin
                 Ok((stream, _)) => serve(&server, &open, stream, &routes, ()),
                 Err(error) => pause(&error).await,
             },
-            _ = stopping.wait_for(|stop| *stop) => break,
+            () = stopping.cancelled() => break,
         }
     }
     let _ = tokio::time::timeout(DRAIN, open.shutdown()).await;

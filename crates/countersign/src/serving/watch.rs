@@ -5,12 +5,13 @@ use crate::config::Config;
 use countersign_engine::Gate;
 use notify::{EventKind, RecursiveMode, Watcher};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Editors and version control write in several steps; a change is read once they have paused.
 const SETTLE: Duration = Duration::from_millis(200);
 
-pub(super) async fn policies(gate: Arc<Gate>, config: Arc<Config>, mut stopping: watch::Receiver<bool>) {
+pub(super) async fn policies(gate: Arc<Gate>, config: Arc<Config>, stopping: CancellationToken) {
     let (changed, mut changes) = mpsc::channel::<()>(1);
     let tell = move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !matches!(event.kind, EventKind::Access(_))) {
@@ -32,7 +33,7 @@ pub(super) async fn policies(gate: Arc<Gate>, config: Arc<Config>, mut stopping:
     loop {
         tokio::select! {
             change = changes.recv() => if change.is_none() { return },
-            _ = stopping.wait_for(|stop| *stop) => return,
+            () = stopping.cancelled() => return,
         }
         while let Ok(Some(())) = tokio::time::timeout(SETTLE, changes.recv()).await {}
         reload(&gate, &config).await;

@@ -177,6 +177,17 @@ impl Hold {
                 "the approval was revoked before anything ran".into(),
                 "stop, and ask the reviewers",
             ),
+            State::Closed(Closing::Finished { outcome: Outcome::Done, .. })
+                if matches!(self.delivery, Delivery::Delivered | Delivery::Expired) =>
+            {
+                let what =
+                    if self.delivery == Delivery::Delivered { "was handed over" } else { "has expired" };
+                (
+                    Code::Spent,
+                    format!("the action ran, and its answer {what}"),
+                    "send the request again if it is wanted once more: that is a new action",
+                )
+            }
             State::Closed(Closing::Finished { outcome: Outcome::Done, .. }) => (
                 Code::Spent,
                 "the action ran to its end; its answer was larger than what is kept".into(),

@@ -170,6 +170,8 @@ pub(crate) struct Cloud {
     pub(crate) pace: Semaphore,
     /// The connection breaks after the bytes went out.
     pub(crate) breaks: AtomicUsize,
+    /// Which life of the gateway may still reach it: a process that was killed sends nothing more.
+    life: Mutex<u64>,
 }
 
 impl Default for Cloud {
@@ -180,6 +182,7 @@ impl Default for Cloud {
             offline: AtomicUsize::default(),
             pace: Semaphore::new(1 << 20),
             breaks: AtomicUsize::default(),
+            life: Mutex::new(0),
         }
     }
 }
@@ -201,7 +204,7 @@ impl Cloud {
         Ok(())
     }
 
-    async fn take_effect(&self, clearance: &Clearance) -> Result<Bytes, Failed> {
+    async fn take_effect(&self, life: u64, clearance: &Clearance) -> Result<Bytes, Failed> {
         tokio::select! {
             paced = self.pace.acquire() => paced.unwrap().forget(),
             () = clearance.cancelled() => return Err(Failed { sent: Sent::Maybe, why: "cancelled".into() }),
@@ -210,7 +213,13 @@ impl Cloud {
             Body::Bound(body) => body.clone(),
             Body::Unbound => Bytes::from_static(b"streamed"),
         };
-        self.effects.lock().unwrap().push(body.clone());
+        {
+            let alive = self.life.lock().unwrap();
+            if *alive != life {
+                return Err(Failed { sent: Sent::Maybe, why: "killed".into() });
+            }
+            self.effects.lock().unwrap().push(body.clone());
+        }
         if take_one(&self.breaks) {
             return Err(Failed { sent: Sent::Maybe, why: "connection reset".into() });
         }
@@ -219,22 +228,22 @@ impl Cloud {
 }
 
 #[derive(Debug)]
-struct Way(Arc<Cloud>);
+struct Way(Arc<Cloud>, u64);
 
 #[async_trait]
 impl Upstream for Way {
     async fn connect(&self, _: &Action) -> Result<Box<dyn StoredExchange>, Failed> {
         self.0.connect()?;
-        Ok(Box::new(Stored(Arc::clone(&self.0))))
+        Ok(Box::new(Stored(Arc::clone(&self.0), self.1)))
     }
 }
 
-struct Stored(Arc<Cloud>);
+struct Stored(Arc<Cloud>, u64);
 
 #[async_trait]
 impl StoredExchange for Stored {
     async fn run(self: Box<Self>, clearance: Clearance, _: u64) -> Result<Kept, Failed> {
-        let body = self.0.take_effect(&clearance).await?;
+        let body = self.0.take_effect(self.1, &clearance).await?;
         let answer = [b"did ".as_slice(), &body].concat();
         Ok(Kept { status: "200".into(), head: vec![], body: Some(answer), bytes_sent: 1, bytes_received: 2 })
     }
@@ -243,6 +252,7 @@ impl StoredExchange for Stored {
 /// A live request's own exchange.
 pub(crate) struct Live {
     cloud: Arc<Cloud>,
+    life: u64,
     body: Bytes,
 }
 
@@ -259,7 +269,7 @@ impl Exchange for Live {
     }
 
     async fn send(self, clearance: Clearance, ending: Ending) -> Result<Bytes, Failed> {
-        match self.cloud.take_effect(&clearance).await {
+        match self.cloud.take_effect(self.life, &clearance).await {
             Ok(body) => {
                 let facts = EndFacts {
                     outcome: Outcome::Done,
@@ -294,7 +304,7 @@ pub(crate) struct Stage {
     pub(crate) people: Arc<People>,
     pub(crate) clock: Arc<StageClock>,
     pub(crate) keys: Arc<LogKeys>,
-    policies: Arc<Policies>,
+    life: u64,
     timers: tokio::task::JoinSet<()>,
     folder: Arc<TempDir>,
 }
@@ -327,6 +337,7 @@ impl Stage {
     /// What is on the disk at this moment, opened by a successor: as after `kill -9`.
     pub(crate) async fn crash(&self) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
+        *self.cloud.life.lock().unwrap() += 1;
         for entry in std::fs::read_dir(self.folder.path()).unwrap() {
             let entry = entry.unwrap();
             if entry.file_type().unwrap().is_file() {
@@ -356,6 +367,7 @@ impl Stage {
         let keys = Arc::new(LogKeys::open(&path("keys"), "stage.example").unwrap());
         let options = SqliteOptions::new(path("db"), path("mark"), Arc::clone(&keys));
         let store = Arc::new(SqliteStore::open(&SqliteOptions { fault, ..options }).unwrap());
+        let life = *cloud.life.lock().unwrap();
         let who = Who {
             id: GatewayId::from_parts(1, 1),
             epoch: store.epoch(),
@@ -377,9 +389,9 @@ impl Stage {
         };
         let parts = Parts {
             journal,
-            policies: Arc::clone(&policies),
+            policies,
             identity: Arc::clone(&people) as Arc<dyn Identity>,
-            targets: vec![(target, Arc::new(Way(Arc::clone(&cloud))))],
+            targets: vec![(target, Arc::new(Way(Arc::clone(&cloud), life)))],
             limits,
             who,
             attach_secret: [7; 32],
@@ -393,11 +405,11 @@ impl Stage {
         start::resume(&gate).await.unwrap();
         let mut timers = tokio::task::JoinSet::new();
         timers.spawn(countersign_engine::timers::run(Arc::clone(&gate)));
-        Self { gate, store, cloud, people, clock, keys, policies, timers, folder }
+        Self { gate, store, cloud, people, clock, keys, life, timers, folder }
     }
 
-    pub(crate) fn policy(&self, text: &str) {
-        self.policies.replace(bundle(text));
+    pub(crate) async fn policy(&self, text: &str) {
+        start::put_in_force(&self.gate, bundle(text)).await.unwrap();
     }
 
     /// Sends a request and stays for as long as asked.
@@ -408,7 +420,7 @@ impl Stage {
         patience: Duration,
     ) -> Result<Reply<Bytes>, Error> {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let exchange = Live { cloud: Arc::clone(&self.cloud), body };
+        let exchange = Live { cloud: Arc::clone(&self.cloud), life: self.life, body };
         flow::handle(&self.gate, request(class, patience), exchange).await
     }
 

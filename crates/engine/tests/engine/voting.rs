@@ -83,7 +83,7 @@ async fn a_gate_that_appeared_since_holds_what_was_granted() {
 @id("second") @gate("second") @approvers("Group::\"privacy\"") @quorum("1") @expires("30m") @step_up("session")
 @reason("new rule") forbid (principal, action in Action::"configure", resource);
 "#;
-    stage.policy(&format!("{}{more}", crate::stage::POLICY));
+    stage.policy(&format!("{}{more}", crate::stage::POLICY)).await;
     let waiting = stage.ask(Class::Configure, "on", Duration::ZERO).await.unwrap();
     assert!(matches!(waiting, countersign_engine::Reply::Pending(_)), "{waiting:?}");
     stage.until(id, "pending").await;
