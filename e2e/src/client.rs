@@ -20,10 +20,14 @@ impl Seen {
         self.headers.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    /// The headers a gateway must hand on as they are.
+    /// The headers a gateway must hand on as they are, sorted: the order of different names means nothing (RFC 9110
+    /// section 5.3).
     pub fn own_headers(&self) -> Vec<&String> {
         let hops = ["connection:", "keep-alive:", "transfer-encoding:", "date:"];
-        self.headers.iter().filter(|line| !hops.iter().any(|hop| line.starts_with(hop))).collect()
+        let mut own: Vec<_> =
+            self.headers.iter().filter(|line| !hops.iter().any(|hop| line.starts_with(hop))).collect();
+        own.sort();
+        own
     }
 }
 

@@ -110,8 +110,9 @@ impl Gateway {
 
     /// Makes an agent of a group with a token: the token.
     pub async fn agent(&self, name: &str, owner: &str, group: &str) -> Result<String, E2eError> {
-        self.command(&["agent", "create", name, "--owner", owner, "--group", group]).await?;
-        let made = self.command(&["agent", "token", "create", name, "--expires", "1d"]).await?;
+        let made = self.command(&["agent", "create", name, "--owner", owner, "--group", group]).await?;
+        let id = text(&made, "/id", "agent create")?;
+        let made = self.command(&["agent", "token", "create", &id, "--expires", "1d"]).await?;
         text(&made, "/token", "agent token create")
     }
 
