@@ -353,3 +353,17 @@ async fn a_listener_answers_only_to_its_targets_hosts() {
     assert_eq!(agent.ask("GET /orders", "", "").await.status, 421);
     assert_eq!(stage.cloud.arrived().len(), 1);
 }
+
+#[tokio::test]
+async fn a_slow_loris_is_shown_the_door() {
+    let stage = Stage::with(|section| section["limits"] = serde_json::json!({"request_head": "50ms"})).await;
+    for part in ["", "GET", "GET /orders HTTP/1.1\r\nHost: sh"] {
+        let mut agent = stage.agent().await;
+        agent.say(part.as_bytes()).await;
+        assert!(agent.is_closed().await, "{part:?}");
+    }
+    let mut agent = stage.agent().await;
+    agent.say(b"POST /orders:drop HTTP/1.1\r\nHost: shop\r\nAuthorization: Bearer bot\r\nContent-Length: 9\r\n\r\n{").await;
+    assert_eq!(agent.answer().await.status, 400, "a body that has to be read first does not take for ever");
+    assert!(stage.cloud.arrived().is_empty());
+}
