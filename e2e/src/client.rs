@@ -48,7 +48,9 @@ pub async fn curl(arguments: &[&str]) -> Result<Seen, E2eError> {
     let last = text.trim_end().rsplit("\r\n\r\n").next().unwrap_or_default().to_owned();
     let mut lines = last.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0);
-    let body = if body.exists() { std::fs::read(&body)? } else { Vec::new() };
+    // Asked for the head alone, curl writes it out in the body's place.
+    let has_body = body.exists() && !arguments.contains(&"-I");
+    let body = if has_body { std::fs::read(&body)? } else { Vec::new() };
     Ok(Seen { status, headers: lines.map(lowered).collect(), body })
 }
 
