@@ -105,7 +105,9 @@ fn shown(text: &str) -> Cow<'_, str> {
 }
 
 fn context<'l>(around: &Surroundings, labels: impl Iterator<Item = &'l String>) -> String {
-    let labels: BTreeSet<&str> = labels.map(String::as_str).collect();
+    // Tags of an API description sort its pages; they say nothing about the data.
+    let labels: BTreeSet<&str> =
+        labels.map(String::as_str).filter(|label| !label.starts_with("tag:")).collect();
     let words = labels.into_iter().map(|label| match label {
         "pii" => "personal data",
         "phi" => "health data",
@@ -164,6 +166,15 @@ mod tests {
         let long = serde_json::json!({"c": "x".repeat(5000)});
         insta::assert_snapshot!(filled("Delete customer {c}", &long),
             @"Delete customer a value of 5000 characters (shown whole on the approval page) (prod, personal data).");
+    }
+
+    #[test]
+    fn tags_of_an_api_description_are_not_spoken() {
+        let around = around(&["pii", "tag:orders"]);
+        assert!(
+            plain(&around, Class::Read, "op", "GET", "/", around.labels.iter())
+                .ends_with("(prod, personal data).")
+        );
     }
 
     #[test]

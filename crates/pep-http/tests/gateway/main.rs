@@ -367,3 +367,16 @@ async fn a_slow_loris_is_shown_the_door() {
     assert_eq!(agent.answer().await.status, 400, "a body that has to be read first does not take for ever");
     assert!(stage.cloud.arrived().is_empty());
 }
+
+#[tokio::test]
+async fn an_idempotency_key_tells_intended_repetitions_apart() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent().await;
+    let mut held = Vec::new();
+    for key in ["one", "two", "one"] {
+        let more = format!("Prefer: respond-async\r\nIdempotency-Key: {key}\r\n");
+        held.push(approval(&agent.ask("DELETE /orders/7", &more, "").await));
+    }
+    assert_ne!(held[0], held[1]);
+    assert_eq!(held[0], held[2]);
+}
