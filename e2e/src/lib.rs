@@ -157,7 +157,7 @@ impl Drop for Gateway {
 }
 
 /// The binary built beside this test.
-fn binary() -> Result<PathBuf, E2eError> {
+pub fn binary() -> Result<PathBuf, E2eError> {
     let test = std::env::current_exe()?;
     let folder = test.ancestors().nth(2).unwrap_or(Path::new("."));
     let binary = folder.join("countersign");

@@ -1,5 +1,4 @@
 //! The system's services start in folders of their own, answer, and end with their owner.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use countersign_testkit::{
     etcd::Etcd,
