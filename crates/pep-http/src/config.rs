@@ -149,7 +149,7 @@ pub enum Upgrades {
     Action,
 }
 
-/// A length of time, written `55s`, `500ms`, `2m` or `1h`.
+/// A length of time, written `55s`, `500ms`, `2m`, `1h` or `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -385,6 +385,7 @@ impl<'de> Deserialize<'de> for Span {
             "s" => Some(1000),
             "m" => Some(60_000),
             "h" => Some(3_600_000),
+            "d" => Some(86_400_000),
             _ => None,
         };
         let span = number.zip(millis).and_then(|(number, millis)| number.checked_mul(millis));
