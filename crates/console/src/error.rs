@@ -15,7 +15,10 @@ use utoipa::ToSchema;
 
 /// Why a request was not done (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Problem {
+pub struct Problem(Box<ProblemDetails>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct ProblemDetails {
     /// `urn:countersign:problem:` and the code.
     #[serde(rename = "type")]
     #[schema(rename = "type")]
@@ -36,7 +39,7 @@ pub struct Problem {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(ProblemDetails {
             kind: format!("urn:countersign:problem:{code}"),
             title: status.canonical_reason().unwrap_or("Problem").into(),
             status: status.as_u16(),
@@ -44,12 +47,12 @@ impl Problem {
             code: code.into(),
             hint: None,
             retry_after: None,
-        }
+        }))
     }
 
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
@@ -81,25 +84,25 @@ impl Problem {
     }
 
     pub(crate) fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     pub(crate) fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     pub(crate) fn title(&self) -> &str {
-        &self.title
+        &self.0.title
     }
 
     pub(crate) fn advice(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.0.hint.as_deref()
     }
 
     #[must_use]
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
-        self.title = status.canonical_reason().unwrap_or("Problem").into();
-        self.status = status.as_u16();
+        self.0.title = status.canonical_reason().unwrap_or("Problem").into();
+        self.0.status = status.as_u16();
         self
     }
 }
@@ -111,7 +114,7 @@ impl IntoResponse for Problem {
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(wait) = self.retry_after {
+        if let Some(wait) = self.0.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
         response
@@ -186,9 +189,9 @@ impl From<IdentityError> for Problem {
             }
         };
         let mut problem = Self::new(status, code, error.to_string());
-        problem.hint = error.hint();
+        problem.0.hint = error.hint();
         if let E::TooManyAttempts { retry_after } = error {
-            problem.retry_after = Some(retry_after);
+            problem.0.retry_after = Some(retry_after);
         }
         problem
     }

@@ -16,7 +16,10 @@ use countersign_ledger::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+};
 use utoipa::ToSchema;
 
 /// One entry.
@@ -122,7 +125,11 @@ pub(crate) fn entry_item(console: &Console, stored: &StoredEntry) -> Result<Entr
 
 fn private_text(path: &str, value: &[u8]) -> String {
     match (path, std::str::from_utf8(value)) {
-        ("action_digest_opening", _) => value.iter().map(|byte| format!("{byte:02x}")).collect(),
+        ("action_digest_opening", _) => value.iter().fold(String::new(), |mut out, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{byte:02x}");
+            out
+        }),
         ("request_head", _) => super::payload::request_lines(value),
         (_, Ok(text)) => text.to_owned(),
         (_, Err(_)) => visible::bytes(value),

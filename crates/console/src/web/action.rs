@@ -99,7 +99,7 @@ impl Step {
         let said = ["reason", "note"].into_iter().filter_map(|path| entry.private.get(path));
         told.extend(said.map(|text| ("in their words", text.clone())));
         let data = serde_json::to_string_pretty(&entry.data).unwrap_or_default();
-        Self { told, data, proven, entry }
+        Self { entry, told, data, proven }
     }
 }
 

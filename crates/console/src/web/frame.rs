@@ -62,8 +62,9 @@ impl Frame {
         })
     }
 
-    pub(super) fn nav(&self) -> &'static [(&'static str, &'static str, &'static str)] {
-        &NAV
+    /// Where one can go: address, word, and whether this page is there.
+    pub(super) fn nav(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+        NAV.iter().map(|(page, path, label)| (*path, *label, *page == self.page))
     }
 }
 

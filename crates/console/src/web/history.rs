@@ -123,7 +123,8 @@ impl Asked {
             ("until", &self.until),
         ];
         let given = fields.into_iter().filter(|(_, value)| !value.is_empty());
-        let query: String = given.map(|(name, value)| format!("{name}={}&", form_encoded(value))).collect();
-        format!("/history?{query}before={before}")
+        let query: Vec<String> =
+            given.map(|(name, value)| format!("{name}={}&", form_encoded(value))).collect();
+        format!("/history?{}before={before}", query.concat())
     }
 }

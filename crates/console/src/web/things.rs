@@ -18,14 +18,14 @@ use countersign_ledger::event::FreezeScope;
 
 #[derive(Template)]
 #[template(path = "targets.html")]
-struct Targets {
+struct TargetsPage {
     frame: Frame,
     targets: Vec<TargetItem>,
 }
 
 #[derive(Template)]
 #[template(path = "agents.html")]
-struct Agents {
+struct AgentsPage {
     frame: Frame,
     agents: Vec<Kept>,
     /// Who can own an agent or be acted for.
@@ -44,7 +44,7 @@ struct Kept {
 
 #[derive(Template)]
 #[template(path = "people.html")]
-struct People {
+struct PeoplePage {
     frame: Frame,
     people: Vec<PersonItem>,
     groups: String,
@@ -53,7 +53,7 @@ struct People {
 
 #[derive(Template)]
 #[template(path = "freezes.html")]
-struct Freezes {
+struct FreezesPage {
     frame: Frame,
     all: bool,
     agents: Vec<AgentItem>,
@@ -64,7 +64,7 @@ struct Freezes {
 
 #[derive(Template)]
 #[template(path = "account.html")]
-struct Account {
+struct AccountPage {
     frame: Frame,
     me: Me,
     passkeys: Vec<PasskeyItem>,
@@ -75,7 +75,7 @@ struct Account {
 
 pub(super) async fn targets(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
     let frame = Frame::of(&console, &viewer, "targets").await?;
-    draw_page(&Targets { frame, targets: console.target_items() })
+    draw_page(&TargetsPage { frame, targets: console.target_items() })
 }
 
 pub(super) async fn agents(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
@@ -88,7 +88,7 @@ pub(super) async fn agents(State(console): State<Console>, viewer: Viewer) -> Re
         agent: console.agent_item(&agent),
     });
     let people = directory.people().into_iter().filter(|person| person.state() != PersonState::Disabled);
-    draw_page(&Agents {
+    draw_page(&AgentsPage {
         frame,
         agents: kept.collect(),
         people: people.map(|person| console.person_item(&person)).collect(),
@@ -100,7 +100,7 @@ pub(super) async fn agents(State(console): State<Console>, viewer: Viewer) -> Re
 
 pub(super) async fn people(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
     let frame = Frame::of(&console, &viewer, "people").await?;
-    draw_page(&People {
+    draw_page(&PeoplePage {
         frame,
         people: console.directory().people().iter().map(|person| console.person_item(person)).collect(),
         groups: groups(&console),
@@ -111,7 +111,7 @@ pub(super) async fn people(State(console): State<Console>, viewer: Viewer) -> Re
 pub(super) async fn freezes(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
     let frame = Frame::of(&console, &viewer, "freezes").await?;
     let agents = console.directory().agents().into_iter().filter(|agent| !agent.is_disabled());
-    draw_page(&Freezes {
+    draw_page(&FreezesPage {
         frame,
         all: console.gate().freezes().contains(&FreezeScope::All),
         agents: agents.map(|agent| console.agent_item(&agent)).collect(),
@@ -132,7 +132,7 @@ pub(super) async fn account(State(console): State<Console>, viewer: Viewer) -> R
         role: session.role.as_str().into(),
         groups: session.groups.iter().map(ToString::to_string).collect(),
     };
-    draw_page(&Account {
+    draw_page(&AccountPage {
         frame,
         me,
         passkeys: console.directory().passkeys(session.person).iter().map(PasskeyItem::from).collect(),

@@ -1,0 +1,22 @@
+//! The people's side through its one door: requests in, answers out, over a real engine, store and directory.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failing test must stop at once"
+)]
+
+#[path = "console/doors.rs"]
+mod doors;
+#[path = "console/hostile.rs"]
+mod hostile;
+#[path = "console/live.rs"]
+mod live;
+#[path = "console/records.rs"]
+mod records;
+#[path = "console/stage.rs"]
+mod stage;
+#[path = "console/things.rs"]
+mod things;
+#[path = "console/votes.rs"]
+mod votes;

@@ -1,0 +1,483 @@
+//! A gateway with its console on a stage: everything real but the target and the clock.
+
+use async_trait::async_trait;
+use axum::{Router, body::Body};
+use bytes::Bytes;
+use countersign_console::{Console, Keys, operator_router, router};
+use countersign_core::{
+    Action, Body as Payload, Class, Digest, GatewayId, GroupName, Operation, Resource, TargetName, Timestamp,
+};
+use countersign_engine::{
+    Gate, Limits, Parts, Reply, Request as Asked, Who,
+    execute::{Clearance, Ending},
+    flow,
+    journal::Journal,
+    port::{
+        clock::{Clock, Entropy},
+        identity::{Identity, Presented},
+        store::{FindEntries, Store},
+        upstream::{BindError, Exchange, Failed, Kept, Sent, StoredExchange, Target, Upstream},
+    },
+    start::{self, Opening},
+};
+use countersign_identity::{Directory, Settings};
+use countersign_ledger::{LogKeys, Sealing};
+use countersign_policy::{Bundle, DeclaredTarget, Policies, Source, Vocabulary};
+use countersign_store::{SqliteOptions, SqliteStore};
+use countersign_testkit::passkey::SoftPasskey;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+pub(crate) const ORIGIN: &str = "http://localhost:7100";
+pub(crate) const HOST: &str = "localhost:7100";
+
+const POLICY: &str = r#"
+@id("agents") permit (principal in Group::"agents", action, resource in Environment::"prod");
+@id("wall") @reason("never in production") forbid (principal, action in Action::"administer", resource);
+@id("data") @gate("data") @approvers("Group::\"privacy\"") @quorum("2") @expires("30m") @valid_for("10m") @step_up("passkey")
+@reason("data leaves the system") forbid (principal, action in Action::"export", resource);
+@id("change") @gate("change") @approvers("Group::\"sre\"") @quorum("1") @expires("30m") @valid_for("10m") @step_up("session")
+@reason("production changes") forbid (principal, action in Action::"configure", resource);
+"#;
+
+/// 2026-11-21T02:00:00Z.
+const START: i64 = 1_795_226_400_000_000;
+
+#[derive(Debug)]
+pub(crate) struct StageClock(AtomicI64);
+
+impl Clock for StageClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[derive(Debug)]
+struct Counted(AtomicU64);
+
+impl Entropy for Counted {
+    fn fill(&self, buffer: &mut [u8]) {
+        for chunk in buffer.chunks_mut(32) {
+            let digest = Digest::of(&self.0.fetch_add(1, Ordering::SeqCst).to_be_bytes());
+            chunk.copy_from_slice(&digest.as_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+/// The target: counts what took effect.
+#[derive(Debug, Default)]
+struct Cloud(AtomicUsize);
+
+#[derive(Debug)]
+struct Way(Arc<Cloud>);
+
+struct Stored(Arc<Cloud>);
+
+struct Live(Bytes);
+
+#[async_trait]
+impl Upstream for Way {
+    async fn connect(&self, _: &Action) -> Result<Box<dyn StoredExchange>, Failed> {
+        Ok(Box::new(Stored(Arc::clone(&self.0))))
+    }
+}
+
+#[async_trait]
+impl StoredExchange for Stored {
+    async fn run(self: Box<Self>, clearance: Clearance, _: u64) -> Result<Kept, Failed> {
+        self.0.0.fetch_add(1, Ordering::SeqCst);
+        if matches!(&clearance.payload().body, Payload::Bound(body) if body.as_ref() == b"lose sight") {
+            return Err(Failed { sent: Sent::Maybe, why: "connection reset".into() });
+        }
+        let body = Some(b"done".to_vec());
+        Ok(Kept { status: "200".into(), head: vec![], body, bytes_sent: 1, bytes_received: 4 })
+    }
+}
+
+#[async_trait]
+impl Exchange for Live {
+    type Reply = ();
+
+    async fn bind(&mut self) -> Result<Bytes, BindError> {
+        Ok(self.0.clone())
+    }
+
+    async fn connect(&mut self) -> Result<(), Failed> {
+        Err(Failed { sent: Sent::No, why: "nothing runs live here".into() })
+    }
+
+    async fn send(self, _: Clearance, ending: Ending) -> Result<(), Failed> {
+        let failed = Failed { sent: Sent::No, why: "nothing runs live here".into() };
+        ending.failed(&failed).await.unwrap();
+        Err(failed)
+    }
+}
+
+pub(crate) struct Stage {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) clock: Arc<StageClock>,
+    pub(crate) keys: Arc<LogKeys>,
+    cloud: Arc<Cloud>,
+    app: Router,
+    operator: Router,
+    /// The agent's token.
+    pub(crate) token: String,
+    pub(crate) agent: String,
+    /// The owner of the agent, an administrator and in every reviewing group.
+    pub(crate) olga: Browser,
+    _timers: tokio::task::JoinSet<()>,
+    _folder: TempDir,
+}
+
+/// Somebody at the console.
+pub(crate) struct Browser {
+    pub(crate) id: String,
+    pub(crate) cookie: String,
+    pub(crate) csrf: String,
+    pub(crate) passkey: Option<SoftPasskey>,
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The value of a success.
+    pub(crate) fn ok(self) -> Value {
+        assert!(self.status.is_success(), "{}: {}", self.status, self.text());
+        if self.body.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// Status and code of a problem.
+    pub(crate) fn problem(&self) -> (u16, String) {
+        let kind = self.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        assert_eq!(kind, Some("application/problem+json"), "{} {}", self.status, self.text());
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status.as_u16());
+        assert!(!problem["detail"].as_str().unwrap().is_empty());
+        (self.status.as_u16(), problem["code"].as_str().unwrap().to_owned())
+    }
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| -> PathBuf { folder.path().join(name) };
+        std::fs::create_dir_all(path("keys")).unwrap();
+        let keys = Arc::new(LogKeys::open(&path("keys"), "stage.example").unwrap());
+        let store = Arc::new(
+            SqliteStore::open(&SqliteOptions::new(path("db"), path("mark"), Arc::clone(&keys))).unwrap(),
+        );
+        let clock = Arc::new(StageClock(AtomicI64::new(START)));
+        let id = GatewayId::from_parts(1, 1);
+        let who = Who { id, epoch: store.epoch(), console_url: ORIGIN.into() };
+        let journal = Journal::new(
+            Arc::clone(&store) as Arc<dyn Store>,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Arc::new(Counted(AtomicU64::new(0))),
+            Sealing { origin: "stage.example".into(), gateway: id },
+        );
+        let settings = Settings::new(ORIGIN).unwrap();
+        let directory = Directory::open(journal.clone(), groups(), settings).await.unwrap();
+        let cloud = Arc::new(Cloud::default());
+        let target = Target {
+            name: TargetName::new("cloud").unwrap(),
+            environment: "prod".parse().unwrap(),
+            wire: "http".into(),
+            credential_profile: "cloud-admin".into(),
+        };
+        let parts = Parts {
+            journal,
+            policies: Arc::new(Policies::new(bundle())),
+            identity: Arc::clone(&directory) as Arc<dyn Identity>,
+            targets: vec![(target, Arc::new(Way(Arc::clone(&cloud))))],
+            limits: Limits::default(),
+            who,
+            attach_secret: [7; 32],
+        };
+        let opening = Opening {
+            version: "test".into(),
+            configuration: Digest::of(b"test"),
+            log_opened: keys.opened().unwrap(),
+        };
+        let gate = start::open(parts, opening).await.unwrap();
+        start::resume(&gate).await.unwrap();
+        let mut timers = tokio::task::JoinSet::new();
+        timers.spawn(countersign_engine::timers::run(Arc::clone(&gate)));
+        let shown = Keys {
+            origin: "stage.example".into(),
+            log_key: keys.log().verifier().to_string(),
+            gateway_key: keys.gateway().verifier().to_string(),
+        };
+        let console = Console::new(Arc::clone(&gate), directory, shown);
+        let (app, operator) = (router(console.clone()), operator_router(console));
+        let nobody = Browser { id: String::new(), cookie: String::new(), csrf: String::new(), passkey: None };
+        let (token, agent) = (String::new(), String::new());
+        let mut stage = Self {
+            gate,
+            store,
+            clock,
+            keys,
+            cloud,
+            app,
+            operator,
+            token,
+            agent,
+            olga: nobody,
+            _timers: timers,
+            _folder: folder,
+        };
+        stage.olga = stage.person("Olga", &["privacy", "sre"], "administrator").await;
+        let made = json!({"name": "night-agent", "kind": "agent", "owner": "olga@example.com", "groups": ["agents"]});
+        let made = stage.operator("POST", "/api/v1/agents", Some(made)).await.ok();
+        stage.agent = made["id"].as_str().unwrap().to_owned();
+        let path = format!("/api/v1/agents/{}/tokens", stage.agent);
+        let made =
+            stage.operator("POST", &path, Some(json!({"label": "laptop", "expires_in": "30d"}))).await.ok();
+        stage.token = made["token"].as_str().unwrap().to_owned();
+        stage
+    }
+
+    /// Somebody invited by the operator who has opened their link.
+    pub(crate) async fn person(&self, name: &str, groups: &[&str], role: &str) -> Browser {
+        let email = format!("{}@example.com", name.to_lowercase());
+        let who = json!({"name": name, "email": email, "groups": groups, "role": role});
+        let invited = self.operator("POST", "/api/v1/people", Some(who)).await.ok();
+        self.open_link(invited["link"].as_str().unwrap()).await
+    }
+
+    pub(crate) async fn open_link(&self, link: &str) -> Browser {
+        let token = link.split_once('#').unwrap().1;
+        let answer = self.call(request("POST", "/api/v1/session/link", Some(json!({"token": token})))).await;
+        let cookie =
+            answer.headers[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let session = answer.ok();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Browser { id: text(&session["person"]["id"]), cookie, csrf: text(&session["csrf"]), passkey: None }
+    }
+
+    /// The same with a passkey.
+    pub(crate) async fn reviewer(&self, name: &str, groups: &[&str]) -> Browser {
+        let mut browser = self.person(name, groups, "reviewer").await;
+        self.register(&mut browser).await;
+        browser
+    }
+
+    pub(crate) async fn register(&self, browser: &mut Browser) {
+        let mut passkey = SoftPasskey::new().unwrap();
+        let options = self.as_person(browser, "POST", "/api/v1/passkeys/options", Some(json!({}))).await.ok();
+        let response = passkey.register(&options["publicKey"], ORIGIN).unwrap();
+        let made = json!({"name": "laptop", "response": response});
+        self.as_person(browser, "POST", "/api/v1/passkeys", Some(made)).await.ok();
+        browser.passkey = Some(passkey);
+    }
+
+    pub(crate) async fn call(&self, request: Request<Body>) -> Answer {
+        whole(self.app.clone().oneshot(request).await.unwrap()).await
+    }
+
+    /// The answer's body as it arrives.
+    pub(crate) async fn stream(&self, request: Request<Body>) -> Response<Body> {
+        self.app.clone().oneshot(request).await.unwrap()
+    }
+
+    pub(crate) async fn operator(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let mut asked = request(method, path, body);
+        asked.headers_mut().remove(header::ORIGIN);
+        asked.headers_mut().remove(header::HOST);
+        whole(self.operator.clone().oneshot(asked).await.unwrap()).await
+    }
+
+    pub(crate) async fn as_person(
+        &self,
+        who: &Browser,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
+        self.call(signed(who, method, path, body)).await
+    }
+
+    pub(crate) async fn page(&self, who: &Browser, path: &str) -> Answer {
+        let mut asked = signed(who, "GET", path, None);
+        asked.headers_mut().insert(header::ACCEPT, "text/html".parse().unwrap());
+        self.call(asked).await
+    }
+
+    /// Votes to approve: with the passkey if there is one.
+    pub(crate) async fn approve(&self, who: &mut Browser, id: &str) -> Answer {
+        let path = format!("/api/v1/approvals/{id}");
+        let asked = json!({"decision": "approve"});
+        let ballot = self.as_person(who, "POST", &format!("{path}/ballot"), Some(asked)).await;
+        if !ballot.status.is_success() {
+            return ballot;
+        }
+        let ballot = ballot.json();
+        let assertion =
+            who.passkey.as_mut().map(|passkey| passkey.assert(&ballot["publicKey"], ORIGIN).unwrap());
+        let vote = json!({"statement": ballot["statement"], "assertion": assertion, "reason": null});
+        self.as_person(who, "POST", &format!("{path}/votes"), Some(vote)).await
+    }
+
+    /// The agent asks for something that policy holds; the id of its approval.
+    pub(crate) async fn hold(&self, class: Class, body: &[u8]) -> String {
+        self.hold_as(class, body, &format!("{} thing x of cloud (prod).", class.as_str()), Some("because"))
+            .await
+    }
+
+    pub(crate) async fn hold_as(
+        &self,
+        class: Class,
+        body: &[u8],
+        sentence: &str,
+        reason: Option<&str>,
+    ) -> String {
+        match self.ask(class, body, sentence, reason).await {
+            Reply::Pending(ticket) => ticket.approval.to_string(),
+            other => panic!("not held: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        class: Class,
+        body: &[u8],
+        sentence: &str,
+        reason: Option<&str>,
+    ) -> Reply<()> {
+        let requester = self.gate.authenticate(Presented::Bearer(&self.token)).unwrap();
+        let facts = json!({"method": "POST", "path": "/x", "query": "", "member": sentence});
+        let asked = Asked {
+            requester,
+            target: TargetName::new("cloud").unwrap(),
+            operation: Operation { name: None, class },
+            resources: vec![Resource {
+                kind: "thing".into(),
+                name: sentence.into(),
+                labels: BTreeSet::new(),
+            }],
+            facts: serde_json::from_value(facts).unwrap(),
+            session: BTreeMap::new(),
+            payload: countersign_core::Payload {
+                head: Bytes::from_static(b"countersign-http/1\n4:POST\n2:/x\n0:\n6:accept\n3:*/*\n"),
+                body: Payload::Unbound,
+            },
+            idempotency_key: None,
+            sentence: sentence.into(),
+            claimed_reason: reason.map(ToOwned::to_owned),
+            patience: Duration::ZERO,
+        };
+        flow::handle(&self.gate, asked, Live(Bytes::copy_from_slice(body))).await.unwrap()
+    }
+
+    /// How often the target was really acted on.
+    pub(crate) fn effects(&self) -> usize {
+        self.cloud.0.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn pass(&self, span: Duration) {
+        self.clock.0.fetch_add(i64::try_from(span.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub(crate) async fn state(&self, id: &str) -> String {
+        let seen = self.operator("GET", &format!("/api/v1/approvals/{id}"), None).await.ok();
+        seen["state"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the approval is in this state; fails when it never gets there.
+    pub(crate) async fn until(&self, id: &str, state: &str) {
+        let mut changes = self.gate.changes();
+        let reached = async {
+            while self.state(id).await != state {
+                let _ = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(20), reached).await.is_err() {
+            panic!("{id} is {} and not {state}", self.state(id).await);
+        }
+    }
+
+    /// The types of all entries, oldest first.
+    pub(crate) async fn types(&self) -> Vec<String> {
+        let find = FindEntries { limit: 10_000, ..FindEntries::default() };
+        let entries = self.store.entries(find).await.unwrap();
+        let kind = |bytes: &Bytes| {
+            serde_json::from_slice::<Value>(bytes).unwrap()["type"].as_str().unwrap().to_owned()
+        };
+        entries.iter().rev().map(|entry| kind(&entry.bytes)).collect()
+    }
+
+    pub(crate) async fn count(&self, kind: &str) -> usize {
+        self.types().await.iter().filter(|found| *found == kind).count()
+    }
+}
+
+pub(crate) fn request(method: &str, path: &str, body: Option<Value>) -> Request<Body> {
+    let method: Method = method.parse().unwrap();
+    let mut asked = Request::builder().method(&method).uri(path).header(header::HOST, HOST);
+    if method != Method::GET {
+        asked = asked.header(header::ORIGIN, ORIGIN);
+    }
+    match body {
+        None => asked.body(Body::empty()).unwrap(),
+        Some(json) => {
+            asked.header(header::CONTENT_TYPE, "application/json").body(Body::from(json.to_string())).unwrap()
+        }
+    }
+}
+
+pub(crate) fn signed(who: &Browser, method: &str, path: &str, body: Option<Value>) -> Request<Body> {
+    let mut asked = request(method, path, body);
+    asked.headers_mut().insert(header::COOKIE, who.cookie.parse().unwrap());
+    asked.headers_mut().insert("x-countersign-csrf", who.csrf.parse().unwrap());
+    asked
+}
+
+async fn whole(response: Response<Body>) -> Answer {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes().to_vec();
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+fn groups() -> BTreeSet<GroupName> {
+    ["agents", "privacy", "sre"].iter().map(|name| GroupName::new(*name).unwrap()).collect()
+}
+
+fn bundle() -> Bundle {
+    let prod: countersign_core::EnvironmentName = "prod".parse().unwrap();
+    let declared = DeclaredTarget { environment: prod.clone(), labels: BTreeSet::new() };
+    let vocabulary = Vocabulary {
+        environments: [prod].into(),
+        targets: [(TargetName::new("cloud").unwrap(), declared)].into(),
+        groups: groups(),
+        labels: BTreeSet::new(),
+        operations: vec![],
+    };
+    Bundle::load(vec![Source::new("stage.cedar", POLICY)], &vocabulary)
+        .unwrap_or_else(|errors| panic!("{errors:?}"))
+}
