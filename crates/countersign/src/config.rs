@@ -193,7 +193,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         settings,
         policy: folder.join(policy.path),
         groups,
-        limits: limits(file.limits.unwrap_or_default(), people.cooling_off),
+        limits: limits(&file.limits.unwrap_or_default(), people.cooling_off),
         http,
         vocabulary,
         digest,
@@ -281,7 +281,7 @@ fn declared_operation(operation: DeclaredOperation) -> countersign_policy::Decla
     }
 }
 
-fn limits(section: LimitsSection, cooling_off: Option<Span>) -> Limits {
+fn limits(section: &LimitsSection, cooling_off: Option<Span>) -> Limits {
     let base = Limits::default();
     Limits {
         pending_per_principal: section.pending_per_principal.unwrap_or(base.pending_per_principal),

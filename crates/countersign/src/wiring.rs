@@ -9,6 +9,7 @@ use countersign_console::{Console, Keys};
 use countersign_core::GatewayId;
 use countersign_engine::{
     Gate, Parts, Who,
+    gate::Reachable,
     journal::Journal,
     port::{
         store::{Change, Expect, Kind, Store},
@@ -141,7 +142,7 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-fn targets(config: &Config) -> Result<Vec<(Target, Arc<dyn Upstream>)>, Failure> {
+fn targets(config: &Config) -> Result<Vec<Reachable>, Failure> {
     let one = |target: &countersign_pep_http::config::HttpTarget| {
         let around = target.classifier.surroundings();
         let known = Target {

@@ -9,7 +9,7 @@ use crate::{
     gate::{Changed, Gate, actor_of, asked},
     journal::Note,
     port::{
-        store::{Commit, Receipt, Slot},
+        store::{Commit, CommitError, Receipt, Slot},
         upstream::{Exchange, Failed, Sent},
     },
     record,
@@ -25,6 +25,7 @@ use countersign_ledger::{
     event::{Actor, Authorization, Event, ResultFacts},
 };
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// Leave to send one action's exact bytes, once.
@@ -70,7 +71,8 @@ pub struct EndFacts {
     pub streamed_body: Option<Digest>,
 }
 
-/// The duty to say how an execution ended. Let go unsaid, it records that nobody knows.
+/// The duty to say how an execution ended. Let go unsaid, it records what is known: that nothing was sent, when the
+/// exchange was not begun, and that nobody knows, when it was.
 #[derive(Debug)]
 pub struct Ending(Option<Open>);
 
@@ -83,10 +85,39 @@ struct Open {
     actor: Actor,
     last_leaf: Digest,
     began_at: Timestamp,
+    phase: Phase,
     _place: Place,
 }
 
+/// How far an execution is, for the case that its caller leaves in the middle.
+#[derive(Debug)]
+enum Phase {
+    /// The authorization is handed in, and it is not known yet whether it is durable.
+    Authorizing(oneshot::Receiver<Result<Receipt, CommitError>>),
+    /// Bytes may have gone out.
+    Sending,
+}
+
 impl Ending {
+    /// Waits until the authorization is durable. When it is not, there is nothing to end.
+    async fn authorized(&mut self) -> Result<Receipt, Error> {
+        let Some(open) = &mut self.0 else { return Err(CommitError::Lost.into()) };
+        let answered = match &mut open.phase {
+            Phase::Authorizing(answer) => answer.await.map_err(|_| CommitError::Lost).flatten(),
+            Phase::Sending => Err(CommitError::Lost),
+        };
+        match answered {
+            Ok(receipt) => {
+                open.phase = Phase::Sending;
+                Ok(receipt)
+            }
+            Err(error) => {
+                self.0 = None;
+                Err(error.into())
+            }
+        }
+    }
+
     /// Records how it ended; returns once that is durable.
     pub async fn finish(mut self, facts: EndFacts) -> Result<(), Error> {
         let Some(open) = self.0.take() else { return Ok(()) };
@@ -111,7 +142,7 @@ impl Open {
     async fn close(self, event: Event, private: Vec<PrivateField>) -> Result<(), Error> {
         let answer =
             self.slot.submit(commit(&self.gate, self.action, &self.actor, self.last_leaf, event, private)?);
-        answer.await.map_err(|_| crate::port::store::CommitError::Lost)??;
+        answer.await.map_err(|_| CommitError::Lost)??;
         self.gate.announce(Changed::Action { id: self.action });
         Ok(())
     }
@@ -120,14 +151,32 @@ impl Open {
 impl Drop for Ending {
     fn drop(&mut self) {
         let Some(open) = self.0.take() else { return };
-        let event =
-            Event::ExecutionUnknown { attempt: 1, why: "the exchange was let go before it ended".into() };
-        let made = commit(&open.gate, open.action, &open.actor, open.last_leaf, event, Vec::new());
-        match made {
-            Ok(commit) => drop(open.slot.submit(commit)),
-            Err(error) => {
-                tracing::error!(action = %open.action, %error, "an unknown outcome could not be sealed");
+        // Only whoever waits for the authorization can be interrupted before the exchange begins.
+        tokio::spawn(open.abandon());
+    }
+}
+
+impl Open {
+    /// The caller left: records what is known, in the place reserved for it.
+    async fn abandon(mut self) {
+        let event = match std::mem::replace(&mut self.phase, Phase::Sending) {
+            Phase::Sending => {
+                let why = "the exchange was let go before it ended".into();
+                Event::ExecutionUnknown { attempt: 1, why }
             }
+            Phase::Authorizing(answer) => {
+                if !matches!(answer.await, Ok(Ok(_))) {
+                    return;
+                }
+                Event::ExecutionReleased {
+                    attempt: 1,
+                    why: "the caller left before anything was sent".into(),
+                }
+            }
+        };
+        let action = self.action;
+        if let Err(error) = self.close(event, Vec::new()).await {
+            tracing::error!(%action, error = %record::chain(&error), "the end of an execution was not recorded");
         }
     }
 }
@@ -165,22 +214,26 @@ pub(crate) async fn permitted<E: Exchange>(
     if let Some(scope) = gate.frozen(action.requester.principal, &action.target) {
         return record::refused(gate, &action, record::frozen(&scope)).await;
     }
-    let slot = gate.store().writer().reserve().await?;
+    let writer = gate.store().writer();
+    let (before, slot) = (writer.reserve().await?, writer.reserve().await?);
     let actor = actor_of(&action.requester);
     let row = gate.journal().row(authorization(gate, &action, basis)?)?;
     let last_leaf = Digest(row.sealed.leaf.0);
-    let receipt = gate.store().writer().commit(Commit { changes: Vec::new(), entries: vec![row] }).await?;
-    let began_at = gate.now();
-    let id = action.id;
-    let open = Open { gate: Arc::clone(gate), slot, action: id, actor, last_leaf, began_at, _place: place };
+    let answer = before.submit(Commit { changes: Vec::new(), entries: vec![row] });
+    let (id, began_at, link) = (action.id, gate.now(), gate.action_link(action.id));
+    let gate = Arc::clone(gate);
+    let phase = Phase::Authorizing(answer);
+    let open = Open { gate, slot, action: id, actor, last_leaf, began_at, phase, _place: place };
+    let mut ending = Ending(Some(open));
+    let receipt = ending.authorized().await?;
     let clearance = Clearance { action: Arc::new(action), cancel, _receipt: receipt };
-    match exchange.send(clearance, Ending(Some(open))).await {
+    match exchange.send(clearance, ending).await {
         Ok(reply) => Ok(Reply::Live(reply)),
         Err(failed) => Ok(Reply::Refused(Refused {
             refusal: broken(&failed),
             action: Some(id),
             approval: None,
-            link: Some(gate.action_link(id)),
+            link: Some(link),
         })),
     }
 }

@@ -95,13 +95,16 @@ pub struct Gate {
     pub(crate) nonces: crate::vote::Nonces,
 }
 
+/// A target and the way to it.
+pub type Reachable = (Target, Arc<dyn Upstream>);
+
 /// What a gate is made of.
 #[derive(Debug)]
 pub struct Parts {
     pub journal: Journal,
     pub policies: Arc<Policies>,
     pub identity: Arc<dyn Identity>,
-    pub targets: Vec<(Target, Arc<dyn Upstream>)>,
+    pub targets: Vec<Reachable>,
     pub limits: Limits,
     pub who: Who,
     pub attach_secret: [u8; 32],

@@ -1,6 +1,6 @@
 //! `countersign agent`: who asks.
 
-use super::person::{id_of, rows};
+use super::person::{id_of, items, rows};
 use crate::{
     cli::{AgentCommand, KindArg, Output, TokenCommand},
     failure::Failure,
@@ -71,8 +71,7 @@ pub(super) async fn agent_id(door: &Door, name: &str) -> Result<String, Failure>
         return Ok(name.to_owned());
     }
     let agents = door.call(Method::GET, "/api/v1/agents?limit=1000", &Value::Null).await?;
-    let items = agents.pointer("/items").and_then(Value::as_array);
-    let found = items.into_iter().flatten().find(|agent| text(agent, "/name") == name);
+    let found = items(&agents).iter().find(|agent| text(agent, "/name") == name);
     found.map(|agent| text(agent, "/id")).ok_or_else(|| {
         Failure::new(format!("no agent is named `{name}`")).hint("see `countersign agent list`")
     })

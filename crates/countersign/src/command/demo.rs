@@ -208,9 +208,9 @@ credential = {{ profile = "{profile}", value_from = "file:cloud.token", format =
 
 /// The cloud's own credential, which the agent never has.
 fn credential() -> Result<String, Failure> {
-    let mut bytes = [0_u8; 24];
+    let mut bytes = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::new("the system gives no randomness"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(countersign_core::Digest(bytes).hex())
 }
 
 /// A port nobody has at the moment.

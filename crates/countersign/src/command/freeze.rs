@@ -1,6 +1,6 @@
 //! `countersign freeze`: stop everything, one agent or one target, at once.
 
-use super::agent::agent_id;
+use super::{agent::agent_id, person::items};
 use crate::{
     cli::{FreezeCommand, Output},
     failure::Failure,
@@ -24,11 +24,10 @@ pub(super) async fn run(door: &Door, command: FreezeCommand, output: Output) -> 
         FreezeCommand::List => {
             let frozen = door.call(Method::GET, PATH, &Value::Null).await?;
             output::show(output, &frozen, |frozen| {
-                let items = frozen.pointer("/items").and_then(Value::as_array);
                 let what = |scope: &Value| {
                     format!("{} {}{}", text(scope, "/scope"), text(scope, "/id"), text(scope, "/name"))
                 };
-                let lines: Vec<String> = items.into_iter().flatten().map(what).collect();
+                let lines: Vec<String> = items(frozen).iter().map(what).collect();
                 if lines.is_empty() { "nothing is frozen".into() } else { lines.join("\n") }
             })
         }

@@ -59,8 +59,7 @@ pub(super) async fn id_of(door: &Door, who: &str) -> Result<String, Failure> {
         return Ok(who.to_owned());
     }
     let people = door.call(Method::GET, "/api/v1/people?limit=1000", &Value::Null).await?;
-    let items = people.pointer("/items").and_then(Value::as_array);
-    let found = items.into_iter().flatten().find(|person| text(person, "/email").eq_ignore_ascii_case(who));
+    let found = items(&people).iter().find(|person| text(person, "/email").eq_ignore_ascii_case(who));
     found.map(|person| text(person, "/id")).ok_or_else(|| {
         Failure::new(format!("nobody has the e-mail `{who}`")).hint("see `countersign person list`")
     })
@@ -68,8 +67,13 @@ pub(super) async fn id_of(door: &Door, who: &str) -> Result<String, Failure> {
 
 /// Items of a listing as a table of the named members.
 pub(super) fn rows(listing: &Value, head: &[&str], empty: &str) -> String {
-    let items = listing.pointer("/items").or(Some(listing)).and_then(Value::as_array);
     let row = |item: &Value| head.iter().map(|name| text(item, &format!("/{name}"))).collect();
-    let rows: Vec<Vec<String>> = items.into_iter().flatten().map(row).collect();
+    let rows: Vec<Vec<String>> = items(listing).iter().map(row).collect();
     output::table(head, &rows, empty)
+}
+
+/// What a listing lists, whether it comes in pages or whole.
+pub(super) fn items(listing: &Value) -> &[Value] {
+    let found = listing.pointer("/items").unwrap_or(listing);
+    found.as_array().map(Vec::as_slice).unwrap_or_default()
 }

@@ -155,7 +155,8 @@ pub struct Receipt {
     pub root: Digest,
 }
 
-/// Why a commit did not happen. Nothing of it was written, `Lost` excepted.
+/// Why a commit was not acknowledged. Nothing of it was written, except that after a failed flush (`Poisoned`) or a lost
+/// answer (`Lost`) only a restart can tell.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     #[error("`{kind}` `{id}` changed meanwhile", kind = .kind.as_str())]

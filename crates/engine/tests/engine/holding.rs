@@ -8,7 +8,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 const LONG: Duration = Duration::from_secs(20);
 
-async fn refused(reply: Reply<Bytes>) -> Refused {
+fn refused(reply: Reply<Bytes>) -> Refused {
     match reply {
         Reply::Refused(refused) => refused,
         other => panic!("not refused: {other:?}"),
@@ -40,7 +40,7 @@ async fn what_is_permitted_runs_at_once_and_is_recorded_before_and_after() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wall_refuses_and_is_recorded() {
     let stage = Stage::new().await;
-    let refused = refused(stage.ask(Class::Administer, "q", LONG).await.unwrap()).await;
+    let refused = refused(stage.ask(Class::Administer, "q", LONG).await.unwrap());
     assert_eq!(refused.refusal.code, RefusalCode::Wall);
     assert!(refused.refusal.reason.contains("never in production"), "{refused:?}");
     assert_eq!(stage.cloud.connects.load(Ordering::SeqCst), 0);
@@ -140,7 +140,7 @@ async fn a_rejection_reaches_the_requester_with_its_reason() {
     let stage = Stage::new().await;
     let id = stage.hold(Class::Configure, "on").await;
     stage.reject(person(1), id, "use the staging switch").await.unwrap();
-    let refused = refused(stage.ask(Class::Configure, "on", LONG).await.unwrap()).await;
+    let refused = refused(stage.ask(Class::Configure, "on", LONG).await.unwrap());
     assert_eq!(refused.refusal.code, RefusalCode::Rejected);
     assert!(refused.refusal.reason.contains("use the staging switch"), "{refused:?}");
     assert_eq!(stage.cloud.count(), 0);
@@ -189,7 +189,7 @@ async fn what_was_lost_from_sight_is_unknown_and_never_repeated() {
     let id = stage.hold(Class::Configure, "on").await;
     stage.approve(person(1), id).await.unwrap();
     stage.until(id, "unknown").await;
-    let refused = refused(stage.ask(Class::Configure, "on", LONG).await.unwrap()).await;
+    let refused = refused(stage.ask(Class::Configure, "on", LONG).await.unwrap());
     assert_eq!(refused.refusal.code, RefusalCode::Spent);
     assert_eq!(stage.cloud.count(), 1);
     let open = countersign_engine::read::unresolved_holds(&stage.gate).await.unwrap();
@@ -211,7 +211,7 @@ async fn a_flood_is_refused_clearly() {
     for n in 0..3 {
         stage.hold(Class::Configure, &n.to_string()).await;
     }
-    let refused = refused(stage.ask(Class::Configure, "more", LONG).await.unwrap()).await;
+    let refused = refused(stage.ask(Class::Configure, "more", LONG).await.unwrap());
     assert_eq!(refused.refusal.code, RefusalCode::TooMany);
     assert!(refused.refusal.remedy.contains("withdraw"), "{refused:?}");
 }
@@ -226,7 +226,7 @@ async fn a_frozen_agent_runs_nothing_and_what_it_ran_is_cancelled() {
     stage.until(id, "executing").await;
     settle::freeze(&stage.gate, FreezeScope::All, Some(person(1))).await.unwrap();
     stage.until(id, "cancelled").await;
-    let held_back = refused(stage.ask(Class::Read, "q", LONG).await.unwrap()).await;
+    let held_back = refused(stage.ask(Class::Read, "q", LONG).await.unwrap());
     assert_eq!(held_back.refusal.code, RefusalCode::Frozen);
     settle::thaw(&stage.gate, FreezeScope::All, None).await.unwrap();
     stage.cloud.pace.add_permits(10);

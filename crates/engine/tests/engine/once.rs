@@ -52,3 +52,25 @@ async fn ten_thousand_actions_give_exactly_their_entries() {
     assert_eq!(report.executed, u64::try_from(ACTIONS).unwrap());
     assert_eq!(report.entries, u64::try_from(before + 2 * ACTIONS).unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_leaves_at_any_moment_leaves_no_execution_open() {
+    let stage = Arc::new(Stage::new().await);
+    for pause_us in (0..3_000).step_by(50) {
+        let asked = stage.ask(Class::Read, "q", Duration::from_secs(20));
+        let _ = tokio::time::timeout(Duration::from_micros(pause_us), asked).await;
+    }
+    let ended = async {
+        loop {
+            let entries = stage.entries().await;
+            let ends = ["execution.result", "execution.released", "execution.outcome_unknown"];
+            let ended = entries.iter().filter(|entry| ends.contains(&entry.event.kind())).count();
+            if ended == authorized(&entries) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
+    stage.verify();
+}

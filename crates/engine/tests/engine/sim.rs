@@ -7,7 +7,7 @@ use countersign_engine::{Reply, settle};
 use countersign_ledger::event::Actor;
 use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
-/// SplitMix64: small, seeded, the same everywhere.
+/// The `SplitMix64` generator: small, seeded, the same everywhere.
 struct Dice(u64);
 
 impl Dice {

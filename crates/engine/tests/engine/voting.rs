@@ -105,10 +105,12 @@ async fn what_policy_forbids_meanwhile_does_not_run() {
     let filter = countersign_engine::read::HoldFilter { limit: 1, ..Default::default() };
     let id = countersign_engine::read::holds(&stage.gate, filter).await.unwrap()[0].approval.id;
     stage.approve(person(1), id).await.unwrap();
-    stage.policy(&format!(
-        "{}@id(\"closed\") forbid (principal, action in Action::\"configure\", resource);",
-        crate::stage::POLICY
-    ));
+    stage
+        .policy(&format!(
+            "{}@id(\"closed\") forbid (principal, action in Action::\"configure\", resource);",
+            crate::stage::POLICY
+        ))
+        .await;
     let reply = stage.ask(Class::Configure, "on", Duration::from_secs(20)).await.unwrap();
     assert!(matches!(reply, countersign_engine::Reply::Refused(_)), "{reply:?}");
     assert_eq!(stage.cloud.count(), 0);
