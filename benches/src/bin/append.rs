@@ -2,6 +2,10 @@
 //!
 //! Prints one JSON object. Rates are per second, times in microseconds; compare the ratios, since disks differ.
 
+use countersign_benches::{
+    Result,
+    report::{Figure, Goal, publish},
+};
 use countersign_core::{
     ActionId, AgentId, CredentialId, Digest, EntryId, EnvironmentName, GatewayId, PolicyId, TargetName,
     Timestamp, approval::Outcome,
@@ -16,7 +20,6 @@ use countersign_store::{SqliteOptions, SqliteStore};
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use std::{
-    io::Write as _,
     path::Path,
     sync::{
         Arc,
@@ -24,8 +27,6 @@ use std::{
     },
     time::{Duration, Instant},
 };
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const ORIGIN: &str = "bench.example/log";
 const SPAN: Duration = Duration::from_secs(4);
@@ -43,8 +44,16 @@ fn main() -> Result<()> {
         "raw_sqlite_full_1_row": raw, "seal": sealing, "append_1_writer": one, "append_64_writers": many,
         "append_1_writer_to_raw": ratio,
     });
-    writeln!(std::io::stdout(), "{report:#}")?;
-    Ok(())
+    let figures = [
+        Figure::new(
+            "ledger append, one writer: rate beside bare SQLite (FULL, one row)",
+            ratio,
+            "",
+            Goal::AtLeast(0.2),
+        ),
+        Figure::new("ledger append, 64 writers", rate(&many), "/s", Goal::AtLeast(20_000.0)),
+    ];
+    publish("append", report, &figures)
 }
 
 fn rate(figures: &Value) -> f64 {
