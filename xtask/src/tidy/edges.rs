@@ -54,6 +54,7 @@ const EDGES: [(&str, &[&str]); 14] = [
             "countersign-identity",
             "countersign-pep-http",
             "countersign-testkit",
+            "countersign-demo",
             "countersign-e2e",
         ],
     ),
