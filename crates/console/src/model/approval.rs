@@ -190,7 +190,15 @@ pub(crate) fn item(console: &Console, hold: &Hold, caller: &Caller) -> ApprovalI
     }
 }
 
+/// For programs: with the bytes as texts.
 pub(crate) async fn full(console: &Console, hold: &Hold, caller: &Caller) -> Result<ApprovalFull, Problem> {
+    let mut full = drawn(console, hold, caller).await?;
+    full.payload = full.payload.written_out();
+    Ok(full)
+}
+
+/// For pages, which draw the bytes themselves.
+pub(crate) async fn drawn(console: &Console, hold: &Hold, caller: &Caller) -> Result<ApprovalFull, Problem> {
     let (approval, seen) = (&hold.approval, &hold.view.computed);
     let action = read::action(console.gate(), approval.action).await?;
     let detail = "the stored request of this approval is missing";

@@ -24,6 +24,7 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
+    /// The bytes alone; [`Payload::written_out`] adds the texts that programs read.
     pub(crate) fn of(action: &Action, hidden_characters: bool) -> Self {
         let body = match &action.payload.body {
             Body::Bound(body) => body.clone(),
@@ -32,14 +33,40 @@ impl Payload {
         let head = action.payload.head.clone();
         Self {
             request: visible::escaped(&request_lines(&head)),
-            body_text: visible::bytes(&body),
-            body_base64: STANDARD.encode(&body),
+            body_text: String::new(),
+            body_base64: String::new(),
             body_bytes: body.len(),
             hidden_characters,
             head,
             body,
         }
     }
+
+    #[must_use]
+    pub(crate) fn written_out(mut self) -> Self {
+        self.body_text = body_text(&self.body);
+        self.body_base64 = STANDARD.encode(&self.body);
+        self
+    }
+}
+
+/// A body with hidden characters and bytes that are no text written out, as [`visible::bytes`] does it, quickly where
+/// there is nothing to write out.
+pub(crate) fn body_text(body: &[u8]) -> String {
+    let mut out = String::with_capacity(body.len());
+    for chunk in body.utf8_chunks() {
+        // Nothing that is written out depends on what stands in another line.
+        for line in chunk.valid().split_inclusive('\n') {
+            if is_plain(line) { out.push_str(line) } else { out.push_str(&visible::escaped(line)) }
+        }
+        out.push_str(&visible::bytes(chunk.invalid()));
+    }
+    out
+}
+
+/// Whether every character is seen as it is: printable ASCII, line feeds and tabs. Others may be, too.
+pub(crate) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b'\n' | b'\t' | b' '..=b'~'))
 }
 
 /// The HTTP wire's form: a line of its own, then parts with their lengths in front (`4:POST`).
@@ -74,8 +101,11 @@ fn parts(mut form: &[u8]) -> Option<Vec<&[u8]>> {
     Some(found)
 }
 
+/// How deep JSON may be nested to be laid out.
+const DEEPEST: usize = 64;
+
 /// JSON laid out for reading: every member in its place and order, numbers as they are written, strings with their
-/// escapes resolved. `None` when the bytes are not JSON.
+/// escapes resolved. `None` when the bytes are not JSON, or nested too deeply to be read by anyone.
 pub(crate) fn laid_out(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
@@ -88,6 +118,9 @@ pub(crate) fn laid_out(body: &[u8]) -> Option<String> {
                 let closes = rest.trim_start().starts_with(['}', ']']);
                 out.push(first);
                 depth += 1;
+                if depth > DEEPEST {
+                    return None;
+                }
                 if !closes {
                     line(&mut out, depth);
                 }
@@ -119,7 +152,7 @@ pub(crate) fn laid_out(body: &[u8]) -> Option<String> {
 
 fn line(out: &mut String, depth: usize) {
     out.push('\n');
-    out.extend(std::iter::repeat_n("  ", depth.min(64)));
+    out.extend(std::iter::repeat_n("  ", depth));
 }
 
 /// The JSON token a text begins with. The text is known to be JSON.
@@ -163,6 +196,20 @@ mod tests {
         }
         assert_eq!(laid_out(&[b'"', 0xff, b'"']), None);
         assert_eq!(laid_out("[".repeat(100_000).as_bytes()), None);
+        assert_eq!(laid_out(format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)).as_bytes()), None);
+    }
+
+    #[test]
+    fn the_quick_way_writes_out_the_same() {
+        for raw in [
+            "a\r\nb\rc",
+            "e\u{301}\u{301}\n\u{301}\u{301}\u{301}\u{301}",
+            "x\0y\u{7f}\u{202e}\n\nplain\n",
+            "⟨",
+        ] {
+            assert_eq!(body_text(raw.as_bytes()), visible::bytes(raw.as_bytes()), "{raw:?}");
+        }
+        assert_eq!(body_text(b"a\xff\n\r\xfe"), visible::bytes(b"a\xff\n\r\xfe"));
     }
 
     #[test]

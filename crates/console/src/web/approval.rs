@@ -9,7 +9,7 @@ use crate::{
     console::Console,
     model::{
         approval::{self, ApprovalFull},
-        payload::{laid_out, request_lines},
+        payload::{body_text, laid_out, request_lines},
     },
 };
 use askama::Template;
@@ -45,7 +45,7 @@ pub(super) async fn page(
 ) -> Result<Response, Fault> {
     let frame = Frame::of(&console, &viewer, "inbox").await?;
     let hold = approval::load(&console, id).await?;
-    let full = approval::full(&console, &hold, &viewer.caller).await?;
+    let full = approval::drawn(&console, &hold, &viewer.caller).await?;
     let passkeys = console.directory().passkeys(viewer.session.person).len();
     draw_page(&ApprovalPage::new(frame, full, passkeys))
 }
@@ -57,8 +57,8 @@ pub(super) async fn body(
     Id(id): Id<ApprovalId>,
 ) -> Result<Response, Fault> {
     let hold = approval::load(&console, id).await?;
-    let full = approval::full(&console, &hold, &viewer.caller).await?;
-    Ok(plain_text(full.payload.body_text))
+    let full = approval::drawn(&console, &hold, &viewer.caller).await?;
+    Ok(plain_text(body_text(&full.payload.body)))
 }
 
 impl ApprovalPage {

@@ -1,6 +1,7 @@
 //! The one way text gets into a page: what would not be seen is written out, then HTML is escaped. The templates
 //! cannot go around it; what is drawn as markup here is escaped here.
 
+use crate::model::payload::is_plain;
 use askama::filters::{Escaper, Html};
 use countersign_core::visible::{self, Segment};
 use std::fmt::{self, Write};
@@ -11,21 +12,17 @@ pub(crate) struct Seen;
 
 impl Escaper for Seen {
     fn write_escaped_str<W: Write>(&self, dest: W, string: &str) -> fmt::Result {
-        if plain(string) {
+        if is_plain(string) {
             return Html.write_escaped_str(dest, string);
         }
         Html.write_escaped_str(dest, &visible::escaped(string))
     }
 }
 
-fn plain(string: &str) -> bool {
-    string.bytes().all(|byte| matches!(byte, b'\n' | b'\t' | b' '..=b'~'))
-}
-
 /// A text as markup, with each run of hidden characters marked.
 pub(crate) fn text(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
-    push(&mut out, raw);
+    lines(&mut out, raw);
     out
 }
 
@@ -33,7 +30,7 @@ pub(crate) fn text(raw: &str) -> String {
 pub(crate) fn bytes(raw: &[u8]) -> String {
     let mut out = String::with_capacity(raw.len());
     for chunk in raw.utf8_chunks() {
-        push(&mut out, chunk.valid());
+        lines(&mut out, chunk.valid());
         if !chunk.invalid().is_empty() {
             out.push_str("<mark>");
             for byte in chunk.invalid() {
@@ -44,6 +41,18 @@ pub(crate) fn bytes(raw: &[u8]) -> String {
         }
     }
     out
+}
+
+/// Nothing that is marked depends on what stands in another line, and most lines hold nothing to be marked.
+fn lines(out: &mut String, raw: &str) {
+    for line in raw.split_inclusive('\n') {
+        if is_plain(line) {
+            // Writing to a String cannot fail.
+            let _ = Html.write_escaped_str(&mut *out, line);
+        } else {
+            push(out, line);
+        }
+    }
 }
 
 fn push(out: &mut String, raw: &str) {

@@ -118,7 +118,7 @@ async fn hidden_characters_are_written_out_where_they_stand() {
     assert!(page.contains("characters that are not seen"));
     let raw = stage.hold(Class::Configure, b"ok\xff\xfe").await;
     let page = stage.page(&ana, &format!("/approvals/{raw}")).await.text();
-    assert!(page.contains("ok<mark>⟨0xFF⟩⟨0xFE⟩</mark>"), "{page}");
+    assert!(page.contains("ok<mark>⟨0xFF⟩</mark><mark>⟨0xFE⟩</mark>"), "{page}");
 }
 
 #[tokio::test]

@@ -255,11 +255,11 @@ impl Stage {
         stage.olga = stage.person("Olga", &["privacy", "sre"], "administrator").await;
         let made = json!({"name": "night-agent", "kind": "agent", "owner": "olga@example.com", "groups": ["agents"]});
         let made = stage.operator("POST", "/api/v1/agents", Some(made)).await.ok();
-        stage.agent = made["id"].as_str().unwrap().to_owned();
+        made["id"].as_str().unwrap().clone_into(&mut stage.agent);
         let path = format!("/api/v1/agents/{}/tokens", stage.agent);
         let made =
             stage.operator("POST", &path, Some(json!({"label": "laptop", "expires_in": "30d"}))).await.ok();
-        stage.token = made["token"].as_str().unwrap().to_owned();
+        made["token"].as_str().unwrap().clone_into(&mut stage.token);
         stage
     }
 
@@ -359,7 +359,7 @@ impl Stage {
     ) -> String {
         match self.ask(class, body, sentence, reason).await {
             Reply::Pending(ticket) => ticket.approval.to_string(),
-            other => panic!("not held: {other:?}"),
+            other @ (Reply::Live(()) | Reply::Kept(_) | Reply::Refused(_)) => panic!("not held: {other:?}"),
         }
     }
 
@@ -417,9 +417,8 @@ impl Stage {
                 let _ = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(20), reached).await.is_err() {
-            panic!("{id} is {} and not {state}", self.state(id).await);
-        }
+        let in_time = tokio::time::timeout(Duration::from_secs(20), reached).await.is_ok();
+        assert!(in_time, "{id} is {} and not {state}", self.state(id).await);
     }
 
     /// The types of all entries, oldest first.

@@ -176,6 +176,7 @@ async fn lists_say_what_waits_for_whom_and_page_without_repeating() {
     let mut ids = Vec::new();
     for n in 0..5 {
         ids.push(stage.hold(Class::Export, format!("{n}").as_bytes()).await);
+        stage.pass(Duration::from_millis(1));
     }
     ids.push(stage.hold(Class::Configure, b"x").await);
     let (mut seen, mut before) = (Vec::new(), String::new());
