@@ -8,6 +8,8 @@ use std::path::{Component, Path, PathBuf};
 mod commands;
 #[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod samples;
 
 /// Links between files of the tree that lead nowhere.
 pub(crate) fn broken_links(tree: &Tree) -> Vec<Fault> {

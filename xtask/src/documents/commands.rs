@@ -9,7 +9,7 @@ const SHELL: [&str; 3] = ["sh", "console", "bash"];
 const REFERENCE: &str = "docs/book/src/reference/cli.md";
 
 /// The program built beside this test.
-fn program() -> PathBuf {
+pub(super) fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let found = test.ancestors().nth(2).unwrap().join("countersign");
     assert!(found.exists(), "`{}` is not there; run `cargo build -p countersign` first", found.display());

@@ -1,0 +1,45 @@
+//! The samples of the book work: its policies load, its target is a target, and what `init` writes passes `check`.
+
+use super::commands::program;
+use crate::tree::Tree;
+use std::{fs, path::Path, process::Command};
+use tempfile::TempDir;
+
+/// The code blocks of this kind in a page.
+fn blocks<'t>(tree: &'t Tree, page: &str, kind: &str) -> Vec<&'t str> {
+    let text = &tree.file(page).unwrap().text;
+    let fence = format!("```{kind}\n");
+    text.split(&fence).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
+}
+
+/// Runs `countersign check` in a folder; what it says when it finds something wrong.
+fn check(folder: &Path) -> Result<(), String> {
+    let done = Command::new(program()).arg("check").current_dir(folder).output().unwrap();
+    if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).into_owned()) }
+}
+
+#[test]
+fn the_policies_and_the_target_of_the_guides_load_together() {
+    let tree = Tree::read().unwrap();
+    let folder = TempDir::new().unwrap();
+    let policies = blocks(&tree, "docs/book/src/guide/policies.md", "cedar");
+    let targets = blocks(&tree, "docs/book/src/guide/http.md", "toml");
+    assert_eq!((policies.len(), targets.len()), (2, 1));
+    let head = "[policy]\nlabels = [\"fedramp\", \"pii\"]\n\n[people]\n\
+                groups = [\"contractors\", \"platform-agents\", \"privacy\"]\n\n";
+    fs::write(folder.path().join("countersign.toml"), format!("{head}{}\n", targets.concat())).unwrap();
+    let document =
+        r#"{"openapi": "3.0.3", "paths": {"/v1/invoices": {"get": {"operationId": "listInvoices"}}}}"#;
+    fs::write(folder.path().join("billing.json"), document).unwrap();
+    fs::create_dir(folder.path().join("policy")).unwrap();
+    fs::write(folder.path().join("policy/guide.cedar"), policies.join("\n\n")).unwrap();
+    assert_eq!(check(folder.path()), Ok(()));
+}
+
+#[test]
+fn what_init_writes_has_no_problem() {
+    let folder = TempDir::new().unwrap();
+    let done = Command::new(program()).arg("init").arg(folder.path()).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(check(folder.path()), Ok(()));
+}
