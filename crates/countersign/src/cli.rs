@@ -179,8 +179,10 @@ pub(crate) enum TargetCommand {
 pub(crate) enum ApprovalsCommand {
     /// Approvals, newest first.
     List {
-        /// Only these: pending, granted, executing, done, rejected, lapsed, revoked, withdrawn, unknown.
-        #[arg(long)]
+        /// Only these.
+        #[arg(long, value_parser = [
+            "pending", "granted", "executing", "done", "rejected", "lapsed", "revoked", "withdrawn", "unknown",
+        ])]
         status: Option<String>,
         #[arg(long, default_value_t = 50)]
         limit: usize,

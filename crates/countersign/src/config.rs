@@ -92,14 +92,13 @@ pub(crate) struct LimitsSection {
 }
 
 /// The whole file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub(crate) struct File {
     pub(crate) gateway: Option<GatewaySection>,
     pub(crate) console: Option<ConsoleSection>,
     pub(crate) policy: Option<PolicySection>,
     pub(crate) people: Option<PeopleSection>,
     pub(crate) limits: Option<LimitsSection>,
-    #[serde(default)]
     pub(crate) http: Vec<HttpSection>,
 }
 

@@ -1,63 +1,14 @@
 //! From a file and the environment to checked sections. Unknown keys are named with their nearest known ones.
 
-use super::{Config, File, Mistake, check};
+mod sections;
+
+use super::{Config, Mistake, check};
 use countersign_core::Digest;
 use std::{collections::BTreeMap, path::Path};
 use toml::{Table, Value};
 
 /// Environment variables that override a key: `COUNTERSIGN__CONSOLE__URL`.
 const PREFIX: &str = "COUNTERSIGN__";
-
-/// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 47] = [
-    "gateway",
-    "console",
-    "policy",
-    "people",
-    "limits",
-    "http",
-    "name",
-    "data",
-    "mark",
-    "listen",
-    "url",
-    "path",
-    "labels",
-    "environments",
-    "groups",
-    "cooling_off",
-    "pending_per_principal",
-    "keep",
-    "retention",
-    "run_for",
-    "environment",
-    "hosts",
-    "upstream",
-    "connect_to",
-    "credential",
-    "listener_tls",
-    "upstream_tls",
-    "hold_limit",
-    "body_limit",
-    "keep_limit",
-    "drop_headers",
-    "strip_headers",
-    "operations",
-    "openapi",
-    "upgrades",
-    "profile",
-    "header",
-    "value_from",
-    "format",
-    "certificate",
-    "key",
-    "ca",
-    "connect",
-    "response_head",
-    "idle",
-    "request_head",
-    "connections",
-];
 
 /// Reads, overrides, checks. All mistakes at once.
 pub(crate) fn load(path: &Path) -> Result<Config, Vec<Mistake>> {
@@ -68,7 +19,10 @@ pub(crate) fn load(path: &Path) -> Result<Config, Vec<Mistake>> {
             "run `countersign init` to write one, or name it with `--config`",
         )
     })?;
-    let environment = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX));
+    // Other programs' variables may be anything; ours that are no text are refused by whatever reads them.
+    let environment = std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .filter(|(name, _)| name.starts_with(PREFIX));
     load_text(path, &text, environment.collect())
 }
 
@@ -92,24 +46,11 @@ pub(super) fn load_text(
         }
     }
     let digest = Digest::of(table.to_string().as_bytes());
-    let mut unknown = Vec::new();
-    let read: Result<File, _> =
-        serde_ignored::deserialize(Value::Table(table), |key| unknown.push(key.to_string()));
-    mistakes.extend(unknown.iter().map(|key| unknown_key(key)));
-    match read {
-        Err(error) => {
-            mistakes.push(Mistake {
-                place: path.display().to_string(),
-                why: error.to_string().trim().replace('\n', " "),
-                hint: "see `countersign init` for a commented example".into(),
-            });
-            Err(mistakes)
-        }
-        Ok(file) => match check(file, path, digest) {
-            Ok(config) if mistakes.is_empty() => Ok(config),
-            Ok(_) => Err(mistakes),
-            Err(more) => Err(mistakes.into_iter().chain(more).collect()),
-        },
+    let file = sections::read(table, &mut mistakes);
+    match check(file, path, digest) {
+        Ok(config) if mistakes.is_empty() => Ok(config),
+        Ok(_) => Err(mistakes),
+        Err(more) => Err(mistakes.into_iter().chain(more).collect()),
     }
 }
 
@@ -126,18 +67,6 @@ fn override_with(table: &mut Table, name: &str, value: &str) -> Result<(), Mista
     let parsed: Option<Value> = value.parse::<i64>().ok().map(Value::Integer);
     section.insert(key.clone(), parsed.unwrap_or_else(|| Value::String(value.to_owned())));
     Ok(())
-}
-
-fn unknown_key(path: &str) -> Mistake {
-    let key = path.rsplit('.').next().unwrap_or(path);
-    let nearest = KEYS
-        .iter()
-        .max_by(|left, right| strsim::jaro_winkler(key, left).total_cmp(&strsim::jaro_winkler(key, right)));
-    let hint = match nearest.filter(|known| strsim::jaro_winkler(key, known) > 0.8) {
-        Some(known) => format!("did you mean `{known}`?"),
-        None => "remove it; `countersign init` shows every key".into(),
-    };
-    Mistake { place: path.into(), why: format!("`{key}` is not a key"), hint }
 }
 
 fn position(text: &str, offset: usize) -> String {

@@ -1,0 +1,208 @@
+//! Section by section, so that a mistake in one does not hide those of the others. Every unknown key and the first
+//! value that cannot be read are told of each section; what could not be read is left out and never served.
+
+use super::Mistake;
+use crate::config::{ConsoleSection, File};
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+/// Every key there is, for naming the nearest to an unknown one.
+const KEYS: [&str; 61] = [
+    "gateway",
+    "console",
+    "policy",
+    "people",
+    "limits",
+    "http",
+    "name",
+    "data",
+    "mark",
+    "listen",
+    "url",
+    "path",
+    "labels",
+    "environments",
+    "groups",
+    "cooling_off",
+    "pending_per_principal",
+    "keep",
+    "retention",
+    "run_for",
+    "environment",
+    "hosts",
+    "upstream",
+    "connect_to",
+    "credential",
+    "listener_tls",
+    "upstream_tls",
+    "hold_limit",
+    "body_limit",
+    "keep_limit",
+    "drop_headers",
+    "strip_headers",
+    "operations",
+    "openapi",
+    "upgrades",
+    "profile",
+    "header",
+    "value_from",
+    "format",
+    "certificate",
+    "key",
+    "ca",
+    "connect",
+    "response_head",
+    "idle",
+    "request_head",
+    "connections",
+    "method",
+    "class",
+    "sentence",
+    "resources",
+    "facts",
+    "variants",
+    "kind",
+    "type",
+    "pointer",
+    "pointers",
+    "query",
+    "decode",
+    "when",
+    "head_size",
+];
+
+/// Reads every section there is. Without a mistake the file is whole.
+pub(super) fn read(mut table: Table, mistakes: &mut Vec<Mistake>) -> File {
+    let mut file = File {
+        gateway: one(&mut table, "gateway", mistakes),
+        policy: one(&mut table, "policy", mistakes),
+        people: one(&mut table, "people", mistakes),
+        limits: one(&mut table, "limits", mistakes),
+        ..File::default()
+    };
+    let before = mistakes.len();
+    file.console = one(&mut table, "console", mistakes);
+    if mistakes.len() > before && file.console.is_none() {
+        // Port 0 is nobody's: no second mistake follows from the first.
+        let (listen, url) = (([127, 0, 0, 1], 0).into(), Some("http://localhost".into()));
+        file.console = Some(ConsoleSection { listen, url });
+    }
+    match table.remove("http") {
+        None => {}
+        Some(Value::Array(targets)) => {
+            for (index, target) in targets.into_iter().enumerate() {
+                let name = target.get("name").and_then(Value::as_str).map(str::to_owned);
+                let place = format!("http.{}", name.unwrap_or_else(|| index.to_string()));
+                file.http.extend(section(&place, target, mistakes));
+            }
+        }
+        Some(_) => mistakes.push(Mistake {
+            place: "http".into(),
+            why: "targets are a list".into(),
+            hint: "write `[[http]]` above each of them".into(),
+        }),
+    }
+    mistakes.extend(table.keys().map(|key| unknown_key(key)));
+    file
+}
+
+fn one<T: DeserializeOwned>(table: &mut Table, name: &str, mistakes: &mut Vec<Mistake>) -> Option<T> {
+    table.remove(name).and_then(|value| section(name, value, mistakes))
+}
+
+fn section<T: DeserializeOwned>(place: &str, mut value: Value, mistakes: &mut Vec<Mistake>) -> Option<T> {
+    loop {
+        let mut unknown = Vec::new();
+        let read: Result<T, toml::de::Error> = serde_ignored::deserialize(value.clone(), |key| {
+            // An optional section on the way is written as `?`.
+            unknown.push(key.to_string().replace("?.", ""));
+        });
+        let error = match read {
+            Ok(read) => {
+                mistakes.extend(unknown.iter().map(|key| unknown_key(&format!("{place}.{key}"))));
+                return Some(read);
+            }
+            Err(error) => error.to_string(),
+        };
+        let (why, keys) = told(&error);
+        let at = if keys.is_empty() { place.to_owned() } else { format!("{place}.{}", keys.join(".")) };
+        let refused = why.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
+        let Some((key, _)) = refused else {
+            mistakes.push(unreadable(at, why, found(&value, &keys)));
+            return None;
+        };
+        mistakes.push(unknown_key(&format!("{at}.{key}")));
+        // Without it the rest can be read on.
+        if !remove(&mut value, &keys, key) {
+            return None;
+        }
+    }
+}
+
+/// A parser's message and the keys at its end, after the word `in`.
+fn told(error: &str) -> (&str, Vec<&str>) {
+    let error = error.trim();
+    match error.rsplit_once("\nin `") {
+        Some((why, keys)) => (why.trim(), keys.trim_end_matches('`').split('.').collect()),
+        None => (error, Vec::new()),
+    }
+}
+
+fn found<'v>(value: &'v Value, keys: &[&str]) -> Option<&'v Value> {
+    keys.iter().try_fold(value, |value, key| value.get(*key))
+}
+
+/// Takes a key out of the table at this place; out of the first that has it where lists are on the way.
+fn remove(value: &mut Value, keys: &[&str], key: &str) -> bool {
+    match (value, keys.split_first()) {
+        (Value::Array(items), _) => items.iter_mut().any(|item| remove(item, keys, key)),
+        (Value::Table(table), Some((first, rest))) => {
+            table.get_mut(*first).is_some_and(|inner| remove(inner, rest, key))
+        }
+        (Value::Table(table), None) => table.remove(key).is_some(),
+        (
+            Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_),
+            _,
+        ) => false,
+    }
+}
+
+fn unreadable(place: String, why: &str, value: Option<&Value>) -> Mistake {
+    let (why, hint) = match (why, value) {
+        ("invalid socket address syntax", Some(value)) => {
+            (format!("{} is not an address to listen on", shown(value)), "write for example `127.0.0.1:7100`")
+        }
+        (why, _) => (in_plain_words(why), "see `countersign init` for a commented example"),
+    };
+    Mistake { place, why, hint: hint.into() }
+}
+
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| format!("`{value}`"), |text| format!("`{text}`"))
+}
+
+/// The parser speaks of Rust's types; people write TOML.
+fn in_plain_words(why: &str) -> String {
+    let Some((found, expected)) = why.split_once(", expected ") else { return why.to_owned() };
+    let expected = match expected {
+        "usize" | "u64" => "a whole number",
+        "a string" | "string" | "path string" => "a text in quotes",
+        "a sequence" | "a set" => "a list",
+        "a map" => "a section",
+        other if other.starts_with("struct ") => "a section",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
+}
+
+fn unknown_key(path: &str) -> Mistake {
+    let key = path.rsplit('.').next().unwrap_or(path);
+    let nearest = KEYS
+        .iter()
+        .max_by(|left, right| strsim::jaro_winkler(key, left).total_cmp(&strsim::jaro_winkler(key, right)));
+    let hint = match nearest.filter(|known| strsim::jaro_winkler(key, known) > 0.8) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => "remove it; `countersign init` shows every key".into(),
+    };
+    Mistake { place: path.into(), why: format!("`{key}` is not a key"), hint }
+}
