@@ -2,10 +2,15 @@
 # `make test` says what else it wants, and installs it when it is root on Debian or Ubuntu.
 
 CARGO ?= cargo
+# How often `make soak` kills the gateway.
+SOAK_RUNS ?= 200
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
+# Asked only when a recipe runs, after `setup` may have installed one.
+WITH_BROWSER = CHROME="$$(.ci/setup browser)" CHROMEDRIVER="$$(.ci/setup driver)"
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check setup setup-bench bench docs
+.PHONY: help demo test check setup setup-bench bench soak docs
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -16,9 +21,9 @@ demo: ## Build and run the demo: a held action, a browser, a proof.
 test: setup ## Install what the tests need (or say what is missing) and run all of them.
 	$(CARGO) build -p countersign
 ifeq ($(NEXTEST),yes)
-	$(CARGO) nextest run --workspace
+	$(WITH_BROWSER) $(CARGO) nextest run --workspace
 else
-	$(CARGO) test --workspace --lib --bins --tests
+	$(WITH_BROWSER) $(CARGO) test --workspace --lib --bins --tests
 endif
 
 check: ## Formatting, lints, the tree's own rules (licences too), spelling.
@@ -33,11 +38,15 @@ setup: ## Install what the tests need, or say what is missing.
 setup-bench:
 	@.ci/setup bench
 
-bench: setup-bench ## Measure (release build; prints one JSON object per bench).
+bench: setup-bench ## Measure on a release build: one JSON object for each bench, then the table.
 	$(CARGO) build --release -p countersign -p countersign-benches
 	@for bench in benches/src/bin/*.rs; do \
 	  $(CARGO) run -q --release -p countersign-benches --bin "$$(basename "$$bench" .rs)" || exit 1; \
 	done
+
+soak: ## Kill the gateway at random moments, SOAK_RUNS times, and look at what is left.
+	$(CARGO) build -p countersign
+	COUNTERSIGN_SOAK_RUNS=$(SOAK_RUNS) $(CARGO) test -p countersign-e2e --test kill -- --nocapture
 
 docs: ## Check links and samples of the documents; build the book where mdBook is installed.
 	$(CARGO) build -q -p countersign
