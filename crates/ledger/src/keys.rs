@@ -120,9 +120,16 @@ impl LogKeys {
                 Ok(Self { log, gateway: load(&gateway, &gateway_name(origin))? })
             }
             (false, false) => {
+                // As a rotation does it: a crash on the way leaves both keys or none.
                 let keys = Self::generate(origin)?;
-                keys.write(folder, "")?;
+                keys.stage(folder)?;
+                Self::promote(folder)?;
                 Ok(keys)
+            }
+            // A rotation never leaves the gateway's key away: this is the first pair, half in its place.
+            (true, false) if folder.join(format!("{GATEWAY_FILE}{STAGED}")).exists() => {
+                Self::promote(folder)?;
+                Self::open(folder, origin)
             }
             (true, false) => Err(KeyError::Half { missing: shown(&gateway) }),
             (false, true) => Err(KeyError::Half { missing: shown(&log) }),
@@ -133,7 +140,11 @@ impl LogKeys {
     /// `key.rotated` entry that names them is committed.
     pub fn stage(&self, folder: &Path) -> Result<(), KeyError> {
         discard(folder)?;
-        self.write(folder, STAGED)
+        for (name, key) in [(LOG_FILE, &self.log), (GATEWAY_FILE, &self.gateway)] {
+            let path = folder.join(format!("{name}{STAGED}"));
+            store(&path, key).map_err(|source| KeyError::Io { path: shown(&path), source })?;
+        }
+        sync_folder(folder)
     }
 
     /// The keys staged in `folder`, if a rotation was begun. After a crash: promote them when the ledger holds the
@@ -190,14 +201,6 @@ impl LogKeys {
         let (log, gateway) = (self.log.verifier.to_string(), self.gateway.verifier.to_string());
         let signature = key.sign(endorsed(self.origin(), &log, &gateway).as_bytes())?;
         Ok((log, gateway, URL_SAFE_NO_PAD.encode(signature)))
-    }
-
-    fn write(&self, folder: &Path, suffix: &str) -> Result<(), KeyError> {
-        for (name, key) in [(LOG_FILE, &self.log), (GATEWAY_FILE, &self.gateway)] {
-            let path = folder.join(format!("{name}{suffix}"));
-            store(&path, key).map_err(|source| KeyError::Io { path: shown(&path), source })?;
-        }
-        sync_folder(folder)
     }
 }
 

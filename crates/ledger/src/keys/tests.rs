@@ -47,6 +47,25 @@ fn a_missing_or_damaged_key_is_never_replaced() {
 }
 
 #[test]
+fn the_first_keys_survive_a_crash_between_any_two_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let first = LogKeys::generate("example.com/log").unwrap();
+    first.stage(at).unwrap();
+    fs::rename(at.join("log.key.next"), at.join("log.key")).unwrap();
+    let found = LogKeys::open(at, "example.com/log").unwrap();
+    assert_eq!(found.log().verifier(), first.log().verifier());
+    assert_eq!(found.gateway().verifier(), first.gateway().verifier());
+    for name in ["log.key", "gateway.key"] {
+        fs::remove_file(at.join(name)).unwrap();
+    }
+    first.stage(at).unwrap();
+    let made = LogKeys::open(at, "example.com/log").unwrap();
+    assert!(LogKeys::staged(at, "example.com/log").unwrap().is_none());
+    assert_ne!(made.log().verifier(), first.log().verifier(), "keys that never signed are made anew");
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let keys = keys(0x41);
     let shown = format!("{keys:?}");
