@@ -358,6 +358,8 @@ function approvalChanged(news) {
 function watch() {
   if (!document.querySelector(".top") || !window.EventSource) return;
   const stream = new EventSource("/api/v1/events");
+  // A browser opens six connections to a host: a page that was left must not keep one.
+  addEventListener("pagehide", () => stream.close(), { once: true });
   const note = $("stream");
   stream.addEventListener("open", () => { if (note) note.textContent = "Live"; });
   stream.addEventListener("error", () => {

@@ -3,7 +3,7 @@
 use super::{Named, payload::Payload, time};
 use crate::{caller::Caller, console::Console, error::Problem};
 use countersign_core::{
-    ApprovalId, PersonId, Timestamp,
+    ApprovalId, GroupName, PersonId, Timestamp,
     approval::{Closing, Round, State},
     decision::Gate,
 };
@@ -17,6 +17,7 @@ use countersign_engine::{
 use countersign_identity::Role;
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// An approval in a list.
@@ -330,16 +331,18 @@ impl Deciding {
         let excluded = vote::exclusions(gate, hold);
         let since = hold.approval.requested_at.minus(gate.limits().cooling_off);
         let concerned = |voter: &Voter| {
-            let gates = hold.approval.rounds.iter().flat_map(|round| &round.gates);
-            gates.into_iter().any(|gate| {
+            let mut gates = hold.approval.rounds.iter().flat_map(|round| &round.gates);
+            gates.any(|gate| {
                 let mut groups = gate.approvers.groups.intersection(&voter.groups);
                 groups.next().is_some() || gate.approvers.people.contains(&voter.person)
             })
         };
+        let gates = || hold.approval.rounds.iter().flat_map(|round| &round.gates);
+        let groups: BTreeSet<&GroupName> = gates().flat_map(|gate| &gate.approvers.groups).collect();
         let voters: Vec<Voter> = console.identity().voters();
         let (mut eligible, mut others, mut recent) = (Vec::new(), Vec::new(), Vec::new());
         for voter in voters.iter().filter(|voter| concerned(voter)) {
-            recent.extend(changes(console, voter, since));
+            recent.extend(changes(console, voter, since, &groups));
             match vote::gate_for(gate, hold, voter.person) {
                 Ok(_) => eligible.push(console.person_named(voter.person)),
                 Err(refused) if !excluded.contains_key(&voter.person) => {
@@ -357,8 +360,17 @@ impl Deciding {
     }
 }
 
-fn changes(console: &Console, voter: &Voter, since: Timestamp) -> Vec<GroupChange> {
-    let lately = voter.introductions.iter().filter(|introduction| introduction.at >= since);
+/// Who was brought in lately, or into one of these groups.
+fn changes(
+    console: &Console,
+    voter: &Voter,
+    since: Timestamp,
+    groups: &BTreeSet<&GroupName>,
+) -> Vec<GroupChange> {
+    let lately = voter.introductions.iter().filter(|introduction| {
+        let concerns = introduction.group.as_ref().is_none_or(|group| groups.contains(group));
+        introduction.at >= since && concerns
+    });
     let change = |introduction: &countersign_engine::port::identity::Introduction| GroupChange {
         person: console.person_named(voter.person),
         by: console.author_named(introduction.by),

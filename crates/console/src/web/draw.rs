@@ -93,6 +93,8 @@ pub(crate) fn entry_kind(kind: &str) -> &str {
 /// A value of computed facts, on one line of text.
 pub(crate) fn fact(value: &serde_json::Value) -> String {
     match value {
+        serde_json::Value::String(text) if text.is_empty() => "<span class=\"dim\">empty</span>".into(),
+        serde_json::Value::Array(items) if items.is_empty() => "<span class=\"dim\">none</span>".into(),
         serde_json::Value::String(text) => escape::text(text),
         serde_json::Value::Array(items) => {
             items.iter().map(fact).collect::<Vec<_>>().join("<span class=\"dim\">, </span>")
