@@ -2,11 +2,16 @@
 //! one side, real services on the other. It knows the binary's command line and its doors, and none of its crates
 //! but the demo's people.
 
+pub mod browser;
+pub mod cli;
 pub mod client;
+pub mod ledger;
+pub mod night;
+pub mod seed;
 
 use serde_json::Value;
 use std::{
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -44,7 +49,24 @@ pub enum E2eError {
     NotReady(String),
     #[error("`{command}` failed:\n{said}")]
     Command { command: String, said: String },
+    #[error("the demo's people or cloud cannot go on")]
+    Demo(#[from] countersign_demo::DemoError),
+    #[error("the export cannot be read: {0}")]
+    Export(String),
+    #[error("the browser: {0}")]
+    Browser(String),
+    #[error("the browser did not do as it was told")]
+    WebDriver(#[from] Box<fantoccini::error::CmdError>),
 }
+
+impl From<fantoccini::error::CmdError> for E2eError {
+    fn from(error: fantoccini::error::CmdError) -> Self {
+        Self::WebDriver(Box::new(error))
+    }
+}
+
+/// Variables of the gateway's environment: name and value.
+pub type Environment<'a> = &'a [(&'a str, &'a str)];
 
 /// A running gateway. Dropping it kills it.
 #[derive(Debug)]
@@ -52,6 +74,7 @@ pub struct Gateway {
     child: Child,
     folder: TempDir,
     binary: PathBuf,
+    environment: Vec<(String, String)>,
     /// Where agents send their requests.
     pub url: String,
     /// Where people decide.
@@ -61,29 +84,77 @@ pub struct Gateway {
 impl Gateway {
     /// Writes the configuration, starts `countersign serve` and waits until it is ready.
     pub async fn start(setup: &Setup<'_>) -> Result<Self, E2eError> {
+        Self::start_written(|folder, console, wire| write(folder, setup, console, wire), &[]).await
+    }
+
+    /// The same with files of the caller's own: `written` gets the folder, the console's port and the wire's, and
+    /// writes `countersign.toml` and all that belongs to it.
+    pub async fn start_written(
+        written: impl Fn(&Path, u16, u16) -> io::Result<()>,
+        environment: Environment<'_>,
+    ) -> Result<Self, E2eError> {
         let binary = binary()?;
+        let environment: Vec<_> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut said = String::new();
         for _ in 0..TRIES {
             let folder = TempDir::new()?;
             let (console, wire) = (countersign_testkit::ports::free()?, countersign_testkit::ports::free()?);
-            write(folder.path(), setup, console, wire)?;
-            let log = File::create(folder.path().join("log"))?;
-            let child = Command::new(&binary)
-                .args(["--config", "countersign.toml", "serve"])
-                .current_dir(folder.path())
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log)
-                .spawn()?;
+            written(folder.path(), console, wire)?;
+            let child = serve(&binary, folder.path(), &environment)?;
             let url = format!("http://127.0.0.1:{wire}");
             let console_url = format!("http://localhost:{console}");
-            let mut gateway = Self { child, folder, binary: binary.clone(), url, console_url };
+            let (binary, environment) = (binary.clone(), environment.clone());
+            let mut gateway = Self { child, folder, binary, environment, url, console_url };
             if gateway.is_ready().await {
                 return Ok(gateway);
             }
-            said = fs::read_to_string(gateway.folder.path().join("log")).unwrap_or_default();
+            said = gateway.log();
         }
         Err(E2eError::NotReady(said))
+    }
+
+    /// Ends it as a power cut would: SIGKILL, nothing flushed, nobody told.
+    pub fn kill(&mut self) -> Result<(), E2eError> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again on the same folder and ports, without waiting for it.
+    pub fn start_again(&mut self) -> Result<(), E2eError> {
+        self.child = serve(&self.binary, self.folder.path(), &self.environment)?;
+        Ok(())
+    }
+
+    /// Starts it again on the same folder and ports, and waits until it is ready.
+    pub async fn restart(&mut self) -> Result<(), E2eError> {
+        self.start_again()?;
+        if self.is_ready().await { Ok(()) } else { Err(E2eError::NotReady(self.log())) }
+    }
+
+    /// Sends a signal by name, such as `HUP`.
+    pub fn signal(&self, name: &str) -> Result<(), E2eError> {
+        let line = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &line]).status()?;
+        let failed = || E2eError::Command { command: line, said: status.to_string() };
+        if status.success() { Ok(()) } else { Err(failed()) }
+    }
+
+    /// Asks it to stop and waits for it: its exit status.
+    pub fn stop(&mut self) -> Result<Option<i32>, E2eError> {
+        self.signal("TERM")?;
+        Ok(self.child.wait()?.code())
+    }
+
+    /// Where its configuration and data are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The process's id.
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Runs an operator's command, and gives what it prints as JSON.
@@ -154,6 +225,18 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn serve(binary: &Path, folder: &Path, environment: &[(String, String)]) -> io::Result<Child> {
+    let log = OpenOptions::new().append(true).create(true).open(folder.join("log"))?;
+    Command::new(binary)
+        .args(["--config", "countersign.toml", "serve"])
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
 }
 
 /// The binary built beside this test.

@@ -458,6 +458,8 @@ wireApproval();
 tellTimes();
 setInterval(() => tellTimes(), 15000);
 watch();
+// What the back button brings back is old, and its stream is closed.
+addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 document.addEventListener("keydown", key);
 document.addEventListener("click", (event) => {
   const button = event.target.closest?.("[data-copy]");

@@ -1,0 +1,187 @@
+//! A real Chromium with a virtual authenticator, driven over WebDriver.
+
+use crate::E2eError;
+use fantoccini::{Client, ClientBuilder, Locator, error::NewSessionError, wd::WebDriverCompatibleCommand};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use std::{
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// How long a page may take to show what is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A browser of one person. Dropping it ends it.
+#[derive(Debug)]
+pub struct Browser {
+    pub page: Client,
+    driver: Child,
+    _profile: TempDir,
+}
+
+/// `POST /session/{id}/webauthn/authenticator` (WebAuthn Level 3, section 11.3).
+#[derive(Debug)]
+struct AddAuthenticator;
+
+impl WebDriverCompatibleCommand for AddAuthenticator {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/webauthn/authenticator", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        let authenticator = json!({
+            "protocol": "ctap2", "transport": "internal", "hasResidentKey": true,
+            "hasUserVerification": true, "isUserVerified": true, "isUserConsenting": true,
+        });
+        (http::Method::POST, Some(authenticator.to_string()))
+    }
+}
+
+impl Browser {
+    /// Starts Chromium under its own driver, with an empty profile and one authenticator built in.
+    pub async fn start(width: u32, height: u32) -> Result<Self, E2eError> {
+        let (chromium, chromedriver) = programs()?;
+        let profile = TempDir::new()?;
+        let port = countersign_testkit::ports::free()?;
+        let driver = Command::new(chromedriver)
+            .arg(format!("--port={port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut browser = Starting(Some(driver));
+        let arguments = [
+            "--headless=new".to_owned(),
+            // Root has no user namespace to put a sandbox into; the pages are our own.
+            "--no-sandbox".into(),
+            "--disable-gpu".into(),
+            "--disable-quic".into(),
+            "--no-first-run".into(),
+            "--disable-background-networking".into(),
+            "--disable-component-update".into(),
+            "--disable-sync".into(),
+            format!("--window-size={width},{height}"),
+            format!("--user-data-dir={}", profile.path().display()),
+        ];
+        let wanted = json!({
+            "goog:chromeOptions": {"binary": chromium, "args": arguments},
+            "goog:loggingPrefs": {"browser": "ALL"},
+        });
+        let Value::Object(wanted) = wanted else { return Err(E2eError::Browser("no capabilities".into())) };
+        let connect = async {
+            loop {
+                let mut builder = ClientBuilder::new(HttpConnector::new());
+                match builder.capabilities(wanted.clone()).connect(&format!("http://127.0.0.1:{port}")).await
+                {
+                    Ok(page) => return Ok(page),
+                    Err(
+                        NewSessionError::Failed(_) | NewSessionError::FailedC(_) | NewSessionError::Lost(_),
+                    ) => {}
+                    Err(error) => return Err(E2eError::Browser(error.to_string())),
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let page = tokio::time::timeout(PATIENCE, connect)
+            .await
+            .map_err(|_| E2eError::Browser("chromedriver does not answer".into()))??;
+        page.issue_cmd(AddAuthenticator).await?;
+        let driver = browser.0.take().ok_or_else(|| E2eError::Browser("chromedriver is gone".into()))?;
+        Ok(Self { page, driver, _profile: profile })
+    }
+
+    /// Waits for an element and gives its text.
+    pub async fn text(&self, css: &str) -> Result<String, E2eError> {
+        Ok(self.page.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await?.text().await?)
+    }
+
+    /// Waits until the text of an element holds this; the text otherwise is in the error.
+    pub async fn until_text(&self, css: &str, part: &str) -> Result<String, E2eError> {
+        let mut seen = String::new();
+        let found = async {
+            loop {
+                if let Ok(element) = self.page.find(Locator::Css(css)).await {
+                    seen = element.text().await.unwrap_or_default();
+                    if seen.contains(part) {
+                        return;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        match found {
+            Ok(()) => Ok(seen),
+            Err(_) => Err(E2eError::Browser(format!("`{css}` never showed `{part}`; it shows: {seen}"))),
+        }
+    }
+
+    /// Waits for an element that can be used, and clicks it.
+    pub async fn click(&self, css: &str) -> Result<(), E2eError> {
+        let clicked = async {
+            loop {
+                if let Ok(element) = self.page.find(Locator::Css(css)).await
+                    && element.is_enabled().await.unwrap_or(false)
+                    && element.click().await.is_ok()
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let clicked = tokio::time::timeout(PATIENCE, clicked).await;
+        clicked.map_err(|_| E2eError::Browser(format!("`{css}` could not be clicked")))
+    }
+
+    /// The horizontal overflow of the page in pixels: 0 when everything fits.
+    pub async fn overflow(&self) -> Result<i64, E2eError> {
+        let script = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+        Ok(self.page.execute(script, vec![]).await?.as_i64().unwrap_or(i64::MAX))
+    }
+
+    pub async fn close(self) -> Result<(), E2eError> {
+        self.page.clone().close().await?;
+        Ok(())
+    }
+}
+
+/// A driver that is ended when the browser does not come up.
+struct Starting(Option<Child>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(mut driver) = self.0.take() {
+            end(&mut driver);
+        }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        end(&mut self.driver);
+    }
+}
+
+fn end(driver: &mut Child) {
+    // It may have ended by itself; there is nothing left to do about a failure here.
+    let _ = driver.kill();
+    let _ = driver.wait();
+}
+
+/// Chromium and its driver: `CHROME` and `CHROMEDRIVER`, or where Debian puts them.
+fn programs() -> Result<(PathBuf, PathBuf), E2eError> {
+    let named = |variable: &str, usual: &str| {
+        let path = std::env::var_os(variable).map_or_else(|| PathBuf::from(usual), PathBuf::from);
+        let missing = || {
+            E2eError::Browser(format!(
+                "`{}` is not there: run `make setup` as root, or `apt-get install chromium chromium-driver`, or set {variable}",
+                path.display()
+            ))
+        };
+        if path.exists() { Ok(path.clone()) } else { Err(missing()) }
+    };
+    Ok((named("CHROME", "/usr/bin/chromium")?, named("CHROMEDRIVER", "/usr/bin/chromedriver")?))
+}

@@ -1,0 +1,206 @@
+//! The demo as a person lives it: three people in three real browsers, with passkeys, while the agent waits.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed expectation is how a test fails")]
+
+use countersign_e2e::{browser::Browser, cli::countersign};
+use fantoccini::Locator;
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// `countersign demo` with a person watching: what it prints, line by line.
+struct Demo {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    folder: TempDir,
+    console: String,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let console = countersign_testkit::ports::free().unwrap();
+        // The wire listens on the next port, which is free with luck only: another try is as good.
+        let mut child = Command::new(countersign_e2e::binary().unwrap())
+            .args(["demo", "--port", &console.to_string(), "--folder"])
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (told, lines) = channel();
+        let out = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| told.send(line))
+        });
+        let console = format!("http://localhost:{console}");
+        Self { child, lines, seen: Vec::new(), folder, console }
+    }
+
+    /// Waits until a line holds this, and gives it.
+    fn until(&mut self, part: &str) -> String {
+        if let Some(line) = self.seen.iter().find(|line| line.contains(part)) {
+            return line.clone();
+        }
+        let end = Instant::now() + Duration::from_mins(1);
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(part) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("the demo never said `{part}`; it said:\n{}", self.seen.join("\n"));
+                }
+            }
+        }
+    }
+
+    /// The sign-in links in the order they are printed: Ana, Ben, Olga.
+    fn links(&mut self) -> Vec<String> {
+        self.until("The agent waits");
+        self.seen.iter().filter(|line| line.contains("/enrol#")).map(|line| line.trim().to_owned()).collect()
+    }
+
+    fn config(&self) -> std::path::PathBuf {
+        self.folder.path().join("countersign.toml")
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Opens the link and registers a passkey.
+async fn enrol(link: &str) -> Browser {
+    let browser = Browser::start(1280, 900).await.unwrap();
+    browser.page.goto(link).await.unwrap();
+    browser.click("#open-link").await.unwrap();
+    browser.click("#register-passkey button").await.unwrap();
+    browser.until_text("h1", "Inbox").await.unwrap();
+    browser
+}
+
+/// Opens the approval whose sentence holds this, from the inbox.
+async fn open(browser: &Browser, console: &str, part: &str) {
+    browser.page.goto(console).await.unwrap();
+    browser.until_text("main", part).await.unwrap();
+    let cards = browser.page.find_all(Locator::Css("a.sentence")).await.unwrap();
+    for card in cards {
+        if card.text().await.unwrap().contains(part) {
+            card.click().await.unwrap();
+            browser.until_text("h1", part).await.unwrap();
+            return;
+        }
+    }
+    panic!("no card holds `{part}`");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_decide_in_real_browsers_with_passkeys() {
+    let mut demo = Demo::start();
+    let links = demo.links();
+    let [ana, ben, olga] = <[String; 3]>::try_from(links).unwrap();
+    let (ana, ben) = (enrol(&ana).await, enrol(&ben).await);
+    let console = demo.console.clone();
+
+    // Two people for the export; the first page follows what the second person does, live.
+    open(&ana, &console, "Export the whole customer table").await;
+    ana.click("#approve").await.unwrap();
+    ana.until_text("main", "1 of 2").await.unwrap();
+    open(&ben, &console, "Export the whole customer table").await;
+    ben.click("#approve").await.unwrap();
+    ana.until_text("#approval", "Done").await.unwrap();
+    demo.until("export of the customer table: done");
+
+    // A rejection reaches the agent with its reason.
+    open(&ben, &console, "Give the role").await;
+    ben.page
+        .find(Locator::Css("textarea[name=words]"))
+        .await
+        .unwrap()
+        .send_keys("ask for less")
+        .await
+        .unwrap();
+    ben.click("#reject-button").await.unwrap();
+    ben.until_text("#approval", "Rejected").await.unwrap();
+    assert!(demo.until("administrator role for itself: rejected").contains("ask for less"));
+
+    // The owner sees why she cannot decide, and has no button.
+    let olga = enrol(&olga).await;
+    open(&olga, &console, "Set “checkout-timeout-ms”").await;
+    olga.until_text("main", "requester's side").await.unwrap();
+    assert!(olga.page.find(Locator::Css("#approve")).await.is_err(), "the owner was offered a vote");
+    open(&ana, &console, "Set “checkout-timeout-ms”").await;
+    ana.click("#approve").await.unwrap();
+    ana.until_text("#approval", "Done").await.unwrap();
+    demo.until("The agent is done for tonight");
+
+    // The record, checked offline by the printed commands.
+    let config = demo.config();
+    let folder = demo.folder.path();
+    let export =
+        countersign(folder, &["export", "-c", config.to_str().unwrap(), "--output", "json"]).await.unwrap();
+    let key = export.json()["log_key"].as_str().unwrap().to_owned();
+    let verified = verify(folder, &key).await;
+    assert_eq!(verified["verified"], true, "{verified}");
+    assert_eq!(verified["executed"], 3);
+    for browser in [ana, ben, olga] {
+        browser.close().await.unwrap();
+    }
+}
+
+async fn verify(folder: &Path, key: &str) -> serde_json::Value {
+    let arguments = ["verify", "countersign-export.jsonl", "--key", key, "--output", "json"];
+    countersign(folder, &arguments).await.unwrap().json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_fits_a_phone_and_a_desk_and_logs_no_error() {
+    let mut demo = Demo::start();
+    let links = demo.links();
+    let browser = enrol(links.first().unwrap()).await;
+    let console = demo.console.clone();
+    open(&browser, &console, "Give the role").await;
+    let approval = browser.page.current_url().await.unwrap().path().to_owned();
+    let timeline = browser.page.find(Locator::Css("a[href^='/actions/']")).await.unwrap();
+    let timeline = timeline.attr("href").await.unwrap().unwrap();
+    let pages = [
+        "/",
+        &approval,
+        &timeline,
+        "/approvals",
+        "/history",
+        "/ledger",
+        "/policy",
+        "/targets",
+        "/agents",
+        "/people",
+        "/freezes",
+        "/unresolved",
+        "/account",
+    ];
+    for (width, height) in [(1280, 900), (500, 900)] {
+        browser.page.set_window_size(width, height).await.unwrap();
+        for path in pages {
+            let at = Instant::now();
+            browser.page.goto(&format!("{console}{path}")).await.unwrap();
+            browser.text("h1").await.unwrap();
+
+            let overflow = browser.overflow().await.unwrap();
+            assert!(overflow <= 0, "{path} is {overflow} px too wide at {width}");
+        }
+    }
+    browser.close().await.unwrap();
+}

@@ -1,0 +1,114 @@
+//! Mistakes in the configuration: place, value and remedy, all of them in one run.
+
+use crate::Desk;
+use countersign_e2e::cli::countersign_with;
+
+const TARGET: &str = r#"
+[[http]]
+name = "one"
+environment = "prod"
+listen = "127.0.0.1:7102"
+upstream = "http://127.0.0.1:8081"
+"#;
+
+/// What is added to a configuration that holds, and what must be said of it.
+const MISTAKES: [(&str, &[&str]); 20] = [
+    ("[gatway]\nname = \"x\"", &["gatway", "did you mean `gateway`?"]),
+    ("[gateway]\ndta = \"x\"", &["gateway.dta", "did you mean `data`?"]),
+    ("[gateway]\nname = \"a b\"", &["gateway.name", "`a b`"]),
+    ("console = 3", &["console", "`3`", "a section"]),
+    ("[console]\nlisten = \"localhost:99999\"", &["console.listen", "`localhost:99999`", "127.0.0.1:7100"]),
+    ("[console]\nurl = \"ftp://x\"", &["console.url", "`ftp://x`", "https://"]),
+    ("[limits]\nrun_for = \"5 minutes\"", &["limits.run_for", "`5 minutes`", "`55s`"]),
+    ("[limits]\nkeep = \"8MB\"", &["limits.keep", "`8MB`", "`64KiB`"]),
+    (
+        "[limits]\npending_per_principal = \"many\"",
+        &["limits.pending_per_principal", "many", "a whole number"],
+    ),
+    ("[people]\ngroups = [\"\"]", &["people.groups", "``"]),
+    ("[people]\ncooling_off = 7", &["people.cooling_off", "`7`"]),
+    ("[http]\nname = \"x\"", &["http", "[[http]]"]),
+    ("[[http]]\nname = \"one\"", &["http.one", "environment"]),
+    ("[[http]]\nbody_limt = \"1MiB\"", &["body_limt", "did you mean `body_limit`?"]),
+    ("+upstream = \"nope\"", &["http.one.upstream", "`nope`", "https://"]),
+    ("+upstream = \"ftp://host\"", &["http.one.upstream", "`ftp`"]),
+    ("+upstream = \"http://host/path\"", &["http.one.upstream", "no path"]),
+    ("+openapi = \"none.json\"", &["http.one.openapi", "none.json", "cannot be read"]),
+    ("+credential = { profile = \"p\", value_from = \"planted-secret\" }", &["value_from", "env:NAME"]),
+    ("+listener_tls = { certificate = \"none.pem\", key = \"none.pem\" }", &["listener_tls", "none.pem"]),
+];
+
+#[tokio::test]
+async fn every_mistake_is_told_with_place_value_and_remedy() {
+    let desk = Desk::open().await;
+    for (text, says) in MISTAKES {
+        let text = match text.strip_prefix('+') {
+            // A key of the target instead of its own.
+            Some(line) => {
+                let key = line.split(' ').next().unwrap();
+                let kept: Vec<&str> = TARGET.lines().filter(|line| !line.starts_with(key)).collect();
+                format!("{}\n{line}\n", kept.join("\n"))
+            }
+            None => text.to_owned(),
+        };
+        desk.write("wrong.toml", &text);
+        let ran = desk.refused(&["--config", "wrong.toml", "check"], 2, says).await;
+        assert!(ran.stderr.contains("\n\nhint: "), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("planted-secret"), "a secret is not repeated: {}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn mistakes_of_all_sections_are_told_in_one_run() {
+    let desk = Desk::open().await;
+    let text = format!(
+        "[gateway]\nname = \"a b\"\n[limits]\nrun_for = 5\n[console]\nurl = \"ftp://x\"\nlisten = \"127.0.0.1:7102\"\n\
+         [[http]]\nname = \"x\"\n{TARGET}{}[polcy]\n",
+        TARGET.replace("7102", "7103")
+    );
+    desk.write("wrong.toml", text);
+    let says = [
+        "7 mistakes",
+        "gateway.name",
+        "limits.run_for",
+        "console.url",
+        "polcy",
+        "http.x",
+        "two targets are named `one`",
+        "`127.0.0.1:7102` is the console's address",
+    ];
+    for command in [&["check"][..], &["serve"], &["person", "list"]] {
+        desk.refused(&[&["--config", "wrong.toml"], command].concat(), 2, &says).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_missing_or_no_toml_is_told_with_its_place() {
+    let desk = Desk::open().await;
+    desk.refused(&["-c", "none.toml", "check"], 2, &["none.toml", "countersign init"]).await;
+    desk.write("wrong.toml", "[gateway]\nname = ");
+    desk.refused(&["-c", "wrong.toml", "check"], 2, &["wrong.toml:2:8"]).await;
+    desk.write("wrong.toml", [0xff, 0xfe]);
+    desk.refused(&["-c", "wrong.toml", "check"], 2, &["wrong.toml", "UTF-8"]).await;
+    desk.refused(&["-c", ".", "check"], 2, &["cannot be read"]).await;
+}
+
+#[tokio::test]
+async fn the_environment_overrides_single_keys_and_its_mistakes_are_told() {
+    let desk = Desk::open().await;
+    let with = async |name: &str, value: &str| {
+        countersign_with(desk.path(), &["check", "--output", "json"], &[(name, value)]).await.unwrap()
+    };
+    let changed = with("COUNTERSIGN__CONSOLE__URL", "https://countersign.example.com").await;
+    assert_eq!(changed.json()["console"]["url"], "https://countersign.example.com", "{}", changed.stderr);
+    for (name, value, says) in [
+        ("COUNTERSIGN__CONSOLE__LISTEN", "nowhere", "`nowhere`"),
+        ("COUNTERSIGN__CONSOLE__LISTN", "x", "did you mean `listen`?"),
+        ("COUNTERSIGN__CONSOLE", "x", "COUNTERSIGN__CONSOLE"),
+        ("COUNTERSIGN__HTTP__NAME", "x", "COUNTERSIGN__HTTP__NAME"),
+    ] {
+        let ran = with(name, value).await;
+        assert_eq!(ran.status, Some(2), "{name}: {}", ran.stdout);
+        assert!(ran.stderr.contains(says), "{name}: {}", ran.stderr);
+    }
+}

@@ -1,0 +1,107 @@
+//! The record in the operator's hands: keys, restores, exports, and everything the verifier must find.
+
+use crate::Desk;
+use countersign_e2e::ledger;
+use serde_json::Value;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    process::Command,
+};
+
+fn key(value: &Value) -> String {
+    value["log_key"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_bundle_that_was_touched_or_is_anothers_ends_with_3() {
+    let desk = Desk::open().await;
+    desk.json(&["person", "invite", "ana@example.com", "--group", "sre"]).await;
+    desk.json(&["agent", "create", "bot", "--owner", "ana@example.com"]).await;
+    let own = key(&desk.json(&["export", "--file", "all.jsonl", "--disclose", "all"]).await);
+    desk.run(&["verify", "all.jsonl", "--key", &own]).await;
+    let whole = fs::read_to_string(desk.path().join("all.jsonl")).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let without = |kind: &str| {
+        let at = lines.iter().position(|line| line.starts_with(&format!("{{\"{kind}\""))).unwrap();
+        lines.iter().enumerate().filter(|(index, _)| *index != at).map(|(_, line)| *line).collect::<Vec<_>>()
+    };
+    let mut swapped = lines.clone();
+    let entries: Vec<usize> =
+        (0..lines.len()).filter(|index| lines[*index].starts_with("{\"entry\"")).collect();
+    swapped.swap(entries[1], entries[2]);
+    for (what, text) in [
+        ("an edited entry", whole.replace("\"sre\"", "\"srx\"")),
+        ("another event", whole.replacen("agent.created", "agent.changed", 1)),
+        ("an entry left out", without("entry").join("\n")),
+        ("a batch left out", without("batch").join("\n")),
+        ("no checkpoint", without("checkpoint").join("\n")),
+        ("entries swapped", swapped.join("\n")),
+        ("cut in the middle", whole.chars().take(whole.len() / 2).collect()),
+        ("the end cut off", lines[..lines.len() - 1].join("\n")),
+        ("nothing", String::new()),
+        ("not JSON", "hello".into()),
+    ] {
+        desk.write("touched.jsonl", text);
+        let ran = desk.run(&["verify", "touched.jsonl", "--key", &own, "--output", "json"]).await;
+        assert_eq!(ran.status, Some(3), "{what}: {}{}", ran.stdout, ran.stderr);
+        assert_eq!(ran.json()["verified"], false, "{what}: {}", ran.stdout);
+        assert!(ran.stderr.contains("\n\nhint: "), "{what}: {}", ran.stderr);
+    }
+    let other = key(&Desk::open().await.json(&["log", "key"]).await);
+    desk.refused(&["verify", "all.jsonl", "--key", &other], 3, &["hint: "]).await;
+    desk.refused(&["verify", "none.jsonl", "--key", &own], 2, &["`none.jsonl`"]).await;
+}
+
+#[tokio::test]
+async fn after_a_rotation_the_first_key_still_verifies_the_whole_log() {
+    let desk = Desk::open().await;
+    let first = key(&desk.json(&["log", "key"]).await);
+    desk.json(&["person", "invite", "ana@example.com"]).await;
+    let second = key(&desk.json(&["log", "rotate-keys"]).await);
+    assert_ne!(first, second);
+    desk.json(&["person", "invite", "ben@example.com"]).await;
+    assert_eq!(key(&desk.json(&["export", "--file", "all.jsonl"]).await), second);
+    let verified = desk.json(&["verify", "all.jsonl", "--key", &first]).await;
+    assert_eq!(verified["verified"], true);
+    let entries = ledger::read(&fs::read_to_string(desk.path().join("all.jsonl")).unwrap()).unwrap();
+    assert_eq!(entries.iter().filter(|entry| entry.kind == "key.rotated").count(), 1);
+    desk.json(&["log", "audit"]).await;
+}
+
+#[tokio::test]
+async fn a_restored_backup_is_refused_until_it_is_accepted_on_record() {
+    let desk = Desk::open().await;
+    desk.json(&["person", "invite", "ana@example.com"]).await;
+    let copy = |from: &str, to: &str| {
+        let status = Command::new("cp").args(["-a", from, to]).current_dir(desk.path()).status().unwrap();
+        assert!(status.success());
+    };
+    copy("data", "backup");
+    desk.json(&["person", "invite", "ben@example.com"]).await;
+    fs::remove_dir_all(desk.path().join("data")).unwrap();
+    copy("backup", "data");
+    for command in [&["serve"][..], &["person", "list"], &["export"], &["log", "audit"]] {
+        let says = ["a backup was restored", "\n\nhint: ", "accept-rollback"];
+        desk.refused(command, 1, &says).await;
+    }
+    let accepted = desk.json(&["log", "accept-rollback"]).await;
+    assert!(accepted["size"].as_u64() < accepted["mark"].as_u64(), "{accepted}");
+    let own = key(&desk.json(&["export", "--file", "all.jsonl"]).await);
+    assert_eq!(desk.json(&["verify", "all.jsonl", "--key", &own]).await["verified"], true);
+    let entries = ledger::read(&fs::read_to_string(desk.path().join("all.jsonl")).unwrap()).unwrap();
+    assert_eq!(entries.iter().filter(|entry| entry.kind == "log.rollback_accepted").count(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_others_can_read_or_that_is_missing_is_refused_with_its_remedy() {
+    let desk = Desk::open().await;
+    desk.json(&["log", "key"]).await;
+    let file = desk.path().join("data/keys/log.key");
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    desk.refused(&["person", "list"], 1, &["mode 644", "\n\nhint: run `chmod 600"]).await;
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    desk.json(&["person", "list"]).await;
+    fs::rename(&file, desk.path().join("kept")).unwrap();
+    desk.refused(&["person", "list"], 1, &["log.key", "\n\nhint: restore it"]).await;
+}

@@ -1,0 +1,109 @@
+//! What is held and shown to people: nothing hidden stays hidden, no markup comes alive, anywhere.
+
+use crate::hidden_in;
+use countersign_e2e::{
+    cli::countersign,
+    night::{self, Night},
+};
+use reqwest::{Method, header::HeaderValue};
+use serde_json::{Value, json};
+
+/// What it is, the text, and what a person must be able to read instead.
+const CORPUS: [(&str, &str, &str); 12] = [
+    ("right-to-left override", "invoice\u{202e}fdp.exe", "U+202E"),
+    ("isolates", "\u{2066}admin\u{2069} \u{2067}x\u{2069}", "U+2066"),
+    ("zero width", "pass\u{200b}word\u{200d}\u{feff}", "U+200B"),
+    ("word joiner", "no\u{2060}where", "U+2060"),
+    ("tags", "hello\u{e0041}\u{e0042}", "U+E0041"),
+    ("terminal escapes", "\u{1b}[2J\u{1b}[31mAPPROVED\u{1b}[0m\u{1b}]0;title\u{7}", "U+001B"),
+    ("NUL", "harmless\u{0}; drop everything", "U+0000"),
+    ("C1 control", "a\u{9b}31mb", "U+009B"),
+    ("backspaces", "rm -rf /\u{8}\u{8}\u{8}\u{8}", "U+0008"),
+    ("markup", "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;", "alert(1)"),
+    ("a label of ours", "1500\r\nApproved by: Ana Almeida\r\n\r\nstate done", "Approved by"),
+    ("a fence", "```\n# **Approved**\n[here](javascript:alert(1))", "javascript:alert(1)"),
+];
+
+async fn held(night: &Night, number: usize, text: &str) -> String {
+    let client = night::client().unwrap();
+    let path = format!("/v1/config/prod/hostile-{number}");
+    let mut ask = night.ask(&client, Method::PUT, &path).header("prefer", "respond-async");
+    // A header cannot carry every character; what it can, it carries.
+    if let Ok(reason) = HeaderValue::from_bytes(text.as_bytes()) {
+        ask = ask.header("countersign-reason", reason);
+    }
+    let answer = ask.json(&json!({ "value": text })).send().await.unwrap();
+    let (status, body) = (answer.status(), answer.text().await.unwrap());
+    assert_eq!(status, 202, "{text:?}: {body}");
+    assert_eq!(hidden_in(&body), None, "{text:?}: the agent's own answer: {body}");
+    let told: Value = serde_json::from_str(&body).unwrap();
+    told["approval"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn hostile_text_is_visible_on_every_page_in_the_api_and_in_the_terminal() {
+    let night = Night::open(&[]).await.unwrap();
+    let mut approvals = Vec::new();
+    for (number, (_, text, _)) in CORPUS.iter().enumerate() {
+        approvals.push(held(&night, number, text).await);
+    }
+    for ((what, text, must), id) in CORPUS.iter().zip(&approvals) {
+        let shown = night.ana.approval(id).await.unwrap();
+        let sentence = shown["sentence"].as_str().unwrap();
+        assert_eq!(hidden_in(sentence), None, "{what}: {sentence}");
+        let flagged = shown["payload"]["hidden_characters"].as_bool().unwrap();
+        assert_eq!(flagged, hidden_in(text).is_some(), "{what}: it says whether something hides");
+        let page = page(&night, &format!("/approvals/{id}")).await;
+        assert!(page.contains(must), "{what}: the page shows no `{must}`");
+        let line = countersign(night.gateway.folder(), &["approvals", "show", id]).await.unwrap();
+        assert_eq!(line.status, Some(0), "{what}: {}", line.stderr);
+        assert_eq!(hidden_in(&line.stdout), None, "{what}: {}", line.stdout);
+        assert!(!line.stdout.lines().any(|line| line.starts_with("Approved by")), "{}", line.stdout);
+    }
+    for path in ["/", "/approvals", "/history", "/ledger", "/agents", "/people", "/fragments/inbox"] {
+        page(&night, path).await;
+    }
+    for arguments in [&["approvals", "list"][..], &["approvals", "list", "--output", "json"]] {
+        let list = countersign(night.gateway.folder(), arguments).await.unwrap();
+        assert_eq!((list.status, hidden_in(&list.stdout)), (Some(0), None), "{}", list.stdout);
+    }
+}
+
+/// Opens a page and holds it to what every page must keep.
+async fn page(night: &Night, path: &str) -> String {
+    let answer = night.ana.page(path).await.unwrap();
+    let html = String::from_utf8(answer.body).unwrap();
+    assert_eq!(answer.status, 200, "{path}: {html}");
+    assert_eq!(hidden_in(&html), None, "{path}");
+    for alive in ["<script>alert", "<img src=x", "onerror=alert(1)>\"", "href=\"javascript:"] {
+        assert!(!html.contains(alive), "{path}: `{alive}` is alive");
+    }
+    let policy = answer.headers.get("content-security-policy").unwrap().to_str().unwrap();
+    assert!(policy.contains("script-src") || policy.contains("default-src"), "{path}: {policy}");
+    html
+}
+
+#[tokio::test]
+async fn hostile_names_of_people_and_agents_are_refused_or_shown() {
+    let night = Night::open(&[]).await.unwrap();
+    for (number, (what, text, _)) in
+        CORPUS.iter().enumerate().filter(|(_, (_, text, _))| !text.contains('\0'))
+    {
+        let email = format!("hostile{number}@example.com");
+        let invite = ["person", "invite", &email, "--name", text];
+        let agent = ["agent", "create", text, "--owner", "olga@example.com"];
+        for arguments in [&invite[..], &agent] {
+            let ran = countersign(night.gateway.folder(), arguments).await.unwrap();
+            assert!(matches!(ran.status, Some(0 | 1)), "{what}: {}", ran.stderr);
+            assert_eq!(hidden_in(&ran.stderr), None, "{what}: {}", ran.stderr);
+            assert_eq!(hidden_in(&ran.stdout), None, "{what}: {}", ran.stdout);
+        }
+    }
+    for arguments in [["person", "list"], ["agent", "list"]] {
+        let ran = countersign(night.gateway.folder(), &arguments).await.unwrap();
+        assert_eq!((ran.status, hidden_in(&ran.stdout)), (Some(0), None), "{}", ran.stdout);
+    }
+    for path in ["/people", "/agents"] {
+        page(&night, path).await;
+    }
+}
