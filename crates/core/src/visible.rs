@@ -52,9 +52,10 @@ pub fn escaped(text: &str) -> String {
     })
 }
 
-/// The text on one line: line feeds and tabs are written out as well.
+/// The text on one line: line ends and tabs are written out as well. A carriage return that ended a line would
+/// otherwise overwrite it in a terminal.
 pub fn one_line(text: &str) -> String {
-    escaped(text).replace('\n', "⟨U+000A⟩").replace('\t', "⟨U+0009⟩")
+    escaped(text).replace('\r', "⟨U+000D⟩").replace('\n', "⟨U+000A⟩").replace('\t', "⟨U+0009⟩")
 }
 
 /// How a hidden character is written.
@@ -140,6 +141,11 @@ mod tests {
         ] {
             assert_eq!(escaped(raw), shown, "{raw:?}");
         }
+    }
+
+    #[test]
+    fn one_line_is_one_line_in_any_terminal() {
+        assert_eq!(one_line("1500\r\n\tok"), "1500⟨U+000D⟩⟨U+000A⟩⟨U+0009⟩ok");
     }
 
     #[test]
