@@ -451,6 +451,9 @@ function wireEnrol() {
   return session;
 }
 
+// On a phone the bar scrolls: where one is comes into sight.
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 const enrolling = wireEnrol();
 wireSignIn();
 wireTabs();

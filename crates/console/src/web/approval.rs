@@ -7,6 +7,7 @@ use super::{
 use crate::{
     body::Id,
     console::Console,
+    error::Problem,
     model::{
         approval::{self, ApprovalFull},
         payload::{body_text, laid_out, request_lines},
@@ -14,7 +15,9 @@ use crate::{
 };
 use askama::Template;
 use axum::{extract::State, response::Response};
-use countersign_core::ApprovalId;
+use countersign_core::{ApprovalId, approval::Outcome};
+use countersign_engine::{hold::Hold, read};
+use countersign_ledger::{Entry, event::Event};
 use serde_json::Value;
 
 /// Larger bodies are put on the page only when somebody opens them, and until then nobody can approve.
@@ -36,6 +39,18 @@ struct ApprovalPage {
     given_words: &'static str,
     strong_enough: bool,
     presets: &'static [&'static str],
+    ran: Option<Ran>,
+}
+
+/// What the ledger says of the last execution.
+struct Ran {
+    outcome: &'static str,
+    /// The target's own word, such as an HTTP status.
+    status: String,
+    milliseconds: String,
+    bytes_received: u64,
+    /// Where the entry stands in the tree.
+    index: u64,
 }
 
 pub(super) async fn page(
@@ -47,7 +62,28 @@ pub(super) async fn page(
     let hold = approval::load(&console, id).await?;
     let full = approval::drawn(&console, &hold, &viewer.caller).await?;
     let passkeys = console.directory().passkeys(viewer.session.person).len();
-    draw_page(&ApprovalPage::new(frame, full, passkeys))
+    let ran = ran(&console, &hold).await?;
+    draw_page(&ApprovalPage { ran, ..ApprovalPage::new(frame, full, passkeys) })
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "only a result tells how an execution ended")]
+async fn ran(console: &Console, hold: &Hold) -> Result<Option<Ran>, Fault> {
+    let entries = read::timeline(console.gate(), hold.action()).await.map_err(Problem::from)?;
+    let found = entries.iter().rev().find_map(|stored| match Entry::parse(&stored.bytes).ok()?.event {
+        Event::ExecutionResult(facts) => Some((stored.index, facts)),
+        _ => None,
+    });
+    Ok(found.map(|(index, facts)| Ran {
+        outcome: match facts.outcome {
+            Outcome::Done => "It ran to its end",
+            Outcome::Cancelled => "It was cancelled while it ran",
+            Outcome::Unknown => "Nobody knows whether it ran to its end",
+        },
+        status: facts.status,
+        milliseconds: format!("{}.{:03}", facts.duration_us / 1000, facts.duration_us % 1000),
+        bytes_received: facts.bytes_received,
+        index,
+    }))
 }
 
 /// The whole body as text, hidden characters and bytes that are no text written out.
@@ -84,6 +120,7 @@ impl ApprovalPage {
             given_words: if signs { "a passkey’s signature" } else { "a signed-in session" },
             strong_enough: signs || wanted != "passkey",
             presets: &PRESETS,
+            ran: None,
             frame,
             full,
         }
