@@ -77,6 +77,14 @@ fn write_value(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), Can
 /// Appends a JSON string with RFC 8785 escapes, quotes included.
 pub fn append_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
+    // Nearly every text; the loop without branches is many times faster than the one below.
+    let escaped =
+        text.bytes().fold(false, |any, byte| any | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+    if !escaped {
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     let mut plain = 0;
     for (at, byte) in text.bytes().enumerate() {
         let escape: &[u8] = match byte {

@@ -1,7 +1,7 @@
 //! SHA-256 digests, shown as `sha256:` and 64 hexadecimal digits.
 
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest as _, Sha256};
 use std::{fmt, str::FromStr};
 
 /// A SHA-256 value.
@@ -16,31 +16,45 @@ pub struct DigestError(String);
 impl Digest {
     /// SHA-256 of the bytes as they are.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
+        Self::from_hash(digest(&SHA256, bytes).as_ref())
     }
 
     /// SHA-256 of a domain, a line feed and the parts, each preceded by its length as eight big-endian bytes, so
     /// that no two different lists of parts hash the same bytes.
     pub fn of_parts(domain: &str, parts: &[&[u8]]) -> Self {
-        let mut hasher = Sha256::new();
+        let mut hasher = Context::new(&SHA256);
         hasher.update(domain.as_bytes());
         hasher.update(b"\n");
         for part in parts {
-            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(&(part.len() as u64).to_be_bytes());
             hasher.update(part);
         }
-        Self(hasher.finalize().into())
+        Self::from_hash(hasher.finish().as_ref())
     }
 
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
+    fn from_hash(hash: &[u8]) -> Self {
+        let mut own = [0; 32];
+        own.copy_from_slice(hash);
+        Self(own)
+    }
+
+    fn write_hex(&self, text: &mut [u8; 64]) {
+        let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + (value - 10) };
+        let (pairs, _) = text.as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
+    }
+
     /// The 64 hexadecimal digits alone.
     pub fn hex(&self) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let nibble = |value: u8| char::from(*DIGITS.get(usize::from(value)).unwrap_or(&b'0'));
-        self.0.iter().flat_map(|byte| [nibble(byte >> 4), nibble(byte & 15)]).collect()
+        let mut text = [0; 64];
+        self.write_hex(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Eight characters a person can compare across two screens. Never used to decide anything.
@@ -54,7 +68,11 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "sha256:{}", self.hex())
+        let mut text = *b"sha256:0000000000000000000000000000000000000000000000000000000000000000";
+        if let Some((_, digits)) = text.split_last_chunk_mut::<64>() {
+            self.write_hex(digits);
+        }
+        out.pad(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

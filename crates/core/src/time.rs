@@ -47,7 +47,25 @@ impl fmt::Display for Timestamp {
         let (year, month, day) = civil_from_days(days);
         let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
         let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z")
+        if !(0..=9999).contains(&year) {
+            return write!(
+                out,
+                "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z"
+            );
+        }
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let places = [0..4, 5..7, 8..10, 11..13, 14..16, 17..19, 20..26];
+        for (place, number) in places.into_iter().zip([year, month, day, hour, minute, second, fraction]) {
+            write_digits(text.get_mut(place).unwrap_or_default(), number);
+        }
+        out.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+fn write_digits(places: &mut [u8], mut number: i64) {
+    for place in places.iter_mut().rev() {
+        *place = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
     }
 }
 

@@ -2,9 +2,9 @@
 //! hashes of its inner nodes come from.
 
 use crate::error::{ReadError, TreeError};
+use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest as _, Sha256};
 use std::{fmt, str::FromStr};
 
 mod nodes;
@@ -35,7 +35,10 @@ impl LeafHashes for [LeafHash] {
 
 /// `SHA-256(0x00 || leaf)`.
 pub fn leaf_hash(leaf: &[u8]) -> LeafHash {
-    LeafHash(Sha256::new_with_prefix([0]).chain_update(leaf).finalize().into())
+    let mut hasher = Context::new(&SHA256);
+    hasher.update(&[0]);
+    hasher.update(leaf);
+    LeafHash(hash(&hasher.finish()))
 }
 
 /// `SHA-256(0x01 || left || right)`.
@@ -45,12 +48,18 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     let (first, second) = children.split_at_mut(32);
     first.copy_from_slice(left);
     second.copy_from_slice(right);
-    Sha256::digest(node).into()
+    hash(&digest(&SHA256, &node))
 }
 
 /// The root of the tree without leaves: `SHA-256("")`.
 pub fn empty_root() -> Hash {
-    Sha256::digest(b"").into()
+    hash(&digest(&SHA256, b""))
+}
+
+fn hash(digest: &Digest) -> Hash {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest.as_ref());
+    hash
 }
 
 /// The root over these leaves, computed from nothing else.

@@ -1,8 +1,8 @@
 //! A bounded memory of answers, keyed on everything the answer was computed from. Losing it changes nothing but time.
 
 use crate::evaluate::Evaluation;
+use countersign_core::Digest;
 use quick_cache::sync::Cache;
-use sha2::{Digest as _, Sha256};
 use std::{fmt, sync::Arc};
 
 /// How many answers are kept for one bundle.
@@ -13,12 +13,12 @@ pub(crate) struct Memo(Cache<Key, Arc<Evaluation>>);
 
 /// SHA-256 over the inputs of one decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key([u8; 32]);
+pub(crate) struct Key(Digest);
 
 /// Builds a [`Key`].
 // INVARIANT: every text is preceded by its length and every list by its count, and the order of calls depends on
 // nothing but what was written before, so that no two inputs write the same bytes.
-pub(crate) struct KeyWriter(Sha256);
+pub(crate) struct KeyWriter(Vec<u8>);
 
 impl Memo {
     pub(crate) fn new() -> Self {
@@ -42,7 +42,7 @@ impl fmt::Debug for Memo {
 
 impl KeyWriter {
     pub(crate) fn new() -> Self {
-        Self(Sha256::new())
+        Self(Vec::with_capacity(1024))
     }
 
     pub(crate) fn text(&mut self, text: &str) -> &mut Self {
@@ -51,17 +51,17 @@ impl KeyWriter {
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.number(bytes.len() as u64);
-        self.0.update(bytes);
+        self.0.extend_from_slice(bytes);
         self
     }
 
     pub(crate) fn number(&mut self, number: u64) -> &mut Self {
-        self.0.update(number.to_be_bytes());
+        self.0.extend_from_slice(&number.to_be_bytes());
         self
     }
 
     pub(crate) fn flag(&mut self, flag: bool) -> &mut Self {
-        self.0.update([u8::from(flag)]);
+        self.0.push(u8::from(flag));
         self
     }
 
@@ -74,6 +74,6 @@ impl KeyWriter {
     }
 
     pub(crate) fn finish(self) -> Key {
-        Key(self.0.finalize().into())
+        Key(Digest::of(&self.0))
     }
 }
