@@ -206,7 +206,8 @@ pub(crate) enum PolicyCommand {
     },
     /// Explain what the policies say of an action: every permit, wall and gate, and what would lift it.
     Why {
-        /// The action as JSON, as `GET /api/v1/actions/{id}` gives it; `-` reads standard input.
+        /// Who asks for which request, as JSON: `{"groups": [...], "target": "...", "method": "...", "path": "..."}`;
+        /// `-` reads standard input.
         action: PathBuf,
     },
 }

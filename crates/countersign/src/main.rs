@@ -13,6 +13,10 @@ mod wiring;
 use clap::Parser;
 use std::{io::Write, process::ExitCode};
 
+/// Requests allocate much and in many threads, where the C library's allocator takes its time and keeps its memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     log_to_stderr();

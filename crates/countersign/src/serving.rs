@@ -128,9 +128,9 @@ impl Serving {
 pub(crate) async fn reload(gate: &Gate, config: &Config) {
     let outcome = match wiring::load_bundle(&config.policy, config) {
         Ok(bundle) => start::put_in_force(gate, bundle).await,
-        Err(failure) => {
-            tracing::error!("the policies were not reloaded: {}", failure.message);
-            start::rejected_bundle(gate, 1).await
+        Err(errors) => {
+            tracing::error!("the policies were not reloaded: {}", wiring::policy_mistakes(&errors).message);
+            start::rejected_bundle(gate, errors.len()).await
         }
     };
     if let Err(error) = outcome {

@@ -20,7 +20,7 @@ use countersign_engine::{
 use countersign_identity::Directory;
 use countersign_ledger::{LogKeys, Sealing};
 use countersign_pep_http::upstream::HttpUpstream;
-use countersign_policy::{Bundle, Policies, Source, sources_from_path};
+use countersign_policy::{Bundle, Policies, PolicyError, sources_from_path};
 use countersign_store::{OnRollback, OpenError, SqliteOptions, SqliteStore};
 use std::{
     fs,
@@ -51,7 +51,7 @@ pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
     let directory = Directory::open(journal.clone(), config.groups.clone(), config.settings.clone())
         .await
         .map_err(|error| Failure::of("people and agents could not be read", &error))?;
-    let bundle = load_bundle(&config.policy, &config)?;
+    let bundle = load_bundle(&config.policy, &config).map_err(|errors| policy_mistakes(&errors))?;
     let attach_secret = attach_secret(&journal).await?;
     let parts = Parts {
         journal,
@@ -127,14 +127,15 @@ fn not_opened(error: &OpenError) -> Failure {
 }
 
 /// Reads and checks the policy files against what the configuration declares.
-pub(crate) fn load_bundle(path: &Path, config: &Config) -> Result<Bundle, Failure> {
-    let loaded: Result<Bundle, Vec<_>> =
-        sources_from_path(path).and_then(|sources: Vec<Source>| Bundle::load(sources, &config.vocabulary));
-    loaded.map_err(|errors| {
-        let list = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        Failure::usage(format!("{} in the policies:\n{list}", counted(errors.len(), "mistake")))
-            .hint("mend them and run `countersign policy check`")
-    })
+pub(crate) fn load_bundle(path: &Path, config: &Config) -> Result<Bundle, Vec<PolicyError>> {
+    sources_from_path(path).and_then(|sources| Bundle::load(sources, &config.vocabulary))
+}
+
+/// Every mistake of the policy files, as one failure.
+pub(crate) fn policy_mistakes(errors: &[PolicyError]) -> Failure {
+    let list = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    Failure::usage(format!("{} in the policies:\n{list}", counted(errors.len(), "mistake")))
+        .hint("mend them and run `countersign policy check`")
 }
 
 /// `1 mistake`, `3 mistakes`.

@@ -1,12 +1,12 @@
 //! `countersign check`: every problem at once, and what the configuration resolves to.
 
-use crate::{cli::Output, failure::Failure, output, wiring};
+use crate::{cli::Output, failure::Failure, output};
 use serde_json::json;
 use std::path::Path;
 
 pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
     let config = super::load(path)?;
-    let bundle = wiring::load_bundle(&config.policy, &config)?;
+    let bundle = super::policy::loaded(&config.policy, &config)?;
     let limits = &config.limits;
     let targets: Vec<String> = config
         .http

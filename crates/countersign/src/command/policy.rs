@@ -1,14 +1,18 @@
 //! `countersign policy`: checks the files, and explains what they say of an action.
 
+mod question;
+
 use crate::{
     cli::{Output, PolicyCommand},
+    config::Config,
     failure::Failure,
     output,
     system::SystemClock,
     wiring,
 };
-use countersign_core::Action;
 use countersign_engine::port::clock::Clock;
+use countersign_policy::Bundle;
+use question::Question;
 use serde_json::json;
 use std::{io::Read, path::Path};
 
@@ -17,7 +21,7 @@ pub(super) fn run(config: &Path, command: PolicyCommand, output: Output) -> Resu
     match command {
         PolicyCommand::Check { path } => {
             let path = path.unwrap_or_else(|| config.policy.clone());
-            let bundle = wiring::load_bundle(&path, &config)?;
+            let bundle = loaded(&path, &config)?;
             let rules = bundle.rules().count();
             let told = json!({"bundle": bundle.digest(), "files": bundle.sources().len(), "rules": rules});
             output::show(output, &told, |_| {
@@ -26,26 +30,33 @@ pub(super) fn run(config: &Path, command: PolicyCommand, output: Output) -> Resu
             })
         }
         PolicyCommand::Why { action } => {
-            let action = read_action(&action)?;
-            let bundle = wiring::load_bundle(&config.policy, &config)?;
+            let action = read_question(&action)?.action(&config, SystemClock.now())?;
+            let bundle = loaded(&config.policy, &config)?;
             let explanation = bundle.explain(&action, SystemClock.now());
             let told = serde_json::to_value(&explanation)
                 .map_err(|error| Failure::of("the explanation cannot be written", &error))?;
-            output::show(output, &told, |_| explanation.to_string())
+            output::show(output, &told, |_| format!("{}\n\n{explanation}", action.sentence))
         }
     }
 }
 
-fn read_action(path: &Path) -> Result<Action, Failure> {
+/// The bundle of these files, or everything that is wrong with them.
+pub(super) fn loaded(path: &Path, config: &Config) -> Result<Bundle, Failure> {
+    wiring::load_bundle(path, config).map_err(|errors| wiring::policy_mistakes(&errors))
+}
+
+fn read_question(path: &Path) -> Result<Question, Failure> {
     let mut text = String::new();
     let read = if path.as_os_str() == "-" {
         std::io::stdin().read_to_string(&mut text)
     } else {
         std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text))
     };
-    read.map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", path.display())))?;
+    let path = path.display();
+    read.map_err(|error| {
+        Failure::usage(format!("`{path}` cannot be read: {error}")).hint(question::EXAMPLE)
+    })?;
     serde_json::from_str(&text).map_err(|error| {
-        Failure::usage(format!("`{}` is not an action: {error}", path.display()))
-            .hint("save the `action` of `GET /api/v1/approvals/{id}`, or see the guide to policies")
+        Failure::usage(format!("`{path}` is not an action: {error}")).hint(question::EXAMPLE)
     })
 }

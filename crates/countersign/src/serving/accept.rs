@@ -1,6 +1,6 @@
 //! Accepting people's and the operator's connections, within limits.
 
-use axum::Router;
+use axum::{Extension, Router, extract::ConnectInfo};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
@@ -28,7 +28,11 @@ pub(super) async fn people(listener: TcpListener, pages: Router, stopping: Cance
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => serve(&server, &open, stream, &pages, place),
+                Ok((stream, peer)) => {
+                    // So that failing sign-ins slow down their own address and no other.
+                    let pages = pages.clone().layer(Extension(ConnectInfo(peer)));
+                    serve(&server, &open, stream, pages, place);
+                }
                 Err(error) => pause(&error).await,
             },
             () = stopping.cancelled() => break,
@@ -43,7 +47,7 @@ pub(super) async fn operator(listener: UnixListener, routes: Router, stopping: C
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => serve(&server, &open, stream, &routes, ()),
+                Ok((stream, _)) => serve(&server, &open, stream, routes.clone(), ()),
                 Err(error) => pause(&error).await,
             },
             () = stopping.cancelled() => break,
@@ -59,12 +63,12 @@ fn server() -> Builder<TokioExecutor> {
     server
 }
 
-fn serve<S, P>(server: &Builder<TokioExecutor>, open: &GracefulShutdown, stream: S, routes: &Router, place: P)
+fn serve<S, P>(server: &Builder<TokioExecutor>, open: &GracefulShutdown, stream: S, routes: Router, place: P)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     P: Send + 'static,
 {
-    let service = TowerToHyperService::new(routes.clone());
+    let service = TowerToHyperService::new(routes);
     let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     let watched = open.watch(connection);
     tokio::spawn(async move {
