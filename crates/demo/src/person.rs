@@ -80,6 +80,18 @@ impl Person {
         http::send(&format!("GET /api/v1/{path}"), request.header(header::COOKIE, &self.cookie)).await
     }
 
+    /// Opens a page, as their browser would.
+    pub async fn page(&self, path: &str) -> Result<Answer, DemoError> {
+        let request = self.client.request(Method::GET, format!("{}{path}", self.console));
+        let request = request.header(header::COOKIE, &self.cookie).header(header::ACCEPT, "text/html");
+        http::send(&format!("GET {path}"), request).await
+    }
+
+    /// The session's secret, for tests that look where it must not be.
+    pub fn session_secret(&self) -> &str {
+        self.cookie.split_once('=').map_or("", |(_, secret)| secret)
+    }
+
     /// Writes to the API, below `/api/v1/`.
     pub async fn write(&self, path: &str, body: &Value) -> Result<Answer, DemoError> {
         let request = self
