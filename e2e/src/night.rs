@@ -30,8 +30,17 @@ impl Night {
     pub async fn open(environment: Environment<'_>) -> Result<Self, E2eError> {
         let cloud = Cloud::start(CREDENTIAL).await?;
         let upstream = cloud.url();
+        Self::open_before(cloud, &upstream, environment).await
+    }
+
+    /// The same with another upstream than the cloud.
+    pub async fn open_before(
+        cloud: Cloud,
+        upstream: &str,
+        environment: Environment<'_>,
+    ) -> Result<Self, E2eError> {
         let gateway = Gateway::start_written(
-            |folder, console, wire| write(folder, &upstream, console, wire),
+            |folder, console, wire| write(folder, upstream, console, wire),
             environment,
         )
         .await?;

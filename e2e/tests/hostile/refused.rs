@@ -44,6 +44,22 @@ async fn bodies_that_cannot_be_read_with_certainty_are_refused_in_plain_words() 
 }
 
 #[tokio::test]
+async fn a_credential_that_cannot_be_read_runs_nothing_until_it_is_back() {
+    let night = Night::open(&[]).await.unwrap();
+    let client = night::client().unwrap();
+    let file = night.gateway.folder().join("cloud.token");
+    std::fs::remove_file(&file).unwrap();
+    let ask = || night.ask(&client, Method::GET, "/v1/services/checkout/status").send();
+    let refused = ask().await.unwrap();
+    assert!(matches!(refused.status().as_u16(), 502 | 503), "{}", refused.status());
+    let problem: Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+    assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
+    assert_eq!(night.cloud.effects(), []);
+    std::fs::write(&file, night::CREDENTIAL).unwrap();
+    assert_eq!(ask().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn request_lines_and_headers_that_two_parsers_read_differently_are_refused() {
     let night = Night::open(&[]).await.unwrap();
     let authorization = format!("Host: cloud\r\nAuthorization: Bearer {}\r\n", night.token);

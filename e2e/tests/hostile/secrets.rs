@@ -34,7 +34,7 @@ async fn no_secret_reaches_logs_entries_errors_the_database_or_the_process_list(
     for file in ["countersign.db", "countersign.db-wal"] {
         sinks.push((file.to_owned(), fs::read(data.join(file)).unwrap_or_default()));
     }
-    assert!(sinks[1].1.len() > 10_000, "the log holds everything there is to say");
+    assert!(night.gateway.log().contains(" TRACE "), "the log holds everything there is to say");
     for (sink, bytes) in &sinks {
         for (what, secret) in &secrets {
             let found = bytes.windows(secret.len()).position(|window| window == secret.as_bytes());

@@ -5,12 +5,14 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod agent;
+mod midway;
 mod record;
 mod reviewer;
 
 use agent::{Ask, Ended, Pursuit};
 use countersign_e2e::{
     Gateway,
+    ledger::Entry,
     night::{self, Night},
     seed::Seed,
 };
@@ -20,7 +22,7 @@ use std::time::Duration;
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 const USUAL_RUNS: u64 = 25;
@@ -32,6 +34,8 @@ const KILLED_WITHIN: Duration = Duration::from_millis(350);
 const KILLED_AT_START_WITHIN: Duration = Duration::from_millis(150);
 /// How long a run may take to come to its end.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long the last entries of a run may take after everybody has their answer.
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What everybody is told about the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,14 +129,28 @@ async fn one_run(night: &mut Night, asks: Vec<Ask>, mut seed: Seed) -> Result<()
         () = ana.vote() => return Err("Ana went home".into()),
         () = ben.vote() => return Err("Ben went home".into()),
     };
-    nothing_is_left(gateway).await?;
-    let entries = night::verified_entries(gateway).await.map_err(|error| error.to_string())?;
+    let entries = settled(gateway).await?;
     let happened = cloud.effects();
     record::compare(&asks, &happened, &entries, &happened)?;
     record::ends(&ends, &happened)
 }
 
-/// Nothing waits, is granted or runs any more; what nobody can know is shown to people.
+/// Waits until everything has its end; the entries then. The answer may reach an agent before its end is on record.
+async fn settled(gateway: &Gateway) -> Result<Vec<Entry>, String> {
+    let begun = Instant::now();
+    loop {
+        let left = nothing_is_left(gateway).await;
+        let entries = night::verified_entries(gateway).await.map_err(|error| error.to_string())?;
+        let left = left.and_then(|()| record::nothing_is_open(&entries));
+        match left {
+            Ok(()) => return Ok(entries),
+            Err(why) if begun.elapsed() > SETTLED_WITHIN => return Err(why),
+            Err(_) => sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// Nothing waits, is granted or runs any more.
 async fn nothing_is_left(gateway: &Gateway) -> Result<(), String> {
     let listed = |state: &'static str| async move {
         let arguments = ["approvals", "list", "--status", state, "--limit", "200"];

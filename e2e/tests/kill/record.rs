@@ -37,6 +37,23 @@ pub(crate) fn compare(
     Ok(())
 }
 
+/// Every execution that was authorised has its end on record: a result, taken back before it was sent, or unknown.
+pub(crate) fn nothing_is_open(entries: &[Entry]) -> Result<(), String> {
+    let mut open: BTreeMap<&str, i32> = BTreeMap::new();
+    for entry in entries {
+        let change = match entry.kind.as_str() {
+            "execution.authorized" => 1,
+            "execution.result" | "execution.released" | "execution.outcome_unknown" => -1,
+            _ => 0,
+        };
+        *open.entry(&entry.action).or_default() += change;
+    }
+    match open.iter().find(|(_, open)| **open != 0) {
+        Some((action, open)) => Err(format!("{action}: {open} executions without an end on record")),
+        None => Ok(()),
+    }
+}
+
 /// What an agent was told about its end agrees with the cloud.
 pub(crate) fn ends(ends: &[Ended], effects: &[Effect]) -> Result<(), String> {
     for end in ends {
