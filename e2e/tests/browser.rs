@@ -194,7 +194,6 @@ async fn every_page_fits_a_phone_and_a_desk() {
     for (width, height) in [(1280, 900), (500, 900)] {
         browser.page.set_window_size(width, height).await.unwrap();
         for path in pages {
-            let at = Instant::now();
             browser.page.goto(&format!("{console}{path}")).await.unwrap();
             browser.text("h1").await.unwrap();
 
