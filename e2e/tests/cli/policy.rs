@@ -7,21 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// An action as programs write it down.
-pub(crate) const ACTION: &str = r#"{
-    "id": "act_00000000000000000000000001", "received_at": "2026-01-01T00:00:00.000000Z",
-    "requester": {
-        "principal": "agt_00000000000000000000000001", "kind": "agent", "name": "bot",
-        "groups": ["platform-agents"], "clearances": [], "owners": [], "created_by": null, "on_behalf_of": [],
-        "credential": "crd_00000000000000000000000001"
-    },
-    "target": "example", "environment": "prod", "credential_profile": "none", "wire": "http",
-    "operation": { "name": "putSetting", "class": "configure" },
-    "resources": [{ "kind": "setting", "name": "x", "labels": [] }],
-    "facts": { "method": "PUT", "path": "/settings/x", "query": [], "setting": "x" }, "session": {},
-    "payload": { "head": "", "body": { "bound": "" } }, "idempotency_key": null,
-    "sentence": "Change the setting x", "claimed_reason": null
-}"#;
+/// A request as people describe it.
+pub(crate) const ACTION: &str =
+    r#"{ "groups": ["platform-agents"], "target": "example", "method": "PUT", "path": "/settings/x" }"#;
 
 const WRONG: &str = r#"permit (principal, action, resoruce);
 @id("a") @gaet("x") forbid (principal in Group::"nope", action, resource);
@@ -54,13 +42,20 @@ async fn why_names_every_rule_that_matched_and_what_lifts_it() {
     {
         assert!(told.contains(words), "{told}");
     }
-    let (known, other) = (r#""putSetting", "class": "configure""#, r#"null, "class": "unknown""#);
-    desk.write("action.json", ACTION.replace(known, other));
+    desk.write("action.json", ACTION.replace("/settings/x", "/elsewhere"));
     let told = desk.run(&["policy", "why", "action.json"]).await.stdout;
     assert!(told.contains("wall `unrecognised-wall`"), "{told}");
     for (wrong, says) in [("{", "not an action"), ("[]", "not an action"), ("{\"id\": 1}", "not an action")] {
         desk.write("action.json", wrong);
         desk.refused(&["policy", "why", "action.json"], 2, &["`action.json`", says, "\n\nhint: "]).await;
+    }
+    for (from, to, says) in [
+        ("example", "exmple", "there is no target `exmple`"),
+        ("PUT", "P T", "`P T` is not a method"),
+        ("/settings/x", "/settings/../x", "`/settings/../x`"),
+    ] {
+        desk.write("action.json", ACTION.replace(from, to));
+        desk.refused(&["policy", "why", "action.json"], 2, &[says, "\n\nhint: "]).await;
     }
 }
 
