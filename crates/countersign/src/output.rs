@@ -3,7 +3,7 @@
 use crate::{cli::Output, failure::Failure};
 use countersign_core::visible;
 use serde_json::Value;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 /// Prints a value as it is for programs, or as `table` draws it for people.
 pub(crate) fn show(
@@ -21,8 +21,11 @@ pub(crate) fn show(
 /// Writes lines to standard output.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    let written = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
-    written.map_err(|error| Failure::of("standard output cannot be written", &error))
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        // Whoever reads had enough (`| head`).
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| Failure::of("standard output cannot be written", &error)),
+    }
 }
 
 /// Aligned columns, each value on one line with nothing hidden in it.

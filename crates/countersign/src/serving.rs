@@ -64,14 +64,15 @@ impl Serving {
             Failure::of(&format!("the console cannot listen on `{}`", config.console_listen), &error)
                 .hint("another program has that port: set `console.listen`")
         })?;
-        let pages = countersign_console::router(console.clone());
-        tasks.spawn(accept::people(listener, pages, stop.clone()));
         let socket = operator_socket(&config)?;
-        tasks.spawn(accept::operator(socket, countersign_console::operator_router(console), stop.clone()));
         let mut config = config;
         let wires = countersign_pep_http::listen::serve(Arc::clone(&gate), std::mem::take(&mut config.http))
             .await
             .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
+        // Answered last: whoever finds the console ready finds everything ready.
+        let pages = countersign_console::router(console.clone());
+        tasks.spawn(accept::people(listener, pages, stop.clone()));
+        tasks.spawn(accept::operator(socket, countersign_console::operator_router(console), stop.clone()));
         let config = Arc::new(config);
         tasks.spawn(timers::run(Arc::clone(&gate)));
         tasks.spawn(watch::policies(Arc::clone(&gate), Arc::clone(&config), stop.clone()));
@@ -88,8 +89,7 @@ impl Serving {
 
     /// What is printed once everything listens.
     pub(crate) fn banner(&self) -> String {
-        let wires =
-            self.listeners().iter().map(|bound| format!("  {:<20} http://{}\n", bound.target, bound.addr));
+        let wires = self.listeners().iter().map(|bound| format!("  {:<20} {}\n", bound.target, bound.addr));
         format!(
             "countersign {} is ready\n\nconsole  {}\nlog key  {}\ntargets\n{}",
             env!("CARGO_PKG_VERSION"),
