@@ -11,7 +11,7 @@ use crate::{
 use countersign_core::{AgentId, GroupName, PersonId, PrincipalKind, Timestamp};
 use countersign_engine::journal::Note;
 use countersign_ledger::event::Event;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An agent to be created.
 #[derive(Clone, Debug)]
@@ -56,6 +56,7 @@ impl Directory {
             name: readable("a name", &new.name)?,
             kind: new.kind,
             owners: new.owners,
+            former_owners: BTreeMap::new(),
             groups: new.groups,
             clearances: new.clearances,
             created_by: by.person(),
@@ -81,7 +82,7 @@ impl Directory {
     }
 
     /// Changes who owns an agent and what it belongs to. Taking an owner away does not make them forget its
-    /// tokens: whoever made a token stays on the agent's side as long as that token works.
+    /// tokens: with a token made before they left, or by them, the agent still has them on its side.
     pub async fn change_agent(
         &self,
         by: Author,
@@ -92,8 +93,12 @@ impl Directory {
         self.administrator(by)?;
         let held = self.standing_agent(agent)?;
         let was = held.doc.clone();
+        let owners = change.owners.unwrap_or_else(|| was.owners.clone());
+        let mut former_owners = was.former_owners;
+        former_owners.extend(was.owners.difference(&owners).map(|gone| (*gone, self.journal.now())));
         let changed = Agent {
-            owners: change.owners.unwrap_or(was.owners),
+            owners,
+            former_owners,
             groups: change.groups.unwrap_or(was.groups),
             clearances: change.clearances.unwrap_or(was.clearances),
             ..held.doc.clone()

@@ -52,7 +52,7 @@ impl Directory {
         let now = self.journal.now();
         let introduction = |group| Introduction { by: by.person(), at: now, group };
         let into_groups = who.groups.iter().cloned().map(|group| introduction(Some(group)));
-        let person = Person {
+        let mut person = Person {
             id: self.journal.id(PersonId::from_parts),
             name,
             email,
@@ -64,6 +64,7 @@ impl Directory {
             enrolled_at: None,
             disabled_at: None,
         };
+        self.behind(by).into_iter().for_each(|hand| person.introduce(hand));
         let id = person.id;
         let mut draft = Draft::default();
         let event = Event::PersonInvited { person: id, groups: person.groups.clone() };
@@ -89,6 +90,7 @@ impl Directory {
         let kind = if held.doc.enrolled_at.is_some() { LinkKind::SignIn } else { LinkKind::Enrol };
         let mut changed = held.doc.clone();
         changed.introduce(Introduction { by: by.person(), at: self.journal.now(), group: None });
+        self.behind(by).into_iter().for_each(|hand| changed.introduce(hand));
         draft.replace(&held, changed)?;
         draft.note(Note::new(by.actor(), Event::PersonLinkIssued { person }));
         let link = self.add_link(&mut draft, person, kind)?;
@@ -122,6 +124,9 @@ impl Directory {
         let now = self.journal.now();
         for group in &added {
             changed.introduce(Introduction { by: by.person(), at: now, group: Some(group.clone()) });
+        }
+        if !added.is_empty() {
+            self.behind(by).into_iter().for_each(|hand| changed.introduce(hand));
         }
         changed.groups.retain(|group| !removed.contains(group));
         changed.groups.extend(added.iter().cloned());
@@ -160,6 +165,17 @@ impl Directory {
     pub fn person_by_email(&self, email: &EmailAddress) -> Option<Person> {
         let memory = self.memory.read();
         memory.emails.get(email).and_then(|person| memory.person(*person)).cloned()
+    }
+
+    /// Who brought in the author, and whoever brought in those: their hand is in all that the author does.
+    fn behind(&self, by: Author) -> Vec<Introduction> {
+        let memory = self.memory.read();
+        let author = by.person().and_then(|person| memory.person(person));
+        let hands = author.into_iter().flat_map(|author| &author.introductions);
+        hands
+            .filter(|hand| hand.by.is_some())
+            .map(|hand| Introduction { group: None, ..hand.clone() })
+            .collect()
     }
 
     fn add_link(&self, draft: &mut Draft, person: PersonId, kind: LinkKind) -> Result<Link, IdentityError> {

@@ -132,8 +132,11 @@ impl Directory {
             return Err(NotAuthenticated::Disabled);
         }
         let mut owners = agent.owners.clone();
-        // INVARIANT: whoever made the token may have kept its secret, so they stand on the caller's side.
+        // INVARIANT: whoever made the token, or owned the agent while it was there, may have kept its secret, so
+        // they stand on the caller's side.
         owners.extend(token.created_by);
+        let knew = agent.former_owners.iter().filter(|(_, left)| token.created_at <= **left);
+        owners.extend(knew.map(|(person, _)| *person));
         Ok(Requester {
             principal: PrincipalId::Agent(agent.id),
             kind: agent.kind,

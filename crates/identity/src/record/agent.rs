@@ -5,7 +5,10 @@ use crate::memory::{Memory, TokenState};
 use countersign_core::{AgentId, CredentialId, Digest, GroupName, PersonId, PrincipalKind, Timestamp};
 use countersign_engine::port::store::{Key, Kind};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, sync::atomic::AtomicI64};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::AtomicI64,
+};
 
 /// Something that acts without being a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +20,9 @@ pub struct Agent {
     pub kind: PrincipalKind,
     /// The people who answer for it; never empty.
     pub owners: BTreeSet<PersonId>,
+    /// Who owned it once, and until when: they may know the tokens there were by then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub former_owners: BTreeMap<PersonId, Timestamp>,
     pub groups: BTreeSet<GroupName>,
     pub clearances: BTreeSet<String>,
     /// `None`: the local operator.

@@ -58,7 +58,8 @@ pub struct Person {
     pub email: EmailAddress,
     pub role: Role,
     pub groups: BTreeSet<GroupName>,
-    /// Who invited them, put them into a group or made a link for them: the latest of each.
+    /// Who invited them, put them into a group or made a link for them: the latest of each. Whoever brought in
+    /// those hands is named too, as of the time they did, so that a puppet brings in nobody its maker could not.
     pub introductions: Vec<Introduction>,
     /// The WebAuthn user handle: 32 random bytes, base64url, so that an authenticator learns nothing else.
     pub(crate) handle: String,
@@ -97,7 +98,11 @@ impl Person {
 
     /// Notes who had a hand in this person's standing. Of the same hand and group only the latest is kept.
     pub(crate) fn introduce(&mut self, introduction: Introduction) {
-        self.introductions.retain(|known| (known.by, &known.group) != (introduction.by, &introduction.group));
+        let same = |known: &Introduction| (known.by, &known.group) == (introduction.by, &introduction.group);
+        if self.introductions.iter().any(|known| same(known) && known.at > introduction.at) {
+            return;
+        }
+        self.introductions.retain(|known| !same(known));
         self.introductions.push(introduction);
     }
 }

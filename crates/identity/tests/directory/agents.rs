@@ -143,6 +143,23 @@ async fn a_change_to_an_agent_shows_in_the_next_request() {
 }
 
 #[tokio::test]
+async fn who_owned_an_agent_stays_on_the_side_of_the_tokens_they_may_know() {
+    let world = World::new().await;
+    let [owner, next] = [world.reviewer("Owner").await.person, world.reviewer("Next").await.person];
+    let agent = world.agent(owner, "bot").await;
+    let (_, before) = world.token(Author::Operator, token_for(agent)).await;
+    let change = AgentChange { owners: Some([next].into()), ..AgentChange::default() };
+    world.directory.change_agent(Author::Operator, agent, change).await.unwrap();
+    world.pass(Duration::from_secs(1));
+    let (_, after) = world.token(Author::Operator, token_for(agent)).await;
+    assert_eq!(world.caller(before.reveal()).unwrap().side(), [owner, next].into());
+    assert_eq!(world.caller(after.reveal()).unwrap().side(), [next].into());
+    let again = world.another().await;
+    let caller = again.authenticate(Presented::Bearer(before.reveal()), world.now()).unwrap();
+    assert_eq!(caller.side(), [owner, next].into(), "a restart does not forget it");
+}
+
+#[tokio::test]
 async fn a_disabled_agent_loses_every_token_for_good() {
     let world = World::new().await;
     let owner = world.reviewer("Owner").await.person;

@@ -263,3 +263,29 @@ async fn somebody_elses_write_is_a_conflict_and_then_known() {
     assert!(matches!(stale, Err(E::Conflict)));
     assert!(world.directory.person(ana).unwrap().is_disabled());
 }
+
+#[tokio::test]
+async fn a_puppet_of_a_puppet_names_the_first_hand_too() {
+    let world = World::new().await;
+    let admin = world.administrator("Admin").await.person;
+    let who = NewPerson { role: Role::Administrator, ..newcomer("Puppet", "puppet@example.com", &[]) };
+    let (puppet, link) = world.directory.invite(Author::Person(admin), who).await.unwrap();
+    world.directory.redeem_link(link.secret.reveal(), &VISITOR).await.unwrap();
+    let brought_in = world.now();
+    world.pass(std::time::Duration::from_mins(1));
+    let by = Author::Person(puppet);
+    let (eve, link) = world.directory.invite(by, newcomer("Eve", "eve@example.com", &["sre"])).await.unwrap();
+    world.directory.redeem_link(link.secret.reveal(), &VISITOR).await.unwrap();
+    let moved = world.reviewer("Moved").await.person;
+    world.directory.set_groups(by, moved, &groups(&["privacy"]), &groups(&[])).await.unwrap();
+    let taken_over = world.reviewer("Taken").await.person;
+    world.directory.issue_link(by, taken_over).await.unwrap();
+    // Ending the one in the middle does not hide the first.
+    world.directory.disable_person(Author::Person(admin), puppet).await.unwrap();
+    for (person, case) in [(eve, "invited"), (moved, "moved"), (taken_over, "taken over")] {
+        let introductions = world.directory.voter(person).unwrap().introductions;
+        let first = introductions.iter().find(|one| one.by == Some(admin)).expect(case);
+        assert_eq!((first.at, &first.group), (brought_in, &None), "{case}: as of when the puppet was made");
+        assert!(introductions.iter().any(|one| one.by == Some(puppet)), "{case}");
+    }
+}
