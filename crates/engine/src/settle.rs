@@ -17,19 +17,28 @@ use countersign_ledger::{
     entry::PrivateField,
     event::{Actor, ClosedAs, Event, Found, FreezeScope},
 };
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 /// What a caller who comes back for a handle is told.
 pub type Status = Reply<Infallible>;
 
-/// The state of an approval for the principal that asked for it; never executes anything. `None`: it has no such
-/// approval, which is all a stranger is told.
+/// The state of an approval for the principal that asked for it, once it is closed or `patience` is over; never
+/// executes anything. `None`: it has no such approval, which is all a stranger is told.
 pub async fn status(
     gate: &Arc<Gate>,
     principal: PrincipalId,
     id: ApprovalId,
+    patience: Duration,
 ) -> Result<Option<Status>, Error> {
-    let Some(hold) = own(gate, principal, id).await? else { return Ok(None) };
+    if own(gate, principal, id).await?.is_none() {
+        return Ok(None);
+    }
+    if let Some(mut standing) = gate.holds.watch(id) {
+        // Late or let go, the state is read afresh below.
+        let closed = standing.wait_for(|standing| standing.at == hold::At::Closed);
+        let _ = tokio::time::timeout(patience, closed).await;
+    }
+    let (hold, _) = hold::load(gate, id).await?;
     if hold.approval.state.is_closed() {
         return hold::answer(gate, id).await.map(Some);
     }

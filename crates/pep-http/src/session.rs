@@ -104,7 +104,7 @@ impl Listener {
         };
         if location.path.strip_prefix(reply::OWN).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         {
-            return self.own(&requester, &parts.method, location.path).await;
+            return self.own(&requester, &parts, location.path).await;
         }
         self.ask(&target, requester, parts, &location, body).await
     }
@@ -198,7 +198,7 @@ impl Listener {
     }
 
     /// Requests about the caller's own approvals. None of them ever runs anything.
-    async fn own(&self, requester: &Requester, method: &Method, path: &str) -> Result<Said, Said> {
+    async fn own(&self, requester: &Requester, parts: &Parts, path: &str) -> Result<Said, Said> {
         let unknown = || {
             reply::edge(
                 StatusCode::NOT_FOUND,
@@ -208,11 +208,13 @@ impl Listener {
         };
         let id = path.strip_prefix(reply::APPROVALS).and_then(|id| id.parse::<ApprovalId>().ok());
         let id = id.ok_or_else(unknown)?;
-        match *method {
-            Method::GET | Method::HEAD => {
-                let status = settle::status(&self.gate, requester.principal, id).await;
+        match parts.method {
+            Method::GET => {
+                // Whoever polls is answered at once, unless they ask to stay.
+                let preference = Preference::of(&parts.headers, Duration::ZERO);
+                let status = settle::status(&self.gate, requester.principal, id, preference.patience).await;
                 let status = status.map_err(|error| not_recordable(&error))?.ok_or_else(unknown)?;
-                Ok(reply::of(status, |never| match never {}, None))
+                Ok(reply::of(status, |never| match never {}, preference.applied))
             }
             Method::DELETE => {
                 let taken = settle::withdraw(&self.gate, requester.principal, actor(requester), id).await;

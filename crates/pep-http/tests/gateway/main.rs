@@ -106,6 +106,18 @@ async fn a_caller_who_does_not_wait_gets_a_handle_and_later_the_answer_once() {
 }
 
 #[tokio::test]
+async fn who_asks_for_the_answer_may_stay_until_it_is_there() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent().await;
+    let held = agent.ask("DELETE /orders/7", "Prefer: respond-async\r\n", "").await;
+    let (id, location) = (approval(&held), held.header("location").unwrap().to_owned());
+    let asking = format!("GET {location}");
+    let (answer, ()) = tokio::join!(agent.ask(&asking, "Prefer: wait=30\r\n", ""), stage.approve(id));
+    assert_eq!((answer.status, answer.text().as_str()), (200, "gone"));
+    assert_eq!(stage.cloud.arrived().len(), 1);
+}
+
+#[tokio::test]
 async fn a_request_can_be_taken_back_by_its_caller_alone() {
     let stage = Stage::set().await;
     let mut agent = stage.agent().await;
