@@ -192,8 +192,9 @@ impl<'a> Object<'a> {
             self.out.push(b',');
         }
         self.last = name;
-        append_string(self.out, name);
-        self.out.push(b':');
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
         self.out
     }
 }
