@@ -38,10 +38,14 @@ pub async fn handle<E: Exchange>(
     }
     match decision.unwrap_or_else(|| policy.decide(&action, gate.now()).decision) {
         Decision::Permit(basis) => execute::permitted(gate, action, basis, exchange).await,
-        Decision::Review(terms) => match hold::place(gate, action, terms).await? {
-            hold::Placed::Held(held) => hold::until_answered(gate, held, patience).await,
-            hold::Placed::Refused(action, refusal) => record::refused(gate, &action, refusal).await,
-        },
+        Decision::Review(terms) => {
+            // What waits is in the store: neither the exchange nor an old bundle is kept for it here.
+            drop((exchange, policy));
+            match hold::place(gate, action, terms).await? {
+                hold::Placed::Held(held) => hold::until_answered(gate, held, patience).await,
+                hold::Placed::Refused(action, refusal) => record::refused(gate, &action, refusal).await,
+            }
+        }
         Decision::Forbid(refusal) => record::refused(gate, &action, refusal).await,
     }
 }
