@@ -65,8 +65,10 @@ pub(crate) struct Nonces(Mutex<HashMap<String, (Statement, Timestamp)>>);
 
 /// How long a ballot may be filled in.
 const BALLOT_FOR: Duration = Duration::from_mins(10);
-/// Ballots kept at once; the oldest go first.
+/// Ballots kept at once.
 const BALLOTS: usize = 100_000;
+/// Ballots one person can have at once; the oldest go first. So nobody takes up the room of the others.
+const BALLOTS_EACH: usize = 100;
 
 /// Hands out a ballot for the first shut gate this person may lift.
 pub async fn prepare(
@@ -253,6 +255,11 @@ impl Nonces {
         let mut handed = self.0.lock();
         if handed.len() >= BALLOTS {
             handed.retain(|_, (_, expires)| *expires > now);
+        }
+        let mine = || handed.values().filter(|(known, _)| known.voter == statement.voter);
+        if mine().count() >= BALLOTS_EACH {
+            let oldest = mine().min_by_key(|(_, expires)| *expires).map(|(known, _)| known.nonce.clone());
+            oldest.and_then(|nonce| handed.remove(&nonce));
         }
         if handed.len() < BALLOTS {
             handed.insert(statement.nonce.clone(), (statement.clone(), statement.expires));

@@ -45,6 +45,25 @@ async fn a_ballot_counts_once_and_only_as_handed_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_asks_for_ballots_without_end_takes_nobody_elses() {
+    let stage = Stage::new().await;
+    let id = stage.hold(Class::Export, "all").await;
+    let cast = |statement| Cast { statement, assurance: Assurance::Session, assertion: None, reason: None };
+    let others = stage.ballot(person(2), id).await.unwrap().statement;
+    let first = stage.ballot(person(1), id).await.unwrap().statement;
+    let mut last = first.clone();
+    for _ in 0..100 {
+        stage.clock.pass(Duration::from_micros(1));
+        last = stage.ballot(person(1), id).await.unwrap().statement;
+    }
+    let refused = vote::cast(&stage.gate, cast(first)).await.unwrap().unwrap_err();
+    assert_eq!(refused, VoteRefused::Ballot);
+    vote::cast(&stage.gate, cast(last)).await.unwrap().unwrap();
+    vote::cast(&stage.gate, cast(others)).await.unwrap().unwrap();
+    stage.until(id, "done").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn people_who_left_since_their_vote_do_not_count_when_it_runs() {
     let stage = Stage::new().await;
     // The target is offline until person 1 has left the group.
