@@ -103,8 +103,9 @@ impl Pool {
         if let Some(sender) = shared.filter(|sender| !sender.is_closed() && sender.is_ready()) {
             return Some(Connection::Http2(sender));
         }
+        let now = Instant::now();
         let mut idle = self.idle.lock();
-        idle.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < RESTS);
+        idle.retain(|(sender, since)| !sender.is_closed() && now.duration_since(*since) < RESTS);
         let ready = idle.iter().rposition(|(sender, _)| sender.is_ready())?;
         Some(Connection::Http1(idle.swap_remove(ready).0))
     }
