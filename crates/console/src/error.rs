@@ -157,6 +157,7 @@ impl From<IdentityError> for Problem {
         use IdentityError as E;
         let (status, code) = match &error {
             E::NotSignedIn => return Self::not_signed_in(),
+            E::NotFresh => (StatusCode::FORBIDDEN, "not-fresh"),
             E::NotAllowed { .. } | E::OwnGroups => (StatusCode::FORBIDDEN, "not-allowed"),
             E::UnknownPerson(_) | E::UnknownAgent(_) | E::UnknownCredential(_) => {
                 (StatusCode::NOT_FOUND, "not-found")

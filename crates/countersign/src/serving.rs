@@ -6,7 +6,7 @@ mod watch;
 
 use crate::{
     config::Config,
-    failure::Failure,
+    failure::{Failure, chain},
     wiring::{self, Opened},
 };
 use countersign_engine::{Gate, port::store::Health, start, timers};
@@ -33,18 +33,32 @@ pub(crate) struct Serving {
     tasks: JoinSet<()>,
 }
 
-/// Tells when the store can no longer be written.
-pub(crate) struct StoreWatch(cell::Receiver<Health>);
+/// Tells when the store can no longer be written, or its log turns out not to hold.
+pub(crate) struct StoreWatch {
+    health: cell::Receiver<Health>,
+    store: Arc<countersign_store::SqliteStore>,
+    audited: bool,
+}
 
 impl StoreWatch {
-    /// Waits until only a restart helps, and says why.
+    /// Checks every entry once, then waits until only a restart helps; says why the gateway must stop.
     pub(crate) async fn failed(&mut self) -> String {
         loop {
-            if let Health::Poisoned(why) = &*self.0.borrow_and_update() {
+            if let Health::Poisoned(why) = &*self.health.borrow_and_update() {
                 return format!("the store stopped: {why}");
             }
-            if self.0.changed().await.is_err() {
-                return "the store's writer has ended".into();
+            let store = Arc::clone(&self.store);
+            tokio::select! {
+                changed = self.health.changed() => if changed.is_err() {
+                    return "the store's writer has ended".into();
+                },
+                audit = async move { store.verify_all().await }, if !self.audited => match audit {
+                    Ok(audited) => {
+                        self.audited = true;
+                        tracing::info!(entries = audited.entries, "the whole log holds");
+                    }
+                    Err(error) => return format!("the log does not hold: {}", chain(&error)),
+                },
             }
         }
     }
@@ -100,7 +114,7 @@ impl Serving {
     }
 
     pub(crate) fn store_ended(&self) -> StoreWatch {
-        StoreWatch(self.store.health_changes())
+        StoreWatch { health: self.store.health_changes(), store: Arc::clone(&self.store), audited: false }
     }
 
     /// Reads the policy files again; a bad bundle changes nothing.

@@ -13,6 +13,7 @@ use crate::{
     gate::{Changed, Gate, actor_of, asked},
     journal::Note,
     port::{
+        identity::Voter,
         store::{Change, Commit, CommitError, Expect, Find, Kind, Receipt},
         upstream::Kept,
     },
@@ -27,7 +28,11 @@ use countersign_ledger::{
     entry::PrivateField,
     event::{Actor, Event, GateTerms, RoundTerms},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{sync::watch, time::Instant};
 
 /// A caller's place at an approval, new or attached to.
@@ -220,16 +225,29 @@ pub(crate) fn excluded(
     let mut out: BTreeMap<_, _> =
         side.iter().map(|person| (*person, "is on the requester's side".to_owned())).collect();
     let since = gate.now().min(deadline).minus(gate.limits().cooling_off);
-    for voter in gate.identity().voters() {
-        let brought_in = voter.introductions.iter().find(|introduction| {
-            introduction.at >= since && introduction.by.is_some_and(|by| side.contains(&by))
-        });
-        if brought_in.is_some() {
-            let why = "was brought in by the requester's side within the cooling-off time";
-            out.entry(voter.person).or_insert_with(|| why.to_owned());
-        }
-    }
+    out.extend(near(gate, &side, since).filter(|(person, _)| !side.contains(person)));
     out
+}
+
+/// Who is too near to the requester's side for a cooling-off time: those it brought in, and those who brought it in.
+pub(crate) fn near<'s>(
+    gate: &Gate,
+    side: &'s BTreeSet<PersonId>,
+    since: Timestamp,
+) -> impl Iterator<Item = (PersonId, String)> + use<'s> {
+    const BROUGHT_IN: &str = "was brought in by the requester's side within the cooling-off time";
+    const BRINGER: &str = "brought in the requester's side within the cooling-off time";
+    let recent = move |voter: &Voter| -> Vec<PersonId> {
+        let recent = voter.introductions.iter().filter(|introduction| introduction.at >= since);
+        recent.filter_map(|introduction| introduction.by).collect()
+    };
+    gate.identity().voters().into_iter().flat_map(move |voter| {
+        let by = recent(&voter);
+        let brought_in = by.iter().any(|by| side.contains(by)).then_some((voter.person, BROUGHT_IN));
+        let bringers = side.contains(&voter.person).then_some(by).unwrap_or_default();
+        let found: Vec<_> = bringers.into_iter().map(|by| (by, BRINGER)).chain(brought_in).collect();
+        found.into_iter().map(|(person, why)| (person, why.to_owned()))
+    })
 }
 
 pub(crate) fn round_terms(

@@ -197,14 +197,8 @@ pub fn gate_for<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<&'h 
 pub fn exclusions(gate: &Gate, hold: &Hold) -> BTreeMap<PersonId, String> {
     let mut excluded = hold.excluded.clone();
     let since = hold.approval.requested_at.minus(gate.limits().cooling_off);
-    for voter in gate.identity().voters() {
-        let brought_in = voter.introductions.iter().any(|introduction| {
-            introduction.at >= since && introduction.by.is_some_and(|by| hold.approval.side.contains(&by))
-        });
-        if brought_in {
-            let why = "was brought in by the requester's side within the cooling-off time";
-            excluded.entry(voter.person).or_insert_with(|| why.to_owned());
-        }
+    for (person, why) in hold::near(gate, &hold.approval.side, since) {
+        excluded.entry(person).or_insert(why);
     }
     excluded
 }

@@ -18,6 +18,8 @@ pub enum IdentityError {
     NotSignedIn,
     #[error("only {who} may do this")]
     NotAllowed { who: &'static str },
+    #[error("passkeys are changed only within five minutes of signing in with one")]
+    NotFresh,
     #[error("nobody puts themself into a group")]
     OwnGroups,
 
@@ -85,6 +87,9 @@ impl IdentityError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::NotSignedIn => "sign in again",
+            Self::NotFresh => {
+                "sign out, sign in with a passkey, and try again; if it is lost, ask an administrator"
+            }
             Self::OwnGroups => "ask another administrator, or use `countersign` on the gateway's own machine",
             Self::PersonDisabled(_) => "a disabled person stays so; invite them under another address",
             Self::AgentDisabled(_) => "a disabled agent stays so; create another one",

@@ -16,7 +16,7 @@ use std::{
     fs,
     io::Write,
     net::TcpListener,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -157,13 +157,16 @@ fn write_files(
 ) -> Result<PathBuf, Failure> {
     let io =
         |error: std::io::Error| Failure::of(&format!("`{}` cannot be written", folder.display()), &error);
-    fs::create_dir_all(folder.join("policy")).map_err(io)?;
+    if folder.join("countersign.toml").exists() {
+        return Err(Failure::usage(format!("`{}` holds a gateway's files already", folder.display()))
+            .hint("the demo starts afresh: name an empty folder with `--folder`, or none"));
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join("policy")).map_err(io)?;
     for (name, text) in policy::FILES {
         fs::write(folder.join("policy").join(name), text).map_err(io)?;
     }
     fs::write(folder.join("cloud.json"), countersign_demo::cloud::OPENAPI).map_err(io)?;
     let token = folder.join("cloud.token");
-    let _ = fs::remove_file(&token);
     let mut file =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&token).map_err(io)?;
     file.write_all(credential.as_bytes()).map_err(io)?;

@@ -8,6 +8,7 @@ use crate::{
 };
 use http::Method;
 use serde_json::{Value, json};
+use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt};
 
 pub(super) async fn run(door: &Door, args: &ExportArgs, output: Output) -> Result<(), Failure> {
     let disclose = match args.disclose {
@@ -22,7 +23,9 @@ pub(super) async fn run(door: &Door, args: &ExportArgs, output: Output) -> Resul
         let problem: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         return Err(Failure::new(output::text(&problem, "/detail")).hint(output::text(&problem, "/hint")));
     }
-    std::fs::write(&args.file, &bytes)
+    // Disclosed values are for whoever is handed the file, not for everybody on this machine.
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&args.file);
+    file.and_then(|mut file| file.write_all(&bytes))
         .map_err(|error| Failure::of(&format!("`{}` could not be written", args.file.display()), &error))?;
     let key = output::text(&ledger, "/log_key");
     let file = args.file.display();

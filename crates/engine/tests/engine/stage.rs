@@ -88,6 +88,8 @@ pub(crate) fn olga() -> PersonId {
 #[derive(Debug, Default)]
 pub(crate) struct People {
     pub(crate) introduced_by_olga: Mutex<BTreeSet<PersonId>>,
+    /// Who brought Olga in, lately.
+    pub(crate) brought_olga: Mutex<Option<PersonId>>,
     pub(crate) left: Mutex<BTreeSet<PersonId>>,
     pub(crate) revoked: Mutex<bool>,
 }
@@ -126,6 +128,14 @@ impl Identity for People {
                 .iter()
                 .filter(|new| **new == person)
                 .map(|_| Introduction { by: Some(olga()), at: Timestamp(START), group: None })
+                .chain(
+                    self.brought_olga
+                        .lock()
+                        .unwrap()
+                        .iter()
+                        .filter(|_| person == olga())
+                        .map(|by| Introduction { by: Some(*by), at: Timestamp(START), group: None }),
+                )
                 .collect(),
         };
         everyone.map(voter).collect()

@@ -29,6 +29,18 @@ async fn a_reviewer_the_owner_has_just_brought_in_has_no_vote() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_just_brought_the_owner_in_has_no_vote() {
+    let stage = Stage::new().await;
+    *stage.people.brought_olga.lock().unwrap() = Some(person(4));
+    let id = stage.hold(Class::Configure, "on").await;
+    let refused = stage.approve(person(4), id).await.unwrap_err();
+    assert!(refused.to_string().contains("brought in the requester's side"), "{refused}");
+    stage.approve(person(3), id).await.unwrap();
+    stage.until(id, "done").await;
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ballot_counts_once_and_only_as_handed_out() {
     let stage = Stage::new().await;
     let id = stage.hold(Class::Export, "all").await;

@@ -23,15 +23,20 @@ use countersign_ledger::{
     registration,
 };
 use serde_json::Value;
+use std::time::Duration;
 
 /// Passkeys one person may have.
 const MOST: usize = 16;
+/// How long after signing in with a passkey a person may change their passkeys. A session that somebody stole later
+/// is not enough to become that person for good.
+const PROVEN_FOR: Duration = Duration::from_mins(5);
 
 impl Directory {
     /// Options for `navigator.credentials.create()`. Its answer goes to [`Directory::finish_registration`].
     pub fn begin_registration(&self, session: &SessionInfo) -> Result<Value, IdentityError> {
         let relying_party = self.relying_party()?;
         let person = self.standing_person(session.person)?.doc;
+        self.freshly_proven(session)?;
         let challenge = self.journal.random::<32>();
         let now = self.journal.now();
         let lasts = self.settings.ceremony;
@@ -51,6 +56,7 @@ impl Directory {
         let _turn = self.writing.lock().await;
         let name = readable("a passkey's name", name)?;
         let person = self.still_signed_in(session)?;
+        self.freshly_proven(session)?;
         let now = self.journal.now();
         let challenge = self.ceremonies.lock().take_registration(session.id, now);
         let challenge = challenge.ok_or(IdentityError::CeremonyOver)?;
@@ -99,7 +105,19 @@ impl Directory {
         Ok(id)
     }
 
-    /// Removes a passkey for good: its owner, an administrator or the operator may.
+    /// Whether this session may change its person's passkeys: the first one always, further ones only just after
+    /// signing in with one. Who lost theirs has an administrator remove it, and comes back by a new link.
+    pub fn freshly_proven(&self, session: &SessionInfo) -> Result<(), IdentityError> {
+        let has_one = self.memory.read().passkeys_of(session.person).next().is_some();
+        let fresh = self.journal.now().since(session.opened_at) <= PROVEN_FOR;
+        if !has_one || (session.assurance == Assurance::Passkey && fresh) {
+            return Ok(());
+        }
+        Err(IdentityError::NotFresh)
+    }
+
+    /// Removes a passkey for good: its owner, an administrator or the operator may. For an owner, whoever calls has
+    /// asked [`Directory::freshly_proven`].
     pub async fn remove_passkey(&self, by: Author, credential: CredentialId) -> Result<(), IdentityError> {
         let _turn = self.writing.lock().await;
         let held = self.memory.read().passkeys.get(&credential).cloned();

@@ -31,7 +31,7 @@ async fn options_ask_for_discoverable_verified_unattested_credentials() {
     let world = World::new().await;
     let session = world.reviewer("Ana").await;
     let (_, passkey) = world.add_passkey(&session).await;
-    let options = world.directory.begin_registration(&session).unwrap();
+    let options = world.directory.begin_registration(&world.proven(&session)).unwrap();
     assert_eq!(options["rp"], json!({"id": "sign.example.com", "name": "Countersign"}));
     assert_eq!(options["attestation"], "none");
     assert_eq!(options["authenticatorSelection"]["residentKey"], "required");
@@ -136,6 +136,7 @@ async fn a_ceremony_is_answered_once_in_time_and_by_its_own_session() {
     let answer = passkey.register(&world.directory.begin_registration(&ana).unwrap(), ORIGIN).unwrap();
     assert!(matches!(finish(&bob, &answer).await, Err(E::CeremonyOver)), "another session");
     finish(&ana, &answer).await.unwrap();
+    let ana = world.proven(&ana);
     assert!(matches!(finish(&ana, &answer).await, Err(E::CeremonyOver)), "a second time");
     let late =
         SoftPasskey::new().unwrap().register(&world.directory.begin_registration(&ana).unwrap(), ORIGIN);
@@ -146,9 +147,24 @@ async fn a_ceremony_is_answered_once_in_time_and_by_its_own_session() {
     let replayed = world.directory.finish_sign_in(sign_in.as_bytes(), &VISITOR).await;
     assert!(matches!(replayed, Err(E::CeremonyOver)), "a captured answer is worth nothing");
     world.pass(Duration::from_mins(5));
+    let ana = world.proven(&ana);
     assert!(matches!(finish(&ana, &late.unwrap()).await, Err(E::CeremonyOver)), "too late");
     let late = world.directory.finish_sign_in(late_sign_in.as_bytes(), &VISITOR).await;
     assert!(matches!(late, Err(E::CeremonyOver)));
+}
+
+#[tokio::test]
+async fn a_stolen_session_does_not_become_a_passkey() {
+    let world = World::new().await;
+    let by_link = world.reviewer("Ana").await;
+    let (_, mut passkey) = world.add_passkey(&by_link).await;
+    let refused = world.directory.begin_registration(&by_link).unwrap_err();
+    assert!(matches!(refused, E::NotFresh), "a link's session changes no passkeys once there are some");
+    let signed_in = world.sign_in(&mut passkey, ORIGIN).await.unwrap().session;
+    assert!(world.directory.begin_registration(&signed_in).is_ok());
+    world.pass(Duration::from_mins(6));
+    assert!(matches!(world.directory.begin_registration(&signed_in), Err(E::NotFresh)), "stolen later");
+    assert!(matches!(world.directory.freshly_proven(&signed_in), Err(E::NotFresh)));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! One installation: a store, a clock, unpredictable bytes that are the same in every run, and a directory.
 
 use crate::store::MemoryStore;
-use countersign_core::{CredentialId, Digest, GatewayId, GroupName, PersonId, Timestamp};
+use countersign_core::{Assurance, CredentialId, Digest, GatewayId, GroupName, PersonId, Timestamp};
 use countersign_engine::{
     journal::Journal,
     port::{
@@ -113,9 +113,15 @@ impl World {
         passkey: &mut SoftPasskey,
         origin: &str,
     ) -> Result<CredentialId, IdentityError> {
+        let session = &self.proven(session);
         let options = self.directory.begin_registration(session).unwrap();
         let answer = passkey.register(&options, origin).unwrap();
         self.directory.finish_registration(session, "laptop", answer.to_string().as_bytes()).await
+    }
+
+    /// The same session as if its person had just signed in with a passkey.
+    pub(crate) fn proven(&self, session: &SessionInfo) -> SessionInfo {
+        SessionInfo { assurance: Assurance::Passkey, opened_at: self.journal.now(), ..session.clone() }
     }
 
     pub(crate) async fn sign_in(

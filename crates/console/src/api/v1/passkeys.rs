@@ -85,6 +85,11 @@ pub(crate) async fn remove(
     caller: Caller,
     Id(id): Id<CredentialId>,
 ) -> Result<StatusCode, Problem> {
+    if let Some(session) = &caller.session
+        && console.directory().passkeys(session.person).iter().any(|own| own.id == id)
+    {
+        console.directory().freshly_proven(session)?;
+    }
     console.directory().remove_passkey(caller.author, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
