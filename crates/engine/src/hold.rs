@@ -206,7 +206,9 @@ pub(crate) fn private_fields(action: &Action, digest: &Digest, salt: &[u8; 32]) 
         field("requester_name", action.requester.name.clone().into()),
         field("sentence", action.sentence.clone().into()),
     ];
-    if let Body::Bound(body) = &action.payload.body {
+    if let Body::Bound(body) = &action.payload.body
+        && !body.is_empty()
+    {
         fields.push(field("request_body", body.to_vec()));
     }
     if let Some(reason) = &action.claimed_reason {
@@ -244,7 +246,7 @@ pub(crate) fn near<'s>(
     gate.identity().voters().into_iter().flat_map(move |voter| {
         let by = recent(&voter);
         let brought_in = by.iter().any(|by| side.contains(by)).then_some((voter.person, BROUGHT_IN));
-        let bringers = side.contains(&voter.person).then_some(by).unwrap_or_default();
+        let bringers = if side.contains(&voter.person) { by } else { Vec::new() };
         let found: Vec<_> = bringers.into_iter().map(|by| (by, BRINGER)).chain(brought_in).collect();
         found.into_iter().map(|(person, why)| (person, why.to_owned()))
     })
