@@ -57,7 +57,8 @@ fn in_words(value: f64, unit: &str) -> String {
         middle if middle >= 10.0 => 1,
         _ => 2,
     };
-    let plain = format!("{value:.digits$}");
+    let sign = if value < 0.0 { "-" } else { "" };
+    let plain = format!("{:.digits$}", value.abs());
     let (whole, rest) = plain
         .split_once('.')
         .map_or((plain.as_str(), String::new()), |(whole, rest)| (whole, format!(".{rest}")));
@@ -66,12 +67,12 @@ fn in_words(value: f64, unit: &str) -> String {
         .chars()
         .enumerate()
         .flat_map(|(at, digit)| {
-            let gap = at > 0 && (count - at) % 3 == 0 && digit.is_ascii_digit();
+            let gap = at > 0 && (count - at) % 3 == 0;
             gap.then_some(',').into_iter().chain([digit])
         })
         .collect();
     let space = if unit.is_empty() || unit.starts_with('/') { "" } else { " " };
-    format!("{grouped}{rest}{space}{unit}")
+    format!("{sign}{grouped}{rest}{space}{unit}")
 }
 
 /// Prints the bench's object, and leaves it where [`table`] finds it.
