@@ -22,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 /// How long running work may take to end after the gateway was told to stop.
 const DRAIN: Duration = Duration::from_secs(30);
 
+/// What helps when the store can no longer be written.
+const RESTART: &str = "restart the gateway: it recovers from what is durable";
+
 /// Everything that runs. Dropping it without [`Serving::stop`] stops at once, as a crash would.
 pub(crate) struct Serving {
     gate: Arc<Gate>,
@@ -42,22 +45,25 @@ pub(crate) struct StoreWatch {
 
 impl StoreWatch {
     /// Checks every entry once, then waits until only a restart helps; says why the gateway must stop.
-    pub(crate) async fn failed(&mut self) -> String {
+    pub(crate) async fn failed(&mut self) -> Failure {
         loop {
             if let Health::Poisoned(why) = &*self.health.borrow_and_update() {
-                return format!("the store stopped: {why}");
+                return Failure::new(format!("the store stopped: {why}")).hint(RESTART);
             }
             let store = Arc::clone(&self.store);
             tokio::select! {
                 changed = self.health.changed() => if changed.is_err() {
-                    return "the store's writer has ended".into();
+                    return Failure::new("the store's writer has ended").hint(RESTART);
                 },
                 audit = async move { store.verify_all().await }, if !self.audited => match audit {
                     Ok(audited) => {
                         self.audited = true;
                         tracing::info!(entries = audited.entries, "the whole log holds");
                     }
-                    Err(error) => return format!("the log does not hold: {}", chain(&error)),
+                    Err(error) => {
+                        return Failure::new(format!("the log does not hold: {}", chain(&error)))
+                            .hint("keep this database for the investigation and restore one that verifies");
+                    }
                 },
             }
         }

@@ -94,6 +94,21 @@ async fn a_restored_backup_is_refused_until_it_is_accepted_on_record() {
 }
 
 #[tokio::test]
+async fn a_gateway_over_an_edited_log_stops_and_says_which_entry() {
+    const EDIT: &str = "import sqlite3, sys
+log = sqlite3.connect(sys.argv[1])
+log.execute('UPDATE entry SET bytes = ? WHERE idx = 1', (b'{}',))
+log.commit()";
+    let desk = Desk::open().await;
+    desk.json(&["person", "invite", "ana@example.com"]).await;
+    desk.json(&["person", "invite", "ben@example.com"]).await;
+    let database = desk.path().join("data/countersign.db");
+    let edited = Command::new("python3").args(["-c", EDIT]).arg(database).status().unwrap();
+    assert!(edited.success());
+    desk.refused(&["serve"], 1, &["the log does not hold", "entry 1", "\n\nhint: keep this database"]).await;
+}
+
+#[tokio::test]
 async fn a_key_that_others_can_read_or_that_is_missing_is_refused_with_its_remedy() {
     let desk = Desk::open().await;
     desk.json(&["log", "key"]).await;

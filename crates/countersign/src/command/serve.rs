@@ -18,7 +18,7 @@ pub(super) async fn run(config: Config) -> Result<(), Failure> {
             _ = hangup.recv() => serving.reload_policy().await,
             failure = health.failed() => {
                 serving.stop().await?;
-                return Err(Failure::new(failure).hint("restart the gateway: it recovers from what is durable"));
+                return Err(failure);
             }
         }
     }
