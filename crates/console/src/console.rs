@@ -1,13 +1,10 @@
 //! What every handler shares.
 
-use crate::{proofs::Proofs, reading::Readings};
+use crate::{proofs::Proofs, reading::Readings, streams::Streams};
 use countersign_engine::{Gate, port::identity::Identity};
 use countersign_identity::{Author, Directory};
 use parking_lot::Mutex;
-use std::{
-    fmt,
-    sync::{Arc, atomic::AtomicUsize},
-};
+use std::{fmt, sync::Arc};
 
 /// The people-facing room: the doors to the rooms below, and the ledger's public keys.
 #[derive(Clone)]
@@ -19,7 +16,7 @@ struct Shared {
     keys: Keys,
     proofs: Mutex<Proofs>,
     readings: Readings,
-    streams: Arc<AtomicUsize>,
+    streams: Streams,
 }
 
 /// The ledger's public side, as pages and the API show it.
@@ -36,7 +33,7 @@ pub struct Keys {
 impl Console {
     pub fn new(gate: Arc<Gate>, directory: Arc<Directory>, keys: Keys) -> Self {
         let proofs = Mutex::new(Proofs::default());
-        let (readings, streams) = (Readings::default(), Arc::default());
+        let (readings, streams) = (Readings::default(), Streams::default());
         Self(Arc::new(Shared { gate, directory, keys, proofs, readings, streams }))
     }
 
@@ -74,8 +71,8 @@ impl Console {
         &self.0.readings
     }
 
-    /// How many event streams are open.
-    pub(crate) fn streams(&self) -> &Arc<AtomicUsize> {
+    /// The event streams that are open.
+    pub(crate) fn streams(&self) -> &Streams {
         &self.0.streams
     }
 }

@@ -13,6 +13,7 @@ mod guard;
 mod model;
 mod proofs;
 mod reading;
+mod streams;
 mod web;
 
 pub use console::{Console, Keys};

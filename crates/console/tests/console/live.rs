@@ -72,3 +72,21 @@ async fn a_stream_that_names_an_old_version_begins_with_the_news() {
         assert_eq!(answer.problem(), problem, "{query}");
     }
 }
+
+#[tokio::test]
+async fn one_session_does_not_shut_the_others_out() {
+    let stage = Stage::new().await;
+    let (ana, ben) = (stage.person("Ana", &[], "reviewer").await, stage.person("Ben", &[], "reviewer").await);
+    let watch = async |who| stage.stream(signed(who, "GET", "/api/v1/events", None)).await;
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        let stream = watch(&ana).await;
+        assert!(stream.status().is_success());
+        open.push(stream);
+    }
+    let refused = stage.as_person(&ana, "GET", "/api/v1/events", None).await;
+    assert_eq!(refused.problem(), (429, "too-many".into()));
+    assert!(watch(&ben).await.status().is_success());
+    open.pop();
+    assert!(watch(&ana).await.status().is_success());
+}

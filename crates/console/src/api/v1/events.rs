@@ -10,6 +10,7 @@ use crate::{
     console::Console,
     error::Problem,
     model::approval::{self, Read},
+    streams::{NoPlace, Place},
 };
 use axum::{
     extract::State,
@@ -25,22 +26,13 @@ use futures_util::stream;
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, time::Duration};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::{Interval, MissedTickBehavior, interval},
 };
 use utoipa::IntoParams;
 
-/// How many streams may be open at once.
-const MOST: usize = 512;
 /// How often a stream that has no news says that it is there, and looks whether its session is.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -67,9 +59,12 @@ pub(crate) async fn stream(
     Params(shown): Params<Shown>,
 ) -> Result<Response, Problem> {
     let shown = shown.read()?;
-    let place = Place::take(console.streams()).ok_or_else(|| {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many", "too many pages are watching")
-            .hint("close some")
+    let place = console.streams().take(caller.session.as_ref()).map_err(|why| {
+        let (status, detail) = match why {
+            NoPlace::Own => (StatusCode::TOO_MANY_REQUESTS, "too many of your pages are watching"),
+            NoPlace::All => (StatusCode::SERVICE_UNAVAILABLE, "too many pages are watching"),
+        };
+        Problem::new(status, "too-many", detail).hint("close some")
     })?;
     let mut heart = interval(HEARTBEAT);
     heart.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -153,21 +148,4 @@ fn news(changed: &Changed) -> News {
         Changed::Policy => ("policy", json!({})),
     };
     News::default().event(name).data(data.to_string())
-}
-
-/// A place among the open streams; free again when dropped.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
-        let grown =
-            open.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now < MOST).then_some(now + 1));
-        grown.ok().map(|_| Self(Arc::clone(open)))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
