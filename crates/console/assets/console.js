@@ -14,8 +14,9 @@ class Refused extends Error {
   }
 }
 
-async function api(method, path, body, token) {
+async function api(method, path, body, token, seen) {
   const headers = { Accept: "application/json" };
+  if (seen !== undefined) headers["If-Match"] = `"${seen}"`;
   if (method !== "GET") headers["X-Countersign-CSRF"] = token ?? csrf();
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;
@@ -179,7 +180,7 @@ async function submitForm(form) {
   if (form.dataset.confirm && !(await ask(form.dataset.confirm, button.textContent.trim()))) return;
   button.disabled = true;
   try {
-    const answer = await api(method, path, fields(form));
+    const answer = await api(method, path, fields(form), undefined, form.dataset.seen);
     const then = form.dataset.then;
     if (then === "reload") location.reload();
     else if (then === "link") showSecret(form, "Hand this link over yourself.", answer.link);

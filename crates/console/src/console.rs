@@ -1,6 +1,6 @@
 //! What every handler shares.
 
-use crate::{proofs::Proofs, reading::Readings, streams::Streams};
+use crate::{once::Memory, proofs::Proofs, reading::Readings, streams::Streams};
 use countersign_engine::{Gate, port::identity::Identity};
 use countersign_identity::{Author, Directory};
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ struct Shared {
     proofs: Mutex<Proofs>,
     readings: Readings,
     streams: Streams,
+    once: Arc<Memory>,
 }
 
 /// The ledger's public side, as pages and the API show it.
@@ -34,7 +35,8 @@ impl Console {
     pub fn new(gate: Arc<Gate>, directory: Arc<Directory>, keys: Keys) -> Self {
         let proofs = Mutex::new(Proofs::default());
         let (readings, streams) = (Readings::default(), Streams::default());
-        Self(Arc::new(Shared { gate, directory, keys, proofs, readings, streams }))
+        let once = Arc::default();
+        Self(Arc::new(Shared { gate, directory, keys, proofs, readings, streams, once }))
     }
 
     pub(crate) fn gate(&self) -> &Arc<Gate> {
@@ -69,6 +71,11 @@ impl Console {
 
     pub(crate) fn readings(&self) -> &Readings {
         &self.0.readings
+    }
+
+    /// Which idempotency keys were used.
+    pub(crate) fn once(&self) -> &Arc<Memory> {
+        &self.0.once
     }
 
     /// The event streams that are open.

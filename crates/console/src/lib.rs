@@ -11,6 +11,7 @@ mod console;
 mod error;
 mod guard;
 mod model;
+mod once;
 mod proofs;
 mod reading;
 mod streams;
