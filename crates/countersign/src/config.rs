@@ -6,6 +6,7 @@ use countersign_core::{Digest, EnvironmentName, GroupName};
 use countersign_engine::Limits;
 use countersign_identity::Settings;
 use countersign_pep_http::{
+    bodies::BodiesSection,
     classify::DeclaredOperation,
     config::{HttpSection, HttpTarget, Size, Span},
     error::Fault,
@@ -117,6 +118,7 @@ pub(crate) struct File {
     pub(crate) policy: Option<PolicySection>,
     pub(crate) people: Option<PeopleSection>,
     pub(crate) limits: Option<LimitsSection>,
+    pub(crate) bodies: Option<BodiesSection>,
     /// Each with its number in the file.
     pub(crate) http: Vec<(usize, HttpSection)>,
 }
@@ -135,6 +137,7 @@ pub(crate) struct Config {
     pub(crate) policy: PathBuf,
     pub(crate) groups: BTreeSet<GroupName>,
     pub(crate) limits: Limits,
+    pub(crate) bodies: BodiesSection,
     pub(crate) http: Vec<HttpTarget>,
     pub(crate) vocabulary: Vocabulary,
     /// Over the file's bytes as they were read, overrides included.
@@ -193,6 +196,8 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         }
     }
     check_listeners(&console.listen, &http, &mut mistakes);
+    let bodies = file.bodies.unwrap_or_default();
+    check_bodies(&bodies, &http, &mut mistakes);
     let http: Vec<HttpTarget> = http.into_iter().map(|(_, target)| target).collect();
     let vocabulary = vocabulary(&http, &groups, environments, policy.labels);
     let (Ok(settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
@@ -207,6 +212,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         policy: folder.join(policy.path),
         groups,
         limits: limits(&file.limits.unwrap_or_default(), people.cooling_off),
+        bodies,
         http,
         vocabulary,
         digest,
@@ -247,6 +253,20 @@ fn check_listeners(console: &SocketAddr, http: &[(usize, HttpTarget)], mistakes:
             let hint = "give each target a name of its own";
             tell("name", format!("two targets are named `{name}`"), hint);
         }
+    }
+}
+
+fn check_bodies(bodies: &BodiesSection, http: &[(usize, HttpTarget)], mistakes: &mut Vec<Mistake>) {
+    let faults = bodies.faults();
+    let own =
+        faults.iter().map(|fault| Mistake::new(fault.place.clone(), fault.why.clone(), fault.remedy.clone()));
+    mistakes.extend(own);
+    // A limit that is too small already makes every target's too large.
+    if faults.is_empty() {
+        mistakes.extend(http.iter().filter_map(|(number, target)| {
+            let name = target.classifier.surroundings().target.as_str();
+            bodies.limit_fault(name, target.body_limit()).map(|fault| Mistake::of(fault, *number))
+        }));
     }
 }
 

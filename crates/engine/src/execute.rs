@@ -238,7 +238,7 @@ fn commit(
 /// Runs what policy permits outright, answering as the target does.
 pub(crate) async fn permitted<E: Exchange>(
     gate: &Arc<Gate>,
-    action: Action,
+    mut action: Action,
     basis: Basis,
     mut exchange: E,
 ) -> Result<Reply<E::Reply>, Error> {
@@ -262,6 +262,7 @@ pub(crate) async fn permitted<E: Exchange>(
     let open = Open { gate, slot, action: id, actor, last_leaf, began_at, phase, _place: place };
     let mut ending = Ending(Duty::Permitted(open));
     let receipt = ending.authorized().await?;
+    exchange.unload(&mut action.payload);
     let clearance = Clearance { action: Arc::new(action), cancel, _receipt: receipt };
     match exchange.send(clearance, ending).await {
         Ok(reply) => Ok(Reply::Live(reply)),

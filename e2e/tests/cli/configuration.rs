@@ -12,7 +12,7 @@ upstream = "http://127.0.0.1:8081"
 "#;
 
 /// What is added to a configuration that holds, and what must be said of it.
-const MISTAKES: [(&str, &[&str]); 20] = [
+const MISTAKES: [(&str, &[&str]); 24] = [
     ("[gatway]\nname = \"x\"", &["gatway", "did you mean `gateway`?"]),
     ("[gateway]\ndta = \"x\"", &["gateway.dta", "did you mean `data`?"]),
     ("[gateway]\nname = \"a b\"", &["gateway.name", "`a b`"]),
@@ -25,6 +25,10 @@ const MISTAKES: [(&str, &[&str]); 20] = [
         "[limits]\npending_per_principal = \"many\"",
         &["limits.pending_per_principal", "many", "a whole number"],
     ),
+    ("[bodies]\nmemory = \"512KiB\"", &["bodies.memory", "`524288`", "`1MiB`"]),
+    ("[bodies]\nin_memory = \"1MiB\"\nmemory = \"1MiB\"", &["bodies.in_memory", "`1048576`", "smaller"]),
+    ("[bodies]\ndisc = \"1MiB\"", &["bodies.disc", "did you mean `disk`?"]),
+    ("+body_limit = \"11MiB\"", &["http.one.body_limit", "`11534336`", "`66MiB`"]),
     ("[people]\ngroups = [\"\"]", &["people.groups", "``"]),
     ("[people]\ncooling_off = 7", &["people.cooling_off", "`7`"]),
     ("[http]\nname = \"x\"", &["http", "[[http]]"]),

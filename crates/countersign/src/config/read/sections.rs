@@ -7,12 +7,16 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 61] = [
+const KEYS: [&str; 65] = [
     "gateway",
     "console",
     "policy",
     "people",
     "limits",
+    "bodies",
+    "in_memory",
+    "memory",
+    "disk",
     "http",
     "name",
     "data",
@@ -78,6 +82,7 @@ pub(super) fn read(mut table: Table, places: &Places<'_>, mistakes: &mut Vec<Mis
         policy: one(&mut table, "policy", places, mistakes),
         people: one(&mut table, "people", places, mistakes),
         limits: one(&mut table, "limits", places, mistakes),
+        bodies: one(&mut table, "bodies", places, mistakes),
         ..File::default()
     };
     let before = mistakes.len();
