@@ -173,6 +173,7 @@ impl From<IdentityError> for Problem {
             E::PersonDisabled(_) | E::AgentDisabled(_) => (StatusCode::CONFLICT, "disabled"),
             E::TooManyPasskeys(_) => (StatusCode::CONFLICT, "too-many"),
             E::Conflict => (StatusCode::CONFLICT, "conflict"),
+            E::ChangedSince => (StatusCode::PRECONDITION_FAILED, "changed-since"),
             E::LinkSpent => (StatusCode::GONE, "link-spent"),
             E::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many-attempts"),
             E::NoRelyingParty => (StatusCode::CONFLICT, "no-relying-party"),

@@ -12,6 +12,8 @@ mod doors;
 mod hostile;
 #[path = "console/live.rs"]
 mod live;
+#[path = "console/once.rs"]
+mod once;
 #[path = "console/records.rs"]
 mod records;
 #[path = "console/stage.rs"]

@@ -6,8 +6,10 @@ use countersign_core::{Digest, EnvironmentName, GroupName};
 use countersign_engine::Limits;
 use countersign_identity::Settings;
 use countersign_pep_http::{
+    bodies::BodiesSection,
     classify::DeclaredOperation,
     config::{HttpSection, HttpTarget, Size, Span},
+    error::Fault,
     facts::{ALWAYS, FactType},
 };
 use countersign_policy::{DeclaredTarget, FactType as PolicyFact, Vocabulary};
@@ -22,16 +24,33 @@ use std::{
 pub(crate) use read::load;
 
 /// One mistake: where it stands, what is wrong, what to write instead.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
+    /// File, line and column, or what overrides the file.
+    pub(crate) at: Option<String>,
+    /// The key, such as `http.billing.upstream`; empty where there is none.
     pub(crate) place: String,
+    /// Which of the `[[http]]` sections it is in.
+    pub(crate) item: Option<usize>,
     pub(crate) why: String,
     pub(crate) hint: String,
 }
 
+impl Mistake {
+    pub(crate) fn new(place: impl Into<String>, why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { at: None, place: place.into(), item: None, why: why.into(), hint: hint.into() }
+    }
+
+    fn of(fault: Fault, item: usize) -> Self {
+        Self { item: Some(item), ..Self::new(fault.place, fault.why, fault.remedy) }
+    }
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}\n  hint: {}", self.place, self.why, self.hint)
+        let places = self.at.iter().chain(Some(&self.place).filter(|place| !place.is_empty()));
+        places.into_iter().try_for_each(|place| write!(out, "{place}: "))?;
+        write!(out, "{}\n  hint: {}", self.why, self.hint)
     }
 }
 
@@ -99,7 +118,9 @@ pub(crate) struct File {
     pub(crate) policy: Option<PolicySection>,
     pub(crate) people: Option<PeopleSection>,
     pub(crate) limits: Option<LimitsSection>,
-    pub(crate) http: Vec<HttpSection>,
+    pub(crate) bodies: Option<BodiesSection>,
+    /// Each with its number in the file.
+    pub(crate) http: Vec<(usize, HttpSection)>,
 }
 
 /// Everything the gateway runs on, checked.
@@ -116,6 +137,7 @@ pub(crate) struct Config {
     pub(crate) policy: PathBuf,
     pub(crate) groups: BTreeSet<GroupName>,
     pub(crate) limits: Limits,
+    pub(crate) bodies: BodiesSection,
     pub(crate) http: Vec<HttpTarget>,
     pub(crate) vocabulary: Vocabulary,
     /// Over the file's bytes as they were read, overrides included.
@@ -152,34 +174,31 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         environments: BTreeSet::new(),
     });
     if gateway.name.is_empty() || gateway.name.contains([' ', '+', '\n']) {
-        mistakes.push(Mistake {
-            place: "gateway.name".into(),
-            why: format!("`{}` cannot name a ledger", gateway.name),
-            hint: "use a name without spaces or `+`, such as `countersign.example.com/prod`".into(),
-        });
+        let why = format!("`{}` cannot name a ledger", gateway.name);
+        let hint = "use a name without spaces or `+`, such as `countersign.example.com/prod`";
+        mistakes.push(Mistake::new("gateway.name", why, hint));
     }
     let url = console.url.unwrap_or_else(|| format!("http://localhost:{}", console.listen.port()));
     let settings = Settings::new(&url).map_err(|error| {
         let hint =
             "write scheme, host and port as people type them, such as `https://countersign.example.com`";
-        mistakes.push(Mistake { place: "console.url".into(), why: error.to_string(), hint: hint.into() });
+        mistakes.push(Mistake::new("console.url", error.to_string(), hint));
     });
     let people = file.people.unwrap_or_default();
     let groups = checked_names(&people.groups, "people.groups", GroupName::new, &mut mistakes);
     let environments =
         checked_names(&policy.environments, "policy.environments", EnvironmentName::new, &mut mistakes);
     let mut http = Vec::new();
-    for section in file.http {
+    for (number, section) in file.http {
         match section.check(folder) {
-            Ok(target) => http.push(target),
-            Err(faults) => mistakes.extend(faults.into_iter().map(|fault| Mistake {
-                place: fault.place,
-                why: fault.why,
-                hint: fault.remedy,
-            })),
+            Ok(target) => http.push((number, target)),
+            Err(faults) => mistakes.extend(faults.into_iter().map(|fault| Mistake::of(fault, number))),
         }
     }
     check_listeners(&console.listen, &http, &mut mistakes);
+    let bodies = file.bodies.unwrap_or_default();
+    check_bodies(&bodies, &http, &mut mistakes);
+    let http: Vec<HttpTarget> = http.into_iter().map(|(_, target)| target).collect();
     let vocabulary = vocabulary(&http, &groups, environments, policy.labels);
     let (Ok(settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
     Ok(Config {
@@ -193,6 +212,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         policy: folder.join(policy.path),
         groups,
         limits: limits(&file.limits.unwrap_or_default(), people.cooling_off),
+        bodies,
         http,
         vocabulary,
         digest,
@@ -211,34 +231,42 @@ fn checked_names<T: Ord, E: fmt::Display>(
             Ok(name) => {
                 names.insert(name);
             }
-            Err(error) => mistakes.push(Mistake {
-                place: place.into(),
-                why: error.to_string(),
-                hint: "choose another name".into(),
-            }),
+            Err(error) => mistakes.push(Mistake::new(place, error.to_string(), "choose another name")),
         }
     }
     names
 }
 
-fn check_listeners(console: &SocketAddr, http: &[HttpTarget], mistakes: &mut Vec<Mistake>) {
+fn check_listeners(console: &SocketAddr, http: &[(usize, HttpTarget)], mistakes: &mut Vec<Mistake>) {
     let mut names = BTreeSet::new();
-    for target in http {
+    for (number, target) in http {
         let name = &target.classifier.surroundings().target;
+        let mut tell = |key: &str, why: String, hint: &str| {
+            let mistake = Mistake::new(format!("http.{name}.{key}"), why, hint);
+            mistakes.push(Mistake { item: Some(*number), ..mistake });
+        };
         if target.listen == *console && console.port() != 0 {
-            mistakes.push(Mistake {
-                place: format!("http.{name}.listen"),
-                why: format!("`{}` is the console's address", target.listen),
-                hint: "agents and people never share a listener: choose another port".into(),
-            });
+            let hint = "agents and people never share a listener: choose another port";
+            tell("listen", format!("`{}` is the console's address", target.listen), hint);
         }
         if !names.insert(name.clone()) {
-            mistakes.push(Mistake {
-                place: format!("http.{name}.name"),
-                why: format!("two targets are named `{name}`"),
-                hint: "give each target a name of its own".into(),
-            });
+            let hint = "give each target a name of its own";
+            tell("name", format!("two targets are named `{name}`"), hint);
         }
+    }
+}
+
+fn check_bodies(bodies: &BodiesSection, http: &[(usize, HttpTarget)], mistakes: &mut Vec<Mistake>) {
+    let faults = bodies.faults();
+    let own =
+        faults.iter().map(|fault| Mistake::new(fault.place.clone(), fault.why.clone(), fault.remedy.clone()));
+    mistakes.extend(own);
+    // A limit that is too small already makes every target's too large.
+    if faults.is_empty() {
+        mistakes.extend(http.iter().filter_map(|(number, target)| {
+            let name = target.classifier.surroundings().target.as_str();
+            bodies.limit_fault(name, target.body_limit()).map(|fault| Mistake::of(fault, *number))
+        }));
     }
 }
 

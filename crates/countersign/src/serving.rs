@@ -10,7 +10,7 @@ use crate::{
     wiring::{self, Opened},
 };
 use countersign_engine::{Gate, port::store::Health, start, timers};
-use countersign_pep_http::listen::{BoundListener, Serving as Wires};
+use countersign_pep_http::{BoundListener, Serving as Wires, bodies::Bodies};
 use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -86,7 +86,8 @@ impl Serving {
         })?;
         let socket = operator_socket(&config)?;
         let mut config = config;
-        let wires = countersign_pep_http::listen::serve(Arc::clone(&gate), std::mem::take(&mut config.http))
+        let bodies = Arc::new(Bodies::new(&config.bodies, config.data.clone()));
+        let wires = countersign_pep_http::serve(Arc::clone(&gate), std::mem::take(&mut config.http), bodies)
             .await
             .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
         // Answered last: whoever finds the console ready finds everything ready.

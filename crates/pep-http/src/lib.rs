@@ -1,6 +1,7 @@
 //! The HTTP wire: reads requests strictly, says what each would do, hands it to the engine, and forwards exactly
 //! what the engine clears. It knows no policy, no store and no reviewer.
 
+pub mod bodies;
 pub mod classify;
 pub mod config;
 pub mod decode;

@@ -2,6 +2,7 @@
 //! it is. Nothing here looks into a request.
 
 use crate::{
+    bodies::Bodies,
     config::{HttpTarget, LimitsSection},
     error::ServeError,
     frame::Edge,
@@ -70,7 +71,11 @@ impl Drop for Serving {
 
 /// Opens every listener, or none, and serves agents until the result is stopped or let go. Targets with the same
 /// address share a listener and are told apart by the hosts they name.
-pub async fn serve(gate: Arc<Gate>, targets: Vec<HttpTarget>) -> Result<Serving, ServeError> {
+pub async fn serve(
+    gate: Arc<Gate>,
+    targets: Vec<HttpTarget>,
+    bodies: Arc<Bodies>,
+) -> Result<Serving, ServeError> {
     let mut groups: Vec<Vec<Arc<HttpTarget>>> = Vec::new();
     for target in targets.into_iter().map(Arc::new) {
         let shares = |group: &&mut Vec<Arc<HttpTarget>>| {
@@ -83,6 +88,7 @@ pub async fn serve(gate: Arc<Gate>, targets: Vec<HttpTarget>) -> Result<Serving,
         }
     }
     let (mut listeners, mut opened) = (Vec::new(), Vec::new());
+    let listener = |targets| Listener { gate: Arc::clone(&gate), bodies: Arc::clone(&bodies), targets };
     for group in groups {
         let Some(first) = group.first().cloned() else { continue };
         let name = first.classifier.surroundings().target.to_string();
@@ -98,7 +104,7 @@ pub async fn serve(gate: Arc<Gate>, targets: Vec<HttpTarget>) -> Result<Serving,
             addr,
         };
         listeners.extend(group.iter().map(bound));
-        opened.push((socket, first, Arc::new(Listener { gate: Arc::clone(&gate), targets: group })));
+        opened.push((socket, first, Arc::new(listener(group))));
     }
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     for (socket, first, listener) in opened {

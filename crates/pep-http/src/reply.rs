@@ -48,6 +48,7 @@ pub const fn meaning(code: RefusalCode) -> (StatusCode, WhatToDo, &'static str) 
         RefusalCode::Frozen => (StatusCode::FORBIDDEN, WhatToDo::Stop, "Frozen"),
         RefusalCode::TooMany => (StatusCode::TOO_MANY_REQUESTS, WhatToDo::Wait, "Too much is waiting"),
         RefusalCode::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, WhatToDo::Change, "Too large"),
+        RefusalCode::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, WhatToDo::Repeat, "No room for the body"),
         RefusalCode::Unauthenticated => (StatusCode::UNAUTHORIZED, WhatToDo::Stop, "Not authenticated"),
         RefusalCode::Malformed => (StatusCode::BAD_REQUEST, WhatToDo::Change, "Not readable without doubt"),
         RefusalCode::JustificationMissing => {

@@ -2,16 +2,14 @@
 //! at the first doubt; decides nothing.
 
 use crate::{
+    bodies::Bodies,
     classify::Shape,
     config::{HttpTarget, Upgrades},
     frame::{Findings, REFUSED_METHOD},
     head,
     path::{self, Location},
     reply,
-    upstream::{
-        live::{LiveExchange, whole},
-        relay::ReplyBody,
-    },
+    upstream::{live::LiveExchange, relay::ReplyBody},
 };
 use bytes::Bytes;
 use countersign_core::{
@@ -36,6 +34,7 @@ const LONGEST_WAIT: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) gate: Arc<Gate>,
+    pub(crate) bodies: Arc<Bodies>,
     /// The targets behind it; more than one only when each names its hosts.
     pub(crate) targets: Vec<Arc<HttpTarget>>,
 }
@@ -152,21 +151,25 @@ impl Listener {
         let found = target.classifier.find(&parts.method, &location.segments);
         let reads_body =
             shape == Shape::Exchange && found.spec.is_some_and(crate::classify::OperationSpec::reads_body);
+        let mut spilled = None;
         let (bound, live) = if body.is_end_stream() {
             (Some(Bytes::new()), None)
         } else if protocol.is_some() {
             return Err(malformed("an upgrade has no body".into()).await);
         } else if reads_body {
-            match whole(body, target.way.body_limit, target.limits.request_head.0).await {
-                Ok(bytes) => (Some(bytes), None),
+            match self.bodies.read(body, target.way.body_limit, target.limits.request_head.0).await {
+                Ok(whole) => {
+                    spilled = whole.spilled;
+                    (Some(whole.bytes), None)
+                }
                 Err(why) => return Err(self.unreadable(target, &why).await),
             }
         } else {
             (None, Some(body))
         };
-        let read = bound.clone().unwrap_or_default();
+        let read = bound.as_deref().unwrap_or_default();
         let understood =
-            target.classifier.understand(&found, shape, &parts.method, location, &parts.headers, &read);
+            target.classifier.understand(&found, shape, &parts.method, location, &parts.headers, read);
         let mut understood = match understood {
             Ok(understood) => understood,
             Err(why) => return Err(malformed(why.to_string()).await),
@@ -189,8 +192,8 @@ impl Listener {
             patience: preference.patience,
         };
         let upgrade = protocol.is_some().then(|| parts.extensions.remove()).flatten();
-        let exchange =
-            LiveExchange { target: Arc::clone(&target.way), body: live, connection: None, upgrade };
+        let (target, bodies) = (Arc::clone(&target.way), Arc::clone(&self.bodies));
+        let exchange = LiveExchange { target, bodies, body: live, spilled, connection: None, upgrade };
         match flow::handle(&self.gate, asked, exchange).await {
             Ok(answer) => Ok(reply::of(answer, |live| live, preference.applied)),
             Err(error) => Err(not_recordable(&error)),
@@ -237,6 +240,7 @@ impl Listener {
     async fn unreadable(&self, target: &HttpTarget, why: &BindError) -> Said {
         let (code, remedy) = match why {
             BindError::TooLarge { .. } => (RefusalCode::TooLarge, "send it in smaller parts"),
+            BindError::NoRoom { .. } => (RefusalCode::NoRoom, "repeat the request later; nothing ran"),
             BindError::Broken(_) => (RefusalCode::Malformed, "repeat the request whole"),
         };
         let name = &target.classifier.surroundings().target;

@@ -1,9 +1,12 @@
 //! How an authorized action reaches its target: the wire adapter's side of execution.
 
-use crate::execute::{Clearance, Ending};
+use crate::{
+    execute::{Clearance, Ending},
+    reply::Ticket,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
-use countersign_core::{Action, TargetName};
+use countersign_core::{Action, Payload, TargetName};
 use serde::{Deserialize, Serialize};
 
 /// Whether bytes of the action may have left. Alone decides between taking an attempt back and *unknown*.
@@ -29,6 +32,17 @@ pub enum BindError {
     TooLarge { limit_bytes: u64 },
     #[error("the body ended early: {0}")]
     Broken(String),
+    #[error("there is no room for the body at the moment: {why}")]
+    NoRoom { why: String },
+}
+
+/// Through what an action reaches its target once people have approved it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// An exchange opened for it, so that it can also run when its caller has gone.
+    Fresh,
+    /// The very exchange it was asked through, such as a database session: it runs only while its caller is there.
+    Own,
 }
 
 /// One exchange of a live request with its target.
@@ -37,11 +51,24 @@ pub trait Exchange: Send {
     /// What the wire hands its caller.
     type Reply: Send;
 
+    /// Through what this action runs when people have to approve it.
+    fn passage(&self) -> Passage {
+        Passage::Fresh
+    }
+
+    /// Told at once when the action waits for people, and again when it waits for further ones: what to show the
+    /// waiting client. Only an exchange that is kept, [`Passage::Own`], is told.
+    async fn held(&mut self, _: &Ticket) {}
+
     /// Reads the live body whole, so that it can be part of the digest. Called at most once, before `connect`.
     async fn bind(&mut self) -> Result<Bytes, BindError>;
 
     /// Connects and authenticates to the target. Nothing of the action is sent.
     async fn connect(&mut self) -> Result<(), Failed>;
+
+    /// Takes the body out of an action whose authorization is durable, if the exchange keeps the same bytes outside
+    /// memory and will send those.
+    fn unload(&mut self, _: &mut Payload) {}
 
     /// Sends exactly the clearance's payload, and a live body only where that is unbound. The ending must be
     /// told how it went; letting it go records that nobody knows.

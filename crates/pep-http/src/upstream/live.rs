@@ -6,10 +6,13 @@ use super::{
     relay::{Duty, Relay, ReplyBody},
     send::{self, STOPPED, Streamed, UpBody},
 };
-use crate::head;
+use crate::{
+    bodies::{Bodies, Spilled, Whole},
+    head,
+};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use countersign_core::Body as PayloadBody;
+use countersign_core::{Body as PayloadBody, Payload};
 use countersign_engine::{
     execute::{Clearance, Ending},
     port::upstream::{BindError, Exchange, Failed, Sent},
@@ -18,7 +21,7 @@ use http::{Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// Answers up to this size are read whole before the caller gets the first byte: one step instead of many.
 const SMALL: u64 = 64 << 10;
@@ -26,32 +29,12 @@ const SMALL: u64 = 64 << 10;
 /// One request of a caller who waits for the answer.
 pub(crate) struct LiveExchange {
     pub(crate) target: Arc<Way>,
+    pub(crate) bodies: Arc<Bodies>,
     pub(crate) body: Option<Incoming>,
+    /// The body, read whole and kept outside memory.
+    pub(crate) spilled: Option<Spilled>,
     pub(crate) connection: Option<Connection>,
     pub(crate) upgrade: Option<OnUpgrade>,
-}
-
-/// Reads a body whole, up to the target's limit, without waiting for a caller who stops sending.
-pub(crate) async fn whole(mut body: Incoming, limit: usize, idle: Duration) -> Result<Bytes, BindError> {
-    let too_large = || BindError::TooLarge { limit_bytes: limit as u64 };
-    let broken = |why: &str| BindError::Broken(why.into());
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large());
-    }
-    let mut out = BytesMut::new();
-    loop {
-        let frame = tokio::time::timeout(idle, body.frame()).await;
-        let frame = match frame.map_err(|_| broken("the caller stopped sending"))? {
-            None => return Ok(out.freeze()),
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Err(BindError::Broken(error.to_string())),
-        };
-        let data = frame.into_data().map_err(|_| broken("trailers are not accepted"))?;
-        if out.len() + data.len() > limit {
-            return Err(too_large());
-        }
-        out.extend_from_slice(&data);
-    }
 }
 
 #[async_trait]
@@ -60,7 +43,12 @@ impl Exchange for LiveExchange {
 
     async fn bind(&mut self) -> Result<Bytes, BindError> {
         match self.body.take() {
-            Some(body) => whole(body, self.target.body_limit, self.target.limits.request_head.0).await,
+            Some(body) => {
+                let (limit, idle) = (self.target.body_limit, self.target.limits.request_head.0);
+                let Whole { bytes, spilled } = self.bodies.read(body, limit, idle).await?;
+                self.spilled = spilled;
+                Ok(bytes)
+            }
             None => Ok(Bytes::new()),
         }
     }
@@ -70,15 +58,35 @@ impl Exchange for LiveExchange {
         Ok(())
     }
 
+    fn unload(&mut self, payload: &mut Payload) {
+        if self.spilled.is_some() {
+            payload.body = PayloadBody::Unbound;
+        }
+    }
+
     async fn send(mut self, clearance: Clearance, ending: Ending) -> Result<Self::Reply, Failed> {
-        let mut streamed = None;
-        let live = match (&clearance.payload().body, self.body.take()) {
-            (PayloadBody::Unbound, Some(body)) => {
+        let (mut streamed, mut bound) = (None, 0);
+        let live = match (&clearance.payload().body, self.spilled.take(), self.body.take()) {
+            (PayloadBody::Unbound, Some(spilled), _) => {
+                bound = spilled.length() as u64;
+                match spilled.body().await {
+                    Ok(body) => Some(UpBody::Spilled(Box::new(body))),
+                    Err(error) => {
+                        let why = format!("the body could not be read back from disk: {error}");
+                        return Err(close(ending, Failed { sent: Sent::No, why }).await);
+                    }
+                }
+            }
+            (PayloadBody::Unbound, None, Some(body)) => {
                 let (body, passing) = UpBody::live(body, self.target.limits.idle.0);
                 streamed = Some(passing);
                 Some(body)
             }
-            _ => None,
+            (PayloadBody::Bound(bytes), _, _) => {
+                bound = bytes.len() as u64;
+                None
+            }
+            (PayloadBody::Unbound, None, None) => None,
         };
         let Some(mut connection) = self.connection.take() else {
             let failed = Failed { sent: Sent::No, why: "there is no connection".into() };
@@ -90,10 +98,6 @@ impl Exchange for LiveExchange {
                 self.target.pool.put(connection);
                 return Err(close(ending, failed).await);
             }
-        };
-        let bound = match &clearance.payload().body {
-            PayloadBody::Bound(bytes) => bytes.len() as u64,
-            PayloadBody::Unbound => 0,
         };
         let upgrade = ready.upgrade;
         let mut duty = Duty::new(ending, ready.head_bytes + bound, streamed.clone());

@@ -2,7 +2,7 @@
 //! credential and the framing. What of a live body has passed is counted and digested on the way.
 
 use super::pool::{Connection, Handed, Way};
-use crate::head;
+use crate::{bodies::SpilledBody, head};
 use bytes::Bytes;
 use countersign_core::{Body as PayloadBody, Digest, Payload};
 use countersign_engine::port::upstream::{Failed, Sent};
@@ -25,6 +25,7 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) enum UpBody {
     Whole(Option<Bytes>),
     Live(Box<LiveBody>),
+    Spilled(Box<SpilledBody>),
 }
 
 /// A caller's body on its way to the target.
@@ -89,6 +90,7 @@ impl Body for UpBody {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Live(live) => live.poll(cx),
+            Self::Spilled(spilled) => spilled.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
         }
     }
 
@@ -96,6 +98,7 @@ impl Body for UpBody {
         match self {
             Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Self::Live(live) => live.inner.is_end_stream(),
+            Self::Spilled(spilled) => spilled.left() == 0,
         }
     }
 
@@ -103,6 +106,7 @@ impl Body for UpBody {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Live(live) => live.inner.size_hint(),
+            Self::Spilled(spilled) => SizeHint::with_exact(spilled.left()),
         }
     }
 }

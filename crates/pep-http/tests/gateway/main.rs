@@ -4,6 +4,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test that misses what it asks for has failed")]
 
 mod agent;
+mod bodies;
 mod cloud;
 mod stage;
 
