@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn values_come_back_as_they_were_until_they_are_erased() {
         let connection = table();
-        let all = [value("a", b""), value("b", b"one\0two"), value("c", &[0xff; 70_000])];
+        let all = [value("a", b""), value("b", b"one\0two"), value("c", &[0xff; 9_000])];
         keep(&connection, 3, &all).unwrap();
         let found = read(&connection, 3).unwrap();
         let found: Vec<_> = found.iter().map(|one| (&*one.path, &*one.value)).collect();
