@@ -120,11 +120,13 @@ impl Scanner {
         let end = tail.windows(4).position(|four| four == b"\r\n\r\n").map(|at| from + at + 4);
         match end {
             Some(end) if end <= self.max_head => {
-                self.state = read_head(rest.get(..end).unwrap_or_default())?;
+                let head = rest.get(..end).unwrap_or_default();
+                early(head, seen)?;
+                self.state = read_head(head)?;
                 Ok(end)
             }
             None if rest.len() <= self.max_head => {
-                early(rest)?;
+                early(rest, seen)?;
                 self.state = State::Head { seen: rest.len() };
                 Ok(0)
             }
@@ -167,11 +169,19 @@ fn after_sized(left: u64) -> State {
 }
 
 /// What can be refused before a head is whole, so that nobody waits for an end that may never come.
-fn early(part: &[u8]) -> Result<(), FrameRefusal> {
-    match part.first() {
-        Some(first) if !is_token(*first) => Err(FrameRefusal::RequestLine),
-        _ => Ok(()),
+fn early(part: &[u8], seen: usize) -> Result<(), FrameRefusal> {
+    if part.first().is_some_and(|first| !is_token(*first)) {
+        return Err(FrameRefusal::RequestLine);
     }
+    let fresh = part.get(seen.saturating_sub(1)..).unwrap_or_default();
+    let torn = |pair: &[u8]| {
+        matches!(pair, [b'\r', after] if *after != b'\n')
+            || matches!(pair, [before, b'\n'] if *before != b'\r')
+    };
+    if fresh.contains(&0) || fresh.windows(2).any(torn) {
+        return Err(FrameRefusal::LineEnd);
+    }
+    Ok(())
 }
 
 fn read_head(head: &[u8]) -> Result<State, FrameRefusal> {

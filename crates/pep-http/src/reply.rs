@@ -3,7 +3,7 @@
 
 use crate::{head, upstream::relay::ReplyBody};
 use bytes::Bytes;
-use countersign_core::RefusalCode;
+use countersign_core::{RefusalCode, visible};
 use countersign_engine::{Refused, Ticket, hold::Handover, reply::Reply};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -91,10 +91,10 @@ pub fn refused(refused: &Refused) -> Response<ReplyBody> {
         kind: format!("urn:countersign:problem:{}", refusal.code.as_str()),
         title,
         status: status.as_u16(),
-        detail: &refusal.reason,
+        detail: &visible::told(&refusal.reason),
         code: refusal.code.as_str(),
         what_to_do,
-        remedy: &refusal.remedy,
+        remedy: &visible::told(&refusal.remedy),
         policies: policies.collect(),
         action: refused.action.map(|id| id.to_string()),
         approval: refused.approval.map(|id| id.to_string()),
@@ -119,7 +119,7 @@ pub fn edge(status: StatusCode, detail: &str, remedy: &str) -> Response<ReplyBod
         kind: format!("urn:countersign:problem:{}", code.as_str()),
         title,
         status: status.as_u16(),
-        detail,
+        detail: &visible::told(detail),
         code: code.as_str(),
         what_to_do,
         remedy,

@@ -43,6 +43,21 @@ async fn a_permitted_request_goes_through_with_the_configured_credential_alone()
 }
 
 #[tokio::test]
+async fn a_head_with_bare_line_feeds_is_refused_at_once_and_a_hostile_name_is_written_out() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent().await;
+    // It would never end as a head must; nobody waits for that.
+    agent.say(b"GET /orders HTTP/1.1\nHost: shop\n\n").await;
+    let answer = agent.answer().await;
+    assert_eq!((answer.status, &answer.json()["code"]), (400, &"malformed".into()));
+    assert!(agent.is_closed().await);
+    let twice = "{\"a\u{202e}\":1,\"a\u{202e}\":2}";
+    let answer = stage.agent().await.ask("POST /orders:find", "", twice).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("⟨U+202E⟩") && !answer.text().contains('\u{202e}'), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn a_wall_refuses_with_a_problem_and_nothing_reaches_the_target() {
     let stage = Stage::set().await;
     let answer = stage.agent().await.ask("POST /admins", "", "{}").await;
