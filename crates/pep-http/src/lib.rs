@@ -18,5 +18,6 @@ mod session;
 pub mod template;
 mod tls;
 pub mod upstream;
+mod websocket;
 
 pub use listen::{BoundListener, Serving, serve};

@@ -10,6 +10,7 @@ use crate::{
     path::{self, Location},
     reply,
     upstream::{live::LiveExchange, relay::ReplyBody},
+    websocket::{self, Handshake},
 };
 use bytes::Bytes;
 use countersign_core::{
@@ -50,10 +51,13 @@ impl Listener {
         findings: Option<&Findings>,
     ) -> Said {
         let first_version = request.version();
+        // Behind a head that asks for an upgrade the strict edge reads nothing: only what was upgraded goes on.
+        let wants_upgrade = request.headers().contains_key(header::UPGRADE);
         let mut said = match self.read(request, findings).await {
             Ok(said) | Err(said) => said,
         };
         let hangs = said.extensions_mut().remove::<reply::Hangs>().is_some();
+        let hangs = hangs || (wants_upgrade && said.status() != StatusCode::SWITCHING_PROTOCOLS);
         if hangs && first_version <= Version::HTTP_11 {
             said.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -147,6 +151,15 @@ impl Listener {
             Ok(protocol) => protocol,
             Err(why) => return Err(malformed(why.into()).await),
         };
+        let handshake = match &protocol {
+            Some(protocol) if protocol.eq_ignore_ascii_case(websocket::PROTOCOL) => {
+                match Handshake::take(&mut parts.headers, self.gate.journal().random()) {
+                    Ok(handshake) => Some(handshake),
+                    Err(why) => return Err(malformed(why.to_string()).await),
+                }
+            }
+            Some(_) | None => None,
+        };
         let shape = protocol.as_deref().map_or(Shape::Exchange, Shape::Stream);
         let found = target.classifier.find(&parts.method, &location.segments);
         let reads_body =
@@ -193,7 +206,8 @@ impl Listener {
         };
         let upgrade = protocol.is_some().then(|| parts.extensions.remove()).flatten();
         let (target, bodies) = (Arc::clone(&target.way), Arc::clone(&self.bodies));
-        let exchange = LiveExchange { target, bodies, body: live, spilled, connection: None, upgrade };
+        let exchange =
+            LiveExchange { target, bodies, body: live, spilled, connection: None, upgrade, handshake };
         match flow::handle(&self.gate, asked, exchange).await {
             Ok(answer) => Ok(reply::of(answer, |live| live, preference.applied)),
             Err(error) => Err(not_recordable(&error)),

@@ -9,13 +9,14 @@ use super::{
 use crate::{
     bodies::{Bodies, Spilled, Whole},
     head,
+    websocket::Handshake,
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use countersign_core::{Body as PayloadBody, Payload};
 use countersign_engine::{
     execute::{Clearance, Ending},
-    port::upstream::{BindError, Exchange, Failed, Sent},
+    port::upstream::{BindError, Exchange, Failed, Passage, Sent},
 };
 use http::{Response, StatusCode};
 use http_body::Body as _;
@@ -35,11 +36,18 @@ pub(crate) struct LiveExchange {
     pub(crate) spilled: Option<Spilled>,
     pub(crate) connection: Option<Connection>,
     pub(crate) upgrade: Option<OnUpgrade>,
+    /// The keys, where the upgrade is to a WebSocket.
+    pub(crate) handshake: Option<Handshake>,
 }
 
 #[async_trait]
 impl Exchange for LiveExchange {
     type Reply = Response<ReplyBody>;
+
+    /// What an upgrade opens is of use to its caller alone: it runs through the connection it was asked on.
+    fn passage(&self) -> Passage {
+        if self.upgrade.is_some() { Passage::Own } else { Passage::Fresh }
+    }
 
     async fn bind(&mut self) -> Result<Bytes, BindError> {
         match self.body.take() {
@@ -92,7 +100,7 @@ impl Exchange for LiveExchange {
             let failed = Failed { sent: Sent::No, why: "there is no connection".into() };
             return Err(close(ending, failed).await);
         };
-        let ready = match send::build(&self.target, clearance.payload(), live, &connection) {
+        let mut ready = match send::build(&self.target, clearance.payload(), live, &connection) {
             Ok(ready) => ready,
             Err(failed) => {
                 self.target.pool.put(connection);
@@ -100,10 +108,18 @@ impl Exchange for LiveExchange {
             }
         };
         let upgrade = ready.upgrade;
+        if let Some(handshake) = &self.handshake {
+            handshake.ask(ready.headers());
+        }
         let mut duty = Duty::new(ending, ready.head_bytes + bound, streamed.clone());
         let stop = clearance.cancelled();
         match send::exchange(&self.target, &mut connection, ready, stop).await {
-            Ok(response) if upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Ok(mut response) if upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let shaken = |handshake: &Handshake| handshake.answer(response.headers_mut());
+                if !self.handshake.as_ref().is_none_or(shaken) {
+                    let why = "the target did not answer the WebSocket handshake as it must".into();
+                    return Err(duty.failed(Failed { sent: Sent::Maybe, why }).await);
+                }
                 Ok(super::relay::tunnel(
                     response,
                     self.upgrade.take(),

@@ -6,7 +6,7 @@ use crate::{bodies::SpilledBody, head};
 use bytes::Bytes;
 use countersign_core::{Body as PayloadBody, Digest, Payload};
 use countersign_engine::port::upstream::{Failed, Sent};
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -151,6 +151,13 @@ pub(crate) struct Ready {
     /// How long the form is that stands for its head.
     pub(crate) head_bytes: u64,
     pub(crate) upgrade: bool,
+}
+
+impl Ready {
+    /// The headers as they go out.
+    pub(crate) fn headers(&mut self) -> &mut HeaderMap {
+        self.request.headers_mut()
+    }
 }
 
 /// Builds the request from the payload alone. `live` is used only where the payload leaves its body unbound.

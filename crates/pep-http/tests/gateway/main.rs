@@ -7,6 +7,7 @@ mod agent;
 mod bodies;
 mod cloud;
 mod stage;
+mod upgrade;
 
 use countersign_core::ApprovalId;
 use stage::{SECRET, Stage};
