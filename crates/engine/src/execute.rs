@@ -312,7 +312,7 @@ fn result_facts(attempt: u32, began_at: Timestamp, now: Timestamp, facts: EndFac
 fn streamed_body(facts: &EndFacts) -> Vec<PrivateField> {
     let field = |digest: &Digest| PrivateField {
         path: "streamed_body_digest".into(),
-        value: digest.to_string().into_bytes(),
+        value: digest.to_string().into_bytes().into(),
     };
     facts.streamed_body.iter().map(field).collect()
 }
