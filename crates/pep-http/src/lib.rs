@@ -8,6 +8,7 @@ pub mod error;
 pub mod facts;
 pub mod frame;
 pub mod head;
+mod http1;
 pub mod listen;
 pub mod openapi;
 pub mod path;
@@ -17,5 +18,6 @@ mod session;
 pub mod template;
 mod tls;
 pub mod upstream;
+mod wire;
 
 pub use listen::{BoundListener, Serving, serve};

@@ -5,6 +5,7 @@
 
 mod agent;
 mod cloud;
+mod relay;
 mod stage;
 
 use countersign_core::ApprovalId;
