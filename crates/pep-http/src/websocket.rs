@@ -4,11 +4,11 @@
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::HeaderMap;
 
 pub(crate) const PROTOCOL: &str = "websocket";
-const KEY: HeaderName = header::SEC_WEBSOCKET_KEY;
-const ACCEPT: HeaderName = header::SEC_WEBSOCKET_ACCEPT;
+pub(crate) const KEY: &str = "sec-websocket-key";
+const ACCEPT: &str = "sec-websocket-accept";
 /// What a server adds to the key before it hashes both.
 const SALT: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -35,22 +35,30 @@ impl Handshake {
         Ok(Self { caller, own: STANDARD.encode(own) })
     }
 
-    /// Puts the gateway's own key into what goes to the target.
-    pub(crate) fn ask(&self, headers: &mut HeaderMap) {
-        if let Ok(key) = HeaderValue::from_str(&self.own) {
-            headers.insert(KEY, key);
-        }
+    /// The gateway's own key, for the target.
+    pub(crate) fn own_key(&self) -> &str {
+        &self.own
     }
 
-    /// Whether the target has answered the gateway's key; if so, its answer is made one to the caller's.
-    pub(crate) fn answer(&self, headers: &mut HeaderMap) -> bool {
-        let mut found = headers.get_all(ACCEPT).iter();
-        let single = found.next().filter(|_| found.next().is_none());
-        let answered = single.is_some_and(|value| value.as_bytes() == accept(&self.own).as_bytes());
-        if answered && let Ok(value) = HeaderValue::from_str(&accept(&self.caller)) {
-            headers.insert(ACCEPT, value);
+    /// Whether the target has answered the gateway's key once; if so, its answer is made one to the caller's. `lines`
+    /// are those of the answer's head, each ended by CR LF.
+    pub(crate) fn answer(&self, lines: &mut Vec<u8>) -> bool {
+        let (mut made, mut answers) = (Vec::with_capacity(lines.len()), 0);
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+            let (name, value) = line.split_at(colon);
+            if !name.eq_ignore_ascii_case(ACCEPT.as_bytes()) {
+                made.extend_from_slice(line);
+                continue;
+            }
+            answers += 1;
+            if value.get(1..).unwrap_or_default().trim_ascii() != accept(&self.own).as_bytes() {
+                return false;
+            }
+            made.extend_from_slice(&[name, b": ", accept(&self.caller).as_bytes(), b"\r\n"].concat());
         }
-        answered
+        *lines = made;
+        answers == 1
     }
 }
 
@@ -62,8 +70,11 @@ fn accept(key: &str) -> String {
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&str, &str)| {
+            (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap())
+        };
+        pairs.iter().map(pair).collect()
     }
 
     #[test]
@@ -74,17 +85,21 @@ mod tests {
 
     #[test]
     fn caller_and_target_each_have_a_handshake_of_their_own() {
-        let mut asked = headers(&[(KEY, "dGhlIHNhbXBsZSBub25jZQ=="), (header::HOST, "x")]);
+        let mut asked = headers(&[(KEY, "dGhlIHNhbXBsZSBub25jZQ=="), ("host", "x")]);
         let shake = Handshake::take(&mut asked, [7; 16]).unwrap();
         assert!(!asked.contains_key(KEY));
-        shake.ask(&mut asked);
-        let own = asked[KEY].to_str().unwrap().to_owned();
-        assert_ne!(own, "dGhlIHNhbXBsZSBub25jZQ==");
-        let mut answered = headers(&[(ACCEPT, &accept(&own))]);
+        assert_ne!(shake.own_key(), "dGhlIHNhbXBsZSBub25jZQ==");
+        let own = accept(shake.own_key());
+        let head = |answers: &[&str]| {
+            let lines = answers.iter().map(|value| format!("Sec-WebSocket-Accept:{value}\r\n"));
+            format!("HTTP/1.1 101 Go\r\n{}server: x\r\n", lines.collect::<String>()).into_bytes()
+        };
+        let mut answered = head(&[&own]);
         assert!(shake.answer(&mut answered));
-        assert_eq!(answered[ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        for wrong in [headers(&[]), headers(&[(ACCEPT, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")])] {
-            assert!(!shake.answer(&mut wrong.clone()), "{wrong:?}");
+        let made = "HTTP/1.1 101 Go\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nserver: x\r\n";
+        assert_eq!(String::from_utf8(answered).unwrap(), made);
+        for wrong in [&[][..], &["s3pPLMBiTxaQ9kYGzzhZRbK+xOo="], &[&own, &own], &[&own, "x"]] {
+            assert!(!shake.answer(&mut head(wrong)), "{wrong:?}");
         }
     }
 

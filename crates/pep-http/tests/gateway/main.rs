@@ -6,6 +6,7 @@
 mod agent;
 mod bodies;
 mod cloud;
+mod relay;
 mod stage;
 mod upgrade;
 
@@ -300,10 +301,10 @@ async fn a_target_that_breaks_off_leaves_an_unknown_outcome_and_is_not_asked_aga
 
 #[tokio::test]
 async fn a_target_that_is_not_there_costs_nothing() {
-    let closed = {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap()
-    };
+    // Bound and not listening: nobody else gets the port, and nobody is there.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = taken.local_addr().unwrap();
     let stage = Stage::with(|section| section["upstream"] = format!("http://{closed}").into()).await;
     let answer = stage.agent().await.ask("GET /orders", "", "").await;
     assert_eq!((answer.status, &answer.json()["what_to_do"]), (502, &"repeat".into()));
