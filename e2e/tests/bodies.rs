@@ -96,7 +96,7 @@ async fn many_large_bodies_at_once_stay_outside_memory_and_arrive_whole() {
         uploads.push(begin(&gateway, &token, number).await);
     }
     let all = u64::try_from(UPLOADS * (LENGTH - REST - (64 << 10))).unwrap();
-    let end = Instant::now() + Duration::from_mins(1);
+    let end = Instant::now() + Duration::from_mins(3);
     while spilled(&gateway) < all {
         assert!(Instant::now() < end, "only {} of {all} bytes are in files", spilled(&gateway));
         sleep(Duration::from_millis(20)).await;
@@ -113,5 +113,8 @@ async fn many_large_bodies_at_once_stay_outside_memory_and_arrive_whole() {
         let stored = fs::read(nginx.root().join(format!("{number}.json"))).unwrap();
         assert!(stored == body(number), "what went up as {number} differs");
     }
-    assert_eq!(spilled(&gateway), 0, "nothing is left");
+    while spilled(&gateway) > 0 {
+        assert!(Instant::now() < end, "{} bytes are left", spilled(&gateway));
+        sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -98,7 +98,9 @@ async fn main() -> Result<()> {
             Goal::AtLeast(0.4),
         ),
         Figure::new(
-            format!("the same: processor time in the gateway (nginx as a plain proxy took {nginx_cpu:.0} µs)"),
+            format!(
+                "the same: processor time in the gateway (nginx as a plain proxy took {nginx_cpu:.0} µs)"
+            ),
             used,
             "µs",
             Goal::AtMost(60.0),

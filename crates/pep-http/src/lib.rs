@@ -9,6 +9,7 @@ pub mod error;
 pub mod facts;
 pub mod frame;
 pub mod head;
+mod http1;
 pub mod listen;
 pub mod openapi;
 pub mod path;
@@ -18,5 +19,7 @@ mod session;
 pub mod template;
 mod tls;
 pub mod upstream;
+mod websocket;
+mod wire;
 
 pub use listen::{BoundListener, Serving, serve};

@@ -43,6 +43,9 @@ const POLICY: &str = r#"
 @id("wall") @reason("never in production") forbid (principal, action in Action::"administer", resource);
 @id("change") @gate("change") @approvers("Group::\"sre\"") @quorum("1") @expires("30m") @valid_for("10m") @step_up("session")
 @reason("rows go away") forbid (principal, action in Action::"delete", resource);
+@id("watched") @gate("watched") @approvers("Group::\"sre\"") @quorum("1") @expires("30m") @valid_for("10m") @step_up("session")
+@reason("a stream nobody reads") forbid (principal, action in Action::"connect", resource)
+when { context has http && context.http has path && context.http.path == "/watched" };
 "#;
 
 /// What the target's credential file holds; no client ever sees it.
