@@ -102,7 +102,6 @@ fn forget(hold: &mut Hold, paths: &BTreeSet<String>) {
                 computed.sentence = "What was asked has been erased.".into();
                 computed.facts.clear();
                 computed.resources.clear();
-                computed.operation = None;
             }
             _ => {}
         }

@@ -58,6 +58,7 @@ async fn what_is_erased_is_nowhere_and_every_proof_stands() {
     }
     let seen = stage.operator("GET", &approval, None).await.ok();
     assert_eq!((&seen["erased"], &seen["state"]), (&true.into(), &"done".into()));
+    assert_eq!(seen["class"], "configure", "what the ledger says in public stays");
     assert!(!seen.to_string().contains(SECRET), "{seen}");
     assert!(!stage.holds_on_disk(SECRET), "the bytes are still on disk");
     assert_eq!(
