@@ -20,5 +20,7 @@ mod records;
 mod stage;
 #[path = "console/things.rs"]
 mod things;
+#[path = "console/upkeep.rs"]
+mod upkeep;
 #[path = "console/votes.rs"]
 mod votes;

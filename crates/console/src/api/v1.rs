@@ -10,6 +10,7 @@ pub(crate) mod passkeys;
 pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod session;
+pub(crate) mod upkeep;
 pub(crate) mod votes;
 
 use crate::console::Console;
@@ -37,6 +38,8 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(actions::unresolved))
         .routes(routes!(ledger::show))
         .routes(routes!(ledger::export))
+        .routes(routes!(upkeep::tiles))
+        .routes(routes!(upkeep::redact))
         .routes(routes!(policy::targets))
         .routes(routes!(policy::show))
         .routes(routes!(policy::why))

@@ -89,6 +89,8 @@ pub(crate) struct ApprovalFull {
     /// What the requester says it is for. Claimed, not verified.
     pub(crate) claimed_reason: Option<String>,
     pub(crate) payload: Payload,
+    /// What was asked has been erased; it had run, or will never run.
+    pub(crate) erased: bool,
     pub(crate) rounds: Vec<RoundItem>,
     /// Who may decide now.
     pub(crate) eligible: Vec<Named>,
@@ -211,8 +213,9 @@ pub(crate) async fn drawn(console: &Console, read: &Read, caller: &Caller) -> Re
     let hold = &read.hold;
     let (approval, seen) = (&hold.approval, &hold.view.computed);
     let action = read::action(console.gate(), approval.action).await?;
-    let detail = "the stored request of this approval is missing";
-    let action = action.ok_or_else(|| Problem::internal(detail))?;
+    if action.is_none() && !approval.state.is_closed() {
+        return Err(Problem::internal("the stored request of this approval is missing"));
+    }
     let facts = Value::Object(seen.facts.clone());
     let view =
         serde_json::to_value(&hold.view).map_err(|_| Problem::internal("the view has no JSON form"))?;
@@ -233,7 +236,8 @@ pub(crate) async fn drawn(console: &Console, read: &Read, caller: &Caller) -> Re
         resources: resources.collect(),
         wire: seen.wire.clone(),
         claimed_reason: hold.view.claimed.reason.clone(),
-        payload: Payload::of(&action, seen.hidden_characters),
+        erased: action.is_none(),
+        payload: action.map_or_else(Payload::erased, |action| Payload::of(&action, seen.hidden_characters)),
         rounds: approval.rounds.iter().map(|round| round_item(console, round)).collect(),
         eligible: deciding.eligible,
         excluded: deciding.excluded,

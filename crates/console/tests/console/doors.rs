@@ -6,7 +6,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 /// Every route there is. A new one fails here until somebody has thought about who may reach it.
-const ROUTES: [(&str, &str); 40] = [
+const ROUTES: [(&str, &str); 42] = [
     ("POST", "/api/v1/session/link"),
     ("POST", "/api/v1/session/passkey/options"),
     ("POST", "/api/v1/session/passkey"),
@@ -28,6 +28,8 @@ const ROUTES: [(&str, &str); 40] = [
     ("GET", "/api/v1/unresolved"),
     ("GET", "/api/v1/ledger"),
     ("GET", "/api/v1/ledger/export"),
+    ("POST", "/api/v1/ledger/tiles"),
+    ("POST", "/api/v1/ledger/redact"),
     ("GET", "/api/v1/targets"),
     ("GET", "/api/v1/policy"),
     ("POST", "/api/v1/policy/why"),

@@ -58,6 +58,7 @@ impl Question {
 fn question(find: &FindEntries) -> Question {
     let sql = String::from("SELECT e.idx, e.bytes FROM entry e WHERE 1");
     let mut question = Question { sql, values: Vec::new() };
+    question.and("e.id =", find.entry.map(|entry| entry.to_string()));
     question.and("e.action =", find.action.map(|action| action.to_string()));
     question.and("e.type =", find.kind.clone());
     if find.kind.as_deref().is_some_and(has_type_index) {
