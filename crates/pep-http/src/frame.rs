@@ -345,7 +345,14 @@ fn number(value: &[u8]) -> Result<u64, FrameRefusal> {
 
 /// RFC 9110 `tchar`.
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    const SIGNS: u128 = {
+        let (mut signs, mut rest) = (0, b"!#$%&'*+-.^_`|~".as_slice());
+        while let Some((sign, more)) = rest.split_first() {
+            (signs, rest) = (signs | 1 << *sign, more);
+        }
+        signs
+    };
+    byte.is_ascii_alphanumeric() || byte.is_ascii() && SIGNS >> byte & 1 == 1
 }
 
 #[cfg(test)]

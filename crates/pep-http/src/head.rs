@@ -319,7 +319,12 @@ fn dashed(name: &str) -> std::borrow::Cow<'_, str> {
 }
 
 fn part(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend_from_slice(bytes.len().to_string().as_bytes());
+    // Nearly every part is this short.
+    match u8::try_from(bytes.len()) {
+        Ok(short) if short < 10 => out.push(b'0' + short),
+        Ok(short) if short < 100 => out.extend_from_slice(&[b'0' + short / 10, b'0' + short % 10]),
+        Ok(_) | Err(_) => out.extend_from_slice(bytes.len().to_string().as_bytes()),
+    }
     out.push(b':');
     out.extend_from_slice(bytes);
     out.push(b'\n');

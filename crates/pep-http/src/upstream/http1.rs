@@ -60,7 +60,7 @@ pub(crate) struct Upload {
 
 /// An exchange under way.
 pub(crate) struct Exchange {
-    line: Http1,
+    line: Box<Http1>,
     written: Written,
     /// Why the rest of the request cannot be sent, while an answer may still come.
     deaf: Option<io::Error>,
@@ -83,7 +83,7 @@ impl Http1 {
     }
 
     /// Puts a request on it. Nothing is written yet.
-    pub(crate) fn begin(mut self, written: Written, limit: Duration) -> Exchange {
+    pub(crate) fn begin(mut self: Box<Self>, written: Written, limit: Duration) -> Exchange {
         self.patience.give(limit);
         Exchange {
             line: self,
@@ -165,7 +165,7 @@ impl Exchange {
     }
 
     /// The connection, where it can take another request.
-    pub(crate) fn rested(self) -> Option<Http1> {
+    pub(crate) fn rested(self) -> Option<Box<Http1>> {
         let clean = self.is_over() && self.keeps && self.deaf.is_none();
         let mut line = self.line;
         if line.held.capacity() > LARGE_ROOM / 2 {

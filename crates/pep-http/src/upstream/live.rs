@@ -21,7 +21,7 @@ use countersign_engine::{
     port::upstream::{BindError, Exchange, Failed, Passage, Sent},
 };
 use http::StatusCode;
-use std::{future::poll_fn, sync::Arc};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 /// Answers up to this size are read whole before the caller gets the first byte: one step instead of many.
 const SMALL: u64 = 64 << 10;
@@ -167,16 +167,7 @@ async fn answered(
     }
     let mut whole = None;
     if !coming.is_over() {
-        let read = first_or_all(&mut coming);
-        let stop = clearance.cancelled();
-        let idle = target.limits.idle.0;
-        let read = tokio::select! {
-            biased;
-            () = stop => Err(Failed { sent: Sent::Maybe, why: STOPPED.into() }),
-            read = tokio::time::timeout(idle, read) => read.unwrap_or_else(|_| {
-                Err(Failed { sent: Sent::Maybe, why: "the target stopped in the middle of its answer".into() })
-            }),
-        };
+        let read = read_small(&mut coming, &clearance, target.limits.idle.0).await;
         match read {
             Ok(bytes) => {
                 duty.received(bytes.len() as u64);
@@ -194,6 +185,29 @@ async fn answered(
         return Err(Failed { sent: Sent::Maybe, why });
     }
     Ok(Said::new(head, ReplyBody::Whole(whole)))
+}
+
+/// Reads a small body. Most came with their head, and nothing has to be waited for.
+async fn read_small(coming: &mut Coming, clearance: &Clearance, idle: Duration) -> Result<Bytes, Failed> {
+    let maybe = |why: &str| Failed { sent: Sent::Maybe, why: why.into() };
+    if clearance.is_cancelled() {
+        return Err(maybe(STOPPED));
+    }
+    let mut read = std::pin::pin!(first_or_all(coming));
+    let at_once = poll_fn(|cx| match read.as_mut().poll(cx) {
+        Poll::Ready(read) => Poll::Ready(Some(read)),
+        Poll::Pending => Poll::Ready(None),
+    });
+    if let Some(read) = at_once.await {
+        return read;
+    }
+    tokio::select! {
+        biased;
+        () = clearance.cancelled() => Err(maybe(STOPPED)),
+        read = tokio::time::timeout(idle, read) => {
+            read.unwrap_or_else(|_| Err(maybe("the target stopped in the middle of its answer")))
+        }
+    }
 }
 
 /// A small body, without copying where it comes in one piece.

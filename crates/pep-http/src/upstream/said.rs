@@ -137,7 +137,7 @@ impl Coming {
         if let Self::Http1(exchange) = self
             && let Some(line) = exchange.rested()
         {
-            pool.put(Connection::Http1(Box::new(line)));
+            pool.put(Connection::Http1(line));
         }
     }
 }

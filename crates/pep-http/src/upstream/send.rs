@@ -295,7 +295,7 @@ pub(crate) async fn exchange(
 ) -> Result<Answer, Failed> {
     let answered = async {
         match (connection, ready.form) {
-            (Connection::Http1(line), Form::Http1(written)) => http1(target, *line, *written).await,
+            (Connection::Http1(line), Form::Http1(written)) => http1(target, line, *written).await,
             (connection @ Connection::Http2(_), Form::Http2(request)) => {
                 http2(target, connection, request).await
             }
@@ -309,7 +309,7 @@ pub(crate) async fn exchange(
     }
 }
 
-async fn http1(target: &Way, mut line: Http1, mut written: Written) -> Result<Answer, Failed> {
+async fn http1(target: &Way, mut line: Box<Http1>, mut written: Written) -> Result<Answer, Failed> {
     let limit = target.limits.response_head.0;
     let mut replaced = false;
     loop {
@@ -336,9 +336,9 @@ async fn http1(target: &Way, mut line: Http1, mut written: Written) -> Result<An
     }
 }
 
-async fn redial(target: &Way) -> Result<Http1, Failed> {
+async fn redial(target: &Way) -> Result<Box<Http1>, Failed> {
     match target.pool.dial(target).await? {
-        Connection::Http1(line) => Ok(*line),
+        Connection::Http1(line) => Ok(line),
         Connection::Http2(_) => Err(unsent("the target changed its protocol".into())),
     }
 }

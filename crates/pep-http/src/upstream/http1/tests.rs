@@ -9,10 +9,10 @@ use tokio::{
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-async fn pair() -> (Http1, TcpStream) {
+async fn pair() -> (Box<Http1>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (line, target) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-    (Http1::new(Wire::Plain(line.unwrap()), LIMIT), target.unwrap().0)
+    (Box::new(Http1::new(Wire::Plain(line.unwrap()), LIMIT)), target.unwrap().0)
 }
 
 fn get() -> Written {
