@@ -1,8 +1,11 @@
 //! Execution: the grant is consumed and the authorization durable before a byte goes out, and never again after.
 
+mod again;
 mod approved;
+mod own;
 
 pub(crate) use approved::start;
+pub(crate) use own::once_granted;
 
 use crate::{
     error::Error,
@@ -10,7 +13,7 @@ use crate::{
     journal::Note,
     port::{
         store::{Commit, CommitError, Receipt, Slot},
-        upstream::{Exchange, Failed, Sent},
+        upstream::{Exchange, Failed, Kept, Sent},
     },
     record,
     reply::{Refused, Reply},
@@ -74,7 +77,18 @@ pub struct EndFacts {
 /// The duty to say how an execution ended. Let go unsaid, it records what is known: that nothing was sent, when the
 /// exchange was not begun, and that nobody knows, when it was.
 #[derive(Debug)]
-pub struct Ending(Option<Open>);
+pub struct Ending(Duty);
+
+/// Whose end is still to be said.
+#[derive(Debug, Default)]
+enum Duty {
+    #[default]
+    Done,
+    /// Of what policy permitted outright.
+    Permitted(Open),
+    /// Of what people approved and its own exchange carries out.
+    Approved(Box<own::Attempt>),
+}
 
 #[derive(Debug)]
 struct Open {
@@ -101,7 +115,7 @@ enum Phase {
 impl Ending {
     /// Waits until the authorization is durable. When it is not, there is nothing to end.
     async fn authorized(&mut self) -> Result<Receipt, Error> {
-        let Some(open) = &mut self.0 else { return Err(CommitError::Lost.into()) };
+        let Duty::Permitted(open) = &mut self.0 else { return Err(CommitError::Lost.into()) };
         let answered = match &mut open.phase {
             Phase::Authorizing(answer) => answer.await.map_err(|_| CommitError::Lost).flatten(),
             Phase::Sending => Err(CommitError::Lost),
@@ -112,23 +126,42 @@ impl Ending {
                 Ok(receipt)
             }
             Err(error) => {
-                self.0 = None;
+                self.0 = Duty::Done;
                 Err(error.into())
             }
         }
     }
 
-    /// Records how it ended; returns once that is durable.
-    pub async fn finish(mut self, facts: EndFacts) -> Result<(), Error> {
-        let Some(open) = self.0.take() else { return Ok(()) };
-        let private = streamed_body(&facts);
-        let event = Event::ExecutionResult(result_facts(1, open.began_at, open.gate.now(), facts));
-        open.close(event, private).await
+    /// Records how it ended, its caller having the answer; returns once that is durable.
+    pub async fn finish(self, facts: EndFacts) -> Result<(), Error> {
+        self.end(facts, None).await
+    }
+
+    /// Records how it ended while its caller was gone. Of an approved action the answer is kept, so that the caller
+    /// gets it when it comes back; what policy permits outright is simply asked for again.
+    pub async fn finish_undelivered(self, facts: EndFacts, kept: Kept) -> Result<(), Error> {
+        self.end(facts, Some(kept)).await
+    }
+
+    async fn end(mut self, facts: EndFacts, undelivered: Option<Kept>) -> Result<(), Error> {
+        match std::mem::take(&mut self.0) {
+            Duty::Done => Ok(()),
+            Duty::Permitted(open) => {
+                let private = streamed_body(&facts);
+                let event = Event::ExecutionResult(result_facts(1, open.began_at, open.gate.now(), facts));
+                open.close(event, private).await
+            }
+            Duty::Approved(attempt) => attempt.end(facts, undelivered).await,
+        }
     }
 
     /// Records that the exchange failed: taken back when nothing was sent, unknown otherwise.
     pub async fn failed(mut self, failed: &Failed) -> Result<(), Error> {
-        let Some(open) = self.0.take() else { return Ok(()) };
+        let open = match std::mem::take(&mut self.0) {
+            Duty::Done => return Ok(()),
+            Duty::Permitted(open) => open,
+            Duty::Approved(attempt) => return attempt.failed(failed.clone()).await,
+        };
         let why = failed.why.clone();
         let event = match failed.sent {
             Sent::No => Event::ExecutionReleased { attempt: 1, why },
@@ -150,9 +183,12 @@ impl Open {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let Some(open) = self.0.take() else { return };
-        // Only whoever waits for the authorization can be interrupted before the exchange begins.
-        tokio::spawn(open.abandon());
+        match std::mem::take(&mut self.0) {
+            Duty::Done => {}
+            // Only whoever waits for the authorization can be interrupted before the exchange begins.
+            Duty::Permitted(open) => drop(tokio::spawn(open.abandon())),
+            Duty::Approved(attempt) => drop(tokio::spawn(attempt.abandon())),
+        }
     }
 }
 
@@ -224,7 +260,7 @@ pub(crate) async fn permitted<E: Exchange>(
     let gate = Arc::clone(gate);
     let phase = Phase::Authorizing(answer);
     let open = Open { gate, slot, action: id, actor, last_leaf, began_at, phase, _place: place };
-    let mut ending = Ending(Some(open));
+    let mut ending = Ending(Duty::Permitted(open));
     let receipt = ending.authorized().await?;
     let clearance = Clearance { action: Arc::new(action), cancel, _receipt: receipt };
     match exchange.send(clearance, ending).await {

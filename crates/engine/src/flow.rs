@@ -9,7 +9,7 @@ use crate::{
     gate::Gate,
     hold,
     intake::{self, Request},
-    port::upstream::Exchange,
+    port::upstream::{Exchange, Passage},
     record,
     reply::Reply,
 };
@@ -39,11 +39,16 @@ pub async fn handle<E: Exchange>(
     match decision.unwrap_or_else(|| policy.decide(&action, gate.now()).decision) {
         Decision::Permit(basis) => execute::permitted(gate, action, basis, exchange).await,
         Decision::Review(terms) => {
-            // What waits is in the store: neither the exchange nor an old bundle is kept for it here.
-            drop((exchange, policy));
-            match hold::place(gate, action, terms).await? {
-                hold::Placed::Held(held) => hold::until_answered(gate, held, patience).await,
-                hold::Placed::Refused(action, refusal) => record::refused(gate, &action, refusal).await,
+            // What waits is in the store: no old bundle is kept for it here, and an exchange only where it is the one
+            // that the action must run through.
+            drop(policy);
+            let own = (exchange.passage() == Passage::Own).then_some(exchange);
+            match (hold::place(gate, action, terms).await?, own) {
+                (hold::Placed::Held(held), None) => hold::until_answered(gate, held, patience).await,
+                (hold::Placed::Held(held), Some(own)) => {
+                    execute::once_granted(gate, held, own, patience).await
+                }
+                (hold::Placed::Refused(action, refusal), _) => record::refused(gate, &action, refusal).await,
             }
         }
         Decision::Forbid(refusal) => record::refused(gate, &action, refusal).await,

@@ -5,7 +5,7 @@ mod live;
 
 pub(crate) use document::json;
 pub use document::{Delivery, Hold, Resolution};
-pub(crate) use live::{At, Holds, Standing};
+pub(crate) use live::{At, Holds, Standing, Work};
 
 use crate::{
     error::Error,
@@ -40,6 +40,22 @@ use tokio::{sync::watch, time::Instant};
 pub(crate) struct Held {
     id: ApprovalId,
     standing: watch::Receiver<Standing>,
+}
+
+impl Held {
+    pub(crate) fn id(&self) -> ApprovalId {
+        self.id
+    }
+
+    /// Where it stands; what changes from here on is told by [`Self::changed`].
+    pub(crate) fn standing(&mut self) -> At {
+        self.standing.borrow_and_update().at
+    }
+
+    /// Resolves at the next change; an error when the hold was delivered and let go.
+    pub(crate) async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+        self.standing.changed().await
+    }
 }
 
 /// What became of the wish to hold an action.

@@ -17,6 +17,8 @@ mod stage;
 mod holding;
 #[path = "engine/once.rs"]
 mod once;
+#[path = "engine/own.rs"]
+mod own;
 #[path = "engine/recovery.rs"]
 mod recovery;
 #[path = "engine/sim.rs"]

@@ -140,6 +140,13 @@ impl Holds {
         }
     }
 
+    /// Has everyone who waits look again.
+    pub(crate) fn wake(&self, id: ApprovalId) {
+        if let Some(live) = self.inner.lock().live.get(&id) {
+            live.standing.send_modify(|_| {});
+        }
+    }
+
     /// Holds whose deadline has come, earliest first.
     pub(crate) fn due(&self, now: Timestamp) -> Vec<ApprovalId> {
         self.inner

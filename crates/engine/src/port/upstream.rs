@@ -1,6 +1,9 @@
 //! How an authorized action reaches its target: the wire adapter's side of execution.
 
-use crate::execute::{Clearance, Ending};
+use crate::{
+    execute::{Clearance, Ending},
+    reply::Ticket,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use countersign_core::{Action, TargetName};
@@ -31,11 +34,29 @@ pub enum BindError {
     Broken(String),
 }
 
+/// Through what an action reaches its target once people have approved it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// An exchange opened for it, so that it can also run when its caller has gone.
+    Fresh,
+    /// The very exchange it was asked through, such as a database session: it runs only while its caller is there.
+    Own,
+}
+
 /// One exchange of a live request with its target.
 #[async_trait]
 pub trait Exchange: Send {
     /// What the wire hands its caller.
     type Reply: Send;
+
+    /// Through what this action runs when people have to approve it.
+    fn passage(&self) -> Passage {
+        Passage::Fresh
+    }
+
+    /// Told at once when the action waits for people, and again when it waits for further ones: what to show the
+    /// waiting client. Only an exchange that is kept, [`Passage::Own`], is told.
+    async fn held(&mut self, _: &Ticket) {}
 
     /// Reads the live body whole, so that it can be part of the digest. Called at most once, before `connect`.
     async fn bind(&mut self) -> Result<Bytes, BindError>;

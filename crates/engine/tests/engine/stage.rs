@@ -17,8 +17,9 @@ use countersign_engine::{
         clock::{Clock, Entropy},
         identity::{Identity, Introduction, NotAuthenticated, Presented, Voter},
         store::{FindEntries, Store, StoredEntry},
-        upstream::{BindError, Exchange, Failed, Kept, Sent, StoredExchange, Target, Upstream},
+        upstream::{BindError, Exchange, Failed, Kept, Passage, Sent, StoredExchange, Target, Upstream},
     },
+    reply::Ticket,
     start::{self, Opening},
     vote::{self, Ballot, Cast, VoteRefused},
 };
@@ -281,16 +282,8 @@ impl Exchange for Live {
     async fn send(self, clearance: Clearance, ending: Ending) -> Result<Bytes, Failed> {
         match self.cloud.take_effect(self.life, &clearance).await {
             Ok(body) => {
-                let facts = EndFacts {
-                    outcome: Outcome::Done,
-                    status: "200".into(),
-                    bytes_sent: 1,
-                    bytes_received: 2,
-                    ended_by: None,
-                    streamed_body: None,
-                };
                 ending
-                    .finish(facts)
+                    .finish(done())
                     .await
                     .map_err(|error| Failed { sent: Sent::Maybe, why: error.to_string() })?;
                 Ok(body)
@@ -300,6 +293,64 @@ impl Exchange for Live {
                 Err(failed)
             }
         }
+    }
+}
+
+/// A session's exchange: what is approved runs through it and through nothing else.
+pub(crate) struct Session {
+    live: Live,
+    /// What its client is shown while it waits.
+    pub(crate) notices: tokio::sync::mpsc::UnboundedSender<Ticket>,
+    /// The client is gone when the answer comes.
+    pub(crate) leaves: bool,
+}
+
+#[async_trait]
+impl Exchange for Session {
+    type Reply = Bytes;
+
+    fn passage(&self) -> Passage {
+        Passage::Own
+    }
+
+    async fn held(&mut self, ticket: &Ticket) {
+        // A test that does not look has let go of the other end.
+        let _ = self.notices.send(ticket.clone());
+    }
+
+    async fn bind(&mut self) -> Result<Bytes, BindError> {
+        self.live.bind().await
+    }
+
+    async fn connect(&mut self) -> Result<(), Failed> {
+        self.live.connect().await
+    }
+
+    async fn send(self, clearance: Clearance, ending: Ending) -> Result<Bytes, Failed> {
+        if !self.leaves {
+            return self.live.send(clearance, ending).await;
+        }
+        let body = self.live.cloud.take_effect(self.live.life, &clearance).await?;
+        let kept = Kept {
+            status: "200".into(),
+            head: vec![],
+            body: Some(b"kept".into()),
+            bytes_sent: 1,
+            bytes_received: 2,
+        };
+        ending.finish_undelivered(done(), kept).await.unwrap();
+        Ok(body)
+    }
+}
+
+fn done() -> EndFacts {
+    EndFacts {
+        outcome: Outcome::Done,
+        status: "200".into(),
+        bytes_sent: 1,
+        bytes_received: 2,
+        ended_by: None,
+        streamed_body: None,
     }
 }
 
@@ -434,12 +485,35 @@ impl Stage {
         flow::handle(&self.gate, request(class, patience), exchange).await
     }
 
+    /// A session in which an action can be asked for.
+    pub(crate) fn session(&self, body: &str) -> (Session, tokio::sync::mpsc::UnboundedReceiver<Ticket>) {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let live = Live { cloud: Arc::clone(&self.cloud), life: self.life, body };
+        let (notices, shown) = tokio::sync::mpsc::unbounded_channel();
+        (Session { live, notices, leaves: false }, shown)
+    }
+
+    /// Asks in a session, in a task of its own.
+    pub(crate) fn ask_in(
+        &self,
+        session: Session,
+        class: Class,
+        patience: Duration,
+    ) -> tokio::task::JoinHandle<Reply<Bytes>> {
+        let gate = Arc::clone(&self.gate);
+        tokio::spawn(async move { flow::handle(&gate, request(class, patience), session).await.unwrap() })
+    }
+
     /// Sends a request that policy holds, and leaves with a handle.
     pub(crate) async fn hold(&self, class: Class, body: &str) -> ApprovalId {
         match self.ask(class, body, Duration::ZERO).await.unwrap() {
             Reply::Pending(ticket) => ticket.approval,
             other => panic!("not held: {other:?}"),
         }
+    }
+
+    pub(crate) fn requester() -> Requester {
+        agent()
     }
 
     pub(crate) async fn ballot(&self, n: PersonId, id: ApprovalId) -> Result<Ballot, VoteRefused> {
