@@ -1,15 +1,32 @@
 //! What a text of SQL does, read by PostgreSQL's own grammar and walked over whole: operation, resources, facts for
 //! policy, and one plain sentence. Pure: it asks no server. What it cannot read with certainty is never a read.
 
+mod account;
+mod assemble;
+mod bounds;
+mod builtin;
 mod catalog;
+mod command;
+mod facts;
+mod names;
 mod operation;
+mod parse;
 mod reader;
+mod rows;
+mod sentence;
 mod session;
+mod setting;
 mod target;
+mod tree;
+mod walk;
+mod write;
 
-pub use catalog::Catalog;
+pub use assemble::understand;
+pub use catalog::{Catalog, CatalogError};
+pub use facts::{FACTS, SqlFact};
 pub use operation::{Risk, SqlOperation};
 pub use reader::{Reader, ReaderLimits};
+pub use sentence::RowEvidence;
 pub use session::{
     BackslashQuote, Chain, SessionEffect, SessionFacts, SettingChange, SettingKind, SettingScope,
     TransactionAccess, TransactionControl, TransactionStatus,
@@ -19,7 +36,8 @@ pub use target::{SqlTarget, TableLabels};
 use bytes::Bytes;
 use countersign_core::{Class, Resource};
 use serde_json::{Map, Value};
-use std::sync::Arc;
+use sentence::Sentence;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// One action to be understood: what will run, in order, and in which surroundings.
 #[derive(Clone, Debug)]
@@ -62,8 +80,11 @@ pub struct Understood {
     pub access: Access,
     /// Must not run, whatever policy says.
     pub refused: Option<SqlRefusal>,
-    /// In the order in which they run. Empty for an empty text, and for one that was not understood.
+    /// Names that the catalog's snapshot does not know: a reason to read it again and ask once more.
+    pub unresolved: BTreeSet<String>,
+    /// In the order in which they run. Empty for an empty text. A text that cannot be read is one statement.
     pub statements: Vec<Statement>,
+    telling: Sentence,
 }
 
 /// One statement of an action.
@@ -90,6 +111,11 @@ impl Understood {
     pub fn session_effects(&self) -> impl Iterator<Item = &SessionEffect> {
         self.statements.iter().flat_map(|statement| &statement.session)
     }
+
+    /// The sentence once somebody has counted, where it speaks of a number of rows.
+    pub fn sentence_with(&self, evidence: RowEvidence) -> String {
+        self.telling.with(evidence)
+    }
 }
 
 /// What a statement may do to data, and so how it may be run.
@@ -104,6 +130,26 @@ pub enum Access {
     Unknown,
 }
 
+impl Access {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::Control => "control",
+            Self::Writes => "writes",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Of two things done together.
+    fn beside(self, other: Self) -> Self {
+        match (self, other) {
+            // Guarded together, control could lift the guard.
+            (Self::ReadOnly, Self::Control) | (Self::Control, Self::ReadOnly) => Self::Unknown,
+            (one, two) => one.max(two),
+        }
+    }
+}
+
 /// Why a text is refused without asking policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SqlRefusal {
@@ -111,18 +157,4 @@ pub enum SqlRefusal {
     Nul,
     #[error("`{name}` may not be changed here: the meaning of later statements depends on it")]
     Pinned { name: String },
-}
-
-/// Says what the action does when it runs in this session.
-pub fn understand(_question: &Question) -> Understood {
-    Understood {
-        class: Class::Unknown,
-        operation: SqlOperation::Unknown,
-        resources: Vec::new(),
-        facts: Map::new(),
-        sentence: "Countersign could not determine what this does.".into(),
-        access: Access::Unknown,
-        refused: None,
-        statements: Vec::new(),
-    }
 }

@@ -1,8 +1,21 @@
 //! The threads that read: few, with stacks deep enough for any text below the cap, behind a bounded queue and a
 //! bounded memo. Callers wait without blocking a thread of theirs.
 
-use super::{Question, Understood, understand};
-use std::{io, sync::Arc};
+use super::{Asked, BoundValue, Question, SessionFacts, SqlTarget, Understood, assemble};
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use std::{
+    hash::{Hash, Hasher},
+    io, panic,
+    sync::{Arc, mpsc},
+    thread,
+};
+use tokio::sync::oneshot;
+
+/// Deep enough for any text below the cap, in any build.
+const STACK_BYTES: usize = 32 * 1024 * 1024;
+/// Longer questions are not remembered.
+const KEPT_BYTES: usize = 8 * 1024;
 
 /// What a [`Reader`] may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +35,106 @@ impl Default for ReaderLimits {
 
 /// Understands questions on threads of its own. Cheap to clone; its threads end with its last clone.
 #[derive(Clone, Debug)]
-pub struct Reader {}
+pub struct Reader {
+    inner: Arc<Inner>,
+}
 
-impl Reader {
-    pub fn start(_limits: ReaderLimits) -> io::Result<Self> {
-        Ok(Self {})
+#[derive(Debug)]
+struct Inner {
+    queue: mpsc::SyncSender<Job>,
+    memo: Cache<Key, Arc<Understood>>,
+}
+
+#[derive(Debug)]
+struct Job {
+    question: Arc<Question>,
+    answer: oneshot::Sender<Understood>,
+}
+
+/// Everything an answer depends on: the catalog by its version, the rest by what it is.
+#[derive(Clone, Debug)]
+struct Key(Arc<Question>);
+
+impl Key {
+    fn parts(&self) -> (&[Asked], &SessionFacts, u64, &SqlTarget) {
+        let Question { asked, session, catalog, target } = &*self.0;
+        (asked, session, catalog.version(), target)
     }
 
-    /// Never fails: what cannot be read in time or at all is not understood.
-    #[expect(clippy::unused_async, reason = "waits for a reading thread")]
+    fn size(&self) -> usize {
+        let value = |value: &BoundValue| match value {
+            BoundValue::Null => 0,
+            BoundValue::Text(bytes) | BoundValue::Binary(bytes) => bytes.len(),
+        };
+        let of = |asked: &Asked| asked.sql.len() + asked.values.iter().flatten().map(value).sum::<usize>();
+        let kept = self.0.session.prepared.iter().chain(&self.0.session.cursors);
+        self.0.asked.iter().map(of).sum::<usize>()
+            + kept.map(|(name, text)| name.len() + text.len()).sum::<usize>()
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl Reader {
+    pub fn start(limits: ReaderLimits) -> io::Result<Self> {
+        let (queue, jobs) = mpsc::sync_channel::<Job>(limits.queue.max(1));
+        let jobs = Arc::new(Mutex::new(jobs));
+        for number in 0..limits.threads.max(1) {
+            let jobs = Arc::clone(&jobs);
+            thread::Builder::new()
+                .name(format!("sql-reader-{number}"))
+                .stack_size(STACK_BYTES)
+                .spawn(move || work(&jobs))?;
+        }
+        let memo = Cache::new(limits.memo.max(1));
+        Ok(Self { inner: Arc::new(Inner { queue, memo }) })
+    }
+
+    /// Never fails: what cannot be read now, or at all, is not understood.
     pub async fn understand(&self, question: Question) -> Arc<Understood> {
-        Arc::new(understand(&question))
+        let question = Arc::new(question);
+        let key = Key(Arc::clone(&question));
+        if let Some(known) = self.inner.memo.get(&key) {
+            return known;
+        }
+        let (answer, answered) = oneshot::channel();
+        if self.inner.queue.try_send(Job { question: Arc::clone(&question), answer }).is_err() {
+            return Arc::new(assemble::unread(
+                &question,
+                "too many statements are being read at this moment",
+            ));
+        }
+        let Ok(understood) = answered.await else {
+            return Arc::new(assemble::unread(&question, "nobody is left to read it"));
+        };
+        let understood = Arc::new(understood);
+        if key.size() <= KEPT_BYTES {
+            self.inner.memo.insert(key, Arc::clone(&understood));
+        }
+        understood
+    }
+}
+
+/// Reads until nobody can ask any more. A question nobody waits for is still read: it costs no more than asking.
+fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
+    loop {
+        let Ok(Job { question, answer }) = jobs.lock().recv() else { return };
+        // A panic here is a fault of ours; the question it came from is not understood, and the next one is read.
+        let understood = panic::catch_unwind(panic::AssertUnwindSafe(|| assemble::understand(&question)));
+        let understood = understood
+            .unwrap_or_else(|_| assemble::unread(&question, "reading it failed in a way it should not"));
+        drop(answer.send(understood));
     }
 }

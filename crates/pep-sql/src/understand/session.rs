@@ -24,6 +24,9 @@ pub struct SessionFacts {
     pub cursors: BTreeMap<String, Arc<str>>,
     /// Names of relations this session made temporary; they hide others of the same name.
     pub temporary: BTreeSet<String>,
+    /// Whether something ran whose effects on the session cannot be told (`DO`, an unread statement): from then on
+    /// no name without a schema is taken for what the catalog says.
+    pub opaque: bool,
 }
 
 /// What `\'` means in a plain string that allows escapes.
@@ -44,6 +47,111 @@ pub enum TransactionStatus {
     Failed,
 }
 
+impl SessionFacts {
+    /// What the session is once this has succeeded. Rolling back is up to whoever keeps the facts: by keeping the ones
+    /// from before.
+    pub fn apply(&mut self, effect: &SessionEffect) {
+        match effect {
+            SessionEffect::Transaction(control) => self.control(control),
+            SessionEffect::Set(change) => self.set(change),
+            SessionEffect::Prepare { name, text } => {
+                self.prepared.insert(name.clone(), Arc::clone(text));
+            }
+            SessionEffect::Deallocate { name: Some(name) } => {
+                self.prepared.remove(name);
+            }
+            SessionEffect::Deallocate { name: None } => self.prepared.clear(),
+            SessionEffect::DeclareCursor { name, text } => {
+                self.cursors.insert(name.clone(), Arc::clone(text));
+            }
+            SessionEffect::CloseCursor { name: Some(name) } => {
+                self.cursors.remove(name);
+            }
+            SessionEffect::CloseCursor { name: None } => self.cursors.clear(),
+            SessionEffect::CreateTemporary { name } => {
+                self.temporary.insert(name.clone());
+            }
+            // Temporary relations stay in the facts: a name that hides nothing any more is looked at more closely, no less.
+            SessionEffect::Discard => {
+                self.prepared.clear();
+                self.cursors.clear();
+                self.role = None;
+            }
+            SessionEffect::Listen => {}
+            SessionEffect::Opaque => self.opaque = true,
+        }
+    }
+
+    fn control(&mut self, control: &TransactionControl) {
+        match control {
+            TransactionControl::Begin { .. } => self.transaction = TransactionStatus::InTransaction,
+            TransactionControl::Commit { chain } | TransactionControl::Rollback { chain } => {
+                self.transaction = match chain {
+                    Chain::Yes => TransactionStatus::InTransaction,
+                    Chain::No => TransactionStatus::Idle,
+                };
+            }
+            TransactionControl::Prepare { .. } => self.transaction = TransactionStatus::Idle,
+            TransactionControl::Savepoint { .. }
+            | TransactionControl::Release { .. }
+            | TransactionControl::RollbackTo { .. }
+            | TransactionControl::Characteristics { .. }
+            | TransactionControl::CommitPrepared { .. }
+            | TransactionControl::RollbackPrepared { .. } => {}
+        }
+    }
+
+    fn set(&mut self, change: &SettingChange) {
+        match (change.name.as_str(), &change.value) {
+            ("search_path", Some(value)) => self.search_path = list(value),
+            ("role", Some(value)) => self.role = Some(value.clone()).filter(|role| role != "none"),
+            ("session_authorization", Some(value)) => self.role = Some(value.clone()),
+            ("role" | "session_authorization", None) => self.role = None,
+            // Back to what the server holds as default, which is not known here.
+            ("search_path" | "*", None) => self.opaque = true,
+            _ => {}
+        }
+    }
+}
+
+/// A list of identifiers as a setting holds it.
+fn list(value: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut name = String::new();
+    let mut quoted = false;
+    let mut was_quoted = false;
+    let mut characters = value.chars().peekable();
+    let mut finish = |name: &mut String, was_quoted: &mut bool| {
+        let found = std::mem::take(name);
+        if *was_quoted {
+            names.push(found);
+        } else if !found.trim().is_empty() {
+            names.push(found.trim().to_lowercase());
+        }
+        *was_quoted = false;
+    };
+    while let Some(character) = characters.next() {
+        match character {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                name.push('"');
+                characters.next();
+            }
+            '"' => {
+                quoted = !quoted;
+                was_quoted = true;
+                if quoted {
+                    name.clear();
+                }
+            }
+            ',' if !quoted => finish(&mut name, &mut was_quoted),
+            ' ' if !quoted && was_quoted => {}
+            character => name.push(character),
+        }
+    }
+    finish(&mut name, &mut was_quoted);
+    names
+}
+
 impl Default for SessionFacts {
     fn default() -> Self {
         Self {
@@ -57,6 +165,7 @@ impl Default for SessionFacts {
             prepared: BTreeMap::new(),
             cursors: BTreeMap::new(),
             temporary: BTreeSet::new(),
+            opaque: false,
         }
     }
 }
@@ -87,8 +196,10 @@ pub enum SessionEffect {
     },
     /// `DISCARD`: prepared statements, cursors, temporary relations and settings, whatever it named.
     Discard,
-    /// `LISTEN`, `UNLISTEN`: messages may arrive at any time.
+    /// `LISTEN`: messages may arrive at any time from now on.
     Listen,
+    /// Something ran whose effects on the session cannot be told: the session becomes opaque.
+    Opaque,
 }
 
 /// One setting changed.
@@ -121,17 +232,37 @@ pub enum SettingKind {
 /// What a statement does to its transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransactionControl {
-    Begin { access: Option<TransactionAccess> },
-    Commit { chain: Chain },
-    Rollback { chain: Chain },
-    Savepoint { name: String },
-    Release { name: String },
-    RollbackTo { name: String },
+    Begin {
+        access: Option<TransactionAccess>,
+    },
+    Commit {
+        chain: Chain,
+    },
+    Rollback {
+        chain: Chain,
+    },
+    Savepoint {
+        name: String,
+    },
+    Release {
+        name: String,
+    },
+    RollbackTo {
+        name: String,
+    },
     /// `SET TRANSACTION`, `SET SESSION CHARACTERISTICS`.
-    Characteristics { access: Option<TransactionAccess> },
-    Prepare { id: String },
-    CommitPrepared { id: String },
-    RollbackPrepared { id: String },
+    Characteristics {
+        access: Option<TransactionAccess>,
+    },
+    Prepare {
+        id: String,
+    },
+    CommitPrepared {
+        id: String,
+    },
+    RollbackPrepared {
+        id: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,344 @@
+//! Statements: each kind of the grammar by what a person would call it and what it does. Those whose effect depends on
+//! more than their kind are read closer in the files below.
+
+mod definition;
+mod indirect;
+
+use super::{
+    Chain, SessionEffect, SqlOperation as Op, TransactionControl,
+    account::Thing,
+    names::{self, Name},
+    setting,
+    tree::{self, Unplaced},
+    walk::{Obscure, Scope, Walked, Walker},
+    write::Event,
+};
+use pg_query::{
+    Node, NodeEnum, NodeRef,
+    protobuf::{
+        CopyStmt, DiscardMode, LockStmt, TransactionStmt, TransactionStmtKind, TruncateStmt, VacuumStmt,
+    },
+};
+
+/// Every kind of statement with its verb: those done here by their kind alone, and those read closer.
+macro_rules! commands {
+    (closer { $($near:ident $near_verb:literal $read:ident)* } plain { $($kind:ident $verb:literal $operation:ident)* }) => {
+        /// What a person would call the statement; `None` when it is none.
+        pub(super) fn verb(node: NodeRef<'_>) -> Option<&'static str> {
+            $(if let NodeRef::$near(_) = node { return Some($near_verb); })*
+            $(if let NodeRef::$kind(_) = node { return Some($verb); })*
+            None
+        }
+
+        impl Walker<'_> {
+            /// Does one whole statement.
+            pub(super) fn command(&mut self, node: NodeRef<'_>) -> Walked {
+                $(if let NodeRef::$near(statement) = node { return self.$read(statement); })*
+                $(if let NodeRef::$kind(_) = node { return self.plain(node, Op::$operation); })*
+                Err(Obscure(format!("it is no statement ({})", tree::kind(node))))
+            }
+        }
+    };
+}
+
+commands! {
+    closer {
+        SelectStmt "SELECT" query
+        InsertStmt "INSERT" insert_alone
+        UpdateStmt "UPDATE" update_alone
+        DeleteStmt "DELETE" delete_alone
+        MergeStmt "MERGE" merge_alone
+        CopyStmt "COPY" copy
+        CreateTableAsStmt "CREATE TABLE AS" create_table_as
+        ViewStmt "CREATE VIEW" view
+        ExplainStmt "EXPLAIN" explain
+        PrepareStmt "PREPARE" prepare
+        ExecuteStmt "EXECUTE" execute
+        DeallocateStmt "DEALLOCATE" deallocate
+        DeclareCursorStmt "DECLARE CURSOR" declare
+        FetchStmt "FETCH" fetch
+        ClosePortalStmt "CLOSE" close
+        TransactionStmt "TRANSACTION" transaction
+        VariableSetStmt "SET" set
+        VariableShowStmt "SHOW" show
+        DiscardStmt "DISCARD" discard
+        TruncateStmt "TRUNCATE" truncate
+        LockStmt "LOCK" lock
+        VacuumStmt "VACUUM" vacuum
+        ListenStmt "LISTEN" listen
+        UnlistenStmt "UNLISTEN" unlisten
+        NotifyStmt "NOTIFY" notify
+        DoStmt "DO" code_now
+        CallStmt "CALL" call_procedure
+        CreateSchemaStmt "CREATE SCHEMA" create_schema
+        CreateStmt "CREATE TABLE" create_table
+        AlterTableStmt "ALTER TABLE" alter_table
+        IndexStmt "CREATE INDEX" create_index
+        DropStmt "DROP" drop_objects
+        DropOwnedStmt "DROP OWNED" drop_owned
+        DropdbStmt "DROP DATABASE" drop_database
+        RenameStmt "RENAME" rename
+        RuleStmt "CREATE RULE" rule
+        GrantStmt "GRANT" grant
+        GrantRoleStmt "GRANT ROLE" grant_role
+        CreateRoleStmt "CREATE ROLE" create_role
+        AlterRoleStmt "ALTER ROLE" alter_role
+        DropRoleStmt "DROP ROLE" drop_role
+        CreateFunctionStmt "CREATE FUNCTION" create_function
+        CreateTrigStmt "CREATE TRIGGER" create_trigger
+        RefreshMatViewStmt "REFRESH MATERIALIZED VIEW" refresh
+        CreateSeqStmt "CREATE SEQUENCE" create_sequence
+        CreateForeignTableStmt "CREATE FOREIGN TABLE" create_foreign_table
+        AlterSystemStmt "ALTER SYSTEM" alter_system
+        AlterRoleSetStmt "ALTER ROLE SET" alter_role_set
+        AlterDatabaseSetStmt "ALTER DATABASE SET" alter_database_set
+    }
+    plain {
+        AlterCollationStmt "ALTER COLLATION" DdlAdditive
+        AlterDatabaseRefreshCollStmt "ALTER DATABASE REFRESH COLLATION" Server
+        AlterDatabaseStmt "ALTER DATABASE" Server
+        AlterDefaultPrivilegesStmt "ALTER DEFAULT PRIVILEGES" Authz
+        AlterDomainStmt "ALTER DOMAIN" DdlRewriting
+        AlterEnumStmt "ALTER TYPE" DdlAdditive
+        AlterEventTrigStmt "ALTER EVENT TRIGGER" Code
+        AlterExtensionContentsStmt "ALTER EXTENSION" Server
+        AlterExtensionStmt "ALTER EXTENSION" Server
+        AlterFdwStmt "ALTER FOREIGN DATA WRAPPER" Server
+        AlterForeignServerStmt "ALTER SERVER" Server
+        AlterFunctionStmt "ALTER FUNCTION" Code
+        AlterObjectDependsStmt "ALTER … DEPENDS ON EXTENSION" DdlAdditive
+        AlterObjectSchemaStmt "ALTER … SET SCHEMA" DdlRewriting
+        AlterOpFamilyStmt "ALTER OPERATOR FAMILY" Code
+        AlterOperatorStmt "ALTER OPERATOR" Code
+        AlterOwnerStmt "ALTER … OWNER" Authz
+        AlterPolicyStmt "ALTER POLICY" Authz
+        AlterPublicationStmt "ALTER PUBLICATION" Server
+        AlterSeqStmt "ALTER SEQUENCE" DdlAdditive
+        AlterStatsStmt "ALTER STATISTICS" DdlAdditive
+        AlterSubscriptionStmt "ALTER SUBSCRIPTION" Server
+        AlterTableMoveAllStmt "ALTER … ALL IN TABLESPACE" DdlRewriting
+        AlterTableSpaceOptionsStmt "ALTER TABLESPACE" Server
+        AlterTsconfigurationStmt "ALTER TEXT SEARCH CONFIGURATION" DdlAdditive
+        AlterTsdictionaryStmt "ALTER TEXT SEARCH DICTIONARY" DdlAdditive
+        AlterTypeStmt "ALTER TYPE" Code
+        AlterUserMappingStmt "ALTER USER MAPPING" Server
+        CheckPointStmt "CHECKPOINT" Maintenance
+        ClusterStmt "CLUSTER" DdlRewriting
+        CommentStmt "COMMENT" DdlAdditive
+        CompositeTypeStmt "CREATE TYPE" DdlAdditive
+        ConstraintsSetStmt "SET CONSTRAINTS" Setting
+        CreateAmStmt "CREATE ACCESS METHOD" Server
+        CreateCastStmt "CREATE CAST" Code
+        CreateConversionStmt "CREATE CONVERSION" Code
+        CreateDomainStmt "CREATE DOMAIN" DdlAdditive
+        CreateEnumStmt "CREATE TYPE" DdlAdditive
+        CreateEventTrigStmt "CREATE EVENT TRIGGER" Code
+        CreateExtensionStmt "CREATE EXTENSION" Server
+        CreateFdwStmt "CREATE FOREIGN DATA WRAPPER" Server
+        CreateForeignServerStmt "CREATE SERVER" Server
+        CreateOpClassStmt "CREATE OPERATOR CLASS" Code
+        CreateOpFamilyStmt "CREATE OPERATOR FAMILY" Code
+        CreatePlangStmt "CREATE LANGUAGE" Server
+        CreatePolicyStmt "CREATE POLICY" Authz
+        CreatePublicationStmt "CREATE PUBLICATION" Server
+        CreateRangeStmt "CREATE TYPE" DdlAdditive
+        CreateStatsStmt "CREATE STATISTICS" DdlAdditive
+        CreateSubscriptionStmt "CREATE SUBSCRIPTION" Server
+        CreateTableSpaceStmt "CREATE TABLESPACE" Server
+        CreateTransformStmt "CREATE TRANSFORM" Code
+        CreateUserMappingStmt "CREATE USER MAPPING" Server
+        CreatedbStmt "CREATE DATABASE" Server
+        DefineStmt "CREATE" Code
+        DropSubscriptionStmt "DROP SUBSCRIPTION" Server
+        DropTableSpaceStmt "DROP TABLESPACE" Server
+        DropUserMappingStmt "DROP USER MAPPING" Server
+        ImportForeignSchemaStmt "IMPORT FOREIGN SCHEMA" Network
+        LoadStmt "LOAD" Server
+        ReassignOwnedStmt "REASSIGN OWNED" Authz
+        ReindexStmt "REINDEX" DdlRewriting
+        SecLabelStmt "SECURITY LABEL" Authz
+    }
+}
+
+impl Walker<'_> {
+    /// A statement that its kind says everything about; what it names is walked for functions and names.
+    fn plain(&mut self, node: NodeRef<'_>, operation: Op) -> Walked {
+        let things = self.named(node)?;
+        self.account.does(operation, &things);
+        Ok(())
+    }
+
+    fn query(&mut self, select: &pg_query::protobuf::SelectStmt) -> Walked {
+        self.walk(NodeRef::SelectStmt(select), &Scope::default())?;
+        if select.into_clause.is_none() {
+            self.account.leaves = Some(self.rows(select, &Scope::default()));
+        }
+        Ok(())
+    }
+
+    fn insert_alone(&mut self, insert: &pg_query::protobuf::InsertStmt) -> Walked {
+        self.insert(insert, &Scope::default())
+    }
+
+    fn update_alone(&mut self, update: &pg_query::protobuf::UpdateStmt) -> Walked {
+        self.update(update, &Scope::default())
+    }
+
+    fn delete_alone(&mut self, delete: &pg_query::protobuf::DeleteStmt) -> Walked {
+        self.delete(delete, &Scope::default())
+    }
+
+    fn merge_alone(&mut self, merge: &pg_query::protobuf::MergeStmt) -> Walked {
+        self.merge(merge, &Scope::default())
+    }
+
+    fn copy(&mut self, copy: &CopyStmt) -> Walked {
+        self.options(&copy.options)?;
+        self.account.columns.extend(copy.attlist.iter().filter_map(names::string));
+        let outside = copy.is_program || !copy.filename.is_empty();
+        if outside {
+            let kind = if copy.is_program { "program" } else { "file" };
+            self.account.does(Op::FileOrProgram, &[Thing::plain(kind, copy.filename.clone())]);
+        }
+        if copy.is_from {
+            let relation = copy.relation.as_ref().ok_or(Unplaced::UnknownKind)?;
+            let things = self.written(relation, Event::Insert)?;
+            self.account.does(Op::Insert, &things);
+            return self.maybe(copy.where_clause.as_deref(), &Scope::default());
+        }
+        let rows = match (&copy.relation, copy.query.as_deref()) {
+            (Some(relation), _) => {
+                self.account.star |= copy.attlist.is_empty();
+                self.read(relation, &Scope::default())?;
+                None
+            }
+            (None, Some(query)) => {
+                self.walk(tree::node(query)?, &Scope::default())?;
+                match &query.node {
+                    Some(NodeEnum::SelectStmt(select)) => self.rows(select, &Scope::default()),
+                    _ => None,
+                }
+            }
+            (None, None) => return Err(Unplaced::UnknownKind.into()),
+        };
+        if !outside {
+            self.account.leaves = Some(rows);
+        }
+        Ok(())
+    }
+
+    fn transaction(&mut self, statement: &TransactionStmt) -> Walked {
+        use TransactionStmtKind as Kind;
+        let chain = if statement.chain { Chain::Yes } else { Chain::No };
+        let name = || statement.savepoint_name.clone();
+        let id = || statement.gid.clone();
+        let (operation, control) = match statement.kind() {
+            Kind::TransStmtBegin | Kind::TransStmtStart => {
+                (Op::Txn, TransactionControl::Begin { access: setting::access(&statement.options) })
+            }
+            Kind::TransStmtCommit => (Op::Txn, TransactionControl::Commit { chain }),
+            Kind::TransStmtRollback => (Op::Txn, TransactionControl::Rollback { chain }),
+            Kind::TransStmtSavepoint => (Op::Txn, TransactionControl::Savepoint { name: name() }),
+            Kind::TransStmtRelease => (Op::Txn, TransactionControl::Release { name: name() }),
+            Kind::TransStmtRollbackTo => (Op::Txn, TransactionControl::RollbackTo { name: name() }),
+            Kind::TransStmtPrepare => (Op::TxnPrepared, TransactionControl::Prepare { id: id() }),
+            Kind::TransStmtCommitPrepared => {
+                (Op::TxnPrepared, TransactionControl::CommitPrepared { id: id() })
+            }
+            Kind::TransStmtRollbackPrepared => {
+                (Op::TxnPrepared, TransactionControl::RollbackPrepared { id: id() })
+            }
+            Kind::Undefined => return Err(Unplaced::UnknownKind.into()),
+        };
+        let things = if statement.gid.is_empty() { vec![] } else { vec![Thing::plain("transaction", id())] };
+        self.account.does(operation, &things);
+        self.account.session.push(SessionEffect::Transaction(control));
+        Ok(())
+    }
+
+    fn show(&mut self, show: &pg_query::protobuf::VariableShowStmt) -> Walked {
+        self.account.does(Op::Read, &[Thing::plain("setting", show.name.to_lowercase())]);
+        Ok(())
+    }
+
+    fn discard(&mut self, discard: &pg_query::protobuf::DiscardStmt) -> Walked {
+        match discard.target() {
+            DiscardMode::DiscardAll | DiscardMode::DiscardTemp => {
+                self.account.session.push(SessionEffect::Discard)
+            }
+            DiscardMode::DiscardPlans | DiscardMode::DiscardSequences => {}
+            DiscardMode::Undefined => return Err(Unplaced::UnknownKind.into()),
+        }
+        self.account.does(Op::Setting, &[]);
+        Ok(())
+    }
+
+    fn truncate(&mut self, truncate: &TruncateStmt) -> Walked {
+        let mut things = Vec::new();
+        for node in &truncate.relations {
+            let Some(NodeEnum::RangeVar(relation)) = &node.node else {
+                return Err(Unplaced::UnknownKind.into());
+            };
+            things.extend(self.written(relation, Event::Truncate)?);
+            if truncate.behavior() == pg_query::protobuf::DropBehavior::DropCascade {
+                self.truncates(relation);
+            }
+        }
+        self.account.does(Event::Truncate.unbounded(), &things);
+        self.account.star = true;
+        self.account.condition = Some(super::bounds::Condition::Missing);
+        Ok(())
+    }
+
+    fn lock(&mut self, lock: &LockStmt) -> Walked {
+        let mut things = Vec::new();
+        for node in &lock.relations {
+            let Some(NodeEnum::RangeVar(relation)) = &node.node else {
+                return Err(Unplaced::UnknownKind.into());
+            };
+            things.push(self.thing(relation));
+        }
+        self.account.does(Op::Lock, &things);
+        Ok(())
+    }
+
+    fn vacuum(&mut self, vacuum: &VacuumStmt) -> Walked {
+        let options: Vec<_> = vacuum.options.iter().filter_map(setting::option).collect();
+        let full = options.iter().any(|option| option.0 == "full" && setting::is_on(option));
+        let mut things = Vec::new();
+        for node in &vacuum.rels {
+            let Some(NodeEnum::VacuumRelation(of)) = &node.node else {
+                return Err(Unplaced::UnknownKind.into());
+            };
+            things.extend(of.relation.iter().map(|relation| self.thing(relation)));
+        }
+        self.account.does(if full { Op::DdlRewriting } else { Op::Maintenance }, &things);
+        Ok(())
+    }
+
+    fn listen(&mut self, listen: &pg_query::protobuf::ListenStmt) -> Walked {
+        self.account.does(Op::Notify, &[Thing::plain("channel", listen.conditionname.clone())]);
+        self.account.session.push(SessionEffect::Listen);
+        Ok(())
+    }
+
+    fn unlisten(&mut self, _unlisten: &pg_query::protobuf::UnlistenStmt) -> Walked {
+        self.account.does(Op::Setting, &[]);
+        Ok(())
+    }
+
+    fn notify(&mut self, notify: &pg_query::protobuf::NotifyStmt) -> Walked {
+        self.account.does(Op::Notify, &[Thing::plain("channel", notify.conditionname.clone())]);
+        Ok(())
+    }
+
+    /// The options of a command: plain words, or parts to be walked.
+    fn options(&mut self, options: &[Node]) -> Walked {
+        options.iter().try_for_each(|option| self.part(tree::node(option)?).map(|_| ()))
+    }
+
+    /// `name` where an object is named by a list of strings.
+    fn name_of(parts: &[Node]) -> Result<Name, Obscure> {
+        Name::of(parts).ok_or_else(|| Obscure("it names nothing".into()))
+    }
+}

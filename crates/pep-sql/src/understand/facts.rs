@@ -1,0 +1,110 @@
+//! What policy may look at as `context.sql`, by name. Every fact is there every time.
+
+use super::{Access, Question, Statement, TransactionStatus, account::Account, bounds::Condition};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+
+/// What kind of value a fact is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SqlFact {
+    Text,
+    /// A whole number of 64 bits.
+    Number,
+    Flag,
+    TextSet,
+}
+
+/// Every fact of an SQL action. The schema that policies are checked against is made from this list.
+pub const FACTS: [(&str, SqlFact); 24] = [
+    ("access", SqlFact::Text),
+    ("bounded", SqlFact::Flag),
+    ("cascades", SqlFact::TextSet),
+    ("columns", SqlFact::TextSet),
+    ("condition", SqlFact::Text),
+    ("explain", SqlFact::Flag),
+    ("functions", SqlFact::TextSet),
+    ("in_transaction", SqlFact::Flag),
+    ("limit_rows", SqlFact::Number),
+    ("limited", SqlFact::Flag),
+    ("operations", SqlFact::TextSet),
+    ("reasons", SqlFact::TextSet),
+    ("returning", SqlFact::Flag),
+    ("risk", SqlFact::Text),
+    ("role", SqlFact::Text),
+    ("settings", SqlFact::TextSet),
+    ("statements", SqlFact::Number),
+    ("tables", SqlFact::TextSet),
+    ("triggers", SqlFact::TextSet),
+    ("understood", SqlFact::Flag),
+    ("unresolved", SqlFact::TextSet),
+    ("verbs", SqlFact::TextSet),
+    ("whole_rows", SqlFact::Flag),
+    ("writes", SqlFact::TextSet),
+];
+
+/// The facts of an action, from the accounts of its statements.
+pub(super) fn of(
+    question: &Question,
+    accounts: &[Account],
+    statements: &[Statement],
+    access: Access,
+    understood: bool,
+) -> Map<String, Value> {
+    let operations: BTreeSet<&str> = statements
+        .iter()
+        .flat_map(|statement| &statement.effects)
+        .map(|effect| effect.operation.as_str())
+        .collect();
+    let risk = statements.iter().map(|statement| statement.operation.risk()).max();
+    let risk = if understood { risk.map_or("low", super::Risk::as_str) } else { "critical" };
+    let union =
+        |of: fn(&Account) -> Vec<&String>| -> BTreeSet<&String> { accounts.iter().flat_map(of).collect() };
+    let tables = |written: bool| -> BTreeSet<&str> {
+        let kinds = |kind: &str| kind.ends_with("table") || kind.ends_with("view") || kind == "sequence";
+        accounts
+            .iter()
+            .flat_map(|account| {
+                let read = account.reads.values().filter(move |_| !written);
+                let named = account.effects.iter().filter(move |_| !written).flat_map(|(_, things)| things);
+                read.chain(named).chain(&account.targets)
+            })
+            .filter(|thing| kinds(thing.kind))
+            .map(|thing| thing.name.as_str())
+            .collect()
+    };
+    let condition = accounts.iter().filter_map(|account| account.condition).min();
+    let leaving: Vec<Option<u64>> = accounts.iter().filter_map(|account| account.leaves).collect();
+    let limit = leaving.iter().try_fold(0_u64, |sum, rows| sum.checked_add((*rows)?));
+    let facts = json!({
+        "access": access.as_str(),
+        "bounded": condition.is_none(),
+        "cascades": union(|account| account.cascades.iter().collect()),
+        "columns": union(|account| account.columns.iter().collect()),
+        "condition": match condition {
+            None => "",
+            Some(Condition::Missing) => "none",
+            Some(Condition::Always) => "always-true",
+            Some(Condition::Some) => "unbounded",
+        },
+        "explain": accounts.iter().any(|account| account.explains),
+        "functions": union(|account| account.functions.iter().collect()),
+        "in_transaction": question.session.transaction != TransactionStatus::Idle,
+        "limit_rows": limit.and_then(|rows| i64::try_from(rows).ok()).unwrap_or(i64::MAX),
+        "limited": limit.is_some(),
+        "operations": operations,
+        "reasons": union(|account| account.reasons.iter().collect()),
+        "returning": accounts.iter().any(|account| account.returns),
+        "risk": risk,
+        "role": question.session.role.as_deref().unwrap_or(&question.session.user),
+        "settings": union(|account| account.settings.iter().map(|(name, _)| name).collect()),
+        "statements": statements.len(),
+        "tables": tables(false),
+        "triggers": union(|account| account.triggers.iter().collect()),
+        "understood": understood,
+        "unresolved": union(|account| account.unresolved.iter().collect()),
+        "verbs": statements.iter().map(|statement| statement.verb).collect::<BTreeSet<_>>(),
+        "whole_rows": accounts.iter().any(|account| account.star),
+        "writes": tables(true),
+    });
+    if let Value::Object(facts) = facts { facts } else { Map::new() }
+}
