@@ -35,8 +35,8 @@ pub use target::{SqlTarget, TableLabels};
 
 use bytes::Bytes;
 use countersign_core::{Class, Resource};
-use serde_json::{Map, Value};
 use sentence::Sentence;
+use serde_json::{Map, Value};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// One action to be understood: what will run, in order, and in which surroundings.

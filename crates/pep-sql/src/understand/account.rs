@@ -43,8 +43,8 @@ pub(super) struct Account {
     pub(super) targets: Vec<Thing>,
     /// The weakest condition of all unbounded writes.
     pub(super) condition: Option<Condition>,
-    /// Only a plan is asked for.
-    pub(super) explains: bool,
+    /// Asked for by `EXPLAIN`.
+    pub(super) explains: Option<Explains>,
     /// A write returns rows.
     pub(super) returns: bool,
 }
@@ -63,6 +63,13 @@ pub(super) struct Thing {
     pub(super) columns: BTreeSet<String>,
     /// A system relation with secrets.
     pub(super) sensitive: bool,
+}
+
+/// What an `EXPLAIN` does with its statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Explains {
+    Plan,
+    Run,
 }
 
 impl Thing {
@@ -138,6 +145,47 @@ impl Account {
         }
         if !plain.is_empty() || self.effects.is_empty() {
             self.does(SqlOperation::Read, &plain);
+        }
+        self.leave();
+    }
+
+    /// What the statement leaves behind for the ones after it: definitions nobody else sees yet, or the unknown.
+    fn leave(&mut self) {
+        let defines = self.effects.iter().any(|(operation, things)| match operation {
+            SqlOperation::DdlAdditive => !things
+                .iter()
+                .all(|thing| matches!(thing.kind, "table" | "temporary-table" | "sequence" | "schema")),
+            SqlOperation::DdlRewriting
+            | SqlOperation::DdlDestructive
+            | SqlOperation::Code
+            | SqlOperation::Authz
+            | SqlOperation::Network
+            | SqlOperation::Server => true,
+            SqlOperation::Txn
+            | SqlOperation::Setting
+            | SqlOperation::Read
+            | SqlOperation::ReadSensitive
+            | SqlOperation::Lock
+            | SqlOperation::Notify
+            | SqlOperation::Export
+            | SqlOperation::Insert
+            | SqlOperation::UpdateBounded
+            | SqlOperation::DeleteBounded
+            | SqlOperation::Maintenance
+            | SqlOperation::UpdateUnbounded
+            | SqlOperation::DeleteUnbounded
+            | SqlOperation::TxnPrepared
+            | SqlOperation::Session
+            | SqlOperation::FileOrProgram
+            | SqlOperation::Indirect
+            | SqlOperation::Unknown => false,
+        });
+        if defines {
+            self.session.push(SessionEffect::Defines);
+        }
+        let unknown = |operation| matches!(operation, SqlOperation::Indirect | SqlOperation::Unknown);
+        if self.effects.iter().any(|(operation, _)| unknown(*operation)) {
+            self.session.push(SessionEffect::Opaque);
         }
     }
 

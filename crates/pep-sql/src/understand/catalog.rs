@@ -19,6 +19,7 @@ pub struct Catalog {
     /// Nothing is resolved in a catalog that was never read.
     read: bool,
     stamp: String,
+    schemas: BTreeSet<String>,
     /// Names of relations in `pg_catalog`.
     system: BTreeSet<String>,
     relations: BTreeMap<String, Vec<Relation>>,

@@ -25,6 +25,9 @@ macro_rules! commands {
     (closer { $($near:ident $near_verb:literal $read:ident)* } plain { $($kind:ident $verb:literal $operation:ident)* }) => {
         /// What a person would call the statement; `None` when it is none.
         pub(super) fn verb(node: NodeRef<'_>) -> Option<&'static str> {
+            if let NodeRef::TransactionStmt(statement) = node {
+                return Some(transaction_verb(statement.kind()));
+            }
             $(if let NodeRef::$near(_) = node { return Some($near_verb); })*
             $(if let NodeRef::$kind(_) = node { return Some($verb); })*
             None
@@ -160,10 +163,27 @@ commands! {
     }
 }
 
+const fn transaction_verb(kind: TransactionStmtKind) -> &'static str {
+    use TransactionStmtKind as Kind;
+    match kind {
+        Kind::TransStmtBegin | Kind::TransStmtStart => "BEGIN",
+        Kind::TransStmtCommit => "COMMIT",
+        Kind::TransStmtRollback => "ROLLBACK",
+        Kind::TransStmtSavepoint => "SAVEPOINT",
+        Kind::TransStmtRelease => "RELEASE",
+        Kind::TransStmtRollbackTo => "ROLLBACK TO",
+        Kind::TransStmtPrepare => "PREPARE TRANSACTION",
+        Kind::TransStmtCommitPrepared => "COMMIT PREPARED",
+        Kind::TransStmtRollbackPrepared => "ROLLBACK PREPARED",
+        Kind::Undefined => "TRANSACTION",
+    }
+}
+
 impl Walker<'_> {
     /// A statement that its kind says everything about; what it names is walked for functions and names.
     fn plain(&mut self, node: NodeRef<'_>, operation: Op) -> Walked {
-        let things = self.named(node)?;
+        let mut things = self.named(node)?;
+        things.extend(own_name(node));
         self.account.does(operation, &things);
         Ok(())
     }
@@ -341,4 +361,109 @@ impl Walker<'_> {
     fn name_of(parts: &[Node]) -> Result<Name, Obscure> {
         Name::of(parts).ok_or_else(|| Obscure("it names nothing".into()))
     }
+}
+
+/// The name of its own that a statement gives or uses, where it is a plain text and no part of the tree.
+fn own_name(node: NodeRef<'_>) -> Option<Thing> {
+    let named = |kind, name: &str| (!name.is_empty()).then(|| Thing::plain(kind, names::identifier(name)));
+    if let NodeRef::AlterDatabaseRefreshCollStmt(statement) = node {
+        return named("database", &statement.dbname);
+    }
+    if let NodeRef::AlterDatabaseStmt(statement) = node {
+        return named("database", &statement.dbname);
+    }
+    if let NodeRef::CreatedbStmt(statement) = node {
+        return named("database", &statement.dbname);
+    }
+    if let NodeRef::AlterEventTrigStmt(statement) = node {
+        return named("event-trigger", &statement.trigname);
+    }
+    if let NodeRef::CreateEventTrigStmt(statement) = node {
+        return named("event-trigger", &statement.trigname);
+    }
+    if let NodeRef::AlterExtensionContentsStmt(statement) = node {
+        return named("extension", &statement.extname);
+    }
+    if let NodeRef::AlterExtensionStmt(statement) = node {
+        return named("extension", &statement.extname);
+    }
+    if let NodeRef::CreateExtensionStmt(statement) = node {
+        return named("extension", &statement.extname);
+    }
+    if let NodeRef::AlterFdwStmt(statement) = node {
+        return named("foreign-data-wrapper", &statement.fdwname);
+    }
+    if let NodeRef::CreateFdwStmt(statement) = node {
+        return named("foreign-data-wrapper", &statement.fdwname);
+    }
+    if let NodeRef::AlterForeignServerStmt(statement) = node {
+        return named("server", &statement.servername);
+    }
+    if let NodeRef::CreateForeignServerStmt(statement) = node {
+        return named("server", &statement.servername);
+    }
+    if let NodeRef::ImportForeignSchemaStmt(statement) = node {
+        return named("server", &statement.server_name);
+    }
+    if let NodeRef::AlterUserMappingStmt(statement) = node {
+        return named("server", &statement.servername);
+    }
+    if let NodeRef::CreateUserMappingStmt(statement) = node {
+        return named("server", &statement.servername);
+    }
+    if let NodeRef::DropUserMappingStmt(statement) = node {
+        return named("server", &statement.servername);
+    }
+    if let NodeRef::AlterPolicyStmt(statement) = node {
+        return named("policy", &statement.policy_name);
+    }
+    if let NodeRef::CreatePolicyStmt(statement) = node {
+        return named("policy", &statement.policy_name);
+    }
+    if let NodeRef::AlterPublicationStmt(statement) = node {
+        return named("publication", &statement.pubname);
+    }
+    if let NodeRef::CreatePublicationStmt(statement) = node {
+        return named("publication", &statement.pubname);
+    }
+    if let NodeRef::AlterSubscriptionStmt(statement) = node {
+        return named("subscription", &statement.subname);
+    }
+    if let NodeRef::CreateSubscriptionStmt(statement) = node {
+        return named("subscription", &statement.subname);
+    }
+    if let NodeRef::DropSubscriptionStmt(statement) = node {
+        return named("subscription", &statement.subname);
+    }
+    if let NodeRef::AlterTableSpaceOptionsStmt(statement) = node {
+        return named("tablespace", &statement.tablespacename);
+    }
+    if let NodeRef::CreateTableSpaceStmt(statement) = node {
+        return named("tablespace", &statement.tablespacename);
+    }
+    if let NodeRef::DropTableSpaceStmt(statement) = node {
+        return named("tablespace", &statement.tablespacename);
+    }
+    if let NodeRef::AlterTableMoveAllStmt(statement) = node {
+        return named("tablespace", &statement.orig_tablespacename);
+    }
+    if let NodeRef::CreateAmStmt(statement) = node {
+        return named("access-method", &statement.amname);
+    }
+    if let NodeRef::CreatePlangStmt(statement) = node {
+        return named("language", &statement.plname);
+    }
+    if let NodeRef::LoadStmt(statement) = node {
+        return named("library", &statement.filename);
+    }
+    if let NodeRef::ReindexStmt(statement) = node {
+        return named("object", &statement.name);
+    }
+    if let NodeRef::AlterDomainStmt(statement) = node {
+        return named("constraint", &statement.name);
+    }
+    if let NodeRef::CreateTransformStmt(statement) = node {
+        return named("language", &statement.lang);
+    }
+    None
 }

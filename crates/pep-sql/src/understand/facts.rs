@@ -86,7 +86,7 @@ pub(super) fn of(
             Some(Condition::Always) => "always-true",
             Some(Condition::Some) => "unbounded",
         },
-        "explain": accounts.iter().any(|account| account.explains),
+        "explain": accounts.iter().any(|account| account.explains.is_some()),
         "functions": union(|account| account.functions.iter().collect()),
         "in_transaction": question.session.transaction != TransactionStatus::Idle,
         "limit_rows": limit.and_then(|rows| i64::try_from(rows).ok()).unwrap_or(i64::MAX),

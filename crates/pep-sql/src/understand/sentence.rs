@@ -3,7 +3,7 @@
 
 use super::{
     SessionEffect, SqlOperation as Op, SqlTarget, TransactionControl,
-    account::{Account, Thing},
+    account::{Account, Explains, Thing},
     bounds::Condition,
 };
 use countersign_core::visible;
@@ -56,6 +56,15 @@ impl Sentence {
         format!("{}{amount}{}", self.before, self.after)
     }
 
+    fn followed_by(mut self, more: &str) -> Self {
+        if self.amount.is_empty() {
+            self.before.push_str(more);
+        } else {
+            self.after.push_str(more);
+        }
+        self
+    }
+
     pub(super) fn led_by(mut self, lead: &str) -> Self {
         self.before = format!("{lead}{}", self.before);
         self
@@ -79,8 +88,14 @@ pub(super) fn of(told: &Told<'_>) -> Sentence {
     let things = told.things(*operation);
     let names = names(&things);
     let on = if things.is_empty() { String::new() } else { format!(" {names}") };
+    let with = if things.is_empty() { String::new() } else { format!(": {names}") };
+    let only_calls = !things.is_empty() && things.iter().all(|thing| thing.kind == "function");
     let irreversible = "Not reversible.";
-    let run = if account.explains { "Show the plan to: " } else { "" };
+    let run = match account.explains {
+        Some(Explains::Plan) => "Show the plan to: ",
+        Some(Explains::Run) => "Run and measure: ",
+        None => "",
+    };
     let sentence = match operation {
         Op::Txn | Op::TxnPrepared => Sentence::whole(format!("{} {place}.", transaction(account))),
         Op::Setting => Sentence::whole(format!("{} {place}.", setting(verb, account, &on))),
@@ -101,9 +116,15 @@ pub(super) fn of(told: &Told<'_>) -> Sentence {
             amount: "any number of rows".into(),
             after: format!(" from{on} {place}: no limit that holds was given."),
         },
-        Op::Lock => Sentence::whole(format!("Hold up others{on} {place}: it takes locks or waits.")),
-        Op::Notify => Sentence::whole(format!("Exchange messages with other sessions{on} {place}.")),
-        Op::Insert => Sentence::whole(format!("Insert rows into{on} {place}.")),
+        Op::Lock => Sentence::whole(format!("Hold up others{with} {place}: it takes locks or waits.")),
+        Op::Notify => Sentence::whole(format!("Exchange messages with other sessions{with} {place}.")),
+        Op::Insert | Op::UpdateBounded | Op::DeleteBounded if only_calls => {
+            Sentence::whole(format!("Call{on}, which changes data, {place}."))
+        }
+        Op::Insert => {
+            let rows = if *verb == "COPY" { "the rows the client sends then" } else { "rows" };
+            Sentence::whole(format!("Insert {rows} into{on} {place}.{}", told.beyond()))
+        }
         Op::UpdateBounded => {
             rows("Update ", "the rows a key names", &format!(" in{on} {place}.{}", told.beyond()))
         }
@@ -120,26 +141,28 @@ pub(super) fn of(told: &Told<'_>) -> Sentence {
         Op::DeleteUnbounded => {
             rows("Delete ", told.amount(), &format!(" from{on} {place}.{} {irreversible}", told.beyond()))
         }
-        Op::Maintenance => Sentence::whole(format!("Tidy how data is stored ({verb}):{on} {place}.")),
-        Op::DdlAdditive => Sentence::whole(format!("Add to the definitions ({verb}):{on} {place}.")),
+        Op::Maintenance => Sentence::whole(format!("Tidy how data is stored ({verb}){with} {place}.")),
+        Op::DdlAdditive => Sentence::whole(format!("Add to the definitions ({verb}){with} {place}.")),
         Op::DdlRewriting => Sentence::whole(format!(
-            "Change a definition, which may lock or rewrite it ({verb}):{on} {place}."
+            "Change a definition, which may lock or rewrite it ({verb}){with} {place}."
         )),
-        Op::DdlDestructive => {
-            Sentence::whole(format!("Drop{on} {place} ({verb}).{} {irreversible}", told.beyond()))
-        }
+        Op::DdlDestructive => Sentence::whole(format!(
+            "Drop{}{on} {place}.{} {irreversible}",
+            if verb.starts_with("ALTER") { " parts of" } else { "" },
+            told.beyond()
+        )),
         Op::Code => Sentence::whole(format!(
-            "Run or install code ({verb}):{on} {place}. Countersign does not read what it will do."
+            "Run or install code ({verb}){with} {place}. Countersign does not read what it will do."
         )),
         Op::Session => Sentence::whole(format!(
             "Change who this session is or what it may see: {} {place}.",
             setting_list(account).unwrap_or_else(|| format!("{verb}{on}"))
         )),
-        Op::Network => Sentence::whole(format!("Reach another server ({verb}):{on} {place}.")),
-        Op::Server => Sentence::whole(format!("Change how the server runs ({verb}):{on} {place}.")),
-        Op::Authz => Sentence::whole(format!("Change who may do what ({verb}):{on} {place}.")),
+        Op::Network => Sentence::whole(format!("Reach another server ({verb}){with} {place}.")),
+        Op::Server => Sentence::whole(format!("Change how the server runs ({verb}){with} {place}.")),
+        Op::Authz => Sentence::whole(format!("Change who may do what ({verb}){with} {place}.")),
         Op::FileOrProgram => {
-            Sentence::whole(format!("Use a file or a program of the server ({verb}):{on} {place}."))
+            Sentence::whole(format!("Use a file or a program of the server ({verb}){with} {place}."))
         }
         Op::Indirect => Sentence::whole(format!(
             "Countersign cannot tell all that this {verb} does {place}: {}.",
@@ -150,6 +173,7 @@ pub(super) fn of(told: &Told<'_>) -> Sentence {
             reasons(account)
         )),
     };
+    let sentence = sentence.followed_by(&told.also());
     sentence.led_by(if matches!(operation, Op::Indirect | Op::Unknown) { "" } else { run })
 }
 
@@ -174,6 +198,14 @@ impl Told<'_> {
         }
     }
 
+    /// What the statement does besides.
+    fn also(&self) -> String {
+        let others: BTreeSet<Op> = self.account.effects.iter().map(|(other, _)| *other).collect();
+        let said: Vec<&str> =
+            others.into_iter().filter(|other| *other != self.operation).filter_map(besides).collect();
+        if said.is_empty() { String::new() } else { format!(" Also: {}.", said.join(", ")) }
+    }
+
     /// What happens elsewhere.
     fn beyond(&self) -> String {
         let mut said = String::new();
@@ -192,6 +224,30 @@ impl Told<'_> {
     }
 }
 
+/// What an operation is called when a graver one names the statement; `None` for what goes without saying.
+const fn besides(operation: Op) -> Option<&'static str> {
+    match operation {
+        Op::Txn | Op::Setting | Op::Read => None,
+        Op::ReadSensitive => Some("reads sensitive data"),
+        Op::Lock => Some("takes locks"),
+        Op::Notify => Some("sends messages"),
+        Op::Export => Some("returns any number of rows"),
+        Op::Insert => Some("inserts rows"),
+        Op::UpdateBounded | Op::UpdateUnbounded => Some("updates rows"),
+        Op::DeleteBounded | Op::DeleteUnbounded => Some("deletes rows"),
+        Op::Maintenance | Op::DdlAdditive | Op::DdlRewriting => Some("changes definitions"),
+        Op::Code => Some("runs code"),
+        Op::DdlDestructive => Some("drops"),
+        Op::TxnPrepared => Some("two-phase commit"),
+        Op::Session => Some("changes the session"),
+        Op::Network => Some("reaches another server"),
+        Op::Server => Some("changes the server"),
+        Op::Authz => Some("changes rights"),
+        Op::FileOrProgram => Some("uses files or programs"),
+        Op::Indirect | Op::Unknown => Some("what cannot be told"),
+    }
+}
+
 fn rows(before: &str, amount: &str, after: &str) -> Sentence {
     Sentence { before: before.into(), amount: amount.into(), after: after.into() }
 }
@@ -207,6 +263,7 @@ fn transaction(account: &Account) -> String {
         | SessionEffect::CreateTemporary { .. }
         | SessionEffect::Discard
         | SessionEffect::Listen
+        | SessionEffect::Defines
         | SessionEffect::Opaque => None,
     });
     match control {
@@ -303,6 +360,9 @@ fn listed(shown: &[String]) -> String {
 
 /// Somebody else's text in backticks that it cannot close.
 fn quoted(text: &str) -> String {
+    if text.is_empty() {
+        return "(nothing)".into();
+    }
     let length = text.chars().count();
     if length > LONGEST {
         return format!("a name of {length} characters (shown whole on the approval page)");

@@ -27,6 +27,9 @@ pub struct SessionFacts {
     /// Whether something ran whose effects on the session cannot be told (`DO`, an unread statement): from then on
     /// no name without a schema is taken for what the catalog says.
     pub opaque: bool,
+    /// Whether this session defined something since the catalog was read. Cleared by whoever reads it again after
+    /// the transaction has ended.
+    pub uncommitted: bool,
 }
 
 /// What `\'` means in a plain string that allows escapes.
@@ -78,6 +81,7 @@ impl SessionFacts {
                 self.role = None;
             }
             SessionEffect::Listen => {}
+            SessionEffect::Defines => self.uncommitted = true,
             SessionEffect::Opaque => self.opaque = true,
         }
     }
@@ -166,6 +170,7 @@ impl Default for SessionFacts {
             cursors: BTreeMap::new(),
             temporary: BTreeSet::new(),
             opaque: false,
+            uncommitted: false,
         }
     }
 }
@@ -198,6 +203,9 @@ pub enum SessionEffect {
     Discard,
     /// `LISTEN`: messages may arrive at any time from now on.
     Listen,
+    /// Something was defined or changed that nobody else sees before the transaction ends: until the catalog was read
+    /// again after that, names are not taken for what it says.
+    Defines,
     /// Something ran whose effects on the session cannot be told: the session becomes opaque.
     Opaque,
 }

@@ -113,7 +113,8 @@ fn nature(name: &str, value: Option<&str>) -> Nature {
         _ if MEANING.contains(&name) => Nature::Meaning,
         // Stricter than before, whatever it was.
         "search_path" if is(&["", "\"\"", "pg_catalog"]) => Nature::Meaning,
-        "row_security" if is(&["off", "false", "no", "0"]) => Nature::Meaning,
+        // Either the rows are filtered or the statement fails: neither shows more.
+        "row_security" => Nature::Meaning,
         "default_transaction_read_only" | "transaction_read_only" if is(&["on", "true", "yes", "1"]) => {
             Nature::Meaning
         }

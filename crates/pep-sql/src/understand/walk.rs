@@ -364,6 +364,9 @@ impl<'q> Walker<'q> {
         match known {
             Some(Known::Does(operation)) => {
                 self.account.runs_code = true;
+                if operation == SqlOperation::Indirect {
+                    self.account.reasons.insert(format!("`{}` runs what its arguments name", name.shown()));
+                }
                 self.account.does(operation, &thing);
             }
             Some(Known::SetsSetting) => {

@@ -153,7 +153,7 @@ pub(crate) fn written(text: &str, cases: &[Case], found: &[String]) -> String {
 }
 
 fn unescaped(line: &str) -> String {
-    let mut text = line.replace("\\r", "\r").replace("\\0", "\0");
+    let mut text = line.replace("\\r", "\r").replace("\\z", "\0");
     while let Some((before, rest)) = text.split_once("\\u{") {
         let (code, after) = rest.split_once('}').unwrap();
         let character = char::from_u32(u32::from_str_radix(code, 16).unwrap()).unwrap();

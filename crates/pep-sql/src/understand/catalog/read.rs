@@ -18,7 +18,7 @@ pub enum CatalogError {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SystemRelation {
+struct Named {
     name: String,
 }
 
@@ -51,14 +51,15 @@ impl Catalog {
         ) AS parts";
 
     /// To be run in this order, in one transaction with [`Catalog::STAMP`]. Each answers with rows of one text.
-    pub const QUERIES: [&'static str; 5] = [SYSTEM, RELATIONS, ROUTINES, OPERATORS, TYPES];
+    pub const QUERIES: [&'static str; 6] = [SCHEMAS, SYSTEM, RELATIONS, ROUTINES, OPERATORS, TYPES];
 
     /// Reads the answers to [`Catalog::QUERIES`], in their order.
     pub fn read(stamp: &str, answers: &[Vec<String>]) -> Result<Self, CatalogError> {
-        let [system, relations, routines, operators, types] = answers else {
+        let [schemas, system, relations, routines, operators, types] = answers else {
             return Err(CatalogError::Answers(Self::QUERIES.len()));
         };
-        let system: Vec<SystemRelation> = rows(system)?;
+        let schemas: Vec<Named> = rows(schemas)?;
+        let system: Vec<Named> = rows(system)?;
         let relations: Vec<Relation> = rows(relations)?;
         let routines: Vec<Function> = rows(routines)?;
         let operators: Vec<Function> = rows(operators)?;
@@ -67,6 +68,7 @@ impl Catalog {
             version: NEXT.fetch_add(1, Ordering::Relaxed),
             read: true,
             stamp: stamp.into(),
+            schemas: schemas.into_iter().map(|schema| schema.name).collect(),
             system: system.into_iter().map(|relation| relation.name).collect(),
             relations: by_name(relations, |relation| &relation.name),
             routines: by_name(routines, |routine| &routine.name),
@@ -86,6 +88,8 @@ fn by_name<T>(things: Vec<T>, name: impl Fn(&T) -> &String) -> BTreeMap<String, 
         named
     })
 }
+
+const SCHEMAS: &str = "SELECT json_build_object('name', nspname)::text FROM pg_namespace";
 
 const SYSTEM: &str = "SELECT json_build_object('name', relname)::text FROM pg_class \
     WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind IN ('r', 'v')";

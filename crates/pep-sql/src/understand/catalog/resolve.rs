@@ -53,7 +53,7 @@ impl<'c> Path<'c> {
 
     /// The schema a new relation without one would go into.
     pub(in super::super) fn creates_in(&self) -> Option<&'c str> {
-        self.before.iter().chain(&self.after).next().copied()
+        self.before.iter().chain(&self.after).find(|schema| self.catalog.schemas.contains(**schema)).copied()
     }
 
     /// For texts the catalog itself printed: every name outside `pg_catalog` is qualified.
@@ -61,9 +61,14 @@ impl<'c> Path<'c> {
         Self { catalog: self.catalog, session: self.session, before: Vec::new(), after: Vec::new() }
     }
 
+    /// Whether the session may hold what the catalog does not show.
+    fn hides(&self) -> bool {
+        self.session.opaque || self.session.uncommitted
+    }
+
     /// Whether names without a schema can be looked up at all.
     fn is_certain(&self) -> bool {
-        self.catalog.read && !self.session.opaque
+        self.catalog.read && !self.hides()
     }
 
     pub(in super::super) fn relation(&self, schema: Option<&str>, name: &str) -> Relate<'c> {
@@ -73,9 +78,11 @@ impl<'c> Path<'c> {
                 Relate::Unresolved
             }
             Some(schema) if builtin::is_system_schema(schema) => Relate::System,
+            // A view or function of that name may stand there by now.
+            Some(_) if self.session.uncommitted => Relate::Unresolved,
             Some(schema) => self.in_schema(schema, name).map_or(Relate::Unresolved, Relate::Known),
             None if self.session.temporary.contains(name) => Relate::Temporary,
-            None if self.session.opaque => Relate::Unresolved,
+            None if self.hides() => Relate::Unresolved,
             None => self.unqualified(name),
         }
     }
@@ -105,7 +112,10 @@ impl<'c> Path<'c> {
         arguments: usize,
     ) -> Routine<'c> {
         // Without arguments no other can be a better match: the first schema wins, and that is the system's.
-        let exact = arguments == 0 && self.before.is_empty() && builtin::function(name).is_some();
+        let exact = arguments == 0
+            && !self.session.opaque
+            && self.before.is_empty()
+            && builtin::function(name).is_some();
         if schema.is_none() && exact {
             return Routine::System;
         }
@@ -125,6 +135,9 @@ impl<'c> Path<'c> {
         let all = named.get(name).map_or(&[][..], Vec::as_slice);
         let found: Vec<&Function> = match schema {
             Some("pg_temp") => return Routine::Unresolved,
+            Some(schema) if self.session.uncommitted && !builtin::is_system_schema(schema) => {
+                return Routine::Unresolved;
+            }
             Some(schema) => all.iter().filter(|routine| routine.schema == schema).collect(),
             None if !self.is_certain() => return Routine::Unresolved,
             None => all.iter().filter(|routine| self.sees(&routine.schema)).collect(),
@@ -149,7 +162,7 @@ impl<'c> Path<'c> {
             Some(schema) if builtin::is_system_schema(schema) => Ok(within(schema)),
             Some(schema) => within(schema).map(Some).ok_or(()),
             None if !self.session.temporary.is_empty() && self.session.temporary.contains(name) => Err(()),
-            None if self.session.opaque => Err(()),
+            None if self.hides() => Err(()),
             None => {
                 let first = self.before.iter().find_map(|schema| within(schema));
                 if let Some(found) = first {

@@ -2,7 +2,7 @@
 
 use super::super::{
     SessionEffect, SqlOperation as Op, TransactionStatus,
-    account::Thing,
+    account::{Explains, Thing},
     parse, setting,
     tree::{self, Place, Unplaced},
     walk::{Obscure, Scope, Walked, Walker},
@@ -29,7 +29,7 @@ impl Walker<'_> {
         let session = self.account.session.len();
         self.inner(query)?;
         self.account.leaves = None;
-        self.account.explains = true;
+        self.account.explains = Some(if runs { Explains::Run } else { Explains::Plan });
         if !runs {
             self.only_planned(before);
             self.account.session.truncate(session);
