@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything one statement touches and does.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a finding of its own")]
 pub(super) struct Account {
     /// In the order found.
     pub(super) effects: Vec<(SqlOperation, Vec<Thing>)>,
@@ -37,8 +38,8 @@ pub(super) struct Account {
     pub(super) locks: bool,
     /// Settings that change, with their new values (`None`: the default).
     pub(super) settings: Vec<(String, Option<String>)>,
-    /// Rows that go to the client: at most so many, `None` within: any number. `None`: no rows go.
-    pub(super) leaves: Option<Option<u64>>,
+    /// Rows that go to the client.
+    pub(super) leaves: Leaving,
     /// Relations that are written.
     pub(super) targets: Vec<Thing>,
     /// The weakest condition of all unbounded writes.
@@ -63,6 +64,31 @@ pub(super) struct Thing {
     pub(super) columns: BTreeSet<String>,
     /// A system relation with secrets.
     pub(super) sensitive: bool,
+}
+
+/// How many rows of its own a statement sends to the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Leaving {
+    #[default]
+    Nothing,
+    AtMost(u64),
+    AnyNumber,
+}
+
+impl From<Option<u64>> for Leaving {
+    fn from(rows: Option<u64>) -> Self {
+        rows.map_or(Self::AnyNumber, Self::AtMost)
+    }
+}
+
+impl Leaving {
+    pub(super) fn limited(self, most: u64) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::AtMost(rows) => Self::AtMost(rows.min(most)),
+            Self::AnyNumber => Self::AtMost(most),
+        }
+    }
 }
 
 /// What an `EXPLAIN` does with its statement.
@@ -137,7 +163,12 @@ impl Account {
         let of_users =
             |thing: &&Thing| !matches!(thing.kind, "system-table" | "temporary-table" | "sequence");
         let leaving: Vec<Thing> = plain.iter().chain(&sensitive).filter(of_users).cloned().collect();
-        if self.leaves.is_some_and(|rows| rows.is_none_or(|rows| rows > export_rows)) && !leaving.is_empty() {
+        let many = match self.leaves {
+            Leaving::Nothing => false,
+            Leaving::AtMost(rows) => rows > export_rows,
+            Leaving::AnyNumber => true,
+        };
+        if many && !leaving.is_empty() {
             self.does(SqlOperation::Export, &leaving);
         }
         if !sensitive.is_empty() {

@@ -286,7 +286,7 @@ fn elements(value: &BoundValue) -> Option<u64> {
     match value {
         BoundValue::Null => Some(0),
         // Quoted commas make it more, never less.
-        BoundValue::Text(text) => u64::try_from(text.iter().filter(|byte| **byte == b',').count() + 1).ok(),
+        BoundValue::Text(text) => u64::try_from(text.split(|byte| *byte == b',').count()).ok(),
         BoundValue::Binary(bytes) => {
             let word = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
             let dimensions = usize::try_from(word(0)?).ok().filter(|count| *count <= 6)?;

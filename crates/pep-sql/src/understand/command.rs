@@ -6,7 +6,7 @@ mod indirect;
 
 use super::{
     Chain, SessionEffect, SqlOperation as Op, TransactionControl,
-    account::Thing,
+    account::{Leaving, Thing},
     names::{self, Name},
     setting,
     tree::{self, Unplaced},
@@ -22,21 +22,26 @@ use pg_query::{
 
 /// Every kind of statement with its verb: those done here by their kind alone, and those read closer.
 macro_rules! commands {
-    (closer { $($near:ident $near_verb:literal $read:ident)* } plain { $($kind:ident $verb:literal $operation:ident)* }) => {
+    (closer { $($near:ident $near_verb:literal $read:ident)* } sure { $($sure:ident $sure_verb:literal $do:ident)* } plain { $($kind:ident $verb:literal $operation:ident)* }) => {
         /// What a person would call the statement; `None` when it is none.
         pub(super) fn verb(node: NodeRef<'_>) -> Option<&'static str> {
             if let NodeRef::TransactionStmt(statement) = node {
                 return Some(transaction_verb(statement.kind()));
             }
             $(if let NodeRef::$near(_) = node { return Some($near_verb); })*
+            $(if let NodeRef::$sure(_) = node { return Some($sure_verb); })*
             $(if let NodeRef::$kind(_) = node { return Some($verb); })*
             None
         }
+
+        #[cfg(test)]
+        const KINDS: &[&str] = &[$(stringify!($near),)* $(stringify!($sure),)* $(stringify!($kind),)*];
 
         impl Walker<'_> {
             /// Does one whole statement.
             pub(super) fn command(&mut self, node: NodeRef<'_>) -> Walked {
                 $(if let NodeRef::$near(statement) = node { return self.$read(statement); })*
+                $(if let NodeRef::$sure(statement) = node { self.$do(statement); return Ok(()); })*
                 $(if let NodeRef::$kind(_) = node { return self.plain(node, Op::$operation); })*
                 Err(Obscure(format!("it is no statement ({})", tree::kind(node))))
             }
@@ -57,21 +62,14 @@ commands! {
         ExplainStmt "EXPLAIN" explain
         PrepareStmt "PREPARE" prepare
         ExecuteStmt "EXECUTE" execute
-        DeallocateStmt "DEALLOCATE" deallocate
         DeclareCursorStmt "DECLARE CURSOR" declare
         FetchStmt "FETCH" fetch
-        ClosePortalStmt "CLOSE" close
         TransactionStmt "TRANSACTION" transaction
         VariableSetStmt "SET" set
-        VariableShowStmt "SHOW" show
         DiscardStmt "DISCARD" discard
         TruncateStmt "TRUNCATE" truncate
         LockStmt "LOCK" lock
         VacuumStmt "VACUUM" vacuum
-        ListenStmt "LISTEN" listen
-        UnlistenStmt "UNLISTEN" unlisten
-        NotifyStmt "NOTIFY" notify
-        DoStmt "DO" code_now
         CallStmt "CALL" call_procedure
         CreateSchemaStmt "CREATE SCHEMA" create_schema
         CreateStmt "CREATE TABLE" create_table
@@ -79,22 +77,31 @@ commands! {
         IndexStmt "CREATE INDEX" create_index
         DropStmt "DROP" drop_objects
         DropOwnedStmt "DROP OWNED" drop_owned
-        DropdbStmt "DROP DATABASE" drop_database
         RenameStmt "RENAME" rename
         RuleStmt "CREATE RULE" rule
         GrantStmt "GRANT" grant
-        GrantRoleStmt "GRANT ROLE" grant_role
-        CreateRoleStmt "CREATE ROLE" create_role
-        AlterRoleStmt "ALTER ROLE" alter_role
-        DropRoleStmt "DROP ROLE" drop_role
         CreateFunctionStmt "CREATE FUNCTION" create_function
         CreateTrigStmt "CREATE TRIGGER" create_trigger
         RefreshMatViewStmt "REFRESH MATERIALIZED VIEW" refresh
         CreateSeqStmt "CREATE SEQUENCE" create_sequence
         CreateForeignTableStmt "CREATE FOREIGN TABLE" create_foreign_table
+    }
+    sure {
+        DropdbStmt "DROP DATABASE" drop_database
+        GrantRoleStmt "GRANT ROLE" grant_role
+        CreateRoleStmt "CREATE ROLE" create_role
+        AlterRoleStmt "ALTER ROLE" alter_role
+        DropRoleStmt "DROP ROLE" drop_role
         AlterSystemStmt "ALTER SYSTEM" alter_system
         AlterRoleSetStmt "ALTER ROLE SET" alter_role_set
         AlterDatabaseSetStmt "ALTER DATABASE SET" alter_database_set
+        DeallocateStmt "DEALLOCATE" deallocate
+        ClosePortalStmt "CLOSE" close
+        DoStmt "DO" code_now
+        VariableShowStmt "SHOW" show
+        ListenStmt "LISTEN" listen
+        UnlistenStmt "UNLISTEN" unlisten
+        NotifyStmt "NOTIFY" notify
     }
     plain {
         AlterCollationStmt "ALTER COLLATION" DdlAdditive
@@ -191,7 +198,7 @@ impl Walker<'_> {
     fn query(&mut self, select: &pg_query::protobuf::SelectStmt) -> Walked {
         self.walk(NodeRef::SelectStmt(select), &Scope::default())?;
         if select.into_clause.is_none() {
-            self.account.leaves = Some(self.rows(select, &Scope::default()));
+            self.account.leaves = Leaving::from(self.rows(select, &Scope::default()));
         }
         Ok(())
     }
@@ -242,7 +249,7 @@ impl Walker<'_> {
             (None, None) => return Err(Unplaced::UnknownKind.into()),
         };
         if !outside {
-            self.account.leaves = Some(rows);
+            self.account.leaves = Leaving::from(rows);
         }
         Ok(())
     }
@@ -276,15 +283,15 @@ impl Walker<'_> {
         Ok(())
     }
 
-    fn show(&mut self, show: &pg_query::protobuf::VariableShowStmt) -> Walked {
+    fn show(&mut self, show: &pg_query::protobuf::VariableShowStmt) {
         self.account.does(Op::Read, &[Thing::plain("setting", show.name.to_lowercase())]);
-        Ok(())
     }
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "called like every other statement")]
     fn discard(&mut self, discard: &pg_query::protobuf::DiscardStmt) -> Walked {
         match discard.target() {
             DiscardMode::DiscardAll | DiscardMode::DiscardTemp => {
-                self.account.session.push(SessionEffect::Discard)
+                self.account.session.push(SessionEffect::Discard);
             }
             DiscardMode::DiscardPlans | DiscardMode::DiscardSequences => {}
             DiscardMode::Undefined => return Err(Unplaced::UnknownKind.into()),
@@ -336,20 +343,17 @@ impl Walker<'_> {
         Ok(())
     }
 
-    fn listen(&mut self, listen: &pg_query::protobuf::ListenStmt) -> Walked {
+    fn listen(&mut self, listen: &pg_query::protobuf::ListenStmt) {
         self.account.does(Op::Notify, &[Thing::plain("channel", listen.conditionname.clone())]);
         self.account.session.push(SessionEffect::Listen);
-        Ok(())
     }
 
-    fn unlisten(&mut self, _unlisten: &pg_query::protobuf::UnlistenStmt) -> Walked {
+    fn unlisten(&mut self, _unlisten: &pg_query::protobuf::UnlistenStmt) {
         self.account.does(Op::Setting, &[]);
-        Ok(())
     }
 
-    fn notify(&mut self, notify: &pg_query::protobuf::NotifyStmt) -> Walked {
+    fn notify(&mut self, notify: &pg_query::protobuf::NotifyStmt) {
         self.account.does(Op::Notify, &[Thing::plain("channel", notify.conditionname.clone())]);
-        Ok(())
     }
 
     /// The options of a command: plain words, or parts to be walked.
@@ -363,107 +367,65 @@ impl Walker<'_> {
     }
 }
 
-/// The name of its own that a statement gives or uses, where it is a plain text and no part of the tree.
-fn own_name(node: NodeRef<'_>) -> Option<Thing> {
-    let named = |kind, name: &str| (!name.is_empty()).then(|| Thing::plain(kind, names::identifier(name)));
-    if let NodeRef::AlterDatabaseRefreshCollStmt(statement) = node {
-        return named("database", &statement.dbname);
+/// The names of their own that statements give or use, where they are plain texts and no parts of the tree.
+macro_rules! own_names {
+    ($($kind:ident $what:literal $field:ident)*) => {
+        fn own_name(node: NodeRef<'_>) -> Option<Thing> {
+            let named = |kind, name: &str| (!name.is_empty()).then(|| Thing::plain(kind, names::identifier(name)));
+            $(if let NodeRef::$kind(statement) = node { return named($what, &statement.$field); })*
+            None
+        }
+    };
+}
+
+own_names! {
+    AlterDatabaseRefreshCollStmt "database" dbname
+    AlterDatabaseStmt "database" dbname
+    CreatedbStmt "database" dbname
+    AlterEventTrigStmt "event-trigger" trigname
+    CreateEventTrigStmt "event-trigger" trigname
+    AlterExtensionContentsStmt "extension" extname
+    AlterExtensionStmt "extension" extname
+    CreateExtensionStmt "extension" extname
+    AlterFdwStmt "foreign-data-wrapper" fdwname
+    CreateFdwStmt "foreign-data-wrapper" fdwname
+    AlterForeignServerStmt "server" servername
+    CreateForeignServerStmt "server" servername
+    ImportForeignSchemaStmt "server" server_name
+    AlterUserMappingStmt "server" servername
+    CreateUserMappingStmt "server" servername
+    DropUserMappingStmt "server" servername
+    AlterPolicyStmt "policy" policy_name
+    CreatePolicyStmt "policy" policy_name
+    AlterPublicationStmt "publication" pubname
+    CreatePublicationStmt "publication" pubname
+    AlterSubscriptionStmt "subscription" subname
+    CreateSubscriptionStmt "subscription" subname
+    DropSubscriptionStmt "subscription" subname
+    AlterTableSpaceOptionsStmt "tablespace" tablespacename
+    CreateTableSpaceStmt "tablespace" tablespacename
+    DropTableSpaceStmt "tablespace" tablespacename
+    AlterTableMoveAllStmt "tablespace" orig_tablespacename
+    CreateAmStmt "access-method" amname
+    CreatePlangStmt "language" plname
+    LoadStmt "library" filename
+    ReindexStmt "object" name
+    AlterDomainStmt "constraint" name
+    CreateTransformStmt "language" lang
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// What the grammar can make a statement of is done here, and nothing else is.
+    #[test]
+    fn every_statement_of_the_grammar_is_listed() {
+        let listed: BTreeSet<&str> = KINDS.iter().copied().collect();
+        assert_eq!(listed.len(), KINDS.len(), "listed twice");
+        let queries = ["SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"];
+        let commands: BTreeSet<&str> = tree::COMMANDS.iter().copied().chain(queries).collect();
+        assert_eq!(listed, commands);
     }
-    if let NodeRef::AlterDatabaseStmt(statement) = node {
-        return named("database", &statement.dbname);
-    }
-    if let NodeRef::CreatedbStmt(statement) = node {
-        return named("database", &statement.dbname);
-    }
-    if let NodeRef::AlterEventTrigStmt(statement) = node {
-        return named("event-trigger", &statement.trigname);
-    }
-    if let NodeRef::CreateEventTrigStmt(statement) = node {
-        return named("event-trigger", &statement.trigname);
-    }
-    if let NodeRef::AlterExtensionContentsStmt(statement) = node {
-        return named("extension", &statement.extname);
-    }
-    if let NodeRef::AlterExtensionStmt(statement) = node {
-        return named("extension", &statement.extname);
-    }
-    if let NodeRef::CreateExtensionStmt(statement) = node {
-        return named("extension", &statement.extname);
-    }
-    if let NodeRef::AlterFdwStmt(statement) = node {
-        return named("foreign-data-wrapper", &statement.fdwname);
-    }
-    if let NodeRef::CreateFdwStmt(statement) = node {
-        return named("foreign-data-wrapper", &statement.fdwname);
-    }
-    if let NodeRef::AlterForeignServerStmt(statement) = node {
-        return named("server", &statement.servername);
-    }
-    if let NodeRef::CreateForeignServerStmt(statement) = node {
-        return named("server", &statement.servername);
-    }
-    if let NodeRef::ImportForeignSchemaStmt(statement) = node {
-        return named("server", &statement.server_name);
-    }
-    if let NodeRef::AlterUserMappingStmt(statement) = node {
-        return named("server", &statement.servername);
-    }
-    if let NodeRef::CreateUserMappingStmt(statement) = node {
-        return named("server", &statement.servername);
-    }
-    if let NodeRef::DropUserMappingStmt(statement) = node {
-        return named("server", &statement.servername);
-    }
-    if let NodeRef::AlterPolicyStmt(statement) = node {
-        return named("policy", &statement.policy_name);
-    }
-    if let NodeRef::CreatePolicyStmt(statement) = node {
-        return named("policy", &statement.policy_name);
-    }
-    if let NodeRef::AlterPublicationStmt(statement) = node {
-        return named("publication", &statement.pubname);
-    }
-    if let NodeRef::CreatePublicationStmt(statement) = node {
-        return named("publication", &statement.pubname);
-    }
-    if let NodeRef::AlterSubscriptionStmt(statement) = node {
-        return named("subscription", &statement.subname);
-    }
-    if let NodeRef::CreateSubscriptionStmt(statement) = node {
-        return named("subscription", &statement.subname);
-    }
-    if let NodeRef::DropSubscriptionStmt(statement) = node {
-        return named("subscription", &statement.subname);
-    }
-    if let NodeRef::AlterTableSpaceOptionsStmt(statement) = node {
-        return named("tablespace", &statement.tablespacename);
-    }
-    if let NodeRef::CreateTableSpaceStmt(statement) = node {
-        return named("tablespace", &statement.tablespacename);
-    }
-    if let NodeRef::DropTableSpaceStmt(statement) = node {
-        return named("tablespace", &statement.tablespacename);
-    }
-    if let NodeRef::AlterTableMoveAllStmt(statement) = node {
-        return named("tablespace", &statement.orig_tablespacename);
-    }
-    if let NodeRef::CreateAmStmt(statement) = node {
-        return named("access-method", &statement.amname);
-    }
-    if let NodeRef::CreatePlangStmt(statement) = node {
-        return named("language", &statement.plname);
-    }
-    if let NodeRef::LoadStmt(statement) = node {
-        return named("library", &statement.filename);
-    }
-    if let NodeRef::ReindexStmt(statement) = node {
-        return named("object", &statement.name);
-    }
-    if let NodeRef::AlterDomainStmt(statement) = node {
-        return named("constraint", &statement.name);
-    }
-    if let NodeRef::CreateTransformStmt(statement) = node {
-        return named("language", &statement.lang);
-    }
-    None
 }

@@ -1,6 +1,10 @@
 //! What policy may look at as `context.sql`, by name. Every fact is there every time.
 
-use super::{Access, Question, Statement, TransactionStatus, account::Account, bounds::Condition};
+use super::{
+    Access, Question, Statement, TransactionStatus,
+    account::{Account, Leaving},
+    bounds::Condition,
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -73,8 +77,11 @@ pub(super) fn of(
             .collect()
     };
     let condition = accounts.iter().filter_map(|account| account.condition).min();
-    let leaving: Vec<Option<u64>> = accounts.iter().filter_map(|account| account.leaves).collect();
-    let limit = leaving.iter().try_fold(0_u64, |sum, rows| sum.checked_add((*rows)?));
+    let limit = accounts.iter().try_fold(0_u64, |sum, account| match account.leaves {
+        Leaving::Nothing => Some(sum),
+        Leaving::AtMost(rows) => sum.checked_add(rows),
+        Leaving::AnyNumber => None,
+    });
     let facts = json!({
         "access": access.as_str(),
         "bounded": condition.is_none(),

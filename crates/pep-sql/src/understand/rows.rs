@@ -31,7 +31,7 @@ struct Given<'t> {
 impl Walker<'_> {
     /// `None`: no bound is known.
     pub(super) fn rows(&self, select: &SelectStmt, scope: &Scope<'_>) -> Option<u64> {
-        let scope = &self.with_names(select.with_clause.as_ref(), scope);
+        let scope = &scope.within(select.with_clause.as_ref());
         let limit = match (select.limit_option(), select.limit_count.as_deref()) {
             (LimitOption::Count | LimitOption::Default, Some(count)) => bounds::count(count, self.values),
             (
@@ -67,11 +67,11 @@ impl Walker<'_> {
         if folded {
             return Some(1);
         }
-        self.from_rows(&select.from_clause, select.where_clause.as_deref(), scope)
+        self.joined_rows(&select.from_clause, select.where_clause.as_deref(), scope)
     }
 
     /// The product over all entries of `FROM`, each bound by a key.
-    fn from_rows(&self, from: &[Node], clause: Option<&Node>, scope: &Scope<'_>) -> Option<u64> {
+    fn joined_rows(&self, from: &[Node], clause: Option<&Node>, scope: &Scope<'_>) -> Option<u64> {
         let mut entries = Vec::new();
         let mut given = Vec::new();
         for item in from {
@@ -99,6 +99,7 @@ impl Walker<'_> {
         entries.iter().try_fold(1_u64, |product, entry| product.checked_mul(entry.rows?))
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else can stand in FROM has no bound")]
     fn enter<'t>(
         &self,
         item: &'t Node,
@@ -158,10 +159,8 @@ impl Walker<'_> {
             }
             names = [alias.aliasname.clone()].into();
         }
-        if relation.schemaname.is_empty()
-            && let Some(found) = scope.find(&relation.relname)
-        {
-            let rows = self.rows(found?, scope)?;
+        if relation.schemaname.is_empty() && scope.names(&relation.relname) {
+            let rows = self.rows(scope.query(&relation.relname)?, scope)?;
             return Some(Entry { names, columns: BTreeSet::new(), keys: Vec::new(), rows: Some(rows) });
         }
         let name = Name::of_relation(relation);
@@ -267,6 +266,7 @@ fn folds(targets: &[Node]) -> bool {
     !targets.is_empty() && targets.iter().all(&mut fold) && any
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "what is not named here counts as not folded")]
 fn is_folded(node: NodeRef<'_>, any: &mut bool) -> bool {
     match node {
         NodeRef::FuncCall(call) => {
@@ -314,6 +314,7 @@ fn gathers(targets: &[Node]) -> bool {
     targets.iter().any(|target| tree::node(target).map_or(true, is_gathering))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the parts of every other kind are looked at")]
 fn is_gathering(node: NodeRef<'_>) -> bool {
     match node {
         NodeRef::FuncCall(call) => {

@@ -3,7 +3,7 @@
 
 use super::{
     SessionEffect, SqlOperation as Op, SqlTarget, TransactionControl,
-    account::{Account, Explains, Thing},
+    account::{Account, Explains, Leaving, Thing},
     bounds::Condition,
 };
 use countersign_core::visible;
@@ -104,10 +104,10 @@ pub(super) fn of(told: &Told<'_>) -> Sentence {
             if things.is_empty() {
                 return Sentence::whole(format!("{run}Compute values {place} without reading a table."));
             }
-            let most = match account.leaves.flatten() {
-                Some(1) => ", at most one row".to_owned(),
-                Some(rows) => format!(", at most {} rows", grouped(rows)),
-                None => String::new(),
+            let most = match account.leaves {
+                Leaving::AtMost(1) => ", at most one row".to_owned(),
+                Leaving::AtMost(rows) => format!(", at most {} rows", grouped(rows)),
+                Leaving::Nothing | Leaving::AnyNumber => String::new(),
             };
             Sentence::whole(format!("{what} from{on} {place}{most}."))
         }
@@ -208,19 +208,21 @@ impl Told<'_> {
 
     /// What happens elsewhere.
     fn beyond(&self) -> String {
-        let mut said = String::new();
+        let list =
+            |names: &BTreeSet<String>| listed(&names.iter().map(|name| quoted(name)).collect::<Vec<_>>());
+        let mut said = Vec::new();
         if !self.account.cascades.is_empty() {
-            let shown: Vec<String> = self.account.cascades.iter().map(|name| quoted(name)).collect();
-            said.push_str(&format!(" Through foreign keys it changes {}.", listed(&shown)));
+            said.push(format!(" Through foreign keys it changes {}.", list(&self.account.cascades)));
         }
         if !self.account.triggers.is_empty() {
-            let shown: Vec<String> = self.account.triggers.iter().map(|name| quoted(name)).collect();
-            said.push_str(&format!(" Triggers run {}.", listed(&shown)));
+            said.push(format!(" Triggers run {}.", list(&self.account.triggers)));
         }
-        for reason in self.account.reasons.iter().filter(|_| self.operation == Op::DdlDestructive) {
-            said.push_str(&format!(" Also: {}.", visible::one_line(reason)));
+        if self.operation == Op::DdlDestructive {
+            said.extend(
+                self.account.reasons.iter().map(|reason| format!(" And {}.", visible::one_line(reason))),
+            );
         }
-        said
+        said.concat()
     }
 }
 

@@ -138,9 +138,9 @@ impl Walker<'_> {
             VariableSetKind::VarResetAll => self.resets("*", scope),
             // To what it already is.
             VariableSetKind::VarSetCurrent => {
-                self.account.does(SqlOperation::Setting, &[Thing::plain("setting", name)])
+                self.account.does(SqlOperation::Setting, &[Thing::plain("setting", name)]);
             }
-            VariableSetKind::VarSetMulti => return self.set_transaction(set),
+            VariableSetKind::VarSetMulti => self.set_transaction(set),
             VariableSetKind::Undefined => return Err(Unplaced::UnknownKind.into()),
         }
         Ok(())
@@ -177,15 +177,14 @@ impl Walker<'_> {
         self.account.session.push(SessionEffect::Set(change));
     }
 
-    fn set_transaction(&mut self, set: &VariableSetStmt) -> Walked {
+    fn set_transaction(&mut self, set: &VariableSetStmt) {
         if set.name.eq_ignore_ascii_case("TRANSACTION SNAPSHOT") {
             self.account.does(SqlOperation::Txn, &[]);
-            return Ok(());
+            return;
         }
         let control = TransactionControl::Characteristics { access: access(&set.args) };
         self.account.does(SqlOperation::Txn, &[]);
         self.account.session.push(SessionEffect::Transaction(control));
-        Ok(())
     }
 
     /// `set_config(name, value, is_local)`.
@@ -239,7 +238,7 @@ fn value(node: &Node) -> Option<String> {
 
 /// The access mode in the options of a transaction; the last one counts.
 pub(super) fn access(options: &[Node]) -> Option<TransactionAccess> {
-    let modes = options.iter().filter_map(|option| {
+    let mut modes = options.iter().filter_map(|option| {
         let Some(NodeEnum::DefElem(option)) = &option.node else { return None };
         if option.defname != "transaction_read_only" {
             return None;
@@ -252,7 +251,7 @@ pub(super) fn access(options: &[Node]) -> Option<TransactionAccess> {
         });
         Some(if on == Some(true) { TransactionAccess::ReadOnly } else { TransactionAccess::ReadWrite })
     });
-    modes.last()
+    modes.next_back()
 }
 
 /// The text of an option's argument, in lower case.

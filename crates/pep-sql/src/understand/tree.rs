@@ -124,6 +124,9 @@ use fields;
 /// Every kind of node, by its place.
 macro_rules! places {
     (query { $($query:ident)* } command { $($command:ident)* } definition { $($definition:ident)* } analysed { $($analysed:ident)* }) => {
+        #[cfg(test)]
+        pub(super) const COMMANDS: &[&str] = &[$(stringify!($command)),*];
+
         /// Where this kind of node belongs.
         pub(super) fn place(node: NodeRef<'_>) -> Place {
             match node {
@@ -135,7 +138,7 @@ macro_rules! places {
         }
 
         /// The parts of a node, in the order of its fields.
-        pub(super) fn parts<'t>(node: NodeRef<'t>) -> Result<Vec<NodeRef<'t>>, Unplaced> {
+        pub(super) fn parts(node: NodeRef<'_>) -> Result<Vec<NodeRef<'_>>, Unplaced> {
             let mut out = Parts::default();
             match node {
                 $(NodeRef::$query(node) => node.parts(&mut out)?,)*

@@ -58,9 +58,26 @@ pub(super) struct Walker<'q> {
 pub(super) struct Scope<'t>(Vec<(&'t str, Option<&'t SelectStmt>)>);
 
 impl<'t> Scope<'t> {
-    /// The query behind a name; `Some(None)` when it is none whose rows can be counted.
-    pub(super) fn find(&self, name: &str) -> Option<Option<&'t SelectStmt>> {
-        self.0.iter().rev().find(|(known, _)| *known == name).map(|(_, select)| *select)
+    pub(super) fn names(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| *known == name)
+    }
+
+    /// The query behind a name, when its rows can be counted.
+    pub(super) fn query(&self, name: &str) -> Option<&'t SelectStmt> {
+        self.0.iter().rev().find(|(known, _)| *known == name).and_then(|(_, select)| *select)
+    }
+
+    /// With the queries of a `WITH`, without walking them.
+    pub(super) fn within(&self, with: Option<&'t WithClause>) -> Self {
+        let mut inner = self.clone();
+        let Some(with) = with else { return inner };
+        for node in &with.ctes {
+            if let Some(NodeEnum::CommonTableExpr(named)) = &node.node {
+                let select = if with.recursive { None } else { counted(named.ctequery.as_deref()) };
+                inner.0.push((&named.ctename, select));
+            }
+        }
+        inner
     }
 }
 
@@ -180,7 +197,7 @@ impl<'q> Walker<'q> {
         let mut inner = scope.clone();
         let Some(with) = with else { return Ok(inner) };
         if with.recursive {
-            inner = self.with_names(Some(with), scope);
+            inner = scope.within(Some(with));
         }
         for node in &with.ctes {
             let Some(NodeEnum::CommonTableExpr(named)) = &node.node else {
@@ -195,19 +212,6 @@ impl<'q> Walker<'q> {
             }
         }
         Ok(inner)
-    }
-
-    /// Names the queries of a `WITH` without walking them.
-    pub(super) fn with_names<'t>(&self, with: Option<&'t WithClause>, scope: &Scope<'t>) -> Scope<'t> {
-        let mut inner = scope.clone();
-        let Some(with) = with else { return inner };
-        for node in &with.ctes {
-            if let Some(NodeEnum::CommonTableExpr(named)) = &node.node {
-                let select = if with.recursive { None } else { counted(named.ctequery.as_deref()) };
-                inner.0.push((&named.ctename, select));
-            }
-        }
-        inner
     }
 
     /// `INTO`, `CREATE TABLE AS`: a table made out of a query.
@@ -240,7 +244,7 @@ impl<'q> Walker<'q> {
 
     /// A relation in `FROM`.
     pub(super) fn read(&mut self, relation: &RangeVar, scope: &Scope<'_>) -> Walked {
-        if relation.schemaname.is_empty() && scope.find(&relation.relname).is_some() {
+        if relation.schemaname.is_empty() && scope.names(&relation.relname) {
             return Ok(());
         }
         let mut thing = self.thing(relation);

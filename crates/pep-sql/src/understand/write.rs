@@ -80,7 +80,7 @@ impl Walker<'_> {
             match conflict.action() {
                 OnConflictAction::OnconflictUpdate => {
                     let things = self.written(relation, Event::Update)?;
-                    let few = insert.select_stmt.as_deref().is_some_and(|rows| is_few(rows));
+                    let few = insert.select_stmt.as_deref().is_some_and(is_few);
                     let event = Event::Update;
                     self.account.does(if few { event.bounded() } else { event.unbounded() }, &things);
                     self.targets(&conflict.target_list, scope)?;

@@ -1,6 +1,6 @@
 //! The golden file of evasions: reading it, and asking what each of its texts is taken for.
 
-#![expect(clippy::unwrap_used, reason = "tests may fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests may fail by panicking")]
 
 use bytes::Bytes;
 use countersign_core::{EnvironmentName, TargetName};
@@ -8,7 +8,11 @@ use countersign_pep_sql::understand::{
     Asked, BoundValue, Catalog, Question, SessionFacts, SqlTarget, TableLabels, TransactionStatus,
     Understood, understand,
 };
-use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    sync::{Arc, OnceLock},
+};
 
 pub(crate) const EVASIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/evasions.txt");
 const CATALOG: &str = include_str!("../golden/catalog.json");
@@ -82,7 +86,13 @@ fn is_text(word: &str) -> bool {
     word.starts_with("prepared:") || word.starts_with("cursor:")
 }
 
+/// The catalog of the schema beside it, read once.
 pub(crate) fn catalog() -> Catalog {
+    static READ: OnceLock<Catalog> = OnceLock::new();
+    READ.get_or_init(read_catalog).clone()
+}
+
+fn read_catalog() -> Catalog {
     let answers: Vec<Vec<serde_json::Value>> = serde_json::from_str(CATALOG).unwrap();
     let answers: Vec<Vec<String>> =
         answers.iter().map(|rows| rows.iter().map(ToString::to_string).collect()).collect();
@@ -126,13 +136,13 @@ pub(crate) fn evasions(text: &str) -> Vec<Case> {
         }
         let Some(case) = cases.last_mut() else { continue };
         if let Some(settings) = line.strip_prefix("@ ") {
-            case.settings = settings.to_owned();
+            case.settings = settings.into();
         } else if line.starts_with("=> ") {
-            case.expected = line.to_owned();
+            case.expected = line.into();
         } else if line.starts_with(">> ") {
             write!(case.expected, "\n{line}").unwrap();
         } else if !line.is_empty() {
-            case.raw = line.to_owned();
+            case.raw = line.into();
             case.text = unescaped(line);
         }
     }

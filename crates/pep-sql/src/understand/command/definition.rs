@@ -12,10 +12,11 @@ use pg_query::{
     Node, NodeEnum, NodeRef,
     protobuf::{
         AlterDatabaseSetStmt, AlterRoleSetStmt, AlterRoleStmt, AlterSystemStmt, AlterTableCmd,
-        AlterTableStmt, AlterTableType as At, Constraint, CreateForeignTableStmt, CreateFunctionStmt,
-        CreateRoleStmt, CreateSchemaStmt, CreateSeqStmt, CreateStmt, CreateTrigStmt, DropBehavior,
-        DropOwnedStmt, DropRoleStmt, DropStmt, DropdbStmt, GrantRoleStmt, GrantStmt, IndexStmt, ObjectType,
-        RefreshMatViewStmt, RenameStmt, RoleSpec, RoleSpecType, RuleStmt, VariableSetStmt, ViewStmt,
+        AlterTableStmt, AlterTableType as At, ConstrType, Constraint, CreateForeignTableStmt,
+        CreateFunctionStmt, CreateRoleStmt, CreateSchemaStmt, CreateSeqStmt, CreateStmt, CreateTrigStmt,
+        DropBehavior, DropOwnedStmt, DropRoleStmt, DropStmt, DropdbStmt, GrantRoleStmt, GrantStmt, IndexStmt,
+        ObjectType, RefreshMatViewStmt, RenameStmt, RoleSpec, RoleSpecType, RuleStmt, VariableSetStmt,
+        ViewStmt,
     },
 };
 
@@ -222,20 +223,17 @@ impl Walker<'_> {
         Ok(())
     }
 
-    pub(super) fn drop_database(&mut self, drop: &DropdbStmt) -> Walked {
+    pub(super) fn drop_database(&mut self, drop: &DropdbStmt) {
         let thing = [Thing::plain("database", names::identifier(&drop.dbname))];
         self.account.does(Op::DdlDestructive, &thing);
         self.account.does(Op::Server, &thing);
-        Ok(())
     }
 
     pub(super) fn rename(&mut self, rename: &RenameStmt) -> Walked {
-        let operation = match rename.rename_type() {
-            ObjectType::ObjectRole | ObjectType::ObjectPolicy => Op::Authz,
-            ObjectType::ObjectDatabase | ObjectType::ObjectForeignServer | ObjectType::ObjectTablespace => {
-                Op::Server
-            }
-            other => object_kind(other).map(|_| Op::DdlRewriting).ok_or(Unplaced::UnknownKind)?,
+        let operation = match object_kind(rename.rename_type()).ok_or(Unplaced::UnknownKind)? {
+            "role" | "policy" => Op::Authz,
+            "database" | "server" | "tablespace" => Op::Server,
+            _ => Op::DdlRewriting,
         };
         let mut things = self.named(NodeRef::RenameStmt(rename))?;
         if things.is_empty() {
@@ -267,31 +265,27 @@ impl Walker<'_> {
         Ok(())
     }
 
-    pub(super) fn grant_role(&mut self, grant: &GrantRoleStmt) -> Walked {
+    pub(super) fn grant_role(&mut self, grant: &GrantRoleStmt) {
         let granted = grant.granted_roles.iter().filter_map(|role| {
             let Some(NodeEnum::AccessPriv(role)) = &role.node else { return None };
             Some(Thing::plain("role", names::identifier(&role.priv_name)))
         });
         let things: Vec<Thing> = granted.chain(roles(&grant.grantee_roles)).collect();
         self.account.does(Op::Authz, &things);
-        Ok(())
     }
 
-    pub(super) fn create_role(&mut self, create: &CreateRoleStmt) -> Walked {
+    pub(super) fn create_role(&mut self, create: &CreateRoleStmt) {
         self.account.does(Op::Authz, &[Thing::plain("role", names::identifier(&create.role))]);
-        Ok(())
     }
 
-    pub(super) fn alter_role(&mut self, alter: &AlterRoleStmt) -> Walked {
+    pub(super) fn alter_role(&mut self, alter: &AlterRoleStmt) {
         let things: Vec<Thing> = alter.role.iter().map(role_thing).collect();
         self.account.does(Op::Authz, &things);
-        Ok(())
     }
 
-    pub(super) fn drop_role(&mut self, drop: &DropRoleStmt) -> Walked {
+    pub(super) fn drop_role(&mut self, drop: &DropRoleStmt) {
         let things: Vec<Thing> = roles(&drop.roles).collect();
         self.account.does(Op::Authz, &things);
-        Ok(())
     }
 
     pub(super) fn create_function(&mut self, create: &CreateFunctionStmt) -> Walked {
@@ -326,24 +320,21 @@ impl Walker<'_> {
         Ok(())
     }
 
-    pub(super) fn alter_system(&mut self, alter: &AlterSystemStmt) -> Walked {
+    pub(super) fn alter_system(&mut self, alter: &AlterSystemStmt) {
         let things = setting_of(alter.setstmt.as_ref());
         self.account.does(Op::Server, &things);
-        Ok(())
     }
 
-    pub(super) fn alter_role_set(&mut self, alter: &AlterRoleSetStmt) -> Walked {
+    pub(super) fn alter_role_set(&mut self, alter: &AlterRoleSetStmt) {
         let things = alter.role.iter().map(role_thing).chain(setting_of(alter.setstmt.as_ref()));
         let things: Vec<Thing> = things.collect();
         self.account.does(Op::Authz, &things);
-        Ok(())
     }
 
-    pub(super) fn alter_database_set(&mut self, alter: &AlterDatabaseSetStmt) -> Walked {
+    pub(super) fn alter_database_set(&mut self, alter: &AlterDatabaseSetStmt) {
         let mut things = vec![Thing::plain("database", names::identifier(&alter.dbname))];
         things.extend(setting_of(alter.setstmt.as_ref()));
         self.account.does(Op::Server, &things);
-        Ok(())
     }
 }
 
@@ -449,30 +440,29 @@ fn rewrites(command: &AlterTableCmd) -> bool {
     let Some(NodeEnum::ColumnDef(column)) = command.def.as_deref().and_then(|def| def.node.as_ref()) else {
         return true;
     };
-    use pg_query::protobuf::ConstrType as Kind;
     column.constraints.iter().any(|node| {
         let Some(NodeEnum::Constraint(constraint)) = &node.node else { return true };
         match constraint.contype() {
-            Kind::ConstrNull
-            | Kind::ConstrAttrDeferrable
-            | Kind::ConstrAttrNotDeferrable
-            | Kind::ConstrAttrDeferred
-            | Kind::ConstrAttrImmediate
-            | Kind::ConstrAttrEnforced
-            | Kind::ConstrAttrNotEnforced
-            | Kind::ConstrNotnull => false,
-            Kind::ConstrDefault => constraint
+            ConstrType::ConstrNull
+            | ConstrType::ConstrAttrDeferrable
+            | ConstrType::ConstrAttrNotDeferrable
+            | ConstrType::ConstrAttrDeferred
+            | ConstrType::ConstrAttrImmediate
+            | ConstrType::ConstrAttrEnforced
+            | ConstrType::ConstrAttrNotEnforced
+            | ConstrType::ConstrNotnull => false,
+            ConstrType::ConstrDefault => constraint
                 .raw_expr
                 .as_deref()
                 .is_none_or(|value| super::super::bounds::literal(value).is_none()),
-            Kind::Undefined
-            | Kind::ConstrIdentity
-            | Kind::ConstrGenerated
-            | Kind::ConstrCheck
-            | Kind::ConstrPrimary
-            | Kind::ConstrUnique
-            | Kind::ConstrExclusion
-            | Kind::ConstrForeign => true,
+            ConstrType::Undefined
+            | ConstrType::ConstrIdentity
+            | ConstrType::ConstrGenerated
+            | ConstrType::ConstrCheck
+            | ConstrType::ConstrPrimary
+            | ConstrType::ConstrUnique
+            | ConstrType::ConstrExclusion
+            | ConstrType::ConstrForeign => true,
         }
     })
 }
@@ -484,55 +474,55 @@ fn skips_validation(command: &AlterTableCmd) -> bool {
 
 /// What a kind of object is called; `None` for one no statement can name.
 fn object_kind(kind: ObjectType) -> Option<&'static str> {
-    use ObjectType as Kind;
     Some(match kind {
-        Kind::Undefined => return None,
-        Kind::ObjectAccessMethod => "access-method",
-        Kind::ObjectAggregate | Kind::ObjectFunction | Kind::ObjectRoutine => "function",
-        Kind::ObjectProcedure => "procedure",
-        Kind::ObjectAttribute | Kind::ObjectColumn => "column",
-        Kind::ObjectCast => "cast",
-        Kind::ObjectCollation => "collation",
-        Kind::ObjectConversion => "conversion",
-        Kind::ObjectDatabase => "database",
-        Kind::ObjectDomain | Kind::ObjectType => "type",
-        Kind::ObjectEventTrigger => "event-trigger",
-        Kind::ObjectExtension => "extension",
-        Kind::ObjectFdw => "foreign-data-wrapper",
-        Kind::ObjectForeignServer => "server",
-        Kind::ObjectForeignTable => "foreign-table",
-        Kind::ObjectIndex => "index",
-        Kind::ObjectLanguage => "language",
-        Kind::ObjectLargeobject => "large-object",
-        Kind::ObjectMatview => "materialized-view",
-        Kind::ObjectOpclass
-        | Kind::ObjectOpfamily
-        | Kind::ObjectOperator
-        | Kind::ObjectAmop
-        | Kind::ObjectAmproc => "operator",
-        Kind::ObjectParameterAcl => "setting",
-        Kind::ObjectPolicy => "policy",
-        Kind::ObjectPublication | Kind::ObjectPublicationNamespace | Kind::ObjectPublicationRel => {
-            "publication"
-        }
-        Kind::ObjectRole => "role",
-        Kind::ObjectRule => "rule",
-        Kind::ObjectSchema => "schema",
-        Kind::ObjectSequence => "sequence",
-        Kind::ObjectSubscription => "subscription",
-        Kind::ObjectStatisticExt => "statistics",
-        Kind::ObjectTabconstraint | Kind::ObjectDomconstraint | Kind::ObjectDefault | Kind::ObjectDefacl => {
-            "constraint"
-        }
-        Kind::ObjectTable => "table",
-        Kind::ObjectTablespace => "tablespace",
-        Kind::ObjectTransform => "transform",
-        Kind::ObjectTrigger => "trigger",
-        Kind::ObjectTsconfiguration
-        | Kind::ObjectTsdictionary
-        | Kind::ObjectTsparser
-        | Kind::ObjectTstemplate => "text-search",
-        Kind::ObjectUserMapping => "user-mapping",
-        Kind::ObjectView => "view",
+        ObjectType::Undefined => return None,
+        ObjectType::ObjectAccessMethod => "access-method",
+        ObjectType::ObjectAggregate | ObjectType::ObjectFunction | ObjectType::ObjectRoutine => "function",
+        ObjectType::ObjectProcedure => "procedure",
+        ObjectType::ObjectAttribute | ObjectType::ObjectColumn => "column",
+        ObjectType::ObjectCast => "cast",
+        ObjectType::ObjectCollation => "collation",
+        ObjectType::ObjectConversion => "conversion",
+        ObjectType::ObjectDatabase => "database",
+        ObjectType::ObjectDomain | ObjectType::ObjectType => "type",
+        ObjectType::ObjectEventTrigger => "event-trigger",
+        ObjectType::ObjectExtension => "extension",
+        ObjectType::ObjectFdw => "foreign-data-wrapper",
+        ObjectType::ObjectForeignServer => "server",
+        ObjectType::ObjectForeignTable => "foreign-table",
+        ObjectType::ObjectIndex => "index",
+        ObjectType::ObjectLanguage => "language",
+        ObjectType::ObjectLargeobject => "large-object",
+        ObjectType::ObjectMatview => "materialized-view",
+        ObjectType::ObjectOpclass
+        | ObjectType::ObjectOpfamily
+        | ObjectType::ObjectOperator
+        | ObjectType::ObjectAmop
+        | ObjectType::ObjectAmproc => "operator",
+        ObjectType::ObjectParameterAcl => "setting",
+        ObjectType::ObjectPolicy => "policy",
+        ObjectType::ObjectPublication
+        | ObjectType::ObjectPublicationNamespace
+        | ObjectType::ObjectPublicationRel => "publication",
+        ObjectType::ObjectRole => "role",
+        ObjectType::ObjectRule => "rule",
+        ObjectType::ObjectSchema => "schema",
+        ObjectType::ObjectSequence => "sequence",
+        ObjectType::ObjectSubscription => "subscription",
+        ObjectType::ObjectStatisticExt => "statistics",
+        ObjectType::ObjectTabconstraint
+        | ObjectType::ObjectDomconstraint
+        | ObjectType::ObjectDefault
+        | ObjectType::ObjectDefacl => "constraint",
+        ObjectType::ObjectTable => "table",
+        ObjectType::ObjectTablespace => "tablespace",
+        ObjectType::ObjectTransform => "transform",
+        ObjectType::ObjectTrigger => "trigger",
+        ObjectType::ObjectTsconfiguration
+        | ObjectType::ObjectTsdictionary
+        | ObjectType::ObjectTsparser
+        | ObjectType::ObjectTstemplate => "text-search",
+        ObjectType::ObjectUserMapping => "user-mapping",
+        ObjectType::ObjectView => "view",
     })
 }

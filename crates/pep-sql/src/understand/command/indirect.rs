@@ -2,7 +2,7 @@
 
 use super::super::{
     SessionEffect, SqlOperation as Op, TransactionStatus,
-    account::{Explains, Thing},
+    account::{Explains, Leaving, Thing},
     parse, setting,
     tree::{self, Place, Unplaced},
     walk::{Obscure, Scope, Walked, Walker},
@@ -28,7 +28,7 @@ impl Walker<'_> {
         let before = self.account.effects.len();
         let session = self.account.session.len();
         self.inner(query)?;
-        self.account.leaves = None;
+        self.account.leaves = Leaving::Nothing;
         self.account.explains = Some(if runs { Explains::Run } else { Explains::Plan });
         if !runs {
             self.only_planned(before);
@@ -80,7 +80,7 @@ impl Walker<'_> {
         self.creates(into)?;
         let query = create.query.as_deref().ok_or(Unplaced::UnknownKind)?;
         self.inner(query)?;
-        self.account.leaves = None;
+        self.account.leaves = Leaving::Nothing;
         Ok(())
     }
 
@@ -112,17 +112,16 @@ impl Walker<'_> {
         walked
     }
 
-    pub(super) fn deallocate(&mut self, deallocate: &DeallocateStmt) -> Walked {
+    pub(super) fn deallocate(&mut self, deallocate: &DeallocateStmt) {
         let name = (!deallocate.isall).then(|| deallocate.name.clone());
         self.account.does(Op::Setting, &[]);
         self.account.session.push(SessionEffect::Deallocate { name });
-        Ok(())
     }
 
     pub(super) fn declare(&mut self, declare: &DeclareCursorStmt) -> Walked {
         let query = declare.query.as_deref().ok_or(Unplaced::UnknownKind)?;
         self.inner(query)?;
-        self.account.leaves = None;
+        self.account.leaves = Leaving::Nothing;
         let text: Arc<str> = self.text.into();
         self.account.session.push(SessionEffect::DeclareCursor { name: declare.portalname.clone(), text });
         Ok(())
@@ -147,17 +146,18 @@ impl Walker<'_> {
             }
             FetchDirection::Undefined => return Err(Unplaced::UnknownKind.into()),
         };
-        let query = self.account.leaves.flatten();
-        let least = rows.map_or(query, |rows| Some(query.map_or(rows, |query| query.min(rows))));
-        self.account.leaves = if fetch.ismove { None } else { Some(least) };
+        self.account.leaves = match (fetch.ismove, rows) {
+            (true, _) => Leaving::Nothing,
+            (false, Some(rows)) => self.account.leaves.limited(rows),
+            (false, None) => self.account.leaves,
+        };
         Ok(())
     }
 
-    pub(super) fn close(&mut self, close: &ClosePortalStmt) -> Walked {
+    pub(super) fn close(&mut self, close: &ClosePortalStmt) {
         let name = Some(close.portalname.clone()).filter(|name| !name.is_empty());
         self.account.does(Op::Setting, &[]);
         self.account.session.push(SessionEffect::CloseCursor { name });
-        Ok(())
     }
 
     /// A text kept from earlier, and the statement in it that will run.
@@ -179,7 +179,7 @@ impl Walker<'_> {
         walked
     }
 
-    pub(super) fn code_now(&mut self, block: &DoStmt) -> Walked {
+    pub(super) fn code_now(&mut self, block: &DoStmt) {
         let mut language = "plpgsql".to_owned();
         for argument in &block.args {
             if let Some((name, Some(value))) = setting::option(argument)
@@ -191,7 +191,6 @@ impl Walker<'_> {
         self.account.does(Op::Code, &[Thing::plain("language", language)]);
         self.account.runs_code = true;
         self.account.session.push(SessionEffect::Opaque);
-        Ok(())
     }
 
     pub(super) fn call_procedure(&mut self, call: &CallStmt) -> Walked {
