@@ -6,6 +6,7 @@ mod units;
 pub use units::{Size, Span};
 
 use crate::{
+    catalogs::Watch,
     error::Fault,
     tls,
     understand::{SqlTarget, TableLabels},
@@ -15,7 +16,7 @@ use countersign_core::{EnvironmentName, TargetName};
 use rustls::{ClientConfig, ServerConfig};
 use serde::Deserialize;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -160,6 +161,7 @@ pub struct PostgresTarget {
     /// What the words of statements are read against.
     pub sql: Arc<SqlTarget>,
     pub(crate) way: Arc<Way>,
+    pub(crate) catalogs: BTreeMap<String, Arc<Watch>>,
 }
 
 impl PostgresTarget {
@@ -238,7 +240,10 @@ impl PostgresSection {
             trusted_functions: self.trusted_functions,
             export_rows: self.export_rows,
         };
-        let way = Way { address, credential, connector, server_name, connect: self.limits.connect.0 };
+        let way =
+            Arc::new(Way { address, credential, connector, server_name, connect: self.limits.connect.0 });
+        let watch = |name: &String| (name.clone(), Arc::new(Watch::new(Arc::clone(&way), name.clone())));
+        let catalogs = self.databases.iter().map(watch).collect();
         Ok(PostgresTarget {
             listen: self.listen,
             databases: self.databases,
@@ -249,7 +254,8 @@ impl PostgresSection {
             transaction_hold_limit: self.transaction_hold_limit.0,
             limits: self.limits,
             sql: Arc::new(sql),
-            way: Arc::new(way),
+            catalogs,
+            way,
         })
     }
 

@@ -99,6 +99,16 @@ impl<'a> Fields<'a> {
         usize::try_from(self.i16()?).map_err(|_| FrameError::Meaningless)
     }
 
+    /// The first column of a row, as text; empty when it is null.
+    pub(crate) fn first_column(&mut self) -> Result<String, FrameError> {
+        if self.count()? == 0 {
+            return Err(FrameError::Short);
+        }
+        let size = usize::try_from(self.i32()?).unwrap_or(0);
+        let text = std::str::from_utf8(self.bytes(size)?);
+        Ok(text.map_err(|_| FrameError::NotUtf8)?.to_owned())
+    }
+
     /// What was not read yet.
     pub const fn rest(&self) -> &'a [u8] {
         self.0

@@ -12,6 +12,7 @@ mod state;
 pub(crate) use open::{Door, Slots, serve};
 
 use crate::{
+    catalogs::Watch,
     config::PostgresTarget,
     error::Ended,
     frame::{Frame, FrameError, HEADER, head},
@@ -46,6 +47,7 @@ pub(crate) struct Session {
     reader: Reader,
     target: Arc<PostgresTarget>,
     way: Arc<Way>,
+    catalog: Arc<Watch>,
     requester: Requester,
     client: Line,
     server: Line,

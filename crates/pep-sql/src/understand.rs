@@ -23,7 +23,6 @@ mod write;
 
 pub use assemble::understand;
 pub use catalog::{Catalog, CatalogError};
-pub use facts::{FACTS, SqlFact};
 pub use operation::{Risk, SqlOperation};
 pub use reader::{Reader, ReaderLimits};
 pub use sentence::RowEvidence;

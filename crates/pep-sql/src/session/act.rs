@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::Ended,
     reply::{Said, Severity, message, put_text, ready, sqlstate},
-    understand::{Access, Asked, BoundValue, Catalog, Question, Understood},
+    understand::{Access, Asked, BoundValue, Question, Understood},
 };
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -207,14 +207,29 @@ impl Session {
         }
     }
 
-    async fn understand(&self, wish: &Wish) -> Arc<Understood> {
+    async fn understand(&mut self, wish: &Wish) -> Arc<Understood> {
+        let nonce = || self.gate.journal().random();
+        let mut catalog = self.catalog.current(nonce).await;
+        if self.state.may_forget_definitions() {
+            catalog = self.catalog.again(nonce).await;
+            self.state.forget_definitions();
+        }
         let question = Question {
             asked: wish.asked.clone(),
             session: self.state.facts(),
-            catalog: Arc::new(Catalog::unknown()),
+            catalog,
             target: Arc::clone(&self.target.sql),
         };
-        self.reader.understand(question).await
+        let understood = self.reader.understand(question.clone()).await;
+        if understood.unresolved.is_empty() {
+            return understood;
+        }
+        // A name that is not known may be newer than what is known.
+        let catalog = self.catalog.again(nonce).await;
+        if catalog.version() == question.catalog.version() {
+            return understood;
+        }
+        self.reader.understand(Question { catalog, ..question }).await
     }
 
     fn request(&self, wish: &Wish, understood: &Understood) -> Request {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::Ended,
-    frame::{self, Fields, FrameError},
+    frame::{self, Fields},
     message::Backend,
     reply::{message, put_text},
 };
@@ -147,7 +147,7 @@ impl Session {
             let mut fields = Fields::new(frame.body());
             #[expect(clippy::wildcard_enum_match_arm, reason = "the rest says that a step is done")]
             match Backend::of(frame.tag) {
-                Some(Backend::DataRow) => rows.push(first_column(&mut fields).map_err(Ended::Server)?),
+                Some(Backend::DataRow) => rows.push(fields.first_column().map_err(Ended::Server)?),
                 Some(Backend::ErrorResponse) => failed = true,
                 Some(Backend::NotificationResponse) => {
                     self.client.send(&frame.whole).await.map_err(|_| Ended::ClientGone)?;
@@ -166,15 +166,6 @@ impl Session {
         }
         if failed { Err(Ended::NotGuarded("a statement of the gateway's own failed")) } else { Ok(rows) }
     }
-}
-
-fn first_column(fields: &mut Fields<'_>) -> Result<String, FrameError> {
-    if fields.count()? == 0 {
-        return Err(FrameError::Short);
-    }
-    let size = usize::try_from(fields.i32()?).unwrap_or(0);
-    let text = std::str::from_utf8(fields.bytes(size)?);
-    Ok(text.map_err(|_| FrameError::NotUtf8)?.to_owned())
 }
 
 /// Whether these bytes hold a whole message.

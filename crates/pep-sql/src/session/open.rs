@@ -319,6 +319,7 @@ impl Door {
         let shared = Arc::new(Shared::default());
         let place = self.slots.enter(&self.gate, &shared);
         let user = target.way.credential.user.clone();
+        let Some(catalog) = target.catalogs.get(&database).cloned() else { return Ok(Opened::Over) };
         let state = State::new(server.parameters, database, user);
         let mut out = BytesMut::new();
         message(&mut out, b'R', |out| out.put_i32(0));
@@ -339,6 +340,7 @@ impl Door {
             gate: Arc::clone(&self.gate),
             reader: self.reader.clone(),
             way: Arc::clone(&target.way),
+            catalog,
             target,
             requester,
             client: Line::new(stream, BytesMut::new()),

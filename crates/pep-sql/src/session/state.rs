@@ -107,6 +107,15 @@ impl State {
         facts
     }
 
+    /// Whether what this session defined is everybody's by now, so that the catalog says it.
+    pub(super) fn may_forget_definitions(&self) -> bool {
+        self.facts.uncommitted && self.status == IDLE
+    }
+
+    pub(super) fn forget_definitions(&mut self) {
+        self.facts.uncommitted = false;
+    }
+
     /// What a session adds to the digest of its actions.
     pub(super) fn context(&self) -> BTreeMap<String, String> {
         let mut context: BTreeMap<String, String> = MEANING
@@ -178,7 +187,8 @@ impl State {
                 if failed && let Some(before) = self.before.take() {
                     // What was prepared stays; the rest was rolled back.
                     let prepared = std::mem::take(&mut self.facts.prepared);
-                    self.facts = SessionFacts { prepared, opaque: self.facts.opaque, ..before };
+                    let uncommitted = self.facts.uncommitted;
+                    self.facts = SessionFacts { prepared, uncommitted, opaque: self.facts.opaque, ..before };
                 }
                 self.before = None;
                 self.transaction = None;

@@ -144,11 +144,12 @@ fn assemble(question: &Question, drafts: Vec<Draft>, refused: Option<SqlRefusal>
             .any(|effect| matches!(effect.operation, SqlOperation::Unknown | SqlOperation::Indirect))
     });
     let telling = tell(question, &statements, sentences, operation, &all_labels);
+    let resources = resources(&statements, operation);
     Understood {
         class: operation.class(),
         operation,
-        resources: resources(&statements, operation),
-        facts: facts::of(question, &accounts, &statements, access, understood),
+        facts: facts::of(question, &accounts, &statements, &resources, access, understood),
+        resources,
         sentence: telling.plain(),
         access,
         refused,

@@ -1,4 +1,5 @@
-//! What policy may look at as `context.sql`, by name. Every fact is there every time.
+//! What policy may look at as `context.sql`, by name, and the effects it is asked about. Every fact is there every
+//! time; `countersign_policy::SQL_FACTS` lists them, with those the wire adds.
 
 use super::{
     Access, Question, Statement, TransactionStatus,
@@ -8,49 +9,12 @@ use super::{
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-/// What kind of value a fact is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SqlFact {
-    Text,
-    /// A whole number of 64 bits.
-    Number,
-    Flag,
-    TextSet,
-}
-
-/// Every fact of an SQL action. The schema that policies are checked against is made from this list.
-pub const FACTS: [(&str, SqlFact); 24] = [
-    ("access", SqlFact::Text),
-    ("bounded", SqlFact::Flag),
-    ("cascades", SqlFact::TextSet),
-    ("columns", SqlFact::TextSet),
-    ("condition", SqlFact::Text),
-    ("explain", SqlFact::Flag),
-    ("functions", SqlFact::TextSet),
-    ("in_transaction", SqlFact::Flag),
-    ("limit_rows", SqlFact::Number),
-    ("limited", SqlFact::Flag),
-    ("operations", SqlFact::TextSet),
-    ("reasons", SqlFact::TextSet),
-    ("returning", SqlFact::Flag),
-    ("risk", SqlFact::Text),
-    ("role", SqlFact::Text),
-    ("settings", SqlFact::TextSet),
-    ("statements", SqlFact::Number),
-    ("tables", SqlFact::TextSet),
-    ("triggers", SqlFact::TextSet),
-    ("understood", SqlFact::Flag),
-    ("unresolved", SqlFact::TextSet),
-    ("verbs", SqlFact::TextSet),
-    ("whole_rows", SqlFact::Flag),
-    ("writes", SqlFact::TextSet),
-];
-
 /// The facts of an action, from the accounts of its statements.
 pub(super) fn of(
     question: &Question,
     accounts: &[Account],
     statements: &[Statement],
+    resources: &[Resource],
     access: Access,
     understood: bool,
 ) -> Map<String, Value> {
@@ -93,6 +57,7 @@ pub(super) fn of(
             Some(Condition::Always) => "always-true",
             Some(Condition::Some) => "unbounded",
         },
+        "effects": effects(statements, resources),
         "explain": accounts.iter().any(|account| account.explains.is_some()),
         "functions": union(|account| account.functions.iter().collect()),
         "in_transaction": question.session.transaction != TransactionStatus::Idle,
@@ -114,4 +79,15 @@ pub(super) fn of(
         "writes": tables(true),
     });
     if let Value::Object(facts) = facts { facts } else { Map::new() }
+}
+
+/// Each effect with the places of its resources in the action's list: policy is asked about every one of them.
+fn effects(statements: &[Statement], resources: &[Resource]) -> Vec<Value> {
+    let mut all: BTreeMap<SqlOperation, BTreeSet<usize>> = BTreeMap::new();
+    for effect in statements.iter().flat_map(|statement| &statement.effects) {
+        let about = all.entry(effect.operation).or_default();
+        let at = |one: &Resource| resources.iter().position(|other| other.kind == one.kind && other.name == one.name);
+        about.extend(effect.resources.iter().filter_map(at));
+    }
+    all.into_iter().map(|(operation, about)| json!({ "operation": operation.as_str(), "resources": about })).collect()
 }

@@ -118,7 +118,7 @@ impl SqlOperation {
             Self::DeleteUnbounded => "sql.delete.unbounded",
             Self::Code => "sql.code",
             Self::DdlDestructive => "sql.ddl.destructive",
-            Self::TxnPrepared => "sql.txn.prepared",
+            Self::TxnPrepared => "sql.two_phase",
             Self::Session => "sql.session",
             Self::Network => "sql.network",
             Self::Server => "sql.server",

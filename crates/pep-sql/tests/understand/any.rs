@@ -53,7 +53,10 @@ fn writes(value: &serde_json::Value) -> bool {
             .iter()
             .any(|(name, value)| named(name) || (name == "into_clause" && !value.is_null()) || writes(value)),
         serde_json::Value::Array(items) => items.iter().any(writes),
-        _ => false,
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => false,
     }
 }
 

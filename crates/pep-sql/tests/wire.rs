@@ -1,0 +1,14 @@
+//! The wire between real clients and a real server; only the people and the clock are played.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a failed expectation is how a test fails"
+)]
+
+#[path = "wire/stage.rs"]
+mod stage;
+
+#[path = "wire/sessions.rs"]
+mod sessions;
