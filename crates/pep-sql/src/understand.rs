@@ -11,6 +11,7 @@ mod facts;
 mod names;
 mod operation;
 mod parse;
+mod preflight;
 mod reader;
 mod rows;
 mod sentence;
@@ -24,6 +25,7 @@ mod write;
 pub use assemble::understand;
 pub use catalog::{Catalog, CatalogError};
 pub use operation::{Risk, SqlOperation};
+pub use preflight::{Count, Explain, Preflight, preflight};
 pub use reader::{Reader, ReaderLimits};
 pub use sentence::RowEvidence;
 pub use session::{

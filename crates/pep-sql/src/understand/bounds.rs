@@ -168,7 +168,7 @@ pub(super) fn text(node: &Node) -> Option<&str> {
 }
 
 /// A node with every position in the text taken out of it, so that equal expressions are equal.
-fn without_places(node: &Node) -> String {
+pub(super) fn without_places(node: &Node) -> String {
     let mut value = serde_json::to_value(node).unwrap_or_default();
     drop_places(&mut value);
     value.to_string()

@@ -2,12 +2,13 @@
 //! time; `countersign_policy::SQL_FACTS` lists them, with those the wire adds.
 
 use super::{
-    Access, Question, Statement, TransactionStatus,
+    Access, Question, SqlOperation, Statement, TransactionStatus,
     account::{Account, Leaving},
     bounds::Condition,
 };
+use countersign_core::Resource;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The facts of an action, from the accounts of its statements.
 pub(super) fn of(
@@ -86,8 +87,12 @@ fn effects(statements: &[Statement], resources: &[Resource]) -> Vec<Value> {
     let mut all: BTreeMap<SqlOperation, BTreeSet<usize>> = BTreeMap::new();
     for effect in statements.iter().flat_map(|statement| &statement.effects) {
         let about = all.entry(effect.operation).or_default();
-        let at = |one: &Resource| resources.iter().position(|other| other.kind == one.kind && other.name == one.name);
+        let at = |one: &Resource| {
+            resources.iter().position(|other| other.kind == one.kind && other.name == one.name)
+        };
         about.extend(effect.resources.iter().filter_map(at));
     }
-    all.into_iter().map(|(operation, about)| json!({ "operation": operation.as_str(), "resources": about })).collect()
+    all.into_iter()
+        .map(|(operation, about)| json!({ "operation": operation.as_str(), "resources": about }))
+        .collect()
 }

@@ -3,6 +3,8 @@
 use super::{BackslashQuote, SessionFacts};
 use pg_query::{ParserOptions, protobuf::RawStmt};
 
+/// The grammar's version, as trees carry it.
+pub(super) const VERSION: i32 = 180_000;
 /// Longer texts are not read.
 pub(super) const LONGEST_TEXT: usize = 64 * 1024;
 /// More tokens than this are not read.

@@ -1,7 +1,9 @@
 //! The threads that read: few, with stacks deep enough for any text below the cap, behind a bounded queue and a
 //! bounded memo. Callers wait without blocking a thread of theirs.
 
-use super::{Asked, BoundValue, Question, SessionFacts, SqlTarget, Understood, assemble};
+use super::{
+    Asked, BoundValue, Preflight, Question, SessionFacts, SqlTarget, Understood, assemble, preflight,
+};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use std::{
@@ -46,9 +48,9 @@ struct Inner {
 }
 
 #[derive(Debug)]
-struct Job {
-    question: Arc<Question>,
-    answer: oneshot::Sender<Understood>,
+enum Job {
+    Understand { question: Arc<Question>, answer: oneshot::Sender<Understood> },
+    Preflight { question: Arc<Question>, answer: oneshot::Sender<Preflight> },
 }
 
 /// Everything an answer depends on: the catalog by its version, the rest by what it is.
@@ -102,6 +104,18 @@ impl Reader {
         Ok(Self { inner: Arc::new(Inner { queue, memo }) })
     }
 
+    /// What may be asked about an action beforehand.
+    pub async fn preflight(&self, question: Question) -> Preflight {
+        let search_path = question.session.search_path.clone();
+        let (answer, answered) = oneshot::channel();
+        let sent = self.inner.queue.try_send(Job::Preflight { question: Arc::new(question), answer });
+        let answer = if sent.is_ok() { answered.await.ok() } else { None };
+        answer.unwrap_or_else(|| {
+            let why = "too many statements are being read at this moment";
+            Preflight { count: Err(why.into()), explain: Err(why.into()), search_path }
+        })
+    }
+
     /// Never fails: what cannot be read now, or at all, is not understood.
     pub async fn understand(&self, question: Question) -> Arc<Understood> {
         let question = Arc::new(question);
@@ -110,14 +124,14 @@ impl Reader {
             return known;
         }
         let (answer, answered) = oneshot::channel();
-        if self.inner.queue.try_send(Job { question: Arc::clone(&question), answer }).is_err() {
+        if self.inner.queue.try_send(Job::Understand { question: Arc::clone(&question), answer }).is_err() {
             return Arc::new(assemble::unread(
                 &question,
                 "too many statements are being read at this moment",
             ));
         }
         let Ok(understood) = answered.await else {
-            return Arc::new(assemble::unread(&question, "nobody is left to read it"));
+            return Arc::new(assemble::unread(&question, "reading it failed in a way it should not"));
         };
         let understood = Arc::new(understood);
         if key.size() <= KEPT_BYTES {
@@ -130,11 +144,17 @@ impl Reader {
 /// Reads until nobody can ask any more. A question nobody waits for is still read: it costs no more than asking.
 fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     loop {
-        let Ok(Job { question, answer }) = jobs.lock().recv() else { return };
+        let Ok(job) = jobs.lock().recv() else { return };
         // A panic here is a fault of ours; the question it came from is not understood, and the next one is read.
-        let understood = panic::catch_unwind(panic::AssertUnwindSafe(|| assemble::understand(&question)));
-        let understood = understood
-            .unwrap_or_else(|_| assemble::unread(&question, "reading it failed in a way it should not"));
-        drop(answer.send(understood));
+        let caught = panic::catch_unwind(panic::AssertUnwindSafe(|| answer(job)));
+        drop(caught);
+    }
+}
+
+/// Whoever asked may have gone.
+fn answer(job: Job) {
+    match job {
+        Job::Understand { question, answer } => drop(answer.send(assemble::understand(&question))),
+        Job::Preflight { question, answer } => drop(answer.send(preflight(&question))),
     }
 }

@@ -1,22 +1,18 @@
 //! What texts are taken for: the golden files, and what must hold for any text.
 
-#![expect(clippy::unwrap_used, reason = "tests may fail by panicking")]
-
-mod understand_cases;
-
+use crate::cases::{Case, EVASIONS, case, catalog, evasions, written};
 use countersign_pep_sql::understand::{Access, Reader, ReaderLimits, RowEvidence, SqlOperation};
 use proptest::prelude::*;
-use understand_cases::{Case, evasions};
 
 /// The whole evasion list. Set `COUNTERSIGN_BLESS` to write down what is found instead of comparing.
 #[test]
 fn every_evasion_is_taken_for_what_it_is() {
-    let text = std::fs::read_to_string(understand_cases::EVASIONS).unwrap();
+    let text = std::fs::read_to_string(EVASIONS).unwrap();
     let cases = evasions(&text);
     assert!(cases.len() > 200, "{} cases", cases.len());
     let found: Vec<String> = cases.iter().map(Case::found).collect();
     if std::env::var_os("COUNTERSIGN_BLESS").is_some() {
-        std::fs::write(understand_cases::EVASIONS, understand_cases::written(&text, &cases, &found)).unwrap();
+        std::fs::write(EVASIONS, written(&text, &cases, &found)).unwrap();
         return;
     }
     for (case, found) in cases.iter().zip(&found) {
@@ -26,7 +22,7 @@ fn every_evasion_is_taken_for_what_it_is() {
 
 /// Short texts of every kind the grammar has, as written for the golden file, cut and put together anew.
 fn any_text() -> impl Strategy<Value = String> {
-    let text = std::fs::read_to_string(understand_cases::EVASIONS).unwrap();
+    let text = std::fs::read_to_string(EVASIONS).unwrap();
     let texts: Vec<String> = evasions(&text).into_iter().map(|case| case.text).collect();
     let words = texts.iter().flat_map(|text| text.split(' ')).map(str::to_owned).collect::<Vec<_>>();
     prop_oneof![
@@ -34,10 +30,6 @@ fn any_text() -> impl Strategy<Value = String> {
         prop::collection::vec(prop::sample::select(words), 1..20).prop_map(|words| words.join(" ")),
         ".{0,80}",
     ]
-}
-
-fn case(text: String) -> Case {
-    Case { title: String::new(), settings: String::new(), raw: String::new(), text, expected: String::new() }
 }
 
 /// Whether the tree holds a node that writes, found by another walk than ours: over the names of its JSON form.
@@ -99,7 +91,7 @@ proptest! {
 #[tokio::test]
 async fn texts_too_deep_or_too_long_are_not_understood() {
     let reader = Reader::start(ReaderLimits::default()).unwrap();
-    let deep = |text: String| case(text).question(understand_cases::catalog());
+    let deep = |text: String| case(text).question(catalog());
     for (what, text) in [
         ("long", format!("SELECT '{}'", "x".repeat(70_000))),
         ("subselects", format!("SELECT {}1{}", "(SELECT ".repeat(400), ")".repeat(400))),
@@ -127,7 +119,7 @@ async fn texts_too_deep_or_too_long_are_not_understood() {
 #[tokio::test]
 async fn equal_questions_share_their_answer() {
     let reader = Reader::start(ReaderLimits::default()).unwrap();
-    let question = case("SELECT name FROM countries LIMIT 1".into()).question(understand_cases::catalog());
+    let question = case("SELECT name FROM countries LIMIT 1".into()).question(catalog());
     let first = reader.understand(question.clone()).await;
     let second = reader.understand(question.clone()).await;
     assert!(std::sync::Arc::ptr_eq(&first, &second));

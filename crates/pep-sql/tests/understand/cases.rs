@@ -1,7 +1,5 @@
 //! The golden file of evasions: reading it, and asking what each of its texts is taken for.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests may fail by panicking")]
-
 use bytes::Bytes;
 use countersign_core::{EnvironmentName, TargetName};
 use countersign_pep_sql::understand::{
@@ -38,23 +36,31 @@ impl Case {
             SessionFacts { user: "agent".into(), database: "shop".into(), ..SessionFacts::default() };
         let mut catalog = catalog;
         let mut values = None;
-        for word in split(&self.settings) {
-            let (name, value) = word.split_once('=').unwrap_or((&word, ""));
-            match name.split_once(':').unwrap_or((name, "")) {
+        for (name, value) in self.session() {
+            match name.split_once(':').unwrap_or((&name, "")) {
                 ("scs", _) => session.standard_conforming_strings = false,
                 ("path", _) => session.search_path = value.split(',').map(str::to_owned).collect(),
                 ("opaque", _) => session.opaque = true,
                 ("unknown-catalog", _) => catalog = Catalog::unknown(),
                 ("idle-txn", _) => session.transaction = TransactionStatus::InTransaction,
-                ("prepared", name) => drop(session.prepared.insert(name.into(), value.into())),
-                ("cursor", name) => drop(session.cursors.insert(name.into(), value.into())),
+                ("prepared", name) => drop(session.prepared.insert(name.into(), value.as_str().into())),
+                ("cursor", name) => drop(session.cursors.insert(name.into(), value.as_str().into())),
                 ("temp", name) => drop(session.temporary.insert(name.into())),
-                ("bind", _) => values = Some(vec![BoundValue::Text(Bytes::from(value.to_owned()))]),
+                ("bind", _) => values = Some(vec![BoundValue::Text(Bytes::from(value))]),
                 (other, _) => panic!("no such setting: {other}"),
             }
         }
         let asked = vec![Asked { sql: self.text.clone(), values }];
         Question { asked, session, catalog: Arc::new(catalog), target: Arc::new(target()) }
+    }
+
+    /// The settings of its session, by name.
+    pub(crate) fn session(&self) -> Vec<(String, String)> {
+        let pair = |word: String| match word.split_once('=') {
+            Some((name, value)) => (name.to_owned(), value.to_owned()),
+            None => (word, String::new()),
+        };
+        split(&self.settings).into_iter().map(pair).collect()
     }
 
     /// The lines that follow the text in the file.
@@ -170,4 +176,9 @@ fn unescaped(line: &str) -> String {
         text = format!("{before}{character}{after}");
     }
     text
+}
+
+/// A text by itself, in a plain session.
+pub(crate) fn case(text: String) -> Case {
+    Case { title: String::new(), settings: String::new(), raw: String::new(), text, expected: String::new() }
 }
