@@ -31,24 +31,39 @@ impl Catalog {
         SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL statement_timeout = '30s'";
     pub const END: &'static str = "ROLLBACK";
 
-    /// One row with one text that changes whenever a definition does. Cheap: to be asked often.
+    /// One row with one text that changes whenever a definition does, and not with temporary objects. Cheap: to be
+    /// asked often.
     pub const STAMP: &'static str = "\
-        SELECT md5(string_agg(part, ',' ORDER BY part)) FROM (\
-        SELECT 'c' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) AS part FROM pg_class \
+        WITH own AS (SELECT oid FROM pg_namespace WHERE nspname LIKE 'pg\\_temp\\_%' OR nspname LIKE 'pg\\_toast\\_temp\\_%'), \
+        hidden AS (SELECT oid FROM pg_class WHERE relnamespace IN (SELECT oid FROM own)), \
+        parts AS (\
+        SELECT 'c' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) AS part \
+          FROM pg_class WHERE relnamespace NOT IN (SELECT oid FROM own) \
         UNION ALL SELECT 'a' || count(*) || '.' || coalesce(sum(hashtext(attrelid::text || attnum::text || xmin::text)::bigint), 0) \
-          FROM pg_attribute WHERE attrelid >= 16384 AND attnum > 0 \
-        UNION ALL SELECT 'p' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) FROM pg_proc \
-        UNION ALL SELECT 'r' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) FROM pg_rewrite \
-        UNION ALL SELECT 't' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) FROM pg_trigger \
-        UNION ALL SELECT 'k' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) FROM pg_constraint \
-        UNION ALL SELECT 'i' || count(*) || '.' || coalesce(sum(hashtext(indexrelid::text || xmin::text)::bigint), 0) FROM pg_index \
-        UNION ALL SELECT 'h' || count(*) || '.' || coalesce(sum(hashtext(inhrelid::text || inhparent::text)::bigint), 0) FROM pg_inherits \
-        UNION ALL SELECT 'y' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) FROM pg_type \
-        UNION ALL SELECT 'n' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) FROM pg_namespace \
-        UNION ALL SELECT 'o' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) FROM pg_operator \
-        UNION ALL SELECT 's' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) FROM pg_cast \
-        UNION ALL SELECT 'l' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) FROM pg_policy\
-        ) AS parts";
+          FROM pg_attribute WHERE attrelid >= 16384 AND attnum > 0 AND attrelid NOT IN (SELECT oid FROM hidden) \
+        UNION ALL SELECT 'p' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) \
+          FROM pg_proc WHERE pronamespace NOT IN (SELECT oid FROM own) \
+        UNION ALL SELECT 'r' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) \
+          FROM pg_rewrite WHERE ev_class NOT IN (SELECT oid FROM hidden) \
+        UNION ALL SELECT 't' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) \
+          FROM pg_trigger WHERE tgrelid NOT IN (SELECT oid FROM hidden) \
+        UNION ALL SELECT 'k' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) \
+          FROM pg_constraint WHERE conrelid NOT IN (SELECT oid FROM hidden) \
+        UNION ALL SELECT 'i' || count(*) || '.' || coalesce(sum(hashtext(indexrelid::text || xmin::text)::bigint), 0) \
+          FROM pg_index WHERE indrelid NOT IN (SELECT oid FROM hidden) \
+        UNION ALL SELECT 'h' || count(*) || '.' || coalesce(sum(hashtext(inhrelid::text || inhparent::text || xmin::text)::bigint), 0) \
+          FROM pg_inherits WHERE inhrelid NOT IN (SELECT oid FROM hidden) \
+        UNION ALL SELECT 'y' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) \
+          FROM pg_type WHERE typnamespace NOT IN (SELECT oid FROM own) \
+        UNION ALL SELECT 'n' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) \
+          FROM pg_namespace WHERE oid NOT IN (SELECT oid FROM own) \
+        UNION ALL SELECT 'o' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) \
+          FROM pg_operator WHERE true \
+        UNION ALL SELECT 's' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) \
+          FROM pg_cast WHERE true \
+        UNION ALL SELECT 'l' || count(*) || '.' || coalesce(sum(hashtext(oid::text || xmin::text)::bigint), 0) \
+          FROM pg_policy WHERE true \
+        ) SELECT md5(string_agg(part, ',' ORDER BY part)) FROM parts";
 
     /// To be run in this order, in one transaction with [`Catalog::STAMP`]. Each answers with rows of one text.
     pub const QUERIES: [&'static str; 6] = [SCHEMAS, SYSTEM, RELATIONS, ROUTINES, OPERATORS, TYPES];
