@@ -5,5 +5,6 @@
 mod any;
 mod beforehand;
 mod cases;
+mod corpus;
 mod live;
 mod policy;
