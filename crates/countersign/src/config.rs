@@ -2,7 +2,7 @@
 
 mod read;
 
-use countersign_core::{Digest, EnvironmentName, GroupName};
+use countersign_core::{Digest, EnvironmentName, GroupName, TargetName};
 use countersign_engine::Limits;
 use countersign_identity::Settings;
 use countersign_pep_http::{
@@ -10,10 +10,14 @@ use countersign_pep_http::{
     config::{HttpSection, HttpTarget, Size, Span},
     facts::{ALWAYS, FactType},
 };
+use countersign_pep_sql::{
+    config::{PostgresSection, PostgresTarget},
+    understand::SqlOperation,
+};
 use countersign_policy::{DeclaredTarget, FactType as PolicyFact, Vocabulary};
 use serde::Deserialize;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -100,6 +104,7 @@ pub(crate) struct File {
     pub(crate) people: Option<PeopleSection>,
     pub(crate) limits: Option<LimitsSection>,
     pub(crate) http: Vec<HttpSection>,
+    pub(crate) postgres: Vec<PostgresSection>,
 }
 
 /// Everything the gateway runs on, checked.
@@ -117,6 +122,7 @@ pub(crate) struct Config {
     pub(crate) groups: BTreeSet<GroupName>,
     pub(crate) limits: Limits,
     pub(crate) http: Vec<HttpTarget>,
+    pub(crate) postgres: Vec<PostgresTarget>,
     pub(crate) vocabulary: Vocabulary,
     /// Over the file's bytes as they were read, overrides included.
     pub(crate) digest: Digest,
@@ -179,8 +185,24 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
             })),
         }
     }
-    check_listeners(&console.listen, &http, &mut mistakes);
-    let vocabulary = vocabulary(&http, &groups, environments, policy.labels);
+    let mut postgres = Vec::new();
+    for section in file.postgres {
+        match section.check(folder) {
+            Ok(target) => postgres.push(target),
+            Err(faults) => mistakes.extend(faults.into_iter().map(|fault| Mistake {
+                place: fault.place,
+                why: fault.why,
+                hint: fault.remedy,
+            })),
+        }
+    }
+    let listening = http.iter().map(|target| ("http", &target.classifier.surroundings().target, target.listen));
+    let listening = listening.chain(postgres.iter().map(|target| ("postgres", target.name(), target.listen)));
+    check_listeners(console.listen, listening, &mut mistakes);
+    let mut vocabulary = vocabulary(&http, &groups, environments, policy.labels);
+    for target in &postgres {
+        declare(target, &mut vocabulary);
+    }
     let (Ok(settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
     Ok(Config {
         path: path.to_owned(),
@@ -194,6 +216,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         groups,
         limits: limits(&file.limits.unwrap_or_default(), people.cooling_off),
         http,
+        postgres,
         vocabulary,
         digest,
     })
@@ -221,25 +244,54 @@ fn checked_names<T: Ord, E: fmt::Display>(
     names
 }
 
-fn check_listeners(console: &SocketAddr, http: &[HttpTarget], mistakes: &mut Vec<Mistake>) {
-    let mut names = BTreeSet::new();
-    for target in http {
-        let name = &target.classifier.surroundings().target;
-        if target.listen == *console && console.port() != 0 {
+fn check_listeners<'t>(
+    console: SocketAddr,
+    targets: impl Iterator<Item = (&'static str, &'t TargetName, SocketAddr)>,
+    mistakes: &mut Vec<Mistake>,
+) {
+    let (mut names, mut wires) = (BTreeSet::new(), BTreeMap::new());
+    for (wire, name, listen) in targets {
+        if listen == console && console.port() != 0 {
             mistakes.push(Mistake {
-                place: format!("http.{name}.listen"),
-                why: format!("`{}` is the console's address", target.listen),
+                place: format!("{wire}.{name}.listen"),
+                why: format!("`{listen}` is the console's address"),
                 hint: "agents and people never share a listener: choose another port".into(),
+            });
+        }
+        let spoken = *wires.entry(listen).or_insert(wire);
+        if spoken != wire && listen.port() != 0 {
+            mistakes.push(Mistake {
+                place: format!("{wire}.{name}.listen"),
+                why: format!("`{listen}` already listens for `{spoken}`"),
+                hint: "choose another port".into(),
             });
         }
         if !names.insert(name.clone()) {
             mistakes.push(Mistake {
-                place: format!("http.{name}.name"),
+                place: format!("{wire}.{name}.name"),
                 why: format!("two targets are named `{name}`"),
                 hint: "give each target a name of its own".into(),
             });
         }
     }
+}
+
+/// A database in policy's words.
+fn declare(target: &PostgresTarget, vocabulary: &mut Vocabulary) {
+    let sql = &target.sql;
+    vocabulary.environments.insert(sql.environment.clone());
+    vocabulary.labels.extend(sql.labels.iter().cloned());
+    vocabulary.labels.extend(sql.tables.iter().flat_map(|table| table.labels.iter().cloned()));
+    let declared = DeclaredTarget { environment: sql.environment.clone(), labels: sql.labels.clone() };
+    vocabulary.targets.insert(sql.target.clone(), declared);
+    vocabulary.operations.extend(SqlOperation::ALL.into_iter().map(|operation| {
+        countersign_policy::DeclaredOperation {
+            target: sql.target.clone(),
+            name: operation.as_str().into(),
+            class: operation.class(),
+            facts: BTreeMap::new(),
+        }
+    }));
 }
 
 fn vocabulary(

@@ -215,8 +215,15 @@ mod tests {
 
     #[test]
     fn what_clients_are_told() {
-        insta::assert_snapshot!(shown(&Said::held(&ticket()), Severity::Notice), @"");
-        insta::assert_snapshot!(shown(&Said::still_held(&ticket()), Severity::Error), @"");
+        let held = "held until people approve it: Delete rows from table public.users in shop (prod).";
+        let waits = "approval: apr_00000000010000000000000001\ncode: 7F3K2Q9A\n\
+                     waits for: 2 people of sre (1 of 2 so far), because rows go away\n\
+                     until: 2026-11-21T02:00:00.000000Z\ndecide at: https://sign.example/approvals/1";
+        let said = Said::held(&ticket());
+        assert_eq!((said.code, said.message.as_str(), said.detail.as_str()), ("ZC000", held, waits));
+        assert!(said.hint.contains("send the same statement again, and it attaches"), "{said:?}");
+        let said = Said::still_held(&ticket());
+        assert_eq!((said.code, said.detail.as_str()), ("ZC001", waits));
         let refused = Refused {
             refusal: Refusal {
                 code: RefusalCode::Wall,
@@ -228,7 +235,10 @@ mod tests {
             approval: None,
             link: Some("https://sign.example/actions/2".into()),
         };
-        insta::assert_snapshot!(shown(&Said::refused(&refused), Severity::Error), @"");
+        let said = shown(&Said::refused(&refused), Severity::Error);
+        let want = "SERROR\nVERROR\nCZC003\nMnever in production\nDdecision: wall\n\
+                    more: https://sign.example/actions/2\nHstop\n\n";
+        assert_eq!(said.get(5..), Some(want));
     }
 
     #[test]

@@ -10,5 +10,13 @@
 #[path = "wire/stage.rs"]
 mod stage;
 
+#[path = "wire/clients.rs"]
+mod clients;
+#[path = "wire/copies.rs"]
+mod copies;
+#[path = "wire/leaving.rs"]
+mod leaving;
 #[path = "wire/sessions.rs"]
 mod sessions;
+#[path = "wire/transactions.rs"]
+mod transactions;

@@ -19,6 +19,14 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             )
         })
         .collect();
+    let databases: Vec<String> = config
+        .postgres
+        .iter()
+        .map(|target| {
+            let (name, around) = (target.name(), &target.sql.environment);
+            format!("{name} ({around}) {} -> {}", target.listen, target.upstream())
+        })
+        .collect();
     let resolved = json!({
         "configuration": config.path.display().to_string(),
         "gateway": {"name": config.name, "data": config.data, "mark": config.mark},
@@ -29,7 +37,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             "pending_per_principal": limits.pending_per_principal, "keep_bytes": limits.keep_bytes,
             "retention_s": limits.retention.as_secs(), "run_for_s": limits.run_for.as_secs(),
         },
-        "http": targets,
+        "http": targets, "postgres": databases,
     });
     output::show(output, &resolved, |_| {
         let lines = [
@@ -62,6 +70,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         ];
         let rows: Vec<Vec<String>> =
             lines.into_iter().map(|(name, value, why)| vec![name.into(), value, why.into()]).collect();
+        let targets = [targets.as_slice(), &databases].concat();
         let targets = if targets.is_empty() { "none".into() } else { targets.join("\n  ") };
         format!(
             "{}\n\ntargets\n  {targets}\n\nNo problem found.",

@@ -127,15 +127,15 @@ impl Session {
         let mut stop = std::pin::pin!(stop);
         let mut stopped = false;
         loop {
-            if relay.at == At::Done && !up_dirty && !out_dirty {
-                break;
-            }
             if relay.seen.client_gone {
                 out.clear();
                 out_dirty = false;
                 if !to_the_end {
                     relay.cancel("client", &mut cancel, &self.way, &self.key);
                 }
+            }
+            if relay.at == At::Done && !up_dirty && !out_dirty {
+                break;
             }
             let room = client.inbox.buffer.len() < AHEAD && up.len() < AHEAD;
             let lost = tokio::select! {

@@ -254,6 +254,20 @@ impl Stage {
         vote::cast(&self.gate, cast).await.unwrap().unwrap();
     }
 
+    /// How the first executions ended, in the server's words; waits until there are so many.
+    pub(crate) async fn results(&self, count: usize) -> Vec<String> {
+        let found = async {
+            loop {
+                let found = self.entries("execution.result").await;
+                if found.len() >= count {
+                    return found.iter().map(|data| data["status"].as_str().unwrap().to_owned()).collect();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), found).await.unwrap()
+    }
+
     /// The data of every entry of this type, oldest first.
     pub(crate) async fn entries(&self, kind: &str) -> Vec<Value> {
         let find = FindEntries { kind: Some(kind.into()), limit: 1000, ..FindEntries::default() };

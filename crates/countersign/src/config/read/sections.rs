@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 61] = [
+const KEYS: [&str; 75] = [
     "gateway",
     "console",
     "policy",
@@ -69,6 +69,20 @@ const KEYS: [&str; 61] = [
     "decode",
     "when",
     "head_size",
+    "postgres",
+    "databases",
+    "user",
+    "cleartext",
+    "server_name",
+    "plain",
+    "transaction_hold_limit",
+    "tables",
+    "trusted_functions",
+    "export_rows",
+    "table",
+    "columns",
+    "login",
+    "message",
 ];
 
 /// Reads every section there is. Without a mistake the file is whole.
@@ -87,23 +101,33 @@ pub(super) fn read(mut table: Table, mistakes: &mut Vec<Mistake>) -> File {
         let (listen, url) = (([127, 0, 0, 1], 0).into(), Some("http://localhost".into()));
         file.console = Some(ConsoleSection { listen, url });
     }
-    match table.remove("http") {
-        None => {}
-        Some(Value::Array(targets)) => {
-            for (index, target) in targets.into_iter().enumerate() {
-                let name = target.get("name").and_then(Value::as_str).map(str::to_owned);
-                let place = format!("http.{}", name.unwrap_or_else(|| index.to_string()));
-                file.http.extend(section(&place, target, mistakes));
-            }
-        }
-        Some(_) => mistakes.push(Mistake {
-            place: "http".into(),
-            why: "targets are a list".into(),
-            hint: "write `[[http]]` above each of them".into(),
-        }),
-    }
+    file.http = targets(&mut table, "http", mistakes);
+    file.postgres = targets(&mut table, "postgres", mistakes);
     mistakes.extend(table.keys().map(|key| unknown_key(key)));
     file
+}
+
+/// The targets of one wire, each a section of its own.
+fn targets<T: DeserializeOwned>(table: &mut Table, wire: &str, mistakes: &mut Vec<Mistake>) -> Vec<T> {
+    let written = match table.remove(wire) {
+        None => return Vec::new(),
+        Some(Value::Array(written)) => written,
+        Some(_) => {
+            mistakes.push(Mistake {
+                place: wire.into(),
+                why: "targets are a list".into(),
+                hint: format!("write `[[{wire}]]` above each of them"),
+            });
+            return Vec::new();
+        }
+    };
+    let mut read = Vec::new();
+    for (index, target) in written.into_iter().enumerate() {
+        let name = target.get("name").and_then(Value::as_str).map(str::to_owned);
+        let place = format!("{wire}.{}", name.unwrap_or_else(|| index.to_string()));
+        read.extend(section(&place, target, mistakes));
+    }
+    read
 }
 
 fn one<T: DeserializeOwned>(table: &mut Table, name: &str, mistakes: &mut Vec<Mistake>) -> Option<T> {
