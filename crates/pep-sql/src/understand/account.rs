@@ -40,6 +40,8 @@ pub(super) struct Account {
     pub(super) settings: Vec<(String, Option<String>)>,
     /// Rows that go to the client.
     pub(super) leaves: Leaving,
+    /// One row of it can hold any number of rows of other tables.
+    pub(super) heavy: bool,
     /// Relations that are written.
     pub(super) targets: Vec<Thing>,
     /// The weakest condition of all unbounded writes.

@@ -47,6 +47,11 @@ pub(super) struct Relation {
     pub(super) triggers: Vec<Trigger>,
     /// Expressions of row security policies, when row security is on.
     pub(super) policies: Vec<String>,
+    /// Expressions that run when a row is written: defaults, generated columns, checks of its own and of its columns'
+    /// types, indexes.
+    pub(super) expressions: Vec<String>,
+    /// Whether it, or anything that inherits from it, is kept by another server.
+    pub(super) far: bool,
     /// Tables that inherit from it without being its partitions: its keys do not reach into them.
     pub(super) heirs: u32,
     /// The foreign keys that point here, and what they do when a row is deleted or its key changes.
@@ -82,6 +87,8 @@ pub(super) struct Function {
     pub(super) volatility: String,
     pub(super) definer: bool,
     pub(super) language: String,
+    /// Whether an extension brought it.
+    pub(super) extension: bool,
 }
 
 /// A type outside `pg_catalog`.
@@ -114,10 +121,14 @@ impl Catalog {
 }
 
 impl Function {
-    /// C code of an extension that promises to depend on its arguments only. Whatever somebody could write without
-    /// being a superuser is not taken at its word.
+    /// C code, or what an extension brought, that promises to depend on its arguments only. Whatever somebody could
+    /// write by themselves is not taken at its word.
     pub(super) fn is_trusted(&self) -> bool {
-        self.volatility == "i" && !self.definer && matches!(self.language.as_str(), "c" | "internal")
+        self.volatility == "i" && !self.definer && (self.is_native() || self.extension)
+    }
+
+    pub(super) fn is_native(&self) -> bool {
+        matches!(self.language.as_str(), "c" | "internal")
     }
 
     pub(super) fn full_name(&self) -> String {

@@ -198,6 +198,7 @@ impl Walker<'_> {
     fn query(&mut self, select: &pg_query::protobuf::SelectStmt) -> Walked {
         self.walk(NodeRef::SelectStmt(select), &Scope::default())?;
         if select.into_clause.is_none() {
+            self.account.heavy = self.carried(select, &Scope::default()).is_none();
             self.account.leaves = Leaving::from(self.rows(select, &Scope::default()));
         }
         Ok(())

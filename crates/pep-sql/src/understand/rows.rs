@@ -174,12 +174,69 @@ impl Walker<'_> {
         }
     }
 
-    /// How many rows one row of the result can hold inside: arrays and aggregates of subqueries. `None`: any number.
-    fn carried(&self, select: &SelectStmt, scope: &Scope<'_>) -> Option<u64> {
-        let lists = select.target_list.iter().chain(&select.values_lists);
-        lists
-            .map(|item| self.carried_by(tree::node(item).ok()?, scope))
-            .try_fold(1_u64, |all, one| all.checked_mul(one?.max(1)))
+    /// Whether what is returned holds a countable number of rows of other tables.
+    pub(super) fn is_light(&self, returned: &Node, scope: &Scope<'_>) -> bool {
+        tree::node(returned).is_ok_and(|node| self.carried_by(node, scope).is_some())
+            && !gathers(std::slice::from_ref(returned))
+    }
+
+    /// How many rows one row of the result can hold inside: arrays and aggregates, here and in what it is made from.
+    /// `None`: any number.
+    pub(super) fn carried(&self, select: &SelectStmt, scope: &Scope<'_>) -> Option<u64> {
+        let scope = &scope.within(select.with_clause.as_ref());
+        let mut product = 1_u64;
+        let mut times = |rows: Option<u64>| {
+            product = product.checked_mul(rows?.max(1))?;
+            Some(())
+        };
+        for side in select.larg.iter().chain(&select.rarg) {
+            times(self.carried(side, scope))?;
+        }
+        for item in select.target_list.iter().chain(&select.values_lists) {
+            times(self.carried_by(tree::node(item).ok()?, scope))?;
+        }
+        for item in &select.from_clause {
+            times(self.carried_from(item, scope))?;
+        }
+        if gathers(&select.target_list) {
+            times(self.joined_rows(&select.from_clause, select.where_clause.as_deref(), scope))?;
+        }
+        Some(product)
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else can stand in FROM may hold anything")]
+    fn carried_from(&self, item: &Node, scope: &Scope<'_>) -> Option<u64> {
+        match item.node.as_ref()? {
+            NodeEnum::RangeVar(relation) => {
+                if relation.schemaname.is_empty() && scope.names(&relation.relname) {
+                    return self.carried(scope.query(&relation.relname)?, scope);
+                }
+                let name = Name::of_relation(relation);
+                match self.path.relation(name.schema.as_deref(), &name.name) {
+                    // A view may gather rows as well; its text is not counted, only looked at.
+                    Relate::Known(known) => {
+                        let gathers = |text: &String| text.contains("agg(") || text.contains("ARRAY(");
+                        known.definition.as_ref().is_none_or(|text| !gathers(text)).then_some(1)
+                    }
+                    Relate::System | Relate::Temporary | Relate::Unresolved => Some(1),
+                }
+            }
+            NodeEnum::RangeSubselect(inner) => {
+                let Some(NodeEnum::SelectStmt(select)) = inner.subquery.as_ref()?.node.as_ref() else {
+                    return None;
+                };
+                self.carried(select, scope)
+            }
+            NodeEnum::JoinExpr(join) => {
+                let left = self.carried_from(join.larg.as_deref()?, scope)?;
+                left.checked_mul(self.carried_from(join.rarg.as_deref()?, scope)?)
+            }
+            NodeEnum::RangeTableSample(sample) => self.carried_from(sample.relation.as_deref()?, scope),
+            NodeEnum::RangeFunction(_) | NodeEnum::RangeTableFunc(_) | NodeEnum::JsonTable(_) => {
+                self.carried_by(tree::node(item).ok()?, scope)
+            }
+            _ => None,
+        }
     }
 
     fn carried_by(&self, node: NodeRef<'_>, scope: &Scope<'_>) -> Option<u64> {

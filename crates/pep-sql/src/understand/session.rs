@@ -24,6 +24,8 @@ pub struct SessionFacts {
     pub cursors: BTreeMap<String, Arc<str>>,
     /// Names of relations this session made temporary; they hide others of the same name.
     pub temporary: BTreeSet<String>,
+    /// Search path and role from before the first `SET LOCAL` of the transaction.
+    pub before_local: Option<(Vec<String>, Option<String>)>,
     /// Whether something ran whose effects on the session cannot be told (`DO`, an unread statement): from then on
     /// no name without a schema is taken for what the catalog says.
     pub opaque: bool,
@@ -86,7 +88,24 @@ impl SessionFacts {
         }
     }
 
+    /// To be called whenever the server says that no transaction is open: what was local to it is gone.
+    pub fn rest(&mut self) {
+        self.transaction = TransactionStatus::Idle;
+        if let Some((search_path, role)) = self.before_local.take() {
+            (self.search_path, self.role) = (search_path, role);
+        }
+    }
+
     fn control(&mut self, control: &TransactionControl) {
+        let ends = matches!(
+            control,
+            TransactionControl::Commit { .. }
+                | TransactionControl::Rollback { .. }
+                | TransactionControl::Prepare { .. }
+        );
+        if ends {
+            self.rest();
+        }
         match control {
             TransactionControl::Begin { .. } => self.transaction = TransactionStatus::InTransaction,
             TransactionControl::Commit { chain } | TransactionControl::Rollback { chain } => {
@@ -106,6 +125,9 @@ impl SessionFacts {
     }
 
     fn set(&mut self, change: &SettingChange) {
+        if change.scope == SettingScope::Transaction {
+            self.before_local.get_or_insert_with(|| (self.search_path.clone(), self.role.clone()));
+        }
         match (change.name.as_str(), &change.value) {
             ("search_path", Some(value)) => self.search_path = list(value),
             ("role", Some(value)) => self.role = Some(value.clone()).filter(|role| role != "none"),
@@ -169,6 +191,7 @@ impl Default for SessionFacts {
             prepared: BTreeMap::new(),
             cursors: BTreeMap::new(),
             temporary: BTreeSet::new(),
+            before_local: None,
             opaque: false,
             uncommitted: false,
         }

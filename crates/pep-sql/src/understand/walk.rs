@@ -7,7 +7,7 @@ use super::{
     BoundValue, SessionFacts, SqlOperation, SqlTarget,
     account::{Account, Thing},
     builtin::{self, Known},
-    catalog::{Path, Relate, Relation, Routine},
+    catalog::{Function, Path, Relate, Relation, Routine},
     names::{self, Name},
     parse,
     tree::{self, Place, Unplaced},
@@ -254,7 +254,7 @@ impl<'q> Walker<'q> {
         self.account.reads(thing.clone());
         match self.path.relation(name.schema.as_deref(), &name.name) {
             Relate::Known(known) => {
-                if known.kind == "f" {
+                if known.far {
                     self.account.does(SqlOperation::Network, &[thing]);
                 }
                 self.behind(known)
@@ -351,10 +351,13 @@ impl<'q> Walker<'q> {
             Routine::System => {}
             Routine::AnyOf(functions) => {
                 let dangerous = matches!(known, Some(Known::Does(_) | Known::SetsSetting));
-                let mut others = functions
-                    .iter()
-                    .filter(|function| !function.is_trusted() && !self.target.trusts(&function.full_name()));
-                if let Some(other) = others.next().filter(|_| !dangerous) {
+                // What an extension's C code of a known dangerous name does is known.
+                let told = |function: &Function| dangerous && function.is_native();
+                let mut others = functions.iter().filter(|function| {
+                    let trusted = function.is_trusted() || self.target.trusts(&function.full_name());
+                    !trusted && !told(function)
+                });
+                if let Some(other) = others.next() {
                     let named = names::qualified(&other.schema, &other.name);
                     self.account.is_indirect(&thing, format!("`{named}` runs code of its own"));
                 }

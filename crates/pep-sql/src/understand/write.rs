@@ -2,7 +2,7 @@
 
 use super::{
     SqlOperation,
-    account::Thing,
+    account::{Leaving, Thing},
     bounds::{self, Condition},
     catalog::{Relate, Relation},
     names::{self, Name},
@@ -180,8 +180,11 @@ impl Walker<'_> {
                     let why = format!("a rule on `{}` puts something else in its place", thing.name);
                     self.account.is_indirect(&things, why);
                 }
-                if known.kind == "f" {
+                if known.far {
                     self.account.does(SqlOperation::Network, &things);
+                }
+                if matches!(event, Event::Insert | Event::Update) {
+                    self.computes(known)?;
                 }
                 if known.kind == "v" {
                     things.extend(self.beneath(known)?);
@@ -209,6 +212,30 @@ impl Walker<'_> {
                 self.account.is_indirect(&[Thing::relation(known)], why);
             }
         }
+    }
+
+    /// What runs while a row is written: defaults, checks, indexes. Sequences that number rows go without saying.
+    fn computes(&mut self, known: &Relation) -> Walked {
+        if known.expressions.is_empty() {
+            return Ok(());
+        }
+        let mut inner = Walker::new(self.path.of_definitions(), self.session, self.target, None, self.text);
+        known
+            .expressions
+            .iter()
+            .try_for_each(|expression| inner.definition(&format!("SELECT ({expression})")))?;
+        inner.settle_attributes();
+        let named = names::qualified(&known.schema, &known.name);
+        for reason in inner.account.reasons {
+            self.account.reasons.insert(format!("a default, check or index of `{named}`: {reason}"));
+        }
+        self.account.functions.extend(inner.account.functions);
+        for (operation, things) in inner.account.effects {
+            if !matches!(operation, SqlOperation::UpdateBounded | SqlOperation::Setting) {
+                self.account.does(operation, &things);
+            }
+        }
+        Ok(())
     }
 
     /// The tables a view shows: what is written to it is written to them.
@@ -305,6 +332,9 @@ impl Walker<'_> {
         let Some(clause) = clause else { return Ok(()) };
         self.walk(NodeRef::ReturningClause(clause), scope)?;
         self.account.returns = true;
+        if clause.exprs.iter().any(|returned| !self.is_light(returned, scope)) {
+            self.account.leaves = Leaving::AnyNumber;
+        }
         if reach == Reach::Many {
             self.account.does(SqlOperation::Export, things);
         }

@@ -54,3 +54,12 @@ CREATE FUNCTION public.upper(varchar) RETURNS text LANGUAGE plpgsql AS $$ BEGIN 
 CREATE FOREIGN DATA WRAPPER elsewhere;
 CREATE SERVER far FOREIGN DATA WRAPPER elsewhere;
 CREATE FOREIGN TABLE remote (id int, line text) SERVER far;
+CREATE TABLE near (id int, line text);
+ALTER TABLE remote INHERIT near;
+
+CREATE TABLE stamped (id int PRIMARY KEY, by int DEFAULT writes());
+CREATE FUNCTION keyed(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN $1; END $$;
+CREATE TABLE indexed (line text);
+CREATE INDEX ON indexed (keyed(line));
+CREATE TABLE typed (n checked);
+CREATE FUNCTION public.pg_sleep(int, int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN DELETE FROM logs; RETURN 1; END $$;

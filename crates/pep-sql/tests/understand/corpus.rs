@@ -21,7 +21,8 @@ fn the_scripts_of_the_server_are_understood() {
             let understood = understand(&case(part.to_owned()).question(catalog()));
             statements += 1;
             let kind = part.trim_start();
-            let defines = ["CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "INSERT", "UPDATE", "DELETE", "COMMENT"];
+            let defines =
+                ["CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "INSERT", "UPDATE", "DELETE", "COMMENT"];
             if defines.iter().any(|word| kind.starts_with(word)) {
                 assert!(!matches!(understood.access, Access::ReadOnly | Access::Control), "{part}");
             }
@@ -40,8 +41,10 @@ fn scripts() -> Vec<PathBuf> {
     let versions = fs::read_dir("/usr/share/postgresql").into_iter().flatten().flatten();
     let folders = versions.flat_map(|version| [version.path(), version.path().join("extension")]);
     let files = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-    let mut scripts: Vec<PathBuf> =
-        files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|name| name == "sql")).collect();
+    let mut scripts: Vec<PathBuf> = files
+        .map(|file| file.path())
+        .filter(|path| path.extension().is_some_and(|name| name == "sql"))
+        .collect();
     scripts.sort();
     scripts
 }

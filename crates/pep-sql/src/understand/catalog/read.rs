@@ -127,6 +127,18 @@ const RELATIONS: &str = "\
       'policies', CASE WHEN c.relrowsecurity THEN (SELECT coalesce(json_agg(pg_get_expr(e, c.oid)), '[]') \
         FROM pg_policy l CROSS JOIN LATERAL (VALUES (l.polqual), (l.polwithcheck)) AS v(e) \
         WHERE l.polrelid = c.oid AND e IS NOT NULL) ELSE '[]' END,\
+      'expressions', (SELECT coalesce(json_agg(e), '[]') FROM (\
+        SELECT pg_get_expr(d.adbin, c.oid) AS e FROM pg_attrdef d WHERE d.adrelid = c.oid \
+        UNION ALL SELECT pg_get_expr(k.conbin, c.oid) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c' \
+        UNION ALL SELECT pg_get_expr(k.conbin, 0) FROM pg_constraint k JOIN pg_attribute a ON a.atttypid = k.contypid \
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND k.contypid <> 0 AND k.conbin IS NOT NULL \
+        UNION ALL SELECT pg_get_expr(i.indexprs, c.oid) FROM pg_index i WHERE i.indrelid = c.oid AND i.indexprs IS NOT NULL \
+        UNION ALL SELECT pg_get_expr(i.indpred, c.oid) FROM pg_index i WHERE i.indrelid = c.oid AND i.indpred IS NOT NULL\
+        ) AS all_of_them WHERE e IS NOT NULL),\
+      'far', c.relkind = 'f' OR EXISTS (WITH RECURSIVE d AS (\
+          SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = c.oid \
+          UNION SELECT h.inhrelid FROM pg_inherits h JOIN d ON h.inhparent = d.inhrelid) \
+        SELECT FROM d JOIN pg_class k ON k.oid = d.inhrelid WHERE k.relkind = 'f'),\
       'heirs', (SELECT count(*) FROM pg_inherits h JOIN pg_class k ON k.oid = h.inhrelid \
         WHERE h.inhparent = c.oid AND NOT k.relispartition),\
       'cascades', (SELECT coalesce(json_agg(json_build_object('table', kn.nspname || '.' || k.relname, \
@@ -141,13 +153,15 @@ const RELATIONS: &str = "\
 
 const ROUTINES: &str = "\
     SELECT json_build_object('schema', n.nspname, 'name', p.proname, 'volatility', p.provolatile,\
-      'definer', p.prosecdef, 'language', l.lanname)::text \
+      'definer', p.prosecdef, 'language', l.lanname, \
+      'extension', EXISTS (SELECT FROM pg_depend x WHERE x.objid = p.oid AND x.classid = 'pg_proc'::regclass AND x.deptype = 'e'))::text \
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang \
     WHERE n.nspname <> 'information_schema' AND (n.nspname <> 'pg_catalog' OR p.oid >= 16384)";
 
 const OPERATORS: &str = "\
     SELECT json_build_object('schema', n.nspname, 'name', o.oprname, 'volatility', p.provolatile,\
-      'definer', p.prosecdef, 'language', l.lanname)::text \
+      'definer', p.prosecdef, 'language', l.lanname, \
+      'extension', EXISTS (SELECT FROM pg_depend x WHERE x.objid = p.oid AND x.classid = 'pg_proc'::regclass AND x.deptype = 'e'))::text \
     FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace JOIN pg_proc p ON p.oid = o.oprcode \
     JOIN pg_language l ON l.oid = p.prolang \
     WHERE n.nspname <> 'pg_catalog' OR o.oid >= 16384";

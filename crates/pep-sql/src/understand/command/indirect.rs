@@ -148,8 +148,8 @@ impl Walker<'_> {
         };
         self.account.leaves = match (fetch.ismove, rows) {
             (true, _) => Leaving::Nothing,
-            (false, Some(rows)) => self.account.leaves.limited(rows),
-            (false, None) => self.account.leaves,
+            (false, Some(rows)) if !self.account.heavy => self.account.leaves.limited(rows),
+            (false, _) => self.account.leaves,
         };
         Ok(())
     }
