@@ -271,7 +271,14 @@ impl Account {
 
     /// How it may be run.
     pub(super) fn access(&self) -> Access {
-        let of = |(operation, _): &(SqlOperation, Vec<Thing>)| match operation {
+        let controls = self
+            .effects
+            .iter()
+            .any(|(operation, _)| matches!(operation, SqlOperation::Txn | SqlOperation::Setting));
+        let of_system = |things: &[Thing]| things.iter().all(|thing| thing.kind == "system-table");
+        let of = |(operation, things): &(SqlOperation, Vec<Thing>)| match operation {
+            // Where a setting comes from is no read to be guarded.
+            SqlOperation::Read if controls && of_system(things) => Access::Control,
             SqlOperation::Read | SqlOperation::ReadSensitive | SqlOperation::Export => Access::ReadOnly,
             SqlOperation::Txn | SqlOperation::Setting => Access::Control,
             SqlOperation::Lock

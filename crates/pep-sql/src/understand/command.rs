@@ -170,6 +170,9 @@ commands! {
     }
 }
 
+/// `AccessShareLock`, in PostgreSQL's `lockdefs.h`.
+const ACCESS_SHARE: i32 = 1;
+
 const fn transaction_verb(kind: TransactionStmtKind) -> &'static str {
     use TransactionStmtKind as Kind;
     match kind {
@@ -326,7 +329,14 @@ impl Walker<'_> {
             };
             things.push(self.thing(relation));
         }
-        self.account.does(Op::Lock, &things);
+        if lock.mode == ACCESS_SHARE {
+            // Nobody waits for it but who would change the table: a read takes the same.
+            for thing in things {
+                self.account.reads(thing);
+            }
+        } else {
+            self.account.does(Op::Lock, &things);
+        }
         Ok(())
     }
 

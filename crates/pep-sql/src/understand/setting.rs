@@ -10,7 +10,7 @@ use super::{
 };
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{FuncCall, VariableSetKind, VariableSetStmt, a_const::Val},
+    protobuf::{AExprKind, FuncCall, SelectStmt, VariableSetKind, VariableSetStmt, a_const::Val},
 };
 
 /// What changing a setting can do.
@@ -26,7 +26,7 @@ enum Nature {
     Pinned,
 }
 
-const HARMLESS: [&str; 50] = [
+const HARMLESS: [&str; 51] = [
     "application_name",
     "bytea_output",
     "client_min_messages",
@@ -67,6 +67,7 @@ const HARMLESS: [&str; 50] = [
     "parallel_tuple_cost",
     "plan_cache_mode",
     "quote_all_identifiers",
+    "restrict_nonsystem_relation_kind",
     "random_page_cost",
     "recursive_worktable_factor",
     "seq_page_cost",
@@ -194,8 +195,9 @@ impl Walker<'_> {
             self.account.is_indirect(&[], "it changes a setting that its text does not name".into());
             return;
         };
-        let (Some(name), Some(value), Some(local)) = (bounds::text(name), bounds::text(value), flag(local))
-        else {
+        let from_list = || self.setting_name.clone().filter(|_| is_column(name, "name"));
+        let name = bounds::text(name).map(str::to_owned).or_else(from_list);
+        let (Some(name), Some(value), Some(local)) = (name, bounds::text(value), flag(local)) else {
             let why = "it changes a setting to something its text does not say".into();
             self.account.is_indirect(&[Thing::plain("setting", "unknown")], why);
             return;
@@ -203,6 +205,28 @@ impl Walker<'_> {
         let scope = if local { SettingScope::Transaction } else { SettingScope::Session };
         self.sets(&name.to_lowercase(), Some(value.to_owned()), scope);
     }
+}
+
+/// The one setting that `SELECT set_config(name, …) FROM pg_settings WHERE name = '…'` speaks of: how `pg_dump` sets
+/// what a server may not have.
+pub(super) fn only_setting(select: &SelectStmt) -> Option<String> {
+    let [Node { node: Some(NodeEnum::RangeVar(from)) }] = &select.from_clause[..] else { return None };
+    if from.relname != "pg_settings"
+        || from.alias.is_some()
+        || !matches!(from.schemaname.as_str(), "" | "pg_catalog")
+    {
+        return None;
+    }
+    let Some(NodeEnum::AExpr(clause)) = &select.where_clause.as_deref()?.node else { return None };
+    let equals =
+        clause.kind() == AExprKind::AexprOp && names::strings(&clause.name).is_some_and(|name| name == ["="]);
+    let named = is_column(clause.lexpr.as_deref()?, "name");
+    (equals && named).then(|| bounds::text(clause.rexpr.as_deref()?)).flatten().map(str::to_owned)
+}
+
+fn is_column(node: &Node, name: &str) -> bool {
+    let Some(NodeEnum::ColumnRef(column)) = &node.node else { return false };
+    names::strings(&column.fields).is_some_and(|fields| fields == [name])
 }
 
 fn flag(node: &Node) -> Option<bool> {

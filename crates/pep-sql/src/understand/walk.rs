@@ -9,7 +9,7 @@ use super::{
     builtin::{self, Known},
     catalog::{Function, Path, Relate, Relation, Routine},
     names::{self, Name},
-    parse,
+    parse, setting,
     tree::{self, Place, Unplaced},
 };
 use pg_query::{
@@ -48,6 +48,8 @@ pub(super) struct Walker<'q> {
     pub(super) account: Account,
     /// The whole text of the statement.
     pub(super) text: &'q str,
+    /// The one setting that `name` stands for in a list of settings.
+    pub(super) setting_name: Option<String>,
     /// Kept statements that are being run inside each other.
     pub(super) nested: u32,
     views: u32,
@@ -89,7 +91,17 @@ impl<'q> Walker<'q> {
         values: Option<&'q [BoundValue]>,
         text: &'q str,
     ) -> Self {
-        Self { path, session, target, values, account: Account::default(), text, nested: 0, views: 0 }
+        Self {
+            path,
+            session,
+            target,
+            values,
+            account: Account::default(),
+            text,
+            setting_name: None,
+            nested: 0,
+            views: 0,
+        }
     }
 
     /// Any node of a query.
@@ -180,11 +192,13 @@ impl<'q> Walker<'q> {
         if let Some(into) = &select.into_clause {
             self.creates(into)?;
         }
+        let outer = std::mem::replace(&mut self.setting_name, setting::only_setting(select));
         for part in tree::parts(NodeRef::SelectStmt(select))? {
             if !matches!(part, NodeRef::WithClause(_) | NodeRef::IntoClause(_)) {
                 self.walk(part, scope)?;
             }
         }
+        self.setting_name = outer;
         Ok(())
     }
 
