@@ -130,13 +130,9 @@ fn assemble(question: &Question, drafts: Vec<Draft>, refused: Option<SqlRefusal>
         });
         accounts.push(account);
     }
-    let operation =
-        statements.iter().map(|statement| statement.operation).max().unwrap_or(SqlOperation::Read);
-    let access = statements
-        .iter()
-        .map(|statement| statement.access)
-        .reduce(Access::beside)
-        .unwrap_or(Access::ReadOnly);
+    let operation = statements.iter().map(|statement| statement.operation).max().unwrap_or(SqlOperation::Txn);
+    let access =
+        statements.iter().map(|statement| statement.access).reduce(Access::beside).unwrap_or(Access::Control);
     let understood = !statements.iter().any(|statement| {
         statement
             .effects
