@@ -6,13 +6,33 @@ use countersign_core::{
     Requester, Timestamp,
 };
 use countersign_pep_sql::understand::SqlOperation;
-use countersign_policy::{Bundle, DeclaredOperation, DeclaredTarget, SQL_OPERATIONS, Source, Vocabulary};
+use countersign_policy::{
+    Bundle, DeclaredOperation, DeclaredTarget, FactType, SQL_FACTS, SQL_OPERATIONS, Source, Vocabulary,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[test]
 fn operations_are_those_policies_know() {
     let ours = SqlOperation::ALL.map(|operation| (operation.as_str(), operation.class()));
     assert_eq!(ours, SQL_OPERATIONS);
+}
+
+/// The book's page names every operation with its class, and every fact.
+#[test]
+fn the_book_lists_operations_and_facts() {
+    let page = include_str!("../../../../docs/book/src/reference/sql.md");
+    for (name, class) in SQL_OPERATIONS {
+        assert!(page.contains(&format!("| `{name}` | {} |", class.as_str())), "{name}");
+    }
+    for (name, kind) in SQL_FACTS {
+        let kind = match kind {
+            FactType::String => "text",
+            FactType::Long => "number",
+            FactType::Bool => "flag",
+            FactType::SetOfString => "set",
+        };
+        assert!(page.contains(&format!("| `{name}` | {kind} |")), "{name}");
+    }
 }
 
 /// Everything of the golden file, asked of policies that look at every fact there is.
