@@ -118,7 +118,7 @@ impl Reader {
 
     /// Never fails: what cannot be read now, or at all, is not understood.
     pub async fn understand(&self, question: Question) -> Arc<Understood> {
-        let question = Arc::new(question);
+        let question = Arc::new(only_needed(question));
         let key = Key(Arc::clone(&question));
         if let Some(known) = self.inner.memo.get(&key) {
             return known;
@@ -139,6 +139,26 @@ impl Reader {
         }
         understood
     }
+}
+
+/// Without what no text of the question can name, so that sessions share their answers: kept statements and cursors are
+/// reached by these words only, and no word of the grammar can be written otherwise.
+fn only_needed(mut question: Question) -> Question {
+    let says = |words: &[&str]| {
+        question.asked.iter().any(|asked| {
+            let text = asked.sql.to_ascii_lowercase();
+            words.iter().any(|word| text.contains(word))
+        })
+    };
+    let (keeps, fetches) = (says(&["execute"]), says(&["fetch", "move"]));
+    // What is kept may name a cursor in its turn.
+    if !keeps {
+        question.session.prepared.clear();
+        if !fetches {
+            question.session.cursors.clear();
+        }
+    }
+    question
 }
 
 /// Reads until nobody can ask any more. A question nobody waits for is still read: it costs no more than asking.

@@ -121,6 +121,11 @@ async fn equal_questions_share_their_answer() {
     let first = reader.understand(question.clone()).await;
     let second = reader.understand(question.clone()).await;
     assert!(std::sync::Arc::ptr_eq(&first, &second));
+    let mut with_more = question.clone();
+    with_more.session.prepared.insert("p".into(), "DELETE FROM users".into());
+    assert!(std::sync::Arc::ptr_eq(&first, &reader.understand(with_more.clone()).await), "nothing names it");
+    with_more.asked[0].sql = "ExEcUtE p".into();
+    assert_eq!(reader.understand(with_more).await.operation, SqlOperation::DeleteUnbounded);
     let mut elsewhere = question;
     elsewhere.session.search_path = vec!["evil".into()];
     assert_ne!(reader.understand(elsewhere).await.operation, first.operation);
