@@ -8,6 +8,7 @@ mod builtin;
 mod catalog;
 mod command;
 mod facts;
+mod mask;
 mod names;
 mod operation;
 mod parse;
@@ -24,6 +25,7 @@ mod write;
 
 pub use assemble::understand;
 pub use catalog::{Catalog, CatalogError};
+pub use mask::{Hidden, Mask, MaskError, Masking, ResultColumn};
 pub use operation::{Risk, SqlOperation};
 pub use preflight::{Count, Explain, Preflight, preflight};
 pub use reader::{Reader, ReaderLimits};
@@ -111,6 +113,13 @@ impl Understood {
     /// What all statements do to the session, in order, if they succeed.
     pub fn session_effects(&self) -> impl Iterator<Item = &SessionEffect> {
         self.statements.iter().flat_map(|statement| &statement.session)
+    }
+
+    /// Whether all of it was understood.
+    pub fn is_certain(&self) -> bool {
+        let effects = self.statements.iter().flat_map(|statement| &statement.effects);
+        let mut effects = effects.map(|effect| effect.operation);
+        !effects.any(|operation| matches!(operation, SqlOperation::Indirect | SqlOperation::Unknown))
     }
 
     /// The sentence once somebody has counted, where it speaks of a number of rows.

@@ -38,6 +38,8 @@ pub(super) struct Relation {
     /// `pg_class.relkind`.
     pub(super) kind: String,
     pub(super) columns: BTreeSet<String>,
+    /// Columns by their number, as a server names them beside the rows it sends.
+    pub(super) numbers: BTreeMap<String, String>,
     /// Sets of columns in which no two rows agree.
     pub(super) keys: Vec<BTreeSet<String>>,
     /// The definition of a view, with every name outside `pg_catalog` qualified.
@@ -112,6 +114,11 @@ impl Catalog {
     /// Distinct for every snapshot this process has read; 0 is the catalog that knows nothing.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// The relation with this identifier.
+    pub(super) fn relation(&self, oid: u32) -> Option<&Relation> {
+        self.relations.values().flatten().find(|relation| relation.oid == oid)
     }
 
     /// What [`Catalog::STAMP`] said when it was read. Another answer today: the snapshot is stale.

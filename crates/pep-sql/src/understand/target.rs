@@ -53,6 +53,11 @@ impl SqlTarget {
         touching.flat_map(|labels| labels.labels.iter().cloned()).collect()
     }
 
+    /// The labels of one column.
+    pub(super) fn labels_of_column(&self, schema: &str, table: &str, column: &str) -> BTreeSet<String> {
+        self.labels_of(schema, table, Some(&[column.to_owned()].into()))
+    }
+
     /// The labels of a name that could stand for a table of any schema.
     pub(super) fn labels_of_any(&self, name: &str) -> BTreeSet<String> {
         let matching = self.tables.iter().filter(|labels| labels.table == "*" || labels.table == name);

@@ -13,7 +13,7 @@ use std::{
 };
 
 pub(crate) const EVASIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/evasions.txt");
-const CATALOG: &str = include_str!("../golden/catalog.json");
+pub(crate) const CATALOG: &str = include_str!("../golden/catalog.json");
 
 /// One text and what it is taken for.
 #[derive(Debug)]

@@ -7,4 +7,5 @@ mod beforehand;
 mod cases;
 mod corpus;
 mod live;
+mod masks;
 mod policy;

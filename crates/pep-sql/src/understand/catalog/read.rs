@@ -114,6 +114,8 @@ const RELATIONS: &str = "\
       'oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,\
       'columns', (SELECT coalesce(json_agg(a.attname), '[]') FROM pg_attribute a \
         WHERE a.attrelid = c.oid AND NOT a.attisdropped),\
+      'numbers', (SELECT coalesce(json_object_agg(a.attnum, a.attname), '{}') FROM pg_attribute a \
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),\
       'keys', (SELECT coalesce(json_agg((SELECT json_agg(a.attname) FROM pg_attribute a WHERE a.attrelid = c.oid \
           AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))), '[]') FROM pg_index i \
         WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL),\
