@@ -42,6 +42,8 @@ pub(super) struct Account {
     pub(super) leaves: Leaving,
     /// One row of it can hold any number of rows of other tables.
     pub(super) heavy: bool,
+    /// What exactly, where the verb does not say it: rights, new names, columns. Ready to be shown.
+    pub(super) details: Vec<String>,
     /// Relations that are written.
     pub(super) targets: Vec<Thing>,
     /// The weakest condition of all unbounded writes.

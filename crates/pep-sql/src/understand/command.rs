@@ -28,6 +28,18 @@ macro_rules! commands {
             if let NodeRef::TransactionStmt(statement) = node {
                 return Some(transaction_verb(statement.kind()));
             }
+            if let NodeRef::CopyStmt(copy) = node {
+                return Some(if copy.is_from { COPY_IN } else { "COPY" });
+            }
+            if let NodeRef::GrantStmt(grant) = node {
+                return Some(if grant.is_grant { "GRANT" } else { "REVOKE" });
+            }
+            if let NodeRef::GrantRoleStmt(grant) = node {
+                return Some(if grant.is_grant { "GRANT ROLE" } else { "REVOKE ROLE" });
+            }
+            if let NodeRef::VacuumStmt(vacuum) = node {
+                return Some(if vacuum.is_vacuumcmd { "VACUUM" } else { "ANALYZE" });
+            }
             $(if let NodeRef::$near(_) = node { return Some($near_verb); })*
             $(if let NodeRef::$sure(_) = node { return Some($sure_verb); })*
             $(if let NodeRef::$kind(_) = node { return Some($verb); })*
@@ -85,6 +97,7 @@ commands! {
         RefreshMatViewStmt "REFRESH MATERIALIZED VIEW" refresh
         CreateSeqStmt "CREATE SEQUENCE" create_sequence
         CreateForeignTableStmt "CREATE FOREIGN TABLE" create_foreign_table
+        CompositeTypeStmt "CREATE TYPE" create_composite
     }
     sure {
         DropdbStmt "DROP DATABASE" drop_database
@@ -135,7 +148,6 @@ commands! {
         CheckPointStmt "CHECKPOINT" Maintenance
         ClusterStmt "CLUSTER" DdlRewriting
         CommentStmt "COMMENT" DdlAdditive
-        CompositeTypeStmt "CREATE TYPE" DdlAdditive
         ConstraintsSetStmt "SET CONSTRAINTS" Setting
         CreateAmStmt "CREATE ACCESS METHOD" Server
         CreateCastStmt "CREATE CAST" Code
@@ -170,6 +182,9 @@ commands! {
     }
 }
 
+/// The verb of a `COPY` whose rows come from the client, a file or a program.
+pub(super) const COPY_IN: &str = "COPY FROM";
+
 /// `AccessShareLock`, in PostgreSQL's `lockdefs.h`.
 const ACCESS_SHARE: i32 = 1;
 
@@ -194,6 +209,7 @@ impl Walker<'_> {
     fn plain(&mut self, node: NodeRef<'_>, operation: Op) -> Walked {
         let mut things = self.named(node)?;
         things.extend(own_name(node));
+        things.extend(own_list(node));
         self.account.does(operation, &things);
         Ok(())
     }
@@ -387,6 +403,36 @@ macro_rules! own_names {
             None
         }
     };
+}
+
+/// The same where the name is a list of strings.
+macro_rules! own_lists {
+    ($($kind:ident $what:literal $field:ident)*) => {
+        fn own_list(node: NodeRef<'_>) -> Option<Thing> {
+            let named = |kind, name: &[Node]| Name::of(name).map(|name| Thing::plain(kind, name.shown()));
+            $(if let NodeRef::$kind(statement) = node { return named($what, &statement.$field); })*
+            None
+        }
+    };
+}
+
+own_lists! {
+    AlterCollationStmt "collation" collname
+    AlterDomainStmt "type" type_name
+    AlterEnumStmt "type" type_name
+    AlterOpFamilyStmt "operator" opfamilyname
+    AlterStatsStmt "statistics" defnames
+    AlterTsconfigurationStmt "text-search" cfgname
+    AlterTsdictionaryStmt "text-search" dictname
+    AlterTypeStmt "type" type_name
+    CreateConversionStmt "conversion" conversion_name
+    CreateDomainStmt "type" domainname
+    CreateEnumStmt "type" type_name
+    CreateOpClassStmt "operator" opclassname
+    CreateOpFamilyStmt "operator" opfamilyname
+    CreateRangeStmt "type" type_name
+    CreateStatsStmt "statistics" defnames
+    DefineStmt "object" defnames
 }
 
 own_names! {

@@ -5,6 +5,7 @@ use super::{
     SessionEffect, SqlOperation as Op, SqlTarget, TransactionControl,
     account::{Account, Explains, Leaving, Thing},
     bounds::Condition,
+    command::COPY_IN,
 };
 use countersign_core::visible;
 use std::collections::BTreeSet;
@@ -90,6 +91,8 @@ pub(super) fn of(told: &Told<'_>) -> Sentence {
     let on = if things.is_empty() { String::new() } else { format!(" {names}") };
     let with = if things.is_empty() { String::new() } else { format!(": {names}") };
     let only_calls = !things.is_empty() && things.iter().all(|thing| thing.kind == "function");
+    let details =
+        if account.details.is_empty() { String::new() } else { format!(" {}", listed(&account.details)) };
     let irreversible = "Not reversible.";
     let run = match account.explains {
         Some(Explains::Plan) => "Show the plan to: ",
@@ -122,7 +125,7 @@ pub(super) fn of(told: &Told<'_>) -> Sentence {
             Sentence::whole(format!("Call{on}, which changes data, {place}."))
         }
         Op::Insert => {
-            let rows = if *verb == "COPY" { "the rows the client sends then" } else { "rows" };
+            let rows = if *verb == COPY_IN { "the rows the client sends then" } else { "rows" };
             Sentence::whole(format!("Insert {rows} into{on} {place}.{}", told.beyond()))
         }
         Op::UpdateBounded => {
@@ -144,11 +147,11 @@ pub(super) fn of(told: &Told<'_>) -> Sentence {
         Op::Maintenance => Sentence::whole(format!("Tidy how data is stored ({verb}){with} {place}.")),
         Op::DdlAdditive => Sentence::whole(format!("Add to the definitions ({verb}){with} {place}.")),
         Op::DdlRewriting => Sentence::whole(format!(
-            "Change a definition, which may lock or rewrite it ({verb}){with} {place}."
+            "Change a definition, which may lock or rewrite it ({verb}{details}){with} {place}."
         )),
         Op::DdlDestructive => Sentence::whole(format!(
             "Drop{}{on} {place}.{} {irreversible}",
-            if verb.starts_with("ALTER") { " parts of" } else { "" },
+            if verb.starts_with("ALTER") { format!("{details} of") } else { String::new() },
             told.beyond()
         )),
         Op::Code => Sentence::whole(format!(
@@ -159,8 +162,11 @@ pub(super) fn of(told: &Told<'_>) -> Sentence {
             setting_list(account).unwrap_or_else(|| format!("{verb}{on}"))
         )),
         Op::Network => Sentence::whole(format!("Reach another server ({verb}){with} {place}.")),
-        Op::Server => Sentence::whole(format!("Change how the server runs ({verb}){with} {place}.")),
-        Op::Authz => Sentence::whole(format!("Change who may do what ({verb}){with} {place}.")),
+        Op::Server => Sentence::whole(format!("Change how the server runs ({verb}{details}){with} {place}.")),
+        Op::Authz => Sentence::whole(format!(
+            "Change who may do what ({verb}{details}){with} {place}.{}",
+            told.because()
+        )),
         Op::FileOrProgram => {
             Sentence::whole(format!("Use a file or a program of the server ({verb}){with} {place}."))
         }
@@ -206,6 +212,17 @@ impl Told<'_> {
         if said.is_empty() { String::new() } else { format!(" Also: {}.", said.join(", ")) }
     }
 
+    /// What else is to be known about a definition.
+    fn because(&self) -> String {
+        let said: Vec<String> = self
+            .account
+            .reasons
+            .iter()
+            .map(|reason| format!(" And {}.", visible::one_line(reason)))
+            .collect();
+        said.concat()
+    }
+
     /// What happens elsewhere.
     fn beyond(&self) -> String {
         let list =
@@ -218,9 +235,7 @@ impl Told<'_> {
             said.push(format!(" Triggers run {}.", list(&self.account.triggers)));
         }
         if self.operation == Op::DdlDestructive {
-            said.extend(
-                self.account.reasons.iter().map(|reason| format!(" And {}.", visible::one_line(reason))),
-            );
+            said.push(self.because());
         }
         said.concat()
     }
@@ -361,7 +376,7 @@ fn listed(shown: &[String]) -> String {
 }
 
 /// Somebody else's text in backticks that it cannot close.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     if text.is_empty() {
         return "(nothing)".into();
     }

@@ -1,23 +1,30 @@
 //! What texts are taken for: the golden files, and what must hold for any text.
 
-use crate::cases::{Case, EVASIONS, case, catalog, evasions, written};
+use crate::cases::{Case, EVASIONS, STATEMENTS, case, catalog, evasions, written};
 use countersign_pep_sql::understand::{Access, Reader, ReaderLimits, RowEvidence, SqlOperation};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
-/// The whole evasion list. Set `COUNTERSIGN_BLESS` to write down what is found instead of comparing.
+/// The whole evasion list, and a statement of every kind. Set `COUNTERSIGN_BLESS` to write down what is found instead of
+/// comparing.
 #[test]
-fn every_evasion_is_taken_for_what_it_is() {
-    let text = std::fs::read_to_string(EVASIONS).unwrap();
-    let cases = evasions(&text);
-    assert!(cases.len() > 200, "{} cases", cases.len());
-    let found: Vec<String> = cases.iter().map(Case::found).collect();
-    if std::env::var_os("COUNTERSIGN_BLESS").is_some() {
-        std::fs::write(EVASIONS, written(&text, &cases, &found)).unwrap();
-        return;
+fn every_text_is_taken_for_what_it_is() {
+    let mut operations = BTreeSet::new();
+    for path in [EVASIONS, STATEMENTS] {
+        let text = std::fs::read_to_string(path).unwrap();
+        let cases = evasions(&text);
+        assert!(cases.len() > 200, "{} cases", cases.len());
+        let found: Vec<String> = cases.iter().map(Case::found).collect();
+        operations.extend(cases.iter().map(|case| case.understood().operation));
+        if std::env::var_os("COUNTERSIGN_BLESS").is_some() {
+            std::fs::write(path, written(&text, &cases, &found)).unwrap();
+            continue;
+        }
+        for (case, found) in cases.iter().zip(&found) {
+            assert_eq!(*found, case.expected, "{}\n{}", case.title, case.text);
+        }
     }
-    for (case, found) in cases.iter().zip(&found) {
-        assert_eq!(*found, case.expected, "{}\n{}", case.title, case.text);
-    }
+    assert_eq!(operations, SqlOperation::ALL.into(), "every operation has its sentence here");
 }
 
 /// Short texts of every kind the grammar has, as written for the golden file, cut and put together anew.

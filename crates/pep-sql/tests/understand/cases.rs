@@ -12,6 +12,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+pub(crate) const STATEMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/statements.txt");
 pub(crate) const EVASIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/evasions.txt");
 pub(crate) const CATALOG: &str = include_str!("../golden/catalog.json");
 

@@ -4,6 +4,7 @@ use super::super::{
     SqlOperation as Op,
     account::Thing,
     names::{self, Name},
+    sentence::quoted,
     setting,
     tree::{self, Place, Unplaced},
     walk::{Obscure, Scope, Walked, Walker},
@@ -12,11 +13,11 @@ use pg_query::{
     Node, NodeEnum, NodeRef,
     protobuf::{
         AlterDatabaseSetStmt, AlterRoleSetStmt, AlterRoleStmt, AlterSystemStmt, AlterTableCmd,
-        AlterTableStmt, AlterTableType as At, ConstrType, Constraint, CreateForeignTableStmt,
-        CreateFunctionStmt, CreateRoleStmt, CreateSchemaStmt, CreateSeqStmt, CreateStmt, CreateTrigStmt,
-        DropBehavior, DropOwnedStmt, DropRoleStmt, DropStmt, DropdbStmt, GrantRoleStmt, GrantStmt, IndexStmt,
-        ObjectType, RefreshMatViewStmt, RenameStmt, RoleSpec, RoleSpecType, RuleStmt, VariableSetStmt,
-        ViewStmt,
+        AlterTableStmt, AlterTableType as At, CompositeTypeStmt, ConstrType, Constraint,
+        CreateForeignTableStmt, CreateFunctionStmt, CreateRoleStmt, CreateSchemaStmt, CreateSeqStmt,
+        CreateStmt, CreateTrigStmt, DropBehavior, DropOwnedStmt, DropRoleStmt, DropStmt, DropdbStmt,
+        GrantRoleStmt, GrantStmt, GrantTargetType, IndexStmt, ObjectType, RefreshMatViewStmt, RenameStmt,
+        RoleSpec, RoleSpecType, RuleStmt, VariableSetStmt, ViewStmt,
     },
 };
 
@@ -51,10 +52,12 @@ impl Walker<'_> {
                     .into_iter()
                     .collect());
             }
-            NodeRef::SelectStmt(_) | NodeRef::FuncCall(_) | NodeRef::AExpr(_) | NodeRef::TypeName(_) => {
+            NodeRef::SelectStmt(_) | NodeRef::FuncCall(_) | NodeRef::AExpr(_) => {
                 self.walk(node, &Scope::default())?;
                 return Ok(Vec::new());
             }
+            // The name of a type, or of whatever else an option means. Values become one only in expressions.
+            NodeRef::TypeName(_) => return Ok(Vec::new()),
             NodeRef::ColumnDef(column) => {
                 self.account.columns.insert(column.colname.clone());
             }
@@ -118,6 +121,12 @@ impl Walker<'_> {
         Ok(())
     }
 
+    pub(super) fn create_composite(&mut self, create: &CompositeTypeStmt) -> Walked {
+        let relation = create.typevar.as_ref().ok_or(Unplaced::UnknownKind)?;
+        self.account.does(Op::DdlAdditive, &[Thing::plain("type", Name::of_relation(relation).shown())]);
+        self.options(&create.coldeflist)
+    }
+
     pub(super) fn create_sequence(&mut self, create: &CreateSeqStmt) -> Walked {
         let relation = create.sequence.as_ref().ok_or(Unplaced::UnknownKind)?;
         let thing = self.new_relation("sequence", relation);
@@ -146,6 +155,10 @@ impl Walker<'_> {
             self.account.does(operation, std::slice::from_ref(&thing));
             if !command.name.is_empty() {
                 self.account.columns.insert(command.name.clone());
+            }
+            if operation == Op::DdlDestructive {
+                let what = if command.subtype() == At::AtDropConstraint { "constraint" } else { "column" };
+                self.account.details.push(format!("{what} {}", quoted(&command.name)));
             }
             for part in tree::parts(NodeRef::AlterTableCmd(command))? {
                 self.part(part)?;
@@ -189,7 +202,11 @@ impl Walker<'_> {
         let unnamed = || Obscure("it names nothing".into());
         let name = match &object.node {
             Some(NodeEnum::List(list)) => {
-                let mut parts = names::strings(&list.items).ok_or_else(unnamed)?;
+                let Some(mut parts) = names::strings(&list.items) else {
+                    // A cast goes by its two types, a transform by a type and a language.
+                    let parts: Option<Vec<String>> = list.items.iter().map(type_or_name).collect();
+                    return Ok(Thing::plain(kind, parts.ok_or_else(unnamed)?.join(" and ")));
+                };
                 // Triggers, rules and policies come after the table they stand on.
                 if matches!(kind, "trigger" | "rule" | "policy") {
                     let own = parts.pop().ok_or_else(unnamed)?;
@@ -239,6 +256,7 @@ impl Walker<'_> {
         if things.is_empty() {
             things.push(Thing::plain("object", names::identifier(&rename.subname)));
         }
+        self.account.details.push(format!("to {}", quoted(&rename.newname)));
         self.account.does(operation, &things);
         Ok(())
     }
@@ -256,11 +274,27 @@ impl Walker<'_> {
         for object in &grant.objects {
             if let Some(NodeEnum::RangeVar(relation)) = &object.node {
                 things.push(self.thing(relation));
+            } else if grant.targtype() == GrantTargetType::AclTargetAllInSchema {
+                things.extend(
+                    names::string(object).map(|name| Thing::plain("schema", names::identifier(&name))),
+                );
+                self.account.reasons.insert("it is about everything in the schema".into());
             } else {
                 things.extend(self.object(kind, object));
             }
         }
         things.extend(roles(&grant.grantees));
+        let right = |right: &Node| {
+            let Some(NodeEnum::AccessPriv(right)) = &right.node else { return None };
+            Some(if right.priv_name.is_empty() { "all".into() } else { quoted(&right.priv_name) })
+        };
+        self.account.details.extend(grant.privileges.iter().filter_map(right));
+        if grant.privileges.is_empty() {
+            self.account.details.push("all".into());
+        }
+        if grant.grant_option {
+            self.account.details.push("with grant option".into());
+        }
         self.account.does(Op::Authz, &things);
         Ok(())
     }
@@ -276,11 +310,21 @@ impl Walker<'_> {
 
     pub(super) fn create_role(&mut self, create: &CreateRoleStmt) {
         self.account.does(Op::Authz, &[Thing::plain("role", names::identifier(&create.role))]);
+        self.role_options(&create.options);
     }
 
     pub(super) fn alter_role(&mut self, alter: &AlterRoleStmt) {
         let things: Vec<Thing> = alter.role.iter().map(role_thing).collect();
         self.account.does(Op::Authz, &things);
+        self.role_options(&alter.options);
+    }
+
+    /// What a role is given or loses, never a password's text.
+    fn role_options(&mut self, options: &[Node]) {
+        for (name, value) in options.iter().filter_map(setting::option) {
+            let off = matches!(value.as_deref(), Some("false" | "0"));
+            self.account.details.push(if off { format!("no {name}") } else { name });
+        }
     }
 
     pub(super) fn drop_role(&mut self, drop: &DropRoleStmt) {
@@ -335,6 +379,13 @@ impl Walker<'_> {
         let mut things = vec![Thing::plain("database", names::identifier(&alter.dbname))];
         things.extend(setting_of(alter.setstmt.as_ref()));
         self.account.does(Op::Server, &things);
+    }
+}
+
+fn type_or_name(node: &Node) -> Option<String> {
+    match &node.node {
+        Some(NodeEnum::TypeName(kind)) => Name::of(&kind.names).map(|name| name.shown()),
+        _ => names::string(node).map(|name| names::identifier(&name)),
     }
 }
 
