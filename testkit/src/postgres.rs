@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 const NAME: &str = "postgres";
 const PACKAGE: &str = "postgresql";
 /// How long the server may take until it answers.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Ports to try when somebody else takes the chosen one first.
 const TRIES: usize = 5;
 /// `nobody`, where the package's own user is missing.

@@ -60,6 +60,8 @@ pub(crate) struct Session {
     skipping: bool,
     /// Something went up that the server has not been asked to sum up yet.
     unsynced: bool,
+    /// And something of it ran, so that summing it up now would commit it.
+    ran_unsynced: bool,
 }
 
 /// What comes next on a session.
@@ -222,8 +224,12 @@ impl Session {
     }
 
     async fn query(&mut self, frame: &Frame) -> Result<(), Ended> {
-        if self.skipping || !self.pipeline.is_empty() || self.unsynced {
-            return Err(Ended::Client(FrameError::Meaningless));
+        if self.skipping {
+            return Ok(());
+        }
+        if !self.pipeline.is_empty() {
+            // The server would do what came before first.
+            self.ask(Ends::Steps).await?;
         }
         let mut fields = crate::frame::Fields::new(frame.body());
         let sql = fields.text().map_err(Ended::Client)?;
@@ -252,9 +258,7 @@ impl Session {
         // Nothing runs but what planning runs, and that where nothing can be written.
         let guard = if pipeline.binds() { Guard::ReadOnly } else { Guard::Free };
         let mut up = pipeline.bytes;
-        if ends == Ends::Ready {
-            crate::reply::message(&mut up, b'S', |_| {});
-        }
+        crate::reply::message(&mut up, ends.tag(), |_| {});
         let steps = VecDeque::from(pipeline.steps);
         let passage = if guard == Guard::ReadOnly {
             self.guarded(guard, up.freeze(), steps, ends).await?
@@ -275,6 +279,7 @@ impl Session {
     /// What an answer leaves of the pipeline.
     fn after(&mut self, ends: Ends, failed: bool) {
         self.unsynced = ends == Ends::Steps;
+        self.ran_unsynced &= self.unsynced;
         self.skipping = ends == Ends::Steps && failed;
         if ends == Ends::Ready && self.state.status == state::IDLE {
             self.state.names.portals.clear();

@@ -18,5 +18,9 @@ mod copies;
 mod leaving;
 #[path = "wire/sessions.rs"]
 mod sessions;
+#[path = "wire/strict.rs"]
+mod strict;
+#[path = "wire/tls.rs"]
+mod tls;
 #[path = "wire/transactions.rs"]
 mod transactions;

@@ -70,9 +70,7 @@ impl Wish {
     /// A pipeline: its messages as they were sent, and what each `Execute` runs, written out.
     pub(super) fn extended(pipeline: Pipeline, ends: Ends) -> Self {
         let Pipeline { mut bytes, steps, asked } = pipeline;
-        if ends == Ends::Ready {
-            message(&mut bytes, b'S', |_| {});
-        }
+        message(&mut bytes, ends.tag(), |_| {});
         let shown: Vec<Value> = asked.iter().map(|(asked, rows)| shown(asked, *rows)).collect();
         let text = serde_json::to_string_pretty(&shown).unwrap_or_default();
         Self {
@@ -316,6 +314,7 @@ impl Session {
                 return Err(error);
             }
         };
+        self.shared.recall();
         passage.to_the_end = ending.is_approved();
         let approved = passage.to_the_end;
         let seen = match self.relay(passage, clearance.cancelled()).await {
@@ -326,6 +325,7 @@ impl Session {
             }
         };
         let completed = seen.tags.len();
+        self.ran_unsynced = ends == Ends::Steps;
         self.tally(&seen, guard);
         self.state.ran(understood, completed, seen.error.is_some(), digest, was);
         self.after(ends, seen.error.is_some());

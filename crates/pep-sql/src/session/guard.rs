@@ -69,6 +69,8 @@ impl Session {
     ) -> Result<Passage, Ended> {
         let mut passage = Passage { up: client, before: 0, after: 0, steps, ends, to_the_end: false };
         match (self.state.status, guard) {
+            // What ran before in this pipeline would be committed by any statement of ours.
+            _ if self.ran_unsynced => {}
             (IDLE, _) => self.set_default(guard).await?,
             (OPEN, Guard::ReadOnly) => {
                 let mut up = BytesMut::new();

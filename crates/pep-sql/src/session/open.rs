@@ -41,8 +41,11 @@ const LONGEST_PASSWORD: usize = 4096;
 /// What a session shows to whoever wants to cancel what it does.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
+    /// Rung when there is something to cancel and somebody wants that.
     pub(super) cancel: Notify,
     busy: AtomicBool,
+    /// Asked for while the present statement was on its way, wherever it is by now.
+    wanted: AtomicBool,
     held: Mutex<Option<ApprovalId>>,
 }
 
@@ -57,12 +60,21 @@ impl Shared {
             () = self.cancel.notified() => {}
             () = std::future::ready(()) => {}
         }
+        self.wanted.store(false, Ordering::SeqCst);
         self.busy.store(true, Ordering::SeqCst);
         Busy(self)
     }
 
     pub(super) fn hold(&self, approval: ApprovalId) {
         *self.held.lock() = Some(approval);
+        self.recall();
+    }
+
+    /// Rings again for a wish that came before there was anything it could reach.
+    pub(super) fn recall(&self) {
+        if self.wanted.load(Ordering::SeqCst) {
+            self.cancel.notify_one();
+        }
     }
 
     pub(super) fn held(&self) -> Option<ApprovalId> {
@@ -75,6 +87,7 @@ impl Shared {
 
     fn cancel(&self) {
         if self.busy.load(Ordering::SeqCst) {
+            self.wanted.store(true, Ordering::SeqCst);
             self.cancel.notify_one();
         }
     }
@@ -352,6 +365,7 @@ impl Door {
             pipeline: Pipeline::default(),
             skipping: false,
             unsynced: false,
+            ran_unsynced: false,
         };
         Ok(Opened::Session(Box::new((session, place))))
     }

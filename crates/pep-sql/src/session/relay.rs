@@ -44,6 +44,16 @@ pub(super) enum Ends {
     Steps,
 }
 
+impl Ends {
+    /// The message with which the client asked for that, and which has the server send what it has to say.
+    pub(super) const fn tag(self) -> u8 {
+        match self {
+            Self::Ready => b'S',
+            Self::Steps => b'H',
+        }
+    }
+}
+
 /// What was seen of an answer.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
