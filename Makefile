@@ -35,6 +35,7 @@ check: setup-build ## Formatting, lints, the tree's own rules (licences too), sp
 
 setup: ## Install what the tests need, or say what is missing.
 	@.ci/setup
+	@.ci/drivers
 
 setup-build:
 	@.ci/setup build

@@ -150,7 +150,6 @@ async fn ask(connection: &mut LoggedIn, sql: &str) -> Result<Vec<String>, WatchE
             continue;
         };
         let mut fields = Fields::new(frame.body());
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest says nothing that is needed")]
         match Backend::of(frame.tag) {
             Some(Backend::DataRow) => rows.push(fields.first_column()?),
             Some(Backend::ErrorResponse) => failed = true,

@@ -269,7 +269,7 @@ impl PostgresSection {
                         table: table.into(),
                         columns: section.columns.clone(),
                         labels: section.labels.clone(),
-                    })
+                    });
                 }
                 _ => faults.push(Fault::new(
                     format!("{place}.tables[{index}].table"),

@@ -109,11 +109,10 @@ impl Session {
                 ))
             }
         };
-        match &why {
-            Ended::Engine(error) => {
-                tracing::error!(error = %record::chain(error), "a database session ended")
-            }
-            other => tracing::debug!(why = %other, "a database session ended"),
+        if let Ended::Engine(error) = &why {
+            tracing::error!(error = %record::chain(error), "a database session ended");
+        } else {
+            tracing::debug!(%why, "a database session ended");
         }
         if let Some(said) = said {
             let mut out = BytesMut::new();
@@ -165,7 +164,6 @@ impl Session {
     async fn unasked(&mut self) -> Result<(), Ended> {
         while guard::is_whole(&self.server.inbox.buffer) {
             let Some(frame) = self.server.inbox.take(1 << 20).map_err(Ended::Server)? else { break };
-            #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else comes unasked")]
             match Backend::of(frame.tag) {
                 Some(Backend::ParameterStatus) => {
                     let mut fields = crate::frame::Fields::new(frame.body());

@@ -7,7 +7,7 @@ use super::{
     open::Shared,
     pipeline::{Pipeline, Step},
     relay::{Ends, Seen},
-    state::{IDLE, OPEN},
+    state::{End, IDLE, OPEN},
 };
 use crate::{
     error::Ended,
@@ -327,7 +327,12 @@ impl Session {
         let completed = seen.tags.len();
         self.ran_unsynced = ends == Ends::Steps;
         self.tally(&seen, guard);
-        self.state.ran(understood, completed, seen.error.is_some(), digest, was);
+        let ended = match &seen.error {
+            Some(_) => End::Failed,
+            None if seen.tags.iter().any(|tag| tag == "ROLLBACK") => End::RolledBack,
+            None => End::Done,
+        };
+        self.state.ran(understood, completed, ended, digest, was);
         self.after(ends, seen.error.is_some());
         let facts = end_facts(&seen, sent);
         let client_gone = seen.client_gone;

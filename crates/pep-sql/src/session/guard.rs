@@ -147,7 +147,6 @@ impl Session {
                 continue;
             };
             let mut fields = Fields::new(frame.body());
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the rest says that a step is done")]
             match Backend::of(frame.tag) {
                 Some(Backend::DataRow) => rows.push(fields.first_column().map_err(Ended::Server)?),
                 Some(Backend::ErrorResponse) => failed = true,

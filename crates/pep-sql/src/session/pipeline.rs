@@ -168,7 +168,12 @@ impl Pipeline {
         let staged = self.steps.iter().rev().find_map(|step| match step {
             Step::Parse { name: parsed, sql } if parsed == name => Some(Some(Arc::clone(sql))),
             Step::CloseStatement(closed) if closed == name => Some(None),
-            _ => None,
+            Step::Parse { .. }
+            | Step::CloseStatement(_)
+            | Step::Bind { .. }
+            | Step::ClosePortal(_)
+            | Step::Describe
+            | Step::Execute => None,
         });
         staged.unwrap_or_else(|| names.statements.get(name).cloned())
     }
@@ -177,7 +182,12 @@ impl Pipeline {
         let staged = self.steps.iter().rev().find_map(|step| match step {
             Step::Bind { name: bound, portal } if bound == name => Some(Some(Arc::clone(portal))),
             Step::ClosePortal(closed) if closed == name => Some(None),
-            _ => None,
+            Step::Bind { .. }
+            | Step::ClosePortal(_)
+            | Step::Parse { .. }
+            | Step::CloseStatement(_)
+            | Step::Describe
+            | Step::Execute => None,
         });
         staged.unwrap_or_else(|| names.portals.get(name).cloned())
     }

@@ -312,7 +312,7 @@ impl Relay<'_> {
             Backend::DataRow => self.seen.rows += 1,
             Backend::ParseComplete | Backend::BindComplete | Backend::CloseComplete => self.done(),
             Backend::RowDescription | Backend::NoData if self.steps.front() == Some(&Step::Describe) => {
-                self.done()
+                self.done();
             }
             Backend::CommandComplete => {
                 self.seen.tags.push(fields.text()?.to_owned());
@@ -414,8 +414,8 @@ impl Relay<'_> {
                         (Frontend::CopyDone | Frontend::CopyFail, Copying::Data) if self.extended => {
                             Copying::UntilSync
                         }
-                        (Frontend::CopyDone | Frontend::CopyFail, Copying::Data) => Copying::No,
-                        (Frontend::Sync, Copying::UntilSync) => Copying::No,
+                        (Frontend::CopyDone | Frontend::CopyFail, Copying::Data)
+                        | (Frontend::Sync, Copying::UntilSync) => Copying::No,
                         (_, copying) => copying,
                     };
                 }

@@ -1,7 +1,9 @@
 //! What a session is at this moment, as the server told and as its statements made it.
 
 use super::pipeline::Names;
-use crate::understand::{SessionEffect, SessionFacts, SettingKind, TransactionStatus, Understood};
+use crate::understand::{
+    SessionEffect, SessionFacts, SettingKind, TransactionControl, TransactionStatus, Understood,
+};
 use countersign_core::Digest;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -70,6 +72,8 @@ pub(super) struct State {
     transaction: Option<Digest>,
     /// A setting that must be asked for anew may have changed.
     pub(super) stale: bool,
+    /// One may have changed in the open transaction, and change back with its end.
+    touched: bool,
     pub(super) statements: i64,
     pub(super) rows_read: i64,
     pub(super) rows_written: i64,
@@ -86,6 +90,7 @@ impl State {
             before: None,
             transaction: None,
             stale: true,
+            touched: false,
             statements: 0,
             rows_read: 0,
             rows_written: 0,
@@ -144,7 +149,7 @@ impl State {
         &mut self,
         understood: &Understood,
         completed: usize,
-        failed: bool,
+        ended: End,
         digest: Digest,
         was: u8,
     ) {
@@ -155,51 +160,69 @@ impl State {
             understood.statements.iter().take(completed).flat_map(|done| &done.session).collect();
         for effect in &effects {
             self.facts.apply(effect);
-            if let SessionEffect::Prepare { name, text } = effect {
-                // By SQL or by the protocol, the names are the same ones.
-                self.names.statements.insert(name.clone(), Arc::clone(text));
-            }
-            match effect {
-                SessionEffect::Deallocate { name: Some(name) } => {
-                    self.names.statements.remove(name);
-                }
-                SessionEffect::Deallocate { name: None } | SessionEffect::Discard => {
-                    self.names.statements.clear()
-                }
-                _ => {}
-            }
+            self.name(effect);
         }
-        let meaning = effects.iter().any(|effect| match effect {
-            SessionEffect::Set(change) => change.kind == SettingKind::Meaning,
-            SessionEffect::Discard | SessionEffect::Opaque => true,
-            _ => false,
-        });
+        let touched = effects.iter().any(|effect| changes_meaning(effect));
         // An unread text may have done anything to the session.
-        let unread = understood.statements.is_empty() || (failed && was != self.status);
-        self.stale |= meaning || unread || (was != IDLE && self.status == IDLE);
-        self.settle(failed, digest);
+        let unread = understood.statements.is_empty() || (ended == End::Failed && was != self.status);
+        self.touched |= touched || unread;
+        self.stale |= touched || unread;
+        if self.status != IDLE {
+            let earlier = self.transaction.unwrap_or(Digest([0; 32]));
+            let parts: [&[u8]; 2] = [earlier.as_bytes(), digest.as_bytes()];
+            self.transaction = Some(Digest::of_parts("countersign/sql-transaction/v1", &parts));
+            return;
+        }
+        if ended != End::Done
+            && let Some(before) = self.before.take()
+        {
+            // What was prepared stays; the rest was rolled back.
+            let prepared = std::mem::take(&mut self.facts.prepared);
+            let SessionFacts { opaque, uncommitted, .. } = self.facts;
+            self.facts = SessionFacts { prepared, opaque, uncommitted, ..before };
+        }
+        // What was set in a transaction may have ended with it.
+        self.stale |= std::mem::take(&mut self.touched);
+        self.before = None;
+        self.transaction = None;
+        self.names.portals.clear();
     }
 
-    /// Follows the transaction to where the server says it is.
-    fn settle(&mut self, failed: bool, digest: Digest) {
-        match self.status {
-            IDLE => {
-                if failed && let Some(before) = self.before.take() {
-                    // What was prepared stays; the rest was rolled back.
-                    let prepared = std::mem::take(&mut self.facts.prepared);
-                    let uncommitted = self.facts.uncommitted;
-                    self.facts = SessionFacts { prepared, uncommitted, opaque: self.facts.opaque, ..before };
-                }
-                self.before = None;
-                self.transaction = None;
-                self.names.portals.clear();
-            }
-            _ => {
-                let earlier = self.transaction.unwrap_or(Digest([0; 32]));
-                let parts: [&[u8]; 2] = [earlier.as_bytes(), digest.as_bytes()];
-                self.transaction = Some(Digest::of_parts("countersign/sql-transaction/v1", &parts));
-            }
+    /// By SQL or by the protocol, the names of prepared statements are the same ones.
+    fn name(&mut self, effect: &SessionEffect) {
+        if let SessionEffect::Prepare { name, text } = effect {
+            self.names.statements.insert(name.clone(), Arc::clone(text));
+        } else if let SessionEffect::Deallocate { name: Some(name) } = effect {
+            self.names.statements.remove(name);
+        } else if matches!(effect, SessionEffect::Deallocate { name: None } | SessionEffect::Discard) {
+            self.names.statements.clear();
         }
+    }
+}
+
+/// How what ran ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Done,
+    /// By its own wish.
+    RolledBack,
+    Failed,
+}
+
+fn changes_meaning(effect: &SessionEffect) -> bool {
+    match effect {
+        SessionEffect::Set(change) => change.kind == SettingKind::Meaning,
+        SessionEffect::Discard
+        | SessionEffect::Opaque
+        | SessionEffect::Transaction(TransactionControl::RollbackTo { .. }) => true,
+        SessionEffect::Transaction(_)
+        | SessionEffect::Prepare { .. }
+        | SessionEffect::Deallocate { .. }
+        | SessionEffect::DeclareCursor { .. }
+        | SessionEffect::CloseCursor { .. }
+        | SessionEffect::CreateTemporary { .. }
+        | SessionEffect::Listen
+        | SessionEffect::Defines => false,
     }
 }
 

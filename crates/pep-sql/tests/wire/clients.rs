@@ -87,7 +87,7 @@ async fn pg_dump_gets_what_the_server_gives() {
     let through = dump(stage.addr.port(), "bot", "bot-token").await;
     // Newer releases mark each dump with a random word.
     let bare = |said: &Said| -> Vec<String> {
-        said.out.lines().filter(|line| !line.starts_with("\\")).map(str::to_owned).collect()
+        said.out.lines().filter(|line| !line.starts_with('\\')).map(str::to_owned).collect()
     };
     assert!(through.fine, "{through:?}");
     assert_eq!(bare(&through), bare(&direct));
@@ -98,17 +98,7 @@ async fn pgbench_runs_in_every_mode() {
     let stage = Stage::set().await;
     let port = stage.cluster.port().to_string();
     let mut made = stage.cluster.program("pgbench");
-    made.env("PGPASSWORD", crate::stage::SECRET).args([
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &port,
-        "-U",
-        "app",
-        "-i",
-        "-q",
-        "shop",
-    ]);
+    made.env("PGPASSWORD", SECRET).args(["-h", "127.0.0.1", "-p", &port, "-U", "app", "-i", "-q", "shop"]);
     let made = finished(made).await;
     assert!(made.fine, "{made:?}");
     let port = stage.addr.port().to_string();

@@ -5,7 +5,8 @@ use crate::stage::{Stage, finished};
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_go_in_and_come_out_byte_for_byte() {
     let stage = Stage::set().await;
-    let rows: String = (1000..9000).map(|n| format!("{n}\tcustomer \\N{n} ü\t{n}.25\n")).collect();
+    let row = |n: u32| format!("{n}\tcustomer \\N{n} ü\t{n}.25\n");
+    let rows = (1000..9000).map(row).collect::<Vec<_>>().concat();
     let file = stage.folder.path().join("rows");
     std::fs::write(&file, &rows).unwrap();
     let mut command = stage.psql();
