@@ -22,6 +22,20 @@ pub struct Browser {
     _profile: TempDir,
 }
 
+/// Chromium's own `POST /session/{id}/goog/cdp/execute`.
+#[derive(Debug)]
+struct Devtools(Value);
+
+impl WebDriverCompatibleCommand for Devtools {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(self.0.to_string()))
+    }
+}
+
 /// `POST /session/{id}/webauthn/authenticator` (WebAuthn Level 3, section 11.3).
 #[derive(Debug)]
 struct AddAuthenticator;
@@ -134,6 +148,25 @@ impl Browser {
         };
         let clicked = tokio::time::timeout(PATIENCE, clicked).await;
         clicked.map_err(|_| E2eError::Browser(format!("`{css}` could not be clicked")))
+    }
+
+    /// Runs this script in every page from now on, before the page's own.
+    pub async fn before_every_page(&self, script: &str) -> Result<(), E2eError> {
+        let asked = json!({"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": {"source": script}});
+        self.page.issue_cmd(Devtools(asked)).await?;
+        Ok(())
+    }
+
+    /// Waits until this expression is true in the page.
+    pub async fn until(&self, expression: &str) -> Result<(), E2eError> {
+        let script = format!("return Boolean({expression})");
+        let holds = async {
+            while !matches!(self.page.execute(&script, vec![]).await, Ok(Value::Bool(true))) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let held = tokio::time::timeout(PATIENCE, holds).await;
+        held.map_err(|_| E2eError::Browser(format!("`{expression}` never became true")))
     }
 
     /// The horizontal overflow of the page in pixels: 0 when everything fits.

@@ -55,6 +55,11 @@ impl Nginx {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Its one process.
+    pub fn pid(&self) -> u32 {
+        self.peer.pid()
+    }
+
     /// The folder whose files it serves.
     pub fn root(&self) -> PathBuf {
         self.peer.folder.path().join("root")

@@ -81,6 +81,10 @@ impl Program {
 }
 
 impl Peer {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until the service answers; false when it ended, or takes too long.
     async fn answers(&mut self, url: &str) -> bool {
         let Ok(client) = reqwest::Client::builder().no_proxy().timeout(READY_WITHIN).build() else {

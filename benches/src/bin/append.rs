@@ -151,10 +151,10 @@ fn row(n: u64) -> Result<EntryRow> {
         if opens { (authorized()?, Execution::Opens) } else { (result(), Execution::Closes) };
     let private = if opens {
         vec![
-            PrivateField { path: "operation".into(), value: b"GET /api/v1/orders/4711".to_vec() },
+            PrivateField { path: "operation".into(), value: b"GET /api/v1/orders/4711".to_vec().into() },
             PrivateField {
                 path: "sentence".into(),
-                value: b"Read the order 4711 in the shop's database".to_vec(),
+                value: b"Read the order 4711 in the shop's database".to_vec().into(),
             },
         ]
     } else {

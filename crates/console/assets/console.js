@@ -14,8 +14,9 @@ class Refused extends Error {
   }
 }
 
-async function api(method, path, body, token) {
+async function api(method, path, body, token, seen) {
   const headers = { Accept: "application/json" };
+  if (seen !== undefined) headers["If-Match"] = `"${seen}"`;
   if (method !== "GET") headers["X-Countersign-CSRF"] = token ?? csrf();
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;
@@ -179,7 +180,7 @@ async function submitForm(form) {
   if (form.dataset.confirm && !(await ask(form.dataset.confirm, button.textContent.trim()))) return;
   button.disabled = true;
   try {
-    const answer = await api(method, path, fields(form));
+    const answer = await api(method, path, fields(form), undefined, form.dataset.seen);
     const then = form.dataset.then;
     if (then === "reload") location.reload();
     else if (then === "link") showSecret(form, "Hand this link over yourself.", answer.link);
@@ -197,6 +198,8 @@ async function submitForm(form) {
 
 const page = $("approval");
 let busy = false;
+// News that came in while a vote was on its way.
+let missed = false;
 
 async function vote(decision, reason) {
   busy = true;
@@ -221,6 +224,7 @@ async function vote(decision, reason) {
   } catch (error) {
     say(ceremonyWords(error), "bad");
     busy = false;
+    if (missed) approvalChanged();
     return false;
   }
   return true;
@@ -317,23 +321,41 @@ function wireTabs() {
 
 // Live: the gateway says that something changed, and the page asks afresh.
 
-async function refetch(path, element) {
+// What the gateway draws afresh; `null` when the page is left for signing in.
+async function fragment(path) {
   const response = await fetch(path, { headers: { Accept: "text/html" } });
-  if (response.status === 401) { location.assign("/sign-in"); return; }
-  if (!response.ok || response.redirected) return;
-  element.innerHTML = await response.text();
-  tellTimes(element);
+  if (response.status === 401) { location.assign("/sign-in"); return null; }
+  if (!response.ok || response.redirected) throw new Error(path);
+  return response.text();
 }
 
+// The inbox's rows by id, each as the gateway drew it.
+const rowsIn = (root) => [...root.querySelectorAll("[data-id]")];
+let inboxRows = new Map(page ? [] : rowsIn(document).map((row) => [row.dataset.id, { row, drawn: row.outerHTML }]));
+
+// What did not change stays the very row it was, so that no click or focus is lost to a redrawing.
 async function freshInbox() {
+  const text = await fragment("/fragments/inbox");
+  if (text === null) return;
   const box = $("inbox");
-  const ids = () => [...box.querySelectorAll("[data-id]")].map((row) => row.dataset.id);
-  const before = new Set(ids());
+  const fresh = document.createElement("template");
+  fresh.innerHTML = text;
+  const before = inboxRows;
   const here = box.querySelector(".here")?.dataset.id;
-  await refetch("/fragments/inbox", box);
-  for (const row of box.querySelectorAll("[data-id]")) {
-    if (row.dataset.id === here) row.classList.add("here");
-    if (before.has(row.dataset.id)) continue;
+  const focused = document.activeElement.closest?.("#inbox [data-id]")?.dataset.id;
+  inboxRows = new Map(rowsIn(fresh.content).map((row) => [row.dataset.id, { row, drawn: row.outerHTML }]));
+  for (const [id, now] of inboxRows) {
+    const old = before.get(id);
+    if (old?.drawn !== now.drawn) continue;
+    now.row.replaceWith(old.row);
+    now.row = old.row;
+  }
+  box.replaceChildren(fresh.content);
+  tellTimes(box);
+  for (const [id, { row }] of inboxRows) {
+    row.classList.toggle("here", id === here);
+    if (id === focused) row.querySelector("a").focus({ preventScroll: true });
+    if (before.has(id)) continue;
     row.classList.add("fresh");
     $("live").textContent = `New: ${row.querySelector(".sentence").textContent}`;
     setTimeout(() => row.classList.remove("fresh"), 4000);
@@ -342,26 +364,70 @@ async function freshInbox() {
   document.title = `${waiting === "0" ? "" : `(${waiting}) `}Inbox · Countersign`;
 }
 
-let asking = null;
-function soon(work) {
-  clearTimeout(asking);
-  asking = setTimeout(() => work().catch(() => {}), 120);
+async function freshBanner() {
+  const text = await fragment("/fragments/banner");
+  if (text !== null) $("banner").innerHTML = text;
 }
 
-function approvalChanged(news) {
-  if (news.id !== page.dataset.id || busy) return;
-  const typing = document.activeElement?.matches("textarea") && document.activeElement.value;
-  if (typing || page.dataset.seen === "yes" || $("ask").open) say("This approval has changed. Load the page again to see how.", "warn");
-  else location.reload();
+// Asks one thing at a time, and once more for news that came in while it asked: an old answer never covers a new one.
+// What could not be asked is asked again.
+function latest(work, wait) {
+  let timer = null;
+  let asking = false;
+  let again = false;
+  const run = async () => {
+    timer = null;
+    asking = true;
+    again = false;
+    let next = wait;
+    try { await work(); } catch { again = true; next = 5000; }
+    asking = false;
+    if (again) timer ??= setTimeout(run, next);
+  };
+  return () => { if (asking) again = true; else timer ??= setTimeout(run, wait); };
+}
+const list = latest(freshInbox, 120);
+const banner = latest(freshBanner, 0);
+
+// What is shown is no longer so. What was said here survives the loading; what is being written or read is not taken away.
+function approvalChanged() {
+  missed = true;
+  if (busy) return;
+  const writing = [...page.querySelectorAll("textarea")].some((field) => field.value);
+  const said = $("outcome");
+  if (writing || page.dataset.seen === "yes" || $("ask").open) {
+    const before = said.textContent ? `${said.textContent} ` : "";
+    const words = "This approval has changed. Load the page again to see how.";
+    if (!before.includes(words)) say(before + words, "warn");
+    return;
+  }
+  if (said.textContent) sessionStorage.setItem("said", JSON.stringify({ at: page.dataset.id, words: said.textContent, tone: said.className }));
+  location.reload();
+}
+
+function sayAgain() {
+  const kept = sessionStorage.getItem("said");
+  sessionStorage.removeItem("said");
+  if (!page || !kept) return;
+  const { at, words, tone } = JSON.parse(kept);
+  if (at !== page.dataset.id) return;
+  $("outcome").textContent = words;
+  $("outcome").className = tone;
 }
 
 function watch() {
   if (!document.querySelector(".top") || !window.EventSource) return;
-  const stream = new EventSource("/api/v1/events");
+  // The stream hears what this page was drawn from, at every connecting, and says at once if that is behind.
+  const shown = page ? `?approval=${page.dataset.id}&version=${page.dataset.version}` : "";
+  const stream = new EventSource(`/api/v1/events${shown}`);
   // A browser opens six connections to a host: a page that was left must not keep one.
   addEventListener("pagehide", () => stream.close(), { once: true });
   const note = $("stream");
-  stream.addEventListener("open", () => { if (note) note.textContent = "Live"; });
+  const fresh = () => { if ($("inbox")) list(); banner(); };
+  stream.addEventListener("open", () => {
+    if (note) note.textContent = "Live";
+    fresh();
+  });
   stream.addEventListener("error", () => {
     if (note) note.textContent = "Not live: connecting again…";
     if (stream.readyState === EventSource.CLOSED) {
@@ -370,10 +436,14 @@ function watch() {
       });
     }
   });
-  const list = () => { if ($("inbox")) soon(freshInbox); };
-  stream.addEventListener("approval", (event) => { list(); if (page) approvalChanged(JSON.parse(event.data)); });
-  stream.addEventListener("all", () => { list(); if (page) approvalChanged({ id: page.dataset.id }); });
-  for (const name of ["freeze", "all"]) stream.addEventListener(name, () => refetch("/fragments/banner", $("banner")).catch(() => {}));
+  stream.addEventListener("approval", (event) => {
+    if ($("inbox")) list();
+    const news = JSON.parse(event.data);
+    if (news.state === "unknown") banner();
+    if (page && news.id === page.dataset.id) approvalChanged();
+  });
+  stream.addEventListener("all", () => { fresh(); if (page) approvalChanged(); });
+  stream.addEventListener("freeze", banner);
 }
 
 // Keys.
@@ -458,6 +528,7 @@ const enrolling = wireEnrol();
 wireSignIn();
 wireTabs();
 wireApproval();
+sayAgain();
 tellTimes();
 setInterval(() => tellTimes(), 15000);
 watch();

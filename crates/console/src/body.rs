@@ -5,8 +5,9 @@ use crate::error::Problem;
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Request, rejection::BytesRejection},
+    response::{IntoResponse, Response},
 };
-use http::{StatusCode, header, request::Parts};
+use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde::de::DeserializeOwned;
 use std::str::FromStr;
 
@@ -18,6 +19,45 @@ pub(crate) struct Params<T>(pub(crate) T);
 
 /// The `{id}` of a path.
 pub(crate) struct Id<T>(pub(crate) T);
+
+/// The version in `If-Match`: what the editor saw. `None`: whatever it is by now.
+pub(crate) struct IfMatch(pub(crate) Option<u64>);
+
+/// An answer with the version of what it shows as its entity tag.
+pub(crate) struct Tagged<T>(pub(crate) u64, pub(crate) T);
+
+impl<T: IntoResponse> IntoResponse for Tagged<T> {
+    fn into_response(self) -> Response {
+        let Self(version, shown) = self;
+        let mut response = shown.into_response();
+        if let Ok(tag) = HeaderValue::try_from(format!("\"{version}\"")) {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        response
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all(header::IF_MATCH).iter();
+        let tag = match (values.next(), values.next()) {
+            (None, _) => return Ok(Self(None)),
+            (Some(tag), None) => tag.to_str().unwrap_or_default(),
+            (Some(_), Some(_)) => "",
+        };
+        if tag == "*" {
+            return Ok(Self(None));
+        }
+        let tag = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or_else(|| {
+            let detail = "`If-Match` must be `*` or the one `ETag` that was seen, with its quotes";
+            Problem::new(StatusCode::BAD_REQUEST, "if-match", detail)
+        })?;
+        // No record has version 0: a tag that is none of ours matches nothing.
+        Ok(Self(Some(tag.parse().unwrap_or(0))))
+    }
+}
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
     type Rejection = Problem;

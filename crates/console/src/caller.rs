@@ -74,6 +74,14 @@ impl Caller {
         }
     }
 
+    /// Only whoever is on the gateway's own machine.
+    pub(crate) fn operator(&self) -> Result<(), Problem> {
+        match self.session {
+            None => Ok(()),
+            Some(_) => Err(Problem::forbidden("only the operator may do this, at the gateway's own socket")),
+        }
+    }
+
     /// The session, for what only a browser does.
     pub(crate) fn signed_in(&self) -> Result<&SessionInfo, Problem> {
         let detail = "this needs a person's own session; the operator has none";

@@ -1,13 +1,10 @@
 //! What every handler shares.
 
-use crate::{proofs::Proofs, reading::Readings};
+use crate::{once::Memory, proofs::Proofs, reading::Readings, streams::Streams};
 use countersign_engine::{Gate, port::identity::Identity};
 use countersign_identity::{Author, Directory};
 use parking_lot::Mutex;
-use std::{
-    fmt,
-    sync::{Arc, atomic::AtomicUsize},
-};
+use std::{fmt, sync::Arc};
 
 /// The people-facing room: the doors to the rooms below, and the ledger's public keys.
 #[derive(Clone)]
@@ -19,7 +16,8 @@ struct Shared {
     keys: Keys,
     proofs: Mutex<Proofs>,
     readings: Readings,
-    streams: Arc<AtomicUsize>,
+    streams: Streams,
+    once: Arc<Memory>,
 }
 
 /// The ledger's public side, as pages and the API show it.
@@ -36,8 +34,9 @@ pub struct Keys {
 impl Console {
     pub fn new(gate: Arc<Gate>, directory: Arc<Directory>, keys: Keys) -> Self {
         let proofs = Mutex::new(Proofs::default());
-        let (readings, streams) = (Readings::default(), Arc::default());
-        Self(Arc::new(Shared { gate, directory, keys, proofs, readings, streams }))
+        let (readings, streams) = (Readings::default(), Streams::default());
+        let once = Arc::default();
+        Self(Arc::new(Shared { gate, directory, keys, proofs, readings, streams, once }))
     }
 
     pub(crate) fn gate(&self) -> &Arc<Gate> {
@@ -74,8 +73,13 @@ impl Console {
         &self.0.readings
     }
 
-    /// How many event streams are open.
-    pub(crate) fn streams(&self) -> &Arc<AtomicUsize> {
+    /// Which idempotency keys were used.
+    pub(crate) fn once(&self) -> &Arc<Memory> {
+        &self.0.once
+    }
+
+    /// The event streams that are open.
+    pub(crate) fn streams(&self) -> &Streams {
         &self.0.streams
     }
 }

@@ -5,7 +5,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use countersign_core::approval::Refused;
+use countersign_core::{approval::Refused, visible};
 use countersign_engine::{Error as EngineError, port::store::ReadError, record, vote::VoteRefused};
 use countersign_identity::IdentityError;
 use http::{HeaderValue, StatusCode, header};
@@ -43,7 +43,7 @@ impl Problem {
             kind: format!("urn:countersign:problem:{code}"),
             title: status.canonical_reason().unwrap_or("Problem").into(),
             status: status.as_u16(),
-            detail: detail.into(),
+            detail: visible::told(&detail.into()),
             code: code.into(),
             hint: None,
             retry_after: None,
@@ -52,7 +52,7 @@ impl Problem {
 
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint = Some(hint.into());
+        self.0.hint = Some(visible::told(&hint.into()));
         self
     }
 
@@ -173,6 +173,7 @@ impl From<IdentityError> for Problem {
             E::PersonDisabled(_) | E::AgentDisabled(_) => (StatusCode::CONFLICT, "disabled"),
             E::TooManyPasskeys(_) => (StatusCode::CONFLICT, "too-many"),
             E::Conflict => (StatusCode::CONFLICT, "conflict"),
+            E::ChangedSince => (StatusCode::PRECONDITION_FAILED, "changed-since"),
             E::LinkSpent => (StatusCode::GONE, "link-spent"),
             E::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many-attempts"),
             E::NoRelyingParty => (StatusCode::CONFLICT, "no-relying-party"),

@@ -1,7 +1,7 @@
 //! What stands before every route: the exact host, the exact origin, no agent credentials, limits on size and time,
 //! and the headers that keep a browser from doing anything the pages do not need.
 
-use crate::{console::Console, error::Problem};
+use crate::{console::Console, error::Problem, once::once};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
@@ -24,7 +24,7 @@ pub(crate) enum Door {
 }
 
 /// The largest body a request may have. The largest we need is an action sent to `policy/why`.
-const BODY_LIMIT: usize = 2 << 20;
+pub(crate) const BODY_LIMIT: usize = 2 << 20;
 /// How long a handler may take until its response begins.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
@@ -36,6 +36,7 @@ pub(crate) fn protect(routes: Router<Console>, console: Console, door: Door) -> 
     let guarded = routes
         .fallback(crate::web::not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(console.clone(), once))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(from_fn_with_state(console.clone(), no_agents));
     let guarded = match door {

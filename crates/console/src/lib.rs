@@ -11,8 +11,10 @@ mod console;
 mod error;
 mod guard;
 mod model;
+mod once;
 mod proofs;
 mod reading;
+mod streams;
 mod web;
 
 pub use console::{Console, Keys};

@@ -12,11 +12,15 @@ mod doors;
 mod hostile;
 #[path = "console/live.rs"]
 mod live;
+#[path = "console/once.rs"]
+mod once;
 #[path = "console/records.rs"]
 mod records;
 #[path = "console/stage.rs"]
 mod stage;
 #[path = "console/things.rs"]
 mod things;
+#[path = "console/upkeep.rs"]
+mod upkeep;
 #[path = "console/votes.rs"]
 mod votes;

@@ -157,10 +157,10 @@ impl Action {
         });
         object.object("payload", |payload| {
             match &self.payload.body {
-                Body::Bound(body) => payload.string("body", &Digest::of(body).to_string()),
+                Body::Bound(body) => payload.plain("body", &Digest::of(body)),
                 Body::Unbound => payload.string("body", "unbound"),
             };
-            payload.string("head", &Digest::of(&self.payload.head).to_string());
+            payload.plain("head", &Digest::of(&self.payload.head));
         });
         object.object("requester", |requester| {
             requester.string("kind", self.requester.kind.as_str());

@@ -130,6 +130,13 @@ fn append_integer(out: &mut Vec<u8>, integer: i64) {
     out.extend_from_slice(digits.get(20 - length..).unwrap_or_default());
 }
 
+/// What is written as text that JSON does not escape: identifiers, digests, times.
+pub trait PlainText {
+    /// Appends the same bytes that `Display` writes.
+    // INVARIANT: printable ASCII without quotation mark and backslash.
+    fn append(&self, out: &mut Vec<u8>);
+}
+
 /// Writes one object member by member, each name greater than the one before.
 // INVARIANT: names are ASCII and ascending, so the bytes equal what `to_vec` makes; debug builds check it.
 #[derive(Debug)]
@@ -146,6 +153,15 @@ impl<'a> Object<'a> {
 
     pub fn string(&mut self, name: &'static str, text: &str) -> &mut Self {
         append_string(self.name(name), text);
+        self
+    }
+
+    /// A member whose text needs no escapes.
+    pub fn plain(&mut self, name: &'static str, value: &impl PlainText) -> &mut Self {
+        let out = self.name(name);
+        out.push(b'"');
+        value.append(out);
+        out.push(b'"');
         self
     }
 

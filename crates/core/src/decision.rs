@@ -94,6 +94,8 @@ pub enum RefusalCode {
     TooMany,
     /// Larger than what is read before deciding.
     TooLarge,
+    /// There is no room for its body at the moment; nothing ran.
+    NoRoom,
     /// The caller is not known, or its credential is not good any more.
     Unauthenticated,
     /// The bytes cannot be read without doubt.
@@ -109,7 +111,7 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Wall,
         Self::NotPermitted,
         Self::PolicyError,
@@ -120,6 +122,7 @@ impl RefusalCode {
         Self::Frozen,
         Self::TooMany,
         Self::TooLarge,
+        Self::NoRoom,
         Self::Unauthenticated,
         Self::Malformed,
         Self::JustificationMissing,
@@ -140,6 +143,7 @@ impl RefusalCode {
             Self::Frozen => "frozen",
             Self::TooMany => "too-many",
             Self::TooLarge => "too-large",
+            Self::NoRoom => "no-room",
             Self::Unauthenticated => "unauthenticated",
             Self::Malformed => "malformed",
             Self::JustificationMissing => "justification-missing",

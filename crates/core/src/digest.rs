@@ -1,5 +1,6 @@
 //! SHA-256 digests, shown as `sha256:` and 64 hexadecimal digits.
 
+use crate::canonical::PlainText;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
@@ -50,6 +51,14 @@ impl Digest {
         }
     }
 
+    fn text(&self) -> [u8; 71] {
+        let mut text = *b"sha256:0000000000000000000000000000000000000000000000000000000000000000";
+        if let Some((_, digits)) = text.split_last_chunk_mut::<64>() {
+            self.write_hex(digits);
+        }
+        text
+    }
+
     /// The 64 hexadecimal digits alone.
     pub fn hex(&self) -> String {
         let mut text = [0; 64];
@@ -68,11 +77,13 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = *b"sha256:0000000000000000000000000000000000000000000000000000000000000000";
-        if let Some((_, digits)) = text.split_last_chunk_mut::<64>() {
-            self.write_hex(digits);
-        }
-        out.pad(std::str::from_utf8(&text).unwrap_or_default())
+        out.pad(std::str::from_utf8(&self.text()).unwrap_or_default())
+    }
+}
+
+impl PlainText for Digest {
+    fn append(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.text());
     }
 }
 

@@ -3,8 +3,9 @@
 //! Identifiers are ULIDs behind a short prefix (`apr_01J…`): they sort by time, are made by the gateway and are
 //! never authority. Names are chosen by people and checked where they enter.
 
+use crate::canonical::PlainText;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 use ulid::Ulid;
 
 /// Why a text is not an identifier or a name.
@@ -41,7 +42,15 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(out, "{}{}", $prefix, self.0)
+                out.write_str($prefix)?;
+                out.write_str(self.0.array_to_str(&mut [0; ulid::ULID_LEN]))
+            }
+        }
+
+        impl PlainText for $name {
+            fn append(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice($prefix.as_bytes());
+                out.extend_from_slice(self.0.array_to_str(&mut [0; ulid::ULID_LEN]).as_bytes());
             }
         }
 
@@ -98,12 +107,12 @@ macro_rules! names {
     ($($(#[$doc:meta])* $name:ident, $what:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
                 let text = text.into();
-                if is_name(&text) { Ok(Self(text)) } else { Err(IdError::NotAName { what: $what, text }) }
+                if is_name(&text) { Ok(Self(text.into())) } else { Err(IdError::NotAName { what: $what, text }) }
             }
 
             pub fn as_str(&self) -> &str {

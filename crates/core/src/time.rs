@@ -1,5 +1,6 @@
 //! Moments in UTC. Whoever needs the present is handed it.
 
+use crate::canonical::PlainText;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, time::Duration};
 
@@ -38,28 +39,49 @@ impl Timestamp {
     pub fn parse(text: &str) -> Result<Self, TimeError> {
         parse(text).ok_or_else(|| TimeError(text.into()))
     }
+
+    /// Year, month, day, hour, minute, second, microsecond.
+    fn parts(self) -> [i64; 7] {
+        let (days, micros) = (self.0.div_euclid(86_400_000_000), self.0.rem_euclid(86_400_000_000));
+        let (year, month, day) = civil_from_days(days);
+        let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+        [year, month, day, seconds / 3600, seconds / 60 % 60, seconds % 60, fraction]
+    }
 }
 
 impl fmt::Display for Timestamp {
     /// RFC 3339, UTC, six fractional digits: always 27 characters, so texts sort as moments do.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, micros) = (self.0.div_euclid(86_400_000_000), self.0.rem_euclid(86_400_000_000));
-        let (year, month, day) = civil_from_days(days);
-        let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
-        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        if !(0..=9999).contains(&year) {
-            return write!(
-                out,
-                "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z"
-            );
+        let parts @ [year, month, day, hour, minute, second, fraction] = self.parts();
+        match text(parts) {
+            Some(text) => out.write_str(std::str::from_utf8(&text).unwrap_or_default()),
+            None => {
+                write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z")
+            }
         }
-        let mut text = *b"0000-00-00T00:00:00.000000Z";
-        let places = [0..4, 5..7, 8..10, 11..13, 14..16, 17..19, 20..26];
-        for (place, number) in places.into_iter().zip([year, month, day, hour, minute, second, fraction]) {
-            write_digits(text.get_mut(place).unwrap_or_default(), number);
-        }
-        out.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
+}
+
+impl PlainText for Timestamp {
+    fn append(&self, out: &mut Vec<u8>) {
+        match text(self.parts()) {
+            Some(text) => out.extend_from_slice(&text),
+            None => out.extend_from_slice(self.to_string().as_bytes()),
+        }
+    }
+}
+
+/// Four-digit years, which is all there ever are outside of tests.
+fn text(parts: [i64; 7]) -> Option<[u8; 27]> {
+    if !(0..=9999).contains(parts.first()?) {
+        return None;
+    }
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    let places = [0..4, 5..7, 8..10, 11..13, 14..16, 17..19, 20..26];
+    for (place, number) in places.into_iter().zip(parts) {
+        write_digits(text.get_mut(place)?, number);
+    }
+    Some(text)
 }
 
 fn write_digits(places: &mut [u8], mut number: i64) {

@@ -52,6 +52,28 @@ pub fn escaped(text: &str) -> String {
     })
 }
 
+/// A message of ours that may repeat what somebody else wrote: hidden characters are written out. Marks that stand there
+/// already, because the repeated part went through [`one_line`], stay as they are.
+pub fn told(message: &str) -> String {
+    segments(message).iter().fold(String::with_capacity(message.len()), |mut out, segment| {
+        match segment {
+            Segment::Plain(run) => out.push_str(run),
+            Segment::Hidden(mark @ ('⟨' | '⟩')) => out.push(*mark),
+            Segment::Hidden(character) => out.push_str(&label(*character)),
+        }
+        out
+    })
+}
+
+/// A name somebody chose, for a message: on one line, hidden characters written out, the rest of a very long one left out.
+pub fn name(text: &str) -> String {
+    const SHOWN: usize = 80;
+    let mut characters = text.chars();
+    let start: String = characters.by_ref().take(SHOWN).collect();
+    let rest = characters.count();
+    if rest == 0 { one_line(&start) } else { format!("{}… ({rest} characters more)", one_line(&start)) }
+}
+
 /// The text on one line: line ends and tabs are written out as well. A carriage return that ended a line would
 /// otherwise overwrite it in a terminal.
 pub fn one_line(text: &str) -> String {
@@ -124,6 +146,16 @@ fn is_hidden_category(category: GeneralCategory) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_that_repeats_a_name_hides_nothing_and_marks_nothing_twice() {
+        let hostile = "a\u{202e}b";
+        assert_eq!(told(&format!("no `{hostile}` here")), "no `a⟨U+202E⟩b` here");
+        assert_eq!(told(&format!("no `{}` here", name(hostile))), "no `a⟨U+202E⟩b` here");
+        assert_eq!(name("a\nb"), "a⟨U+000A⟩b");
+        assert_eq!(name(&"ü".repeat(80)), "ü".repeat(80));
+        assert_eq!(name(&"ü".repeat(90)), format!("{}… (10 characters more)", "ü".repeat(80)));
+    }
 
     #[test]
     #[rustfmt::skip]

@@ -258,6 +258,18 @@ pub(crate) enum LogCommand {
     Key,
     /// Check every entry, batch and signature in the database. The gateway must not run.
     Audit,
+    /// Bring a folder of C2SP tiles, entries and the newest checkpoint up to date, for readers and mirrors.
+    Tiles { folder: PathBuf },
+    /// Erase private values of an entry, with an entry that says so; its commitments and every proof stand.
+    Redact {
+        /// The entry's id, as its action's timeline shows it.
+        entry: String,
+        /// What to erase, such as `request_body`.
+        #[arg(required = true)]
+        paths: Vec<String>,
+        #[arg(long)]
+        reason: String,
+    },
     /// Put new keys in force; the old ones sign the change. The gateway must not run.
     RotateKeys,
     /// Accept a log that is behind its high-water mark, after a restore; this is recorded. The gateway must not run.

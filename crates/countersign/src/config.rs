@@ -6,8 +6,10 @@ use countersign_core::{Digest, EnvironmentName, GroupName, TargetName};
 use countersign_engine::Limits;
 use countersign_identity::Settings;
 use countersign_pep_http::{
+    bodies::BodiesSection,
     classify::DeclaredOperation,
     config::{HttpSection, HttpTarget, Size, Span},
+    error::Fault,
     facts::{ALWAYS, FactType},
 };
 use countersign_pep_sql::{
@@ -26,16 +28,33 @@ use std::{
 pub(crate) use read::load;
 
 /// One mistake: where it stands, what is wrong, what to write instead.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
+    /// File, line and column, or what overrides the file.
+    pub(crate) at: Option<String>,
+    /// The key, such as `http.billing.upstream`; empty where there is none.
     pub(crate) place: String,
+    /// Which of the `[[http]]` sections it is in.
+    pub(crate) item: Option<usize>,
     pub(crate) why: String,
     pub(crate) hint: String,
 }
 
+impl Mistake {
+    pub(crate) fn new(place: impl Into<String>, why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { at: None, place: place.into(), item: None, why: why.into(), hint: hint.into() }
+    }
+
+    fn of(fault: Fault, item: usize) -> Self {
+        Self { item: Some(item), ..Self::new(fault.place, fault.why, fault.remedy) }
+    }
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}\n  hint: {}", self.place, self.why, self.hint)
+        let places = self.at.iter().chain(Some(&self.place).filter(|place| !place.is_empty()));
+        places.into_iter().try_for_each(|place| write!(out, "{place}: "))?;
+        write!(out, "{}\n  hint: {}", self.why, self.hint)
     }
 }
 
@@ -103,8 +122,10 @@ pub(crate) struct File {
     pub(crate) policy: Option<PolicySection>,
     pub(crate) people: Option<PeopleSection>,
     pub(crate) limits: Option<LimitsSection>,
-    pub(crate) http: Vec<HttpSection>,
-    pub(crate) postgres: Vec<PostgresSection>,
+    pub(crate) bodies: Option<BodiesSection>,
+    /// Each with its number in the file.
+    pub(crate) http: Vec<(usize, HttpSection)>,
+    pub(crate) postgres: Vec<(usize, PostgresSection)>,
 }
 
 /// Everything the gateway runs on, checked.
@@ -121,6 +142,7 @@ pub(crate) struct Config {
     pub(crate) policy: PathBuf,
     pub(crate) groups: BTreeSet<GroupName>,
     pub(crate) limits: Limits,
+    pub(crate) bodies: BodiesSection,
     pub(crate) http: Vec<HttpTarget>,
     pub(crate) postgres: Vec<PostgresTarget>,
     pub(crate) vocabulary: Vocabulary,
@@ -158,47 +180,54 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         environments: BTreeSet::new(),
     });
     if gateway.name.is_empty() || gateway.name.contains([' ', '+', '\n']) {
-        mistakes.push(Mistake {
-            place: "gateway.name".into(),
-            why: format!("`{}` cannot name a ledger", gateway.name),
-            hint: "use a name without spaces or `+`, such as `countersign.example.com/prod`".into(),
-        });
+        let why = format!("`{}` cannot name a ledger", gateway.name);
+        let hint = "use a name without spaces or `+`, such as `countersign.example.com/prod`";
+        mistakes.push(Mistake::new("gateway.name", why, hint));
     }
     let url = console.url.unwrap_or_else(|| format!("http://localhost:{}", console.listen.port()));
     let settings = Settings::new(&url).map_err(|error| {
         let hint =
             "write scheme, host and port as people type them, such as `https://countersign.example.com`";
-        mistakes.push(Mistake { place: "console.url".into(), why: error.to_string(), hint: hint.into() });
+        mistakes.push(Mistake::new("console.url", error.to_string(), hint));
     });
     let people = file.people.unwrap_or_default();
     let groups = checked_names(&people.groups, "people.groups", GroupName::new, &mut mistakes);
     let environments =
         checked_names(&policy.environments, "policy.environments", EnvironmentName::new, &mut mistakes);
     let mut http = Vec::new();
-    for section in file.http {
+    for (number, section) in file.http {
         match section.check(folder) {
-            Ok(target) => http.push(target),
-            Err(faults) => mistakes.extend(faults.into_iter().map(|fault| Mistake {
-                place: fault.place,
-                why: fault.why,
-                hint: fault.remedy,
-            })),
+            Ok(target) => http.push((number, target)),
+            Err(faults) => mistakes.extend(faults.into_iter().map(|fault| Mistake::of(fault, number))),
         }
     }
     let mut postgres = Vec::new();
-    for section in file.postgres {
+    for (number, section) in file.postgres {
         match section.check(folder) {
-            Ok(target) => postgres.push(target),
+            Ok(target) => postgres.push((number, target)),
             Err(faults) => mistakes.extend(faults.into_iter().map(|fault| Mistake {
-                place: fault.place,
-                why: fault.why,
-                hint: fault.remedy,
+                item: Some(number),
+                ..Mistake::new(fault.place, fault.why, fault.remedy)
             })),
         }
     }
-    let listening = http.iter().map(|target| ("http", &target.classifier.surroundings().target, target.listen));
-    let listening = listening.chain(postgres.iter().map(|target| ("postgres", target.name(), target.listen)));
-    check_listeners(console.listen, listening, &mut mistakes);
+    let listening = http.iter().map(|(number, target)| Listening {
+        wire: "http",
+        number: *number,
+        name: &target.classifier.surroundings().target,
+        listen: target.listen,
+    });
+    let databases = postgres.iter().map(|(number, target)| Listening {
+        wire: "postgres",
+        number: *number,
+        name: target.name(),
+        listen: target.listen,
+    });
+    check_listeners(console.listen, listening.chain(databases), &mut mistakes);
+    let bodies = file.bodies.unwrap_or_default();
+    check_bodies(&bodies, &http, &mut mistakes);
+    let http: Vec<HttpTarget> = http.into_iter().map(|(_, target)| target).collect();
+    let postgres: Vec<PostgresTarget> = postgres.into_iter().map(|(_, target)| target).collect();
     let mut vocabulary = vocabulary(&http, &groups, environments, policy.labels);
     for target in &postgres {
         declare(target, &mut vocabulary);
@@ -215,6 +244,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         policy: folder.join(policy.path),
         groups,
         limits: limits(&file.limits.unwrap_or_default(), people.cooling_off),
+        bodies,
         http,
         postgres,
         vocabulary,
@@ -234,44 +264,42 @@ fn checked_names<T: Ord, E: fmt::Display>(
             Ok(name) => {
                 names.insert(name);
             }
-            Err(error) => mistakes.push(Mistake {
-                place: place.into(),
-                why: error.to_string(),
-                hint: "choose another name".into(),
-            }),
+            Err(error) => mistakes.push(Mistake::new(place, error.to_string(), "choose another name")),
         }
     }
     names
 }
 
+/// A target's way in, whatever it speaks.
+struct Listening<'t> {
+    wire: &'static str,
+    number: usize,
+    name: &'t TargetName,
+    listen: SocketAddr,
+}
+
 fn check_listeners<'t>(
     console: SocketAddr,
-    targets: impl Iterator<Item = (&'static str, &'t TargetName, SocketAddr)>,
+    targets: impl Iterator<Item = Listening<'t>>,
     mistakes: &mut Vec<Mistake>,
 ) {
     let (mut names, mut wires) = (BTreeSet::new(), BTreeMap::new());
-    for (wire, name, listen) in targets {
+    for Listening { wire, number, name, listen } in targets {
+        let mut tell = |key: &str, why: String, hint: &str| {
+            let mistake = Mistake::new(format!("{wire}.{name}.{key}"), why, hint);
+            mistakes.push(Mistake { item: Some(number), ..mistake });
+        };
         if listen == console && console.port() != 0 {
-            mistakes.push(Mistake {
-                place: format!("{wire}.{name}.listen"),
-                why: format!("`{listen}` is the console's address"),
-                hint: "agents and people never share a listener: choose another port".into(),
-            });
+            let hint = "agents and people never share a listener: choose another port";
+            tell("listen", format!("`{listen}` is the console's address"), hint);
         }
         let spoken = *wires.entry(listen).or_insert(wire);
         if spoken != wire && listen.port() != 0 {
-            mistakes.push(Mistake {
-                place: format!("{wire}.{name}.listen"),
-                why: format!("`{listen}` already listens for `{spoken}`"),
-                hint: "choose another port".into(),
-            });
+            tell("listen", format!("`{listen}` already listens for `{spoken}`"), "choose another port");
         }
         if !names.insert(name.clone()) {
-            mistakes.push(Mistake {
-                place: format!("{wire}.{name}.name"),
-                why: format!("two targets are named `{name}`"),
-                hint: "give each target a name of its own".into(),
-            });
+            let hint = "give each target a name of its own";
+            tell("name", format!("two targets are named `{name}`"), hint);
         }
     }
 }
@@ -292,6 +320,20 @@ fn declare(target: &PostgresTarget, vocabulary: &mut Vocabulary) {
             facts: BTreeMap::new(),
         }
     }));
+}
+
+fn check_bodies(bodies: &BodiesSection, http: &[(usize, HttpTarget)], mistakes: &mut Vec<Mistake>) {
+    let faults = bodies.faults();
+    let own =
+        faults.iter().map(|fault| Mistake::new(fault.place.clone(), fault.why.clone(), fault.remedy.clone()));
+    mistakes.extend(own);
+    // A limit that is too small already makes every target's too large.
+    if faults.is_empty() {
+        mistakes.extend(http.iter().filter_map(|(number, target)| {
+            let name = target.classifier.surroundings().target.as_str();
+            bodies.limit_fault(name, target.body_limit()).map(|fault| Mistake::of(fault, *number))
+        }));
+    }
 }
 
 fn vocabulary(

@@ -1,5 +1,6 @@
 //! How a command fails: a sentence, what to do about it, and an exit status.
 
+use countersign_core::visible;
 use std::{error::Error, fmt};
 
 /// The command could not do what it was asked.
@@ -62,7 +63,8 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "error: {}", self.message)?;
-        self.hint.iter().try_for_each(|hint| write!(out, "\n\nhint: {hint}"))
+        // What is repeated of a file or an argument cannot play tricks on the terminal.
+        write!(out, "error: {}", visible::told(&self.message))?;
+        self.hint.iter().try_for_each(|hint| write!(out, "\n\nhint: {}", visible::told(hint)))
     }
 }

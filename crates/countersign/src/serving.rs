@@ -10,7 +10,7 @@ use crate::{
     wiring::{self, Opened},
 };
 use countersign_engine::{Gate, port::store::Health, start, timers};
-use countersign_pep_http::listen::{BoundListener, Serving as HttpWires};
+use countersign_pep_http::{BoundListener, Serving as HttpWires, bodies::Bodies};
 use countersign_pep_sql::Serving as SqlWires;
 use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use tokio::{
@@ -88,7 +88,8 @@ impl Serving {
         })?;
         let socket = operator_socket(&config)?;
         let mut config = config;
-        let http = countersign_pep_http::listen::serve(Arc::clone(&gate), std::mem::take(&mut config.http))
+        let bodies = Arc::new(Bodies::new(&config.bodies, config.data.clone()));
+        let http = countersign_pep_http::serve(Arc::clone(&gate), std::mem::take(&mut config.http), bodies)
             .await
             .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
         let postgres = countersign_pep_sql::serve(Arc::clone(&gate), std::mem::take(&mut config.postgres))

@@ -243,7 +243,7 @@ fn commit(
 /// Runs what policy permits outright, answering as the target does.
 pub(crate) async fn permitted<E: Exchange>(
     gate: &Arc<Gate>,
-    action: Action,
+    mut action: Action,
     basis: Basis,
     mut exchange: E,
 ) -> Result<Reply<E::Reply>, Error> {
@@ -267,6 +267,7 @@ pub(crate) async fn permitted<E: Exchange>(
     let open = Open { gate, slot, action: id, actor, last_leaf, began_at, phase, _place: place };
     let mut ending = Ending(Duty::Permitted(open));
     let receipt = ending.authorized().await?;
+    exchange.unload(&mut action.payload);
     let clearance = Clearance { action: Arc::new(action), cancel, _receipt: receipt };
     match exchange.send(clearance, ending).await {
         Ok(reply) => Ok(Reply::Live(reply)),
@@ -316,7 +317,7 @@ fn result_facts(attempt: u32, began_at: Timestamp, now: Timestamp, facts: EndFac
 fn streamed_body(facts: &EndFacts) -> Vec<PrivateField> {
     let field = |digest: &Digest| PrivateField {
         path: "streamed_body_digest".into(),
-        value: digest.to_string().into_bytes(),
+        value: digest.to_string().into_bytes().into(),
     };
     facts.streamed_body.iter().map(field).collect()
 }

@@ -20,6 +20,7 @@ use crate::{
     reply::{Refused as ReplyRefused, Reply},
     view::View,
 };
+use bytes::Bytes;
 use countersign_core::{
     Action, Approval, ApprovalId, Body, Digest, PersonId, Refusal, RefusalCode, Requester, Terms, Timestamp,
     approval::{Refused, Round},
@@ -215,17 +216,17 @@ fn open(
 
 /// What the ledger keeps beside an action's first entry: openable by whoever may see it, erasable.
 pub(crate) fn private_fields(action: &Action, digest: &Digest, salt: &[u8; 32]) -> Vec<PrivateField> {
-    let field = |path: &str, value: Vec<u8>| PrivateField { path: path.into(), value };
+    let field = |path: &'static str, value: Bytes| PrivateField { path: path.into(), value };
     let mut fields = vec![
-        field("action_digest_opening", [salt.as_slice(), digest.as_bytes()].concat()),
-        field("request_head", action.payload.head.to_vec()),
+        field("action_digest_opening", [salt.as_slice(), digest.as_bytes()].concat().into()),
+        field("request_head", action.payload.head.clone()),
         field("requester_name", action.requester.name.clone().into()),
         field("sentence", action.sentence.clone().into()),
     ];
     if let Body::Bound(body) = &action.payload.body
         && !body.is_empty()
     {
-        fields.push(field("request_body", body.to_vec()));
+        fields.push(field("request_body", body.clone()));
     }
     if let Some(reason) = &action.claimed_reason {
         fields.push(field("claimed_reason", reason.clone().into()));

@@ -33,8 +33,8 @@ impl Note {
     }
 
     #[must_use]
-    pub fn private(mut self, path: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.private.push(PrivateField { path: path.into(), value: value.into() });
+    pub fn private(mut self, path: &'static str, value: impl Into<Vec<u8>>) -> Self {
+        self.private.push(PrivateField { path: path.into(), value: value.into().into() });
         self
     }
 }
@@ -95,12 +95,6 @@ impl Journal {
 
     /// Seals one entry; its leaf hash is the parent of the next entry of the same action.
     pub fn seal(&self, note: Note) -> Result<Sealed, EntryError> {
-        // One draw for all salts: a draw costs more than what is then done with the bytes.
-        let mut salts = vec![[0; 32]; note.private.len()];
-        if !salts.is_empty() {
-            self.entropy.fill(salts.as_flattened_mut());
-        }
-        let mut drawn = salts.into_iter();
         let draft = EntryDraft {
             id: self.id(EntryId::from_parts),
             at: self.now(),
@@ -110,10 +104,7 @@ impl Journal {
             event: note.event,
             private: note.private,
         };
-        seal(draft, &self.sealing, &mut |salt| match drawn.next() {
-            Some(fresh) => *salt = fresh,
-            None => self.entropy.fill(salt),
-        })
+        seal(draft, &self.sealing, &mut |salt| self.entropy.fill(salt))
     }
 
     /// Seals one entry as the row a store keeps.

@@ -13,6 +13,7 @@ pub mod journal;
 pub mod port;
 pub mod read;
 pub mod record;
+pub mod redact;
 pub mod reply;
 mod running;
 pub mod settle;

@@ -64,8 +64,13 @@ pub(crate) async fn holds_with(gate: &Gate, key: (&'static str, &str)) -> Result
 
 /// One hold.
 pub async fn hold(gate: &Gate, id: ApprovalId) -> Result<Option<Hold>, Error> {
+    Ok(hold_at(gate, id).await?.map(|(hold, _)| hold))
+}
+
+/// One hold, with the version it was read at; every change of it makes the version grow.
+pub async fn hold_at(gate: &Gate, id: ApprovalId) -> Result<Option<(Hold, u64)>, Error> {
     let record = gate.store().fetch(Kind::Hold, &id.to_string()).await?;
-    Ok(record.as_ref().map(Hold::read).transpose()?)
+    Ok(record.map(|record| Hold::read(&record).map(|hold| (hold, record.version))).transpose()?)
 }
 
 /// The hold of an action, where it was held.

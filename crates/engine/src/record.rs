@@ -67,6 +67,7 @@ pub(crate) async fn unreadable<R>(
 ) -> Result<Reply<R>, Error> {
     let (code, remedy) = match error {
         BindError::TooLarge { .. } => (RefusalCode::TooLarge, "send it in smaller parts"),
+        BindError::NoRoom { .. } => (RefusalCode::NoRoom, "repeat the request later; nothing ran"),
         BindError::Broken(_) => (RefusalCode::Malformed, "repeat the request whole"),
     };
     let refusal = Refusal { code, reason: error.to_string(), remedy: remedy.into(), basis: None };

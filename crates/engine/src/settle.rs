@@ -84,7 +84,7 @@ pub async fn revoke(
         Taker::Operator => Actor::Operator,
         Taker::Policy | Taker::Freeze => Actor::Gateway,
     };
-    let private = || vec![PrivateField { path: "reason".into(), value: why.as_bytes().to_vec() }];
+    let private = || vec![PrivateField { path: "reason".into(), value: why.as_bytes().to_vec().into() }];
     let revised = hold::revise(gate, id, |hold, now| {
         hold.step(Step::Revoke(by.clone()), now)?;
         let event = if hold.approval.state.is_closed() {
@@ -149,7 +149,7 @@ pub async fn resolve(
         Taker::Operator | Taker::Policy | Taker::Freeze => (Actor::Operator, None),
     };
     let event = Event::ExecutionResolved { by, found };
-    let private = vec![PrivateField { path: "note".into(), value: note.as_bytes().to_vec() }];
+    let private = vec![PrivateField { path: "note".into(), value: note.as_bytes().to_vec().into() }];
     let resolution = |at| Resolution { by: person, found, note: note.into(), at };
     if let Some(record) = gate.store().fetch(Kind::Unresolved, &action.to_string()).await? {
         let mut doc: Unresolved = serde_json::from_slice(&record.doc)

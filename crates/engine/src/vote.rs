@@ -146,7 +146,7 @@ pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefus
                 let said = reason.unwrap_or_default().to_owned();
                 hold.step(Step::Reject { voter, round, gate: gate_name, reason: said.clone() }, now)?;
                 hold.rejection = Some(said.clone());
-                let private = PrivateField { path: "reason".into(), value: said.into_bytes() };
+                let private = PrivateField { path: "reason".into(), value: said.into_bytes().into() };
                 let closed = Event::ApprovalClosed { approval, closing: ClosedAs::Rejected, by: None };
                 Ok(write.with_private(voted, vec![private]).event(closed))
             }

@@ -76,6 +76,8 @@ pub enum IdentityError {
     // Where it is kept.
     #[error("somebody else changed this at the same moment")]
     Conflict,
+    #[error("this has changed since you looked at it")]
+    ChangedSince,
     #[error("the change could not be recorded")]
     Write(#[source] JournalError),
     #[error("the directory could not be read")]
@@ -104,6 +106,7 @@ impl IdentityError {
                 "open the console as `http://localhost` with its port, or give it a host name"
             }
             Self::CeremonyOver | Self::Conflict => "try again",
+            Self::ChangedSince => "read it again, and decide on what it is now",
             Self::UnknownPasskey => "choose another passkey, or ask an administrator for a sign-in link",
             Self::TooManyPasskeys(_) => "remove one that is not used any more",
             Self::ClonedPasskey => "remove this passkey and register a new one",

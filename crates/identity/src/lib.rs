@@ -13,6 +13,7 @@ mod error;
 mod memory;
 mod record;
 mod secret;
+mod seen;
 mod settings;
 mod webauthn;
 
@@ -33,4 +34,5 @@ pub use record::{
     session::SessionId,
 };
 pub use secret::Secret;
+pub use seen::Seen;
 pub use settings::{Settings, SettingsError};

@@ -196,7 +196,7 @@ fn write_entry<W: Write>(
     for Commitment { path, salt, value } in ledger.disclosures(index)? {
         if (request.disclose)(index, &path) {
             let (salt, value) = (URL_SAFE_NO_PAD.encode(salt), URL_SAFE_NO_PAD.encode(value));
-            out.line(&Line::Disclosure { path, salt, value })?;
+            out.line(&Line::Disclosure { path: path.into_owned(), salt, value })?;
             disclosed += 1;
         }
     }

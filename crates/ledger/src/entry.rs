@@ -9,7 +9,6 @@ use crate::{
     event::{Actor, Event},
     tree::{LeafHash, leaf_hash},
 };
-use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use countersign_core::{
@@ -18,7 +17,8 @@ use countersign_core::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fmt};
+use sha2::{Digest as _, Sha256};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 mod fast;
 
@@ -44,8 +44,8 @@ pub struct EntryDraft {
 #[derive(Clone, PartialEq, Eq)]
 pub struct PrivateField {
     /// Where it belongs in the entry (`payload.body`).
-    pub path: String,
-    pub value: Vec<u8>,
+    pub path: Cow<'static, str>,
+    pub value: Bytes,
 }
 
 impl fmt::Debug for PrivateField {
@@ -78,9 +78,9 @@ pub struct Sealed {
 /// What opens a commitment. To erase the value, destroy this.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Commitment {
-    pub path: String,
+    pub path: Cow<'static, str>,
     pub salt: [u8; 32],
-    pub value: Vec<u8>,
+    pub value: Bytes,
 }
 
 impl fmt::Debug for Commitment {
@@ -99,7 +99,7 @@ pub fn seal(
     let mut bytes = Vec::with_capacity(1536);
     let mut leaf = Object::begin(&mut bytes);
     if let Some(action) = draft.action {
-        leaf.string("action_id", &action.to_string());
+        leaf.plain("action_id", &action);
     }
     fast::actor(&mut leaf, &draft.actor);
     if let Some(commitments) = &commitments {
@@ -112,14 +112,14 @@ pub fn seal(
     } else {
         generic(&mut leaf, &draft.event)?;
     }
-    leaf.string("gw", &sealing.gateway.to_string());
-    leaf.string("id", &draft.id.to_string());
+    leaf.plain("gw", &sealing.gateway);
+    leaf.plain("id", &draft.id);
     leaf.string("log", &sealing.origin);
     if let Some(parent) = &draft.parent {
-        leaf.string("parent", &parent.to_string());
+        leaf.plain("parent", parent);
     }
     let kind = draft.event.kind();
-    leaf.string("ts", &draft.at.to_string());
+    leaf.plain("ts", &draft.at);
     leaf.string("type", kind);
     leaf.integer("v", VERSION);
     leaf.end();
@@ -133,15 +133,20 @@ pub fn seal(
 
 /// The commitment to one private field: HMAC-SHA-256 keyed with the salt over domain, path and value.
 pub fn commitment(salt: &[u8; 32], path: &str, value: &[u8]) -> [u8; 32] {
-    let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, salt));
-    mac.update(b"countersign/private/v1\n");
+    // RFC 2104 with a key shorter than the block: written out, since a keyed context costs more than the hashing.
+    let keyed = |pad: u8| {
+        let mut block = [pad; 64];
+        for (byte, key) in block.iter_mut().zip(salt) {
+            *byte ^= key;
+        }
+        Sha256::new().chain_update(block)
+    };
+    let mut inner = keyed(0x36).chain_update(b"countersign/private/v1\n");
     for part in [path.as_bytes(), value] {
-        mac.update(&(part.len() as u64).to_be_bytes());
-        mac.update(part);
+        inner.update((part.len() as u64).to_be_bytes());
+        inner.update(part);
     }
-    let mut out = [0; 32];
-    out.copy_from_slice(mac.sign().as_ref());
-    out
+    keyed(0x5c).chain_update(inner.finalize()).finalize().into()
 }
 
 type Committed = (Vec<Commitment>, Option<Vec<u8>>);
@@ -160,10 +165,10 @@ fn commit(
     let mut private: Vec<Commitment> = Vec::with_capacity(fields.len());
     for PrivateField { path, value } in fields {
         if !is_path(&path) {
-            return Err(EntryError::Path(path));
+            return Err(EntryError::Path(path.into_owned()));
         }
         if private.last().is_some_and(|before| before.path == path) {
-            return Err(EntryError::PathTwice(path));
+            return Err(EntryError::PathTwice(path.into_owned()));
         }
         let mut salt = [0; 32];
         salts(&mut salt);
@@ -172,11 +177,21 @@ fn commit(
         }
         append_string(&mut object, &path);
         object.push(b':');
-        append_string(&mut object, &URL_SAFE_NO_PAD.encode(commitment(&salt, &path, &value)));
+        object.push(b'"');
+        append_base64url(&mut object, &commitment(&salt, &path, &value));
+        object.push(b'"');
         private.push(Commitment { path, salt, value });
     }
     object.push(b'}');
     Ok((private, Some(object)))
+}
+
+/// Appends 32 bytes in base64url without padding.
+pub(crate) fn append_base64url(out: &mut Vec<u8>, bytes: &[u8; 32]) {
+    let mut text = [0; 43];
+    // INVARIANT: 43 characters are what 32 bytes take.
+    let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).unwrap_or(0);
+    out.extend_from_slice(text.get(..written).unwrap_or_default());
 }
 
 // INVARIANT: ASCII only, so that byte order is the UTF-16 order RFC 8785 asks for.

@@ -182,6 +182,8 @@ pub enum ExportError {
     Entry { index: u64, source: EntryError },
     #[error("`{from}..{to}` is not a range of the log's {size} entries")]
     Range { from: u64, to: u64, size: u64 },
+    #[error("the folder holds a checkpoint that is none of this log")]
+    Foreign,
     #[error("the policy bundle `{0}` is not kept")]
     NoPolicy(String),
     #[error("batches do not cover the log from {0} on")]

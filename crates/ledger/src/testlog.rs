@@ -84,7 +84,10 @@ impl Log {
             event,
             private: private
                 .iter()
-                .map(|(path, value)| PrivateField { path: (*path).into(), value: (*value).into() })
+                .map(|(path, value)| PrivateField {
+                    path: (*path).to_owned().into(),
+                    value: (*value).to_owned().into(),
+                })
                 .collect(),
         };
         let sealing = Sealing { origin: ORIGIN.into(), gateway: GatewayId::from_parts(0, 1) };

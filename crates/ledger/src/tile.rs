@@ -4,9 +4,11 @@
 //! Tiles are a copy for readers. Nothing here is ever read back as truth.
 
 use crate::{
+    checkpoint::Checkpoint,
     error::ExportError,
+    note::Note,
     reader::LedgerReader,
-    tree::{Nodes, TileTree},
+    tree::{Nodes, TileTree, range_root},
 };
 use std::{
     fs::{self, File},
@@ -62,6 +64,32 @@ pub fn hash_tile(
         out.extend_from_slice(&nodes.node(level * LEVELS, index * WIDTH + at)?);
     }
     Ok(out)
+}
+
+/// How many entries a folder of tiles holds already: what its checkpoint says, if that is one of this log. A folder
+/// without a checkpoint is begun anew.
+pub fn laid_out(
+    folder: &Path,
+    ledger: &(impl LedgerReader + ?Sized),
+    tree: &mut TileTree,
+) -> Result<u64, ExportError> {
+    let note = match fs::read_to_string(folder.join("checkpoint")) {
+        Ok(note) => note,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error.into()),
+    };
+    let (size, newest) = ledger.head()?;
+    let read = |note: &str| Note::parse(note).and_then(|note| Checkpoint::parse(note.text));
+    let (Ok(before), Ok(now)) = (read(&note), read(&newest)) else { return Err(ExportError::Foreign) };
+    if before.origin != now.origin || before.size > size {
+        return Err(ExportError::Foreign);
+    }
+    tree.grow(ledger, size)?;
+    let root = match before.size {
+        0 => crate::tree::empty_root(),
+        before => range_root(&tree.over(ledger), 0, before)?,
+    };
+    if root == before.root { Ok(before.size) } else { Err(ExportError::Foreign) }
 }
 
 /// Brings a folder of tiles from `done` entries to the present size, the checkpoint last, and gives that size. What
@@ -137,6 +165,24 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_says_how_far_it_is_and_one_of_another_log_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, mut tree) = (Log::new(), TileTree::default());
+        log.fill(299);
+        assert_eq!(laid_out(folder.path(), &log, &mut tree).unwrap(), 0);
+        lay_out(folder.path(), 0, &log, &mut tree).unwrap();
+        log.fill(10);
+        assert_eq!(laid_out(folder.path(), &log, &mut tree).unwrap(), 300);
+        assert_eq!(laid_out(folder.path(), &log, &mut TileTree::default()).unwrap(), 300);
+        let mut shorter = Log::new();
+        shorter.fill(50);
+        let refused = laid_out(folder.path(), &shorter, &mut TileTree::default());
+        assert!(matches!(refused, Err(ExportError::Foreign)), "{refused:?}");
+        fs::write(folder.path().join("checkpoint"), "no note").unwrap();
+        assert!(matches!(laid_out(folder.path(), &log, &mut tree), Err(ExportError::Foreign)));
+    }
+
+    #[test]
     fn tiles_lead_to_the_root_and_grow_with_the_log() {
         let folder = tempfile::tempdir().unwrap();
         let (mut log, mut tree) = (Log::new(), TileTree::default());
@@ -153,7 +199,7 @@ mod tests {
         let mut frontier = crate::Frontier::default();
         frontier.extend(leaves.as_chunks::<32>().0.iter().map(|hash| crate::LeafHash(*hash)));
         let (_, note) = log.head().unwrap();
-        let checkpoint = crate::checkpoint::Checkpoint::open(&note, log.verifier()).unwrap();
+        let checkpoint = Checkpoint::open(&note, log.verifier()).unwrap();
         assert_eq!((checkpoint.size, checkpoint.root), (600, frontier.root()));
         assert_eq!(read("checkpoint".into()), note.as_bytes());
         let upper = read(tile_path(1, 0, 2));

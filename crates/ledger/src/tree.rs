@@ -4,6 +4,7 @@
 use crate::error::{ReadError, TreeError};
 use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_core::canonical::PlainText;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
@@ -127,6 +128,12 @@ impl Extend<LeafHash> for Frontier {
 impl fmt::Display for LeafHash {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl PlainText for LeafHash {
+    fn append(&self, out: &mut Vec<u8>) {
+        crate::entry::append_base64url(out, &self.0);
     }
 }
 

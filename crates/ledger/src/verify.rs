@@ -38,6 +38,8 @@ pub struct Report {
     pub votes: u64,
     /// Private fields that were disclosed and are those committed to.
     pub disclosures: u64,
+    /// Private fields that entries of the range say were erased; their commitments stand.
+    pub erased: u64,
     pub policies: u64,
     /// When the newest entry under the checkpoint was made.
     pub checkpoint_at: Timestamp,
@@ -67,6 +69,9 @@ impl fmt::Display for Report {
         }
         if self.disclosures > 0 {
             writeln!(out, "{} disclosed values are those committed to", self.disclosures)?;
+        }
+        if self.erased > 0 {
+            writeln!(out, "{} private values were erased, as the log says itself", self.erased)?;
         }
         write!(out, "newest entry: {}", self.checkpoint_at)
     }

@@ -300,6 +300,13 @@ impl HttpSection {
     }
 }
 
+impl HttpTarget {
+    /// The largest body that is read before deciding.
+    pub fn body_limit(&self) -> usize {
+        self.way.body_limit
+    }
+}
+
 /// An operation written out in the configuration replaces the document's one of the same name.
 fn is_overridden(written: &[OperationSection], spec: &OperationSpec) -> bool {
     written.iter().any(|section| section.name == spec.name)

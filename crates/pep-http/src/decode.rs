@@ -1,6 +1,7 @@
 //! JSON bodies read strictly: what two readers could read differently is refused. Only what facts ask for is
 //! handed out; the bytes themselves are never changed.
 
+use countersign_core::visible;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -79,7 +80,10 @@ fn follow<'j>(
                 let known = |name: &String| spellings.iter().any(|other| other.get(depth) == Some(name));
                 let alike = |name: &&String| crate::path::folded(name) == wanted && !known(name);
                 if let Some(found) = members.keys().find(alike) {
-                    return Err(DecodeError::LooksLike { found: found.clone(), wanted: token.clone() });
+                    return Err(DecodeError::LooksLike {
+                        found: visible::name(found),
+                        wanted: token.clone(),
+                    });
                 }
                 match members.get(token) {
                     Some(next) => next,
@@ -173,7 +177,7 @@ impl<'de> Visitor<'de> for Strict {
                 Entry::Occupied(place) => {
                     return Err(A::Error::custom(format_args!(
                         "member `{}` stands there twice",
-                        place.key()
+                        visible::name(place.key())
                     )));
                 }
             }
@@ -209,6 +213,18 @@ mod tests {
             assert!(matches!(json(bad), Err(DecodeError::NotJson(_))), "{}", String::from_utf8_lossy(bad));
         }
         assert!(json(("[".repeat(64) + &"]".repeat(64)).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_refusal_shows_a_hostile_name_and_does_not_repeat_it() {
+        let twice = json("{\"a\u{202e}\":1,\"a\u{202e}\":2}".as_bytes()).unwrap_err().to_string();
+        assert!(twice.contains("`a⟨U+202E⟩`") && !twice.contains('\u{202e}'), "{twice}");
+        let long = "x".repeat(10_000);
+        let twice = json(format!("{{\"{long}\":1,\"{long}\":2}}").as_bytes()).unwrap_err().to_string();
+        assert!(twice.len() < 300, "{} bytes", twice.len());
+        let alike = json("{\"filter\u{200b}\":1}".as_bytes()).unwrap();
+        let told = at(&alike, &[pointer("/filter").unwrap()]);
+        assert!(told.is_ok() || told.unwrap_err().to_string().contains("⟨U+200B⟩"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::{
     path::{self, PathRefusal},
 };
 use base64::{Engine as _, alphabet, engine};
+use countersign_core::visible;
 use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -116,7 +117,9 @@ fn from_query(name: &str, pairs: &[(String, String)]) -> Result<Option<Json>, Fa
     let wanted = path::folded(name);
     match pairs.iter().find(|(key, _)| path::folded(key) == wanted) {
         Some((key, value)) if key == name => Ok(Some(Json::Text(value.clone()))),
-        Some((key, _)) => Err(DecodeError::LooksLike { found: key.clone(), wanted: name.into() }.into()),
+        Some((key, _)) => {
+            Err(DecodeError::LooksLike { found: visible::name(key), wanted: name.into() }.into())
+        }
         None => Ok(None),
     }
 }
@@ -137,9 +140,9 @@ fn from_header(name: &HeaderName, headers: &HeaderMap) -> Result<Option<Json>, F
 fn check_encoding(headers: &HeaderMap) -> Result<(), FactRefusal> {
     let mut encodings = headers.get_all(http::header::CONTENT_ENCODING).iter();
     match encodings.find(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        Some(encoding) => Err(FactRefusal::Encoded(countersign_core::visible::one_line(
-            &String::from_utf8_lossy(encoding.as_bytes()),
-        ))),
+        Some(encoding) => {
+            Err(FactRefusal::Encoded(visible::one_line(&String::from_utf8_lossy(encoding.as_bytes()))))
+        }
         None => Ok(()),
     }
 }

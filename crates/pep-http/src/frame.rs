@@ -1,23 +1,14 @@
-//! The strict edge in front of the HTTP/1.1 parser: reads the raw bytes of a connection, and lets through only
-//! what every reader frames the same way (RFC 9112 sections 2 to 7). It never repairs, and it knows no policy.
+//! The strict edge: reads the raw bytes of an HTTP/1.1 connection, and lets through only what every reader frames the
+//! same way (RFC 9112 sections 2 to 7). It never repairs, and it knows no policy.
 //!
-//! hyper forgives what a gateway must not: it drops a `Content-Length` beside a `Transfer-Encoding`, merges equal
-//! duplicates, accepts bare line feeds and cuts fragments off. None of that gets past here.
+//! Most readers forgive what a gateway must not: they drop a `Content-Length` beside a `Transfer-Encoding`, merge equal
+//! duplicates, accept bare line feeds and cut fragments off. None of that gets past here.
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use parking_lot::Mutex;
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 
 /// Header lines in one head, at most.
 const MAX_HEADERS: usize = 100;
-
-/// The method put in the place of a head that was refused. A client that sends it is refused just the same.
-pub(crate) const REFUSED_METHOD: &str = "COUNTERSIGN-REFUSED-HEAD";
 
 /// Why bytes on a connection are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +41,19 @@ pub enum FrameRefusal {
     Trailer,
     #[error("the chunked body is not framed exactly")]
     Chunk,
+}
+
+/// What comes next on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The head is not whole yet.
+    More,
+    /// A whole head of so many bytes.
+    Head(usize),
+    /// So many bytes of a body.
+    Data(usize),
+    /// So many bytes that frame a body.
+    Framing(usize),
 }
 
 /// Follows one connection's bytes from head to body to the next head.
@@ -91,27 +95,51 @@ impl Scanner {
     pub fn vet(&mut self, bytes: &[u8]) -> Result<usize, FrameRefusal> {
         let mut passed = 0;
         while let Some(rest) = bytes.get(passed..).filter(|rest| !rest.is_empty()) {
-            let step = match self.state {
-                State::Head { seen } => self.head(rest, seen)?,
-                State::Sized(left) => {
-                    let step = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                    self.state = after_sized(left - step as u64);
-                    step
-                }
-                State::Chunk(chunk) => self.chunk(chunk, rest)?,
-                State::Tunnel => rest.len(),
-            };
-            if step == 0 {
-                break;
+            match self.next(rest)? {
+                Step::More => break,
+                Step::Head(step) | Step::Data(step) | Step::Framing(step) => passed += step,
             }
-            passed += step;
         }
         Ok(passed)
+    }
+
+    /// What these bytes, at least one, begin with.
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<Step, FrameRefusal> {
+        match self.state {
+            State::Head { seen } => match self.head(bytes, seen)? {
+                0 => Ok(Step::More),
+                step => Ok(Step::Head(step)),
+            },
+            State::Sized(left) => {
+                let step = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                self.state = after_sized(left - step as u64);
+                Ok(Step::Data(step))
+            }
+            State::Chunk(chunk) => {
+                let step = self.chunk(chunk, bytes)?;
+                Ok(if matches!(chunk, Chunk::Data(_)) { Step::Data(step) } else { Step::Framing(step) })
+            }
+            State::Tunnel => Ok(Step::Data(bytes.len())),
+        }
+    }
+
+    /// How long the body of the head that was just read is: `None` when that is not known before its end.
+    pub(crate) fn body_length(&self) -> Option<u64> {
+        match self.state {
+            State::Head { .. } | State::Tunnel => Some(0),
+            State::Sized(left) => Some(left),
+            State::Chunk(_) => None,
+        }
     }
 
     /// Whether the next byte begins a head.
     pub fn is_between_requests(&self) -> bool {
         self.state == State::Head { seen: 0 }
+    }
+
+    /// Whether what comes next frames a body.
+    pub(crate) fn is_framing(&self) -> bool {
+        matches!(&self.state, State::Chunk(chunk) if !matches!(chunk, Chunk::Data(_)))
     }
 
     fn head(&mut self, rest: &[u8], seen: usize) -> Result<usize, FrameRefusal> {
@@ -120,11 +148,13 @@ impl Scanner {
         let end = tail.windows(4).position(|four| four == b"\r\n\r\n").map(|at| from + at + 4);
         match end {
             Some(end) if end <= self.max_head => {
-                self.state = read_head(rest.get(..end).unwrap_or_default())?;
+                let head = rest.get(..end).unwrap_or_default();
+                early(head, seen)?;
+                self.state = read_head(head)?;
                 Ok(end)
             }
             None if rest.len() <= self.max_head => {
-                early(rest)?;
+                early(rest, seen)?;
                 self.state = State::Head { seen: rest.len() };
                 Ok(0)
             }
@@ -167,11 +197,19 @@ fn after_sized(left: u64) -> State {
 }
 
 /// What can be refused before a head is whole, so that nobody waits for an end that may never come.
-fn early(part: &[u8]) -> Result<(), FrameRefusal> {
-    match part.first() {
-        Some(first) if !is_token(*first) => Err(FrameRefusal::RequestLine),
-        _ => Ok(()),
+fn early(part: &[u8], seen: usize) -> Result<(), FrameRefusal> {
+    if part.first().is_some_and(|first| !is_token(*first)) {
+        return Err(FrameRefusal::RequestLine);
     }
+    let fresh = part.get(seen.saturating_sub(1)..).unwrap_or_default();
+    let torn = |pair: &[u8]| {
+        matches!(pair, [b'\r', after] if *after != b'\n')
+            || matches!(pair, [before, b'\n'] if *before != b'\r')
+    };
+    if fresh.contains(&0) || fresh.windows(2).any(torn) {
+        return Err(FrameRefusal::LineEnd);
+    }
+    Ok(())
 }
 
 fn read_head(head: &[u8]) -> Result<State, FrameRefusal> {
@@ -209,6 +247,33 @@ fn read_head(head: &[u8]) -> Result<State, FrameRefusal> {
         _ if upgrade => Ok(State::Tunnel),
         (None, true) => Ok(State::Chunk(Chunk::Size { digits: 0, size: 0 })),
         (length, false) => Ok(after_sized(length.unwrap_or(0))),
+    }
+}
+
+/// The request in a head that was let through; `None` when its target is no path that can be named.
+pub(crate) fn request<B>(head: &Bytes, body: B) -> Option<Request<B>> {
+    let mut lines = Lines(Some(head.strip_suffix(b"\r\n\r\n")?));
+    let mut words = lines.next()?.ok()?.split(|byte| *byte == b' ');
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::from_bytes(words.next()?).ok()?;
+    *request.uri_mut() = Uri::from_maybe_shared(head.slice_ref(words.next()?)).ok()?;
+    *request.version_mut() = if words.next()? == b"HTTP/1.1" { Version::HTTP_11 } else { Version::HTTP_10 };
+    for line in lines {
+        let (name, value) = header_line(line.ok()?).ok()?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(value)).ok()?;
+        request.headers_mut().append(HeaderName::from_bytes(name).ok()?, value);
+    }
+    Some(request)
+}
+
+/// Whether the caller wants the connection to go on.
+pub(crate) fn keeps<B>(request: &Request<B>) -> bool {
+    let values = request.headers().get_all(header::CONNECTION).iter();
+    let mut tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    if request.version() == Version::HTTP_11 {
+        !tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
+    } else {
+        tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
     }
 }
 
@@ -281,153 +346,6 @@ fn number(value: &[u8]) -> Result<u64, FrameRefusal> {
 /// RFC 9110 `tchar`.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// What the edge of a connection has to tell the session behind it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Findings(Arc<Mutex<Option<FrameRefusal>>>);
-
-impl Findings {
-    pub(crate) fn refusal(&self) -> Option<FrameRefusal> {
-        *self.0.lock()
-    }
-}
-
-/// A connection whose incoming bytes pass the [`Scanner`] first.
-#[derive(Debug)]
-pub(crate) struct Edge<T> {
-    inner: T,
-    scanner: Scanner,
-    findings: Findings,
-    held: Vec<u8>,
-    /// How much of `held` may be read.
-    vetted: usize,
-    taken: usize,
-    over: Over,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Over {
-    No,
-    /// A refused head: what stands in for it is handed over, then nothing more comes.
-    Refused,
-}
-
-impl<T> Edge<T> {
-    /// `first` was read from the connection already.
-    pub(crate) fn new(inner: T, max_head: usize, first: &[u8]) -> (Self, Findings) {
-        let findings = Findings::default();
-        let mut edge = Self {
-            inner,
-            scanner: Scanner::new(max_head),
-            findings: findings.clone(),
-            held: Vec::with_capacity(first.len().max(4096)),
-            vetted: 0,
-            taken: 0,
-            over: Over::No,
-        };
-        edge.held.extend_from_slice(first);
-        (edge, findings)
-    }
-
-    /// A connection that speaks HTTP/2, whose framing has one reading.
-    pub(crate) fn passing(inner: T, first: &[u8]) -> Self {
-        let (mut edge, _) = Self::new(inner, usize::MAX, first);
-        edge.scanner.state = State::Tunnel;
-        edge.vetted = first.len();
-        edge
-    }
-
-    fn vet(&mut self) -> io::Result<()> {
-        let fresh = self.held.get(self.vetted..).unwrap_or_default();
-        match self.scanner.vet(fresh) {
-            Ok(more) => self.vetted += more,
-            Err(refusal) => {
-                let in_head = matches!(self.scanner.state, State::Head { .. });
-                *self.findings.0.lock() = Some(refusal);
-                if !in_head {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, refusal));
-                }
-                self.held.truncate(self.vetted);
-                self.held.extend_from_slice(REFUSED_METHOD.as_bytes());
-                self.held.extend_from_slice(b" / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n");
-                self.vetted = self.held.len();
-                self.over = Over::Refused;
-            }
-        }
-        Ok(())
-    }
-
-    fn hand_over(&mut self, out: &mut ReadBufCursor<'_>) -> bool {
-        let ready = self.held.get(self.taken..self.vetted).unwrap_or_default();
-        let step = ready.len().min(out.remaining());
-        out.put_slice(ready.get(..step).unwrap_or_default());
-        self.taken += step;
-        if self.taken == self.vetted {
-            self.held.drain(..self.vetted);
-            (self.taken, self.vetted) = (0, 0);
-        }
-        step > 0
-    }
-}
-
-impl<T: tokio::io::AsyncRead + Unpin> Read for Edge<T> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut out: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let edge = self.get_mut();
-        loop {
-            if edge.hand_over(&mut out) {
-                return Poll::Ready(Ok(()));
-            }
-            if edge.over == Over::Refused {
-                return Poll::Pending;
-            }
-            let before = edge.held.len();
-            if before > 0 && edge.scanner.is_between_requests() {
-                edge.vet()?;
-                if edge.vetted > 0 {
-                    continue;
-                }
-            }
-            let mut chunk = [0_u8; 8192];
-            let mut buffer = tokio::io::ReadBuf::new(&mut chunk);
-            ready!(Pin::new(&mut edge.inner).poll_read(cx, &mut buffer))?;
-            if buffer.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            edge.held.extend_from_slice(buffer.filled());
-            edge.vet()?;
-        }
-    }
-}
-
-impl<T: tokio::io::AsyncWrite + Unpin> Write for Edge<T> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, slices)
-    }
 }
 
 #[cfg(test)]

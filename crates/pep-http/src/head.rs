@@ -239,6 +239,44 @@ pub fn decode(form: &[u8]) -> Option<Outgoing> {
     Some(Outgoing { method, location, headers: parts.headers()?, upgrade })
 }
 
+/// What is written for each connection anew, whatever a stored form says.
+pub(crate) const FRAMING: [&str; 4] = ["host", "connection", "content-length", "transfer-encoding"];
+
+/// An exact form read in place, part by part, with nothing in it that would end a line.
+pub(crate) struct Exact<'f> {
+    pub(crate) method: &'f [u8],
+    /// Path and query.
+    pub(crate) location: &'f [u8],
+    /// The protocol to upgrade to; empty where there is none.
+    pub(crate) upgrade: &'f [u8],
+    fields: Parts<'f>,
+}
+
+impl<'f> Exact<'f> {
+    /// `None` when it is not one.
+    pub(crate) fn read(form: &'f [u8]) -> Option<Self> {
+        let mut fields = Parts(form.strip_prefix(MAGIC)?);
+        let word = |part: &&[u8]| part.iter().all(|byte| (0x21..=0x7e).contains(byte));
+        let (method, location) = (fields.next().filter(word)?, fields.next().filter(word)?);
+        Some(Self { method, location, upgrade: fields.next().filter(word)?, fields })
+    }
+
+    /// The next header: `Some(None)` when there is none left, `None` when what is there is no header.
+    #[expect(clippy::option_option, reason = "an end and a fault are two things")]
+    pub(crate) fn field(&mut self) -> Option<Option<(&'f [u8], &'f [u8])>> {
+        if self.fields.0.is_empty() {
+            return Some(None);
+        }
+        let line = |part: &&[u8]| !part.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+        Some(Some((self.fields.next().filter(line)?, self.fields.next().filter(line)?)))
+    }
+
+    /// How long what is left of it is.
+    pub(crate) fn length(&self) -> usize {
+        self.location.len() + self.fields.0.len()
+    }
+}
+
 /// The same form for the head of a response: a status and its headers.
 pub fn encode_response(status: http::StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let mut out = MAGIC.to_vec();

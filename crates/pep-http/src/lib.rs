@@ -1,6 +1,7 @@
 //! The HTTP wire: reads requests strictly, says what each would do, hands it to the engine, and forwards exactly
 //! what the engine clears. It knows no policy, no store and no reviewer.
 
+pub mod bodies;
 pub mod classify;
 pub mod config;
 pub mod decode;
@@ -8,6 +9,7 @@ pub mod error;
 pub mod facts;
 pub mod frame;
 pub mod head;
+mod http1;
 pub mod listen;
 pub mod openapi;
 pub mod path;
@@ -17,5 +19,7 @@ mod session;
 pub mod template;
 mod tls;
 pub mod upstream;
+mod websocket;
+mod wire;
 
 pub use listen::{BoundListener, Serving, serve};

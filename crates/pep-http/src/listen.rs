@@ -2,24 +2,23 @@
 //! it is. Nothing here looks into a request.
 
 use crate::{
+    bodies::Bodies,
     config::{HttpTarget, LimitsSection},
     error::ServeError,
-    frame::Edge,
+    http1::{self, Line, RequestBody},
     session::Listener,
+    wire::Wire,
 };
+use bytes::BytesMut;
 use countersign_core::TargetName;
 use countersign_engine::Gate;
 use http::Request;
-use hyper::{
-    body::Incoming,
-    server::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::poll_fn, io::Cursor, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
+    io::AsyncReadExt as _,
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::timeout,
@@ -70,7 +69,11 @@ impl Drop for Serving {
 
 /// Opens every listener, or none, and serves agents until the result is stopped or let go. Targets with the same
 /// address share a listener and are told apart by the hosts they name.
-pub async fn serve(gate: Arc<Gate>, targets: Vec<HttpTarget>) -> Result<Serving, ServeError> {
+pub async fn serve(
+    gate: Arc<Gate>,
+    targets: Vec<HttpTarget>,
+    bodies: Arc<Bodies>,
+) -> Result<Serving, ServeError> {
     let mut groups: Vec<Vec<Arc<HttpTarget>>> = Vec::new();
     for target in targets.into_iter().map(Arc::new) {
         let shares = |group: &&mut Vec<Arc<HttpTarget>>| {
@@ -83,6 +86,7 @@ pub async fn serve(gate: Arc<Gate>, targets: Vec<HttpTarget>) -> Result<Serving,
         }
     }
     let (mut listeners, mut opened) = (Vec::new(), Vec::new());
+    let listener = |targets| Listener { gate: Arc::clone(&gate), bodies: Arc::clone(&bodies), targets };
     for group in groups {
         let Some(first) = group.first().cloned() else { continue };
         let name = first.classifier.surroundings().target.to_string();
@@ -98,7 +102,7 @@ pub async fn serve(gate: Arc<Gate>, targets: Vec<HttpTarget>) -> Result<Serving,
             addr,
         };
         listeners.extend(group.iter().map(bound));
-        opened.push((socket, first, Arc::new(Listener { gate: Arc::clone(&gate), targets: group })));
+        opened.push((socket, first, Arc::new(listener(group))));
     }
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     for (socket, first, listener) in opened {
@@ -157,34 +161,32 @@ async fn serve_stream(
 ) {
     // Without it small answers could wait for an acknowledgement; no reason to fail.
     let _ = stream.set_nodelay(true);
-    match tls {
-        None => serve_plain(stream, listener, limits, shutdown).await,
+    let wire = match tls {
+        None => Wire::Plain(stream),
         Some(config) => {
             let accepted = timeout(limits.request_head.0, TlsAcceptor::from(config).accept(stream)).await;
-            if let Ok(Ok(stream)) = accepted {
-                serve_plain(stream, listener, limits, shutdown).await;
-            }
+            let Ok(Ok(stream)) = accepted else { return };
+            Wire::Tls(Box::new(stream.into()))
         }
-    }
+    };
+    serve_wire(wire, listener, limits, shutdown).await;
 }
 
-async fn serve_plain<T>(
-    mut stream: T,
+async fn serve_wire(
+    mut wire: Wire,
     listener: Arc<Listener>,
     limits: &LimitsSection,
     shutdown: CancellationToken,
-) where
-    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let mut first = Vec::with_capacity(1024);
-    let spoken = timeout(limits.request_head.0, first_bytes(&mut stream, &mut first));
+) {
+    let mut first = BytesMut::new();
+    let spoken = timeout(limits.request_head.0, first_bytes(&mut wire, &mut first));
     let spoken = tokio::select! {
         () = shutdown.cancelled() => return,
         spoken = spoken => spoken,
     };
     match spoken {
-        Ok(Some(Spoken::Http2)) => http2(stream, &first, listener, limits, shutdown).await,
-        Ok(Some(Spoken::Http1)) => http1(stream, &first, listener, limits, shutdown).await,
+        Ok(Some(Spoken::Http2)) => http2(wire, first, listener, limits, shutdown).await,
+        Ok(Some(Spoken::Http1)) => http1(wire, first, &listener, limits, shutdown).await,
         Ok(None) | Err(_) => {}
     }
 }
@@ -196,7 +198,7 @@ enum Spoken {
 }
 
 /// Reads until it is clear what is spoken; `None` when the caller left before that.
-async fn first_bytes(stream: &mut (impl AsyncRead + Unpin), first: &mut Vec<u8>) -> Option<Spoken> {
+async fn first_bytes(wire: &mut Wire, first: &mut BytesMut) -> Option<Spoken> {
     loop {
         if first.starts_with(PREFACE) {
             return Some(Spoken::Http2);
@@ -204,56 +206,50 @@ async fn first_bytes(stream: &mut (impl AsyncRead + Unpin), first: &mut Vec<u8>)
         if !first.is_empty() && !PREFACE.starts_with(first) {
             return Some(Spoken::Http1);
         }
-        if stream.read_buf(first).await.ok()? == 0 {
+        if poll_fn(|cx| wire.poll_fill(cx, first, http1::ROOM)).await.ok()? == 0 {
             return None;
         }
     }
 }
 
-async fn http1<T>(
-    stream: T,
-    first: &[u8],
-    listener: Arc<Listener>,
+async fn http1(
+    wire: Wire,
+    first: BytesMut,
+    listener: &Listener,
     limits: &LimitsSection,
     shutdown: CancellationToken,
-) where
-    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (edge, findings) = Edge::new(stream, limits.head_size.0, first);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (listener, findings) = (Arc::clone(&listener), findings.clone());
-        async move { Ok::<_, Infallible>(listener.answer(request, Some(&findings)).await) }
-    });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.request_head.0).max_headers(110);
-    let connection = builder.serve_connection(edge, service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
+) {
+    let line = Line::shared(wire, first, limits);
+    let mut talk = std::pin::pin!(http1::talk(&line, listener, limits));
     tokio::select! {
         // How a connection ended is told by the exchanges on it.
-        _ = connection.as_mut() => return,
-        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = talk.as_mut() => return,
+        () = shutdown.cancelled() => line.lock().close(),
     }
-    let _ = timeout(GRACE, connection).await;
+    let _ = timeout(GRACE, talk).await;
 }
 
-async fn http2<T>(
-    stream: T,
-    first: &[u8],
+async fn http2(
+    wire: Wire,
+    first: BytesMut,
     listener: Arc<Listener>,
     limits: &LimitsSection,
     shutdown: CancellationToken,
-) where
-    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         let listener = Arc::clone(&listener);
-        async move { Ok::<_, Infallible>(listener.answer(request, None).await) }
+        async move {
+            let request = request.map(|body| RequestBody::Http2(Box::new(body)));
+            Ok::<_, Infallible>(listener.answer(request).await.into_response())
+        }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     let head = u32::try_from(limits.head_size.0).unwrap_or(u32::MAX);
     builder.timer(TokioTimer::new()).max_header_list_size(head).max_concurrent_streams(100);
     builder.keep_alive_interval(limits.request_head.0).keep_alive_timeout(Duration::from_secs(20));
-    let connection = builder.serve_connection(Edge::passing(stream, first), service);
+    let (read, write) = tokio::io::split(wire);
+    let whole = tokio::io::join(Cursor::new(first).chain(read), write);
+    let connection = builder.serve_connection(TokioIo::new(whole), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,

@@ -1,9 +1,12 @@
 //! What the gateway itself says to a caller: refusals as problems (RFC 9457), tickets for what waits, and kept
 //! answers. A target's own answer is never touched here.
 
-use crate::{head, upstream::relay::ReplyBody};
+use crate::{
+    head,
+    upstream::{relay::ReplyBody, said::Said},
+};
 use bytes::Bytes;
-use countersign_core::RefusalCode;
+use countersign_core::{RefusalCode, visible};
 use countersign_engine::{Refused, Ticket, hold::Handover, reply::Reply};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -48,6 +51,7 @@ pub const fn meaning(code: RefusalCode) -> (StatusCode, WhatToDo, &'static str) 
         RefusalCode::Frozen => (StatusCode::FORBIDDEN, WhatToDo::Stop, "Frozen"),
         RefusalCode::TooMany => (StatusCode::TOO_MANY_REQUESTS, WhatToDo::Wait, "Too much is waiting"),
         RefusalCode::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, WhatToDo::Change, "Too large"),
+        RefusalCode::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, WhatToDo::Repeat, "No room for the body"),
         RefusalCode::Unauthenticated => (StatusCode::UNAUTHORIZED, WhatToDo::Stop, "Not authenticated"),
         RefusalCode::Malformed => (StatusCode::BAD_REQUEST, WhatToDo::Change, "Not readable without doubt"),
         RefusalCode::JustificationMissing => {
@@ -90,10 +94,10 @@ pub fn refused(refused: &Refused) -> Response<ReplyBody> {
         kind: format!("urn:countersign:problem:{}", refusal.code.as_str()),
         title,
         status: status.as_u16(),
-        detail: &refusal.reason,
+        detail: &visible::told(&refusal.reason),
         code: refusal.code.as_str(),
         what_to_do,
-        remedy: &refusal.remedy,
+        remedy: &visible::told(&refusal.remedy),
         policies: policies.collect(),
         action: refused.action.map(|id| id.to_string()),
         approval: refused.approval.map(|id| id.to_string()),
@@ -118,7 +122,7 @@ pub fn edge(status: StatusCode, detail: &str, remedy: &str) -> Response<ReplyBod
         kind: format!("urn:countersign:problem:{}", code.as_str()),
         title,
         status: status.as_u16(),
-        detail,
+        detail: &visible::told(detail),
         code: code.as_str(),
         what_to_do,
         remedy,
@@ -220,7 +224,9 @@ fn with_body(response: Response<ReplyBody>, handover: Handover, body: Option<Byt
     let (parts, own) = response.into_parts();
     let left = match (body, own) {
         (Some(body), _) | (None, ReplyBody::Whole(Some(body))) => body,
-        (None, ReplyBody::Whole(None) | ReplyBody::Relay(_) | ReplyBody::Kept(_)) => Bytes::new(),
+        (None, ReplyBody::Whole(None) | ReplyBody::Relay(_) | ReplyBody::Kept(_) | ReplyBody::Tunnel(_)) => {
+            Bytes::new()
+        }
     };
     Response::from_parts(parts, ReplyBody::Kept(Box::new(KeptBody { left, handover: Some(handover) })))
 }
@@ -257,16 +263,12 @@ impl Drop for KeptBody {
 }
 
 /// What the engine answered, as a response. `live` is the target's own.
-pub fn of<R>(
-    reply: Reply<R>,
-    live: impl FnOnce(R) -> Response<ReplyBody>,
-    preference: Option<String>,
-) -> Response<ReplyBody> {
+pub(crate) fn of<R>(reply: Reply<R>, live: impl FnOnce(R) -> Said, preference: Option<String>) -> Said {
     match reply {
         Reply::Live(answer) => live(answer),
-        Reply::Kept(handover) => kept(*handover),
-        Reply::Pending(ticket) => pending(&ticket, preference),
-        Reply::Refused(why) => refused(&why),
+        Reply::Kept(handover) => kept(*handover).into(),
+        Reply::Pending(ticket) => pending(&ticket, preference).into(),
+        Reply::Refused(why) => refused(&why).into(),
     }
 }
 

@@ -2,16 +2,16 @@
 //! at the first doubt; decides nothing.
 
 use crate::{
+    bodies::Bodies,
     classify::Shape,
     config::{HttpTarget, Upgrades},
-    frame::{Findings, REFUSED_METHOD},
+    frame::FrameRefusal,
     head,
+    http1::RequestBody,
     path::{self, Location},
     reply,
-    upstream::{
-        live::{LiveExchange, whole},
-        relay::ReplyBody,
-    },
+    upstream::{live::LiveExchange, relay::ReplyBody, said::Said},
+    websocket::{self, Handshake},
 };
 use bytes::Bytes;
 use countersign_core::{
@@ -26,7 +26,6 @@ use countersign_engine::{
 use countersign_ledger::event::Actor;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// However long a caller wants to wait, this is the longest a response is held.
@@ -36,40 +35,32 @@ const LONGEST_WAIT: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) gate: Arc<Gate>,
+    pub(crate) bodies: Arc<Bodies>,
     /// The targets behind it; more than one only when each names its hosts.
     pub(crate) targets: Vec<Arc<HttpTarget>>,
 }
 
-/// A reply on its way out: refusals and answers alike.
-type Said = Response<ReplyBody>;
+/// Never offered, whoever asks.
+const REFUSED_METHOD: &str = "COUNTERSIGN-REFUSED-HEAD";
+
+/// A reply of the gateway's own.
+type Own = Response<ReplyBody>;
 
 impl Listener {
-    /// Answers one request. `findings` is what the edge of an HTTP/1.1 connection has to tell.
-    pub(crate) async fn answer(
-        self: &Arc<Self>,
-        request: Request<Incoming>,
-        findings: Option<&Findings>,
-    ) -> Said {
-        let first_version = request.version();
-        let mut said = match self.read(request, findings).await {
-            Ok(said) | Err(said) => said,
-        };
-        let hangs = said.extensions_mut().remove::<reply::Hangs>().is_some();
-        if hangs && first_version <= Version::HTTP_11 {
-            said.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        said
+    /// Answers one request.
+    pub(crate) async fn answer(&self, request: Request<RequestBody>) -> Said {
+        self.read(request).await.unwrap_or_else(Said::from)
     }
 
-    async fn read(
-        self: &Arc<Self>,
-        request: Request<Incoming>,
-        findings: Option<&Findings>,
-    ) -> Result<Said, Said> {
+    /// Answers a head that is not framed as it must be.
+    pub(crate) async fn refuse(&self, why: FrameRefusal) -> Said {
+        self.malformed(None, StatusCode::BAD_REQUEST, &why.to_string()).await.into()
+    }
+
+    async fn read(&self, request: Request<RequestBody>) -> Result<Said, Own> {
         if request.method().as_str() == REFUSED_METHOD {
-            let why = findings.and_then(Findings::refusal);
-            let why = why.map_or_else(|| "the method is not offered".to_owned(), |why| why.to_string());
-            return Err(self.malformed(None, StatusCode::BAD_REQUEST, &why).await);
+            let why = "the method is not offered";
+            return Err(self.malformed(None, StatusCode::BAD_REQUEST, why).await);
         }
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
         let target = match head::host(request.headers(), authority) {
@@ -117,7 +108,7 @@ impl Listener {
         self.targets.iter().find(answers).cloned()
     }
 
-    async fn authenticate(&self, target: &HttpTarget, headers: &HeaderMap) -> Result<Requester, Said> {
+    async fn authenticate(&self, target: &HttpTarget, headers: &HeaderMap) -> Result<Requester, Own> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let presented = match (values.next(), values.next()) {
             (Some(value), None) => bearer(value).map_or(Presented::Nothing, Presented::Bearer),
@@ -134,13 +125,13 @@ impl Listener {
     }
 
     async fn ask(
-        self: &Arc<Self>,
+        &self,
         target: &Arc<HttpTarget>,
         requester: Requester,
         mut parts: Parts,
         location: &Location<'_>,
-        body: Incoming,
-    ) -> Result<Said, Said> {
+        body: RequestBody,
+    ) -> Result<Said, Own> {
         let name = target.classifier.surroundings().target.clone();
         let malformed =
             |why: String| async move { self.malformed(Some(&name), StatusCode::BAD_REQUEST, &why).await };
@@ -148,25 +139,38 @@ impl Listener {
             Ok(protocol) => protocol,
             Err(why) => return Err(malformed(why.into()).await),
         };
+        let handshake = match &protocol {
+            Some(protocol) if protocol.eq_ignore_ascii_case(websocket::PROTOCOL) => {
+                match Handshake::take(&mut parts.headers, self.gate.journal().random()) {
+                    Ok(handshake) => Some(handshake),
+                    Err(why) => return Err(malformed(why.to_string()).await),
+                }
+            }
+            Some(_) | None => None,
+        };
         let shape = protocol.as_deref().map_or(Shape::Exchange, Shape::Stream);
         let found = target.classifier.find(&parts.method, &location.segments);
         let reads_body =
             shape == Shape::Exchange && found.spec.is_some_and(crate::classify::OperationSpec::reads_body);
-        let (bound, live) = if body.is_end_stream() {
-            (Some(Bytes::new()), None)
-        } else if protocol.is_some() {
+        let mut spilled = None;
+        let (bound, live) = if protocol.is_some() && has_length(&parts.headers) {
             return Err(malformed("an upgrade has no body".into()).await);
+        } else if body.is_end_stream() {
+            (Some(Bytes::new()), None)
         } else if reads_body {
-            match whole(body, target.way.body_limit, target.limits.request_head.0).await {
-                Ok(bytes) => (Some(bytes), None),
+            match self.bodies.read(body, target.way.body_limit, target.limits.request_head.0).await {
+                Ok(whole) => {
+                    spilled = whole.spilled;
+                    (Some(whole.bytes), None)
+                }
                 Err(why) => return Err(self.unreadable(target, &why).await),
             }
         } else {
             (None, Some(body))
         };
-        let read = bound.clone().unwrap_or_default();
+        let read = bound.as_deref().unwrap_or_default();
         let understood =
-            target.classifier.understand(&found, shape, &parts.method, location, &parts.headers, &read);
+            target.classifier.understand(&found, shape, &parts.method, location, &parts.headers, read);
         let mut understood = match understood {
             Ok(understood) => understood,
             Err(why) => return Err(malformed(why.to_string()).await),
@@ -188,9 +192,10 @@ impl Listener {
             claimed_reason: one_text(&parts.headers, "countersign-reason").map(str::to_owned),
             patience: preference.patience,
         };
-        let upgrade = protocol.is_some().then(|| parts.extensions.remove()).flatten();
+        let (target, bodies, switches) =
+            (Arc::clone(&target.way), Arc::clone(&self.bodies), protocol.is_some());
         let exchange =
-            LiveExchange { target: Arc::clone(&target.way), body: live, connection: None, upgrade };
+            LiveExchange { target, bodies, body: live, spilled, connection: None, switches, handshake };
         match flow::handle(&self.gate, asked, exchange).await {
             Ok(answer) => Ok(reply::of(answer, |live| live, preference.applied)),
             Err(error) => Err(not_recordable(&error)),
@@ -198,7 +203,7 @@ impl Listener {
     }
 
     /// Requests about the caller's own approvals. None of them ever runs anything.
-    async fn own(&self, requester: &Requester, parts: &Parts, path: &str) -> Result<Said, Said> {
+    async fn own(&self, requester: &Requester, parts: &Parts, path: &str) -> Result<Said, Own> {
         let unknown = || {
             reply::edge(
                 StatusCode::NOT_FOUND,
@@ -220,7 +225,7 @@ impl Listener {
                 let taken = settle::withdraw(&self.gate, requester.principal, actor(requester), id).await;
                 match taken.map_err(|error| not_recordable(&error))? {
                     None => Err(unknown()),
-                    Some(Ok(())) => Ok(reply::withdrawn()),
+                    Some(Ok(())) => Ok(reply::withdrawn().into()),
                     Some(Err(why)) => {
                         Err(reply::edge(StatusCode::CONFLICT, &why.to_string(), "ask for its state first"))
                     }
@@ -234,9 +239,10 @@ impl Listener {
         }
     }
 
-    async fn unreadable(&self, target: &HttpTarget, why: &BindError) -> Said {
+    async fn unreadable(&self, target: &HttpTarget, why: &BindError) -> Own {
         let (code, remedy) = match why {
             BindError::TooLarge { .. } => (RefusalCode::TooLarge, "send it in smaller parts"),
+            BindError::NoRoom { .. } => (RefusalCode::NoRoom, "repeat the request later; nothing ran"),
             BindError::Broken(_) => (RefusalCode::Malformed, "repeat the request whole"),
         };
         let name = &target.classifier.surroundings().target;
@@ -249,14 +255,14 @@ impl Listener {
         said
     }
 
-    async fn malformed(&self, target: Option<&TargetName>, status: StatusCode, why: &str) -> Said {
+    async fn malformed(&self, target: Option<&TargetName>, status: StatusCode, why: &str) -> Own {
         match self.count(RefusalCode::Malformed, target).await {
             Ok(()) => reply::edge(status, why, "send a request that every reader reads the same way"),
             Err(said) => said,
         }
     }
 
-    async fn count(&self, code: RefusalCode, target: Option<&TargetName>) -> Result<(), Said> {
+    async fn count(&self, code: RefusalCode, target: Option<&TargetName>) -> Result<(), Own> {
         record::count(&self.gate, code, target.cloned()).await.map_err(|error| not_recordable(&error))
     }
 }
@@ -314,6 +320,13 @@ fn upgrade_of(parts: &Parts, upgrades: Upgrades) -> Result<Option<String>, &'sta
     }
 }
 
+/// Whether a body is announced that is not empty.
+fn has_length(headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH);
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || length.is_some_and(|length| length.as_bytes().iter().any(|digit| *digit != b'0'))
+}
+
 fn actor(requester: &Requester) -> Actor {
     let credential = requester.credential;
     match (requester.principal, requester.kind) {
@@ -325,11 +338,11 @@ fn actor(requester: &Requester) -> Actor {
     }
 }
 
-fn plain_refusal(refusal: Refusal) -> Said {
+fn plain_refusal(refusal: Refusal) -> Own {
     reply::refused(&Refused { refusal, action: None, approval: None, link: None })
 }
 
-fn not_recordable(error: &Error) -> Said {
+fn not_recordable(error: &Error) -> Own {
     tracing::error!(error = %record::chain(error), "a request was refused because the gateway could not go on");
     plain_refusal(Refusal {
         code: RefusalCode::NotRecordable,

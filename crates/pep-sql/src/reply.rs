@@ -154,6 +154,7 @@ pub const fn sqlstate_of(code: RefusalCode) -> &'static str {
         RefusalCode::Malformed => sqlstate::PROTOCOL_VIOLATION,
         RefusalCode::JustificationMissing => "ZC00D",
         RefusalCode::NotRecordable => "ZC00E",
+        RefusalCode::NoRoom => "ZC00F",
         RefusalCode::Unreachable => sqlstate::CANNOT_CONNECT,
     }
 }

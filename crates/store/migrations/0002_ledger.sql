@@ -16,29 +16,24 @@ CREATE INDEX entry_action ON entry (action) WHERE action IS NOT NULL;
 -- Every type but the two that come with each request, which are better found by reading backwards.
 CREATE INDEX entry_type ON entry (type) WHERE type NOT IN ('execution.authorized', 'execution.result');
 
--- Apart from the entries, so that a tree of a million leaves is read as 40 MB and not as a gigabyte.
-CREATE TABLE leaf (
-    idx  INTEGER PRIMARY KEY,
-    hash BLOB    NOT NULL CHECK (length(hash) = 32)
-) STRICT;
-
 -- Values and salts, the only part that is ever erased. A table of this file and not a file of its own: SQLite
 -- does not commit several files in WAL mode as one, and an entry without what opens it must not happen.
+-- One row holds all of an entry's: a row for each would cost a permitted request more than its decision does.
 CREATE TABLE private (
-    entry INTEGER NOT NULL,
-    path  TEXT    NOT NULL,
-    salt  BLOB    NOT NULL CHECK (length(salt) = 32),
-    value BLOB    NOT NULL,
-    PRIMARY KEY (entry, path)
-) STRICT, WITHOUT ROWID;
+    entry INTEGER PRIMARY KEY,
+    shape BLOB    NOT NULL, -- path, salt and length of each value, as private.rs writes them
+    vals  BLOB    NOT NULL  -- the values one after the other
+) STRICT;
 
--- The gateway's signature over each committed batch of leaves.
+-- The leaf hashes of each committed batch and the gateway's signature over them. Apart from the entries, so that a
+-- tree of a million leaves is read as 40 MB and not as a gigabyte.
 CREATE TABLE batch (
     first     INTEGER PRIMARY KEY,
     count     INTEGER NOT NULL,
     epoch     INTEGER NOT NULL,
     key_id    INTEGER NOT NULL,
-    signature BLOB    NOT NULL
+    signature BLOB    NOT NULL,
+    leaves    BLOB    NOT NULL CHECK (length(leaves) = 32 * count)
 ) STRICT;
 
 -- One row: the tree's right edge, its root and the signed checkpoint over both.

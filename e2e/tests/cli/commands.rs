@@ -4,7 +4,7 @@ use crate::{Desk, policy::ACTION, run_in};
 use countersign_e2e::night::Night;
 use serde_json::Value;
 
-const COMMANDS: [&[&str]; 34] = [
+const COMMANDS: [&[&str]; 36] = [
     &["demo"],
     &["init"],
     &["check"],
@@ -36,6 +36,8 @@ const COMMANDS: [&[&str]; 34] = [
     &["freeze", "list"],
     &["freeze", "lift"],
     &["log", "key"],
+    &["log", "tiles"],
+    &["log", "redact"],
     &["log", "audit"],
     &["log", "rotate-keys"],
     &["log", "accept-rollback"],

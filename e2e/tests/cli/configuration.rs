@@ -12,7 +12,7 @@ upstream = "http://127.0.0.1:8081"
 "#;
 
 /// What is added to a configuration that holds, and what must be said of it.
-const MISTAKES: [(&str, &[&str]); 20] = [
+const MISTAKES: [(&str, &[&str]); 24] = [
     ("[gatway]\nname = \"x\"", &["gatway", "did you mean `gateway`?"]),
     ("[gateway]\ndta = \"x\"", &["gateway.dta", "did you mean `data`?"]),
     ("[gateway]\nname = \"a b\"", &["gateway.name", "`a b`"]),
@@ -25,6 +25,10 @@ const MISTAKES: [(&str, &[&str]); 20] = [
         "[limits]\npending_per_principal = \"many\"",
         &["limits.pending_per_principal", "many", "a whole number"],
     ),
+    ("[bodies]\nmemory = \"512KiB\"", &["bodies.memory", "`524288`", "`1MiB`"]),
+    ("[bodies]\nin_memory = \"1MiB\"\nmemory = \"1MiB\"", &["bodies.in_memory", "`1048576`", "smaller"]),
+    ("[bodies]\ndisc = \"1MiB\"", &["bodies.disc", "did you mean `disk`?"]),
+    ("+body_limit = \"11MiB\"", &["http.one.body_limit", "`11534336`", "`66MiB`"]),
     ("[people]\ngroups = [\"\"]", &["people.groups", "``"]),
     ("[people]\ncooling_off = 7", &["people.cooling_off", "`7`"]),
     ("[http]\nname = \"x\"", &["http", "[[http]]"]),
@@ -53,6 +57,7 @@ async fn every_mistake_is_told_with_place_value_and_remedy() {
         };
         desk.write("wrong.toml", &text);
         let ran = desk.refused(&["--config", "wrong.toml", "check"], 2, says).await;
+        assert!(ran.stderr.contains("\nwrong.toml:"), "no line is named: {}", ran.stderr);
         assert!(ran.stderr.contains("\n\nhint: "), "{}", ran.stderr);
         assert!(!ran.stderr.contains("planted-secret"), "a secret is not repeated: {}", ran.stderr);
     }
@@ -80,6 +85,67 @@ async fn mistakes_of_all_sections_are_told_in_one_run() {
     for command in [&["check"][..], &["serve"], &["person", "list"]] {
         desk.refused(&[&["--config", "wrong.toml"], command].concat(), 2, &says).await;
     }
+}
+
+/// Every line here is wrong in its own way.
+const LINES: &str = r#"[gateway]
+name = "a b"
+dta = "x"
+[console]
+listen = "nowhere"
+[limits]
+keep = "8MB"
+run_for = 5
+retain = "1h"
+[[http]]
+name = "one"
+environment = "prod"
+listen = "127.0.0.1:7102"
+upstream = "ftp://host"
+[[http.operations]]
+name = "readThings"
+method = "GET"
+path = "/things/{a}/{a}"
+class = "read"
+[[http]]
+name = "two"
+environment = "prod"
+listen = "127.0.0.1:7103"
+upstream = "http://host"
+[[http.operations]]
+name = "a"
+method = "GET"
+path = "/a"
+class = "read"
+[[http.operations]]
+name = "b"
+method = "GET"
+path = "/b"
+class = "raed"
+"#;
+
+#[tokio::test]
+async fn mistakes_in_values_name_file_line_and_key() {
+    let desk = Desk::open().await;
+    desk.write("wrong.toml", LINES);
+    let says = [
+        "wrong.toml:2:1: gateway.name: `a b`",
+        "wrong.toml:3:1: gateway.dta: ",
+        "wrong.toml:5:10: console.listen: `nowhere`",
+        "wrong.toml:7:8: limits.keep: ",
+        "wrong.toml:8:1: limits.run_for: ",
+        "wrong.toml:9:1: limits.retain: ",
+        "wrong.toml:14:1: http.one.upstream: `ftp`",
+        "wrong.toml:18:1: http.one.operations[0].path",
+        "wrong.toml:34:9: http.two.operations",
+        "9 mistakes",
+    ];
+    desk.refused(&["--config", "wrong.toml", "check"], 2, &says).await;
+    desk.write("good.toml", TARGET);
+    let overridden = [("COUNTERSIGN__CONSOLE__LISTEN", "nowhere")];
+    let ran = countersign_with(desk.path(), &["-c", "good.toml", "check"], &overridden).await.unwrap();
+    let says = "environment variable `COUNTERSIGN__CONSOLE__LISTEN`: console.listen: `nowhere`";
+    assert!(ran.stderr.contains(says), "{}", ran.stderr);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The record in the operator's hands: keys, restores, exports, and everything the verifier must find.
 
 use crate::Desk;
-use countersign_e2e::ledger;
+use countersign_e2e::{Gateway, Setup, ledger};
 use serde_json::Value;
 use std::{
     fs::{self, Permissions},
@@ -119,4 +119,77 @@ async fn a_key_that_others_can_read_or_that_is_missing_is_refused_with_its_remed
     desk.json(&["person", "list"]).await;
     fs::rename(&file, desk.path().join("kept")).unwrap();
     desk.refused(&["person", "list"], 1, &["log.key", "\n\nhint: restore it"]).await;
+}
+
+#[tokio::test]
+async fn tiles_are_brought_up_to_date_and_those_of_another_log_are_left_alone() {
+    let desk = Desk::open().await;
+    let first = desk.json(&["log", "tiles", "mirror"]).await;
+    assert_eq!(first["from"], 0);
+    desk.json(&["person", "invite", "ana@example.com"]).await;
+    let second = desk.json(&["log", "tiles", "mirror"]).await;
+    assert_eq!(second["from"], first["size"]);
+    let note = fs::read_to_string(desk.path().join("mirror/checkpoint")).unwrap();
+    assert_eq!(note.lines().nth(1), Some(&*second["size"].to_string()));
+    let size = second["size"].as_u64().unwrap();
+    let leaves = fs::metadata(desk.path().join(format!("mirror/tile/0/000.p/{size}"))).unwrap();
+    assert_eq!(leaves.len(), size * 32);
+    let told = desk.run(&["log", "tiles", "mirror"]).await;
+    assert!(told.stdout.contains(&format!("it held {size} before")), "{}", told.stdout);
+    let other = Desk::open().await;
+    let mirror = desk.path().join("mirror").display().to_string();
+    other.refused(&["log", "tiles", &mirror], 1, &["none of this log", "hint: "]).await;
+    desk.write("file", "x");
+    desk.refused(&["log", "tiles", "file"], 1, &["hint: "]).await;
+}
+
+#[tokio::test]
+async fn an_erased_value_is_gone_and_the_log_says_so_and_verifies() {
+    let desk = Desk::open().await;
+    desk.json(&["person", "invite", "ana@example.com", "--name", "Ana Forgotten"]).await;
+    let key = key(&desk.json(&["export", "--file", "before.jsonl", "--disclose", "all"]).await);
+    let read = |name: &str| ledger::read(&fs::read_to_string(desk.path().join(name)).unwrap()).unwrap();
+    let invited = |name: &str| read(name).into_iter().find(|entry| entry.kind == "person.invited").unwrap();
+    let before = invited("before.jsonl");
+    assert_eq!(before.disclosed["name"], "Ana Forgotten");
+    let id = before.leaf["id"].as_str().unwrap();
+    let why = ["--reason", "asked to be forgotten"];
+    let done = desk.json(&[&["log", "redact", id, "name", "email"][..], &why].concat()).await;
+    assert_eq!(done["erased"], serde_json::json!(["email", "name"]));
+    desk.refused(&[&["log", "redact", id, "name"][..], &why].concat(), 1, &["erased already"]).await;
+    desk.refused(&[&["log", "redact", "nonsense", "name"][..], &why].concat(), 1, &["`entry`"]).await;
+    desk.refused(&["log", "redact", id, "role"], 2, &["--reason"]).await;
+    desk.json(&["export", "--file", "after.jsonl", "--disclose", "all"]).await;
+    let after = invited("after.jsonl");
+    assert_eq!(after.leaf, before.leaf, "the entry is what it was");
+    assert_eq!(after.disclosed.keys().collect::<Vec<_>>(), ["role"]);
+    let redacted = read("after.jsonl").into_iter().find(|entry| entry.kind == "ledger.redacted").unwrap();
+    assert_eq!(redacted.disclosed["reason"], "asked to be forgotten");
+    let verified = desk.json(&["verify", "after.jsonl", "--key", &key]).await;
+    assert_eq!((&verified["verified"], &verified["erased"]), (&true.into(), &2.into()));
+    let told = desk.run(&["verify", "after.jsonl", "--key", &key]).await;
+    assert!(told.stdout.contains("2 private values were erased"), "{}", told.stdout);
+    // What was exported before is in other hands.
+    assert_eq!(desk.json(&["verify", "before.jsonl", "--key", &key]).await["erased"], 0);
+}
+
+#[tokio::test]
+async fn a_running_gateway_lays_out_tiles_and_erases_at_its_own_socket() {
+    let setup = Setup {
+        policy: include_str!("../../fixtures/nginx.cedar"),
+        groups: r#"["operators"]"#,
+        target: "name = \"files\"\nenvironment = \"prod\"\nupstream = \"http://127.0.0.1:9\"\n",
+        files: &[],
+    };
+    let gateway = Gateway::start(&setup).await.unwrap();
+    gateway.invite("olga@example.com", "operators").await.unwrap();
+    let tiles = gateway.command(&["log", "tiles", "mirror"]).await.unwrap();
+    let note = fs::read_to_string(gateway.folder().join("mirror/checkpoint")).unwrap();
+    assert_eq!(note.lines().nth(1), Some(&*tiles["size"].to_string()));
+    gateway.command(&["export", "--file", "all.jsonl"]).await.unwrap();
+    let entries = ledger::read(&fs::read_to_string(gateway.folder().join("all.jsonl")).unwrap()).unwrap();
+    let invited = entries.iter().find(|entry| entry.kind == "person.invited").unwrap();
+    let id = invited.leaf["id"].as_str().unwrap();
+    let done = gateway.command(&["log", "redact", id, "email", "--reason", "test"]).await.unwrap();
+    assert_eq!(done["erased"], serde_json::json!(["email"]));
 }

@@ -10,6 +10,7 @@ pub(crate) mod passkeys;
 pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod session;
+pub(crate) mod upkeep;
 pub(crate) mod votes;
 
 use crate::console::Console;
@@ -37,16 +38,18 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(actions::unresolved))
         .routes(routes!(ledger::show))
         .routes(routes!(ledger::export))
+        .routes(routes!(upkeep::tiles))
+        .routes(routes!(upkeep::redact))
         .routes(routes!(policy::targets))
         .routes(routes!(policy::show))
         .routes(routes!(policy::why))
         .routes(routes!(agents::list, agents::create))
-        .routes(routes!(agents::change, agents::disable))
+        .routes(routes!(agents::show, agents::change, agents::disable))
         .routes(routes!(agents::tokens, agents::create_token))
         .routes(routes!(agents::revoke_token))
         .routes(routes!(people::list, people::invite))
         .routes(routes!(people::link))
-        .routes(routes!(people::change, people::disable))
+        .routes(routes!(people::show, people::change, people::disable))
         .routes(routes!(freezes::list, freezes::set, freezes::lift))
         .routes(routes!(events::stream))
 }

@@ -73,6 +73,8 @@ pub(crate) struct You {
 pub(crate) struct ApprovalFull {
     #[serde(flatten)]
     pub(crate) item: ApprovalItem,
+    /// Grows with every change. Named to `/api/v1/events`, it is answered with the news if it is behind.
+    pub(crate) version: u64,
     /// The message model every reviewer sees, on any surface.
     #[schema(value_type = Object)]
     pub(crate) view: Value,
@@ -87,6 +89,8 @@ pub(crate) struct ApprovalFull {
     /// What the requester says it is for. Claimed, not verified.
     pub(crate) claimed_reason: Option<String>,
     pub(crate) payload: Payload,
+    /// What was asked has been erased; it had run, or will never run.
+    pub(crate) erased: bool,
     pub(crate) rounds: Vec<RoundItem>,
     /// Who may decide now.
     pub(crate) eligible: Vec<Named>,
@@ -191,19 +195,27 @@ pub(crate) fn item(console: &Console, hold: &Hold, caller: &Caller) -> ApprovalI
     }
 }
 
+/// An approval as it was stored at one moment.
+pub(crate) struct Read {
+    pub(crate) hold: Hold,
+    pub(crate) version: u64,
+}
+
 /// For programs: with the bytes as texts.
-pub(crate) async fn full(console: &Console, hold: &Hold, caller: &Caller) -> Result<ApprovalFull, Problem> {
-    let mut full = drawn(console, hold, caller).await?;
+pub(crate) async fn full(console: &Console, read: &Read, caller: &Caller) -> Result<ApprovalFull, Problem> {
+    let mut full = drawn(console, read, caller).await?;
     full.payload = full.payload.written_out();
     Ok(full)
 }
 
 /// For pages, which draw the bytes themselves.
-pub(crate) async fn drawn(console: &Console, hold: &Hold, caller: &Caller) -> Result<ApprovalFull, Problem> {
+pub(crate) async fn drawn(console: &Console, read: &Read, caller: &Caller) -> Result<ApprovalFull, Problem> {
+    let hold = &read.hold;
     let (approval, seen) = (&hold.approval, &hold.view.computed);
     let action = read::action(console.gate(), approval.action).await?;
-    let detail = "the stored request of this approval is missing";
-    let action = action.ok_or_else(|| Problem::internal(detail))?;
+    if action.is_none() && !approval.state.is_closed() {
+        return Err(Problem::internal("the stored request of this approval is missing"));
+    }
     let facts = Value::Object(seen.facts.clone());
     let view =
         serde_json::to_value(&hold.view).map_err(|_| Problem::internal("the view has no JSON form"))?;
@@ -215,6 +227,7 @@ pub(crate) async fn drawn(console: &Console, hold: &Hold, caller: &Caller) -> Re
     let deciding = Deciding::of(console, hold);
     Ok(ApprovalFull {
         item: item(console, hold, caller),
+        version: read.version,
         view,
         view_digest: approval.round().map_or_else(String::new, |round| round.view.to_string()),
         action_digest: hold.asked.digest.to_string(),
@@ -223,7 +236,8 @@ pub(crate) async fn drawn(console: &Console, hold: &Hold, caller: &Caller) -> Re
         resources: resources.collect(),
         wire: seen.wire.clone(),
         claimed_reason: hold.view.claimed.reason.clone(),
-        payload: Payload::of(&action, seen.hidden_characters),
+        erased: action.is_none(),
+        payload: action.map_or_else(Payload::erased, |action| Payload::of(&action, seen.hidden_characters)),
         rounds: approval.rounds.iter().map(|round| round_item(console, round)).collect(),
         eligible: deciding.eligible,
         excluded: deciding.excluded,
@@ -243,9 +257,10 @@ pub(crate) async fn drawn(console: &Console, hold: &Hold, caller: &Caller) -> Re
 }
 
 /// The approval with this id, or the problem that there is none.
-pub(crate) async fn load(console: &Console, id: ApprovalId) -> Result<Hold, Problem> {
-    let hold = read::hold(console.gate(), id).await?;
-    hold.ok_or_else(|| Problem::not_found(format!("there is no approval `{id}`")))
+pub(crate) async fn load(console: &Console, id: ApprovalId) -> Result<Read, Problem> {
+    let found = read::hold_at(console.gate(), id).await?;
+    let missing = || Problem::not_found(format!("there is no approval `{id}`"));
+    found.map(|(hold, version)| Read { hold, version }).ok_or_else(missing)
 }
 
 /// Whether this person, who is not on the requester's side, is asked about it at all.

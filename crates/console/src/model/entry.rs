@@ -234,6 +234,7 @@ pub(crate) async fn history(
     let mut known: HashMap<ActionId, About> = HashMap::new();
     while looked < LOOKED_THROUGH {
         let find = FindEntries {
+            entry: None,
             action: None,
             kind: filter.kind.clone(),
             actor: filter.actor.clone(),

@@ -42,6 +42,19 @@ impl Payload {
         }
     }
 
+    /// What is left of an action that was erased.
+    pub(crate) fn erased() -> Self {
+        Self {
+            request: String::new(),
+            body_text: String::new(),
+            body_base64: String::new(),
+            body_bytes: 0,
+            hidden_characters: false,
+            head: Bytes::new(),
+            body: Bytes::new(),
+        }
+    }
+
     #[must_use]
     pub(crate) fn written_out(mut self) -> Self {
         self.body_text = body_text(&self.body);

@@ -21,6 +21,8 @@ pub(crate) struct PersonItem {
     pub(crate) state: String,
     pub(crate) passkeys: usize,
     pub(crate) invited_at: String,
+    /// Grows with every change; in quotes it is the `ETag`.
+    pub(crate) version: u64,
 }
 
 /// Who is signed in.
@@ -70,6 +72,8 @@ pub(crate) struct AgentItem {
     pub(crate) frozen: bool,
     /// Tokens that are neither revoked nor expired.
     pub(crate) tokens: usize,
+    /// Grows with every change; in quotes it is the `ETag`.
+    pub(crate) version: u64,
 }
 
 /// A token without its secret.
@@ -111,7 +115,7 @@ pub(crate) enum FreezeItem {
 }
 
 impl Console {
-    pub(crate) fn person_item(&self, person: &Person) -> PersonItem {
+    pub(crate) fn person_item(&self, (person, version): &(Person, u64)) -> PersonItem {
         PersonItem {
             id: person.id.to_string(),
             name: person.name.clone(),
@@ -121,6 +125,7 @@ impl Console {
             state: super::approval::word(&person.state()),
             passkeys: self.directory().passkeys(person.id).len(),
             invited_at: time(person.invited_at),
+            version: *version,
         }
     }
 
@@ -141,7 +146,7 @@ impl Console {
         }
     }
 
-    pub(crate) fn agent_item(&self, agent: &Agent) -> AgentItem {
+    pub(crate) fn agent_item(&self, (agent, version): &(Agent, u64)) -> AgentItem {
         let now = self.gate().now();
         let active = |token: &&Token| token.revoked_at.is_none() && token.expires.is_none_or(|end| now < end);
         AgentItem {
@@ -156,6 +161,7 @@ impl Console {
             disabled: agent.is_disabled(),
             frozen: self.gate().freezes().contains(&FreezeScope::Agent { id: agent.id }),
             tokens: self.directory().tokens(agent.id).iter().filter(active).count(),
+            version: *version,
         }
     }
 

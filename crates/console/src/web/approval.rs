@@ -59,10 +59,10 @@ pub(super) async fn page(
     Id(id): Id<ApprovalId>,
 ) -> Result<Response, Fault> {
     let frame = Frame::of(&console, &viewer, "inbox").await?;
-    let hold = approval::load(&console, id).await?;
-    let full = approval::drawn(&console, &hold, &viewer.caller).await?;
+    let read = approval::load(&console, id).await?;
+    let full = approval::drawn(&console, &read, &viewer.caller).await?;
     let passkeys = console.directory().passkeys(viewer.session.person).len();
-    let ran = ran(&console, &hold).await?;
+    let ran = ran(&console, &read.hold).await?;
     draw_page(&ApprovalPage { ran, ..ApprovalPage::new(frame, full, passkeys) })
 }
 
@@ -92,8 +92,8 @@ pub(super) async fn body(
     viewer: Viewer,
     Id(id): Id<ApprovalId>,
 ) -> Result<Response, Fault> {
-    let hold = approval::load(&console, id).await?;
-    let full = approval::drawn(&console, &hold, &viewer.caller).await?;
+    let read = approval::load(&console, id).await?;
+    let full = approval::drawn(&console, &read, &viewer.caller).await?;
     Ok(plain_text(body_text(&full.payload.body)))
 }
 

@@ -82,12 +82,13 @@ pub(super) async fn agents(State(console): State<Console>, viewer: Viewer) -> Re
     let frame = Frame::of(&console, &viewer, "agents").await?;
     let administrator = viewer.caller.is_administrator();
     let directory = console.directory();
-    let kept = directory.agents().into_iter().map(|agent| Kept {
-        tokens: directory.tokens(agent.id).iter().map(|token| console.token_item(token)).collect(),
-        may_manage: administrator || agent.owners.contains(&viewer.session.person),
+    let kept = directory.agents_at().into_iter().map(|agent| Kept {
+        tokens: directory.tokens(agent.0.id).iter().map(|token| console.token_item(token)).collect(),
+        may_manage: administrator || agent.0.owners.contains(&viewer.session.person),
         agent: console.agent_item(&agent),
     });
-    let people = directory.people().into_iter().filter(|person| person.state() != PersonState::Disabled);
+    let people =
+        directory.people_at().into_iter().filter(|(person, _)| person.state() != PersonState::Disabled);
     draw_page(&AgentsPage {
         frame,
         agents: kept.collect(),
@@ -102,7 +103,7 @@ pub(super) async fn people(State(console): State<Console>, viewer: Viewer) -> Re
     let frame = Frame::of(&console, &viewer, "people").await?;
     draw_page(&PeoplePage {
         frame,
-        people: console.directory().people().iter().map(|person| console.person_item(person)).collect(),
+        people: console.directory().people_at().iter().map(|person| console.person_item(person)).collect(),
         groups: groups(&console),
         administrator: viewer.caller.is_administrator(),
     })
@@ -110,7 +111,7 @@ pub(super) async fn people(State(console): State<Console>, viewer: Viewer) -> Re
 
 pub(super) async fn freezes(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
     let frame = Frame::of(&console, &viewer, "freezes").await?;
-    let agents = console.directory().agents().into_iter().filter(|agent| !agent.is_disabled());
+    let agents = console.directory().agents_at().into_iter().filter(|(agent, _)| !agent.is_disabled());
     draw_page(&FreezesPage {
         frame,
         all: console.gate().freezes().contains(&FreezeScope::All),

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 /// Every route there is. A new one fails here until somebody has thought about who may reach it.
-const ROUTES: [(&str, &str); 38] = [
+const ROUTES: [(&str, &str); 42] = [
     ("POST", "/api/v1/session/link"),
     ("POST", "/api/v1/session/passkey/options"),
     ("POST", "/api/v1/session/passkey"),
@@ -28,11 +28,14 @@ const ROUTES: [(&str, &str); 38] = [
     ("GET", "/api/v1/unresolved"),
     ("GET", "/api/v1/ledger"),
     ("GET", "/api/v1/ledger/export"),
+    ("POST", "/api/v1/ledger/tiles"),
+    ("POST", "/api/v1/ledger/redact"),
     ("GET", "/api/v1/targets"),
     ("GET", "/api/v1/policy"),
     ("POST", "/api/v1/policy/why"),
     ("GET", "/api/v1/agents"),
     ("POST", "/api/v1/agents"),
+    ("GET", "/api/v1/agents/{id}"),
     ("PATCH", "/api/v1/agents/{id}"),
     ("DELETE", "/api/v1/agents/{id}"),
     ("GET", "/api/v1/agents/{id}/tokens"),
@@ -40,6 +43,7 @@ const ROUTES: [(&str, &str); 38] = [
     ("DELETE", "/api/v1/tokens/{id}"),
     ("GET", "/api/v1/people"),
     ("POST", "/api/v1/people"),
+    ("GET", "/api/v1/people/{id}"),
     ("PATCH", "/api/v1/people/{id}"),
     ("DELETE", "/api/v1/people/{id}"),
     ("POST", "/api/v1/people/{id}/link"),

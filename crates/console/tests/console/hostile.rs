@@ -189,3 +189,23 @@ fn templates_interpolate_markup_of_ours_only() {
     }
     assert!(seen > 100);
 }
+
+#[tokio::test]
+async fn a_problem_writes_out_what_a_hostile_name_would_hide() {
+    let stage = Stage::new().await;
+    let hostile = "a\u{202e}b\u{200b}";
+    for (method, path, body) in [
+        ("POST", "/api/v1/people", json!({"name": "x", "email": "x@example.com", hostile: 1})),
+        ("POST", "/api/v1/people", json!({"name": "x", "email": hostile})),
+        ("POST", "/api/v1/people", json!({"name": hostile, "email": "x@example.com", "groups": [hostile]})),
+        ("POST", "/api/v1/agents", json!({"name": "x", "kind": "agent", "owner": hostile})),
+        ("POST", "/api/v1/freezes", json!({"scope": "target", "name": hostile})),
+        ("GET", "/api/v1/approvals/%E2%80%AEx", json!({})),
+    ] {
+        let answer = stage.as_person(&stage.olga, method, path, Some(body.clone())).await;
+        assert!(answer.status.is_client_error(), "{path} {body}: {}", answer.text());
+        let told = answer.text();
+        assert!(!told.contains('\u{202e}') && !told.contains('\u{200b}'), "{path} {body}: {told}");
+        assert!(!told.contains("⟨U+27E8⟩"), "marked twice: {told}");
+    }
+}

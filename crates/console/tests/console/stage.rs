@@ -139,7 +139,7 @@ pub(crate) struct Stage {
     /// The owner of the agent, an administrator and in every reviewing group.
     pub(crate) olga: Browser,
     _timers: tokio::task::JoinSet<()>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// Somebody at the console.
@@ -250,7 +250,7 @@ impl Stage {
             agent,
             olga: nobody,
             _timers: timers,
-            _folder: folder,
+            folder,
         };
         stage.olga = stage.person("Olga", &["privacy", "sre"], "administrator").await;
         let made = json!({"name": "night-agent", "kind": "agent", "owner": "olga@example.com", "groups": ["agents"]});
@@ -419,6 +419,13 @@ impl Stage {
         };
         let in_time = tokio::time::timeout(Duration::from_secs(20), reached).await.is_ok();
         assert!(in_time, "{id} is {} and not {state}", self.state(id).await);
+    }
+
+    /// Whether these bytes stand anywhere in what the store wrote.
+    pub(crate) fn holds_on_disk(&self, text: &str) -> bool {
+        let files = std::fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().path());
+        let found = |bytes: Vec<u8>| bytes.windows(text.len()).any(|part| part == text.as_bytes());
+        files.filter(|file| file.is_file()).any(|file| found(std::fs::read(file).unwrap()))
     }
 
     /// The types of all entries, oldest first.

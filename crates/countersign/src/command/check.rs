@@ -7,7 +7,7 @@ use std::path::Path;
 pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
     let config = super::load(path)?;
     let bundle = super::policy::loaded(&config.policy, &config)?;
-    let limits = &config.limits;
+    let (limits, bodies) = (&config.limits, &config.bodies);
     let targets: Vec<String> = config
         .http
         .iter()
@@ -37,6 +37,9 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             "pending_per_principal": limits.pending_per_principal, "keep_bytes": limits.keep_bytes,
             "retention_s": limits.retention.as_secs(), "run_for_s": limits.run_for.as_secs(),
         },
+        "bodies": {
+            "in_memory_bytes": bodies.in_memory.0, "memory_bytes": bodies.memory.0, "disk_bytes": bodies.disk.0,
+        },
         "http": targets, "postgres": databases,
     });
     output::show(output, &resolved, |_| {
@@ -61,6 +64,21 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
                 "run for",
                 format!("{} s", limits.run_for.as_secs()),
                 "an approved action that runs longer is cancelled",
+            ),
+            (
+                "body in memory",
+                format!("{} bytes", bodies.in_memory.0),
+                "a larger body goes to a file while it is read before deciding",
+            ),
+            (
+                "bodies in memory",
+                format!("{} bytes", bodies.memory.0),
+                "bodies of all connections together, while they are decided on too",
+            ),
+            (
+                "bodies on disk",
+                format!("{} bytes", bodies.disk.0),
+                "in files without a name in the data folder; beyond it requests are refused with 503",
             ),
             (
                 "cooling off",

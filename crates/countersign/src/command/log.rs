@@ -1,10 +1,13 @@
-//! `countersign log`: the ledger's keys, its own check, and restores. All but `key` want the gateway stopped.
+//! `countersign log`: the ledger's keys, its own check, restores, tiles and erasure. `audit`, `rotate-keys` and
+//! `accept-rollback` want the gateway stopped.
 
 use crate::{
     cli::{LogCommand, Output},
     config::Config,
     failure::Failure,
-    output, wiring,
+    operator::Door,
+    output::{self, text},
+    wiring,
 };
 use countersign_engine::{journal::Note, port::store::Commit};
 use countersign_ledger::{
@@ -12,8 +15,9 @@ use countersign_ledger::{
     event::{Actor, Event},
 };
 use countersign_store::OnRollback;
+use http::Method;
 use serde_json::json;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 pub(super) async fn run(config: Config, command: LogCommand, output: Output) -> Result<(), Failure> {
     match command {
@@ -36,6 +40,14 @@ pub(super) async fn run(config: Config, command: LogCommand, output: Output) -> 
                 )
             })
         }
+        LogCommand::Tiles { folder } => tiles(config, &folder, output).await,
+        LogCommand::Redact { entry, paths, reason } => {
+            let body = json!({"entry": entry, "paths": paths, "reason": reason});
+            let done = Door::open(config).await?.call(Method::POST, "/api/v1/ledger/redact", &body).await?;
+            output::show(output, &done, |_| {
+                format!("Erased from {entry}: {}. Every proof stands.", paths.join(", "))
+            })
+        }
         LogCommand::RotateKeys => rotate(config, output).await,
         LogCommand::AcceptRollback => {
             let keys = wiring::open_keys(&config)?;
@@ -56,6 +68,21 @@ pub(super) async fn run(config: Config, command: LogCommand, output: Output) -> 
             })
         }
     }
+}
+
+async fn tiles(config: Config, folder: &Path, output: Output) -> Result<(), Failure> {
+    let folder = std::path::absolute(folder)
+        .map_err(|error| Failure::of(&format!("`{}` is no folder", folder.display()), &error))?;
+    let body = json!({"folder": folder});
+    let done = Door::open(config).await?.call(Method::POST, "/api/v1/ledger/tiles", &body).await?;
+    output::show(output, &done, |done| {
+        format!(
+            "{} holds {} entries; it held {} before.",
+            folder.display(),
+            text(done, "/size"),
+            text(done, "/from")
+        )
+    })
 }
 
 async fn rotate(config: Config, output: Output) -> Result<(), Failure> {

@@ -40,6 +40,7 @@ pub(crate) fn check(bundle: &Path, key: &str) -> Result<(Value, Verdict), Failur
             let value = json!({
                 "verified": true, "entries": report.entries, "actions": report.actions,
                 "executed": report.executed, "approvals": report.approvals, "votes": report.votes,
+                "erased": report.erased,
                 "report": report.to_string(),
             });
             (value, Verdict::Holds)

@@ -1,9 +1,11 @@
 //! From a file and the environment to checked sections. Unknown keys are named with their nearest known ones.
 
+mod places;
 mod sections;
 
 use super::{Config, Mistake, check};
 use countersign_core::Digest;
+use places::Places;
 use std::{collections::BTreeMap, path::Path};
 use toml::{Table, Value};
 
@@ -31,51 +33,42 @@ pub(super) fn load_text(
     text: &str,
     environment: BTreeMap<String, String>,
 ) -> Result<Config, Vec<Mistake>> {
+    let mut places = Places::of(path, text)?;
     let mut table: Table = toml::from_str(text).map_err(|error| {
-        let place = error.span().map_or_else(String::new, |span| position(text, span.start));
-        vec![Mistake {
-            place: format!("{}{place}", path.display()),
-            why: error.message().to_owned(),
-            hint: "see `countersign init` for a commented example".into(),
-        }]
+        one(path, error.message().to_owned(), "see `countersign init` for a commented example")
     })?;
     let mut mistakes = Vec::new();
     for (name, value) in environment {
-        if let Err(mistake) = override_with(&mut table, &name, &value) {
-            mistakes.push(mistake);
+        match override_with(&mut table, &name, &value) {
+            Ok(key) => places.override_with(key, name),
+            Err(mistake) => mistakes.push(mistake),
         }
     }
     let digest = Digest::of(table.to_string().as_bytes());
-    let file = sections::read(table, &mut mistakes);
-    match check(file, path, digest) {
-        Ok(config) if mistakes.is_empty() => Ok(config),
-        Ok(_) => Err(mistakes),
-        Err(more) => Err(mistakes.into_iter().chain(more).collect()),
-    }
+    let file = sections::read(table, &places, &mut mistakes);
+    let checked = match check(file, path, digest) {
+        Ok(config) if mistakes.is_empty() => return Ok(config),
+        Ok(_) => Vec::new(),
+        Err(more) => more,
+    };
+    Err(mistakes.into_iter().chain(checked).map(|mistake| places.locate(mistake)).collect())
 }
 
-fn override_with(table: &mut Table, name: &str, value: &str) -> Result<(), Mistake> {
+/// Puts the variable's value into the table, and says which key that is.
+fn override_with(table: &mut Table, name: &str, value: &str) -> Result<String, Mistake> {
     let keys: Vec<String> = name.trim_start_matches(PREFIX).split("__").map(str::to_lowercase).collect();
-    let refuse = |why: &str| Mistake {
-        place: format!("environment variable `{name}`"),
-        why: why.into(),
-        hint: "write `COUNTERSIGN__SECTION__KEY`, such as `COUNTERSIGN__CONSOLE__URL`".into(),
+    let refuse = |why: &str| {
+        let hint = "write `COUNTERSIGN__SECTION__KEY`, such as `COUNTERSIGN__CONSOLE__URL`";
+        Mistake { at: Some(format!("environment variable `{name}`")), ..Mistake::new("", why, hint) }
     };
     let [section, key] = keys.as_slice() else { return Err(refuse("it does not name a section and a key")) };
     let entry = table.entry(section.as_str()).or_insert_with(|| Value::Table(Table::new()));
-    let Value::Table(section) = entry else { return Err(refuse("only single sections can be overridden")) };
+    let Value::Table(entries) = entry else { return Err(refuse("only single sections can be overridden")) };
     let parsed: Option<Value> = value.parse::<i64>().ok().map(Value::Integer);
-    section.insert(key.clone(), parsed.unwrap_or_else(|| Value::String(value.to_owned())));
-    Ok(())
-}
-
-fn position(text: &str, offset: usize) -> String {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
-    format!(":{line}:{column}")
+    entries.insert(key.clone(), parsed.unwrap_or_else(|| Value::String(value.to_owned())));
+    Ok(format!("{section}.{key}"))
 }
 
 fn one(path: &Path, why: String, hint: &str) -> Vec<Mistake> {
-    vec![Mistake { place: path.display().to_string(), why, hint: hint.into() }]
+    vec![Mistake { at: Some(path.display().to_string()), ..Mistake::new("", why, hint) }]
 }

@@ -191,6 +191,7 @@ pub struct Find {
 /// Which entries, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct FindEntries {
+    pub entry: Option<EntryId>,
     pub action: Option<ActionId>,
     /// The entry's `type`.
     pub kind: Option<String>,

@@ -6,7 +6,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use countersign_core::{Action, TargetName};
+use countersign_core::{Action, Payload, TargetName};
 use serde::{Deserialize, Serialize};
 
 /// Whether bytes of the action may have left. Alone decides between taking an attempt back and *unknown*.
@@ -32,6 +32,8 @@ pub enum BindError {
     TooLarge { limit_bytes: u64 },
     #[error("the body ended early: {0}")]
     Broken(String),
+    #[error("there is no room for the body at the moment: {why}")]
+    NoRoom { why: String },
 }
 
 /// Through what an action reaches its target once people have approved it.
@@ -63,6 +65,10 @@ pub trait Exchange: Send {
 
     /// Connects and authenticates to the target. Nothing of the action is sent.
     async fn connect(&mut self) -> Result<(), Failed>;
+
+    /// Takes the body out of an action whose authorization is durable, if the exchange keeps the same bytes outside
+    /// memory and will send those.
+    fn unload(&mut self, _: &mut Payload) {}
 
     /// Sends exactly the clearance's payload, and a live body only where that is unbound. The ending must be
     /// told how it went; letting it go records that nobody knows.

@@ -1,4 +1,5 @@
 //! A gateway on a stage: everything real but the target, the people and the clock.
+//! Long because it stands in for every port of the engine at once.
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -7,6 +7,7 @@ use crate::{
         Held,
         agent::{Agent, Token, folded},
     },
+    seen::Seen,
 };
 use countersign_core::{AgentId, GroupName, PersonId, PrincipalKind, Timestamp};
 use countersign_engine::journal::Note;
@@ -86,12 +87,14 @@ impl Directory {
     pub async fn change_agent(
         &self,
         by: Author,
-        agent: AgentId,
+        agent: impl Into<Seen<AgentId>>,
         change: AgentChange,
     ) -> Result<(), IdentityError> {
         let _turn = self.writing.lock().await;
         self.administrator(by)?;
-        let held = self.standing_agent(agent)?;
+        let seen = agent.into();
+        let held = self.standing_agent(seen.id)?;
+        seen.is_present(&held)?;
         let was = held.doc.clone();
         let owners = change.owners.unwrap_or_else(|| was.owners.clone());
         let mut former_owners = was.former_owners;
@@ -114,12 +117,19 @@ impl Directory {
     }
 
     /// Ends an agent: it leaves its groups, and each of its tokens is revoked.
-    pub async fn disable_agent(&self, by: Author, agent: AgentId) -> Result<(), IdentityError> {
+    pub async fn disable_agent(
+        &self,
+        by: Author,
+        agent: impl Into<Seen<AgentId>>,
+    ) -> Result<(), IdentityError> {
         let _turn = self.writing.lock().await;
         self.administrator(by)?;
+        let seen = agent.into();
+        let agent = seen.id;
         let Ok(held) = self.standing_agent(agent) else {
             return self.agent(agent).map(drop).ok_or(IdentityError::UnknownAgent(agent));
         };
+        seen.is_present(&held)?;
         let now = self.journal.now();
         let ended = Agent { groups: BTreeSet::new(), disabled_at: Some(now), ..held.doc.clone() };
         let mut draft = Draft::default();
@@ -139,8 +149,18 @@ impl Directory {
         self.memory.read().agents.values().map(|held| held.doc.clone()).collect()
     }
 
+    /// Every agent, with the versions of their records.
+    pub fn agents_at(&self) -> Vec<(Agent, u64)> {
+        self.memory.read().agents.values().map(|held| (held.doc.clone(), held.version)).collect()
+    }
+
     pub fn agent(&self, agent: AgentId) -> Option<Agent> {
-        self.memory.read().agents.get(&agent).map(|held| held.doc.clone())
+        self.agent_at(agent).map(|(agent, _)| agent)
+    }
+
+    /// An agent, with the version of its record; it grows with every change.
+    pub fn agent_at(&self, agent: AgentId) -> Option<(Agent, u64)> {
+        self.memory.read().agents.get(&agent).map(|held| (held.doc.clone(), held.version))
     }
 
     /// By name, whatever its case.

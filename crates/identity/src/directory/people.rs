@@ -11,6 +11,7 @@ use crate::{
         person::{Person, Role},
     },
     secret::{Secret, fingerprint},
+    seen::Seen,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::{GroupName, PersonId, Timestamp};
@@ -103,14 +104,17 @@ impl Directory {
     pub async fn set_groups(
         &self,
         by: Author,
-        person: PersonId,
+        person: impl Into<Seen<PersonId>>,
         add: &BTreeSet<GroupName>,
         remove: &BTreeSet<GroupName>,
     ) -> Result<(), IdentityError> {
         let _turn = self.writing.lock().await;
         self.administrator(by)?;
         self.declared(add)?;
+        let seen = person.into();
+        let person = seen.id;
         let held = self.standing_person(person)?;
+        seen.is_present(&held)?;
         let added: BTreeSet<_> = add.difference(&held.doc.groups).cloned().collect();
         let removed: BTreeSet<_> =
             held.doc.groups.intersection(remove).filter(|group| !add.contains(*group)).cloned().collect();
@@ -138,10 +142,17 @@ impl Directory {
 
     /// Ends a person's part here: sessions and links end at once, no vote counts any more, and tokens that act
     /// on their behalf stop working.
-    pub async fn disable_person(&self, by: Author, person: PersonId) -> Result<(), IdentityError> {
+    pub async fn disable_person(
+        &self,
+        by: Author,
+        person: impl Into<Seen<PersonId>>,
+    ) -> Result<(), IdentityError> {
         let _turn = self.writing.lock().await;
         self.administrator(by)?;
+        let seen = person.into();
+        let person = seen.id;
         let held = self.held_person(person)?;
+        seen.is_present(&held)?;
         if held.doc.is_disabled() {
             return Ok(());
         }
@@ -155,6 +166,16 @@ impl Directory {
     /// Everybody, the disabled included, in the order they were invited.
     pub fn people(&self) -> Vec<Person> {
         self.memory.read().people.values().map(|held| held.doc.clone()).collect()
+    }
+
+    /// Everybody, with the versions of their records.
+    pub fn people_at(&self) -> Vec<(Person, u64)> {
+        self.memory.read().people.values().map(|held| (held.doc.clone(), held.version)).collect()
+    }
+
+    /// Somebody, with the version of their record; it grows with every change.
+    pub fn person_at(&self, person: PersonId) -> Option<(Person, u64)> {
+        self.memory.read().people.get(&person).map(|held| (held.doc.clone(), held.version))
     }
 
     pub fn person(&self, person: PersonId) -> Option<Person> {

@@ -184,7 +184,7 @@ async fn names_and_addresses_are_not_in_any_entry() {
         assert!(!entry.contains("anastasia") && !entry.contains("browser"), "{entry}");
     }
     let invited = world.store.rows().swap_remove(0);
-    let paths: Vec<_> = invited.sealed.private.iter().map(|field| field.path.as_str()).collect();
+    let paths: Vec<_> = invited.sealed.private.iter().map(|field| &*field.path).collect();
     assert_eq!(paths, ["email", "name", "role"]);
     assert_eq!(world.entries()[0]["c"].as_object().unwrap().len(), 3, "each is committed to");
 }

@@ -19,12 +19,12 @@ pub(super) fn actor(leaf: &mut Object<'_>, actor: &Actor) {
         match actor {
             Actor::Agent { id, credential } | Actor::Service { id, credential } => {
                 let kind = if matches!(actor, Actor::Agent { .. }) { "agent" } else { "service" };
-                out.string("credential", &credential.to_string());
-                out.string("id", &id.to_string());
+                out.plain("credential", credential);
+                out.plain("id", id);
                 out.string("kind", kind)
             }
             Actor::Person { id } => {
-                out.string("id", &id.to_string());
+                out.plain("id", id);
                 out.string("kind", "person")
             }
             Actor::Operator => out.string("kind", "operator"),
@@ -38,15 +38,15 @@ pub(super) fn authorization(leaf: &mut Object<'_>, facts: &Authorization) -> Res
     let epoch = integer(facts.epoch)?;
     leaf.object("data", |out| {
         match &facts.approval {
-            Some(approval) => out.string("approval", &approval.to_string()),
+            Some(approval) => out.plain("approval", approval),
             None => out.raw("approval", b"null"),
         };
         out.object("asked", |out| asked(out, &facts.asked));
         out.integer("attempt", facts.attempt.into());
         out.raw("body_bound", if facts.body_bound { b"true" } else { b"false" });
-        out.string("bundle", &facts.bundle.to_string());
+        out.plain("bundle", &facts.bundle);
         out.integer("epoch", epoch);
-        out.string("gateway", &facts.gateway.to_string());
+        out.plain("gateway", &facts.gateway);
         out.strings("policies", facts.policies.iter().map(PolicyId::as_str));
     });
     Ok(())
@@ -73,7 +73,7 @@ pub(super) fn result(leaf: &mut Object<'_>, facts: &ResultFacts) -> Result<(), E
 fn asked(out: &mut Object<'_>, asked: &Asked) {
     let behalf: Vec<String> = asked.on_behalf_of.iter().map(PersonId::to_string).collect();
     out.string("class", &asked.class);
-    out.string("digest", &asked.digest.to_string());
+    out.plain("digest", &asked.digest);
     out.string("environment", asked.environment.as_str());
     out.strings("on_behalf_of", behalf.iter().map(String::as_str));
     out.string("operation", &asked.operation);

@@ -66,7 +66,7 @@ fn result(status: &str, ended_by: Option<String>, bytes: u64) -> Event {
 }
 
 fn field(path: &str, value: &str) -> PrivateField {
-    PrivateField { path: path.into(), value: value.into() }
+    PrivateField { path: path.to_owned().into(), value: value.to_owned().into() }
 }
 
 #[test]

@@ -121,6 +121,7 @@ impl<'k> Walk<'k> {
             approvals: 0,
             votes: 0,
             disclosures: 0,
+            erased: 0,
             policies: 0,
             checkpoint_at: Timestamp::default(),
         };
@@ -232,6 +233,9 @@ impl<'k> Walk<'k> {
         let entry = parsed.map_err(|breach| breach.at(Some(index), None, None))?;
         let located = |breach: Breach| breach.at(Some(index), Some(entry.id), entry.action);
         self.read(index, &entry, leaf).map_err(located)?;
+        if let Event::LedgerRedacted { paths, .. } = &entry.event {
+            self.report.erased += paths.len() as u64;
+        }
         self.report.entries += 1;
         self.report.checkpoint_at = entry.at;
         self.opened.clear();

@@ -82,6 +82,29 @@ fn chunked_bodies_are_exact_and_end_without_trailers() {
 }
 
 #[test]
+fn a_bare_line_end_is_refused_as_soon_as_it_is_there() {
+    for part in [
+        "GET / HTTP/1.1\n",
+        "GET / HTTP/1.1\nHost: x\n\n",
+        "GET / HTTP/1.1\r\nHost: x\n",
+        "GET / HTTP/1.1\rH",
+        "GE\0",
+    ] {
+        assert_eq!(all(part.as_bytes()), Err(FrameRefusal::LineEnd), "{part:?}");
+        // However it is cut.
+        let mut scanner = Scanner::new(1024);
+        let mut found = None;
+        for end in 1..=part.len() {
+            found = scanner.vet(&part.as_bytes()[..end]).err();
+        }
+        assert_eq!(found, Some(FrameRefusal::LineEnd), "{part:?}");
+    }
+    for part in ["GET / HTTP/1.1\r", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r"] {
+        assert_eq!(all(part.as_bytes()), Ok(0), "{part:?}");
+    }
+}
+
+#[test]
 fn a_head_has_a_bounded_size() {
     let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(2000));
     assert_eq!(all(long.as_bytes()), Err(FrameRefusal::TooLong));

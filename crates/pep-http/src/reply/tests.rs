@@ -48,7 +48,7 @@ fn each_refusal_has_its_status_and_its_advice() {
         (RefusalCode::Wall, 403, Stop), (RefusalCode::NotPermitted, 403, Stop), (RefusalCode::PolicyError, 403, Stop),
         (RefusalCode::Rejected, 403, Stop), (RefusalCode::Lapsed, 403, Repeat), (RefusalCode::Withdrawn, 403, Stop),
         (RefusalCode::Revoked, 403, Stop), (RefusalCode::Frozen, 403, Stop), (RefusalCode::TooMany, 429, Wait),
-        (RefusalCode::TooLarge, 413, Change), (RefusalCode::Unauthenticated, 401, Stop),
+        (RefusalCode::TooLarge, 413, Change), (RefusalCode::NoRoom, 503, Repeat), (RefusalCode::Unauthenticated, 401, Stop),
         (RefusalCode::Malformed, 400, Change), (RefusalCode::JustificationMissing, 428, Change),
         (RefusalCode::NotRecordable, 503, Repeat), (RefusalCode::Spent, 409, Stop), (RefusalCode::Unreachable, 502, Repeat),
     ];

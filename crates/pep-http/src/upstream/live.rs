@@ -4,21 +4,24 @@
 use super::{
     pool::{Connection, Way},
     relay::{Duty, Relay, ReplyBody},
-    send::{self, STOPPED, Streamed, UpBody},
+    said::{Coming, Said},
+    send::{self, Answer, STOPPED, Streamed, UpBody},
+    tunnel::Tunnel,
 };
-use crate::head;
+use crate::{
+    bodies::{Bodies, Spilled, Whole},
+    http1::RequestBody,
+    websocket::Handshake,
+};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use countersign_core::Body as PayloadBody;
+use countersign_core::{Body as PayloadBody, Payload};
 use countersign_engine::{
     execute::{Clearance, Ending},
-    port::upstream::{BindError, Exchange, Failed, Sent},
+    port::upstream::{BindError, Exchange, Failed, Passage, Sent},
 };
-use http::{Response, StatusCode};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
-use hyper::{body::Incoming, upgrade::OnUpgrade};
-use std::{sync::Arc, time::Duration};
+use http::StatusCode;
+use std::{future::poll_fn, sync::Arc};
 
 /// Answers up to this size are read whole before the caller gets the first byte: one step instead of many.
 const SMALL: u64 = 64 << 10;
@@ -26,41 +29,34 @@ const SMALL: u64 = 64 << 10;
 /// One request of a caller who waits for the answer.
 pub(crate) struct LiveExchange {
     pub(crate) target: Arc<Way>,
-    pub(crate) body: Option<Incoming>,
+    pub(crate) bodies: Arc<Bodies>,
+    pub(crate) body: Option<RequestBody>,
+    /// The body, read whole and kept outside memory.
+    pub(crate) spilled: Option<Spilled>,
     pub(crate) connection: Option<Connection>,
-    pub(crate) upgrade: Option<OnUpgrade>,
-}
-
-/// Reads a body whole, up to the target's limit, without waiting for a caller who stops sending.
-pub(crate) async fn whole(mut body: Incoming, limit: usize, idle: Duration) -> Result<Bytes, BindError> {
-    let too_large = || BindError::TooLarge { limit_bytes: limit as u64 };
-    let broken = |why: &str| BindError::Broken(why.into());
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large());
-    }
-    let mut out = BytesMut::new();
-    loop {
-        let frame = tokio::time::timeout(idle, body.frame()).await;
-        let frame = match frame.map_err(|_| broken("the caller stopped sending"))? {
-            None => return Ok(out.freeze()),
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Err(BindError::Broken(error.to_string())),
-        };
-        let data = frame.into_data().map_err(|_| broken("trailers are not accepted"))?;
-        if out.len() + data.len() > limit {
-            return Err(too_large());
-        }
-        out.extend_from_slice(&data);
-    }
+    /// Whether the request asks to leave HTTP.
+    pub(crate) switches: bool,
+    /// The keys, where the upgrade is to a WebSocket.
+    pub(crate) handshake: Option<Handshake>,
 }
 
 #[async_trait]
 impl Exchange for LiveExchange {
-    type Reply = Response<ReplyBody>;
+    type Reply = Said;
+
+    /// What an upgrade opens is of use to its caller alone: it runs through the connection it was asked on.
+    fn passage(&self) -> Passage {
+        if self.switches { Passage::Own } else { Passage::Fresh }
+    }
 
     async fn bind(&mut self) -> Result<Bytes, BindError> {
         match self.body.take() {
-            Some(body) => whole(body, self.target.body_limit, self.target.limits.request_head.0).await,
+            Some(body) => {
+                let (limit, idle) = (self.target.body_limit, self.target.limits.request_head.0);
+                let Whole { bytes, spilled } = self.bodies.read(body, limit, idle).await?;
+                self.spilled = spilled;
+                Ok(bytes)
+            }
             None => Ok(Bytes::new()),
         }
     }
@@ -70,51 +66,70 @@ impl Exchange for LiveExchange {
         Ok(())
     }
 
+    fn unload(&mut self, payload: &mut Payload) {
+        if self.spilled.is_some() {
+            payload.body = PayloadBody::Unbound;
+        }
+    }
+
     async fn send(mut self, clearance: Clearance, ending: Ending) -> Result<Self::Reply, Failed> {
-        let mut streamed = None;
-        let live = match (&clearance.payload().body, self.body.take()) {
-            (PayloadBody::Unbound, Some(body)) => {
+        let (mut streamed, mut bound) = (None, 0);
+        let live = match (&clearance.payload().body, self.spilled.take(), self.body.take()) {
+            (PayloadBody::Unbound, Some(spilled), _) => {
+                bound = spilled.length() as u64;
+                match spilled.body().await {
+                    Ok(body) => Some(UpBody::Spilled(Box::new(body))),
+                    Err(error) => {
+                        let why = format!("the body could not be read back from disk: {error}");
+                        return Err(close(ending, Failed { sent: Sent::No, why }).await);
+                    }
+                }
+            }
+            (PayloadBody::Unbound, None, Some(body)) => {
                 let (body, passing) = UpBody::live(body, self.target.limits.idle.0);
                 streamed = Some(passing);
                 Some(body)
             }
-            _ => None,
+            (PayloadBody::Bound(bytes), _, _) => {
+                bound = bytes.len() as u64;
+                None
+            }
+            (PayloadBody::Unbound, None, None) => None,
         };
-        let Some(mut connection) = self.connection.take() else {
+        let Some(connection) = self.connection.take() else {
             let failed = Failed { sent: Sent::No, why: "there is no connection".into() };
             return Err(close(ending, failed).await);
         };
-        let ready = match send::build(&self.target, clearance.payload(), live, &connection) {
+        let key = self.handshake.as_ref().map(Handshake::own_key);
+        let ready = match send::build(&self.target, clearance.payload(), live, key, &connection) {
             Ok(ready) => ready,
             Err(failed) => {
                 self.target.pool.put(connection);
                 return Err(close(ending, failed).await);
             }
         };
-        let bound = match &clearance.payload().body {
-            PayloadBody::Bound(bytes) => bytes.len() as u64,
-            PayloadBody::Unbound => 0,
-        };
         let upgrade = ready.upgrade;
         let mut duty = Duty::new(ending, ready.head_bytes + bound, streamed.clone());
         let stop = clearance.cancelled();
-        match send::exchange(&self.target, &mut connection, ready, stop).await {
-            Ok(response) if upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                Ok(super::relay::tunnel(
-                    response,
-                    self.upgrade.take(),
-                    clearance,
-                    duty,
-                    self.target.limits.idle.0,
-                ))
-            }
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                let why = "the target left HTTP without being asked to".into();
-                Err(duty.failed(Failed { sent: Sent::Maybe, why }).await)
-            }
-            Ok(response) => {
-                duty.status(response.status());
-                answered(&self.target, response, connection, clearance, duty).await
+        match send::exchange(&self.target, connection, ready, stop).await {
+            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => match answer {
+                Answer::Http1(mut head, exchange) if upgrade => {
+                    let shaken = |handshake: &Handshake| handshake.answer(&mut head.lines);
+                    if !self.handshake.as_ref().is_none_or(shaken) {
+                        let why = "the target did not answer the WebSocket handshake as it must".into();
+                        return Err(duty.failed(Failed { sent: Sent::Maybe, why }).await);
+                    }
+                    duty.status(head.status);
+                    Ok(Said::switched(head, Tunnel::new(*exchange, clearance, duty)))
+                }
+                Answer::Http1(..) | Answer::Http2(_) => {
+                    let why = "the target left HTTP without being asked to".into();
+                    Err(duty.failed(Failed { sent: Sent::Maybe, why }).await)
+                }
+            },
+            Ok(answer) => {
+                duty.status(answer.status());
+                answered(&self.target, answer, clearance, duty).await
             }
             Err(failed) => Err(not_answered(failed, &clearance, duty, streamed.as_ref()).await),
         }
@@ -140,21 +155,19 @@ async fn not_answered(
 
 async fn answered(
     target: &Arc<Way>,
-    response: Response<Incoming>,
-    connection: Connection,
+    answer: Answer,
     clearance: Clearance,
     mut duty: Duty,
-) -> Result<Response<ReplyBody>, Failed> {
-    let (mut parts, mut body) = response.into_parts();
-    head::strip_hops(&mut parts.headers);
-    let exact = body.size_hint().exact().filter(|size| *size <= SMALL);
-    let Some(size) = exact else {
-        let relay = Relay::new(body, Arc::clone(target), connection, clearance, duty);
-        return Ok(Response::from_parts(parts, ReplyBody::Relay(Box::new(relay))));
-    };
+) -> Result<Said, Failed> {
+    let (head, mut coming) = answer.split();
+    let small = coming.left().is_some_and(|size| size <= SMALL);
+    if !small {
+        let relay = Relay::new(coming, Arc::clone(target), clearance, duty);
+        return Ok(Said::new(head, ReplyBody::Relay(Box::new(relay))));
+    }
     let mut whole = None;
-    if size > 0 {
-        let read = first_or_all(&mut body, size);
+    if !coming.is_over() {
+        let read = first_or_all(&mut coming);
         let stop = clearance.cancelled();
         let idle = target.limits.idle.0;
         let read = tokio::select! {
@@ -169,31 +182,31 @@ async fn answered(
                 duty.received(bytes.len() as u64);
                 whole = Some(bytes);
             }
-            Err(failed) => return Err(not_answered(failed, &clearance, duty, None).await),
+            Err(failed) => {
+                let streamed = duty.streamed();
+                return Err(not_answered(failed, &clearance, duty, streamed.as_ref()).await);
+            }
         }
     }
-    drop(body);
-    target.pool.put(connection);
+    coming.rest(&target.pool);
     if duty.done().await.is_err() {
         let why = "it ran, and its end could not be recorded".into();
         return Err(Failed { sent: Sent::Maybe, why });
     }
-    Ok(Response::from_parts(parts, ReplyBody::Whole(whole)))
+    Ok(Said::new(head, ReplyBody::Whole(whole)))
 }
 
 /// A small body, without copying where it comes in one piece.
-async fn first_or_all(body: &mut Incoming, size: u64) -> Result<Bytes, Failed> {
+async fn first_or_all(coming: &mut Coming) -> Result<Bytes, Failed> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|error| send::lost(&error))?.into_data() else { continue };
+    while !coming.is_over() {
+        let Some(frame) = poll_fn(|cx| coming.poll(cx)).await else { break };
+        let Ok(data) = frame?.into_data() else { continue };
         if first.is_empty() {
             first = data;
         } else {
             rest.extend_from_slice(&data);
-        }
-        if (first.len() + rest.len()) as u64 >= size && body.is_end_stream() {
-            break;
         }
     }
     if rest.is_empty() { Ok(first) } else { Ok([first, rest.freeze()].concat().into()) }

@@ -1,20 +1,19 @@
 //! A target's connections. One is taken before anything is authorized, so that a target that cannot be reached
 //! costs no grant. Nothing is ever sent again by itself.
 
-use super::credential::Credential;
-use super::send::UpBody;
-use crate::config::{LimitsSection, Origin};
+use super::{credential::Credential, http1::Http1, send::UpBody};
+use crate::{
+    config::{LimitsSection, Origin},
+    wire::Wire,
+};
 use countersign_engine::port::upstream::{Failed, Sent};
 use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::{http1, http2},
-};
+use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
@@ -40,7 +39,7 @@ pub(crate) struct Way {
 
 /// A connection that can take one request now.
 pub(crate) enum Connection {
-    Http1(http1::SendRequest<UpBody>),
+    Http1(Box<Http1>),
     Http2(http2::SendRequest<UpBody>),
 }
 
@@ -55,7 +54,8 @@ pub(crate) enum Handed {
 /// The connections of one target.
 #[derive(Default)]
 pub(crate) struct Pool {
-    idle: Mutex<Vec<(http1::SendRequest<UpBody>, Instant)>>,
+    /// The longest at rest first.
+    idle: Mutex<VecDeque<(Box<Http1>, Instant)>>,
     shared: Mutex<Option<http2::SendRequest<UpBody>>>,
 }
 
@@ -86,14 +86,12 @@ impl Pool {
         Ok(connection)
     }
 
-    /// Takes a connection back whose exchange is over.
+    /// Takes a connection back that can take another request.
     pub(crate) fn put(&self, connection: Connection) {
-        if let Connection::Http1(sender) = connection
-            && !sender.is_closed()
-        {
+        if let Connection::Http1(line) = connection {
             let mut idle = self.idle.lock();
             if idle.len() < MOST_IDLE {
-                idle.push((sender, Instant::now()));
+                idle.push_back((line, Instant::now()));
             }
         }
     }
@@ -103,32 +101,34 @@ impl Pool {
         if let Some(sender) = shared.filter(|sender| !sender.is_closed() && sender.is_ready()) {
             return Some(Connection::Http2(sender));
         }
-        let now = Instant::now();
-        let mut idle = self.idle.lock();
-        idle.retain(|(sender, since)| !sender.is_closed() && now.duration_since(*since) < RESTS);
-        let ready = idle.iter().rposition(|(sender, _)| sender.is_ready())?;
-        Some(Connection::Http1(idle.swap_remove(ready).0))
+        // The last one back is the least likely to be closed, and the others may grow old and go.
+        loop {
+            let (mut line, _) = {
+                let mut idle = self.idle.lock();
+                let now = Instant::now();
+                while idle.front().is_some_and(|(_, since)| now.duration_since(*since) >= RESTS) {
+                    idle.pop_front();
+                }
+                idle.pop_back()?
+            };
+            if line.is_quiet() {
+                return Some(Connection::Http1(line));
+            }
+        }
     }
 }
 
 impl Connection {
-    /// Hands a request over. An upgrade is possible on HTTP/1.1 alone.
+    /// Hands a request over, where HTTP/2 is spoken.
     pub(crate) async fn send(&mut self, request: Request<UpBody>) -> Handed {
-        let sent = match self {
-            Self::Http1(sender) => sender.try_send_request(request).await,
-            Self::Http2(sender) => sender.try_send_request(request).await,
-        };
-        match sent {
+        let Self::Http2(sender) = self else { return Handed::Back(Box::new(request)) };
+        match sender.try_send_request(request).await {
             Ok(response) => Handed::Answered(response),
             Err(mut error) => match error.take_message() {
                 Some(request) => Handed::Back(Box::new(request)),
                 None => Handed::Broken(error.into_error()),
             },
         }
-    }
-
-    pub(crate) fn is_http2(&self) -> bool {
-        matches!(self, Self::Http2(_))
     }
 }
 
@@ -157,29 +157,18 @@ async fn dial(target: &Way) -> Result<Connection, String> {
 }
 
 async fn secure(target: &Way, stream: TcpStream) -> Result<Connection, String> {
+    let http1 = |wire| Connection::Http1(Box::new(Http1::new(wire, target.limits.response_head.0)));
     if !target.origin.tls {
-        return http1(stream).await;
+        return Ok(http1(Wire::Plain(stream)));
     }
     let name = ServerName::try_from(target.origin.host.clone()).map_err(|error| error.to_string())?;
     let connector = TlsConnector::from(target.connector.clone());
     let stream = connector.connect(name, stream).await;
     let stream = stream.map_err(|error| format!("`{}` is not trusted: {error}", target.origin.authority))?;
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") { http2(stream).await } else { http1(stream).await }
-}
-
-async fn http1<T>(stream: T) -> Result<Connection, String>
-where
-    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let mut builder = http1::Builder::new();
-    builder.max_headers(200).max_header_size(64 << 10);
-    let (sender, connection) =
-        builder.handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    tokio::spawn(async move {
-        // Exchanges on it see the error themselves.
-        let _ = connection.with_upgrades().await;
-    });
-    Ok(Connection::Http1(sender))
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        return http2(stream).await;
+    }
+    Ok(http1(Wire::Tls(Box::new(stream.into()))))
 }
 
 async fn http2<T>(stream: T) -> Result<Connection, String>

@@ -2,10 +2,11 @@
 //! end is durable; whoever lets go early is named in that record.
 
 use super::{
-    pool::{Connection, Way},
+    pool::Way,
+    said::Coming,
     send::{BoxError, STOPPED, Streamed},
+    tunnel::Tunnel,
 };
-use crate::head;
 use bytes::Bytes;
 use countersign_core::approval::Outcome;
 use countersign_engine::{
@@ -14,15 +15,12 @@ use countersign_engine::{
     port::upstream::{Failed, Sent},
 };
 use futures_util::future::BoxFuture;
-use http::{Response, StatusCode, header};
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
-use hyper_util::rt::TokioIo;
 use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 use tokio::time::{Instant, Sleep};
 
@@ -46,6 +44,21 @@ impl Duty {
 
     pub(crate) fn received(&mut self, bytes: u64) {
         self.received += bytes;
+    }
+
+    /// A stream ended, with so much in either direction.
+    pub(crate) fn passed(&mut self, sent: u64, received: u64) {
+        (self.sent, self.received) = (self.sent + sent, self.received + received);
+    }
+
+    /// What of the caller's body has passed, where it streams.
+    pub(crate) fn streamed(&self) -> Option<Streamed> {
+        self.streamed.clone()
+    }
+
+    /// Whether it was the caller's body that broke off.
+    fn is_callers(&self) -> bool {
+        self.streamed.as_ref().is_some_and(Streamed::is_broken)
     }
 
     /// The target answered to the end.
@@ -105,6 +118,7 @@ impl Drop for Duty {
 
 /// The body of a reply to a caller.
 #[derive(Debug)]
+#[expect(private_interfaces, reason = "a tunnel is joined by the wires of this crate alone")]
 pub enum ReplyBody {
     /// Known whole.
     Whole(Option<Bytes>),
@@ -112,13 +126,14 @@ pub enum ReplyBody {
     Relay(Box<Relay>),
     /// The kept answer of an approved action.
     Kept(Box<crate::reply::KeptBody>),
+    /// No body: caller and target have left HTTP. For the wire it came on to join.
+    Tunnel(Box<Tunnel>),
 }
 
 /// A target's answer as it arrives.
 pub struct Relay {
-    inner: Incoming,
+    coming: Option<Coming>,
     target: Arc<Way>,
-    connection: Option<Connection>,
     stop: BoxFuture<'static, ()>,
     patience: Pin<Box<Sleep>>,
     phase: Phase,
@@ -139,17 +154,11 @@ impl std::fmt::Debug for Relay {
 }
 
 impl Relay {
-    pub(crate) fn new(
-        inner: Incoming,
-        target: Arc<Way>,
-        connection: Connection,
-        clearance: Clearance,
-        duty: Duty,
-    ) -> Self {
+    pub(crate) fn new(coming: Coming, target: Arc<Way>, clearance: Clearance, duty: Duty) -> Self {
         let patience = Box::pin(tokio::time::sleep(target.limits.idle.0));
         let stop = Box::pin(clearance.cancelled());
         let phase = Phase::Streaming(duty);
-        Self { inner, target, connection: Some(connection), stop, patience, phase, _clearance: clearance }
+        Self { coming: Some(coming), target, stop, patience, phase, _clearance: clearance }
     }
 
     fn stream(
@@ -161,7 +170,8 @@ impl Relay {
             self.close_broken(async move { drop(duty.cancelled("revoked").await) }, STOPPED);
             return self.poll(cx);
         }
-        match Pin::new(&mut self.inner).poll_frame(cx) {
+        let Some(coming) = &mut self.coming else { return Poll::Ready(None) };
+        match coming.poll(cx) {
             Poll::Pending if self.patience.as_mut().poll(cx).is_ready() => {
                 let why = "the target stopped in the middle of its answer";
                 let failed = Failed { sent: Sent::Maybe, why: why.into() };
@@ -175,17 +185,20 @@ impl Relay {
             Poll::Ready(Some(Ok(frame))) => {
                 self.patience.as_mut().reset(Instant::now() + self.target.limits.idle.0);
                 duty.received(frame.data_ref().map_or(0, |data| data.len() as u64));
-                if frame.is_trailers() || self.inner.is_end_stream() {
+                if frame.is_trailers() || coming.is_over() {
                     self.close(duty, Some(frame));
                     return self.poll(cx);
                 }
                 self.phase = Phase::Streaming(duty);
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => {
-                let failed = super::send::lost(&error);
+            Poll::Ready(Some(Err(failed))) => {
                 let why = "the target broke off its answer";
-                self.close_broken(async move { drop(duty.failed(failed).await) }, why);
+                if duty.is_callers() {
+                    self.close_broken(async move { drop(duty.cancelled("client").await) }, why);
+                } else {
+                    self.close_broken(async move { drop(duty.failed(failed).await) }, why);
+                }
                 self.poll(cx)
             }
             Poll::Ready(None) => {
@@ -196,15 +209,15 @@ impl Relay {
     }
 
     fn close(&mut self, duty: Duty, last: Option<Frame<Bytes>>) {
-        if let Some(connection) = self.connection.take() {
-            self.target.pool.put(connection);
+        if let Some(coming) = self.coming.take() {
+            coming.rest(&self.target.pool);
         }
         let recorded = async move { duty.done().await.map_err(BoxError::from) };
         self.phase = Phase::Closing(Box::pin(recorded), last);
     }
 
     fn close_broken(&mut self, recording: impl Future<Output = ()> + Send + 'static, why: &'static str) {
-        self.connection = None;
+        self.coming = None;
         let recorded = async move {
             recording.await;
             Err(BoxError::from(why))
@@ -228,6 +241,28 @@ impl Relay {
     }
 }
 
+impl Drop for Relay {
+    /// What is being recorded is recorded, whoever leaves.
+    fn drop(&mut self) {
+        if let Phase::Closing(recorded, _) = std::mem::replace(&mut self.phase, Phase::Over)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(recorded);
+        }
+    }
+}
+
+impl ReplyBody {
+    /// Goes on with a request that is not through, while the caller does not take its answer.
+    pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Self::Relay(relay) = self
+            && let Some(coming) = &mut relay.coming
+        {
+            coming.poll_upload(cx);
+        }
+    }
+}
+
 impl Body for ReplyBody {
     type Data = Bytes;
     type Error = BoxError;
@@ -240,6 +275,7 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Relay(relay) => relay.poll(cx),
             Self::Kept(kept) => Poll::Ready(kept.next().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -248,6 +284,7 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Self::Relay(relay) => matches!(relay.phase, Phase::Over),
             Self::Kept(kept) => kept.left() == 0,
+            Self::Tunnel(_) => true,
         }
     }
 
@@ -256,6 +293,7 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Relay(relay) => relay.size_hint(),
             Self::Kept(kept) => SizeHint::with_exact(kept.left()),
+            Self::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }
@@ -267,55 +305,10 @@ impl Relay {
             Phase::Closing(_, None) | Phase::Streaming(_) | Phase::Over => 0,
         };
         let mut hint = SizeHint::default();
-        match self.inner.size_hint().exact() {
+        match self.coming.as_ref().map_or(Some(0), Coming::left) {
             Some(exact) => hint.set_exact(exact + held),
             None => hint.set_lower(held),
         }
         hint
     }
-}
-
-/// Joins caller and target once both have left HTTP, until either ends it or the work is stopped.
-pub(crate) fn tunnel(
-    mut response: Response<Incoming>,
-    caller: Option<OnUpgrade>,
-    clearance: Clearance,
-    mut duty: Duty,
-    idle: Duration,
-) -> Response<ReplyBody> {
-    duty.status(response.status());
-    let target = hyper::upgrade::on(&mut response);
-    let protocol = response.headers().get(header::UPGRADE).cloned();
-    let (mut parts, _) = response.into_parts();
-    head::strip_hops(&mut parts.headers);
-    if let Some(protocol) = protocol {
-        parts.headers.insert(header::UPGRADE, protocol);
-        parts.headers.insert(header::CONNECTION, http::HeaderValue::from_static("upgrade"));
-    }
-    tokio::spawn(async move {
-        let stop = clearance.cancelled();
-        let joined = async {
-            let caller = caller.ok_or(())?;
-            let both = async { tokio::try_join!(caller, target) };
-            let (caller, target) = tokio::time::timeout(idle, both).await.map_err(|_| ())?.map_err(|_| ())?;
-            let (mut caller, mut target) = (TokioIo::new(caller), TokioIo::new(target));
-            tokio::io::copy_bidirectional(&mut caller, &mut target).await.map_err(|_| ())
-        };
-        let recorded = tokio::select! {
-            biased;
-            () = stop => duty.cancelled("revoked").await,
-            joined = joined => match joined {
-                Ok((sent, received)) => {
-                    duty.sent += sent;
-                    duty.received(received);
-                    duty.done().await
-                }
-                Err(()) => duty.cancelled("client").await,
-            },
-        };
-        if let Err(error) = recorded {
-            tracing::error!(%error, "the end of a stream could not be recorded");
-        }
-    });
-    Response::from_parts(parts, ReplyBody::Whole(None))
 }

@@ -13,8 +13,7 @@ use countersign_engine::{
     port::upstream::{Failed, Kept, Sent, StoredExchange, Upstream},
 };
 use http::StatusCode;
-use http_body_util::BodyExt as _;
-use std::sync::Arc;
+use std::{future::poll_fn, sync::Arc};
 
 /// The way approved actions take to one target.
 #[derive(Debug)]
@@ -46,8 +45,8 @@ impl Upstream for HttpUpstream {
 #[async_trait]
 impl StoredExchange for StoredHttp {
     async fn run(self: Box<Self>, clearance: Clearance, keep_bytes: u64) -> Result<Kept, Failed> {
-        let Self { way, mut connection } = *self;
-        let ready = send::build(&way, clearance.payload(), None, &connection)?;
+        let Self { way, connection } = *self;
+        let ready = send::build(&way, clearance.payload(), None, None, &connection)?;
         if ready.upgrade {
             let why = "an upgrade needs its caller: repeat the request while it is held".into();
             return Err(Failed { sent: Sent::No, why });
@@ -57,13 +56,13 @@ impl StoredExchange for StoredHttp {
             PayloadBody::Unbound => 0,
         };
         let bytes_sent = ready.head_bytes + body_bytes;
-        let response = send::exchange(&way, &mut connection, ready, clearance.cancelled()).await?;
-        let (mut parts, mut body) = response.into_parts();
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        let answer = send::exchange(&way, connection, ready, clearance.cancelled()).await?;
+        let status = answer.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
             let why = "the target left HTTP without being asked to".into();
             return Err(Failed { sent: Sent::Maybe, why });
         }
-        head::strip_hops(&mut parts.headers);
+        let (head, mut coming) = answer.split();
         let keep = keep_bytes.min(way.keep_limit as u64);
         let (mut kept, mut bytes_received) = (Some(Vec::new()), 0_u64);
         loop {
@@ -72,19 +71,20 @@ impl StoredExchange for StoredHttp {
             let frame = tokio::select! {
                 biased;
                 () = stop => return Err(maybe(STOPPED)),
-                frame = tokio::time::timeout(way.limits.idle.0, body.frame()) => frame,
+                frame = tokio::time::timeout(way.limits.idle.0, poll_fn(|cx| coming.poll(cx))) => frame,
             };
             let frame = frame.map_err(|_| maybe("the target stopped in the middle of its answer"))?;
             let Some(frame) = frame else { break };
-            let Ok(data) = frame.map_err(|error| send::lost(&error))?.into_data() else { continue };
+            let Ok(data) = frame?.into_data() else { continue };
             bytes_received += data.len() as u64;
             match &mut kept {
                 Some(whole) if bytes_received <= keep => whole.extend_from_slice(&data),
                 Some(_) | None => kept = None,
             }
         }
-        way.pool.put(connection);
-        let head = head::encode_response(parts.status, &parts.headers);
-        Ok(Kept { status: parts.status.as_str().into(), head, body: kept, bytes_sent, bytes_received })
+        coming.rest(&way.pool);
+        let (_, headers) = head.parts();
+        let head = head::encode_response(status, &headers);
+        Ok(Kept { status: status.as_str().into(), head, body: kept, bytes_sent, bytes_received })
     }
 }

@@ -59,6 +59,11 @@ impl Agent {
         self.stream.write_all(bytes).await.unwrap();
     }
 
+    /// Says that nothing more comes from this side.
+    pub(crate) async fn close_side(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// Reads until so much was received beyond the head.
     pub(crate) async fn until(&mut self, text: &str) {
         while !self.held.windows(text.len()).any(|found| found == text.as_bytes()) {

@@ -85,7 +85,7 @@ async fn serve(mut stream: TcpStream, arrived: Arc<Mutex<Vec<Arrived>>>, pace: A
             "/away" => {
                 b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example/\r\nContent-Length: 0\r\n\r\n"
             }
-            "/socket" => {
+            "/socket" | "/watched" => {
                 stream
                     .write_all(
                         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n",

@@ -4,8 +4,11 @@
 #![expect(clippy::indexing_slicing, reason = "a test that misses what it asks for has failed")]
 
 mod agent;
+mod bodies;
 mod cloud;
+mod relay;
 mod stage;
+mod upgrade;
 
 use countersign_core::ApprovalId;
 use stage::{SECRET, Stage};
@@ -39,6 +42,21 @@ async fn a_permitted_request_goes_through_with_the_configured_credential_alone()
     assert_eq!(results[0]["status"], "201");
     assert_eq!(results[0]["outcome"], "done");
     assert_eq!(stage.entries("execution.authorized").await[0]["body_bound"], false);
+}
+
+#[tokio::test]
+async fn a_head_with_bare_line_feeds_is_refused_at_once_and_a_hostile_name_is_written_out() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent().await;
+    // It would never end as a head must; nobody waits for that.
+    agent.say(b"GET /orders HTTP/1.1\nHost: shop\n\n").await;
+    let answer = agent.answer().await;
+    assert_eq!((answer.status, &answer.json()["code"]), (400, &"malformed".into()));
+    assert!(agent.is_closed().await);
+    let twice = "{\"a\u{202e}\":1,\"a\u{202e}\":2}";
+    let answer = stage.agent().await.ask("POST /orders:find", "", twice).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("⟨U+202E⟩") && !answer.text().contains('\u{202e}'), "{}", answer.text());
 }
 
 #[tokio::test]
@@ -283,10 +301,10 @@ async fn a_target_that_breaks_off_leaves_an_unknown_outcome_and_is_not_asked_aga
 
 #[tokio::test]
 async fn a_target_that_is_not_there_costs_nothing() {
-    let closed = {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap()
-    };
+    // Bound and not listening: nobody else gets the port, and nobody is there.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = taken.local_addr().unwrap();
     let stage = Stage::with(|section| section["upstream"] = format!("http://{closed}").into()).await;
     let answer = stage.agent().await.ask("GET /orders", "", "").await;
     assert_eq!((answer.status, &answer.json()["what_to_do"]), (502, &"repeat".into()));

@@ -20,6 +20,7 @@ use countersign_engine::{
 use countersign_ledger::{LogKeys, Sealing};
 use countersign_pep_http::{
     Serving,
+    bodies::{Bodies, BodiesSection},
     config::{HttpSection, HttpTarget},
     serve,
     upstream::HttpUpstream,
@@ -42,6 +43,9 @@ const POLICY: &str = r#"
 @id("wall") @reason("never in production") forbid (principal, action in Action::"administer", resource);
 @id("change") @gate("change") @approvers("Group::\"sre\"") @quorum("1") @expires("30m") @valid_for("10m") @step_up("session")
 @reason("rows go away") forbid (principal, action in Action::"delete", resource);
+@id("watched") @gate("watched") @approvers("Group::\"sre\"") @quorum("1") @expires("30m") @valid_for("10m") @step_up("session")
+@reason("a stream nobody reads") forbid (principal, action in Action::"connect", resource)
+when { context has http && context.http has path && context.http.path == "/watched" };
 "#;
 
 /// What the target's credential file holds; no client ever sees it.
@@ -146,6 +150,11 @@ impl Stage {
 
     /// `change` edits the target's section before it is checked.
     pub(crate) async fn with(change: impl FnOnce(&mut Value)) -> Self {
+        Self::roomy(change, &BodiesSection::default()).await
+    }
+
+    /// The same with other room for bodies.
+    pub(crate) async fn roomy(change: impl FnOnce(&mut Value), bodies: &BodiesSection) -> Self {
         let cloud = Cloud::open().await;
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), SECRET).unwrap();
@@ -154,7 +163,8 @@ impl Stage {
         let section: HttpSection = serde_json::from_value(section).unwrap();
         let target = section.check(folder.path()).map_err(|faults| format!("{faults:?}")).unwrap();
         let gate = gate(&folder, &target).await;
-        let serving = serve(Arc::clone(&gate), vec![target]).await.unwrap();
+        let bodies = Bodies::new(bodies, folder.path().to_owned());
+        let serving = serve(Arc::clone(&gate), vec![target], Arc::new(bodies)).await.unwrap();
         let addr = serving.listeners()[0].addr;
         Self { gate, cloud, addr, _serving: serving, folder }
     }
@@ -205,6 +215,11 @@ impl Stage {
         }
     }
 
+    /// Where everything is kept.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Everything the store wrote, as bytes.
     pub(crate) fn files(&self) -> Vec<u8> {
         let files = std::fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().path());
@@ -226,6 +241,8 @@ fn section(upstream: SocketAddr) -> Value {
                 "sentence": "Delete order {order} of {target}"},
             {"name": "dropMany", "method": "POST", "path": "/orders:drop", "class": "delete",
                 "facts": [{"name": "filter", "pointer": "/filter"}], "sentence": "Delete all orders like {filter}"},
+            {"name": "findOrders", "method": "POST", "path": "/orders:find", "class": "read",
+                "facts": [{"name": "filter", "pointer": "/filter"}]},
             {"name": "makeAdmin", "method": "POST", "path": "/admins", "class": "administer"},
             {"name": "socket", "method": "GET", "path": "/socket", "class": "connect"},
         ],

@@ -1,19 +1,26 @@
 //! One commit against the database: first every guard, then every write. A refused commit has written nothing.
 
-use super::row::{integer, unsigned};
+use super::{
+    private,
+    row::{integer, unsigned},
+};
 use countersign_engine::port::store::{Change, Commit, CommitError, EntryRow, Execution, Expect, Key, Kind};
-use countersign_ledger::Commitment;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Result, params};
-use std::sync::LazyLock;
 
-/// So many private values of an entry are kept by one statement.
-const PRIVATE_AT_ONCE: usize = 8;
+/// Whether the ids of entries are looked up before they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ids {
+    /// They are drawn at random, so that none was ever there before; should one be, its index refuses it.
+    Trust,
+    Look,
+}
 
 /// Checks everything the commit expects, the effects of earlier commits of the same batch included.
 /// The inner error is the conflict.
 pub(super) fn check(
     connection: &Connection,
     commit: &Commit,
+    ids: Ids,
 ) -> Result<std::result::Result<(), CommitError>> {
     for (at, change) in commit.changes.iter().enumerate() {
         let (kind, id, expect) = subject(change);
@@ -32,10 +39,12 @@ pub(super) fn check(
             }
         }
     }
-    for (at, row) in commit.entries.iter().enumerate() {
-        let twice = commit.entries.iter().take(at).any(|before| before.sealed.id == row.sealed.id);
-        if twice || is_recorded(connection, row)? {
-            return Ok(Err(conflict(Kind::Meta, &row.sealed.id.to_string())));
+    if ids == Ids::Look {
+        for (at, row) in commit.entries.iter().enumerate() {
+            let twice = commit.entries.iter().take(at).any(|before| before.sealed.id == row.sealed.id);
+            if twice || is_recorded(connection, row)? {
+                return Ok(Err(conflict(Kind::Meta, &row.sealed.id.to_string())));
+            }
         }
     }
     Ok(Ok(()))
@@ -189,37 +198,8 @@ fn append(connection: &Connection, row: &EntryRow, at: u64) -> Result<()> {
         execution,
         sealed.bytes.as_ref(),
     ])?;
-    cached(connection, "INSERT INTO leaf (idx, hash) VALUES (?1, ?2)")?
-        .execute(params![at, sealed.leaf.0])?;
-    for some in sealed.private.chunks(PRIVATE_AT_ONCE) {
-        keep_private(connection, some, at)?;
-    }
-    Ok(())
+    if sealed.private.is_empty() { Ok(()) } else { private::keep(connection, at, &sealed.private) }
 }
-
-/// One statement for several values costs much less than one for each.
-fn keep_private(connection: &Connection, values: &[Commitment], at: i64) -> Result<()> {
-    let Some(sql) = values.len().checked_sub(1).and_then(|place| KEEP_PRIVATE.get(place)) else {
-        return Ok(());
-    };
-    let mut statement = cached(connection, sql)?;
-    statement.raw_bind_parameter(1, at)?;
-    for (value, place) in values.iter().zip((2..).step_by(3)) {
-        statement.raw_bind_parameter(place, &value.path)?;
-        statement.raw_bind_parameter(place + 1, value.salt)?;
-        statement.raw_bind_parameter(place + 2, &value.value)?;
-    }
-    statement.raw_execute()?;
-    Ok(())
-}
-
-/// The statements that keep one, two and more private values of an entry.
-static KEEP_PRIVATE: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let row = |at: usize| format!("(?1, ?{}, ?{}, ?{})", at * 3 + 2, at * 3 + 3, at * 3 + 4);
-    let rows = |count: usize| (0..count).map(row).collect::<Vec<_>>().join(", ");
-    let insert = |count| format!("INSERT INTO private (entry, path, salt, value) VALUES {}", rows(count));
-    (1..=PRIVATE_AT_ONCE).map(insert).collect()
-});
 
 fn cached<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>> {
     connection.prepare_cached(sql)

@@ -1,7 +1,7 @@
 //! The whole ledger checked against itself and its signatures, as the offline verifier would, without an export.
 
 use super::{
-    row::unsigned,
+    row::{leaves, unsigned},
     startup::{batch, key_event},
 };
 use crate::error::AuditError;
@@ -24,21 +24,19 @@ pub struct Audited {
 /// snapshot.
 pub(super) fn verify(connection: &Connection, keys: &LogKeys) -> Result<Audited, AuditError> {
     let snapshot = connection.unchecked_transaction()?;
-    let mut batches =
-        snapshot.prepare("SELECT first, count, epoch, key_id, signature FROM batch ORDER BY first")?;
-    let mut entries = snapshot.prepare(
-        "SELECT e.idx, e.bytes, l.hash FROM entry e LEFT JOIN leaf l ON l.idx = e.idx ORDER BY e.idx",
-    )?;
+    let mut batches = snapshot
+        .prepare("SELECT first, count, epoch, key_id, signature, leaves FROM batch ORDER BY first")?;
+    let mut entries = snapshot.prepare("SELECT idx, bytes FROM entry ORDER BY idx")?;
     let mut batches = batches.query([])?;
     let mut rows = entries.query([])?;
     let mut chain = Chain::of(&snapshot, keys)?;
     let (mut frontier, mut audited) = (Frontier::default(), Audited { entries: 0, batches: 0 });
     while let Some(row) = batches.next()? {
-        let batch = batch(row)?;
+        let (batch, mut stored) = (batch(row)?, leaves(row, 5)?.into_iter());
         if batch.first != frontier.size() {
             return Err(AuditError::Uncovered(frontier.size()));
         }
-        let mut leaves = Vec::new();
+        let mut computed_leaves = Vec::new();
         let mut handover = None;
         for index in batch.first..batch.first + u64::from(batch.count) {
             let row = rows.next()?.ok_or(AuditError::Missing(index))?;
@@ -47,15 +45,15 @@ pub(super) fn verify(connection: &Connection, keys: &LogKeys) -> Result<Audited,
             }
             let bytes = row.get_ref(1)?.as_blob().map_err(|error| AuditError::Read(error.to_string()))?;
             let computed = leaf_hash(bytes);
-            if row.get::<_, Option<[u8; 32]>>(2)? != Some(computed.0) {
+            if stored.next() != Some(computed) {
                 return Err(AuditError::Altered(index));
             }
-            leaves.push(computed);
+            computed_leaves.push(computed);
             Entry::parse(bytes).map_err(|_| AuditError::Unreadable(index))?;
             handover = handover.or_else(|| key_event(bytes));
         }
-        chain.check(&batch, &leaves, handover)?;
-        for leaf in leaves {
+        chain.check(&batch, &computed_leaves, handover)?;
+        for leaf in computed_leaves {
             frontier.append(leaf);
         }
         audited.batches += 1;

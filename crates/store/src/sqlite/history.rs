@@ -1,9 +1,13 @@
 //! Questions about entries, asked of a read-only connection.
 
-use super::row::{bytes, integer, leaf, parsed, private, unsigned};
+use super::{
+    private,
+    row::{bytes, integer, parsed, unsigned},
+};
 use bytes::Bytes;
 use countersign_core::{ActionId, Digest, canonical::append_string};
-use countersign_engine::port::store::{FindEntries, OpenExecution, PrivateValue, StoredEntry};
+use countersign_engine::port::store::{FindEntries, OpenExecution, StoredEntry};
+use countersign_ledger::tree::leaf_hash;
 use rusqlite::{Connection, OptionalExtension as _, Result, ToSql, params_from_iter};
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -23,7 +27,7 @@ pub(super) fn entries(connection: &Connection, find: &FindEntries) -> Result<Vec
     let found = statement.query_map(values, |row| Ok((unsigned(row.get(0)?), bytes(row, 1)?)))?;
     let stored = |found: Result<(u64, Bytes)>| {
         let (index, bytes) = found?;
-        Ok(StoredEntry { index, bytes, private: private_values(connection, index)? })
+        Ok(StoredEntry { index, bytes, private: private::read(connection, integer(index))? })
     };
     found.map(stored).collect()
 }
@@ -54,6 +58,7 @@ impl Question {
 fn question(find: &FindEntries) -> Question {
     let sql = String::from("SELECT e.idx, e.bytes FROM entry e WHERE 1");
     let mut question = Question { sql, values: Vec::new() };
+    question.and("e.id =", find.entry.map(|entry| entry.to_string()));
     question.and("e.action =", find.action.map(|action| action.to_string()));
     question.and("e.type =", find.kind.clone());
     if find.kind.as_deref().is_some_and(has_type_index) {
@@ -73,7 +78,7 @@ fn question(find: &FindEntries) -> Question {
         let _ = write!(
             question.sql,
             " AND (instr(e.bytes, {escaped}) > 0 OR EXISTS \
-              (SELECT 1 FROM private p WHERE p.entry = e.idx AND instr(p.value, {raw}) > 0))"
+              (SELECT 1 FROM private p WHERE p.entry = e.idx AND instr(p.vals, {raw}) > 0))"
         );
     }
     let limit = question.bind(integer(find.limit as u64));
@@ -81,24 +86,18 @@ fn question(find: &FindEntries) -> Question {
     question
 }
 
-/// What opens the commitments of one entry.
-pub(super) fn private_values(connection: &Connection, index: u64) -> Result<Vec<PrivateValue>> {
-    let mut statement =
-        connection.prepare_cached("SELECT path, salt, value FROM private WHERE entry = ?1 ORDER BY path")?;
-    statement.query_map([integer(index)], private)?.collect()
-}
-
 /// Executions authorized and not ended, oldest first. Only the tail is read: nothing before `open_from` is open.
 pub(super) fn open_executions(connection: &Connection) -> Result<Vec<OpenExecution>> {
     let authorized = open_indexes(connection)?;
-    let mut last = connection
-        .prepare_cached("SELECT hash FROM leaf WHERE idx = (SELECT max(idx) FROM entry WHERE action = ?1)")?;
+    let mut last = connection.prepare_cached(
+        "SELECT bytes FROM entry WHERE idx = (SELECT max(idx) FROM entry WHERE action = ?1)",
+    )?;
     let mut text = connection.prepare_cached("SELECT bytes FROM entry WHERE idx = ?1")?;
     let mut found: Vec<_> = authorized.into_iter().map(|(action, index)| (index, action)).collect();
     found.sort_unstable();
     let open = |(index, action): (u64, ActionId)| {
         let authorized = text.query_row([integer(index)], |row| bytes(row, 0))?;
-        let last = last.query_row([action.to_string()], |row| leaf(row, 0))?;
+        let last = last.query_row([action.to_string()], |row| Ok(leaf_hash(row.get_ref(0)?.as_blob()?)))?;
         Ok(OpenExecution { action, authorized, last: Digest(last.0) })
     };
     found.into_iter().map(open).collect()

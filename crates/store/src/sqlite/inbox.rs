@@ -15,6 +15,10 @@ use tokio::{
 /// No batch is larger, so that the first in it does not wait for ever for the last.
 const MAX_JOBS: usize = 1024;
 const MAX_BYTES: usize = 4 << 20;
+/// With so many commits in the batch before, the next one is worth waiting for (PostgreSQL's `commit_siblings`).
+const SIBLINGS: usize = 5;
+/// For how long (PostgreSQL's `commit_delay`).
+const DELAY: Duration = Duration::from_micros(200);
 /// How long to wait for a commit before looking by ourselves whether a full disk has room again.
 const RETRY_EVERY: Duration = Duration::from_millis(200);
 
@@ -48,11 +52,13 @@ pub(super) struct Inbox {
     jobs: mpsc::Receiver<Job>,
     errands: mpsc::Receiver<Errand>,
     waiting: Runtime,
+    /// How many commits the batch before had.
+    last: usize,
 }
 
 impl Inbox {
     pub(super) fn new(jobs: mpsc::Receiver<Job>, errands: mpsc::Receiver<Errand>) -> io::Result<Self> {
-        Ok(Self { jobs, errands, waiting: Builder::new_current_thread().enable_time().build()? })
+        Ok(Self { jobs, errands, waiting: Builder::new_current_thread().enable_time().build()?, last: 0 })
     }
 
     /// Waits for work. Everything queued by then comes as one batch. `None` when the store was let go and every
@@ -73,9 +79,11 @@ impl Inbox {
                 Arrival::Nothing => return Some(Work::Unfinished),
             },
         };
-        // Where every processor is busy, those about to hand something in come first: fewer, larger batches, each with
-        // its two signatures and its flush. Where one is free, this costs nothing.
-        std::thread::yield_now();
+        // Many writers: a moment's rest makes fewer, larger batches, each with its two signatures, its flush and the
+        // right edges of every table. A writer who is alone, or nearly so, never waits for it.
+        if self.last >= SIBLINGS {
+            std::thread::sleep(DELAY);
+        }
         let mut bytes = size(&first);
         let mut jobs = vec![first];
         while jobs.len() < MAX_JOBS && bytes < MAX_BYTES {
@@ -83,6 +91,7 @@ impl Inbox {
             bytes += size(&job);
             jobs.push(job);
         }
+        self.last = jobs.len();
         Some(Work::Batch(jobs))
     }
 

@@ -1,8 +1,8 @@
 //! The ledger as one snapshot: the view exports, proofs and checks are made from.
 
 use super::{
-    history,
-    row::{bytes, integer, leaf, unsigned},
+    history, private,
+    row::{bytes, integer, leaves, unsigned},
     startup,
 };
 use bytes::Bytes;
@@ -42,9 +42,17 @@ impl Snapshot {
 
 impl LeafHashes for Snapshot {
     fn leaf_hashes(&self, start: u64, count: u64) -> Result<Vec<LeafHash>, ReadError> {
-        let end = start.saturating_add(count);
-        let sql = "SELECT hash FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
-        let found = self.all(sql, params![integer(start), integer(end)], |row| leaf(row, 0))?;
+        let sql = "SELECT first, leaves FROM batch WHERE first >= \
+             ifnull((SELECT max(first) FROM batch WHERE first <= ?1), 0) AND first < ?2 ORDER BY first";
+        let end = integer(start.saturating_add(count));
+        let read = |row: &Row<'_>| Ok((unsigned(row.get(0)?), leaves(row, 1)?));
+        let batches = self.all(sql, params![integer(start), end], read)?;
+        let Some(before) = batches.first().map_or(Some(0), |(first, _)| start.checked_sub(*first)) else {
+            return Err(ReadError::new("leaf hashes are missing"));
+        };
+        let found = batches.into_iter().flat_map(|(_, leaves)| leaves);
+        let within = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let found: Vec<_> = found.skip(within(before)).take(within(count)).collect();
         if found.len() as u64 == count { Ok(found) } else { Err(ReadError::new("leaf hashes are missing")) }
     }
 }
@@ -84,11 +92,11 @@ impl LedgerReader for Snapshot {
     }
 
     fn disclosures(&self, index: u64) -> Result<Vec<Commitment>, ReadError> {
-        let found = history::private_values(&self.connection, index).map_err(ReadError::new)?;
+        let found = private::read(&self.connection, integer(index)).map_err(ReadError::new)?;
         let open = |private: countersign_engine::port::store::PrivateValue| Commitment {
-            path: private.path,
+            path: private.path.into(),
             salt: private.salt,
-            value: private.value.into(),
+            value: private.value,
         };
         Ok(found.into_iter().map(open).collect())
     }

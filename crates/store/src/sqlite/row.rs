@@ -1,7 +1,7 @@
 //! Rows as the words of the store's door, and numbers between `SQLite`'s signed and our unsigned.
 
 use bytes::Bytes;
-use countersign_engine::port::store::{PrivateValue, ReadError, Record};
+use countersign_engine::port::store::{ReadError, Record};
 use countersign_ledger::tree::LeafHash;
 use rusqlite::{Row, types::Type};
 
@@ -20,17 +20,14 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     Ok(Record { id: row.get(0)?, version: unsigned(row.get(1)?), doc: bytes(row, 2)? })
 }
 
-/// `path, salt, value`.
-pub(super) fn private(row: &Row<'_>) -> rusqlite::Result<PrivateValue> {
-    Ok(PrivateValue { path: row.get(0)?, salt: row.get(1)?, value: bytes(row, 2)? })
-}
-
 pub(super) fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
     Ok(row.get::<_, Vec<u8>>(column)?.into())
 }
 
-pub(super) fn leaf(row: &Row<'_>, column: usize) -> rusqlite::Result<LeafHash> {
-    Ok(LeafHash(row.get(column)?))
+/// The leaf hashes of a batch, in order.
+pub(super) fn leaves(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<LeafHash>> {
+    let (hashes, _) = row.get_ref(column)?.as_blob()?.as_chunks::<32>();
+    Ok(hashes.iter().copied().map(LeafHash).collect())
 }
 
 /// A text column read as something that is written as text.

@@ -3,7 +3,7 @@
 
 use super::{
     SqliteOptions, history,
-    row::{bytes, leaf, unsigned},
+    row::{bytes, leaves, unsigned},
     writer::{Open, Tail},
 };
 use crate::error::OpenError;
@@ -149,30 +149,24 @@ fn newest_batch(
     trusted: &[KeyPair],
     size: u64,
 ) -> Result<u64, OpenError> {
-    let batch = connection
-        .query_row(
-            "SELECT first, count, epoch, key_id, signature FROM batch ORDER BY first DESC LIMIT 1",
-            [],
-            batch,
-        )
+    let newest =
+        "SELECT first, count, epoch, key_id, signature, leaves FROM batch ORDER BY first DESC LIMIT 1";
+    let (batch, signed_leaves) = connection
+        .query_row(newest, [], |row| Ok((batch(row)?, leaves(row, 5)?)))
         .optional()?
         .ok_or_else(|| damaged("there is no signature over the newest entries"))?;
     if batch.first + u64::from(batch.count) != size {
         return Err(damaged("the newest signature is not over the newest entries"));
     }
-    let mut statement = connection.prepare(
-        "SELECT e.bytes, l.hash FROM entry e JOIN leaf l ON l.idx = e.idx WHERE e.idx >= ?1 ORDER BY e.idx",
-    )?;
-    let mut rows = statement.query(params![super::row::integer(batch.first)])?;
-    let mut leaves: Vec<LeafHash> = Vec::new();
-    while let Some(row) = rows.next()? {
-        let stored = leaf(row, 1)?;
-        if leaf_hash(&bytes(row, 0)?) != stored {
-            return Err(damaged("an entry of the newest batch was altered"));
-        }
-        leaves.push(stored);
+    let mut statement = connection.prepare("SELECT bytes FROM entry WHERE idx >= ?1 ORDER BY idx")?;
+    let hashed = statement.query_map(params![super::row::integer(batch.first)], |row| {
+        Ok(leaf_hash(row.get_ref(0)?.as_blob()?))
+    })?;
+    let hashed: Vec<LeafHash> = hashed.collect::<rusqlite::Result<_>>()?;
+    if hashed != signed_leaves {
+        return Err(damaged("an entry of the newest batch was altered"));
     }
-    let signed = |(_, gateway): &KeyPair| batch.verify(gateway, options.keys.origin(), &leaves).is_ok();
+    let signed = |(_, gateway): &KeyPair| batch.verify(gateway, options.keys.origin(), &hashed).is_ok();
     if trusted.iter().any(signed) {
         return Ok(batch.epoch);
     }
@@ -249,10 +243,11 @@ fn root_at(connection: &Connection, head: &StoredHead, size: u64) -> Result<Hash
     }
     let mut frontier = Frontier::default();
     let mut read = || -> rusqlite::Result<()> {
-        let mut statement = connection.prepare("SELECT hash FROM leaf WHERE idx < ?1 ORDER BY idx")?;
+        let mut statement = connection.prepare("SELECT leaves FROM batch WHERE first < ?1 ORDER BY first")?;
         let mut rows = statement.query([super::row::integer(size)])?;
         while let Some(row) = rows.next()? {
-            frontier.append(leaf(row, 0)?);
+            let left = usize::try_from(size - frontier.size()).unwrap_or(usize::MAX);
+            frontier.extend(leaves(row, 0)?.into_iter().take(left));
         }
         Ok(())
     };

@@ -2,10 +2,12 @@
 //! after. It uses no timer but to look whether a full disk has room again.
 
 use super::{
-    apply,
+    apply::{self, Ids},
     fault::{DiskFault, Fault},
     inbox::{Errand, Inbox, Work},
     lock::ProcessLock,
+    private,
+    replies::Replies,
     row::integer,
 };
 use countersign_core::{ActionId, Digest, EntryId};
@@ -25,7 +27,7 @@ use std::{
 use tokio::sync::watch;
 
 /// Pages in the write-ahead log, by estimate, after which they are moved into the database.
-const CHECKPOINT_PAGES: usize = 1000;
+const CHECKPOINT_PAGES: usize = 4000;
 const PAGE: usize = 4096;
 /// Pages a commit touches beside those its bytes fill: the right edges of tables and indexes.
 const EDGES: usize = 8;
@@ -35,6 +37,8 @@ const BUSY: Duration = Duration::from_secs(5);
 const PROBE_BYTES: i64 = 64 * 1024;
 
 type Answer = Result<Receipt, CommitError>;
+/// The answers, and how the high-water mark fared, which is written when everything is durable already.
+type Transacted = (Vec<Answer>, Result<(), String>);
 
 /// The thread's state: everything that may write.
 #[derive(Debug)]
@@ -44,6 +48,7 @@ pub(super) struct WriterThread {
     pub(super) mark: MarkFile,
     pub(super) fault: Option<Arc<dyn Fault>>,
     pub(super) health: watch::Sender<Health>,
+    pub(super) replies: Replies,
 }
 
 /// Where the ledger ends, as the writer knows it.
@@ -142,31 +147,34 @@ impl WriterThread {
                 if answers.iter().any(Result::is_ok) {
                     self.be(Health::Ready);
                 }
-                for (job, answer) in jobs.into_iter().zip(answers) {
-                    answer_with(job, answer);
-                }
+                self.replies.send(jobs.into_iter().map(|job| job.reply).zip(answers).collect());
                 marked.and_then(|()| self.checkpoint_when_due())
             }
             Err(Failure::Full) => {
                 self.be(Health::Full);
-                for job in jobs {
-                    answer_with(job, Err(CommitError::Full));
-                }
+                self.replies.send(jobs.into_iter().map(|job| (job.reply, Err(CommitError::Full))).collect());
                 Ok(())
             }
             Err(Failure::Broken(why)) => {
                 self.be(Health::Poisoned(why.clone()));
-                for job in jobs {
-                    answer_with(job, Err(CommitError::Poisoned(why.clone())));
-                }
+                let poisoned = |job: Job| (job.reply, Err(CommitError::Poisoned(why.clone())));
+                self.replies.send(jobs.into_iter().map(poisoned).collect());
                 Err(why)
             }
         }
     }
 
-    /// One transaction for all commits. The inner result is that of the high-water mark, which is written when
-    /// everything is durable already.
-    fn transact(&mut self, commits: &[&Commit]) -> Result<(Vec<Answer>, Result<(), String>), Failure> {
+    /// One transaction for all commits, tried again with care should an entry be there already.
+    fn transact(&mut self, commits: &[&Commit]) -> Result<Transacted, Failure> {
+        if let Some(done) = self.attempt(commits, Ids::Trust)? {
+            return Ok(done);
+        }
+        let twice = || Failure::Broken("an index refused what its check had let pass".into());
+        self.attempt(commits, Ids::Look)?.ok_or_else(twice)
+    }
+
+    /// `None`: nothing was written, because something of it is there already.
+    fn attempt(&mut self, commits: &[&Commit], ids: Ids) -> Result<Option<Transacted>, Failure> {
         let before = self.tail.frontier.size();
         let limit = self.fault.as_ref().and_then(|fault| fault.page_limit());
         if let Some(pages) = limit {
@@ -177,9 +185,14 @@ impl WriterThread {
         let mut verdicts = Vec::with_capacity(commits.len());
         for commit in commits {
             let first = before + leaves.len() as u64;
-            let verdict = apply::check(&transaction, commit)?;
+            let verdict = apply::check(&transaction, commit, ids)?;
             if verdict.is_ok() {
-                apply::write(&transaction, commit, first)?;
+                match apply::write(&transaction, commit, first) {
+                    Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                        return Ok(None);
+                    }
+                    written => written?,
+                }
                 leaves.extend(commit.entries.iter().map(|row| row.sealed.leaf));
             }
             verdicts.push(verdict.map(|()| first));
@@ -202,7 +215,7 @@ impl WriterThread {
         let marked = committed.map_or(Ok(()), |committed| self.promise(committed));
         let (size, root) = (self.tail.frontier.size(), Digest(self.tail.root));
         let receipt = |first| Receipt { first, size, root };
-        Ok((verdicts.into_iter().map(|verdict| verdict.map(receipt)).collect(), marked))
+        Ok(Some((verdicts.into_iter().map(|verdict| verdict.map(receipt)).collect(), marked)))
     }
 
     /// Takes over the committed head and raises the mark.
@@ -249,10 +262,7 @@ impl WriterThread {
             .query_row("SELECT idx FROM entry WHERE id = ?1", [entry.to_string()], |row| row.get(0))
             .optional()?;
         let Some(index) = index else { return Ok(false) };
-        for path in paths {
-            transaction
-                .execute("DELETE FROM private WHERE entry = ?1 AND path = ?2", params![index, path])?;
-        }
+        private::erase(&transaction, index, paths)?;
         transaction.commit()?;
         // The write-ahead log still holds what was erased.
         self.tail.scrub = true;
@@ -327,14 +337,15 @@ impl Tail {
         let Committed { batch, head } = &committed;
         transaction
             .prepare_cached(
-                "INSERT INTO batch (first, count, epoch, key_id, signature) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO batch (first, count, epoch, key_id, signature, leaves) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(params![
                 integer(batch.first),
                 batch.count,
                 integer(batch.epoch),
                 batch.key_id.0,
-                batch.signature
+                batch.signature,
+                leaves.iter().flat_map(|leaf| leaf.0).collect::<Vec<u8>>(),
             ])?;
         // Executions that this very batch opens lie at its first leaf or after it.
         let open_from = self.open.oldest().unwrap_or(batch.first);
@@ -401,9 +412,4 @@ impl Drop for Ending<'_> {
             self.health.send_replace(Health::Poisoned(why));
         }
     }
-}
-
-fn answer_with(job: Job, answer: Answer) {
-    // Whoever asked may have let go; the commit stands all the same.
-    let _ = job.reply.send(answer);
 }

@@ -162,6 +162,8 @@ pub(crate) async fn history_answers_by_each_field(place: impl Place) {
     done(&store, entries((0..10).map(of).collect())).await;
     let none = FindEntries { limit: 100, ..FindEntries::default() };
     for (what, find, expected) in [
+        ("entry", FindEntries { entry: Some(entry_id(4)), ..none.clone() }, vec![4]),
+        ("no such entry", FindEntries { entry: Some(entry_id(99)), ..none.clone() }, vec![]),
         ("action", FindEntries { action: Some(action(1)), ..none.clone() }, vec![9, 7]),
         ("type", FindEntries { kind: Some("gateway.stopped".into()), ..none.clone() }, vec![0]),
         ("no such type", FindEntries { kind: Some("execution.result".into()), ..none.clone() }, vec![]),

@@ -94,7 +94,10 @@ pub(crate) fn entry_of(
     };
     let private = private
         .iter()
-        .map(|(path, value)| PrivateField { path: (*path).into(), value: value.as_bytes().to_vec() })
+        .map(|(path, value)| PrivateField {
+            path: (*path).to_owned().into(),
+            value: value.as_bytes().to_vec().into(),
+        })
         .collect();
     let draft = EntryDraft {
         id: entry_id(n),

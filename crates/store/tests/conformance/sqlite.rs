@@ -196,7 +196,7 @@ async fn an_administrator_who_edits_deletes_inserts_or_reorders_is_found_out() {
             "edits an old entry",
             "UPDATE entry SET bytes = CAST(replace(bytes, 'page', 'pace') AS BLOB) WHERE idx = 1",
         ),
-        ("edits a leaf hash", "UPDATE leaf SET hash = zeroblob(32) WHERE idx = 1"),
+        ("edits a leaf hash", "UPDATE batch SET leaves = zeroblob(64) WHERE first = 0"),
         ("deletes the newest entry", "DELETE FROM entry WHERE idx = 5"),
         ("deletes an old entry", "DELETE FROM entry WHERE idx = 1"),
         (

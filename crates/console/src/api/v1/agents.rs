@@ -1,7 +1,7 @@
 //! Agents and their tokens.
 
 use crate::{
-    body::{Id, Input},
+    body::{Id, IfMatch, Input, Tagged},
     caller::Caller,
     console::Console,
     error::Problem,
@@ -9,7 +9,7 @@ use crate::{
 };
 use axum::{Json, extract::State};
 use countersign_core::{AgentId, CredentialId, GroupName, PersonId, PrincipalKind};
-use countersign_identity::{AgentChange, EmailAddress, NewAgent, NewToken};
+use countersign_identity::{AgentChange, EmailAddress, NewAgent, NewToken, Seen};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
@@ -71,7 +71,20 @@ pub(crate) struct CreatedAgent {
     (status = 200, body = [AgentItem]), (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn list(State(console): State<Console>, _caller: Caller) -> Json<Vec<AgentItem>> {
-    Json(console.directory().agents().iter().map(|agent| console.agent_item(agent)).collect())
+    Json(console.directory().agents_at().iter().map(|agent| console.agent_item(agent)).collect())
+}
+
+/// One agent. The `ETag` is for a change that is meant for what was seen.
+#[utoipa::path(get, path = "/api/v1/agents/{id}", tag = "agents", params(("id" = String, Path)), responses(
+    (status = 200, body = AgentItem, headers(("ETag" = String, description = "the version that is shown"))),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn show(
+    State(console): State<Console>,
+    _caller: Caller,
+    Id(id): Id<AgentId>,
+) -> Result<Tagged<Json<AgentItem>>, Problem> {
+    shown(&console, id)
 }
 
 /// Create an agent.
@@ -96,7 +109,8 @@ pub(crate) async fn create(
 }
 
 /// Change who owns an agent and what it belongs to.
-#[utoipa::path(patch, path = "/api/v1/agents/{id}", tag = "agents", params(("id" = String, Path)), request_body = Change,
+#[utoipa::path(patch, path = "/api/v1/agents/{id}", tag = "agents", params(("id" = String, Path),
+    ("If-Match" = Option<String>, Header, description = "the `ETag` that was seen: nothing is changed when it is another by now")), request_body = Change,
     responses(
     (status = 200, body = AgentItem), (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -104,32 +118,32 @@ pub(crate) async fn change(
     State(console): State<Console>,
     caller: Caller,
     Id(id): Id<AgentId>,
+    IfMatch(version): IfMatch,
     Input(asked): Input<Change>,
-) -> Result<Json<AgentItem>, Problem> {
+) -> Result<Tagged<Json<AgentItem>>, Problem> {
     caller.administrator()?;
     let named = |owners: Vec<String>| -> Result<BTreeSet<PersonId>, Problem> {
         owners.iter().map(|owner| person(&console, "owners", owner)).collect()
     };
     let owners = asked.owners.map(named).transpose()?;
     let change = AgentChange { owners, groups: asked.groups, clearances: asked.clearances };
-    console.directory().change_agent(caller.author, id, change).await?;
-    let agent = console.directory().agent(id);
-    agent
-        .map(|agent| Json(console.agent_item(&agent)))
-        .ok_or_else(|| Problem::not_found("there is no such agent"))
+    console.directory().change_agent(caller.author, Seen { id, version }, change).await?;
+    shown(&console, id)
 }
 
 /// End an agent: its tokens are revoked.
-#[utoipa::path(delete, path = "/api/v1/agents/{id}", tag = "agents", params(("id" = String, Path)), responses(
+#[utoipa::path(delete, path = "/api/v1/agents/{id}", tag = "agents", params(("id" = String, Path),
+    ("If-Match" = Option<String>, Header, description = "the `ETag` that was seen: nothing is changed when it is another by now")), responses(
     (status = 204), (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn disable(
     State(console): State<Console>,
     caller: Caller,
     Id(id): Id<AgentId>,
+    IfMatch(version): IfMatch,
 ) -> Result<StatusCode, Problem> {
     caller.administrator()?;
-    console.directory().disable_agent(caller.author, id).await?;
+    console.directory().disable_agent(caller.author, Seen { id, version }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -182,6 +196,12 @@ pub(crate) async fn revoke_token(
 ) -> Result<StatusCode, Problem> {
     console.directory().revoke_token(caller.author, id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn shown(console: &Console, id: AgentId) -> Result<Tagged<Json<AgentItem>>, Problem> {
+    let found = console.directory().agent_at(id);
+    let found = found.ok_or_else(|| Problem::not_found(format!("there is no agent `{id}`")))?;
+    Ok(Tagged(found.1, Json(console.agent_item(&found))))
 }
 
 /// The person a field names, by id or e-mail address.

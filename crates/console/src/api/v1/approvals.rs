@@ -74,8 +74,8 @@ pub(crate) async fn show(
     caller: Caller,
     Id(id): Id<ApprovalId>,
 ) -> Result<Json<ApprovalFull>, Problem> {
-    let hold = approval::load(&console, id).await?;
-    approval::full(&console, &hold, &caller).await.map(Json)
+    let read = approval::load(&console, id).await?;
+    approval::full(&console, &read, &caller).await.map(Json)
 }
 
 /// Take an approval back. Before it runs, nothing runs; while it runs, the work is cancelled.
@@ -91,11 +91,11 @@ pub(crate) async fn revoke(
 ) -> Result<Json<ApprovalFull>, Problem> {
     caller.not_an_auditor()?;
     let reason = reason(&asked.reason)?;
-    let hold = approval::load(&console, id).await?;
+    let read = approval::load(&console, id).await?;
     let taker = match caller.person() {
         None => Taker::Operator,
         Some(person) => {
-            if !caller.is_administrator() && !approval::is_reviewer(&console, &hold, person) {
+            if !caller.is_administrator() && !approval::is_reviewer(&console, &read.hold, person) {
                 return Err(Problem::forbidden(
                     "only those who may decide it, an administrator or the operator may",
                 ));
@@ -103,8 +103,9 @@ pub(crate) async fn revoke(
             Taker::Person(person)
         }
     };
-    let hold = settle::revoke(console.gate(), id, taker, reason).await?.map_err(|rule| refused(&rule))?;
-    approval::full(&console, &hold, &caller).await.map(Json)
+    settle::revoke(console.gate(), id, taker, reason).await?.map_err(|rule| refused(&rule))?;
+    let read = approval::load(&console, id).await?;
+    approval::full(&console, &read, &caller).await.map(Json)
 }
 
 pub(crate) async fn page(

@@ -1,7 +1,7 @@
 //! People: invited, put into groups, disabled. Only administrators and the operator write here.
 
 use crate::{
-    body::{Id, Input},
+    body::{Id, IfMatch, Input, Tagged},
     caller::Caller,
     console::Console,
     error::Problem,
@@ -9,7 +9,7 @@ use crate::{
 };
 use axum::{Json, extract::State};
 use countersign_core::{GroupName, PersonId};
-use countersign_identity::{NewPerson, Role};
+use countersign_identity::{NewPerson, Role, Seen};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -54,7 +54,20 @@ pub(crate) struct ChangeGroups {
     (status = 200, body = [PersonItem]), (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn list(State(console): State<Console>, _caller: Caller) -> Json<Vec<PersonItem>> {
-    Json(console.directory().people().iter().map(|person| console.person_item(person)).collect())
+    Json(console.directory().people_at().iter().map(|person| console.person_item(person)).collect())
+}
+
+/// Somebody. The `ETag` is for a change that is meant for what was seen.
+#[utoipa::path(get, path = "/api/v1/people/{id}", tag = "people", params(("id" = String, Path)), responses(
+    (status = 200, body = PersonItem, headers(("ETag" = String, description = "the version that is shown"))),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn show(
+    State(console): State<Console>,
+    _caller: Caller,
+    Id(id): Id<PersonId>,
+) -> Result<Tagged<Json<PersonItem>>, Problem> {
+    shown(&console, id)
 }
 
 /// Invite somebody.
@@ -91,7 +104,8 @@ pub(crate) async fn link(
 }
 
 /// Put somebody into groups, and take them out of others.
-#[utoipa::path(patch, path = "/api/v1/people/{id}", tag = "people", params(("id" = String, Path)),
+#[utoipa::path(patch, path = "/api/v1/people/{id}", tag = "people", params(("id" = String, Path),
+    ("If-Match" = Option<String>, Header, description = "the `ETag` that was seen: nothing is changed when it is another by now")),
     request_body = ChangeGroups, responses(
     (status = 200, body = PersonItem), (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -99,26 +113,32 @@ pub(crate) async fn change(
     State(console): State<Console>,
     caller: Caller,
     Id(id): Id<PersonId>,
+    IfMatch(version): IfMatch,
     Input(asked): Input<ChangeGroups>,
-) -> Result<Json<PersonItem>, Problem> {
+) -> Result<Tagged<Json<PersonItem>>, Problem> {
     caller.administrator()?;
-    console.directory().set_groups(caller.author, id, &asked.add, &asked.remove).await?;
-    let person = console.directory().person(id);
-    person
-        .map(|person| Json(console.person_item(&person)))
-        .ok_or_else(|| Problem::not_found("there is no such person"))
+    console.directory().set_groups(caller.author, Seen { id, version }, &asked.add, &asked.remove).await?;
+    shown(&console, id)
 }
 
 /// End a person's part here.
-#[utoipa::path(delete, path = "/api/v1/people/{id}", tag = "people", params(("id" = String, Path)), responses(
+#[utoipa::path(delete, path = "/api/v1/people/{id}", tag = "people", params(("id" = String, Path),
+    ("If-Match" = Option<String>, Header, description = "the `ETag` that was seen: nothing is changed when it is another by now")), responses(
     (status = 204), (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn disable(
     State(console): State<Console>,
     caller: Caller,
     Id(id): Id<PersonId>,
+    IfMatch(version): IfMatch,
 ) -> Result<StatusCode, Problem> {
     caller.administrator()?;
-    console.directory().disable_person(caller.author, id).await?;
+    console.directory().disable_person(caller.author, Seen { id, version }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn shown(console: &Console, id: PersonId) -> Result<Tagged<Json<PersonItem>>, Problem> {
+    let found = console.directory().person_at(id);
+    let found = found.ok_or_else(|| Problem::not_found(format!("there is no person `{id}`")))?;
+    Ok(Tagged(found.1, Json(console.person_item(&found))))
 }

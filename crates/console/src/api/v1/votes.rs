@@ -120,8 +120,9 @@ pub(crate) async fn cast(
         }
     };
     let cast = Cast { statement, assurance, assertion, reason };
-    let hold = vote::cast(console.gate(), cast).await??;
-    approval::full(&console, &hold, &caller).await.map(Json)
+    vote::cast(console.gate(), cast).await??;
+    let read = approval::load(&console, id).await?;
+    approval::full(&console, &read, &caller).await.map(Json)
 }
 
 /// The person is signed in; it is the passkey's answer that does not count.

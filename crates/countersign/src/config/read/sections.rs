@@ -1,18 +1,22 @@
-//! Section by section, so that a mistake in one does not hide those of the others. Every unknown key and the first
-//! value that cannot be read are told of each section; what could not be read is left out and never served.
+//! Section by section, so that a mistake in one does not hide those of the others. Every unknown key and
+//! every value that cannot be read are told of each section; a section with one of them is left out and never served.
 
-use super::Mistake;
+use super::{Mistake, places::Places};
 use crate::config::{ConsoleSection, File};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 75] = [
+const KEYS: [&str; 79] = [
     "gateway",
     "console",
     "policy",
     "people",
     "limits",
+    "bodies",
+    "in_memory",
+    "memory",
+    "disk",
     "http",
     "name",
     "data",
@@ -86,55 +90,73 @@ const KEYS: [&str; 75] = [
 ];
 
 /// Reads every section there is. Without a mistake the file is whole.
-pub(super) fn read(mut table: Table, mistakes: &mut Vec<Mistake>) -> File {
+pub(super) fn read(mut table: Table, places: &Places<'_>, mistakes: &mut Vec<Mistake>) -> File {
     let mut file = File {
-        gateway: one(&mut table, "gateway", mistakes),
-        policy: one(&mut table, "policy", mistakes),
-        people: one(&mut table, "people", mistakes),
-        limits: one(&mut table, "limits", mistakes),
+        gateway: one(&mut table, "gateway", places, mistakes),
+        policy: one(&mut table, "policy", places, mistakes),
+        people: one(&mut table, "people", places, mistakes),
+        limits: one(&mut table, "limits", places, mistakes),
+        bodies: one(&mut table, "bodies", places, mistakes),
         ..File::default()
     };
     let before = mistakes.len();
-    file.console = one(&mut table, "console", mistakes);
+    file.console = one(&mut table, "console", places, mistakes);
     if mistakes.len() > before && file.console.is_none() {
         // Port 0 is nobody's: no second mistake follows from the first.
         let (listen, url) = (([127, 0, 0, 1], 0).into(), Some("http://localhost".into()));
         file.console = Some(ConsoleSection { listen, url });
     }
-    file.http = targets(&mut table, "http", mistakes);
-    file.postgres = targets(&mut table, "postgres", mistakes);
+    file.http = targets(&mut table, "http", places, mistakes);
+    file.postgres = targets(&mut table, "postgres", places, mistakes);
     mistakes.extend(table.keys().map(|key| unknown_key(key)));
     file
 }
 
-/// The targets of one wire, each a section of its own.
-fn targets<T: DeserializeOwned>(table: &mut Table, wire: &str, mistakes: &mut Vec<Mistake>) -> Vec<T> {
+/// The targets of one wire, each a section of its own, with its number in the file.
+fn targets<T: DeserializeOwned>(
+    table: &mut Table,
+    wire: &str,
+    places: &Places<'_>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<(usize, T)> {
     let written = match table.remove(wire) {
         None => return Vec::new(),
         Some(Value::Array(written)) => written,
         Some(_) => {
-            mistakes.push(Mistake {
-                place: wire.into(),
-                why: "targets are a list".into(),
-                hint: format!("write `[[{wire}]]` above each of them"),
-            });
+            let hint = format!("write `[[{wire}]]` above each of them");
+            mistakes.push(Mistake::new(wire, "targets are a list", hint));
             return Vec::new();
         }
     };
-    let mut read = Vec::new();
+    let mut found = Vec::new();
     for (index, target) in written.into_iter().enumerate() {
         let name = target.get("name").and_then(Value::as_str).map(str::to_owned);
         let place = format!("{wire}.{}", name.unwrap_or_else(|| index.to_string()));
-        read.extend(section(&place, target, mistakes));
+        let read = section(&place, Some(index), target, places, mistakes);
+        found.extend(read.map(|target| (index, target)));
     }
-    read
+    found
 }
 
-fn one<T: DeserializeOwned>(table: &mut Table, name: &str, mistakes: &mut Vec<Mistake>) -> Option<T> {
-    table.remove(name).and_then(|value| section(name, value, mistakes))
+fn one<T: DeserializeOwned>(
+    table: &mut Table,
+    name: &str,
+    places: &Places<'_>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<T> {
+    table.remove(name).and_then(|value| section(name, None, value, places, mistakes))
 }
 
-fn section<T: DeserializeOwned>(place: &str, mut value: Value, mistakes: &mut Vec<Mistake>) -> Option<T> {
+fn section<T: DeserializeOwned>(
+    place: &str,
+    item: Option<usize>,
+    mut value: Value,
+    places: &Places<'_>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<T> {
+    let before = mistakes.len();
+    // Keys whose values cannot be read, taken out so that the others are read.
+    let mut taken: Vec<String> = Vec::new();
     loop {
         let mut unknown = Vec::new();
         let read: Result<T, toml::de::Error> = serde_ignored::deserialize(value.clone(), |key| {
@@ -143,23 +165,37 @@ fn section<T: DeserializeOwned>(place: &str, mut value: Value, mistakes: &mut Ve
         });
         let error = match read {
             Ok(read) => {
-                mistakes.extend(unknown.iter().map(|key| unknown_key(&format!("{place}.{key}"))));
-                return Some(read);
+                let told = unknown.iter().map(|key| unknown_key(&format!("{place}.{key}")));
+                mistakes.extend(told.map(|mistake| Mistake { item, ..mistake }));
+                return taken.is_empty().then_some(read);
             }
             Err(error) => error.to_string(),
         };
         let (why, keys) = told(&error);
-        let at = if keys.is_empty() { place.to_owned() } else { format!("{place}.{}", keys.join(".")) };
-        let refused = why.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
-        let Some((key, _)) = refused else {
-            mistakes.push(unreadable(at, why, found(&value, &keys)));
-            return None;
-        };
-        mistakes.push(unknown_key(&format!("{at}.{key}")));
-        // Without it the rest can be read on.
-        if !remove(&mut value, &keys, key) {
+        let key = if keys.is_empty() { place.to_owned() } else { format!("{place}.{}", keys.join(".")) };
+        let backticked = |start: &str| why.strip_prefix(start).and_then(|rest| rest.split_once('`'));
+        if let Some((unknown, _)) = backticked("unknown field `") {
+            mistakes.push(Mistake { item, ..unknown_key(&format!("{key}.{unknown}")) });
+            // Without it the rest can be read on.
+            if remove(&mut value, &keys, unknown) {
+                continue;
+            }
             return None;
         }
+        if backticked("missing field `").is_some_and(|(missing, _)| taken.iter().any(|key| key == missing)) {
+            return None;
+        }
+        let at = places.of_value::<T>(place, item, why).filter(|_| !places.is_overridden(&key));
+        let mistake = Mistake { at, item, ..unreadable(key, why, found(&value, &keys)) };
+        let known = |told: &Mistake| (&told.place, &told.why) == (&mistake.place, &mistake.why);
+        if !mistakes.iter().skip(before).any(known) {
+            mistakes.push(mistake);
+        }
+        let (last, around) = keys.split_last()?;
+        if !remove(&mut value, around, last) {
+            return None;
+        }
+        taken.push((*last).to_owned());
     }
 }
 
@@ -198,7 +234,7 @@ fn unreadable(place: String, why: &str, value: Option<&Value>) -> Mistake {
         }
         (why, _) => (in_plain_words(why), "see `countersign init` for a commented example"),
     };
-    Mistake { place, why, hint: hint.into() }
+    Mistake::new(place, why, hint)
 }
 
 fn shown(value: &Value) -> String {
@@ -228,5 +264,5 @@ fn unknown_key(path: &str) -> Mistake {
         Some(known) => format!("did you mean `{known}`?"),
         None => "remove it; `countersign init` shows every key".into(),
     };
-    Mistake { place: path.into(), why: format!("`{key}` is not a key"), hint }
+    Mistake::new(path, format!("`{key}` is not a key"), hint)
 }
