@@ -1,7 +1,10 @@
 //! What was found while walking over one statement.
 
 use super::catalog::Relation;
-use super::{Access, SessionEffect, SqlOperation, SqlRefusal, SqlTarget, bounds::Condition, names};
+use super::{
+    Access, SessionEffect, SettingChange, SettingKind, SettingScope, SqlOperation, SqlRefusal, SqlTarget,
+    bounds::Condition, names,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything one statement touches and does.
@@ -217,6 +220,11 @@ impl Account {
         });
         if defines {
             self.session.push(SessionEffect::Defines);
+        }
+        if !self.triggers.is_empty() {
+            // A trigger may set anything for the session: whoever keeps its facts must ask the server.
+            let (name, scope, kind) = ("unknown".into(), SettingScope::Session, SettingKind::Meaning);
+            self.session.push(SessionEffect::Set(SettingChange { name, value: None, scope, kind }));
         }
         let unknown = |operation| matches!(operation, SqlOperation::Indirect | SqlOperation::Unknown);
         if self.effects.iter().any(|(operation, _)| unknown(*operation)) {

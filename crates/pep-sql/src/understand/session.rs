@@ -29,8 +29,8 @@ pub struct SessionFacts {
     /// Whether something ran whose effects on the session cannot be told (`DO`, an unread statement): from then on
     /// no name without a schema is taken for what the catalog says.
     pub opaque: bool,
-    /// Whether this session defined something since the catalog was read. Cleared by whoever reads it again after
-    /// the transaction has ended.
+    /// Whether this session defined something, or went back to a search path nobody here knows, since catalog and search
+    /// path were read. Cleared by whoever reads them again after the transaction has ended.
     pub uncommitted: bool,
 }
 
@@ -133,8 +133,8 @@ impl SessionFacts {
             ("role", Some(value)) => self.role = Some(value.clone()).filter(|role| role != "none"),
             ("session_authorization", Some(value)) => self.role = Some(value.clone()),
             ("role" | "session_authorization", None) => self.role = None,
-            // Back to what the server holds as default, which is not known here.
-            ("search_path" | "*", None) => self.opaque = true,
+            // Back to what the server holds as default, which is not known here: until somebody has asked.
+            ("search_path" | "*", None) => self.uncommitted = true,
             _ => {}
         }
     }

@@ -1,8 +1,8 @@
 //! The golden file against a real server: its own catalog gives the same answers, and whatever is taken for a read
 //! writes nothing when it runs.
 
-use crate::cases::{Case, EVASIONS, evasions};
-use countersign_pep_sql::understand::{Access, Catalog, understand};
+use crate::cases::{Case, EVASIONS, case, evasions};
+use countersign_pep_sql::understand::{Access, Catalog, preflight, understand};
 use countersign_testkit::postgres::{Options, Postgres};
 use std::process::Command;
 
@@ -34,6 +34,37 @@ async fn what_is_taken_for_a_read_writes_nothing() {
         assert_eq!(state(&server), before, "{}: {free}", case.title);
     }
     assert!(ran >= 40, "only {ran} ran without an error");
+}
+
+/// What is counted beforehand is what is deleted then, and counting leaves everything as it was.
+#[tokio::test]
+async fn counting_says_what_happens() {
+    let server = Postgres::start(&Options::default()).await.unwrap();
+    server.run("postgres", "CREATE DATABASE shop").unwrap();
+    server.run(DATABASE, SCHEMA).unwrap();
+    let catalog = catalog(&server);
+    for (text, rows) in [
+        ("DELETE FROM logs WHERE line LIKE '%1%'", 11),
+        ("DELETE FROM items", 0),
+        ("UPDATE orders SET status = 'x' FROM users WHERE users.id = orders.user_id AND users.id > 15", 5),
+        ("DELETE FROM orders USING users u, logs l WHERE u.id = orders.user_id AND u.id <= 3", 3),
+        ("DELETE FROM parent", 2),
+        ("TRUNCATE countries", 0),
+    ] {
+        let before = state(&server);
+        let found = preflight(&case(text.into()).question(catalog.clone()));
+        let counted = server.run(DATABASE, &found.count.unwrap().sql).unwrap();
+        assert_eq!(counted, rows.to_string(), "{text}");
+        if let Ok(explain) = found.explain {
+            assert!(server.run(DATABASE, &explain.sql).unwrap().starts_with('['), "{text}");
+        }
+        assert_eq!(state(&server), before, "{text}");
+        let said = server.psql(DATABASE).args(["-c", "\\set QUIET off", "-c", text]).output().unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        if !text.starts_with("TRUNCATE") {
+            assert!(said.trim().ends_with(&format!(" {rows}")), "{text}: {said}");
+        }
+    }
 }
 
 /// The same queries the gateway asks, each answer a list of rows.
