@@ -110,8 +110,8 @@ impl Stage {
         panic!("nothing is {state}: {}", self.gateway.log());
     }
 
-    async fn approve(&self, id: &str) {
-        for person in &self.people {
+    async fn approve(&mut self, id: &str) {
+        for person in &mut self.people {
             let vote = person.vote(id, "approve", Strength::Session, None).await.unwrap();
             assert!(vote.is_success(), "{}", vote.told());
         }
