@@ -1,21 +1,22 @@
-# The front door. What it needs: Rust (see rust-version in Cargo.toml), a C compiler and make.
-# `make test` says what else it wants, and installs it when it is root on Debian or Ubuntu.
+# The front door. What it needs: Rust (see rust-version in Cargo.toml), a C compiler, libclang and make. What is missing
+# beside Rust, compiler and make is said, and installed when this runs as root on Debian or Ubuntu.
 
 CARGO ?= cargo
 # How often `make soak` kills the gateway.
 SOAK_RUNS ?= 200
+FUZZ_SECONDS ?= 60
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 # Asked only when a recipe runs, after `setup` may have installed one.
 WITH_BROWSER = CHROME="$$(.ci/setup browser)" CHROMEDRIVER="$$(.ci/setup driver)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check setup setup-bench bench soak docs
+.PHONY: help demo test check setup setup-build setup-bench bench soak fuzz docs
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: ## Build and run the demo: a held action, a browser, a proof.
+demo: setup-build ## Build and run the demo: a held action, a browser, a proof.
 	$(CARGO) run -p countersign -- demo
 
 test: setup ## Install what the tests need (or say what is missing) and run all of them.
@@ -26,7 +27,7 @@ else
 	$(WITH_BROWSER) $(CARGO) test --workspace --lib --bins --tests
 endif
 
-check: ## Formatting, lints, the tree's own rules (licences too), spelling.
+check: setup-build ## Formatting, lints, the tree's own rules (licences too), spelling.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) run -q -p xtask -- tidy
@@ -34,6 +35,10 @@ check: ## Formatting, lints, the tree's own rules (licences too), spelling.
 
 setup: ## Install what the tests need, or say what is missing.
 	@.ci/setup
+	@.ci/drivers
+
+setup-build:
+	@.ci/setup build
 
 setup-bench:
 	@.ci/setup bench
@@ -44,11 +49,14 @@ bench: setup-bench ## Measure on a release build: one JSON object for each bench
 	  $(CARGO) run -q --release -p countersign-benches --bin "$$(basename "$$bench" .rs)" || exit 1; \
 	done
 
-soak: ## Kill the gateway at random moments, SOAK_RUNS times, and look at what is left.
+soak: setup-build ## Kill the gateway at random moments, SOAK_RUNS times, and look at what is left.
 	$(CARGO) build -p countersign
 	COUNTERSIGN_SOAK_RUNS=$(SOAK_RUNS) $(CARGO) test -p countersign-e2e --test kill -- --nocapture
 
-docs: ## Check links and samples of the documents; build the book where mdBook is installed.
+fuzz: setup-build ## Look for texts that break the reading of SQL (needs nightly Rust and cargo-fuzz), FUZZ_SECONDS long.
+	cd fuzz && $(CARGO) +nightly fuzz run classify -- -max_total_time=$(FUZZ_SECONDS)
+
+docs: setup-build ## Check links and samples of the documents; build the book where mdBook is installed.
 	$(CARGO) build -q -p countersign
 	$(CARGO) test -q -p xtask documents
 	@if command -v mdbook >/dev/null; then mdbook build docs/book; \

@@ -5,3 +5,4 @@ pub mod nginx;
 pub mod passkey;
 pub mod peer;
 pub mod ports;
+pub mod postgres;

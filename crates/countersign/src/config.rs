@@ -2,7 +2,7 @@
 
 mod read;
 
-use countersign_core::{Digest, EnvironmentName, GroupName};
+use countersign_core::{Digest, EnvironmentName, GroupName, TargetName};
 use countersign_engine::Limits;
 use countersign_identity::Settings;
 use countersign_pep_http::{
@@ -12,10 +12,14 @@ use countersign_pep_http::{
     error::Fault,
     facts::{ALWAYS, FactType},
 };
+use countersign_pep_sql::{
+    config::{PostgresSection, PostgresTarget},
+    understand::SqlOperation,
+};
 use countersign_policy::{DeclaredTarget, FactType as PolicyFact, Vocabulary};
 use serde::Deserialize;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -121,6 +125,7 @@ pub(crate) struct File {
     pub(crate) bodies: Option<BodiesSection>,
     /// Each with its number in the file.
     pub(crate) http: Vec<(usize, HttpSection)>,
+    pub(crate) postgres: Vec<(usize, PostgresSection)>,
 }
 
 /// Everything the gateway runs on, checked.
@@ -139,6 +144,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) bodies: BodiesSection,
     pub(crate) http: Vec<HttpTarget>,
+    pub(crate) postgres: Vec<PostgresTarget>,
     pub(crate) vocabulary: Vocabulary,
     /// Over the file's bytes as they were read, overrides included.
     pub(crate) digest: Digest,
@@ -195,11 +201,37 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
             Err(faults) => mistakes.extend(faults.into_iter().map(|fault| Mistake::of(fault, number))),
         }
     }
-    check_listeners(&console.listen, &http, &mut mistakes);
+    let mut postgres = Vec::new();
+    for (number, section) in file.postgres {
+        match section.check(folder) {
+            Ok(target) => postgres.push((number, target)),
+            Err(faults) => mistakes.extend(faults.into_iter().map(|fault| Mistake {
+                item: Some(number),
+                ..Mistake::new(fault.place, fault.why, fault.remedy)
+            })),
+        }
+    }
+    let listening = http.iter().map(|(number, target)| Listening {
+        wire: "http",
+        number: *number,
+        name: &target.classifier.surroundings().target,
+        listen: target.listen,
+    });
+    let databases = postgres.iter().map(|(number, target)| Listening {
+        wire: "postgres",
+        number: *number,
+        name: target.name(),
+        listen: target.listen,
+    });
+    check_listeners(console.listen, listening.chain(databases), &mut mistakes);
     let bodies = file.bodies.unwrap_or_default();
     check_bodies(&bodies, &http, &mut mistakes);
     let http: Vec<HttpTarget> = http.into_iter().map(|(_, target)| target).collect();
-    let vocabulary = vocabulary(&http, &groups, environments, policy.labels);
+    let postgres: Vec<PostgresTarget> = postgres.into_iter().map(|(_, target)| target).collect();
+    let mut vocabulary = vocabulary(&http, &groups, environments, policy.labels);
+    for target in &postgres {
+        declare(target, &mut vocabulary);
+    }
     let (Ok(settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
     Ok(Config {
         path: path.to_owned(),
@@ -214,6 +246,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         limits: limits(&file.limits.unwrap_or_default(), people.cooling_off),
         bodies,
         http,
+        postgres,
         vocabulary,
         digest,
     })
@@ -237,23 +270,56 @@ fn checked_names<T: Ord, E: fmt::Display>(
     names
 }
 
-fn check_listeners(console: &SocketAddr, http: &[(usize, HttpTarget)], mistakes: &mut Vec<Mistake>) {
-    let mut names = BTreeSet::new();
-    for (number, target) in http {
-        let name = &target.classifier.surroundings().target;
+/// A target's way in, whatever it speaks.
+struct Listening<'t> {
+    wire: &'static str,
+    number: usize,
+    name: &'t TargetName,
+    listen: SocketAddr,
+}
+
+fn check_listeners<'t>(
+    console: SocketAddr,
+    targets: impl Iterator<Item = Listening<'t>>,
+    mistakes: &mut Vec<Mistake>,
+) {
+    let (mut names, mut wires) = (BTreeSet::new(), BTreeMap::new());
+    for Listening { wire, number, name, listen } in targets {
         let mut tell = |key: &str, why: String, hint: &str| {
-            let mistake = Mistake::new(format!("http.{name}.{key}"), why, hint);
-            mistakes.push(Mistake { item: Some(*number), ..mistake });
+            let mistake = Mistake::new(format!("{wire}.{name}.{key}"), why, hint);
+            mistakes.push(Mistake { item: Some(number), ..mistake });
         };
-        if target.listen == *console && console.port() != 0 {
+        if listen == console && console.port() != 0 {
             let hint = "agents and people never share a listener: choose another port";
-            tell("listen", format!("`{}` is the console's address", target.listen), hint);
+            tell("listen", format!("`{listen}` is the console's address"), hint);
+        }
+        let spoken = *wires.entry(listen).or_insert(wire);
+        if spoken != wire && listen.port() != 0 {
+            tell("listen", format!("`{listen}` already listens for `{spoken}`"), "choose another port");
         }
         if !names.insert(name.clone()) {
             let hint = "give each target a name of its own";
             tell("name", format!("two targets are named `{name}`"), hint);
         }
     }
+}
+
+/// A database in policy's words.
+fn declare(target: &PostgresTarget, vocabulary: &mut Vocabulary) {
+    let sql = &target.sql;
+    vocabulary.environments.insert(sql.environment.clone());
+    vocabulary.labels.extend(sql.labels.iter().cloned());
+    vocabulary.labels.extend(sql.tables.iter().flat_map(|table| table.labels.iter().cloned()));
+    let declared = DeclaredTarget { environment: sql.environment.clone(), labels: sql.labels.clone() };
+    vocabulary.targets.insert(sql.target.clone(), declared);
+    vocabulary.operations.extend(SqlOperation::ALL.into_iter().map(|operation| {
+        countersign_policy::DeclaredOperation {
+            target: sql.target.clone(),
+            name: operation.as_str().into(),
+            class: operation.class(),
+            facts: BTreeMap::new(),
+        }
+    }));
 }
 
 fn check_bodies(bodies: &BodiesSection, http: &[(usize, HttpTarget)], mistakes: &mut Vec<Mistake>) {

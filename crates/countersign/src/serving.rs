@@ -10,7 +10,8 @@ use crate::{
     wiring::{self, Opened},
 };
 use countersign_engine::{Gate, port::store::Health, start, timers};
-use countersign_pep_http::{BoundListener, Serving as Wires, bodies::Bodies};
+use countersign_pep_http::{BoundListener, Serving as HttpWires, bodies::Bodies};
+use countersign_pep_sql::Serving as SqlWires;
 use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -31,7 +32,8 @@ pub(crate) struct Serving {
     config: Arc<Config>,
     store: Arc<countersign_store::SqliteStore>,
     pub(crate) log_key: String,
-    wires: Wires,
+    http: HttpWires,
+    postgres: SqlWires,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -87,7 +89,10 @@ impl Serving {
         let socket = operator_socket(&config)?;
         let mut config = config;
         let bodies = Arc::new(Bodies::new(&config.bodies, config.data.clone()));
-        let wires = countersign_pep_http::serve(Arc::clone(&gate), std::mem::take(&mut config.http), bodies)
+        let http = countersign_pep_http::serve(Arc::clone(&gate), std::mem::take(&mut config.http), bodies)
+            .await
+            .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
+        let postgres = countersign_pep_sql::serve(Arc::clone(&gate), std::mem::take(&mut config.postgres))
             .await
             .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
         // Answered last: whoever finds the console ready finds everything ready.
@@ -100,17 +105,19 @@ impl Serving {
         start::resume(&gate)
             .await
             .map_err(|error| Failure::of("approved work could not be resumed", &error))?;
-        Ok(Self { gate, config, store, log_key, wires, stop, tasks })
+        Ok(Self { gate, config, store, log_key, http, postgres, stop, tasks })
     }
 
-    /// Where each target is reached.
+    /// Where each HTTP target is reached.
     pub(crate) fn listeners(&self) -> &[BoundListener] {
-        self.wires.listeners()
+        self.http.listeners()
     }
 
     /// What is printed once everything listens.
     pub(crate) fn banner(&self) -> String {
-        let wires = self.listeners().iter().map(|bound| format!("  {:<20} {}\n", bound.target, bound.addr));
+        let http = self.listeners().iter().map(|bound| (&bound.target, bound.addr));
+        let postgres = self.postgres.listeners().iter().map(|bound| (&bound.target, bound.addr));
+        let wires = http.chain(postgres).map(|(target, addr)| format!("  {target:<20} {addr}\n"));
         format!(
             "countersign {} is ready\n\nconsole  {}\nlog key  {}\ntargets\n{}",
             env!("CARGO_PKG_VERSION"),
@@ -132,7 +139,7 @@ impl Serving {
     /// Takes nothing new, lets running work end within [`DRAIN`], records the stop.
     pub(crate) async fn stop(mut self) -> Result<(), Failure> {
         self.stop.cancel();
-        self.wires.stop(DRAIN).await;
+        tokio::join!(self.http.stop(DRAIN), self.postgres.stop(DRAIN));
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
         // A poisoned store cannot be told; it was said when that happened.

@@ -20,6 +20,7 @@ use countersign_engine::{
 use countersign_identity::Directory;
 use countersign_ledger::{LogKeys, Sealing};
 use countersign_pep_http::upstream::HttpUpstream;
+use countersign_pep_sql::upstream::PostgresUpstream;
 use countersign_policy::{Bundle, Policies, PolicyError, sources_from_path};
 use countersign_store::{OnRollback, OpenError, SqliteOptions, SqliteStore};
 use std::{
@@ -156,7 +157,16 @@ fn targets(config: &Config) -> Result<Vec<Reachable>, Failure> {
             .map_err(|error| Failure::of(&format!("target `{}` cannot be used", known.name), &error))?;
         Ok((known, Arc::new(way) as Arc<dyn Upstream>))
     };
-    config.http.iter().map(one).collect()
+    let databases = config.postgres.iter().map(|target| {
+        let known = Target {
+            name: target.name().clone(),
+            environment: target.sql.environment.clone(),
+            wire: "postgres".into(),
+            credential_profile: target.credential_profile.clone(),
+        };
+        Ok((known, Arc::new(PostgresUpstream) as Arc<dyn Upstream>))
+    });
+    config.http.iter().map(one).chain(databases).collect()
 }
 
 /// Who this gateway is, kept beside its keys for as long as its data lives.

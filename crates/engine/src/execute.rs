@@ -132,6 +132,11 @@ impl Ending {
         }
     }
 
+    /// Whether people approved what runs: then it is followed to its end even when its caller leaves.
+    pub fn is_approved(&self) -> bool {
+        matches!(self.0, Duty::Approved(_))
+    }
+
     /// Records how it ended, its caller having the answer; returns once that is durable.
     pub async fn finish(self, facts: EndFacts) -> Result<(), Error> {
         self.end(facts, None).await

@@ -1,11 +1,12 @@
 //! What one policy names and what it looks at, read from its parsed form. Anything not recognised counts as read.
 
-use crate::vocabulary::HEAD_FACTS;
+use crate::{sql::is_counter, vocabulary::HEAD_FACTS};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which inputs rules look at that cost something or change by themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an input of its own")]
 pub(crate) struct Reads {
     /// The time: answers must not be kept.
     pub(crate) time: bool,
@@ -13,6 +14,8 @@ pub(crate) struct Reads {
     pub(crate) body: bool,
     /// Whether anything shown would be hidden from a reviewer.
     pub(crate) hidden: bool,
+    /// What a session has done so far: answers hold for this statement only.
+    pub(crate) counters: bool,
 }
 
 impl Reads {
@@ -21,6 +24,7 @@ impl Reads {
             time: self.time || other.time,
             body: self.body || other.body,
             hidden: self.hidden || other.hidden,
+            counters: self.counters || other.counters,
         }
     }
 }
@@ -73,7 +77,9 @@ impl Analysis {
         };
         match operator.as_str() {
             "Value" => self.value(operands),
-            "Var" if operands == "context" => self.reads = Reads { time: true, body: true, hidden: true },
+            "Var" if operands == "context" => {
+                self.reads = Reads { time: true, body: true, hidden: true, counters: true }
+            }
             "Var" | "Slot" | "Unknown" => {}
             "." | "has" => self.access(operator, operands, expression),
             "in" | "is" => {
@@ -126,9 +132,11 @@ impl Analysis {
             ["body_bytes", ..] => self.reads.body = true,
             ["hidden_characters", ..] => (self.reads.body, self.reads.hidden) = (true, true),
             ["wire" | "claimed_reason", ..] => {}
+            ["sql"] => self.reads.counters |= !only_asked_for,
+            ["sql", fact, ..] => self.reads.counters |= is_counter(fact),
             ["http"] => self.reads.body |= !only_asked_for,
             ["http", fact, ..] => self.reads.body |= !HEAD_FACTS.contains(fact),
-            _ => self.reads = Reads { time: true, body: true, hidden: true },
+            _ => self.reads = Reads { time: true, body: true, hidden: true, counters: true },
         }
     }
 
@@ -199,7 +207,7 @@ mod tests {
     #[test]
     #[rustfmt::skip]
     fn what_a_rule_looks_at_is_known() {
-        let all = Reads { time: true, body: true, hidden: true };
+        let all = Reads { time: true, body: true, hidden: true, counters: true };
         let none = Reads::default();
         for (condition, reads) in [
             ("principal.clearances.contains(\"x\")", none),

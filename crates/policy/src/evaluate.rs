@@ -89,10 +89,11 @@ impl Bundle {
     }
 
     fn ask(&self, subject: &Subject<'_>, slice: &Slice) -> Trace {
-        let rules = &subject.known.rules;
         let mut trace = self.trace(subject.known.name.clone());
         for asked in &slice.asked {
             let mut matched = Matched { resource: asked.shown.clone(), ..Matched::default() };
+            let Some(ask) = subject.asks.get(asked.ask) else { continue };
+            let rules = &ask.known.rules;
             for set in [&rules.permits, &rules.forbids] {
                 let response = self.authorizer.is_authorized(&asked.request, set, &slice.entities);
                 self.sort(&response, &mut matched, &mut trace.errors);

@@ -153,8 +153,9 @@ fn missing(rule: &Rule, subject: &Subject<'_>, slice: &Slice, asked: &crate::sli
         }
     };
     missing.extend(wanted.map(|wanted| format!("the caller is not {wanted}")));
-    if !concerns(&rule.policy, &subject.known.uid, &subject.known.ancestors) {
-        missing.push(format!("it is not about `{}`", subject.known.name));
+    let known = subject.asks.get(asked.ask).map_or(subject.known, |ask| ask.known);
+    if !concerns(&rule.policy, &known.uid, &known.ancestors) {
+        missing.push(format!("it is not about `{}`", known.name));
     }
     let same = |named: &cedar_policy::EntityUid| *named == asked.resource;
     let inside = |named: &cedar_policy::EntityUid| same(named) || asked.ancestors.contains(named);

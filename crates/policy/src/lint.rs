@@ -7,6 +7,7 @@ use crate::{
     scan::{Statement, position},
     schema::APPROVE,
     source::Source,
+    sql,
 };
 use countersign_core::{AgentId, Class, EnvironmentName, GroupName, PersonId, TargetName, visible};
 
@@ -118,7 +119,9 @@ fn unknown_action(id: &str, vocabulary: &Vocabulary) -> Option<(String, String)>
     let names: Vec<String> =
         vocabulary.operations.iter().map(crate::DeclaredOperation::policy_name).collect();
     let classes: Vec<&str> = Class::ALL.map(Class::as_str).into();
-    let known = classes.into_iter().chain(names.iter().map(String::as_str));
+    let of_sql = sql::actions().into_iter().map(|(name, _)| name).filter(|_| vocabulary.has_sql());
+    let of_sql: Vec<&str> = of_sql.collect();
+    let known = classes.into_iter().chain(of_sql).chain(names.iter().map(String::as_str));
     if known.clone().any(|name| name == id) {
         return None;
     }

@@ -5,6 +5,7 @@ use crate::{
     analysis::Reads,
     gate::GateRule,
     schema::{Types, uid},
+    sql,
     vocabulary::FactType,
 };
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicySet};
@@ -51,7 +52,7 @@ pub(crate) struct RuleSet {
 #[derive(Debug)]
 pub(crate) struct KnownAction {
     pub(crate) uid: EntityUid,
-    /// The uids a policy's scope may name to mean it: itself and its class.
+    /// The uids a policy's scope may name to mean it, beside its own: its class, and what an SQL operation stands in.
     pub(crate) ancestors: Vec<EntityUid>,
     /// `crm/exportCustomers`, or `unknown`.
     pub(crate) name: String,
@@ -70,20 +71,40 @@ pub(crate) struct Actions {
 impl Actions {
     pub(crate) fn new(vocabulary: &Vocabulary, types: &Types, rules: &[Arc<Rule>]) -> Self {
         let mut sets = HashMap::new();
-        let mut known = |name: String, class: Class, facts: BTreeMap<String, FactType>| {
-            let own = uid(&types.action, &name);
-            let of_class = uid(&types.action, class.as_str());
-            let ancestors = if own == of_class { vec![] } else { vec![of_class] };
-            let rules = rules_for(&own, &ancestors, rules, &mut sets);
-            KnownAction { uid: own, ancestors, name, class, facts, rules }
-        };
+        let mut known =
+            |operation: Option<&str>, name: String, class: Class, facts: BTreeMap<String, FactType>| {
+                let own = uid(&types.action, &name);
+                let of_class = uid(&types.action, class.as_str());
+                let within = match operation {
+                    Some(operation) if sql::class_of(operation).is_some() => sql::lineage(operation),
+                    Some(_) | None => Vec::new(),
+                };
+                let mut ancestors: Vec<EntityUid> =
+                    within.into_iter().map(|name| uid(&types.action, name)).collect();
+                if own != of_class {
+                    ancestors.push(of_class);
+                }
+                let rules = rules_for(&own, &ancestors, rules, &mut sets);
+                KnownAction { uid: own, ancestors, name, class, facts, rules }
+            };
         let mut declared: BTreeMap<TargetName, BTreeMap<String, KnownAction>> = BTreeMap::new();
         for operation in &vocabulary.operations {
-            let action = known(operation.policy_name(), operation.class, operation.facts.clone());
+            let action = known(
+                Some(&operation.name),
+                operation.policy_name(),
+                operation.class,
+                operation.facts.clone(),
+            );
             declared.entry(operation.target.clone()).or_default().insert(operation.name.clone(), action);
         }
-        let classes = Class::ALL.map(|class| (class, known(class.as_str().into(), class, BTreeMap::new())));
+        let classes =
+            Class::ALL.map(|class| (class, known(None, class.as_str().into(), class, BTreeMap::new())));
         Self { declared, classes: classes.into() }
+    }
+
+    /// Another operation of a target.
+    pub(crate) fn named(&self, target: &TargetName, operation: &str) -> Option<&KnownAction> {
+        self.declared.get(target)?.get(operation)
     }
 
     /// The action policies know this one by.

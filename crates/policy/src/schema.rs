@@ -1,7 +1,7 @@
 //! The Cedar schemas: one for requests, generated from the vocabulary, one for votes. Two, so that a rule about
 //! actions never reaches into voting by leaving its action open.
 
-use crate::{FactType, PolicyError, Vocabulary};
+use crate::{FactType, PolicyError, Vocabulary, sql};
 use cedar_policy::{EntityId, EntityTypeName, EntityUid, Schema, SchemaFragment};
 use countersign_core::Class;
 use serde_json::{Map, Value, json};
@@ -54,13 +54,22 @@ pub(crate) const VOCABULARY_VERSION: i64 = 1;
 /// The JSON form of the request schema.
 pub(crate) fn request_schema(vocabulary: &Vocabulary) -> Value {
     let mut actions = Map::new();
+    let speaks_sql = vocabulary.has_sql();
+    let context = |facts: &Map<String, Value>| context(facts, speaks_sql);
     for class in Class::ALL {
-        actions.insert(class.as_str().into(), action(None, &context(&Map::new())));
+        actions.insert(class.as_str().into(), action(&[], &context(&Map::new())));
+    }
+    for (name, parents) in sql::actions().into_iter().filter(|_| speaks_sql) {
+        actions.insert(name.into(), action(&parents, &context(&Map::new())));
     }
     for operation in &vocabulary.operations {
         let facts =
             operation.facts.iter().map(|(name, kind)| (name.clone(), optional(of_fact(*kind)))).collect();
-        actions.insert(operation.policy_name(), action(Some(operation.class), &context(&facts)));
+        let parents = match sql::class_of(&operation.name) {
+            Some(_) => [operation.name.as_str()],
+            None => [operation.class.as_str()],
+        };
+        actions.insert(operation.policy_name(), action(&parents, &context(&facts)));
     }
     let thing = record(&json!({
         "kind": string(), "name": string(), "labels": set_of(&string()),
@@ -116,8 +125,8 @@ pub(crate) fn readable(json: &Value) -> Option<String> {
     SchemaFragment::from_json_value(json.clone()).ok()?.to_cedarschema().ok()
 }
 
-fn action(class: Option<Class>, context: &Value) -> Value {
-    let parents: Vec<Value> = class.iter().map(|class| json!({ "id": class.as_str() })).collect();
+fn action(parents: &[&str], context: &Value) -> Value {
+    let parents: Vec<Value> = parents.iter().map(|parent| json!({ "id": parent })).collect();
     json!({ "memberOf": parents, "appliesTo": {
         "principalTypes": ["Agent", "Service", "Person"],
         "resourceTypes": ["Resource", "Target"],
@@ -125,20 +134,32 @@ fn action(class: Option<Class>, context: &Value) -> Value {
     } })
 }
 
-fn context(facts: &Map<String, Value>) -> Value {
+fn context(facts: &Map<String, Value>, speaks_sql: bool) -> Value {
     let mut http = facts.clone();
     http.insert("method".into(), string());
     http.insert("path".into(), string());
     http.insert("host".into(), optional(string()));
     http.insert("query".into(), set_of(&string()));
-    record(&json!({
+    let mut context = json!({
         "now": long(),
         "wire": string(),
         "http": optional(record(&Value::Object(http))),
         "body_bytes": optional(long()),
         "hidden_characters": boolean(),
         "claimed_reason": boolean(),
-    }))
+    });
+    if speaks_sql && let Some(context) = context.as_object_mut() {
+        context.insert("sql".into(), optional(sql_facts()));
+    }
+    record(&context)
+}
+
+fn sql_facts() -> Value {
+    let fact = |(name, kind): (&str, FactType)| {
+        let kind = of_fact(kind);
+        (name.to_owned(), if sql::is_optional(name) { optional(kind) } else { kind })
+    };
+    record(&Value::Object(sql::SQL_FACTS.into_iter().map(fact).collect()))
 }
 
 fn of_fact(kind: FactType) -> Value {

@@ -5,7 +5,7 @@
 use crate::{
     Bundle,
     schema::{Types, uid},
-    subject::{Fact, Incomplete, Subject},
+    subject::{Ask, Fact, Incomplete, Subject},
 };
 use cedar_policy::{Context, Entities, Entity, EntityUid, Request, RestrictedExpression as Expr};
 use countersign_core::{PersonId, PrincipalKind, Resource, Timestamp};
@@ -14,7 +14,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
 };
 
-/// What Cedar is asked for one action: one request for each resource, over the same entities.
+/// What Cedar is asked for one action: one request for each effect on each resource, over the same entities.
 #[derive(Debug)]
 pub(crate) struct Slice {
     pub(crate) principal: EntityUid,
@@ -26,6 +26,8 @@ pub(crate) struct Slice {
 /// One request.
 #[derive(Debug)]
 pub(crate) struct Asked {
+    /// Which of the subject's questions it belongs to.
+    pub(crate) ask: usize,
     /// How the resource is written in a trace.
     pub(crate) shown: String,
     pub(crate) resource: EntityUid,
@@ -36,7 +38,7 @@ pub(crate) struct Asked {
 impl Slice {
     pub(crate) fn new(bundle: &Bundle, subject: &Subject<'_>, now: Timestamp) -> Result<Self, Incomplete> {
         let types = &bundle.types;
-        let Subject { action, known, .. } = subject;
+        let Subject { action, .. } = subject;
         let requester = &action.requester;
         let principal_type = match requester.kind {
             PrincipalKind::Agent => &types.agent,
@@ -50,7 +52,6 @@ impl Slice {
         let target = uid(&types.target, action.target.as_str());
         let mut entities = vec![
             entity(&principal, caller(types, subject), groups.clone())?,
-            Entity::new_no_attrs(known.uid.clone(), known.ancestors.iter().cloned().collect()),
             Entity::with_uid(environment.clone()),
             entity(
                 &target,
@@ -58,38 +59,67 @@ impl Slice {
                 [environment.clone()].into(),
             )?,
         ];
+        for Ask { known, .. } in &subject.asks {
+            entities.push(Entity::new_no_attrs(known.uid.clone(), known.ancestors.iter().cloned().collect()));
+        }
         entities.extend(groups.iter().cloned().map(Entity::with_uid));
         let context = context(subject, now)?;
-        let ask = |resource: EntityUid, shown: String, ancestors: Vec<EntityUid>| {
-            let (who, what) = (principal.clone(), known.uid.clone());
-            Request::new(who, what, resource.clone(), context.clone(), Some(&bundle.schema))
-                .map(|request| Asked { shown, resource, ancestors, request })
-                .map_err(|error| Incomplete(format!("the request does not fit the schema: {error}")))
-        };
-        let mut asked = Vec::with_capacity(action.resources.len().max(1));
-        let mut seen: HashMap<EntityUid, &BTreeSet<String>> = HashMap::new();
-        for resource in &action.resources {
-            let named = uid(&types.resource, resource_id(action.target.as_str(), resource));
-            match seen.insert(named.clone(), &resource.labels) {
-                Some(labels) if *labels == resource.labels => continue,
-                Some(_) => {
-                    let wrong = format!("resource `{}` is named twice with different labels", resource.name);
-                    return Err(Incomplete(wrong));
+        let resources = resources(types, subject, (&target, &environment), &mut entities)?;
+        let mut asked = Vec::with_capacity(resources.len().max(1));
+        for (at, Ask { known, about }) in subject.asks.iter().enumerate() {
+            let mut ask = |resource: &EntityUid, shown: String, ancestors: Vec<EntityUid>| {
+                let (who, what) = (principal.clone(), known.uid.clone());
+                let request =
+                    Request::new(who, what, resource.clone(), context.clone(), Some(&bundle.schema))
+                        .map_err(|error| {
+                            Incomplete(format!("the request does not fit the schema: {error}"))
+                        })?;
+                let shown = if at == 0 { shown } else { format!("{shown} ({})", known.name) };
+                asked.push(Asked { ask: at, shown, resource: resource.clone(), ancestors, request });
+                Ok(())
+            };
+            let mut done = BTreeSet::new();
+            for (named, shown) in about.iter().filter_map(|index| resources.get(*index)) {
+                if done.insert(named) {
+                    ask(named, shown.clone(), vec![target.clone(), environment.clone()])?;
                 }
-                None => {}
             }
-            let attributes = thing(&resource.kind, &resource.name, &resource.labels, (&target, &environment));
-            entities.push(entity(&named, attributes, [target.clone(), environment.clone()].into())?);
-            let shown = format!("{} {}", resource.kind, resource.name);
-            asked.push(ask(named, shown, vec![target.clone(), environment.clone()])?);
-        }
-        if asked.is_empty() {
-            asked.push(ask(target.clone(), format!("target {}", action.target), vec![environment])?);
+            if about.is_empty() {
+                ask(&target, format!("target {}", action.target), vec![environment.clone()])?;
+            }
         }
         let entities = Entities::from_entities(entities, None)
             .map_err(|error| Incomplete(format!("the entities cannot be built: {error}")))?;
         Ok(Self { principal, groups, entities, asked })
     }
+}
+
+/// The entity of every resource, with how it is shown. The same one twice must carry the same labels.
+fn resources(
+    types: &Types,
+    subject: &Subject<'_>,
+    place: (&EntityUid, &EntityUid),
+    entities: &mut Vec<Entity>,
+) -> Result<Vec<(EntityUid, String)>, Incomplete> {
+    let action = subject.action;
+    let mut all = Vec::with_capacity(action.resources.len());
+    let mut seen: HashMap<EntityUid, &BTreeSet<String>> = HashMap::new();
+    for resource in &action.resources {
+        let named = uid(&types.resource, resource_id(action.target.as_str(), resource));
+        match seen.insert(named.clone(), &resource.labels) {
+            Some(labels) if *labels == resource.labels => {}
+            Some(_) => {
+                let wrong = format!("resource `{}` is named twice with different labels", resource.name);
+                return Err(Incomplete(wrong));
+            }
+            None => {
+                let attributes = thing(&resource.kind, &resource.name, &resource.labels, place);
+                entities.push(entity(&named, attributes, [place.0.clone(), place.1.clone()].into())?);
+            }
+        }
+        all.push((named, format!("{} {}", resource.kind, resource.name)));
+    }
+    Ok(all)
 }
 
 /// `target/kind/name`, with `/` and `%` inside the parts written as `%2F` and `%25`.
@@ -161,9 +191,10 @@ fn context(subject: &Subject<'_>, now: Timestamp) -> Result<Context, Incomplete>
     if let Some(bytes) = subject.body_bytes {
         pairs.push(("body_bytes".to_owned(), Expr::new_long(bytes)));
     }
-    if let Some(facts) = &subject.http {
+    for (wire, facts) in [("http", &subject.http), ("sql", &subject.sql)] {
+        let Some(facts) = facts else { continue };
         let fields = facts.iter().map(|(name, fact)| ((*name).to_owned(), expression(fact)));
-        pairs.push(("http".to_owned(), Expr::new_record(fields).map_err(|error| broken(&error))?));
+        pairs.push((wire.to_owned(), Expr::new_record(fields).map_err(|error| broken(&error))?));
     }
     Context::from_pairs(pairs).map_err(|error| broken(&error))
 }

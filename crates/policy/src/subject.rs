@@ -2,8 +2,10 @@
 
 use crate::{
     Bundle, FactType,
+    analysis::Reads,
     memo::{Key, KeyWriter},
     rules::KnownAction,
+    sql::{self, EFFECTS},
     vocabulary::HEAD_FACTS,
 };
 use countersign_core::{Action, Body, PrincipalId, PrincipalKind, visible};
@@ -37,10 +39,22 @@ pub(crate) enum Fact<'a> {
 pub(crate) struct Subject<'a> {
     pub(crate) action: &'a Action,
     pub(crate) known: &'a KnownAction,
-    /// `None` on wires without facts.
+    /// What policy is asked: of the operation itself, and of everything else that it does besides.
+    pub(crate) asks: Vec<Ask<'a>>,
+    /// What the rules of all of these look at.
+    pub(crate) reads: Reads,
+    /// `None` on other wires.
     pub(crate) http: Option<BTreeMap<&'a str, Fact<'a>>>,
+    pub(crate) sql: Option<BTreeMap<&'a str, Fact<'a>>>,
     pub(crate) body_bytes: Option<i64>,
     pub(crate) hidden_characters: bool,
+}
+
+/// One thing an action does, and to which of its resources (none: to the target).
+#[derive(Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) known: &'a KnownAction,
+    pub(crate) about: Vec<usize>,
 }
 
 /// Why an action cannot be decided on: one sentence for the refusal.
@@ -75,19 +89,22 @@ impl<'a> Subject<'a> {
         if action.resources.len() > MAX_RESOURCES {
             return refuse(format!("the action is about more than {MAX_RESOURCES} resources at once"));
         }
+        let asks = asks(bundle, action, known)?;
+        let reads = asks.iter().fold(Reads::default(), |reads, ask| reads.and(ask.known.rules.reads));
         let body_bytes = body_bytes(&action.payload.body);
-        if known.rules.reads.body && body_bytes.is_none() {
+        if reads.body && body_bytes.is_none() {
             return refuse("a rule looks at the body, which was not read".into());
         }
         let http = if action.wire == HTTP { Some(facts(action, known)?) } else { None };
-        if http.is_none() && !action.facts.is_empty() {
+        let sql = if sql::is_sql_wire(&action.wire) { Some(sql_facts(action)?) } else { None };
+        if http.is_none() && sql.is_none() && !action.facts.is_empty() {
             return refuse(format!(
                 "policy has no words for the facts of wire `{}`",
                 visible::one_line(&action.wire)
             ));
         }
-        let hidden_characters = known.rules.reads.hidden && has_hidden(action);
-        Ok(Self { action, known, http, body_bytes, hidden_characters })
+        let hidden_characters = reads.hidden && has_hidden(action);
+        Ok(Self { action, known, asks, reads, http, sql, body_bytes, hidden_characters })
     }
 
     /// Whether the answer may be kept: it depends on nothing that changes by itself, and is of ordinary size.
@@ -95,12 +112,12 @@ impl<'a> Subject<'a> {
         let resources = &self.action.resources;
         let name_bytes: usize =
             resources.iter().map(|resource| resource.kind.len() + resource.name.len()).sum();
-        !self.known.rules.reads.time && resources.len() <= KEPT_RESOURCES && name_bytes <= KEPT_NAME_BYTES
+        !self.reads.time && resources.len() <= KEPT_RESOURCES && name_bytes <= KEPT_NAME_BYTES
     }
 
     /// The key of the answer: equal keys mean equal inputs.
     pub(crate) fn key(&self, bundle: &Bundle) -> Key {
-        let Self { action, known, http, body_bytes, hidden_characters } = self;
+        let Self { action, known, asks, reads, http, sql, body_bytes, hidden_characters } = self;
         let requester = &action.requester;
         let mut key = KeyWriter::new();
         key.text("countersign/memo/v1").bytes(bundle.digest().as_bytes());
@@ -121,20 +138,83 @@ impl<'a> Subject<'a> {
         for resource in &action.resources {
             key.text(&resource.kind).text(&resource.name).texts(resource.labels.iter().map(String::as_str));
         }
-        key.flag(http.is_some()).number(http.as_ref().map_or(0, |facts| facts.len() as u64));
-        for (name, fact) in http.iter().flatten() {
-            key.text(name);
-            match fact {
-                Fact::Text(text) => key.text("string").text(text),
-                Fact::Long(long) => key.text("long").number(long.cast_unsigned()),
-                Fact::Bool(flag) => key.text("bool").flag(*flag),
-                Fact::Texts(texts) => key.text("set-of-string").texts(texts.iter().map(AsRef::as_ref)),
-            };
+        key.number(asks.len() as u64);
+        for Ask { known, about } in asks {
+            key.text(&known.name).number(about.len() as u64);
+            for index in about {
+                key.number(*index as u64);
+            }
+        }
+        for facts in [http, sql] {
+            key.flag(facts.is_some());
+            let told = facts.iter().flatten().filter(|(name, _)| reads.counters || !sql::is_counter(name));
+            let told: Vec<_> = told.collect();
+            key.number(told.len() as u64);
+            for (name, fact) in told {
+                key.text(name);
+                match fact {
+                    Fact::Text(text) => key.text("string").text(text),
+                    Fact::Long(long) => key.text("long").number(long.cast_unsigned()),
+                    Fact::Bool(flag) => key.text("bool").flag(*flag),
+                    Fact::Texts(texts) => key.text("set-of-string").texts(texts.iter().map(AsRef::as_ref)),
+                };
+            }
         }
         key.flag(body_bytes.is_some()).number(body_bytes.unwrap_or(0).cast_unsigned());
         key.flag(*hidden_characters).flag(action.claimed_reason.is_some());
         key.finish()
     }
+}
+
+/// The questions of an action: one, or what its effects say on a wire that tells them. Every resource must be in one.
+fn asks<'a>(
+    bundle: &'a Bundle,
+    action: &'a Action,
+    known: &'a KnownAction,
+) -> Result<Vec<Ask<'a>>, Incomplete> {
+    let Some(effects) = action.facts.get(EFFECTS).filter(|_| sql::is_sql_wire(&action.wire)) else {
+        return Ok(vec![Ask { known, about: (0..action.resources.len()).collect() }]);
+    };
+    let mut asks: Vec<Ask<'_>> = Vec::new();
+    let unread = || Incomplete("the effects of the action cannot be read".into());
+    for effect in effects.as_array().ok_or_else(unread)? {
+        let operation = effect.get("operation").and_then(Value::as_str).ok_or_else(unread)?;
+        let about = effect.get("resources").and_then(Value::as_array).ok_or_else(unread)?;
+        let index = |index: &Value| index.as_u64().and_then(|index| usize::try_from(index).ok());
+        let about: Option<Vec<usize>> = about.iter().map(index).collect();
+        let about = about.filter(|about| about.iter().all(|index| *index < action.resources.len()));
+        let about = about.ok_or_else(unread)?;
+        let effect = bundle.actions.named(&action.target, operation).ok_or_else(|| {
+            Incomplete(format!("policy knows no `{}` of this target", visible::one_line(operation)))
+        })?;
+        asks.push(Ask { known: effect, about });
+    }
+    let own: Vec<usize> =
+        asks.iter().filter(|ask| ask.known.uid == known.uid).flat_map(|ask| ask.about.clone()).collect();
+    asks.retain(|ask| ask.known.uid != known.uid);
+    asks.insert(0, Ask { known, about: own });
+    let named: BTreeSet<usize> = asks.iter().flat_map(|ask| ask.about.iter().copied()).collect();
+    if named.len() != action.resources.len() {
+        return Err(Incomplete("the effects of the action do not name all of its resources".into()));
+    }
+    Ok(asks)
+}
+
+/// The facts of `context.sql`: every one of them, of its type.
+fn sql_facts(action: &Action) -> Result<BTreeMap<&str, Fact<'_>>, Incomplete> {
+    let mut facts = BTreeMap::new();
+    for (name, kind) in sql::SQL_FACTS {
+        let Some(value) = action.facts.get(name) else {
+            if sql::is_optional(name) {
+                continue;
+            }
+            return Err(Incomplete(format!("the action does not say its `{name}`")));
+        };
+        let fact = typed(value, kind);
+        let wrong = || Incomplete(format!("fact `{name}` is not of its declared type `{}`", kind.as_str()));
+        facts.insert(name, fact.ok_or_else(wrong)?);
+    }
+    Ok(facts)
 }
 
 /// A person must be called one, and only a person: kinds choose which rules apply.

@@ -2,7 +2,7 @@
 //!
 //! The Cedar schema is generated from it, so a policy that names anything else does not load.
 
-use crate::{PolicyError, nearest::suggestion};
+use crate::{PolicyError, nearest::suggestion, sql};
 use countersign_core::{Class, EnvironmentName, GroupName, TargetName, visible};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,6 +123,7 @@ impl Vocabulary {
             let wrong = format!("`{name}` cannot be an operation of `{}`", operation.target);
             errors.push(PolicyError::of_configuration(wrong).hint(PLAIN_HINT));
         }
+        Self::check_sql(operation, errors);
         for fact in operation.facts.keys() {
             let shown = visible::one_line(fact);
             if HEAD_FACTS.contains(&fact.as_str()) {
@@ -134,6 +135,26 @@ impl Vocabulary {
                 errors.push(PolicyError::of_configuration(wrong).hint(PLAIN_HINT));
             }
         }
+    }
+
+    /// The names of SQL operations mean the same everywhere.
+    fn check_sql(operation: &DeclaredOperation, errors: &mut Vec<PolicyError>) {
+        let name = visible::one_line(&operation.name);
+        if operation.name != "sql" && !operation.name.starts_with("sql.") {
+            return;
+        }
+        if sql::class_of(&operation.name) != Some(operation.class) || !operation.facts.is_empty() {
+            let wrong = format!(
+                "operation `{name}` of `{}` is named like an SQL operation and is none",
+                operation.target
+            );
+            errors.push(PolicyError::of_configuration(wrong).hint("names beginning with `sql.` are taken"));
+        }
+    }
+
+    /// Whether any target speaks SQL.
+    pub(crate) fn has_sql(&self) -> bool {
+        self.operations.iter().any(|operation| sql::class_of(&operation.name).is_some())
     }
 
     /// `a/b` of target `t` and `b` of target `t/a` would be one name in a policy.

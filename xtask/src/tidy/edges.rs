@@ -5,7 +5,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 /// Every crate, and what it may be built on.
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("countersign-core", &[]),
     ("countersign-ledger", &["countersign-core"]),
     ("countersign-policy", &["countersign-core"]),
@@ -13,6 +13,7 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("countersign-store", &["countersign-core", "countersign-ledger", "countersign-engine"]),
     ("countersign-identity", &["countersign-core", "countersign-ledger", "countersign-engine"]),
     ("countersign-pep-http", &["countersign-core", "countersign-ledger", "countersign-engine"]),
+    ("countersign-pep-sql", &["countersign-core", "countersign-ledger", "countersign-engine"]),
     (
         "countersign-console",
         &[
@@ -35,6 +36,7 @@ const EDGES: [(&str, &[&str]); 14] = [
             "countersign-store",
             "countersign-identity",
             "countersign-pep-http",
+            "countersign-pep-sql",
             "countersign-console",
             "countersign-demo",
         ],

@@ -19,6 +19,14 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             )
         })
         .collect();
+    let databases: Vec<String> = config
+        .postgres
+        .iter()
+        .map(|target| {
+            let (name, around) = (target.name(), &target.sql.environment);
+            format!("{name} ({around}) {} -> {}", target.listen, target.upstream())
+        })
+        .collect();
     let resolved = json!({
         "configuration": config.path.display().to_string(),
         "gateway": {"name": config.name, "data": config.data, "mark": config.mark},
@@ -32,7 +40,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         "bodies": {
             "in_memory_bytes": bodies.in_memory.0, "memory_bytes": bodies.memory.0, "disk_bytes": bodies.disk.0,
         },
-        "http": targets,
+        "http": targets, "postgres": databases,
     });
     output::show(output, &resolved, |_| {
         let lines = [
@@ -80,6 +88,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         ];
         let rows: Vec<Vec<String>> =
             lines.into_iter().map(|(name, value, why)| vec![name.into(), value, why.into()]).collect();
+        let targets = [targets.as_slice(), &databases].concat();
         let targets = if targets.is_empty() { "none".into() } else { targets.join("\n  ") };
         format!(
             "{}\n\ntargets\n  {targets}\n\nNo problem found.",

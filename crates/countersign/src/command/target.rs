@@ -18,7 +18,15 @@ pub(super) fn run(config: &Config, command: &TargetCommand, output: Output) -> R
             "labels": around.labels, "operations": target.classifier.declared().len(),
         })
     };
-    let targets: Vec<Value> = config.http.iter().map(one).collect();
+    let database = |target: &countersign_pep_sql::config::PostgresTarget| {
+        json!({
+            "name": target.name(), "environment": target.sql.environment, "wire": "postgres",
+            "listen": target.listen.to_string(), "upstream": target.upstream(),
+            "labels": target.sql.labels, "operations": countersign_pep_sql::understand::SqlOperation::ALL.len(),
+        })
+    };
+    let targets: Vec<Value> =
+        config.http.iter().map(one).chain(config.postgres.iter().map(database)).collect();
     output::show(output, &json!({"items": targets}), |listing| {
         let head = ["name", "environment", "wire", "listen", "upstream", "labels", "operations"];
         super::person::rows(listing, &head, "no target is configured; see `countersign init`")

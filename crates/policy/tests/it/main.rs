@@ -5,6 +5,7 @@ mod bundles;
 mod decisions;
 mod memory;
 mod mistakes;
+mod sql;
 mod votes;
 mod why;
 mod world;

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 65] = [
+const KEYS: [&str; 79] = [
     "gateway",
     "console",
     "policy",
@@ -73,6 +73,20 @@ const KEYS: [&str; 65] = [
     "decode",
     "when",
     "head_size",
+    "postgres",
+    "databases",
+    "user",
+    "cleartext",
+    "server_name",
+    "plain",
+    "transaction_hold_limit",
+    "tables",
+    "trusted_functions",
+    "export_rows",
+    "table",
+    "columns",
+    "login",
+    "message",
 ];
 
 /// Reads every section there is. Without a mistake the file is whole.
@@ -92,23 +106,36 @@ pub(super) fn read(mut table: Table, places: &Places<'_>, mistakes: &mut Vec<Mis
         let (listen, url) = (([127, 0, 0, 1], 0).into(), Some("http://localhost".into()));
         file.console = Some(ConsoleSection { listen, url });
     }
-    match table.remove("http") {
-        None => {}
-        Some(Value::Array(targets)) => {
-            for (index, target) in targets.into_iter().enumerate() {
-                let name = target.get("name").and_then(Value::as_str).map(str::to_owned);
-                let place = format!("http.{}", name.unwrap_or_else(|| index.to_string()));
-                let read = section(&place, Some(index), target, places, mistakes);
-                file.http.extend(read.map(|target| (index, target)));
-            }
-        }
-        Some(_) => {
-            let hint = "write `[[http]]` above each of them";
-            mistakes.push(Mistake::new("http", "targets are a list", hint));
-        }
-    }
+    file.http = targets(&mut table, "http", places, mistakes);
+    file.postgres = targets(&mut table, "postgres", places, mistakes);
     mistakes.extend(table.keys().map(|key| unknown_key(key)));
     file
+}
+
+/// The targets of one wire, each a section of its own, with its number in the file.
+fn targets<T: DeserializeOwned>(
+    table: &mut Table,
+    wire: &str,
+    places: &Places<'_>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<(usize, T)> {
+    let written = match table.remove(wire) {
+        None => return Vec::new(),
+        Some(Value::Array(written)) => written,
+        Some(_) => {
+            let hint = format!("write `[[{wire}]]` above each of them");
+            mistakes.push(Mistake::new(wire, "targets are a list", hint));
+            return Vec::new();
+        }
+    };
+    let mut found = Vec::new();
+    for (index, target) in written.into_iter().enumerate() {
+        let name = target.get("name").and_then(Value::as_str).map(str::to_owned);
+        let place = format!("{wire}.{}", name.unwrap_or_else(|| index.to_string()));
+        let read = section(&place, Some(index), target, places, mistakes);
+        found.extend(read.map(|target| (index, target)));
+    }
+    found
 }
 
 fn one<T: DeserializeOwned>(

@@ -1,0 +1,386 @@
+//! The `[[postgres]]` sections of the configuration: as people write them, and checked into what the gateway runs on.
+//! Every fault of a section is found in one go. A secret never stands here, only a reference to it.
+
+mod units;
+
+pub use units::{Size, Span};
+
+use crate::{
+    catalogs::Watch,
+    error::Fault,
+    tls,
+    understand::{SqlTarget, TableLabels},
+    upstream::{Address, Way, credential::Credential},
+};
+use countersign_core::{EnvironmentName, TargetName};
+use rustls::{ClientConfig, ServerConfig};
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// One `[[postgres]]` section, as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresSection {
+    pub name: String,
+    pub environment: String,
+    /// Where agents reach this target, such as `127.0.0.1:7432`. Targets may share one: clients then name the target
+    /// behind `#` in their user name, or by their database.
+    pub listen: SocketAddr,
+    /// `host:port`, or `unix:/run/postgresql/.s.PGSQL.5432`.
+    pub upstream: String,
+    /// The databases that are offered.
+    pub databases: BTreeSet<String>,
+    pub credential: CredentialSection,
+    /// TLS towards agents.
+    pub listener_tls: Option<ListenerTlsSection>,
+    /// TLS towards the database; demanded unless it is on this machine.
+    pub upstream_tls: Option<UpstreamTlsSection>,
+    /// Who may connect without TLS.
+    #[serde(default)]
+    pub plain: Plain,
+    /// How long a client waits for people before it is told to come back.
+    #[serde(default = "default_hold")]
+    pub hold_limit: Span,
+    /// The same inside a transaction, which stays open for so long.
+    #[serde(default = "default_transaction_hold")]
+    pub transaction_hold_limit: Span,
+    #[serde(default)]
+    pub labels: BTreeSet<String>,
+    #[serde(default)]
+    pub tables: Vec<TableSection>,
+    /// Functions taken to be harmless, as `schema.name` or `schema.*`.
+    #[serde(default)]
+    pub trusted_functions: BTreeSet<String>,
+    /// Reads of more rows than this are exports.
+    #[serde(default = "default_export_rows")]
+    pub export_rows: u64,
+    #[serde(default)]
+    pub limits: LimitsSection,
+}
+
+/// The role the gateway logs in as.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialSection {
+    /// Its name in policies, approvals and the ledger.
+    pub profile: String,
+    pub user: String,
+    /// The password: `env:NAME` or `file:PATH`.
+    pub value_from: String,
+    /// Send the password as it is when the database asks for that; only through TLS or to this machine.
+    #[serde(default)]
+    pub cleartext: bool,
+}
+
+/// Certificate chain and key in PEM files.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTlsSection {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// How the database proves itself, and how the gateway proves itself to it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTlsSection {
+    /// Trust these authorities (PEM) instead of the public ones.
+    pub ca: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    /// The name in its certificate, where it is not the upstream's host.
+    pub server_name: Option<String>,
+}
+
+/// What policy knows about some tables.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableSection {
+    /// `schema.table`, where either may be `*`.
+    pub table: String,
+    /// Only when one of these columns may be touched; empty: the table as a whole.
+    #[serde(default)]
+    pub columns: BTreeSet<String>,
+    pub labels: BTreeSet<String>,
+}
+
+/// Who may connect without TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Plain {
+    #[default]
+    Loopback,
+    Never,
+    /// Tokens then travel where others may read them.
+    Anywhere,
+}
+
+/// Timeouts and bounds of connections.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Connecting and logging in to the database.
+    pub connect: Span,
+    /// From a client's first byte until its token is known.
+    pub login: Span,
+    /// The longest statement or pipeline that is read before deciding.
+    pub message: Size,
+    /// Connections at the same time.
+    pub connections: usize,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self {
+            connect: Span(Duration::from_secs(10)),
+            login: Span(Duration::from_secs(30)),
+            message: Size(16 << 20),
+            connections: 1_000,
+        }
+    }
+}
+
+/// A target the gateway can run.
+#[derive(Debug)]
+pub struct PostgresTarget {
+    pub listen: SocketAddr,
+    pub databases: BTreeSet<String>,
+    pub credential_profile: String,
+    /// TLS towards agents; `None` offers none.
+    pub acceptor: Option<Arc<ServerConfig>>,
+    pub plain: Plain,
+    pub hold_limit: Duration,
+    pub transaction_hold_limit: Duration,
+    pub limits: LimitsSection,
+    /// What the words of statements are read against.
+    pub sql: Arc<SqlTarget>,
+    pub(crate) way: Arc<Way>,
+    pub(crate) catalogs: BTreeMap<String, Arc<Watch>>,
+}
+
+impl PostgresTarget {
+    pub fn name(&self) -> &TargetName {
+        &self.sql.target
+    }
+
+    /// Where its statements go, as it is written.
+    pub fn upstream(&self) -> String {
+        self.way.address.to_string()
+    }
+}
+
+impl PostgresSection {
+    /// Checks the section; relative paths start at `folder`.
+    pub fn check(self, folder: &Path) -> Result<PostgresTarget, Vec<Fault>> {
+        let place = format!("postgres.{}", self.name);
+        let mut faults = Vec::new();
+        let name = TargetName::new(&*self.name).map_err(|error| {
+            faults.push(Fault::new(format!("{place}.name"), error.to_string(), "choose another name"));
+        });
+        let environment = EnvironmentName::new(&*self.environment).map_err(|error| {
+            let remedy = "write for example `prod`";
+            faults.push(Fault::new(format!("{place}.environment"), error.to_string(), remedy));
+        });
+        if self.databases.is_empty() {
+            let why = "no database is offered";
+            faults.push(Fault::new(
+                format!("{place}.databases"),
+                why,
+                "name at least one, such as `[\"shop\"]`",
+            ));
+        }
+        let tables = self.tables(&place, &mut faults);
+        let address = kept(
+            Address::read(&self.upstream).map_err(|why| {
+                Fault::new(
+                    format!("{place}.upstream"),
+                    why,
+                    "write `host:port` or `unix:/path/to/.s.PGSQL.5432`",
+                )
+            }),
+            &mut faults,
+        );
+        let credential = kept(
+            Credential::read(&self.credential, folder).map_err(|why| {
+                let remedy =
+                    "write `env:NAME` or `file:PATH`; the secret itself never stands in the configuration";
+                Fault::new(format!("{place}.credential.value_from"), why, remedy)
+            }),
+            &mut faults,
+        );
+        let acceptor = self.listener_tls.as_ref().and_then(|section| {
+            let made = tls::acceptor(section, folder);
+            kept(
+                made.map_err(|why| Fault::new(format!("{place}.listener_tls"), why, tls::REMEDY)),
+                &mut faults,
+            )
+        });
+        if self.plain == Plain::Never && self.listener_tls.is_none() {
+            let why = "TLS is demanded of clients, and there is no certificate";
+            faults.push(Fault::new(format!("{place}.plain"), why, "add `listener_tls`"));
+        }
+        let connector = self.connector(&place, folder, address.as_ref(), &mut faults);
+        let (Ok(target), Ok(environment), Some(address), Some(credential), true) =
+            (name, environment, address, credential, faults.is_empty())
+        else {
+            return Err(faults);
+        };
+        let server_name = self.upstream_tls.as_ref().and_then(|section| section.server_name.clone());
+        let sql = SqlTarget {
+            target,
+            environment,
+            labels: self.labels,
+            tables,
+            trusted_functions: self.trusted_functions,
+            export_rows: self.export_rows,
+        };
+        let way =
+            Arc::new(Way { address, credential, connector, server_name, connect: self.limits.connect.0 });
+        let watch = |name: &String| (name.clone(), Arc::new(Watch::new(Arc::clone(&way), name.clone())));
+        let catalogs = self.databases.iter().map(watch).collect();
+        Ok(PostgresTarget {
+            listen: self.listen,
+            databases: self.databases,
+            credential_profile: self.credential.profile,
+            acceptor,
+            plain: self.plain,
+            hold_limit: self.hold_limit.0,
+            transaction_hold_limit: self.transaction_hold_limit.0,
+            limits: self.limits,
+            sql: Arc::new(sql),
+            catalogs,
+            way,
+        })
+    }
+
+    fn tables(&self, place: &str, faults: &mut Vec<Fault>) -> Vec<TableLabels> {
+        let mut tables = Vec::new();
+        for (index, section) in self.tables.iter().enumerate() {
+            match section.table.split_once('.') {
+                Some((schema, table)) if !schema.is_empty() && !table.is_empty() => {
+                    tables.push(TableLabels {
+                        schema: schema.into(),
+                        table: table.into(),
+                        columns: section.columns.clone(),
+                        labels: section.labels.clone(),
+                    });
+                }
+                _ => faults.push(Fault::new(
+                    format!("{place}.tables[{index}].table"),
+                    format!("`{}` names no schema and table", section.table),
+                    "write for example `public.users` or `*.users`",
+                )),
+            }
+        }
+        tables
+    }
+
+    fn connector(
+        &self,
+        place: &str,
+        folder: &Path,
+        address: Option<&Address>,
+        faults: &mut Vec<Fault>,
+    ) -> Option<Arc<ClientConfig>> {
+        match (&self.upstream_tls, address) {
+            (Some(_), Some(Address::Unix(_))) => {
+                let why = "a socket of this machine speaks no TLS";
+                faults.push(Fault::new(format!("{place}.upstream_tls"), why, "leave it out"));
+                None
+            }
+            (Some(section), _) => {
+                let made = tls::connector(section, folder);
+                kept(
+                    made.map_err(|why| Fault::new(format!("{place}.upstream_tls"), why, tls::REMEDY)),
+                    faults,
+                )
+            }
+            (None, Some(address)) if !address.is_local() => {
+                let why = "the database is on another machine, and nothing says how it proves itself";
+                let remedy = "add `upstream_tls = {}`, with `ca` where its certificate is not a public one";
+                faults.push(Fault::new(format!("{place}.upstream_tls"), why, remedy));
+                None
+            }
+            (None, _) => None,
+        }
+    }
+}
+
+fn kept<T>(checked: Result<T, Fault>, faults: &mut Vec<Fault>) -> Option<T> {
+    checked.map_err(|fault| faults.push(fault)).ok()
+}
+
+fn default_hold() -> Span {
+    Span(Duration::from_hours(1))
+}
+
+fn default_transaction_hold() -> Span {
+    Span(Duration::from_mins(1))
+}
+
+const fn default_export_rows() -> u64 {
+    SqlTarget::EXPORT_ROWS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn section() -> Value {
+        json!({
+            "name": "shop", "environment": "prod", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:5432",
+            "databases": ["shop"], "credential": {"profile": "rw", "user": "app", "value_from": "file:secret"},
+        })
+    }
+
+    fn faults(change: impl FnOnce(&mut Value)) -> Vec<String> {
+        let mut value = section();
+        change(&mut value);
+        let read: PostgresSection = serde_json::from_value(value).unwrap();
+        let checked = read.check(Path::new("/nowhere"));
+        checked
+            .err()
+            .unwrap_or_default()
+            .iter()
+            .map(|fault| format!("{}: {}", fault.place, fault.why))
+            .collect()
+    }
+
+    #[test]
+    fn a_section_is_checked_whole() {
+        assert_eq!(faults(|_| {}), Vec::<String>::new());
+        let found = faults(|value| {
+            value["environment"] = "no such thing!".into();
+            value["databases"] = json!([]);
+            value["upstream"] = "db.internal".into();
+            value["credential"]["value_from"] = "hunter2".into();
+            value["tables"] = json!([{"table": "users", "labels": []}]);
+            value["plain"] = "never".into();
+        });
+        let places: Vec<_> = found.iter().filter_map(|fault| fault.split(": ").next()).collect();
+        let want =
+            ["environment", "databases", "tables[0].table", "upstream", "credential.value_from", "plain"];
+        assert_eq!(places, want.map(|place| format!("postgres.shop.{place}")));
+        assert!(!found.concat().contains("hunter2"), "{found:?}");
+    }
+
+    #[test]
+    fn another_machine_must_prove_itself() {
+        let far = |value: &mut Value| value["upstream"] = "db.internal:5432".into();
+        assert!(faults(far).concat().contains("upstream_tls"));
+        assert_eq!(
+            faults(|value| {
+                far(value);
+                value["upstream_tls"] = json!({});
+            }),
+            Vec::<String>::new()
+        );
+    }
+}

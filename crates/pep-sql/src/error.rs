@@ -1,0 +1,94 @@
+//! What can go wrong beside a statement: a configuration that cannot be trusted, a listener that cannot open, a session
+//! that cannot begin or go on. A refusal of a statement is no error; it is a value of [`crate::reply`].
+
+use crate::frame::FrameError;
+use std::{fmt, io, net::SocketAddr};
+
+/// One thing wrong with the configuration of a database target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where, such as `postgres.shop.upstream`.
+    pub place: String,
+    /// What is wrong there, with the value in backticks.
+    pub why: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+impl Fault {
+    pub(crate) fn new(place: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { place: place.into(), why: why.into(), remedy: remedy.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}\n\nhint: {}", self.place, self.why, self.remedy)
+    }
+}
+
+/// The gateway could not open its listeners.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot listen on `{addr}` for target `{target}`")]
+    Bind {
+        addr: SocketAddr,
+        target: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot find out which address the listener of target `{target}` got")]
+    Address {
+        target: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the threads that read SQL could not be started")]
+    Threads(#[source] io::Error),
+}
+
+/// Why the database could not be logged in to. Nothing of any statement was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    #[error("the database could not be reached")]
+    Connect(#[source] io::Error),
+    #[error("the database took too long to answer")]
+    TooLate,
+    #[error("the database does not offer TLS, and the target demands it")]
+    NoTls,
+    #[error("the database's certificate is not accepted")]
+    Tls(#[source] io::Error),
+    #[error("the credential `{reference}` {why}")]
+    Credential { reference: String, why: &'static str },
+    #[error("the database asks for a way to log in that is not offered: {0}")]
+    Method(String),
+    #[error("the database does not prove that it knows the password")]
+    NotProven,
+    #[error("the database refused the gateway's login: {0}")]
+    Refused(String),
+    #[error("the database speaks no protocol that is understood here")]
+    Protocol(#[from] FrameError),
+    #[error("the database does not say when its sessions become read-only; PostgreSQL 14 or later is needed")]
+    TooOld,
+}
+
+/// Why a session ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    #[error("the client left")]
+    ClientGone,
+    #[error("the client's bytes are no protocol")]
+    Client(#[source] FrameError),
+    #[error("the database was lost")]
+    ServerGone,
+    #[error("the database's bytes are no protocol")]
+    Server(#[source] FrameError),
+    #[error("the database answered with a message that nothing asked for: `{}`", char::from(*.0))]
+    Unexpected(u8),
+    #[error("the session could not be guarded: {0}")]
+    NotGuarded(&'static str),
+    #[error("the gateway stops")]
+    Stopping,
+    #[error("the engine could not go on")]
+    Engine(#[from] countersign_engine::Error),
+}

@@ -1,0 +1,358 @@
+//! One client's session with one database: reads its messages, keeps back what asks for something until the engine has
+//! cleared it, and forwards exactly that. Refuses at the first doubt; decides nothing.
+
+mod act;
+mod guard;
+mod line;
+mod open;
+mod pipeline;
+mod relay;
+mod state;
+
+pub(crate) use open::{Door, Slots, serve};
+
+use crate::{
+    catalogs::Watch,
+    config::PostgresTarget,
+    error::Ended,
+    frame::{Frame, FrameError, HEADER, head},
+    message::{Backend, Frontend},
+    reply::{Said, Severity, ready, sqlstate},
+    understand::Reader,
+    upstream::Way,
+};
+use act::Wish;
+use bytes::{Buf as _, BytesMut};
+use countersign_core::{RefusalCode, Requester};
+use countersign_engine::{Gate, record};
+use guard::Guard;
+use line::Line;
+use open::Shared;
+use pipeline::{NotStaged, Pipeline, Step};
+use relay::{Ends, Passage};
+use state::State;
+use std::{collections::VecDeque, sync::Arc};
+use tokio_util::sync::CancellationToken;
+
+/// What cancels a session's statements at the server.
+#[derive(Clone)]
+pub(super) struct ServerKey {
+    process: i32,
+    secret: Vec<u8>,
+}
+
+/// A session that is open on both sides.
+pub(crate) struct Session {
+    gate: Arc<Gate>,
+    reader: Reader,
+    target: Arc<PostgresTarget>,
+    way: Arc<Way>,
+    catalog: Arc<Watch>,
+    requester: Requester,
+    client: Line,
+    server: Line,
+    key: ServerKey,
+    state: State,
+    shared: Arc<Shared>,
+    stopping: CancellationToken,
+    pipeline: Pipeline,
+    /// A message of the pipeline failed: the rest of it is let go, up to its `Sync`.
+    skipping: bool,
+    /// Something went up that the server has not been asked to sum up yet.
+    unsynced: bool,
+    /// And something of it ran, so that summing it up now would commit it.
+    ran_unsynced: bool,
+}
+
+/// What comes next on a session.
+enum Next {
+    Message(Frame),
+    /// Larger than what is read before deciding; its bytes are let go.
+    TooLarge {
+        tag: u8,
+        size: usize,
+    },
+    Over,
+}
+
+impl Session {
+    /// Serves the client until one side ends it.
+    pub(crate) async fn run(mut self) {
+        let ended = self.messages().await;
+        let Err(why) = ended else { return };
+        let said = match &why {
+            Ended::ClientGone => None,
+            Ended::Client(_) => Some(Said::new(
+                sqlstate::PROTOCOL_VIOLATION,
+                why.to_string(),
+                "send what the protocol allows",
+            )),
+            Ended::Stopping => Some(Said::new(
+                sqlstate::SHUTTING_DOWN,
+                why.to_string(),
+                "connect again later; what was held stays held",
+            )),
+            Ended::ServerGone | Ended::Server(_) | Ended::Unexpected(_) => Some(Said::new(
+                sqlstate::CONNECTION_FAILURE,
+                why.to_string(),
+                "connect again; what was held stays held",
+            )),
+            Ended::NotGuarded(_) => {
+                Some(Said::new(sqlstate::CONNECTION_FAILURE, why.to_string(), "connect again"))
+            }
+            Ended::Engine(_) => {
+                let why = "nothing could be recorded, so nothing ran";
+                Some(Said::new(
+                    crate::reply::sqlstate_of(RefusalCode::NotRecordable),
+                    why,
+                    "connect again later",
+                ))
+            }
+        };
+        if let Ended::Engine(error) = &why {
+            tracing::error!(error = %record::chain(error), "a database session ended");
+        } else {
+            tracing::debug!(%why, "a database session ended");
+        }
+        if let Some(said) = said {
+            let mut out = BytesMut::new();
+            said.write(Severity::Fatal, &mut out);
+            // The client may be gone as well.
+            let _ = self.client.send(&out).await;
+        }
+    }
+
+    async fn messages(&mut self) -> Result<(), Ended> {
+        loop {
+            match self.next().await? {
+                Next::Over => return Ok(()),
+                Next::TooLarge { tag, size } => self.too_large(tag, size).await?,
+                Next::Message(frame) => match Frontend::of(frame.tag) {
+                    Some(Frontend::Terminate) => return Ok(()),
+                    Some(message) => self.message(message, frame).await?,
+                    None => return Err(Ended::Client(FrameError::Meaningless)),
+                },
+            }
+        }
+    }
+
+    /// Waits for the client's next message; passes on what the server says meanwhile of its own accord.
+    async fn next(&mut self) -> Result<Next, Ended> {
+        let limit = self.target.limits.message.0;
+        loop {
+            match head(&self.client.inbox.buffer).map_err(Ended::Client)? {
+                Some((tag, size)) if size > limit => return Ok(Next::TooLarge { tag, size }),
+                Some(_) | None => {}
+            }
+            if let Some(frame) = self.client.inbox.take(limit).map_err(Ended::Client)? {
+                return Ok(Next::Message(frame));
+            }
+            self.client.inbox.rest();
+            tokio::select! {
+                got = self.client.inbox.fill() => if !got.unwrap_or(false) { return Ok(Next::Over) },
+                got = self.server.inbox.fill() => {
+                    let alive = got.unwrap_or(false);
+                    self.unasked().await?;
+                    if !alive { return Err(Ended::ServerGone) }
+                }
+                () = self.stopping.cancelled() => return Err(Ended::Stopping),
+            }
+        }
+    }
+
+    /// What a server says without being asked: notifications, changed settings, notices, and why it goes.
+    async fn unasked(&mut self) -> Result<(), Ended> {
+        while guard::is_whole(&self.server.inbox.buffer) {
+            let Some(frame) = self.server.inbox.take(1 << 20).map_err(Ended::Server)? else { break };
+            match Backend::of(frame.tag) {
+                Some(Backend::ParameterStatus) => {
+                    let mut fields = crate::frame::Fields::new(frame.body());
+                    let (name, value) = (fields.text(), fields.text());
+                    let (name, value) = (name.map_err(Ended::Server)?, value.map_err(Ended::Server)?);
+                    self.state.parameters.told(name, value, false);
+                }
+                Some(Backend::NotificationResponse | Backend::NoticeResponse | Backend::ErrorResponse) => {}
+                _ => return Err(Ended::Unexpected(frame.tag)),
+            }
+            self.client.send(&frame.whole).await.map_err(|_| Ended::ClientGone)?;
+        }
+        self.server.inbox.rest();
+        Ok(())
+    }
+
+    async fn message(&mut self, message: Frontend, frame: Frame) -> Result<(), Ended> {
+        match message {
+            Frontend::Query => self.query(&frame).await,
+            Frontend::Parse | Frontend::Bind | Frontend::Describe | Frontend::Close | Frontend::Execute => {
+                self.stage(message, &frame).await
+            }
+            Frontend::Flush => {
+                if self.skipping || self.pipeline.is_empty() {
+                    Ok(())
+                } else {
+                    self.ask(Ends::Steps).await
+                }
+            }
+            Frontend::Sync => self.sync().await,
+            Frontend::FunctionCall => {
+                let why = "function calls by number are not offered: they say nothing that could be read";
+                self.count(RefusalCode::Malformed).await?;
+                self.refuse(
+                    Said::new(sqlstate::NOT_OFFERED, why, "call the function with `SELECT`"),
+                    Ends::Ready,
+                )
+                .await
+            }
+            // What is left of a copy that the server has already ended.
+            Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail => Ok(()),
+            Frontend::Password | Frontend::Terminate => Err(Ended::Client(FrameError::Meaningless)),
+        }
+    }
+
+    async fn stage(&mut self, message: Frontend, frame: &Frame) -> Result<(), Ended> {
+        if self.skipping {
+            return Ok(());
+        }
+        let limit = self.target.limits.message.0;
+        match self.pipeline.stage(message, frame, &self.state.names, limit) {
+            Ok(()) => Ok(()),
+            Err(NotStaged::Frame(error)) => Err(Ended::Client(error)),
+            Err(NotStaged::Refused(said)) => self.refuse(said, Ends::Steps).await,
+        }
+    }
+
+    async fn query(&mut self, frame: &Frame) -> Result<(), Ended> {
+        if self.skipping {
+            return Ok(());
+        }
+        if !self.pipeline.is_empty() {
+            // The server would do what came before first.
+            self.ask(Ends::Steps).await?;
+        }
+        let mut fields = crate::frame::Fields::new(frame.body());
+        let sql = fields.text().map_err(Ended::Client)?;
+        fields.end().map_err(Ended::Client)?;
+        self.act(Wish::simple(sql)).await
+    }
+
+    async fn sync(&mut self) -> Result<(), Ended> {
+        if !self.skipping {
+            return self.ask(Ends::Ready).await;
+        }
+        self.skipping = false;
+        self.pipeline = Pipeline::default();
+        if self.unsynced {
+            return self.sum_up().await;
+        }
+        self.say_ready().await
+    }
+
+    /// Asks for what was kept back.
+    async fn ask(&mut self, ends: Ends) -> Result<(), Ended> {
+        let pipeline = std::mem::take(&mut self.pipeline);
+        if !pipeline.asked.is_empty() {
+            return self.act(Wish::extended(pipeline, ends)).await;
+        }
+        // Nothing runs but what planning runs, and that where nothing can be written.
+        let guard = if pipeline.binds() { Guard::ReadOnly } else { Guard::Free };
+        let mut up = pipeline.bytes;
+        crate::reply::message(&mut up, ends.tag(), |_| {});
+        let steps = VecDeque::from(pipeline.steps);
+        let passage = if guard == Guard::ReadOnly {
+            self.guarded(guard, up.freeze(), steps, ends).await?
+        } else {
+            Passage { up: up.freeze(), before: 0, after: 0, steps, ends, to_the_end: false }
+        };
+        self.plain(passage).await
+    }
+
+    /// Forwards what is no action.
+    async fn plain(&mut self, passage: Passage) -> Result<(), Ended> {
+        let ends = passage.ends;
+        let seen = self.relay(passage, std::future::pending()).await?;
+        self.after(ends, seen.error.is_some());
+        if seen.client_gone { Err(Ended::ClientGone) } else { Ok(()) }
+    }
+
+    /// What an answer leaves of the pipeline.
+    fn after(&mut self, ends: Ends, failed: bool) {
+        self.unsynced = ends == Ends::Steps;
+        self.ran_unsynced &= self.unsynced;
+        self.skipping = ends == Ends::Steps && failed;
+        if ends == Ends::Ready && self.state.status == state::IDLE {
+            self.state.names.portals.clear();
+        }
+    }
+
+    /// Has the server say that it is ready, after what went up before.
+    async fn sum_up(&mut self) -> Result<(), Ended> {
+        let mut up = BytesMut::new();
+        crate::reply::message(&mut up, b'S', |_| {});
+        let steps = VecDeque::<Step>::new();
+        self.plain(Passage {
+            up: up.freeze(),
+            before: 0,
+            after: 0,
+            steps,
+            ends: Ends::Ready,
+            to_the_end: false,
+        })
+        .await
+    }
+
+    async fn say_ready(&mut self) -> Result<(), Ended> {
+        let mut out = BytesMut::new();
+        ready(&mut out, self.state.status);
+        self.client.send(&out).await.map_err(|_| Ended::ClientGone)
+    }
+
+    /// Answers with an error, as the server does: an open transaction has failed, and of a pipeline the rest is let go.
+    async fn refuse(&mut self, said: Said, ends: Ends) -> Result<(), Ended> {
+        let mut out = BytesMut::new();
+        said.write(Severity::Error, &mut out);
+        self.state.refusals += 1;
+        self.pipeline = Pipeline::default();
+        self.client.send(&out).await.map_err(|_| Ended::ClientGone)?;
+        if self.unsynced && ends == Ends::Ready {
+            self.sum_up().await?;
+            return self.abort().await;
+        }
+        self.abort().await?;
+        match ends {
+            Ends::Ready => self.say_ready().await,
+            Ends::Steps => {
+                self.skipping = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets a message go that is too large to be decided on.
+    async fn too_large(&mut self, tag: u8, size: usize) -> Result<(), Ended> {
+        let mut left = size;
+        loop {
+            let here = left.min(self.client.inbox.buffer.len());
+            self.client.inbox.buffer.advance(here);
+            left -= here;
+            if left == 0 {
+                break;
+            }
+            if !self.client.inbox.fill().await.unwrap_or(false) {
+                return Err(Ended::ClientGone);
+            }
+        }
+        if self.skipping {
+            return Ok(());
+        }
+        self.count(RefusalCode::TooLarge).await?;
+        let limit = self.target.limits.message.0;
+        let why = FrameError::TooLarge { size: size.saturating_sub(HEADER), limit }.to_string();
+        let said = Said::new(sqlstate::TOO_LARGE, why, "send less at once; `COPY` streams");
+        self.refuse(said, if tag == Frontend::Query.tag() { Ends::Ready } else { Ends::Steps }).await
+    }
+
+    /// Counts what never became an action.
+    async fn count(&self, code: RefusalCode) -> Result<(), Ended> {
+        Ok(record::count(&self.gate, code, Some(self.target.name().clone())).await?)
+    }
+}

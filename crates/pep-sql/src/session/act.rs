@@ -1,0 +1,498 @@
+//! One action of a session: understood, handed to the engine, and run exactly as the engine clears it.
+
+use super::{
+    Session,
+    guard::Guard,
+    line::Inbox,
+    open::Shared,
+    pipeline::{Pipeline, Step},
+    relay::{Ends, Seen},
+    state::{End, IDLE, OPEN},
+};
+use crate::{
+    error::Ended,
+    reply::{Said, Severity, message, put_text, ready, sqlstate},
+    understand::{Access, Asked, BoundValue, Question, Understood},
+};
+use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::{Bytes, BytesMut};
+use countersign_core::{Body, Digest, Operation, Payload, RefusalCode, approval::Outcome};
+use countersign_engine::{
+    Reply, Request, Ticket,
+    execute::{Clearance, EndFacts, Ending},
+    flow,
+    port::upstream::{BindError, Exchange, Failed, Kept, Passage as Through, Sent},
+    settle,
+};
+use countersign_ledger::event::Actor;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{collections::VecDeque, sync::Arc};
+use tokio::io::{AsyncWriteExt as _, WriteHalf};
+
+/// What a client may send ahead while its statement waits.
+const AHEAD: usize = 64 << 10;
+
+/// The first line of every payload's head: how the rest is written.
+const FORM: &str = "countersign-postgres/1\n";
+
+/// What a client asks for.
+pub(super) struct Wish {
+    payload: Payload,
+    asked: Vec<Asked>,
+    steps: VecDeque<Step>,
+    ends: Ends,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Simple,
+    Extended,
+}
+
+impl Wish {
+    /// A simple query: its text is all there is.
+    pub(super) fn simple(sql: &str) -> Self {
+        Self {
+            payload: Payload {
+                head: Bytes::from(format!("{FORM}query\n")),
+                body: Body::Bound(Bytes::copy_from_slice(sql.as_bytes())),
+            },
+            asked: vec![Asked { sql: sql.to_owned(), values: None }],
+            steps: VecDeque::new(),
+            ends: Ends::Ready,
+            kind: Kind::Simple,
+        }
+    }
+
+    /// A pipeline: its messages as they were sent, and what each `Execute` runs, written out.
+    pub(super) fn extended(pipeline: Pipeline, ends: Ends) -> Self {
+        let Pipeline { mut bytes, steps, asked } = pipeline;
+        message(&mut bytes, ends.tag(), |_| {});
+        let shown: Vec<Value> = asked.iter().map(|(asked, rows)| shown(asked, *rows)).collect();
+        let text = serde_json::to_string_pretty(&shown).unwrap_or_default();
+        Self {
+            payload: Payload {
+                head: Bytes::from(format!("{FORM}pipeline\n{text}\n")),
+                body: Body::Bound(bytes.freeze()),
+            },
+            asked: asked.into_iter().map(|(asked, _)| asked).collect(),
+            steps: steps.into(),
+            ends,
+            kind: Kind::Extended,
+        }
+    }
+}
+
+fn shown(asked: &Asked, rows: i32) -> Value {
+    let value = |value: &BoundValue| match value {
+        BoundValue::Null => Value::Null,
+        BoundValue::Text(text) => match std::str::from_utf8(text) {
+            Ok(text) => json!({"text": text}),
+            Err(_) => json!({"base64": STANDARD.encode(text)}),
+        },
+        BoundValue::Binary(bytes) => json!({"binary": STANDARD.encode(bytes)}),
+    };
+    let values: Vec<Value> = asked.values.iter().flatten().map(value).collect();
+    json!({"sql": asked.sql, "values": values, "rows": rows})
+}
+
+/// The bytes of a cleared payload as the server wants them.
+fn wire(payload: &Payload, kind: Kind) -> Bytes {
+    let Body::Bound(body) = &payload.body else { return Bytes::new() };
+    match kind {
+        Kind::Extended => body.clone(),
+        Kind::Simple => {
+            let mut out = BytesMut::with_capacity(body.len() + 8);
+            message(&mut out, b'Q', |out| {
+                out.extend_from_slice(body);
+                out.extend_from_slice(&[0]);
+            });
+            out.freeze()
+        }
+    }
+}
+
+/// A statement on its way through the engine. What it runs through is the session itself, once it is cleared.
+struct Asking<'a> {
+    client: &'a mut WriteHalf<Box<dyn crate::upstream::Stream>>,
+    shared: &'a Shared,
+}
+
+#[async_trait]
+impl Exchange for Asking<'_> {
+    type Reply = (Clearance, Ending);
+
+    fn passage(&self) -> Through {
+        Through::Own
+    }
+
+    async fn held(&mut self, ticket: &Ticket) {
+        self.shared.hold(ticket.approval);
+        let mut out = BytesMut::new();
+        Said::held(ticket).write(Severity::Notice, &mut out);
+        // A client that is gone is noticed by whoever reads its side.
+        if self.client.write_all(&out).await.is_ok() {
+            let _ = self.client.flush().await;
+        }
+    }
+
+    async fn bind(&mut self) -> Result<Bytes, BindError> {
+        Err(BindError::Broken("a statement is always whole".into()))
+    }
+
+    /// The session is connected; whether it still is, is seen by whoever reads its side.
+    async fn connect(&mut self) -> Result<(), Failed> {
+        Ok(())
+    }
+
+    async fn send(self, clearance: Clearance, ending: Ending) -> Result<Self::Reply, Failed> {
+        Ok((clearance, ending))
+    }
+}
+
+/// What is kept of a statement whose client was gone when it ended.
+#[derive(Debug, Serialize, Deserialize)]
+struct Left {
+    tags: Vec<String>,
+    error: Option<String>,
+    rows: u64,
+    simple: bool,
+    in_transaction: bool,
+}
+
+impl Session {
+    /// Understands, asks, and runs what was cleared.
+    pub(super) async fn act(&mut self, wish: Wish) -> Result<(), Ended> {
+        let shared = Arc::clone(&self.shared);
+        let _busy = shared.busy().await;
+        match self.gate.identity().requester(self.requester.credential, self.gate.now()) {
+            Ok(requester) if requester.principal == self.requester.principal => self.requester = requester,
+            Ok(_) | Err(_) => {
+                self.count(RefusalCode::Unauthenticated).await?;
+                let why = "the token is not good any more";
+                let said =
+                    Said::new(sqlstate::INVALID_PASSWORD, why, "ask the agent's owner for a new token");
+                return self.refuse(said, wish.ends).await;
+            }
+        }
+        self.refresh().await?;
+        if !self.state.parameters.readable() {
+            let why = "the session's encoding is not UTF-8, so its statements cannot be read";
+            return self.refuse(Said::new(sqlstate::NOT_OFFERED, why, "connect again"), wish.ends).await;
+        }
+        let understood = self.understand(&wish).await;
+        if let Some(refusal) = &understood.refused {
+            self.count(RefusalCode::Malformed).await?;
+            let said = Said::new(sqlstate::NOT_OFFERED, refusal.to_string(), "leave it as it is");
+            return self.refuse(said, wish.ends).await;
+        }
+        let digest =
+            Digest::of_parts("countersign/sql-statement/v1", &[&wish.payload.head, body(&wish.payload)]);
+        match self.decide(&wish, &understood).await? {
+            Reply::Live((clearance, ending)) => {
+                self.run_cleared(wish, &understood, digest, clearance, ending).await
+            }
+            Reply::Kept(handover) => {
+                let left: Option<Left> = serde_json::from_slice(&handover.kept().head).ok();
+                self.hand_over(&wish, left.as_ref()).await?;
+                Ok(handover.done().await?)
+            }
+            Reply::Pending(ticket) => self.refuse(Said::still_held(&ticket), wish.ends).await,
+            Reply::Refused(refused) => self.refuse(Said::refused(&refused), wish.ends).await,
+        }
+    }
+
+    async fn understand(&mut self, wish: &Wish) -> Arc<Understood> {
+        let nonce = || self.gate.journal().random();
+        let mut catalog = self.catalog.current(nonce).await;
+        if self.state.may_forget_definitions() {
+            catalog = self.catalog.again(nonce).await;
+            self.state.forget_definitions();
+        }
+        let question = Question {
+            asked: wish.asked.clone(),
+            session: self.state.facts(),
+            catalog,
+            target: Arc::clone(&self.target.sql),
+        };
+        let understood = self.reader.understand(question.clone()).await;
+        if understood.unresolved.is_empty() {
+            return understood;
+        }
+        // A name that is not known may be newer than what is known.
+        let catalog = self.catalog.again(nonce).await;
+        if catalog.version() == question.catalog.version() {
+            return understood;
+        }
+        self.reader.understand(Question { catalog, ..question }).await
+    }
+
+    fn request(&self, wish: &Wish, understood: &Understood) -> Request {
+        let mut facts = understood.facts.clone();
+        for (name, count) in [
+            ("session_statements", self.state.statements),
+            ("session_rows_read", self.state.rows_read),
+            ("session_rows_written", self.state.rows_written),
+            ("session_refusals", self.state.refusals),
+        ] {
+            facts.insert(name.into(), count.into());
+        }
+        Request {
+            requester: self.requester.clone(),
+            target: self.target.name().clone(),
+            operation: Operation {
+                name: Some(understood.operation.as_str().into()),
+                class: understood.class,
+            },
+            resources: understood.resources.clone(),
+            facts,
+            session: self.state.context(),
+            payload: wish.payload.clone(),
+            idempotency_key: None,
+            sentence: understood.sentence.clone(),
+            claimed_reason: None,
+            patience: if self.state.status == IDLE {
+                self.target.hold_limit
+            } else {
+                self.target.transaction_hold_limit
+            },
+        }
+    }
+
+    /// Has the engine decide, and waits with the client while people do.
+    async fn decide(
+        &mut self,
+        wish: &Wish,
+        understood: &Understood,
+    ) -> Result<Reply<(Clearance, Ending)>, Ended> {
+        let request = self.request(wish, understood);
+        let asking = Asking { client: &mut self.client.write, shared: &self.shared };
+        let (client, server) = (&mut self.client.inbox, &mut self.server.inbox);
+        let mut handled = std::pin::pin!(flow::handle(&self.gate, request, asking));
+        let decided = loop {
+            tokio::select! {
+                biased;
+                reply = &mut handled => break reply.map_err(Ended::Engine),
+                () = self.shared.cancel.notified() => {
+                    if let Some(approval) = self.shared.held() {
+                        let (principal, actor) = (self.requester.principal, Actor::Gateway);
+                        settle::withdraw(&self.gate, principal, actor, approval).await?;
+                    }
+                }
+                gone = closed(client) => if gone { break Err(Ended::ClientGone) },
+                gone = closed(server) => if gone { break Err(Ended::ServerGone) },
+                () = self.stopping.cancelled() => break Err(Ended::Stopping),
+            }
+        };
+        self.shared.released();
+        decided
+    }
+
+    async fn run_cleared(
+        &mut self,
+        wish: Wish,
+        understood: &Understood,
+        digest: Digest,
+        clearance: Clearance,
+        ending: Ending,
+    ) -> Result<(), Ended> {
+        let guard = if understood.access == Access::ReadOnly { Guard::ReadOnly } else { Guard::Free };
+        let (ends, kind, was) = (wish.ends, wish.kind, self.state.status);
+        let up = wire(clearance.payload(), kind);
+        let sent = up.len() as u64;
+        if kind == Kind::Simple {
+            self.state.names.statements.remove("");
+        }
+        let mut passage = match self.guarded(guard, up, wish.steps, ends).await {
+            Ok(passage) => passage,
+            Err(error) => {
+                let failed = Failed { sent: Sent::No, why: "the session could not be guarded".into() };
+                ending.failed(&failed).await?;
+                return Err(error);
+            }
+        };
+        self.shared.recall();
+        passage.to_the_end = ending.is_approved();
+        let approved = passage.to_the_end;
+        let seen = match self.relay(passage, clearance.cancelled()).await {
+            Ok(seen) => seen,
+            Err(why) => {
+                ending.failed(&Failed { sent: Sent::Maybe, why: why.to_string() }).await?;
+                return Err(why);
+            }
+        };
+        let completed = seen.tags.len();
+        self.ran_unsynced = ends == Ends::Steps;
+        self.tally(&seen, guard);
+        let ended = match &seen.error {
+            Some(_) => End::Failed,
+            None if seen.tags.iter().any(|tag| tag == "ROLLBACK") => End::RolledBack,
+            None => End::Done,
+        };
+        self.state.ran(understood, completed, ended, digest, was);
+        self.after(ends, seen.error.is_some());
+        let facts = end_facts(&seen, sent);
+        let client_gone = seen.client_gone;
+        if approved && client_gone {
+            ending.finish_undelivered(facts, kept(&seen, sent, kind, was)).await?;
+        } else {
+            ending.finish(facts).await?;
+        }
+        if client_gone { Err(Ended::ClientGone) } else { Ok(()) }
+    }
+
+    /// Per-session counts, so that policy can see many small steps.
+    fn tally(&mut self, seen: &Seen, guard: Guard) {
+        self.state.statements += 1;
+        let rows = i64::try_from(seen.rows).unwrap_or(i64::MAX);
+        self.state.rows_read = self.state.rows_read.saturating_add(rows);
+        if guard == Guard::Free {
+            let written = seen.tags.iter().filter_map(|tag| written(tag)).fold(0_i64, i64::saturating_add);
+            self.state.rows_written = self.state.rows_written.saturating_add(written);
+        }
+    }
+
+    /// Tells what became of a statement that ran while its client was away.
+    async fn hand_over(&mut self, wish: &Wish, left: Option<&Left>) -> Result<(), Ended> {
+        if let Some(left) = left
+            && left.rows == 0
+            && left.error.is_none()
+            && left.simple
+            && !left.in_transaction
+            && wish.kind == Kind::Simple
+        {
+            let mut out = BytesMut::new();
+            for tag in &left.tags {
+                message(&mut out, b'C', |out| put_text(out, tag));
+            }
+            ready(&mut out, self.state.status);
+            return self.client.send(&out).await.map_err(|_| Ended::ClientGone);
+        }
+        let what = left.map_or_else(|| "its outcome was not kept".to_owned(), Left::in_words);
+        let mut said = Said::new(
+            sqlstate::SPENT,
+            format!("it ran while its client was away: {what}"),
+            "do not repeat it unless it is wanted once more: that is a new action",
+        );
+        said.detail = "its rows are not kept; read them with a new statement".into();
+        self.refuse(said, wish.ends).await
+    }
+}
+
+impl Left {
+    fn in_words(&self) -> String {
+        let mut words = match &self.error {
+            Some(error) => format!("it failed with {error}"),
+            None => self.tags.join("; "),
+        };
+        if self.in_transaction {
+            words.push_str(", and its transaction was rolled back when its connection ended");
+        }
+        words
+    }
+}
+
+fn kept(seen: &Seen, sent: u64, kind: Kind, was: u8) -> Kept {
+    let left = Left {
+        tags: seen.tags.clone(),
+        error: seen.error.clone(),
+        rows: seen.rows,
+        simple: kind == Kind::Simple,
+        in_transaction: was == OPEN,
+    };
+    Kept {
+        status: status(seen),
+        head: serde_json::to_vec(&left).unwrap_or_default(),
+        body: Some(Vec::new()),
+        bytes_sent: sent,
+        bytes_received: seen.received,
+    }
+}
+
+fn end_facts(seen: &Seen, sent: u64) -> EndFacts {
+    let cancelled = seen.error.as_deref() == Some(sqlstate::QUERY_CANCELED) && seen.cancelled_by.is_some();
+    EndFacts {
+        outcome: if cancelled { Outcome::Cancelled } else { Outcome::Done },
+        status: status(seen),
+        bytes_sent: sent.saturating_add(seen.copied),
+        bytes_received: seen.received,
+        ended_by: seen.cancelled_by.filter(|_| cancelled).map(str::to_owned),
+        streamed_body: seen.copy_digest,
+    }
+}
+
+/// The server's own words for how it went.
+fn status(seen: &Seen) -> String {
+    const SHOWN: usize = 20;
+    let mut tags: Vec<&str> = seen.tags.iter().map(String::as_str).take(SHOWN).collect();
+    if seen.tags.len() > SHOWN {
+        tags.push("…");
+    }
+    let done = tags.join("; ");
+    match &seen.error {
+        Some(error) if done.is_empty() => format!("error {error}"),
+        Some(error) => format!("{done}; error {error}"),
+        None => done,
+    }
+}
+
+/// Rows a statement says it has written.
+fn written(tag: &str) -> Option<i64> {
+    let (verb, rest) = tag.split_once(' ')?;
+    let counts = ["INSERT", "UPDATE", "DELETE", "MERGE", "COPY"].contains(&verb);
+    counts.then(|| rest.rsplit(' ').next()?.parse().ok()).flatten()
+}
+
+fn body(payload: &Payload) -> &[u8] {
+    match &payload.body {
+        Body::Bound(body) => body,
+        Body::Unbound => &[],
+    }
+}
+
+/// Resolves when something arrived or the other side has closed; `true` for the latter.
+async fn closed(inbox: &mut Inbox) -> bool {
+    if inbox.buffer.len() >= AHEAD {
+        // Not read any further, so an end is not seen either.
+        std::future::pending::<()>().await;
+    }
+    !inbox.fill().await.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_says_what_runs_and_comes_back_as_it_was() {
+        let wish = Wish::simple("select 'ü'");
+        assert_eq!(&*wire(&wish.payload, Kind::Simple), "Q\0\0\0\x10select 'ü'\0".as_bytes());
+        let mut pipeline = Pipeline::default();
+        pipeline.bytes.extend_from_slice(b"B...");
+        let values = vec![
+            BoundValue::Text(b"7".as_slice().into()),
+            BoundValue::Null,
+            BoundValue::Binary(b"\x01".as_slice().into()),
+        ];
+        pipeline.asked.push((Asked { sql: "select $1".into(), values: Some(values) }, 0));
+        let wish = Wish::extended(pipeline, Ends::Ready);
+        assert_eq!(&*wire(&wish.payload, Kind::Extended), b"B...S\0\0\0\x04");
+        let head = String::from_utf8(wish.payload.head.to_vec()).unwrap();
+        assert!(
+            head.starts_with("countersign-postgres/1\npipeline\n") && head.contains("\"binary\": \"AQ==\""),
+            "{head}"
+        );
+    }
+
+    #[test]
+    fn written_rows_are_read_from_what_the_server_says() {
+        for (tag, want) in
+            [("DELETE 14", Some(14)), ("INSERT 0 3", Some(3)), ("SELECT 5", None), ("BEGIN", None)]
+        {
+            assert_eq!(written(tag), want, "{tag}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Reads run where the server itself refuses a write, and nothing a client sends can lift that.
+//!
+//! Outside a transaction the session's default is read-only while reads run; the server reports every change of it, so it
+//! is put right before the next statement whatever the last one did. Inside one, each read runs in a savepoint of its own
+//! that is read-only and released behind it. The client's text shares neither with the statements that set the guard.
+
+use super::{
+    Session,
+    pipeline::OWN,
+    relay::{Ends, Passage},
+    state::{IDLE, OPEN},
+};
+use crate::{
+    error::Ended,
+    frame::{self, Fields},
+    message::Backend,
+    reply::{message, put_text},
+};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use std::collections::VecDeque;
+
+/// How a statement is to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// The server must refuse a write.
+    ReadOnly,
+    /// It may write, as far as the session lets it.
+    Free,
+}
+
+/// Messages of the gateway's own. The extended protocol leaves the client's unnamed statement alone.
+fn own_statement(sql: &str, out: &mut BytesMut) {
+    message(out, b'P', |out| {
+        put_text(out, OWN);
+        put_text(out, sql);
+        out.put_i16(0);
+    });
+    message(out, b'B', |out| {
+        put_text(out, OWN);
+        put_text(out, OWN);
+        out.put_i16(0);
+        out.put_i16(0);
+        out.put_i16(0);
+    });
+    message(out, b'E', |out| {
+        put_text(out, OWN);
+        out.put_i32(0);
+    });
+    for kind in *b"PS" {
+        message(out, b'C', |out| {
+            out.put_u8(kind);
+            put_text(out, OWN);
+        });
+    }
+}
+
+fn sync(out: &mut BytesMut) {
+    message(out, b'S', |_| {});
+}
+
+impl Session {
+    /// Puts the guard around a client's bytes, setting the session's default right where that is it.
+    pub(super) async fn guarded(
+        &mut self,
+        guard: Guard,
+        client: Bytes,
+        steps: VecDeque<super::pipeline::Step>,
+        ends: Ends,
+    ) -> Result<Passage, Ended> {
+        let mut passage = Passage { up: client, before: 0, after: 0, steps, ends, to_the_end: false };
+        match (self.state.status, guard) {
+            // What ran before in this pipeline would be committed by any statement of ours.
+            _ if self.ran_unsynced => {}
+            (IDLE, _) => self.set_default(guard).await?,
+            (OPEN, Guard::ReadOnly) => {
+                let mut up = BytesMut::new();
+                own_statement(&format!("SAVEPOINT {OWN}"), &mut up);
+                own_statement("SET TRANSACTION READ ONLY", &mut up);
+                sync(&mut up);
+                up.extend_from_slice(&passage.up);
+                own_statement(&format!("RELEASE SAVEPOINT {OWN}"), &mut up);
+                sync(&mut up);
+                passage.up = up.freeze();
+                passage.before = 1;
+                passage.after = 1;
+            }
+            _ => {}
+        }
+        Ok(passage)
+    }
+
+    /// Makes the next transaction begin as the guard wants it. Only what the server confirms counts.
+    async fn set_default(&mut self, guard: Guard) -> Result<(), Ended> {
+        let want = guard == Guard::ReadOnly || self.state.parameters.wants_read_only;
+        if self.state.parameters.read_only == want {
+            return Ok(());
+        }
+        let access = if want { "READ ONLY" } else { "READ WRITE" };
+        self.own(&[&format!("SET SESSION CHARACTERISTICS AS TRANSACTION {access}")]).await?;
+        if self.state.parameters.read_only == want {
+            Ok(())
+        } else {
+            Err(Ended::NotGuarded("the server does not confirm the access mode"))
+        }
+    }
+
+    /// Asks the server for what it does not report by itself.
+    pub(super) async fn refresh(&mut self) -> Result<(), Ended> {
+        if !self.state.stale || self.state.status == super::state::FAILED {
+            return Ok(());
+        }
+        let rows = self.own(&["SHOW search_path", "SHOW role"]).await?;
+        let [path, role] = rows.as_slice() else {
+            return Err(Ended::NotGuarded("the server does not say which names it looks up where"));
+        };
+        self.state.asked(path, role);
+        Ok(())
+    }
+
+    /// Makes the server see that a statement of the open transaction failed, as it would have had it run.
+    pub(super) async fn abort(&mut self) -> Result<(), Ended> {
+        if self.state.status != OPEN {
+            return Ok(());
+        }
+        // No statement at all: the server's log says why the transaction is over.
+        match self.own(&["countersign refused the next statement of this transaction"]).await {
+            Err(Ended::NotGuarded(_)) if self.state.status == super::state::FAILED => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(Ended::NotGuarded("the transaction could not be failed")),
+        }
+    }
+
+    /// Runs statements of the gateway's own; the first column of every row, as text.
+    async fn own(&mut self, statements: &[&str]) -> Result<Vec<String>, Ended> {
+        let mut up = BytesMut::new();
+        for sql in statements {
+            own_statement(sql, &mut up);
+        }
+        sync(&mut up);
+        self.server.send(&up).await.map_err(|_| Ended::ServerGone)?;
+        let (mut rows, mut failed) = (Vec::new(), false);
+        loop {
+            let Some(frame) = self.server.inbox.take(1 << 20).map_err(Ended::Server)? else {
+                if !self.server.inbox.fill().await.map_err(|_| Ended::ServerGone)? {
+                    return Err(Ended::ServerGone);
+                }
+                continue;
+            };
+            let mut fields = Fields::new(frame.body());
+            match Backend::of(frame.tag) {
+                Some(Backend::DataRow) => rows.push(fields.first_column().map_err(Ended::Server)?),
+                Some(Backend::ErrorResponse) => failed = true,
+                Some(Backend::NotificationResponse) => {
+                    self.client.send(&frame.whole).await.map_err(|_| Ended::ClientGone)?;
+                }
+                Some(Backend::ParameterStatus) => {
+                    let (name, value) = (fields.text(), fields.text());
+                    let (name, value) = (name.map_err(Ended::Server)?, value.map_err(Ended::Server)?);
+                    self.state.parameters.told(name, value, true);
+                }
+                Some(Backend::ReadyForQuery) => {
+                    self.state.status = fields.byte().map_err(Ended::Server)?;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        if failed { Err(Ended::NotGuarded("a statement of the gateway's own failed")) } else { Ok(rows) }
+    }
+}
+
+/// Whether these bytes hold a whole message.
+pub(super) fn is_whole(buffer: &[u8]) -> bool {
+    matches!(frame::head(buffer), Ok(Some((_, size))) if buffer.len() >= size)
+}

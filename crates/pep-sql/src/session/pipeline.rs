@@ -1,0 +1,299 @@
+//! The extended protocol, staged: what a client parses, binds and closes is kept back, with the names it will have, until
+//! the client asks for it. An `Execute` raises an action with the text it runs and the values bound to it.
+
+use crate::{
+    frame::{Fields, Frame, FrameError},
+    message::Frontend,
+    reply::{Said, sqlstate},
+    understand::{Asked, BoundValue},
+};
+use bytes::{Bytes, BytesMut};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Names that are the gateway's own in every session.
+pub(super) const OWN: &str = "_countersign";
+
+/// A query with the values it was bound to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Portal {
+    sql: Arc<str>,
+    values: Vec<BoundValue>,
+}
+
+/// What the server knows by name.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) statements: BTreeMap<String, Arc<str>>,
+    pub(super) portals: BTreeMap<String, Arc<Portal>>,
+}
+
+/// One step of a pipeline; the server answers each, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Parse { name: String, sql: Arc<str> },
+    Bind { name: String, portal: Arc<Portal> },
+    CloseStatement(String),
+    ClosePortal(String),
+    Describe,
+    Execute,
+}
+
+/// What was kept back.
+#[derive(Debug, Default)]
+pub(super) struct Pipeline {
+    /// Exactly as the client sent it.
+    pub(super) bytes: BytesMut,
+    pub(super) steps: Vec<Step>,
+    /// One for each `Execute`, with the number of rows it asks for.
+    pub(super) asked: Vec<(Asked, i32)>,
+}
+
+/// Why a message was not staged.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotStaged {
+    Frame(FrameError),
+    Refused(Said),
+}
+
+impl From<FrameError> for NotStaged {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}
+
+impl Names {
+    /// What a step leaves behind once the server has done it.
+    pub(super) fn apply(&mut self, step: Step) {
+        match step {
+            Step::Parse { name, sql } => {
+                self.statements.insert(name, sql);
+            }
+            Step::Bind { name, portal } => {
+                self.portals.insert(name, portal);
+            }
+            Step::CloseStatement(name) => {
+                self.statements.remove(&name);
+            }
+            Step::ClosePortal(name) => {
+                self.portals.remove(&name);
+            }
+            Step::Describe | Step::Execute => {}
+        }
+    }
+}
+
+impl Pipeline {
+    pub(super) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Whether planning, and so code of the database, is part of it.
+    pub(super) fn binds(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Bind { .. }))
+    }
+
+    /// Keeps a message back. `names` are those the server knows already.
+    pub(super) fn stage(
+        &mut self,
+        message: Frontend,
+        frame: &Frame,
+        names: &Names,
+        limit: usize,
+    ) -> Result<(), NotStaged> {
+        if self.bytes.len() + frame.whole.len() > limit {
+            let why = format!("the pipeline is longer than the {limit} bytes that are read before deciding");
+            let said = Said::new(sqlstate::TOO_LARGE, why, "send `Sync` more often, or smaller values");
+            return Err(NotStaged::Refused(said));
+        }
+        let mut fields = Fields::new(frame.body());
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the session stages only these")]
+        let step = match message {
+            Frontend::Parse => parse(&mut fields)?,
+            Frontend::Bind => self.bind(&mut fields, names)?,
+            Frontend::Describe => {
+                fields.byte()?;
+                own(fields.text()?)?;
+                Step::Describe
+            }
+            Frontend::Close => close(&mut fields)?,
+            Frontend::Execute => {
+                let (name, rows) = (fields.text()?, fields.i32()?);
+                let portal = self.portal(name, names).ok_or_else(|| {
+                    let why = format!("portal \"{name}\" does not exist");
+                    refused(sqlstate::INVALID_CURSOR, why, "bind it first; read SQL cursors with `FETCH`")
+                })?;
+                let asked = Asked { sql: portal.sql.to_string(), values: Some(portal.values.clone()) };
+                self.asked.push((asked, rows));
+                Step::Execute
+            }
+            _ => return Err(FrameError::Meaningless.into()),
+        };
+        fields.end()?;
+        self.steps.push(step);
+        self.bytes.extend_from_slice(&frame.whole);
+        Ok(())
+    }
+
+    fn bind(&self, fields: &mut Fields<'_>, names: &Names) -> Result<Step, NotStaged> {
+        let (name, statement) = (fields.text()?, fields.text()?);
+        own(name)?;
+        let sql = self.statement(statement, names).ok_or_else(|| {
+            let why = format!("prepared statement \"{statement}\" does not exist");
+            refused(sqlstate::INVALID_STATEMENT, why, "parse it first")
+        })?;
+        let formats = (0..fields.count()?).map(|_| fields.i16()).collect::<Result<Vec<_>, _>>()?;
+        let count = fields.count()?;
+        if formats.len() > 1 && formats.len() != count {
+            return Err(FrameError::Meaningless.into());
+        }
+        let mut values = Vec::with_capacity(count.min(64));
+        for index in 0..count {
+            let format = formats.get(index).or_else(|| formats.first().filter(|_| formats.len() == 1));
+            let length = fields.i32()?;
+            values.push(match (usize::try_from(length), format.copied().unwrap_or(0)) {
+                (Ok(size), 0) => BoundValue::Text(Bytes::copy_from_slice(fields.bytes(size)?)),
+                (Ok(size), 1) => BoundValue::Binary(Bytes::copy_from_slice(fields.bytes(size)?)),
+                (Err(_), 0 | 1) if length == -1 => BoundValue::Null,
+                _ => return Err(FrameError::Meaningless.into()),
+            });
+        }
+        for _ in 0..fields.count()? {
+            fields.i16()?;
+        }
+        Ok(Step::Bind { name: name.into(), portal: Arc::new(Portal { sql, values }) })
+    }
+
+    /// The text a name will stand for once everything before has been done.
+    fn statement(&self, name: &str, names: &Names) -> Option<Arc<str>> {
+        let staged = self.steps.iter().rev().find_map(|step| match step {
+            Step::Parse { name: parsed, sql } if parsed == name => Some(Some(Arc::clone(sql))),
+            Step::CloseStatement(closed) if closed == name => Some(None),
+            Step::Parse { .. }
+            | Step::CloseStatement(_)
+            | Step::Bind { .. }
+            | Step::ClosePortal(_)
+            | Step::Describe
+            | Step::Execute => None,
+        });
+        staged.unwrap_or_else(|| names.statements.get(name).cloned())
+    }
+
+    fn portal(&self, name: &str, names: &Names) -> Option<Arc<Portal>> {
+        let staged = self.steps.iter().rev().find_map(|step| match step {
+            Step::Bind { name: bound, portal } if bound == name => Some(Some(Arc::clone(portal))),
+            Step::ClosePortal(closed) if closed == name => Some(None),
+            Step::Bind { .. }
+            | Step::ClosePortal(_)
+            | Step::Parse { .. }
+            | Step::CloseStatement(_)
+            | Step::Describe
+            | Step::Execute => None,
+        });
+        staged.unwrap_or_else(|| names.portals.get(name).cloned())
+    }
+}
+
+fn parse(fields: &mut Fields<'_>) -> Result<Step, NotStaged> {
+    let (name, sql) = (fields.text()?, fields.text()?);
+    own(name)?;
+    for _ in 0..fields.count()? {
+        fields.i32()?;
+    }
+    Ok(Step::Parse { name: name.into(), sql: sql.into() })
+}
+
+fn close(fields: &mut Fields<'_>) -> Result<Step, NotStaged> {
+    let (kind, name) = (fields.byte()?, fields.text()?);
+    own(name)?;
+    match kind {
+        b'S' => Ok(Step::CloseStatement(name.into())),
+        b'P' => Ok(Step::ClosePortal(name.into())),
+        _ => Err(FrameError::Meaningless.into()),
+    }
+}
+
+fn own(name: &str) -> Result<(), NotStaged> {
+    if name.starts_with(OWN) {
+        let why = format!("names that begin with \"{OWN}\" are the gateway's own");
+        return Err(refused(sqlstate::NOT_OFFERED, why, "choose another name"));
+    }
+    Ok(())
+}
+
+fn refused(code: &'static str, why: String, hint: &str) -> NotStaged {
+    NotStaged::Refused(Said::new(code, why, hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BufMut as _;
+    use proptest::prelude::*;
+
+    fn frame(tag: u8, body: &[u8]) -> Frame {
+        let mut whole = BytesMut::new();
+        crate::reply::message(&mut whole, tag, |out| out.put_slice(body));
+        Frame { tag, whole: whole.freeze() }
+    }
+
+    fn stage(pipeline: &mut Pipeline, tag: u8, body: &[u8]) -> Result<(), NotStaged> {
+        pipeline.stage(Frontend::of(tag).unwrap(), &frame(tag, body), &Names::default(), 1 << 20)
+    }
+
+    #[test]
+    fn execute_asks_with_the_text_and_the_values() {
+        let mut pipeline = Pipeline::default();
+        stage(&mut pipeline, b'P', b"s\0delete from t where id = $1\0\0\0").unwrap();
+        stage(&mut pipeline, b'B', b"\0s\0\0\x01\0\x01\0\x02\0\0\0\x01\x07\xff\xff\xff\xff\0\0").unwrap();
+        stage(&mut pipeline, b'E', b"\0\0\0\0\x05").unwrap();
+        let (asked, rows) = &pipeline.asked[0];
+        assert_eq!((asked.sql.as_str(), *rows), ("delete from t where id = $1", 5));
+        assert_eq!(asked.values, Some(vec![BoundValue::Binary(b"\x07".as_slice().into()), BoundValue::Null]));
+        // Parsing the name again, or closing it, changes what the next one means.
+        stage(&mut pipeline, b'P', b"s\0select 1\0\0\0").unwrap();
+        stage(&mut pipeline, b'B', b"\0s\0\0\0\0\0\0\0").unwrap();
+        stage(&mut pipeline, b'E', b"\0\0\0\0\0").unwrap();
+        assert_eq!(pipeline.asked[1].0.sql, "select 1");
+        stage(&mut pipeline, b'C', b"Ss\0").unwrap();
+        let gone = stage(&mut pipeline, b'B', b"\0s\0\0\0\0\0\0\0").unwrap_err();
+        assert!(matches!(gone, NotStaged::Refused(Said { code: "26000", .. })), "{gone:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_whole_is_not_staged() {
+        for (tag, body) in [
+            (b'P', b"s\0select 1\0\0\x01".as_slice()),
+            (b'P', b"s\0select 1\0\0\0x"),
+            (b'P', b"s\0sel\xffct 1\0\0\0"),
+            (b'C', b"Xs\0"),
+            (b'E', b"\0\0\0\0"),
+        ] {
+            let got = stage(&mut Pipeline::default(), tag, body);
+            assert!(matches!(got, Err(NotStaged::Frame(_) | NotStaged::Refused(_))), "{body:?}");
+        }
+        let mut bound = Pipeline::default();
+        stage(&mut bound, b'P', b"s\0select 1\0\0\0").unwrap();
+        for body in
+            [b"\0s\0\0\x01\0\x02\0\x01\0\0\0\0\0\0".as_slice(), b"\0s\0\0\0\0\x01\xff\xff\xff\xfe\0\0"]
+        {
+            assert_eq!(stage(&mut bound, b'B', body), Err(FrameError::Meaningless.into()), "{body:?}");
+        }
+        assert!(matches!(
+            stage(&mut bound, b'P', b"_countersign\0select 1\0\0\0"),
+            Err(NotStaged::Refused(_))
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(messages in proptest::collection::vec(
+            (prop_oneof![Just(b'P'), Just(b'B'), Just(b'D'), Just(b'C'), Just(b'E')],
+             proptest::collection::vec(any::<u8>(), 0..40)), 0..12)) {
+            let mut pipeline = Pipeline::default();
+            for (tag, body) in messages {
+                let _ = stage(&mut pipeline, tag, &body);
+            }
+            prop_assert_eq!(pipeline.bytes.is_empty(), pipeline.is_empty());
+        }
+    }
+}

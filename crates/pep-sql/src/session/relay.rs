@@ -1,0 +1,500 @@
+//! Forwarding: what was cleared goes up, what the server answers comes down, in the pieces it arrives in. Of a result only
+//! the framing is read; rows are counted and never decoded.
+
+use super::{
+    Session,
+    pipeline::{Names, Step},
+};
+use crate::{
+    error::Ended,
+    frame::{self, Fields, FrameError, HEADER},
+    message::{Backend, BackendRule, Frontend},
+    upstream::Stream,
+};
+use aws_lc_rs::digest;
+use bytes::{Buf, Bytes, BytesMut};
+use countersign_core::Digest;
+use std::{collections::VecDeque, future::Future, io};
+use tokio::io::{AsyncWriteExt as _, WriteHalf};
+
+/// Messages that are read whole are short.
+const FOLLOWED: usize = 4 << 20;
+/// What a client may send ahead while its last statement runs.
+const AHEAD: usize = 64 << 10;
+
+/// One forwarding.
+pub(super) struct Passage {
+    /// Everything that goes up, the gateway's own messages around it included.
+    pub(super) up: Bytes,
+    /// How often the server is ready before the client's own answer begins, and after it has ended.
+    pub(super) before: usize,
+    pub(super) after: usize,
+    pub(super) steps: VecDeque<Step>,
+    pub(super) ends: Ends,
+    /// Followed to its end even when the client leaves.
+    pub(super) to_the_end: bool,
+}
+
+/// When the server has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// It says that it is ready.
+    Ready,
+    /// It has answered every step, or failed at one.
+    Steps,
+}
+
+impl Ends {
+    /// The message with which the client asked for that, and which has the server send what it has to say.
+    pub(super) const fn tag(self) -> u8 {
+        match self {
+            Self::Ready => b'S',
+            Self::Steps => b'H',
+        }
+    }
+}
+
+/// What was seen of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// What each statement that ended said of itself, such as `DELETE 14`.
+    pub(super) tags: Vec<String>,
+    /// SQLSTATE of the error that ended it.
+    pub(super) error: Option<String>,
+    pub(super) rows: u64,
+    pub(super) received: u64,
+    /// Bytes a client copied, and their digest.
+    pub(super) copied: u64,
+    pub(super) copy_digest: Option<Digest>,
+    /// The client was gone when it ended.
+    pub(super) client_gone: bool,
+    /// Who had it cancelled.
+    pub(super) cancelled_by: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Before(usize),
+    Answer,
+    After(usize),
+    Done,
+}
+
+/// What a client's copy still has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copying {
+    No,
+    Data,
+    /// The extended protocol wants a `Sync` of its own behind a copy.
+    UntilSync,
+}
+
+struct Relay<'a> {
+    names: &'a mut Names,
+    parameters: &'a mut super::state::Parameters,
+    status: &'a mut u8,
+    steps: VecDeque<Step>,
+    extended: bool,
+    ends: Ends,
+    after: usize,
+    at: At,
+    skip: usize,
+    copying: Copying,
+    copy_skip: usize,
+    hash: Option<digest::Context>,
+    seen: Seen,
+}
+
+impl Session {
+    /// Forwards and relays until the server has answered; fails when the server was lost in the middle of it. `stop`
+    /// resolves when it must be cancelled.
+    pub(super) async fn relay(
+        &mut self,
+        passage: Passage,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<Seen, Ended> {
+        let Passage { mut up, before, after, steps, ends, to_the_end } = passage;
+        let at = if before > 0 { At::Before(before) } else { At::Answer };
+        let mut relay = Relay {
+            names: &mut self.state.names,
+            parameters: &mut self.state.parameters,
+            status: &mut self.state.status,
+            extended: !steps.is_empty(),
+            steps,
+            ends,
+            after,
+            at,
+            skip: 0,
+            copying: Copying::No,
+            copy_skip: 0,
+            hash: None,
+            seen: Seen::default(),
+        };
+        let (client, server) = (&mut self.client, &mut self.server);
+        let mut out = BytesMut::new();
+        let (mut up_dirty, mut out_dirty) = (true, false);
+        let mut cancel = None;
+        let mut stop = std::pin::pin!(stop);
+        let mut stopped = false;
+        loop {
+            if relay.seen.client_gone {
+                out.clear();
+                out_dirty = false;
+                if !to_the_end {
+                    relay.cancel("client", &mut cancel, &self.way, &self.key);
+                }
+            }
+            if relay.at == At::Done && !up_dirty && !out_dirty {
+                break;
+            }
+            let room = client.inbox.buffer.len() < AHEAD && up.len() < AHEAD;
+            let lost = tokio::select! {
+                biased;
+                () = &mut stop, if !stopped => {
+                    stopped = true;
+                    relay.cancel("revoked", &mut cancel, &self.way, &self.key);
+                    false
+                }
+                () = self.shared.cancel.notified() => {
+                    relay.cancel("client", &mut cancel, &self.way, &self.key);
+                    false
+                }
+                pushed = push(&mut client.write, &mut out), if out_dirty => {
+                    relay.seen.client_gone |= pushed.is_err();
+                    out_dirty = matches!(pushed, Ok(Pushed::Some));
+                    false
+                }
+                pushed = push(&mut server.write, &mut up), if up_dirty => {
+                    up_dirty = matches!(pushed, Ok(Pushed::Some));
+                    pushed.is_err()
+                }
+                got = server.inbox.fill_fast(), if out.is_empty() && relay.at != At::Done => !got.unwrap_or(false),
+                got = client.inbox.fill(), if room && !relay.seen.client_gone && relay.at != At::Done => {
+                    relay.seen.client_gone |= !got.unwrap_or(false);
+                    false
+                }
+            };
+            // What is there is read even when the server has closed behind it: it may say why.
+            let read = relay.read(&mut server.inbox.buffer, &mut out);
+            let copied = read.and_then(|()| {
+                let more =
+                    relay.copy(&mut client.inbox.buffer, relay.seen.client_gone).map_err(Ended::Client)?;
+                if !more.is_empty() {
+                    up_dirty = true;
+                    up = if up.is_empty() {
+                        more.freeze()
+                    } else {
+                        [up.split_off(0), more.freeze()].concat().into()
+                    };
+                }
+                Ok(())
+            });
+            out_dirty |= !out.is_empty();
+            let why = match copied {
+                Err(why) => Some(why),
+                Ok(()) if lost && relay.at != At::Done => Some(Ended::ServerGone),
+                Ok(()) => None,
+            };
+            if let Some(why) = why {
+                let _ = client.send(&out).await;
+                return Err(why);
+            }
+        }
+        // A cancellation under way must not hit what comes next.
+        if let Some(task) = cancel {
+            let _: Result<(), tokio::task::JoinError> = task.await;
+        }
+        relay.seen.copy_digest = relay.hash.take().map(finished);
+        let seen = relay.seen;
+        server.inbox.rest();
+        client.inbox.rest();
+        Ok(seen)
+    }
+}
+
+impl Relay<'_> {
+    fn cancel(
+        &mut self,
+        by: &'static str,
+        task: &mut Option<tokio::task::JoinHandle<()>>,
+        way: &std::sync::Arc<crate::upstream::Way>,
+        key: &super::ServerKey,
+    ) {
+        if task.is_some() || self.at == At::Done {
+            return;
+        }
+        self.seen.cancelled_by = Some(by);
+        let (way, key) = (std::sync::Arc::clone(way), key.clone());
+        *task = Some(tokio::spawn(async move {
+            if let Err(error) = way.cancel(key.process, &key.secret).await {
+                tracing::warn!(%error, "a statement could not be cancelled");
+            }
+        }));
+    }
+
+    /// Reads what the server sent, and moves what is the client's to `out`.
+    fn read(&mut self, buffer: &mut BytesMut, out: &mut BytesMut) -> Result<(), Ended> {
+        let mut pass = 0;
+        while self.at != At::Done {
+            let rest = buffer.get(pass..).unwrap_or_default();
+            if self.skip > 0 {
+                let here = self.skip.min(rest.len());
+                self.skip -= here;
+                pass += here;
+                if here == 0 {
+                    break;
+                }
+                continue;
+            }
+            let Some((tag, size)) = frame::head(rest).map_err(Ended::Server)? else { break };
+            let message = Backend::of(tag).ok_or(Ended::Unexpected(tag))?;
+            let whole = rest.get(..size);
+            let body = match (message.rule(), whole) {
+                (BackendRule::Passed, _) => &[],
+                (BackendRule::Followed, Some(whole)) => whole.get(HEADER..).unwrap_or_default(),
+                (BackendRule::Followed, None) if size > FOLLOWED => {
+                    return Err(Ended::Server(FrameError::TooLarge { size, limit: FOLLOWED }));
+                }
+                (BackendRule::Followed, None) => break,
+                (BackendRule::Ours | BackendRule::Unexpected, _) => return Err(Ended::Unexpected(tag)),
+            };
+            let ours = self.follow(message, body).map_err(Ended::Server)?;
+            if ours == Whose::Gateway {
+                if whole.is_none() {
+                    break;
+                }
+                take_over(buffer, pass, out);
+                buffer.advance(size);
+                pass = 0;
+            } else {
+                self.seen.received += size as u64;
+                pass += size.min(rest.len());
+                self.skip = size.saturating_sub(rest.len());
+            }
+        }
+        take_over(buffer, pass, out);
+        Ok(())
+    }
+
+    /// Learns from a message, and says whose it is.
+    fn follow(&mut self, message: Backend, body: &[u8]) -> Result<Whose, FrameError> {
+        if message == Backend::ParameterStatus {
+            let mut fields = Fields::new(body);
+            let (name, value) = (fields.text()?, fields.text()?);
+            let own = self.at != At::Answer;
+            self.parameters.told(name, value, own);
+            return Ok(if own { Whose::Gateway } else { Whose::Client });
+        }
+        match self.at {
+            At::Answer => self.answer(message, body),
+            At::Before(_) | At::After(_) => {
+                if message == Backend::NotificationResponse {
+                    return Ok(Whose::Client);
+                }
+                if message == Backend::ReadyForQuery {
+                    *self.status = Fields::new(body).byte()?;
+                    self.at = match self.at {
+                        At::Before(1) => At::Answer,
+                        At::Before(left) => At::Before(left - 1),
+                        At::After(1) | At::Answer | At::Done => At::Done,
+                        At::After(left) => At::After(left - 1),
+                    };
+                }
+                Ok(Whose::Gateway)
+            }
+            At::Done => Ok(Whose::Client),
+        }
+    }
+
+    fn answer(&mut self, message: Backend, body: &[u8]) -> Result<Whose, FrameError> {
+        let mut fields = Fields::new(body);
+        match message {
+            Backend::DataRow => self.seen.rows += 1,
+            Backend::ParseComplete | Backend::BindComplete | Backend::CloseComplete => self.done(),
+            Backend::RowDescription | Backend::NoData if self.steps.front() == Some(&Step::Describe) => {
+                self.done();
+            }
+            Backend::CommandComplete => {
+                self.seen.tags.push(fields.text()?.to_owned());
+                self.executed();
+            }
+            Backend::EmptyQueryResponse | Backend::PortalSuspended => {
+                self.seen.tags.push(String::new());
+                self.executed();
+            }
+            Backend::ErrorResponse => {
+                self.seen.error = Some(sqlstate(body)?);
+                self.steps.clear();
+                if self.copying == Copying::Data {
+                    self.copying = if self.extended { Copying::UntilSync } else { Copying::No };
+                }
+                if self.ends == Ends::Steps {
+                    self.ended();
+                }
+            }
+            Backend::CopyInResponse => {
+                self.copying = Copying::Data;
+                self.hash = Some(digest::Context::new(&digest::SHA256));
+            }
+            Backend::ReadyForQuery => {
+                *self.status = fields.byte()?;
+                self.steps.clear();
+                self.ended();
+            }
+            Backend::RowDescription
+            | Backend::NoData
+            | Backend::Authentication
+            | Backend::BackendKeyData
+            | Backend::CopyBothResponse
+            | Backend::CopyData
+            | Backend::CopyDone
+            | Backend::CopyOutResponse
+            | Backend::FunctionCallResponse
+            | Backend::NegotiateProtocolVersion
+            | Backend::NoticeResponse
+            | Backend::NotificationResponse
+            | Backend::ParameterDescription
+            | Backend::ParameterStatus => {}
+        }
+        Ok(Whose::Client)
+    }
+
+    /// The server has done the step it was at.
+    fn done(&mut self) {
+        if let Some(step) = self.steps.pop_front() {
+            self.names.apply(step);
+        }
+        if self.ends == Ends::Steps && self.steps.is_empty() {
+            self.ended();
+        }
+    }
+
+    /// The client's own answer is whole.
+    fn ended(&mut self) {
+        self.at = if self.after > 0 { At::After(self.after) } else { At::Done };
+    }
+
+    fn executed(&mut self) {
+        if self.steps.front() == Some(&Step::Execute) {
+            self.done();
+        }
+    }
+
+    /// What of the client's bytes belongs to a copy under way, to be sent up.
+    fn copy(&mut self, buffer: &mut BytesMut, gone: bool) -> Result<BytesMut, FrameError> {
+        let mut pass = 0;
+        while self.copying != Copying::No {
+            let rest = buffer.get(pass..).unwrap_or_default();
+            if self.copy_skip > 0 {
+                let here = self.copy_skip.min(rest.len());
+                self.copied(rest.get(..here).unwrap_or_default());
+                self.copy_skip -= here;
+                pass += here;
+                if here == 0 {
+                    break;
+                }
+                continue;
+            }
+            let Some((tag, size)) = frame::head(rest)? else { break };
+            match Frontend::of(tag) {
+                Some(Frontend::CopyData) => {
+                    let here = rest.len().min(size);
+                    self.copied(rest.get(HEADER..here).unwrap_or_default());
+                    self.copy_skip = size - here;
+                    pass += here;
+                }
+                Some(
+                    message @ (Frontend::CopyDone | Frontend::CopyFail | Frontend::Sync | Frontend::Flush),
+                ) => {
+                    if rest.len() < size {
+                        break;
+                    }
+                    pass += size;
+                    self.copying = match (message, self.copying) {
+                        (Frontend::CopyDone | Frontend::CopyFail, Copying::Data) if self.extended => {
+                            Copying::UntilSync
+                        }
+                        (Frontend::CopyDone | Frontend::CopyFail, Copying::Data)
+                        | (Frontend::Sync, Copying::UntilSync) => Copying::No,
+                        (_, copying) => copying,
+                    };
+                }
+                _ => return Err(FrameError::Meaningless),
+            }
+        }
+        let mut up = buffer.split_to(pass);
+        if gone && self.copying == Copying::Data && self.copy_skip == 0 {
+            // Nobody is left to go on with it: the server takes back what it copied.
+            crate::reply::message(&mut up, b'f', |out| crate::reply::put_text(out, "the client left"));
+            if self.extended {
+                crate::reply::message(&mut up, b'S', |_| {});
+            }
+            self.copying = Copying::No;
+        }
+        Ok(up)
+    }
+
+    fn copied(&mut self, data: &[u8]) {
+        self.seen.copied += data.len() as u64;
+        if let Some(hash) = &mut self.hash {
+            hash.update(data);
+        }
+    }
+}
+
+/// What one push came to.
+enum Pushed {
+    /// More is to be done: to write, or to flush what was written.
+    Some,
+    All,
+}
+
+/// Writes some more, or flushes when all is written. Nothing is lost when it is let go.
+async fn push<B: Buf>(write: &mut WriteHalf<Box<dyn Stream>>, bytes: &mut B) -> io::Result<Pushed> {
+    if bytes.has_remaining() {
+        write.write_buf(bytes).await?;
+        return Ok(Pushed::Some);
+    }
+    write.flush().await?;
+    Ok(Pushed::All)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Client,
+    Gateway,
+}
+
+fn finished(hash: digest::Context) -> Digest {
+    let mut out = [0; 32];
+    for (place, byte) in out.iter_mut().zip(hash.finish().as_ref()) {
+        *place = *byte;
+    }
+    Digest(out)
+}
+
+/// Moves the first bytes of the buffer behind what is on its way to the client.
+fn take_over(buffer: &mut BytesMut, count: usize, out: &mut BytesMut) {
+    if count == 0 {
+        return;
+    }
+    let part = buffer.split_to(count);
+    if out.is_empty() { *out = part } else { out.extend_from_slice(&part) }
+}
+
+/// The SQLSTATE of an `ErrorResponse`.
+fn sqlstate(body: &[u8]) -> Result<String, FrameError> {
+    let mut fields = Fields::new(body);
+    loop {
+        match fields.byte()? {
+            0 => return Ok("XX000".into()),
+            b'C' => return Ok(fields.text()?.to_owned()),
+            _ => {
+                // Other fields may hold any bytes the server chose.
+                let rest = fields.rest();
+                let end = rest.iter().position(|byte| *byte == 0).ok_or(FrameError::Short)?;
+                fields.bytes(end + 1)?;
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What a session is at this moment, as the server told and as its statements made it.
+
+use super::pipeline::Names;
+use crate::understand::{
+    SessionEffect, SessionFacts, SettingKind, TransactionControl, TransactionStatus, Understood,
+};
+use countersign_core::Digest;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The server's word for a transaction block, in `ReadyForQuery`.
+pub(super) const IDLE: u8 = b'I';
+pub(super) const OPEN: u8 = b'T';
+pub(super) const FAILED: u8 = b'E';
+
+/// What the server reports by itself.
+#[derive(Debug)]
+pub(super) struct Parameters {
+    told: BTreeMap<String, String>,
+    /// Whether the next transaction begins read-only, for now.
+    pub(super) read_only: bool,
+    /// The same as the client wants it.
+    pub(super) wants_read_only: bool,
+}
+
+const READ_ONLY: &str = "default_transaction_read_only";
+
+/// Reported settings that change what a text means, and so are part of what is asked for.
+const MEANING: [&str; 5] =
+    ["DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings", "client_encoding"];
+
+impl Parameters {
+    pub(super) fn new(told: BTreeMap<String, String>) -> Self {
+        let read_only = told.get(READ_ONLY).is_some_and(|value| value == "on");
+        Self { told, read_only, wants_read_only: read_only }
+    }
+
+    /// The server reports a setting; `own` when the gateway's own statement changed it.
+    pub(super) fn told(&mut self, name: &str, value: &str, own: bool) {
+        if name == READ_ONLY {
+            self.read_only = value == "on";
+            if !own {
+                self.wants_read_only = self.read_only;
+            }
+        }
+        self.told.insert(name.to_owned(), value.to_owned());
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.told.iter()
+    }
+
+    fn is(&self, name: &str, value: &str) -> bool {
+        self.told.get(name).is_some_and(|told| told == value)
+    }
+
+    /// Whether texts are read here as the server reads them.
+    pub(super) fn readable(&self) -> bool {
+        self.is("client_encoding", "UTF8")
+    }
+}
+
+/// One session.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) status: u8,
+    pub(super) parameters: Parameters,
+    pub(super) names: Names,
+    facts: SessionFacts,
+    /// The facts as they were when the open transaction began.
+    before: Option<SessionFacts>,
+    /// Over everything that ran in the open transaction.
+    transaction: Option<Digest>,
+    /// A setting that must be asked for anew may have changed.
+    pub(super) stale: bool,
+    /// One may have changed in the open transaction, and change back with its end.
+    touched: bool,
+    pub(super) statements: i64,
+    pub(super) rows_read: i64,
+    pub(super) rows_written: i64,
+    pub(super) refusals: i64,
+}
+
+impl State {
+    pub(super) fn new(parameters: BTreeMap<String, String>, database: String, user: String) -> Self {
+        Self {
+            status: IDLE,
+            parameters: Parameters::new(parameters),
+            names: Names::default(),
+            facts: SessionFacts { database, user, ..SessionFacts::default() },
+            before: None,
+            transaction: None,
+            stale: true,
+            touched: false,
+            statements: 0,
+            rows_read: 0,
+            rows_written: 0,
+            refusals: 0,
+        }
+    }
+
+    /// What the meaning of the next text depends on.
+    pub(super) fn facts(&self) -> SessionFacts {
+        let mut facts = self.facts.clone();
+        facts.standard_conforming_strings = self.parameters.is("standard_conforming_strings", "on");
+        facts.transaction = match self.status {
+            OPEN => TransactionStatus::InTransaction,
+            FAILED => TransactionStatus::Failed,
+            _ => TransactionStatus::Idle,
+        };
+        let parsed = self.names.statements.iter().map(|(name, sql)| (name.clone(), Arc::clone(sql)));
+        facts.prepared.extend(parsed);
+        facts
+    }
+
+    /// Whether what this session defined is everybody's by now, so that the catalog says it.
+    pub(super) fn may_forget_definitions(&self) -> bool {
+        self.facts.uncommitted && self.status == IDLE
+    }
+
+    pub(super) fn forget_definitions(&mut self) {
+        self.facts.uncommitted = false;
+    }
+
+    /// What a session adds to the digest of its actions.
+    pub(super) fn context(&self) -> BTreeMap<String, String> {
+        let mut context: BTreeMap<String, String> = MEANING
+            .iter()
+            .filter_map(|name| Some(((*name).to_ascii_lowercase(), self.parameters.told.get(*name)?.clone())))
+            .collect();
+        context.insert("database".into(), self.facts.database.clone());
+        context.insert("search_path".into(), self.facts.search_path.join(", "));
+        context.insert("user".into(), self.facts.role.clone().unwrap_or_else(|| self.facts.user.clone()));
+        if self.status != IDLE {
+            let earlier = self.transaction.map_or_else(|| "begun".to_owned(), |digest| digest.to_string());
+            context.insert("transaction".into(), earlier);
+        }
+        context
+    }
+
+    /// The server was asked for what it does not report.
+    pub(super) fn asked(&mut self, search_path: &str, role: &str) {
+        self.facts.search_path = split_path(search_path);
+        self.facts.role = Some(role.to_owned()).filter(|role| role != "none" && *role != self.facts.user);
+        self.stale = false;
+    }
+
+    /// Takes in what ran: `completed` statements succeeded, and then one failed or none did.
+    pub(super) fn ran(
+        &mut self,
+        understood: &Understood,
+        completed: usize,
+        ended: End,
+        digest: Digest,
+        was: u8,
+    ) {
+        if was == IDLE {
+            self.before = Some(self.facts.clone());
+        }
+        let effects: Vec<_> =
+            understood.statements.iter().take(completed).flat_map(|done| &done.session).collect();
+        for effect in &effects {
+            self.facts.apply(effect);
+            self.name(effect);
+        }
+        let touched = effects.iter().any(|effect| changes_meaning(effect));
+        // An unread text may have done anything to the session.
+        let unread = understood.statements.is_empty() || (ended == End::Failed && was != self.status);
+        self.touched |= touched || unread;
+        self.stale |= touched || unread;
+        if self.status != IDLE {
+            let earlier = self.transaction.unwrap_or(Digest([0; 32]));
+            let parts: [&[u8]; 2] = [earlier.as_bytes(), digest.as_bytes()];
+            self.transaction = Some(Digest::of_parts("countersign/sql-transaction/v1", &parts));
+            return;
+        }
+        if ended != End::Done
+            && let Some(before) = self.before.take()
+        {
+            // What was prepared stays; the rest was rolled back.
+            let prepared = std::mem::take(&mut self.facts.prepared);
+            let SessionFacts { opaque, uncommitted, .. } = self.facts;
+            self.facts = SessionFacts { prepared, opaque, uncommitted, ..before };
+        }
+        // What was set in a transaction may have ended with it.
+        self.stale |= std::mem::take(&mut self.touched);
+        self.before = None;
+        self.transaction = None;
+        self.names.portals.clear();
+    }
+
+    /// By SQL or by the protocol, the names of prepared statements are the same ones.
+    fn name(&mut self, effect: &SessionEffect) {
+        if let SessionEffect::Prepare { name, text } = effect {
+            self.names.statements.insert(name.clone(), Arc::clone(text));
+        } else if let SessionEffect::Deallocate { name: Some(name) } = effect {
+            self.names.statements.remove(name);
+        } else if matches!(effect, SessionEffect::Deallocate { name: None } | SessionEffect::Discard) {
+            self.names.statements.clear();
+        }
+    }
+}
+
+/// How what ran ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Done,
+    /// By its own wish.
+    RolledBack,
+    Failed,
+}
+
+fn changes_meaning(effect: &SessionEffect) -> bool {
+    match effect {
+        SessionEffect::Set(change) => change.kind == SettingKind::Meaning,
+        SessionEffect::Discard
+        | SessionEffect::Opaque
+        | SessionEffect::Transaction(TransactionControl::RollbackTo { .. }) => true,
+        SessionEffect::Transaction(_)
+        | SessionEffect::Prepare { .. }
+        | SessionEffect::Deallocate { .. }
+        | SessionEffect::DeclareCursor { .. }
+        | SessionEffect::CloseCursor { .. }
+        | SessionEffect::CreateTemporary { .. }
+        | SessionEffect::Listen
+        | SessionEffect::Defines => false,
+    }
+}
+
+/// A search path as `SHOW` writes it.
+fn split_path(text: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    let (mut part, mut quoted) = (String::new(), false);
+    let mut chars = text.chars().peekable();
+    while let Some(next) = chars.next() {
+        match next {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                part.push('"');
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => parts.push(std::mem::take(&mut part)),
+            ' ' if !quoted => {}
+            other => part.push(other),
+        }
+    }
+    parts.push(part);
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_path_is_read_as_it_is_shown() {
+        for (text, want) in [
+            ("\"$user\", public", vec!["$user", "public"]),
+            ("", vec![]),
+            ("\"a, \"\"b\", c", vec!["a, \"b", "c"]),
+        ] {
+            assert_eq!(split_path(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_gateways_own_guard_is_not_the_clients_wish() {
+        let mut parameters = Parameters::new([(READ_ONLY.to_owned(), "off".to_owned())].into());
+        parameters.told(READ_ONLY, "on", true);
+        assert_eq!((parameters.read_only, parameters.wants_read_only), (true, false));
+        parameters.told(READ_ONLY, "on", false);
+        assert!(parameters.wants_read_only);
+    }
+}

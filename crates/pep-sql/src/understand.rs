@@ -1,0 +1,170 @@
+//! What a text of SQL does, read by PostgreSQL's own grammar and walked over whole: operation, resources, facts for
+//! policy, and one plain sentence. Pure: it asks no server. What it cannot read with certainty is never a read.
+
+mod account;
+mod assemble;
+mod bounds;
+mod builtin;
+mod catalog;
+mod command;
+mod facts;
+mod mask;
+mod names;
+mod operation;
+mod parse;
+mod preflight;
+mod reader;
+mod rows;
+mod sentence;
+mod session;
+mod setting;
+mod target;
+mod tree;
+mod walk;
+mod write;
+
+pub use assemble::understand;
+pub use catalog::{Catalog, CatalogError};
+pub use mask::{Hidden, Mask, MaskError, Masking, ResultColumn};
+pub use operation::{Risk, SqlOperation};
+pub use preflight::{Count, Explain, Preflight, preflight};
+pub use reader::{Reader, ReaderLimits};
+pub use sentence::RowEvidence;
+pub use session::{
+    BackslashQuote, Chain, SessionEffect, SessionFacts, SettingChange, SettingKind, SettingScope,
+    TransactionAccess, TransactionControl, TransactionStatus,
+};
+pub use target::{SqlTarget, TableLabels};
+
+use bytes::Bytes;
+use countersign_core::{Class, Resource};
+use sentence::Sentence;
+use serde_json::{Map, Value};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// One action to be understood: what will run, in order, and in which surroundings.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// One for a simple query; one for every `Execute` of a pipeline.
+    pub asked: Vec<Asked>,
+    pub session: SessionFacts,
+    pub catalog: Arc<Catalog>,
+    pub target: Arc<SqlTarget>,
+}
+
+/// One text, with the values bound to its parameters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Asked {
+    pub sql: String,
+    /// `None`: not bound by the protocol (a simple query).
+    pub values: Option<Vec<BoundValue>>,
+}
+
+/// The value of a parameter, in the format it was sent in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum BoundValue {
+    Null,
+    Text(Bytes),
+    Binary(Bytes),
+}
+
+/// An action understood, whatever the number of its statements.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Understood {
+    /// The class of [`Self::operation`].
+    pub class: Class,
+    /// The greatest of all effects.
+    pub operation: SqlOperation,
+    pub resources: Vec<Resource>,
+    /// For `context.sql`.
+    pub facts: Map<String, Value>,
+    pub sentence: String,
+    /// Over all statements.
+    pub access: Access,
+    /// Must not run, whatever policy says.
+    pub refused: Option<SqlRefusal>,
+    /// Names that the catalog's snapshot does not know: a reason to read it again and ask once more.
+    pub unresolved: BTreeSet<String>,
+    /// In the order in which they run. Empty for an empty text. A text that cannot be read is one statement.
+    pub statements: Vec<Statement>,
+    telling: Sentence,
+}
+
+/// One statement of an action.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statement {
+    /// `SELECT`, `DROP TABLE`…, as a person would call it.
+    pub verb: &'static str,
+    pub operation: SqlOperation,
+    pub access: Access,
+    pub effects: Vec<Effect>,
+    /// What it does to its session once it has succeeded, in order.
+    pub session: Vec<SessionEffect>,
+}
+
+/// One thing a statement does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    pub operation: SqlOperation,
+    pub resources: Vec<Resource>,
+}
+
+impl Understood {
+    /// What all statements do to the session, in order, if they succeed.
+    pub fn session_effects(&self) -> impl Iterator<Item = &SessionEffect> {
+        self.statements.iter().flat_map(|statement| &statement.session)
+    }
+
+    /// Whether all of it was understood.
+    pub fn is_certain(&self) -> bool {
+        let effects = self.statements.iter().flat_map(|statement| &statement.effects);
+        let mut effects = effects.map(|effect| effect.operation);
+        !effects.any(|operation| matches!(operation, SqlOperation::Indirect | SqlOperation::Unknown))
+    }
+
+    /// The sentence once somebody has counted, where it speaks of a number of rows.
+    pub fn sentence_with(&self, evidence: RowEvidence) -> String {
+        self.telling.with(evidence)
+    }
+}
+
+/// What a statement may do to data, and so how it may be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Access {
+    /// Nothing but reads: may, and should, run where the server refuses every write.
+    ReadOnly,
+    /// Only transaction control and harmless settings: nothing to guard, and nothing a guard should hold.
+    Control,
+    Writes,
+    /// Not known, or reads mixed with control; not to be taken for a read.
+    Unknown,
+}
+
+impl Access {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::Control => "control",
+            Self::Writes => "writes",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Of two things done together.
+    fn beside(self, other: Self) -> Self {
+        match (self, other) {
+            // Guarded together, control could lift the guard.
+            (Self::ReadOnly, Self::Control) | (Self::Control, Self::ReadOnly) => Self::Unknown,
+            (one, two) => one.max(two),
+        }
+    }
+}
+
+/// Why a text is refused without asking policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SqlRefusal {
+    #[error("the statement holds a NUL byte")]
+    Nul,
+    #[error("`{name}` may not be changed here: the meaning of later statements depends on it")]
+    Pinned { name: String },
+}

@@ -1,0 +1,180 @@
+//! The threads that read: few, with stacks deep enough for any text below the cap, behind a bounded queue and a
+//! bounded memo. Callers wait without blocking a thread of theirs.
+
+use super::{
+    Asked, BoundValue, Preflight, Question, SessionFacts, SqlTarget, Understood, assemble, preflight,
+};
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use std::{
+    hash::{Hash, Hasher},
+    io, panic,
+    sync::{Arc, mpsc},
+    thread,
+};
+use tokio::sync::oneshot;
+
+/// Deep enough for any text below the cap, in any build.
+const STACK_BYTES: usize = 32 * 1024 * 1024;
+/// Longer questions are not remembered.
+const KEPT_BYTES: usize = 8 * 1024;
+
+/// What a [`Reader`] may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReaderLimits {
+    pub threads: usize,
+    /// Questions waiting for a thread.
+    pub queue: usize,
+    /// Answers kept.
+    pub memo: usize,
+}
+
+impl Default for ReaderLimits {
+    fn default() -> Self {
+        Self { threads: 2, queue: 256, memo: 4096 }
+    }
+}
+
+/// Understands questions on threads of its own. Cheap to clone; its threads end with its last clone.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    queue: mpsc::SyncSender<Job>,
+    memo: Cache<Key, Arc<Understood>>,
+}
+
+#[derive(Debug)]
+enum Job {
+    Understand { question: Arc<Question>, answer: oneshot::Sender<Understood> },
+    Preflight { question: Arc<Question>, answer: oneshot::Sender<Preflight> },
+}
+
+/// Everything an answer depends on: the catalog by its version, the rest by what it is.
+#[derive(Clone, Debug)]
+struct Key(Arc<Question>);
+
+impl Key {
+    fn parts(&self) -> (&[Asked], &SessionFacts, u64, &SqlTarget) {
+        let Question { asked, session, catalog, target } = &*self.0;
+        (asked, session, catalog.version(), target)
+    }
+
+    fn size(&self) -> usize {
+        let value = |value: &BoundValue| match value {
+            BoundValue::Null => 0,
+            BoundValue::Text(bytes) | BoundValue::Binary(bytes) => bytes.len(),
+        };
+        let of = |asked: &Asked| asked.sql.len() + asked.values.iter().flatten().map(value).sum::<usize>();
+        let kept = self.0.session.prepared.iter().chain(&self.0.session.cursors);
+        self.0.asked.iter().map(of).sum::<usize>()
+            + kept.map(|(name, text)| name.len() + text.len()).sum::<usize>()
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl Reader {
+    pub fn start(limits: ReaderLimits) -> io::Result<Self> {
+        let (queue, jobs) = mpsc::sync_channel::<Job>(limits.queue.max(1));
+        let jobs = Arc::new(Mutex::new(jobs));
+        for number in 0..limits.threads.max(1) {
+            let jobs = Arc::clone(&jobs);
+            thread::Builder::new()
+                .name(format!("sql-reader-{number}"))
+                .stack_size(STACK_BYTES)
+                .spawn(move || work(&jobs))?;
+        }
+        let memo = Cache::new(limits.memo.max(1));
+        Ok(Self { inner: Arc::new(Inner { queue, memo }) })
+    }
+
+    /// What may be asked about an action beforehand.
+    pub async fn preflight(&self, question: Question) -> Preflight {
+        let search_path = question.session.search_path.clone();
+        let (answer, answered) = oneshot::channel();
+        let sent = self.inner.queue.try_send(Job::Preflight { question: Arc::new(question), answer });
+        let answer = if sent.is_ok() { answered.await.ok() } else { None };
+        answer.unwrap_or_else(|| {
+            let why = "too many statements are being read at this moment";
+            Preflight { count: Err(why.into()), explain: Err(why.into()), search_path }
+        })
+    }
+
+    /// Never fails: what cannot be read now, or at all, is not understood.
+    pub async fn understand(&self, question: Question) -> Arc<Understood> {
+        let question = Arc::new(only_needed(question));
+        let key = Key(Arc::clone(&question));
+        if let Some(known) = self.inner.memo.get(&key) {
+            return known;
+        }
+        let (answer, answered) = oneshot::channel();
+        if self.inner.queue.try_send(Job::Understand { question: Arc::clone(&question), answer }).is_err() {
+            return Arc::new(assemble::unread(
+                &question,
+                "too many statements are being read at this moment",
+            ));
+        }
+        let Ok(understood) = answered.await else {
+            return Arc::new(assemble::unread(&question, "reading it failed in a way it should not"));
+        };
+        let understood = Arc::new(understood);
+        if key.size() <= KEPT_BYTES {
+            self.inner.memo.insert(key, Arc::clone(&understood));
+        }
+        understood
+    }
+}
+
+/// Without what no text of the question can name, so that sessions share their answers: kept statements and cursors are
+/// reached by these words only, and no word of the grammar can be written otherwise.
+fn only_needed(mut question: Question) -> Question {
+    let says = |words: &[&str]| {
+        question.asked.iter().any(|asked| {
+            let text = asked.sql.to_ascii_lowercase();
+            words.iter().any(|word| text.contains(word))
+        })
+    };
+    let (keeps, fetches) = (says(&["execute"]), says(&["fetch", "move"]));
+    // What is kept may name a cursor in its turn.
+    if !keeps {
+        question.session.prepared.clear();
+        if !fetches {
+            question.session.cursors.clear();
+        }
+    }
+    question
+}
+
+/// Reads until nobody can ask any more. A question nobody waits for is still read: it costs no more than asking.
+fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
+    loop {
+        let Ok(job) = jobs.lock().recv() else { return };
+        // A panic here is a fault of ours; the question it came from is not understood, and the next one is read.
+        let caught = panic::catch_unwind(panic::AssertUnwindSafe(|| answer(job)));
+        drop(caught);
+    }
+}
+
+/// Whoever asked may have gone.
+fn answer(job: Job) {
+    match job {
+        Job::Understand { question, answer } => drop(answer.send(assemble::understand(&question))),
+        Job::Preflight { question, answer } => drop(answer.send(preflight(&question))),
+    }
+}

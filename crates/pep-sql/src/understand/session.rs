@@ -1,0 +1,310 @@
+//! What a session is at the moment a text is read: whatever changes the meaning of the same bytes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The facts of a session that the meaning of a text depends on. Equal facts, equal meaning.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionFacts {
+    pub database: String,
+    /// Who logged in (`session_user`).
+    pub user: String,
+    pub standard_conforming_strings: bool,
+    pub backslash_quote: BackslashQuote,
+    /// `current_user`, where `SET ROLE` made it another than [`Self::user`].
+    pub role: Option<String>,
+    /// As `SHOW search_path` lists it, `"$user"` included.
+    pub search_path: Vec<String>,
+    pub transaction: TransactionStatus,
+    /// Statements prepared in this session, by SQL or by the protocol: they share their names.
+    pub prepared: BTreeMap<String, Arc<str>>,
+    /// Open cursors and portals by name, each with the text of its query.
+    pub cursors: BTreeMap<String, Arc<str>>,
+    /// Names of relations this session made temporary; they hide others of the same name.
+    pub temporary: BTreeSet<String>,
+    /// Search path and role from before the first `SET LOCAL` of the transaction.
+    pub before_local: Option<(Vec<String>, Option<String>)>,
+    /// Whether something ran whose effects on the session cannot be told (`DO`, an unread statement): from then on
+    /// no name without a schema is taken for what the catalog says.
+    pub opaque: bool,
+    /// Whether this session defined something, or went back to a search path nobody here knows, since catalog and search
+    /// path were read. Cleared by whoever reads them again after the transaction has ended.
+    pub uncommitted: bool,
+}
+
+/// What `\'` means in a plain string that allows escapes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BackslashQuote {
+    On,
+    Off,
+    #[default]
+    SafeEncoding,
+}
+
+/// Where the session stands, as `ReadyForQuery` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TransactionStatus {
+    #[default]
+    Idle,
+    InTransaction,
+    Failed,
+}
+
+impl SessionFacts {
+    /// What the session is once this has succeeded. Rolling back is up to whoever keeps the facts: by keeping the ones
+    /// from before.
+    pub fn apply(&mut self, effect: &SessionEffect) {
+        match effect {
+            SessionEffect::Transaction(control) => self.control(control),
+            SessionEffect::Set(change) => self.set(change),
+            SessionEffect::Prepare { name, text } => {
+                self.prepared.insert(name.clone(), Arc::clone(text));
+            }
+            SessionEffect::Deallocate { name: Some(name) } => {
+                self.prepared.remove(name);
+            }
+            SessionEffect::Deallocate { name: None } => self.prepared.clear(),
+            SessionEffect::DeclareCursor { name, text } => {
+                self.cursors.insert(name.clone(), Arc::clone(text));
+            }
+            SessionEffect::CloseCursor { name: Some(name) } => {
+                self.cursors.remove(name);
+            }
+            SessionEffect::CloseCursor { name: None } => self.cursors.clear(),
+            SessionEffect::CreateTemporary { name } => {
+                self.temporary.insert(name.clone());
+            }
+            // Temporary relations stay in the facts: a name that hides nothing any more is looked at more closely, no less.
+            SessionEffect::Discard => {
+                self.prepared.clear();
+                self.cursors.clear();
+                self.role = None;
+            }
+            SessionEffect::Listen => {}
+            SessionEffect::Defines => self.uncommitted = true,
+            SessionEffect::Opaque => self.opaque = true,
+        }
+    }
+
+    /// To be called whenever the server says that no transaction is open: what was local to it is gone.
+    pub fn rest(&mut self) {
+        self.transaction = TransactionStatus::Idle;
+        if let Some((search_path, role)) = self.before_local.take() {
+            (self.search_path, self.role) = (search_path, role);
+        }
+    }
+
+    fn control(&mut self, control: &TransactionControl) {
+        let ends = matches!(
+            control,
+            TransactionControl::Commit { .. }
+                | TransactionControl::Rollback { .. }
+                | TransactionControl::Prepare { .. }
+        );
+        if ends {
+            self.rest();
+        }
+        match control {
+            TransactionControl::Begin { .. } => self.transaction = TransactionStatus::InTransaction,
+            TransactionControl::Commit { chain } | TransactionControl::Rollback { chain } => {
+                self.transaction = match chain {
+                    Chain::Yes => TransactionStatus::InTransaction,
+                    Chain::No => TransactionStatus::Idle,
+                };
+            }
+            TransactionControl::Prepare { .. } => self.transaction = TransactionStatus::Idle,
+            TransactionControl::Savepoint { .. }
+            | TransactionControl::Release { .. }
+            | TransactionControl::RollbackTo { .. }
+            | TransactionControl::Characteristics { .. }
+            | TransactionControl::CommitPrepared { .. }
+            | TransactionControl::RollbackPrepared { .. } => {}
+        }
+    }
+
+    fn set(&mut self, change: &SettingChange) {
+        if change.scope == SettingScope::Transaction {
+            self.before_local.get_or_insert_with(|| (self.search_path.clone(), self.role.clone()));
+        }
+        match (change.name.as_str(), &change.value) {
+            ("search_path", Some(value)) => self.search_path = list(value),
+            ("role", Some(value)) => self.role = Some(value.clone()).filter(|role| role != "none"),
+            ("session_authorization", Some(value)) => self.role = Some(value.clone()),
+            ("role" | "session_authorization", None) => self.role = None,
+            // Back to what the server holds as default, which is not known here: until somebody has asked.
+            ("search_path" | "*", None) => self.uncommitted = true,
+            _ => {}
+        }
+    }
+}
+
+/// A list of identifiers as a setting holds it.
+fn list(value: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut name = String::new();
+    let mut quoted = false;
+    let mut was_quoted = false;
+    let mut characters = value.chars().peekable();
+    let mut finish = |name: &mut String, was_quoted: &mut bool| {
+        let found = std::mem::take(name);
+        if *was_quoted {
+            names.push(found);
+        } else if !found.trim().is_empty() {
+            names.push(found.trim().to_lowercase());
+        }
+        *was_quoted = false;
+    };
+    while let Some(character) = characters.next() {
+        match character {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                name.push('"');
+                characters.next();
+            }
+            '"' => {
+                quoted = !quoted;
+                was_quoted = true;
+                if quoted {
+                    name.clear();
+                }
+            }
+            ',' if !quoted => finish(&mut name, &mut was_quoted),
+            ' ' if !quoted && was_quoted => {}
+            character => name.push(character),
+        }
+    }
+    finish(&mut name, &mut was_quoted);
+    names
+}
+
+impl Default for SessionFacts {
+    fn default() -> Self {
+        Self {
+            database: String::new(),
+            user: String::new(),
+            standard_conforming_strings: true,
+            backslash_quote: BackslashQuote::default(),
+            role: None,
+            search_path: vec!["$user".into(), "public".into()],
+            transaction: TransactionStatus::default(),
+            prepared: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+            temporary: BTreeSet::new(),
+            before_local: None,
+            opaque: false,
+            uncommitted: false,
+        }
+    }
+}
+
+/// What a statement does to its session once it has succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionEffect {
+    Transaction(TransactionControl),
+    Set(SettingChange),
+    Prepare {
+        name: String,
+        text: Arc<str>,
+    },
+    /// `None`: all of them.
+    Deallocate {
+        name: Option<String>,
+    },
+    DeclareCursor {
+        name: String,
+        text: Arc<str>,
+    },
+    /// `None`: all of them.
+    CloseCursor {
+        name: Option<String>,
+    },
+    CreateTemporary {
+        name: String,
+    },
+    /// `DISCARD`: prepared statements, cursors, temporary relations and settings, whatever it named.
+    Discard,
+    /// `LISTEN`: messages may arrive at any time from now on.
+    Listen,
+    /// Something was defined or changed that nobody else sees before the transaction ends: until the catalog was read
+    /// again after that, names are not taken for what it says.
+    Defines,
+    /// Something ran whose effects on the session cannot be told: the session becomes opaque.
+    Opaque,
+}
+
+/// One setting changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingChange {
+    /// In lower case; `*` for all of them (`RESET ALL`).
+    pub name: String,
+    /// `None`: back to its default.
+    pub value: Option<String>,
+    pub scope: SettingScope,
+    pub kind: SettingKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingScope {
+    Session,
+    /// Until the transaction ends.
+    Transaction,
+}
+
+/// What changing a setting can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SettingKind {
+    /// Formats, limits and names that change no meaning.
+    Harmless,
+    /// Names, rights or plans: the session's facts must follow it.
+    Meaning,
+}
+
+/// What a statement does to its transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransactionControl {
+    Begin {
+        access: Option<TransactionAccess>,
+    },
+    Commit {
+        chain: Chain,
+    },
+    Rollback {
+        chain: Chain,
+    },
+    Savepoint {
+        name: String,
+    },
+    Release {
+        name: String,
+    },
+    RollbackTo {
+        name: String,
+    },
+    /// `SET TRANSACTION`, `SET SESSION CHARACTERISTICS`.
+    Characteristics {
+        access: Option<TransactionAccess>,
+    },
+    Prepare {
+        id: String,
+    },
+    CommitPrepared {
+        id: String,
+    },
+    RollbackPrepared {
+        id: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionAccess {
+    ReadOnly,
+    ReadWrite,
+}
+
+/// Whether the next transaction begins at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chain {
+    Yes,
+    No,
+}

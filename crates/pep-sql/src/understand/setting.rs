@@ -1,0 +1,297 @@
+//! `SET`, `RESET`, `set_config`: which settings change formats, which change meaning, and which may not be changed.
+
+use super::{
+    SessionEffect, SettingChange, SettingKind, SettingScope, SqlOperation, SqlRefusal, TransactionAccess,
+    TransactionControl,
+    account::Thing,
+    bounds, names,
+    tree::{self, Unplaced},
+    walk::{Obscure, Scope, Walked, Walker},
+};
+use pg_query::{
+    Node, NodeEnum,
+    protobuf::{AExprKind, FuncCall, SelectStmt, VariableSetKind, VariableSetStmt, a_const::Val},
+};
+
+/// What changing a setting can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nature {
+    /// Formats of what comes back, limits, plans: nothing is read or done differently.
+    Harmless,
+    /// What literals mean, or where new things go. Harmless by itself; later statements are read with it in mind.
+    Meaning,
+    /// Who acts, what is visible, what is enforced.
+    Session,
+    /// The reading of every later text depends on it: never changed.
+    Pinned,
+}
+
+const HARMLESS: [&str; 51] = [
+    "application_name",
+    "bytea_output",
+    "client_min_messages",
+    "constraint_exclusion",
+    "cpu_index_tuple_cost",
+    "cpu_operator_cost",
+    "cpu_tuple_cost",
+    "cursor_tuple_fraction",
+    "debug_pretty_print",
+    "default_transaction_deferrable",
+    "default_transaction_isolation",
+    "effective_cache_size",
+    "effective_io_concurrency",
+    "escape_string_warning",
+    "extra_float_digits",
+    "from_collapse_limit",
+    "geqo",
+    "geqo_effort",
+    "geqo_threshold",
+    "gin_fuzzy_search_limit",
+    "hash_mem_multiplier",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "jit",
+    "jit_above_cost",
+    "jit_inline_above_cost",
+    "jit_optimize_above_cost",
+    "join_collapse_limit",
+    "lc_messages",
+    "lock_timeout",
+    "logical_decoding_work_mem",
+    "maintenance_work_mem",
+    "max_parallel_maintenance_workers",
+    "max_parallel_workers",
+    "max_parallel_workers_per_gather",
+    "parallel_leader_participation",
+    "parallel_setup_cost",
+    "parallel_tuple_cost",
+    "plan_cache_mode",
+    "quote_all_identifiers",
+    "restrict_nonsystem_relation_kind",
+    "random_page_cost",
+    "recursive_worktable_factor",
+    "seq_page_cost",
+    "statement_timeout",
+    "synchronize_seqscans",
+    "tcp_keepalives_idle",
+    "tcp_user_timeout",
+    "temp_buffers",
+    "transaction_timeout",
+    "work_mem",
+];
+
+const MEANING: [&str; 13] = [
+    "datestyle",
+    "default_table_access_method",
+    "default_tablespace",
+    "default_toast_compression",
+    "default_with_oids",
+    "intervalstyle",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "timezone",
+    "xmlbinary",
+    "xmloption",
+    "transaction_isolation",
+];
+
+const PINNED: [&str; 3] = ["backslash_quote", "client_encoding", "standard_conforming_strings"];
+
+fn nature(name: &str, value: Option<&str>) -> Nature {
+    let value = value.map(str::to_lowercase);
+    let is = |wanted: &[&str]| value.as_deref().is_some_and(|value| wanted.contains(&value));
+    match name {
+        _ if PINNED.contains(&name) => {
+            let same = match name {
+                "client_encoding" => is(&["utf8", "utf-8", "unicode"]),
+                "standard_conforming_strings" => is(&["on", "true", "yes", "1"]),
+                _ => is(&["safe_encoding"]),
+            };
+            if same { Nature::Harmless } else { Nature::Pinned }
+        }
+        _ if HARMLESS.contains(&name) || name.starts_with("enable_") => Nature::Harmless,
+        _ if MEANING.contains(&name) => Nature::Meaning,
+        // Stricter than before, whatever it was.
+        "search_path" if is(&["", "\"\"", "pg_catalog"]) => Nature::Meaning,
+        // Either the rows are filtered or the statement fails: neither shows more.
+        "row_security" => Nature::Meaning,
+        "default_transaction_read_only" | "transaction_read_only" if is(&["on", "true", "yes", "1"]) => {
+            Nature::Meaning
+        }
+        _ => Nature::Session,
+    }
+}
+
+impl Walker<'_> {
+    pub(super) fn set(&mut self, set: &VariableSetStmt) -> Walked {
+        let name = set.name.to_lowercase();
+        let scope = if set.is_local { SettingScope::Transaction } else { SettingScope::Session };
+        self.all(&set.args, &Scope::default())?;
+        match set.kind() {
+            VariableSetKind::VarSetValue => {
+                let value = values(&name, &set.args)
+                    .ok_or_else(|| Obscure("a setting's value cannot be read".into()))?;
+                self.sets(&name, Some(value), scope);
+            }
+            // Back to what the session began with, which the gateway chose.
+            VariableSetKind::VarSetDefault | VariableSetKind::VarReset => self.resets(&name, scope),
+            VariableSetKind::VarResetAll => self.resets("*", scope),
+            // To what it already is.
+            VariableSetKind::VarSetCurrent => {
+                self.account.does(SqlOperation::Setting, &[Thing::plain("setting", name)]);
+            }
+            VariableSetKind::VarSetMulti => self.set_transaction(set),
+            VariableSetKind::Undefined => return Err(Unplaced::UnknownKind.into()),
+        }
+        Ok(())
+    }
+
+    fn sets(&mut self, name: &str, value: Option<String>, scope: SettingScope) {
+        let nature = nature(name, value.as_deref());
+        let kind = match nature {
+            Nature::Harmless => SettingKind::Harmless,
+            Nature::Meaning | Nature::Session | Nature::Pinned => SettingKind::Meaning,
+        };
+        if nature == Nature::Pinned {
+            self.account.refused = Some(SqlRefusal::Pinned { name: name.into() });
+        }
+        let operation = match nature {
+            Nature::Harmless | Nature::Meaning => SqlOperation::Setting,
+            Nature::Session | Nature::Pinned => SqlOperation::Session,
+        };
+        self.account.does(operation, &[Thing::plain("setting", name)]);
+        self.account.settings.push((name.into(), value.clone()));
+        self.account.session.push(SessionEffect::Set(SettingChange {
+            name: name.into(),
+            value,
+            scope,
+            kind,
+        }));
+    }
+
+    fn resets(&mut self, name: &str, scope: SettingScope) {
+        let shown = if name == "*" { "all settings" } else { name };
+        self.account.does(SqlOperation::Setting, &[Thing::plain("setting", shown)]);
+        self.account.settings.push((shown.into(), None));
+        let change = SettingChange { name: name.into(), value: None, scope, kind: SettingKind::Meaning };
+        self.account.session.push(SessionEffect::Set(change));
+    }
+
+    fn set_transaction(&mut self, set: &VariableSetStmt) {
+        if set.name.eq_ignore_ascii_case("TRANSACTION SNAPSHOT") {
+            self.account.does(SqlOperation::Txn, &[]);
+            return;
+        }
+        let control = TransactionControl::Characteristics { access: access(&set.args) };
+        self.account.does(SqlOperation::Txn, &[]);
+        self.account.session.push(SessionEffect::Transaction(control));
+    }
+
+    /// `set_config(name, value, is_local)`.
+    pub(super) fn set_config(&mut self, call: Option<&FuncCall>) {
+        let arguments = call.map_or(&[][..], |call| &call.args);
+        let [name, value, local] = arguments else {
+            self.account.is_indirect(&[], "it changes a setting that its text does not name".into());
+            return;
+        };
+        let from_list = || self.setting_name.clone().filter(|_| is_column(name, "name"));
+        let name = bounds::text(name).map(str::to_owned).or_else(from_list);
+        let (Some(name), Some(value), Some(local)) = (name, bounds::text(value), flag(local)) else {
+            let why = "it changes a setting to something its text does not say".into();
+            self.account.is_indirect(&[Thing::plain("setting", "unknown")], why);
+            return;
+        };
+        let scope = if local { SettingScope::Transaction } else { SettingScope::Session };
+        self.sets(&name.to_lowercase(), Some(value.to_owned()), scope);
+    }
+}
+
+/// The one setting that `SELECT set_config(name, …) FROM pg_settings WHERE name = '…'` speaks of: how `pg_dump` sets
+/// what a server may not have.
+pub(super) fn only_setting(select: &SelectStmt) -> Option<String> {
+    let [Node { node: Some(NodeEnum::RangeVar(from)) }] = &select.from_clause[..] else { return None };
+    if from.relname != "pg_settings"
+        || from.alias.is_some()
+        || !matches!(from.schemaname.as_str(), "" | "pg_catalog")
+    {
+        return None;
+    }
+    let Some(NodeEnum::AExpr(clause)) = &select.where_clause.as_deref()?.node else { return None };
+    let equals =
+        clause.kind() == AExprKind::AexprOp && names::strings(&clause.name).is_some_and(|name| name == ["="]);
+    let named = is_column(clause.lexpr.as_deref()?, "name");
+    (equals && named).then(|| bounds::text(clause.rexpr.as_deref()?)).flatten().map(str::to_owned)
+}
+
+fn is_column(node: &Node, name: &str) -> bool {
+    let Some(NodeEnum::ColumnRef(column)) = &node.node else { return false };
+    names::strings(&column.fields).is_some_and(|fields| fields == [name])
+}
+
+fn flag(node: &Node) -> Option<bool> {
+    match &bounds::literal(node)?.val {
+        Some(Val::Boolval(value)) => Some(value.boolval),
+        Some(Val::Sval(value)) => Some(!matches!(value.sval.as_str(), "f" | "false")),
+        Some(Val::Ival(_) | Val::Fval(_) | Val::Bsval(_)) | None => None,
+    }
+}
+
+/// The value of a `SET`, as the server would join it.
+fn values(name: &str, arguments: &[Node]) -> Option<String> {
+    // Each word of a list of names is one name, whatever characters it holds.
+    let listed = |word: String| if name == "search_path" { names::identifier(&word) } else { word };
+    let words: Option<Vec<String>> = arguments.iter().map(|word| value(word).map(listed)).collect();
+    words.map(|words| words.join(", "))
+}
+
+fn value(node: &Node) -> Option<String> {
+    match &node.node {
+        Some(NodeEnum::AConst(constant)) => match &constant.val {
+            Some(Val::Sval(value)) => Some(value.sval.clone()),
+            Some(Val::Ival(value)) => Some(value.ival.to_string()),
+            Some(Val::Fval(value)) => Some(value.fval.clone()),
+            Some(Val::Boolval(value)) => Some(value.boolval.to_string()),
+            Some(Val::Bsval(value)) => Some(value.bsval.clone()),
+            None => None,
+        },
+        Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref().and_then(value),
+        _ => None,
+    }
+}
+
+/// The access mode in the options of a transaction; the last one counts.
+pub(super) fn access(options: &[Node]) -> Option<TransactionAccess> {
+    let mut modes = options.iter().filter_map(|option| {
+        let Some(NodeEnum::DefElem(option)) = &option.node else { return None };
+        if option.defname != "transaction_read_only" {
+            return None;
+        }
+        let on = option.arg.as_deref().and_then(|arg| match &bounds::literal(arg)?.val {
+            Some(Val::Ival(value)) => Some(value.ival != 0),
+            Some(Val::Boolval(value)) => Some(value.boolval),
+            Some(Val::Sval(_) | Val::Fval(_) | Val::Bsval(_)) => None,
+            None => Some(false),
+        });
+        Some(if on == Some(true) { TransactionAccess::ReadOnly } else { TransactionAccess::ReadWrite })
+    });
+    modes.next_back()
+}
+
+/// The text of an option's argument, in lower case.
+pub(super) fn option(node: &Node) -> Option<(String, Option<String>)> {
+    let Some(NodeEnum::DefElem(option)) = &node.node else { return None };
+    let text = option.arg.as_deref().and_then(|arg| match &arg.node {
+        Some(NodeEnum::String(text)) => Some(text.sval.to_lowercase()),
+        Some(NodeEnum::Integer(number)) => Some(number.ival.to_string()),
+        Some(NodeEnum::Boolean(flag)) => Some(flag.boolval.to_string()),
+        Some(NodeEnum::TypeName(kind)) => names::Name::of(&kind.names).map(|name| name.name.to_lowercase()),
+        _ => value(arg).map(|value| value.to_lowercase()),
+    });
+    tree::node(node).ok().map(|_| (option.defname.to_lowercase(), text))
+}
+
+/// Whether an option is switched on; one without an argument is.
+pub(super) fn is_on((_, value): &(String, Option<String>)) -> bool {
+    !matches!(value.as_deref(), Some("off" | "false" | "0" | "no" | "f" | "n"))
+}

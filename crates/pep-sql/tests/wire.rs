@@ -1,0 +1,25 @@
+//! The wire between real clients and a real server; only the people and the clock are played.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed expectation is how a test fails"
+)]
+
+#[path = "wire/stage.rs"]
+mod stage;
+
+#[path = "wire/clients.rs"]
+mod clients;
+#[path = "wire/copies.rs"]
+mod copies;
+#[path = "wire/leaving.rs"]
+mod leaving;
+#[path = "wire/sessions.rs"]
+mod sessions;
+#[path = "wire/strict.rs"]
+mod strict;
+#[path = "wire/tls.rs"]
+mod tls;
+#[path = "wire/transactions.rs"]
+mod transactions;

@@ -1,0 +1,173 @@
+//! A database behind the real binary: a `DELETE` through `psql` is held, survives the gateway's death, is approved by
+//! two people and runs once; what ran when the gateway died is unknown, and is never repeated.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+use countersign_demo::person::{Person, Strength};
+use countersign_e2e::Gateway;
+use countersign_testkit::postgres::{Options, Postgres};
+use serde_json::Value;
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+const SECRET: &str = "planted-upstream-secret";
+
+struct Stage {
+    cluster: Postgres,
+    gateway: Gateway,
+    port: String,
+    token: String,
+    people: [Person; 2],
+}
+
+fn write(folder: &Path, console: u16, wire: u16, database: u16) -> std::io::Result<()> {
+    std::fs::create_dir(folder.join("policy"))?;
+    std::fs::write(folder.join("policy/policy.cedar"), include_str!("../fixtures/postgres.cedar"))?;
+    std::fs::write(folder.join("secret"), SECRET)?;
+    let text = format!(
+        r#"[gateway]
+name = "countersign.test"
+
+[console]
+listen = "127.0.0.1:{console}"
+url = "http://localhost:{console}"
+
+[policy]
+path = "policy"
+
+[people]
+groups = ["agents", "sre"]
+
+[[postgres]]
+name = "shop"
+environment = "prod"
+listen = "127.0.0.1:{wire}"
+upstream = "127.0.0.1:{database}"
+databases = ["shop"]
+credential = {{ profile = "shop-app", user = "app", value_from = "file:secret" }}
+"#
+    );
+    std::fs::write(folder.join("countersign.toml"), text)
+}
+
+impl Stage {
+    async fn open() -> Self {
+        let cluster = Postgres::start(&Options::default()).await.unwrap();
+        cluster.run("postgres", &format!("create role app login password '{SECRET}'")).unwrap();
+        cluster.run("postgres", "create database shop owner app").unwrap();
+        let tables = "set role app; create table orders (id int primary key); \
+            insert into orders select generate_series(1, 100); \
+            create function slowly() returns trigger language plpgsql as 'begin perform pg_sleep(0.3); return old; end'";
+        cluster.run("shop", tables).unwrap();
+        let database = cluster.port();
+        let written = |folder: &Path, console: u16, wire: u16| write(folder, console, wire, database);
+        let gateway = Gateway::start_written(written, &[]).await.unwrap();
+        gateway.invite("olga@example.com", "sre").await.unwrap();
+        let token = gateway.agent("bot", "olga@example.com", "agents").await.unwrap();
+        let [ana, ben] = ["ana@example.com", "ben@example.com"].map(|email| person(&gateway, email));
+        let people = [ana.await, ben.await];
+        let port = gateway.url.rsplit(':').next().unwrap().to_owned();
+        Self { cluster, gateway, port, token, people }
+    }
+
+    fn psql(&self, sql: &str) -> Child {
+        let mut command: Command = self.cluster.program("psql");
+        command.env("PGPASSWORD", &self.token).args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &self.port,
+            "-U",
+            "bot",
+            "-d",
+            "shop",
+        ]);
+        command.args(["-X", "-A", "-t", "-c", sql]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// What `psql` printed in the end: results, and what it said beside them.
+    async fn said(&self, sql: &str) -> (String, String) {
+        ended(self.psql(sql)).await
+    }
+
+    fn count(&self) -> String {
+        self.cluster.run("shop", "select count(*) from orders").unwrap()
+    }
+
+    /// Waits until an approval is in this state: its id.
+    async fn approval(&self, state: &str) -> String {
+        for _ in 0..600 {
+            let arguments = ["approvals", "list", "--status", state, "--limit", "10"];
+            let list = self.gateway.command(&arguments).await.unwrap();
+            if let Some(id) = list.pointer("/items/0/id").and_then(Value::as_str) {
+                return id.to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("nothing is {state}: {}", self.gateway.log());
+    }
+
+    async fn approve(&mut self, id: &str) {
+        for person in &mut self.people {
+            let vote = person.vote(id, "approve", Strength::Session, None).await.unwrap();
+            assert!(vote.is_success(), "{}", vote.told());
+        }
+    }
+}
+
+async fn person(gateway: &Gateway, email: &str) -> Person {
+    let link = gateway.invite(email, "sre").await.unwrap();
+    let mut person = Person::open(&gateway.console_url, &link).await.unwrap();
+    person.register_passkey().await.unwrap();
+    person
+}
+
+async fn ended(child: Child) -> (String, String) {
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_delete_survives_the_gateways_death_and_runs_once() {
+    let mut stage = Stage::open().await;
+    assert_eq!(stage.said("select count(*) from orders").await, ("100".into(), String::new()));
+    let sql = "delete from orders where id <= 14";
+    let asked = stage.psql(sql);
+    let id = stage.approval("pending").await;
+    stage.gateway.kill().unwrap();
+    let (_, err) = ended(asked).await;
+    assert!(err.contains("held until people approve it: Delete"), "{err}");
+    stage.gateway.restart().await.unwrap();
+    stage.approve(&id).await;
+    assert_eq!(stage.count(), "100", "nothing runs without its requester");
+    assert_eq!(stage.said(sql).await, ("DELETE 14".into(), String::new()));
+    assert_eq!(stage.count(), "86");
+    assert!(!stage.gateway.log().contains(SECRET));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ran_when_the_gateway_died_is_unknown_and_never_repeated() {
+    let mut stage = Stage::open().await;
+    let trigger = "create trigger slowly before delete on orders for each row execute function slowly()";
+    stage.cluster.run("shop", trigger).unwrap();
+    let sql = "delete from orders where id <= 10";
+    let asked = stage.psql(sql);
+    let id = stage.approval("pending").await;
+    stage.approve(&id).await;
+    assert_eq!(stage.approval("executing").await, id);
+    stage.gateway.kill().unwrap();
+    ended(asked).await;
+    stage.gateway.restart().await.unwrap();
+    assert_eq!(stage.approval("unknown").await, id);
+    let (out, err) = stage.said(sql).await;
+    assert!(out.is_empty() && err.contains("it is not known whether the action ran"), "{out} {err}");
+    // Told once; asked again it is a new action, which waits for people.
+    let again = stage.psql(sql);
+    let other = stage.approval("pending").await;
+    assert_ne!(other, id);
+    drop(again);
+}
