@@ -18,7 +18,7 @@ const MAX_BYTES: usize = 4 << 20;
 /// With so many commits in the batch before, the next one is worth waiting for (PostgreSQL's `commit_siblings`).
 const SIBLINGS: usize = 5;
 /// For how long (PostgreSQL's `commit_delay`).
-const DELAY: Duration = Duration::from_micros(200);
+const DELAY: Duration = Duration::from_micros(50);
 /// How long to wait for a commit before looking by ourselves whether a full disk has room again.
 const RETRY_EVERY: Duration = Duration::from_millis(200);
 

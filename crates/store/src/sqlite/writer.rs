@@ -27,7 +27,7 @@ use std::{
 use tokio::sync::watch;
 
 /// Pages in the write-ahead log, by estimate, after which they are moved into the database.
-const CHECKPOINT_PAGES: usize = 4000;
+const CHECKPOINT_PAGES: usize = 2000;
 const PAGE: usize = 4096;
 /// Pages a commit touches beside those its bytes fill: the right edges of tables and indexes.
 const EDGES: usize = 8;
