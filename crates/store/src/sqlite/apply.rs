@@ -213,10 +213,12 @@ mod tests {
     fn no_statement_of_a_commit_reads_more_than_its_own_rows() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(include_str!("../../migrations/0001_records.sql")).unwrap();
-        for (sql, values) in [(FORGET_KEYS, 2), (INDEX, 5), (UPDATE, 3), (DELETE, 2), (HOLDERS, 5), (SOLE, 4)] {
+        for (sql, values) in [(FORGET_KEYS, 2), (INDEX, 5), (UPDATE, 3), (DELETE, 2), (HOLDERS, 5), (SOLE, 4)]
+        {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let nothing = vec![rusqlite::types::Null; values];
-            let plan = statement.query_map(rusqlite::params_from_iter(nothing), |row| row.get::<_, String>(3));
+            let plan =
+                statement.query_map(rusqlite::params_from_iter(nothing), |row| row.get::<_, String>(3));
             for step in plan.unwrap().map(std::result::Result::unwrap) {
                 // A search by the kind alone reads every record of it.
                 assert!(step.starts_with("SEARCH") && step.contains(" AND "), "{sql}: {step}");
