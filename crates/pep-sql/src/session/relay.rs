@@ -144,7 +144,9 @@ impl Session {
                     relay.cancel("client", &mut cancel, &self.way, &self.key);
                 }
             }
-            if relay.at == At::Done && !up_dirty && !out_dirty {
+            // A piece of a copy that was begun has to go up whole, or the server would take what comes next for its rest.
+            let begun = relay.copy_skip > 0 && !relay.seen.client_gone;
+            if relay.at == At::Done && !up_dirty && !out_dirty && !begun {
                 break;
             }
             let room = client.inbox.buffer.len() < AHEAD && up.len() < AHEAD;
@@ -169,7 +171,7 @@ impl Session {
                     pushed.is_err()
                 }
                 got = server.inbox.fill_fast(), if out.is_empty() && relay.at != At::Done => !got.unwrap_or(false),
-                got = client.inbox.fill(), if room && !relay.seen.client_gone && relay.at != At::Done => {
+                got = client.inbox.fill(), if room && !relay.seen.client_gone && (relay.at != At::Done || begun) => {
                     relay.seen.client_gone |= !got.unwrap_or(false);
                     false
                 }
@@ -383,7 +385,7 @@ impl Relay<'_> {
     /// What of the client's bytes belongs to a copy under way, to be sent up.
     fn copy(&mut self, buffer: &mut BytesMut, gone: bool) -> Result<BytesMut, FrameError> {
         let mut pass = 0;
-        while self.copying != Copying::No {
+        while self.copying != Copying::No || self.copy_skip > 0 {
             let rest = buffer.get(pass..).unwrap_or_default();
             if self.copy_skip > 0 {
                 let here = self.copy_skip.min(rest.len());
