@@ -35,18 +35,18 @@ pub(crate) async fn talk(line: &SharedLine, listener: &Listener, limits: &Limits
             Heard::Head(head) => {
                 let Some(request) = frame::request(&head, RequestBody::None) else {
                     refuse(line, listener, frame::FrameRefusal::Target).await;
-                    return linger(line).await;
+                    return poll_fn(|cx| line.lock().poll_linger(cx)).await;
                 };
                 match exchange(line, listener, request).await {
                     After::Next => {}
                     After::Tunnel(tunnel) => return join(line, *tunnel).await,
-                    After::Close => return linger(line).await,
+                    After::Close => return poll_fn(|cx| line.lock().poll_linger(cx)).await,
                     After::Gone => return,
                 }
             }
             Heard::Refused(why) => {
                 refuse(line, listener, why).await;
-                return linger(line).await;
+                return poll_fn(|cx| line.lock().poll_linger(cx)).await;
             }
             Heard::Gone => return,
         }
@@ -170,10 +170,4 @@ async fn join(line: &SharedLine, tunnel: Tunnel) {
     if let Some((wire, early)) = taken {
         tunnel.join(wire, early).await;
     }
-}
-
-/// Says that nothing more comes, and reads over what is still on its way, so that the last reply is not lost to it.
-async fn linger(line: &SharedLine) {
-    line.lock().wait(line::LINGERS);
-    poll_fn(|cx| line.lock().poll_linger(cx)).await;
 }

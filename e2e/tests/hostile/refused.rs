@@ -44,6 +44,26 @@ async fn bodies_that_cannot_be_read_with_certainty_are_refused_in_plain_words() 
 }
 
 #[tokio::test]
+async fn a_caller_that_reads_nothing_before_it_has_sent_its_whole_body_gets_the_refusal() {
+    let night = Night::open(&[]).await.unwrap();
+    let address = night.gateway.url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let size = 24 << 20;
+    let head = format!(
+        "PUT /v1/config/prod/timeout HTTP/1.1\r\nHost: cloud\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {size}\r\n\r\n",
+        night.token
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&b"x".repeat(size)).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert_eq!(night.cloud.effects(), []);
+}
+
+#[tokio::test]
 async fn a_credential_that_cannot_be_read_runs_nothing_until_it_is_back() {
     let night = Night::open(&[]).await.unwrap();
     let client = night::client().unwrap();

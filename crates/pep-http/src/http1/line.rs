@@ -18,7 +18,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
-use tokio::io::AsyncWrite as _;
+use tokio::{io::AsyncWrite as _, time::Instant};
 
 /// Room for reading heads, and for reading bodies.
 pub(crate) const ROOM: usize = 4 << 10;
@@ -27,9 +27,11 @@ const LARGE_ROOM: usize = 64 << 10;
 /// A reply up to this size is written in one piece with its head.
 const SMALL: usize = 16 << 10;
 
-/// How long a caller may take to close its side of a connection that is over, and how much is read over meanwhile.
-pub(crate) const LINGERS: Duration = Duration::from_secs(1);
-const MOST_LINGERING: usize = 256 << 10;
+/// How long a caller may say nothing before a connection that is over is closed, how long it may go on saying what
+/// nobody wants any more, and how much of that. Some callers read no answer before they have sent their whole body.
+const QUIET: Duration = Duration::from_secs(1);
+const LINGERS: Duration = Duration::from_secs(30);
+const MOST_LINGERING: usize = 64 << 20;
 
 /// The body of a request may be read by another task than the connection's.
 pub(crate) type SharedLine = Arc<Mutex<Line>>;
@@ -52,6 +54,8 @@ pub(crate) struct Line {
     stuck: bool,
     /// The connection's task, while somebody else reads.
     watcher: Option<Waker>,
+    /// When a connection that is over is closed whatever the caller does, once that is known.
+    lingers: Option<Instant>,
     lingered: usize,
     date: write::Date,
 }
@@ -90,6 +94,7 @@ impl Line {
             closing: false,
             stuck: false,
             watcher: None,
+            lingers: None,
             lingered: 0,
             date: write::Date::default(),
         }))
@@ -282,18 +287,27 @@ impl Line {
         Some((self.wire.take()?, std::mem::take(&mut self.held)))
     }
 
-    /// Ready once the caller has closed its side too, or had time enough.
+    /// Says that nothing more comes, and reads over what is still on its way, so that the last reply is not lost to
+    /// it (RFC 9112 section 9.6). Ready once the caller has closed its side too, or had time enough.
     pub(crate) fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(wire) = &mut self.wire else { return Poll::Ready(()) };
         // Once it is shut down, it only says so again.
         if ready!(Pin::new(wire).poll_shutdown(cx)).is_err() {
             return Poll::Ready(());
         }
+        let until = *self.lingers.get_or_insert_with(|| {
+            self.patience.give(QUIET);
+            Instant::now() + LINGERS
+        });
         while self.patience.poll(cx).is_pending() && self.lingered < MOST_LINGERING {
             self.held.clear();
             match ready!(self.poll_fill(cx, ROOM)) {
                 Ok(more) if more > 0 => self.lingered += more,
                 Ok(_) | Err(_) => break,
+            }
+            // A gateway that stops waits for nobody who goes on and on.
+            if !self.closing {
+                self.patience.give(QUIET.min(until.saturating_duration_since(Instant::now())));
             }
         }
         Poll::Ready(())
