@@ -5,11 +5,11 @@ mod read;
 use countersign_core::{Digest, EnvironmentName, GroupName, TargetName};
 use countersign_engine::Limits;
 use countersign_identity::Settings;
+use countersign_pep::{Fault, Size, Span};
 use countersign_pep_http::{
     bodies::BodiesSection,
     classify::DeclaredOperation,
-    config::{HttpSection, HttpTarget, Size, Span},
-    error::Fault,
+    config::{HttpSection, HttpTarget},
     facts::{ALWAYS, FactType},
 };
 use countersign_pep_sql::{

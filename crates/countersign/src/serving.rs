@@ -10,8 +10,8 @@ use crate::{
     wiring::{self, Opened},
 };
 use countersign_engine::{Gate, port::store::Health, start, timers};
-use countersign_pep_http::{BoundListener, Serving as HttpWires, bodies::Bodies};
-use countersign_pep_sql::Serving as SqlWires;
+use countersign_pep::{BoundListener, Doors, Serving as Wires};
+use countersign_pep_http::bodies::Bodies;
 use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -32,8 +32,7 @@ pub(crate) struct Serving {
     config: Arc<Config>,
     store: Arc<countersign_store::SqliteStore>,
     pub(crate) log_key: String,
-    http: HttpWires,
-    postgres: SqlWires,
+    wires: Wires,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -89,12 +88,15 @@ impl Serving {
         let socket = operator_socket(&config)?;
         let mut config = config;
         let bodies = Arc::new(Bodies::new(&config.bodies, config.data.clone()));
-        let http = countersign_pep_http::serve(Arc::clone(&gate), std::mem::take(&mut config.http), bodies)
+        let (http, postgres) = (std::mem::take(&mut config.http), std::mem::take(&mut config.postgres));
+        let mut doors = Doors::default();
+        countersign_pep_http::listen(&mut doors, Arc::clone(&gate), http, bodies)
             .await
             .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
-        let postgres = countersign_pep_sql::serve(Arc::clone(&gate), std::mem::take(&mut config.postgres))
+        countersign_pep_sql::listen(&mut doors, Arc::clone(&gate), postgres)
             .await
             .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
+        let wires = doors.open();
         // Answered last: whoever finds the console ready finds everything ready.
         let pages = countersign_console::router(console.clone());
         tasks.spawn(accept::people(listener, pages, stop.clone()));
@@ -105,19 +107,17 @@ impl Serving {
         start::resume(&gate)
             .await
             .map_err(|error| Failure::of("approved work could not be resumed", &error))?;
-        Ok(Self { gate, config, store, log_key, http, postgres, stop, tasks })
+        Ok(Self { gate, config, store, log_key, wires, stop, tasks })
     }
 
-    /// Where each HTTP target is reached.
+    /// Where each target is reached, HTTP first.
     pub(crate) fn listeners(&self) -> &[BoundListener] {
-        self.http.listeners()
+        self.wires.listeners()
     }
 
     /// What is printed once everything listens.
     pub(crate) fn banner(&self) -> String {
-        let http = self.listeners().iter().map(|bound| (&bound.target, bound.addr));
-        let postgres = self.postgres.listeners().iter().map(|bound| (&bound.target, bound.addr));
-        let wires = http.chain(postgres).map(|(target, addr)| format!("  {target:<20} {addr}\n"));
+        let wires = self.listeners().iter().map(|bound| format!("  {:<20} {}\n", bound.target, bound.addr));
         format!(
             "countersign {} is ready\n\nconsole  {}\nlog key  {}\ntargets\n{}",
             env!("CARGO_PKG_VERSION"),
@@ -139,7 +139,7 @@ impl Serving {
     /// Takes nothing new, lets running work end within [`DRAIN`], records the stop.
     pub(crate) async fn stop(mut self) -> Result<(), Failure> {
         self.stop.cancel();
-        tokio::join!(self.http.stop(DRAIN), self.postgres.stop(DRAIN));
+        self.wires.stop(DRAIN).await;
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
         // A poisoned store cannot be told; it was said when that happened.

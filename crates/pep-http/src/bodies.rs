@@ -6,9 +6,9 @@ mod spilled;
 
 pub(crate) use spilled::{Spilled, SpilledBody};
 
-use crate::{config::Size, error::Fault};
 use bytes::{Bytes, BytesMut};
 use countersign_engine::port::upstream::BindError;
+use countersign_pep::{Fault, Size};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use spilled::Spilling;

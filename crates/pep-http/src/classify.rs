@@ -2,13 +2,13 @@
 //! [`Class::Unknown`]; nothing is guessed from a method alone.
 
 use crate::{
-    error::Fault,
     facts::{self, ALWAYS, Fact, FactRefusal, FactType, Source},
     path::Location,
     sentence,
     template::{PathTemplate, Segment, TextTemplate},
 };
 use countersign_core::{Class, EnvironmentName, Operation, Resource, TargetName};
+use countersign_pep::Fault;
 use http::{HeaderMap, Method};
 use serde_json::{Map, Value};
 use std::{

@@ -3,18 +3,20 @@
 
 use crate::{
     classify::{self, Classifier, OperationSpec, Surroundings},
-    error::Fault,
     head::Dropped,
-    openapi, tls,
+    openapi,
     upstream::{
-        credential::{Credential, Reference},
+        credential::Credential,
         pool::{Pool, Way},
     },
 };
-use countersign_core::{EnvironmentName, TargetName};
+use countersign_pep::{
+    Fault, NOT_A_REFERENCE, SecretRef, Size, Span, kept, named,
+    tls::{ListenerTlsSection, UpstreamTlsSection},
+};
 use http::HeaderName;
 use rustls::{ClientConfig, ServerConfig};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
@@ -27,6 +29,9 @@ use url::Url;
 pub mod operation;
 
 pub use operation::{FactSection, OperationSection, ResourceSection, VariantSection};
+
+/// What is spoken under TLS, on both sides.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// One `[[http]]` section, as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -90,24 +95,6 @@ pub struct CredentialSection {
     pub format: String,
 }
 
-/// Certificate chain and key in PEM files.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListenerTlsSection {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-}
-
-/// How the target proves itself, and how the gateway proves itself to it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UpstreamTlsSection {
-    /// Trust these authorities (PEM) instead of the public ones.
-    pub ca: Option<PathBuf>,
-    pub certificate: Option<PathBuf>,
-    pub key: Option<PathBuf>,
-}
-
 /// Timeouts and bounds of connections.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -149,14 +136,6 @@ pub enum Upgrades {
     Action,
 }
 
-/// A length of time, written `55s`, `500ms`, `2m`, `1h` or `7d`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
-
-/// A number of bytes, written `65536`, `64KiB` or `1MiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub usize);
-
 /// A target the gateway can run.
 #[derive(Debug)]
 pub struct HttpTarget {
@@ -190,16 +169,7 @@ impl HttpSection {
     pub fn check(self, folder: &Path) -> Result<HttpTarget, Vec<Fault>> {
         let place = format!("http.{}", self.name);
         let mut faults = Vec::new();
-        let name = TargetName::new(&*self.name).map_err(|error| {
-            faults.push(Fault::new(format!("{place}.name"), error.to_string(), "choose another name"));
-        });
-        let environment = EnvironmentName::new(&*self.environment).map_err(|error| {
-            faults.push(Fault::new(
-                format!("{place}.environment"),
-                error.to_string(),
-                "write for example `prod`",
-            ));
-        });
+        let names = named(&place, &self.name, &self.environment, &mut faults);
         let origin = kept(origin(&place, &self.upstream, self.connect_to), &mut faults);
         let credential = self.credential.as_ref().map(|section| credential(&place, section, folder));
         let credential = credential.and_then(|checked| kept(checked, &mut faults));
@@ -214,21 +184,11 @@ impl HttpSection {
                 "write for example `x-trace-id` or `x-team-*`",
             ));
         }
-        let acceptor = self.listener_tls.as_ref().map(|section| tls::acceptor(section, folder));
-        let acceptor = acceptor.and_then(|made| {
-            kept(
-                made.map_err(|why| Fault::new(format!("{place}.listener_tls"), why, tls::REMEDY)),
-                &mut faults,
-            )
-        });
-        let connector = tls::connector(&self.upstream_tls, folder);
-        let connector = kept(
-            connector.map_err(|why| Fault::new(format!("{place}.upstream_tls"), why, tls::REMEDY)),
-            &mut faults,
-        );
-        let (Ok(name), Ok(environment), Some(origin), Some(connector)) =
-            (name, environment, origin, connector)
-        else {
+        let acceptor = self.listener_tls.as_ref();
+        let acceptor = acceptor.map(|section| section.acceptor(&place, folder, &PROTOCOLS));
+        let acceptor = acceptor.and_then(|made| kept(made, &mut faults));
+        let connector = kept(self.upstream_tls.connector(&place, folder, &PROTOCOLS), &mut faults);
+        let (Some((name, environment)), Some(origin), Some(connector)) = (names, origin, connector) else {
             return Err(faults);
         };
         let around = Surroundings { target: name, environment, labels: self.labels.clone() };
@@ -279,6 +239,7 @@ impl HttpSection {
             origin: origin.clone(),
             credential,
             connector,
+            server_name: self.upstream_tls.server_name.unwrap_or_else(|| origin.host.clone()),
             limits: self.limits.clone(),
             body_limit: self.body_limit.0,
             keep_limit: self.keep_limit.0,
@@ -312,10 +273,6 @@ fn is_overridden(written: &[OperationSection], spec: &OperationSpec) -> bool {
     written.iter().any(|section| section.name == spec.name)
 }
 
-fn kept<T>(checked: Result<T, Fault>, faults: &mut Vec<Fault>) -> Option<T> {
-    checked.map_err(|fault| faults.push(fault)).ok()
-}
-
 fn origin(place: &str, text: &str, connect_to: Option<SocketAddr>) -> Result<Origin, Fault> {
     let remedy = "write scheme, host and port alone, such as `https://billing.internal:8443`";
     let refuse = |why: String| Fault::new(format!("{place}.upstream"), why, remedy);
@@ -338,20 +295,8 @@ fn origin(place: &str, text: &str, connect_to: Option<SocketAddr>) -> Result<Ori
 
 fn credential(place: &str, section: &CredentialSection, folder: &Path) -> Result<Credential, Fault> {
     let place = format!("{place}.credential");
-    let reference = match section.value_from.split_once(':') {
-        Some(("env", name)) if !name.is_empty() => Reference::Environment(name.into()),
-        Some(("file", file)) if !file.is_empty() => Reference::File(folder.join(file)),
-        // The text is not repeated: somebody may have written the secret itself.
-        _ => {
-            let remedy =
-                "write `env:NAME` or `file:PATH`; the secret itself never stands in the configuration";
-            return Err(Fault::new(
-                format!("{place}.value_from"),
-                "this is not a reference to a secret",
-                remedy,
-            ));
-        }
-    };
+    let reference = SecretRef::read(&section.value_from, folder)
+        .map_err(|why| Fault::new(format!("{place}.value_from"), why, NOT_A_REFERENCE))?;
     let header = HeaderName::try_from(section.header.as_str()).map_err(|_| {
         let why = format!("`{}` is not a header name", section.header);
         Fault::new(format!("{place}.header"), why, "write for example `authorization`")
@@ -380,55 +325,6 @@ fn default_header() -> String {
 
 fn default_format() -> String {
     "Bearer {}".into()
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let unit = text.trim_start_matches(|digit: char| digit.is_ascii_digit());
-        let number = text.strip_suffix(unit).and_then(|digits| digits.parse::<u64>().ok());
-        let millis = match unit {
-            "ms" => Some(1),
-            "s" => Some(1000),
-            "m" => Some(60_000),
-            "h" => Some(3_600_000),
-            "d" => Some(86_400_000),
-            _ => None,
-        };
-        let span = number.zip(millis).and_then(|(number, millis)| number.checked_mul(millis));
-        let span = span.map(|millis| Self(Duration::from_millis(millis)));
-        span.ok_or_else(|| {
-            D::Error::custom(format_args!("`{text}` is not a length of time such as `55s` or `2m`"))
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(usize),
-            Text(String),
-        }
-        let text = match Written::deserialize(deserializer)? {
-            Written::Number(bytes) => return Ok(Self(bytes)),
-            Written::Text(text) => text,
-        };
-        let unit = text.trim_start_matches(|digit: char| digit.is_ascii_digit());
-        let number = text.strip_suffix(unit).and_then(|digits| digits.parse::<usize>().ok());
-        let shift = match unit {
-            "" | "B" => Some(1),
-            "KiB" => Some(1 << 10),
-            "MiB" => Some(1 << 20),
-            "GiB" => Some(1 << 30),
-            _ => None,
-        };
-        let bytes = number.zip(shift).and_then(|(number, shift): (usize, usize)| number.checked_mul(shift));
-        bytes
-            .map(Self)
-            .ok_or_else(|| D::Error::custom(format_args!("`{text}` is not a size such as `64KiB`")))
-    }
 }
 
 #[cfg(test)]

@@ -17,9 +17,8 @@ pub mod reply;
 pub mod sentence;
 mod session;
 pub mod template;
-mod tls;
 pub mod upstream;
 mod websocket;
 mod wire;
 
-pub use listen::{BoundListener, Serving, serve};
+pub use listen::listen;

@@ -1,5 +1,4 @@
-//! Listeners for agents: accepts connections, bounds them, and reads HTTP/1.1 through the strict edge and HTTP/2 as
-//! it is. Nothing here looks into a request.
+//! Connections of agents: reads HTTP/1.1 through the strict edge and HTTP/2 as it is. Nothing here looks into a request.
 
 use crate::{
     bodies::Bodies,
@@ -10,21 +9,16 @@ use crate::{
     wire::Wire,
 };
 use bytes::BytesMut;
-use countersign_core::TargetName;
 use countersign_engine::Gate;
+use countersign_pep::{Doors, sharing};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use std::{convert::Infallible, future::poll_fn, io::Cursor, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{
-    io::AsyncReadExt as _,
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::timeout,
-};
+use std::{convert::Infallible, future::poll_fn, io::Cursor, sync::Arc, time::Duration};
+use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -32,124 +26,32 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long running exchanges may go on once the gateway stops.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// A listener that is open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BoundListener {
-    pub target: TargetName,
-    pub addr: SocketAddr,
-}
-
-/// The listeners at work.
-#[derive(Debug)]
-pub struct Serving {
-    listeners: Vec<BoundListener>,
-    shutdown: CancellationToken,
-    tasks: TaskTracker,
-}
-
-impl Serving {
-    /// Where each target is reached, in the order they were given.
-    pub fn listeners(&self) -> &[BoundListener] {
-        &self.listeners
-    }
-
-    /// Stops listening; what runs may go on for a while. Returns when every connection is closed.
-    pub async fn stop(&self, grace: Duration) {
-        self.shutdown.cancel();
-        // What is still under way then is cut off with the process, and recorded as unknown.
-        let _ = timeout(grace, self.tasks.wait()).await;
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
-    }
-}
-
-/// Opens every listener, or none, and serves agents until the result is stopped or let go. Targets with the same
-/// address share a listener and are told apart by the hosts they name.
-pub async fn serve(
+/// Opens a listener for every address. Targets with the same address share one and are told apart by the hosts they
+/// name.
+pub async fn listen(
+    doors: &mut Doors,
     gate: Arc<Gate>,
     targets: Vec<HttpTarget>,
     bodies: Arc<Bodies>,
-) -> Result<Serving, ServeError> {
-    let mut groups: Vec<Vec<Arc<HttpTarget>>> = Vec::new();
-    for target in targets.into_iter().map(Arc::new) {
-        let shares = |group: &&mut Vec<Arc<HttpTarget>>| {
-            let same = |other: &Arc<HttpTarget>| other.listen == target.listen && target.listen.port() != 0;
-            group.iter().any(same)
-        };
-        match groups.iter_mut().find(shares) {
-            Some(group) => group.push(target),
-            None => groups.push(vec![target]),
-        }
-    }
-    let (mut listeners, mut opened) = (Vec::new(), Vec::new());
-    let listener = |targets| Listener { gate: Arc::clone(&gate), bodies: Arc::clone(&bodies), targets };
-    for group in groups {
+) -> Result<(), ServeError> {
+    for group in sharing(targets, |target| target.listen) {
         let Some(first) = group.first().cloned() else { continue };
-        let name = first.classifier.surroundings().target.to_string();
         if group.len() > 1 && group.iter().any(|target| target.hosts.is_empty()) {
             return Err(ServeError::Shared { addr: first.listen });
         }
-        let socket = TcpListener::bind(first.listen).await;
-        let socket =
-            socket.map_err(|source| ServeError::Bind { addr: first.listen, target: name.clone(), source })?;
-        let addr = socket.local_addr().map_err(|source| ServeError::Address { target: name, source })?;
-        let bound = |target: &Arc<HttpTarget>| BoundListener {
-            target: target.classifier.surroundings().target.clone(),
-            addr,
+        let names: Vec<_> =
+            group.iter().map(|target| target.classifier.surroundings().target.clone()).collect();
+        let (addr, connections) = (first.listen, first.limits.connections);
+        let listener =
+            Arc::new(Listener { gate: Arc::clone(&gate), bodies: Arc::clone(&bodies), targets: group });
+        let shutdown = doors.shutdown();
+        let serve = move |stream| {
+            let (first, listener, shutdown) = (Arc::clone(&first), Arc::clone(&listener), shutdown.clone());
+            async move { serve_stream(stream, first.acceptor.clone(), listener, &first.limits, shutdown).await }
         };
-        listeners.extend(group.iter().map(bound));
-        opened.push((socket, first, Arc::new(listener(group))));
+        doors.bind(addr, names, connections, serve).await?;
     }
-    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    for (socket, first, listener) in opened {
-        let (shutdown, connections) = (shutdown.clone(), tasks.clone());
-        tasks.spawn(async move { accept(socket, &first, listener, shutdown, connections).await });
-    }
-    tasks.close();
-    Ok(Serving { listeners, shutdown, tasks })
-}
-
-async fn accept(
-    socket: TcpListener,
-    first: &HttpTarget,
-    listener: Arc<Listener>,
-    shutdown: CancellationToken,
-    connections: TaskTracker,
-) {
-    let room = Arc::new(Semaphore::new(first.limits.connections));
-    let limits = first.limits.clone();
-    let tls = first.acceptor.clone();
-    loop {
-        let accepted = async {
-            let place = Arc::clone(&room).acquire_owned().await.ok()?;
-            Some((place, socket.accept().await))
-        };
-        let accepted = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return,
-            accepted = accepted => accepted,
-        };
-        match accepted {
-            Some((place, Ok((stream, _)))) => {
-                let (listener, limits) = (Arc::clone(&listener), limits.clone());
-                let (tls, shutdown) = (tls.clone(), shutdown.clone());
-                connections.spawn(async move {
-                    serve_stream(stream, tls, listener, &limits, shutdown).await;
-                    drop(place);
-                });
-            }
-            Some((_, Err(error))) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                // Usually out of file descriptors: trying again at once would only spin.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            None => return,
-        }
-    }
+    Ok(())
 }
 
 async fn serve_stream(

@@ -4,9 +4,9 @@
 use crate::{
     classify::OperationSpec,
     config::operation::{FactSection, OperationSection, ResourceSection, VariantSection},
-    error::Fault,
 };
 use countersign_core::Class;
+use countersign_pep::Fault;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;

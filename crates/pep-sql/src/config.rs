@@ -1,24 +1,23 @@
 //! The `[[postgres]]` sections of the configuration: as people write them, and checked into what the gateway runs on.
 //! Every fault of a section is found in one go. A secret never stands here, only a reference to it.
 
-mod units;
-
-pub use units::{Size, Span};
-
 use crate::{
     catalogs::Watch,
-    error::Fault,
-    tls,
+    startup::ALPN,
     understand::{SqlTarget, TableLabels},
     upstream::{Address, Way, credential::Credential},
 };
-use countersign_core::{EnvironmentName, TargetName};
+use countersign_core::TargetName;
+use countersign_pep::{
+    Fault, Size, Span, kept, named,
+    tls::{ListenerTlsSection, UpstreamTlsSection},
+};
 use rustls::{ClientConfig, ServerConfig};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -76,26 +75,6 @@ pub struct CredentialSection {
     /// Send the password as it is when the database asks for that; only through TLS or to this machine.
     #[serde(default)]
     pub cleartext: bool,
-}
-
-/// Certificate chain and key in PEM files.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListenerTlsSection {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-}
-
-/// How the database proves itself, and how the gateway proves itself to it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UpstreamTlsSection {
-    /// Trust these authorities (PEM) instead of the public ones.
-    pub ca: Option<PathBuf>,
-    pub certificate: Option<PathBuf>,
-    pub key: Option<PathBuf>,
-    /// The name in its certificate, where it is not the upstream's host.
-    pub server_name: Option<String>,
 }
 
 /// What policy knows about some tables.
@@ -180,13 +159,7 @@ impl PostgresSection {
     pub fn check(self, folder: &Path) -> Result<PostgresTarget, Vec<Fault>> {
         let place = format!("postgres.{}", self.name);
         let mut faults = Vec::new();
-        let name = TargetName::new(&*self.name).map_err(|error| {
-            faults.push(Fault::new(format!("{place}.name"), error.to_string(), "choose another name"));
-        });
-        let environment = EnvironmentName::new(&*self.environment).map_err(|error| {
-            let remedy = "write for example `prod`";
-            faults.push(Fault::new(format!("{place}.environment"), error.to_string(), remedy));
-        });
+        let names = named(&place, &self.name, &self.environment, &mut faults);
         if self.databases.is_empty() {
             let why = "no database is offered";
             faults.push(Fault::new(
@@ -206,28 +179,17 @@ impl PostgresSection {
             }),
             &mut faults,
         );
-        let credential = kept(
-            Credential::read(&self.credential, folder).map_err(|why| {
-                let remedy =
-                    "write `env:NAME` or `file:PATH`; the secret itself never stands in the configuration";
-                Fault::new(format!("{place}.credential.value_from"), why, remedy)
-            }),
-            &mut faults,
-        );
-        let acceptor = self.listener_tls.as_ref().and_then(|section| {
-            let made = tls::acceptor(section, folder);
-            kept(
-                made.map_err(|why| Fault::new(format!("{place}.listener_tls"), why, tls::REMEDY)),
-                &mut faults,
-            )
-        });
+        let credential = kept(Credential::read(&self.credential, &place, folder), &mut faults);
+        let acceptor = self.listener_tls.as_ref();
+        let acceptor = acceptor.map(|section| section.acceptor(&place, folder, &[ALPN]));
+        let acceptor = acceptor.and_then(|made| kept(made, &mut faults));
         if self.plain == Plain::Never && self.listener_tls.is_none() {
             let why = "TLS is demanded of clients, and there is no certificate";
             faults.push(Fault::new(format!("{place}.plain"), why, "add `listener_tls`"));
         }
         let connector = self.connector(&place, folder, address.as_ref(), &mut faults);
-        let (Ok(target), Ok(environment), Some(address), Some(credential), true) =
-            (name, environment, address, credential, faults.is_empty())
+        let (Some((target, environment)), Some(address), Some(credential), true) =
+            (names, address, credential, faults.is_empty())
         else {
             return Err(faults);
         };
@@ -294,13 +256,7 @@ impl PostgresSection {
                 faults.push(Fault::new(format!("{place}.upstream_tls"), why, "leave it out"));
                 None
             }
-            (Some(section), _) => {
-                let made = tls::connector(section, folder);
-                kept(
-                    made.map_err(|why| Fault::new(format!("{place}.upstream_tls"), why, tls::REMEDY)),
-                    faults,
-                )
-            }
+            (Some(section), _) => kept(section.connector(place, folder, &[]), faults),
             (None, Some(address)) if !address.is_local() => {
                 let why = "the database is on another machine, and nothing says how it proves itself";
                 let remedy = "add `upstream_tls = {}`, with `ca` where its certificate is not a public one";
@@ -310,10 +266,6 @@ impl PostgresSection {
             (None, _) => None,
         }
     }
-}
-
-fn kept<T>(checked: Result<T, Fault>, faults: &mut Vec<Fault>) -> Option<T> {
-    checked.map_err(|fault| faults.push(fault)).ok()
 }
 
 fn default_hold() -> Span {

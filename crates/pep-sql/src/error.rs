@@ -1,48 +1,14 @@
-//! What can go wrong beside a statement: a configuration that cannot be trusted, a listener that cannot open, a session
-//! that cannot begin or go on. A refusal of a statement is no error; it is a value of [`crate::reply`].
+//! What can go wrong beside a statement: a listener that cannot open, a session that cannot begin or go on. A refusal of a statement is no error; it is a value of [`crate::reply`].
 
 use crate::frame::FrameError;
-use std::{fmt, io, net::SocketAddr};
-
-/// One thing wrong with the configuration of a database target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Where, such as `postgres.shop.upstream`.
-    pub place: String,
-    /// What is wrong there, with the value in backticks.
-    pub why: String,
-    /// What to write instead.
-    pub remedy: String,
-}
-
-impl Fault {
-    pub(crate) fn new(place: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { place: place.into(), why: why.into(), remedy: remedy.into() }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}\n\nhint: {}", self.place, self.why, self.remedy)
-    }
-}
+use countersign_pep::{ListenError, SecretError};
+use std::io;
 
 /// The gateway could not open its listeners.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("cannot listen on `{addr}` for target `{target}`")]
-    Bind {
-        addr: SocketAddr,
-        target: String,
-        #[source]
-        source: io::Error,
-    },
-    #[error("cannot find out which address the listener of target `{target}` got")]
-    Address {
-        target: String,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error("the threads that read SQL could not be started")]
     Threads(#[source] io::Error),
 }
@@ -58,8 +24,8 @@ pub enum LoginError {
     NoTls,
     #[error("the database's certificate is not accepted")]
     Tls(#[source] io::Error),
-    #[error("the credential `{reference}` {why}")]
-    Credential { reference: String, why: &'static str },
+    #[error(transparent)]
+    Credential(#[from] SecretError),
     #[error("the database asks for a way to log in that is not offered: {0}")]
     Method(String),
     #[error("the database does not prove that it knows the password")]

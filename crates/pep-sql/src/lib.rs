@@ -11,8 +11,7 @@ pub mod reply;
 mod scram;
 mod session;
 pub mod startup;
-mod tls;
 pub mod understand;
 pub mod upstream;
 
-pub use listen::{BoundListener, Serving, serve};
+pub use listen::listen;

@@ -7,6 +7,9 @@ use crate::{
 };
 use bytes::{BufMut as _, BytesMut};
 
+/// What clients that begin with TLS at once must agree on (PostgreSQL 17 and later).
+pub const ALPN: &[u8] = b"postgresql";
+
 /// Longer start-up packets are nobody's.
 pub const LONGEST: usize = 10_000;
 

@@ -5,15 +5,22 @@ use anyhow::Context;
 use serde_json::Value;
 
 /// Every crate, and what it may be built on.
-const EDGES: [(&str, &[&str]); 15] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("countersign-core", &[]),
     ("countersign-ledger", &["countersign-core"]),
     ("countersign-policy", &["countersign-core"]),
     ("countersign-engine", &["countersign-core", "countersign-ledger", "countersign-policy"]),
     ("countersign-store", &["countersign-core", "countersign-ledger", "countersign-engine"]),
     ("countersign-identity", &["countersign-core", "countersign-ledger", "countersign-engine"]),
-    ("countersign-pep-http", &["countersign-core", "countersign-ledger", "countersign-engine"]),
-    ("countersign-pep-sql", &["countersign-core", "countersign-ledger", "countersign-engine"]),
+    ("countersign-pep", &["countersign-core"]),
+    (
+        "countersign-pep-http",
+        &["countersign-core", "countersign-ledger", "countersign-engine", "countersign-pep"],
+    ),
+    (
+        "countersign-pep-sql",
+        &["countersign-core", "countersign-ledger", "countersign-engine", "countersign-pep"],
+    ),
     (
         "countersign-console",
         &[
@@ -35,6 +42,7 @@ const EDGES: [(&str, &[&str]); 15] = [
             "countersign-engine",
             "countersign-store",
             "countersign-identity",
+            "countersign-pep",
             "countersign-pep-http",
             "countersign-pep-sql",
             "countersign-console",

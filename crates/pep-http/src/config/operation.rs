@@ -3,11 +3,11 @@
 use crate::{
     classify::{OperationSpec, ResourceSpec, Variant},
     decode,
-    error::Fault,
     facts::{Fact, FactType, Source, Wrapping},
     template::{PathTemplate, TextTemplate, is_name},
 };
 use countersign_core::Class;
+use countersign_pep::Fault;
 use http::{HeaderName, Method};
 use serde::Deserialize;
 use std::collections::BTreeSet;

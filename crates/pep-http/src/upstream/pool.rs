@@ -30,6 +30,8 @@ const MOST_IDLE: usize = 256;
 pub(crate) struct Way {
     pub(crate) origin: Origin,
     pub(crate) credential: Option<Credential>,
+    /// The name in its certificate.
+    pub(crate) server_name: String,
     pub(crate) connector: Arc<ClientConfig>,
     pub(crate) limits: LimitsSection,
     pub(crate) body_limit: usize,
@@ -161,7 +163,7 @@ async fn secure(target: &Way, stream: TcpStream) -> Result<Connection, String> {
     if !target.origin.tls {
         return Ok(http1(Wire::Plain(stream)));
     }
-    let name = ServerName::try_from(target.origin.host.clone()).map_err(|error| error.to_string())?;
+    let name = ServerName::try_from(target.server_name.clone()).map_err(|error| error.to_string())?;
     let connector = TlsConnector::from(target.connector.clone());
     let stream = connector.connect(name, stream).await;
     let stream = stream.map_err(|error| format!("`{}` is not trusted: {error}", target.origin.authority))?;

@@ -1,7 +1,6 @@
 //! Runs stored actions: those that people approved. Sends exactly the stored bytes and keeps the answer.
 
 use super::{
-    credential::CredentialError,
     pool::{Connection, Way},
     send::{self, STOPPED},
 };
@@ -12,6 +11,7 @@ use countersign_engine::{
     execute::Clearance,
     port::upstream::{Failed, Kept, Sent, StoredExchange, Upstream},
 };
+use countersign_pep::SecretError;
 use http::StatusCode;
 use std::{future::poll_fn, sync::Arc};
 
@@ -26,7 +26,7 @@ struct StoredHttp {
 
 impl HttpUpstream {
     /// Refuses a target whose credential is not there.
-    pub fn new(target: &HttpTarget) -> Result<Self, CredentialError> {
+    pub fn new(target: &HttpTarget) -> Result<Self, SecretError> {
         if let Some(credential) = &target.way.credential {
             credential.value()?;
         }

@@ -1,7 +1,8 @@
 //! Bodies that are read before deciding, larger than what stays in memory.
 
 use crate::{agent::Agent, stage::Stage};
-use countersign_pep_http::{bodies::BodiesSection, config::Size};
+use countersign_pep::Size;
+use countersign_pep_http::bodies::BodiesSection;
 
 fn tight() -> BodiesSection {
     BodiesSection { in_memory: Size(4 << 10), memory: Size(2 << 20), disk: Size(512 << 10) }

@@ -18,11 +18,11 @@ use countersign_engine::{
     vote::{self, Cast},
 };
 use countersign_ledger::{LogKeys, Sealing};
+use countersign_pep::{Doors, Serving};
 use countersign_pep_http::{
-    Serving,
     bodies::{Bodies, BodiesSection},
     config::{HttpSection, HttpTarget},
-    serve,
+    listen,
     upstream::HttpUpstream,
 };
 use countersign_policy::{Bundle, DeclaredOperation, DeclaredTarget, Policies, Source, Vocabulary};
@@ -164,7 +164,9 @@ impl Stage {
         let target = section.check(folder.path()).map_err(|faults| format!("{faults:?}")).unwrap();
         let gate = gate(&folder, &target).await;
         let bodies = Bodies::new(bodies, folder.path().to_owned());
-        let serving = serve(Arc::clone(&gate), vec![target], Arc::new(bodies)).await.unwrap();
+        let mut doors = Doors::default();
+        listen(&mut doors, Arc::clone(&gate), vec![target], Arc::new(bodies)).await.unwrap();
+        let serving = doors.open();
         let addr = serving.listeners()[0].addr;
         Self { gate, cloud, addr, _serving: serving, folder }
     }

@@ -9,7 +9,6 @@ use crate::{
     message::{Frontend, Opening},
     reply::{Said, Severity, message, put_text, ready, sqlstate},
     startup::{self, Read, Startup},
-    tls,
     understand::Reader,
     upstream::Stream,
 };
@@ -194,7 +193,7 @@ impl Door {
             (Some(config), true) => {
                 let stream = TlsAcceptor::from(Arc::clone(config)).accept(stream).await?;
                 // Without agreeing on the protocol, another one could be meant (PostgreSQL 17 demands the same).
-                if stream.get_ref().1.alpn_protocol() != Some(tls::ALPN) {
+                if stream.get_ref().1.alpn_protocol() != Some(startup::ALPN) {
                     return Ok(Opened::Over);
                 }
                 (Box::new(stream), true)

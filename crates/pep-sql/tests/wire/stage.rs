@@ -18,10 +18,10 @@ use countersign_engine::{
     vote::{self, Cast},
 };
 use countersign_ledger::{LogKeys, Sealing};
+use countersign_pep::{Doors, Serving};
 use countersign_pep_sql::{
-    Serving,
     config::{PostgresSection, PostgresTarget},
-    serve,
+    listen,
     understand::SqlOperation,
     upstream::PostgresUpstream,
 };
@@ -180,7 +180,9 @@ impl Stage {
         let target = section.check(folder.path()).map_err(|faults| format!("{faults:?}")).unwrap();
         let people = Arc::new(People::default());
         let gate = gate(&folder, &target, &people).await;
-        let serving = serve(Arc::clone(&gate), vec![target]).await.unwrap();
+        let mut doors = Doors::default();
+        listen(&mut doors, Arc::clone(&gate), vec![target]).await.unwrap();
+        let serving = doors.open();
         let addr = serving.listeners()[0].addr;
         Self { gate, people, cluster, addr, folder, _serving: serving }
     }
