@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 use countersign_demo::person::{Person, Strength};
-use countersign_e2e::Gateway;
+use countersign_e2e::{Gateway, browser::Browser, night::verified_entries};
 use countersign_testkit::postgres::{Options, Postgres};
 use serde_json::Value;
 use std::{
@@ -13,6 +13,7 @@ use std::{
 };
 
 const SECRET: &str = "planted-upstream-secret";
+const READER: &str = "planted-reader-secret";
 
 struct Stage {
     cluster: Postgres,
@@ -26,6 +27,7 @@ fn write(folder: &Path, console: u16, wire: u16, database: u16) -> std::io::Resu
     std::fs::create_dir(folder.join("policy"))?;
     std::fs::write(folder.join("policy/policy.cedar"), include_str!("../fixtures/postgres.cedar"))?;
     std::fs::write(folder.join("secret"), SECRET)?;
+    std::fs::write(folder.join("reader"), READER)?;
     let text = format!(
         r#"[gateway]
 name = "countersign.test"
@@ -47,6 +49,8 @@ listen = "127.0.0.1:{wire}"
 upstream = "127.0.0.1:{database}"
 databases = ["shop"]
 credential = {{ profile = "shop-app", user = "app", value_from = "file:secret" }}
+preflight = {{ user = "reader", value_from = "file:reader" }}
+tables = [{{ table = "public.orders", labels = ["pii"] }}]
 "#
     );
     std::fs::write(folder.join("countersign.toml"), text)
@@ -56,9 +60,11 @@ impl Stage {
     async fn open() -> Self {
         let cluster = Postgres::start(&Options::default()).await.unwrap();
         cluster.run("postgres", &format!("create role app login password '{SECRET}'")).unwrap();
+        cluster.run("postgres", &format!("create role reader login password '{READER}'")).unwrap();
         cluster.run("postgres", "create database shop owner app").unwrap();
         let tables = "set role app; create table orders (id int primary key); \
             insert into orders select generate_series(1, 100); \
+            grant select on orders to reader; \
             create function slowly() returns trigger language plpgsql as 'begin perform pg_sleep(0.3); return old; end'";
         cluster.run("shop", tables).unwrap();
         let database = cluster.port();
@@ -147,6 +153,59 @@ async fn a_held_delete_survives_the_gateways_death_and_runs_once() {
     assert_eq!(stage.said(sql).await, ("DELETE 14".into(), String::new()));
     assert_eq!(stage.count(), "86");
     assert!(!stage.gateway.log().contains(SECRET));
+}
+
+/// Two people see in their browsers how many rows there are; more came since, so they are asked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn people_sign_how_many_rows_there_are_and_are_asked_again_when_there_are_more() {
+    let stage = Stage::open().await;
+    let (ana, ben) = (browser(&stage, "cleo@example.com").await, browser(&stage, "dan@example.com").await);
+    let sql = "delete from orders where id > 90";
+    let asked = stage.psql(sql);
+    let id = stage.approval("pending").await;
+    let page = format!("{}/approvals/{id}", stage.gateway.console_url);
+    for browser in [&ana, &ben] {
+        browser.page.goto(&page).await.unwrap();
+        browser
+            .until_text("h1", "Delete 10 rows from `public.orders` in shop (prod, personal data)")
+            .await
+            .unwrap();
+        browser.until_text("main", "counted as `reader`").await.unwrap();
+    }
+    ana.click("#approve").await.unwrap();
+    ana.until_text("main", "1 of 2").await.unwrap();
+    stage.cluster.run("shop", "insert into orders select generate_series(101, 150)").unwrap();
+    ben.click("#approve").await.unwrap();
+    for browser in [&ana, &ben] {
+        browser.until_text("main", "It was approved, and waits again").await.unwrap();
+        browser.page.goto(&page).await.unwrap();
+        browser.until_text("h1", "Delete 60 rows").await.unwrap();
+        browser.until_text("main", "10 were shown, and now there are 60").await.unwrap();
+    }
+    assert_eq!(stage.count(), "150", "nothing ran");
+    for browser in [&ana, &ben] {
+        browser.click("#approve").await.unwrap();
+    }
+    let (out, err) = ended(asked).await;
+    assert_eq!(out, "DELETE 60", "{err}");
+    assert!(err.contains("held again until people approve it: Delete 60 rows"), "{err}");
+    assert!(err.contains("changed: rows: 10 were shown, and now there are 60"), "{err}");
+    let entries = verified_entries(&stage.gateway).await.unwrap();
+    assert!(entries.iter().any(|entry| entry.text("/because") == "evidence"));
+    assert!(!stage.gateway.log().contains(READER));
+    for browser in [ana, ben] {
+        browser.close().await.unwrap();
+    }
+}
+
+async fn browser(stage: &Stage, email: &str) -> Browser {
+    let link = stage.gateway.invite(email, "sre").await.unwrap();
+    let browser = Browser::start(1280, 1400).await.unwrap();
+    browser.page.goto(&link).await.unwrap();
+    browser.click("#open-link").await.unwrap();
+    browser.click("#register-passkey button").await.unwrap();
+    browser.until_text("h1", "Inbox").await.unwrap();
+    browser
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -160,6 +160,7 @@ fn action(round: usize) -> Result<Action> {
         payload: Payload { head: format!("GET {path}").into(), body: Body::Bound("".into()) },
         idempotency_key: None,
         sentence: format!("Read order {round} of shop-{team} (prod)."),
+        evidence: None,
         claimed_reason: None,
     })
 }

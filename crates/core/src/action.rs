@@ -1,7 +1,7 @@
 //! One thing somebody asked to do, understood and fixed: it never changes, and its digest names it.
 
 use crate::{
-    ActionId, Digest, EnvironmentName, Requester, TargetName, Timestamp,
+    ActionId, Digest, EnvironmentName, Evidence, Requester, TargetName, Timestamp,
     canonical::{CanonicalError, Object, append_value},
 };
 use bytes::Bytes;
@@ -126,8 +126,11 @@ pub struct Action {
     pub payload: Payload,
     /// Tells intended repetitions of the same bytes apart.
     pub idempotency_key: Option<String>,
-    /// One plain sentence, computed from the bytes alone.
+    /// One plain sentence, computed from the bytes, and from the evidence where there is any.
     pub sentence: String,
+    /// What was found out about it before it was decided on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
     /// What the requester says it is for. Claimed: shown apart, never believed.
     pub claimed_reason: Option<String>,
 }

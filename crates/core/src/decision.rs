@@ -1,6 +1,6 @@
 //! What policy says about an action: permit, review on terms, or forbid.
 
-use crate::{Assurance, BundleDigest, GateName, GroupName, PersonId, PolicyId};
+use crate::{Assurance, BundleDigest, GateName, GroupName, PersonId, PolicyId, evidence::DriftBound};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
@@ -34,6 +34,8 @@ pub struct Terms {
     pub notify: BTreeSet<String>,
     /// The requester must say why before anyone is asked.
     pub justification_required: bool,
+    /// By how much what was found out beforehand may have grown when it runs: the smallest of the gates'.
+    pub drift: DriftBound,
 }
 
 /// A forbid that approvals lift.

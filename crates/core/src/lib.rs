@@ -6,6 +6,7 @@ pub mod approval;
 pub mod canonical;
 pub mod decision;
 pub mod digest;
+pub mod evidence;
 pub mod id;
 pub mod principal;
 pub mod statement;
@@ -16,6 +17,7 @@ pub use action::{Action, Body, Class, Operation, Payload, Resource};
 pub use approval::{Approval, Assurance};
 pub use decision::{Decision, Refusal, RefusalCode, Terms};
 pub use digest::Digest;
+pub use evidence::Evidence;
 pub use id::{
     ActionId, AgentId, ApprovalId, BundleDigest, CredentialId, EntryId, EnvironmentName, GateName, GatewayId,
     GroupName, PersonId, PolicyId, TargetName,

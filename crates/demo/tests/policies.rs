@@ -101,6 +101,7 @@ fn action(
         },
         idempotency_key: None,
         sentence: understood.sentence,
+        evidence: None,
         claimed_reason: None,
     }
 }

@@ -298,7 +298,7 @@ fn authorization(gate: &Gate, action: &Action, basis: Basis) -> Result<Note, Err
         parent: None,
         actor: actor_of(&action.requester),
         event,
-        private: crate::hold::private_fields(action, &digest, &salt),
+        private: crate::hold::private_fields(action, &digest, &salt)?,
     })
 }
 

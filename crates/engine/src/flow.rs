@@ -1,7 +1,8 @@
 //! The whole product on one page: request in, reply out.
 //!
 //! A request is admitted as an action and decided. What policy permits is executed; what it wants reviewed is held
-//! until its gates are lifted and then executed; the rest is refused. Each step is durable before the next begins.
+//! until its gates are lifted and then executed; the rest is refused. Each step is durable before the next begins. What
+//! can be found out about it beforehand is gathered where a rule or a reviewer looks at it.
 
 use crate::{
     error::Error,
@@ -36,17 +37,30 @@ pub async fn handle<E: Exchange>(
         }
         decision = None;
     }
+    if policy.needs_evidence(&action)
+        && let Some(gathered) = exchange.gather(&action).await
+    {
+        intake::take_in(&mut action, gathered);
+        decision = None;
+    }
     match decision.unwrap_or_else(|| policy.decide(&action, gate.now()).decision) {
         Decision::Permit(basis) => execute::permitted(gate, action, basis, exchange).await,
         Decision::Review(terms) => {
             // What waits is in the store: no old bundle is kept for it here, and an exchange only where it is the one
             // that the action must run through.
             drop(policy);
+            if action.evidence.is_none()
+                && !hold::is_placed(gate, &action)?
+                && let Some(gathered) = exchange.gather(&action).await
+            {
+                intake::take_in(&mut action, gathered);
+            }
             let own = (exchange.passage() == Passage::Own).then_some(exchange);
             match (hold::place(gate, action, terms).await?, own) {
                 (hold::Placed::Held(held), None) => hold::until_answered(gate, held, patience).await,
                 (hold::Placed::Held(held), Some(own)) => {
-                    execute::once_granted(gate, held, own, patience).await
+                    // Few wait, and what is permitted should not carry their room.
+                    Box::pin(execute::once_granted(gate, held, own, patience)).await
                 }
                 (hold::Placed::Refused(action, refusal), _) => record::refused(gate, &action, refusal).await,
             }

@@ -22,8 +22,10 @@ use crate::{
 };
 use bytes::Bytes;
 use countersign_core::{
-    Action, Approval, ApprovalId, Body, Digest, PersonId, Refusal, RefusalCode, Requester, Terms, Timestamp,
+    Action, Approval, ApprovalId, Body, Digest, Evidence, PersonId, Refusal, RefusalCode, Requester, Terms,
+    Timestamp,
     approval::{Refused, Round},
+    canonical::{self, CanonicalError},
 };
 use countersign_ledger::{
     entry::PrivateField,
@@ -130,6 +132,12 @@ pub(crate) async fn place(gate: &Arc<Gate>, action: Action, terms: Terms) -> Res
         .ok_or_else(|| Error::Contended { kind: Kind::Hold, id: hold.approval.id.to_string() })
 }
 
+/// Whether an identical action has an approval that this one will attach to.
+pub(crate) fn is_placed(gate: &Gate, action: &Action) -> Result<bool, Error> {
+    let key = gate.attach_key(action, &action.digest()?);
+    Ok(gate.holds.attached(&key).is_some())
+}
+
 fn attach(gate: &Gate, key: &str) -> Option<Held> {
     let id = gate.holds.attached(key)?;
     Some(Held { id, standing: gate.holds.watch(id)? })
@@ -175,7 +183,7 @@ fn open(
     let round = Round {
         number: 1,
         bundle: terms.basis.bundle,
-        evidence: no_evidence(),
+        evidence: evidence_digest(action.evidence.as_ref())?,
         view: view.digest()?,
         opened_at: now,
         deadline,
@@ -193,7 +201,7 @@ fn open(
         parent: None,
         actor: actor_of(&action.requester),
         event,
-        private: private_fields(action, &digest, &salt),
+        private: private_fields(action, &digest, &salt)?,
     };
     let hold = Hold {
         approval: Approval::open(id, action.id, digest, side, round),
@@ -207,6 +215,9 @@ fn open(
         delivery: Delivery::Waiting,
         resolution: None,
         rejection: None,
+        evidence: action.evidence.clone(),
+        drift: terms.drift,
+        drifted: None,
         excluded,
         notify: terms.notify.iter().cloned().collect(),
         closed_at: None,
@@ -215,7 +226,11 @@ fn open(
 }
 
 /// What the ledger keeps beside an action's first entry: openable by whoever may see it, erasable.
-pub(crate) fn private_fields(action: &Action, digest: &Digest, salt: &[u8; 32]) -> Vec<PrivateField> {
+pub(crate) fn private_fields(
+    action: &Action,
+    digest: &Digest,
+    salt: &[u8; 32],
+) -> Result<Vec<PrivateField>, CanonicalError> {
     let field = |path: &'static str, value: Bytes| PrivateField { path: path.into(), value };
     let mut fields = vec![
         field("action_digest_opening", [salt.as_slice(), digest.as_bytes()].concat().into()),
@@ -231,7 +246,8 @@ pub(crate) fn private_fields(action: &Action, digest: &Digest, salt: &[u8; 32]) 
     if let Some(reason) = &action.claimed_reason {
         fields.push(field("claimed_reason", reason.clone().into()));
     }
-    fields
+    fields.extend(evidence_field(action.evidence.as_ref())?);
+    Ok(fields)
 }
 
 /// Everyone who may not vote, and why: the requester's side, and for a cooling-off time whoever they brought in.
@@ -295,9 +311,17 @@ pub(crate) fn round_terms(
     }
 }
 
-/// Digest of the evidence of an action for which none is gathered.
-pub(crate) fn no_evidence() -> Digest {
-    Digest::of_parts("countersign/evidence/v1", &[])
+/// Digest of what was gathered, or of there being nothing.
+pub(crate) fn evidence_digest(evidence: Option<&Evidence>) -> Result<Digest, CanonicalError> {
+    evidence.map_or_else(|| Ok(Evidence::none()), Evidence::digest)
+}
+
+/// What was found out, as a private field of an entry: it may quote what is in the target.
+pub(crate) fn evidence_field(evidence: Option<&Evidence>) -> Result<Option<PrivateField>, CanonicalError> {
+    let field = |evidence: &Evidence| {
+        Ok(PrivateField { path: "evidence".into(), value: canonical::to_vec(evidence)?.into() })
+    };
+    evidence.map(field).transpose()
 }
 
 /// Waits for the answer, as long as the caller's patience lasts; then leaves a handle.

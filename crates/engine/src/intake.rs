@@ -1,6 +1,6 @@
 //! A classified request becomes an action: identified, limited, fixed.
 
-use crate::{gate::Gate, record::NotAdmitted};
+use crate::{gate::Gate, port::upstream::Gathered, record::NotAdmitted};
 use countersign_core::{
     Action, ActionId, Operation, Payload, Refusal, RefusalCode, Requester, Resource, TargetName,
 };
@@ -65,6 +65,13 @@ pub(crate) fn admit(gate: &Gate, request: Request) -> Result<Action, Box<NotAdmi
         payload: request.payload,
         idempotency_key: request.idempotency_key,
         sentence: request.sentence,
+        evidence: None,
         claimed_reason: request.claimed_reason,
     })
+}
+
+/// Takes in what was found out about the action. What runs, and so the digest, stays the same.
+pub(crate) fn take_in(action: &mut Action, gathered: Gathered) {
+    let Gathered { evidence, facts, sentence } = gathered;
+    (action.evidence, action.facts, action.sentence) = (Some(evidence), facts, sentence);
 }

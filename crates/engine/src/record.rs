@@ -50,7 +50,7 @@ pub(crate) async fn refused<R>(gate: &Gate, action: &Action, refusal: Refusal) -
             bundle: basis.map(|basis| basis.bundle),
             policies: basis.map(|basis| basis.policies.clone()).unwrap_or_default(),
         },
-        private: private_fields(action, &digest, &salt),
+        private: private_fields(action, &digest, &salt)?,
     };
     let note = note.private("reason", refusal.reason.clone());
     gate.journal().commit(Vec::new(), vec![note]).await?;

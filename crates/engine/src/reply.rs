@@ -40,6 +40,9 @@ pub struct Ticket {
     /// Gates still shut.
     pub waits_for: Vec<WaitsFor>,
     pub deadline: Option<Timestamp>,
+    /// Why it waits again although it was approved: what was found out beforehand is not so any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drifted: Option<String>,
     /// Where a signed-in person decides.
     pub link: String,
 }

@@ -4,8 +4,8 @@
 //! vote signs.
 
 use countersign_core::{
-    Action, Assurance, Body, Digest, EnvironmentName, GateName, PersonId, PolicyId, PrincipalId, Resource,
-    TargetName, Timestamp,
+    Action, Assurance, Body, Digest, EnvironmentName, Evidence, GateName, PersonId, PolicyId, PrincipalId,
+    Resource, TargetName, Timestamp,
     canonical::{self, CanonicalError},
     decision::{Approvers, Gate},
     visible,
@@ -35,6 +35,9 @@ pub struct Computed {
     pub operation: Option<String>,
     pub resources: Vec<Resource>,
     pub facts: Map<String, Value>,
+    /// What was found out about it beforehand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
     pub head_digest: Digest,
     pub body_digest: Digest,
     pub body_bytes: u64,
@@ -85,6 +88,7 @@ impl View {
             operation: action.operation.name.clone(),
             resources: action.resources.clone(),
             facts: action.facts.clone(),
+            evidence: action.evidence.clone(),
             head_digest: Digest::of(&action.payload.head),
             body_digest: Digest::of(body),
             body_bytes: body.len() as u64,
@@ -103,6 +107,15 @@ impl View {
     pub fn on(mut self, gates: &[Gate], deadline: Timestamp) -> Self {
         self.computed.gates = gates.iter().map(ViewGate::of).collect();
         self.computed.deadline = deadline;
+        self
+    }
+
+    /// The same action as it reads after something was found out about it.
+    #[must_use]
+    pub fn in_light_of(mut self, action: &Action) -> Self {
+        self.computed.sentence.clone_from(&action.sentence);
+        self.computed.facts.clone_from(&action.facts);
+        self.computed.evidence.clone_from(&action.evidence);
         self
     }
 

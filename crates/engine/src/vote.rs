@@ -178,8 +178,9 @@ pub fn gate_for<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<&'h 
     let excluded = exclusions(gate, hold);
     let open = hold.approval.round().map(|round| round.gates.as_slice()).unwrap_or_default();
     let cast = |shut: &ShutGate| {
-        let votes = hold.approval.rounds.iter().filter_map(|round| round.votes.get(&shut.name));
-        votes.into_iter().any(|votes| votes.contains_key(&voter))
+        // A vote of an earlier round was on what is not so any more.
+        let votes = hold.approval.round().and_then(|round| round.votes.get(&shut.name));
+        votes.is_some_and(|votes| votes.contains_key(&voter))
     };
     let mut why = VoteRefused::NotEligible("no gate of this approval names you or a group of yours".into());
     let mut voted = None;

@@ -138,7 +138,11 @@ pub enum Event {
     #[serde(rename = "approval.requested")]
     ApprovalRequested { asked: Asked, round: RoundTerms },
     #[serde(rename = "approval.round_opened")]
-    ApprovalRoundOpened { round: RoundTerms },
+    ApprovalRoundOpened {
+        round: RoundTerms,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<Reopened>,
+    },
     #[serde(rename = "approval.voted")]
     ApprovalVoted { statement: Statement, assurance: Assurance, assertion: Option<Assertion> },
     #[serde(rename = "approval.vote_refused")]
@@ -219,7 +223,9 @@ impl Event {
             Self::PolicyLoaded { bundle, previous } => previous.iter().chain([bundle]).copied().collect(),
             Self::PolicyRejected { kept, .. } => vec![*kept],
             Self::ActionRefused { bundle, .. } => bundle.iter().copied().collect(),
-            Self::ApprovalRequested { round, .. } | Self::ApprovalRoundOpened { round } => vec![round.bundle],
+            Self::ApprovalRequested { round, .. } | Self::ApprovalRoundOpened { round, .. } => {
+                vec![round.bundle]
+            }
             Self::ApprovalVoted { statement, .. } => vec![statement.bundle_digest],
             Self::ExecutionAuthorized(facts) => vec![facts.bundle],
             Self::LogOpened { .. }
@@ -351,6 +357,16 @@ pub struct ResultFacts {
     pub bytes_received: u64,
     /// Where something ended early: who ended it, in one word.
     pub ended_by: Option<String>,
+}
+
+/// Why people have to decide again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reopened {
+    /// Further gates matched, or voters lost their right.
+    Gates,
+    /// What was found out beforehand is not so any more.
+    Evidence,
 }
 
 /// How an approval closed without running.

@@ -2,6 +2,7 @@
 //! Every fault of a section is found in one go. A secret never stands here, only a reference to it.
 
 use crate::{
+    beforehand::Scout,
     catalogs::Watch,
     startup::ALPN,
     understand::{SqlTarget, TableLabels},
@@ -22,6 +23,9 @@ use std::{
     time::Duration,
 };
 
+/// Whoever waits for a count waits with a statement.
+const LONGEST_PREFLIGHT: Duration = Duration::from_mins(1);
+
 /// One `[[postgres]]` section, as written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +40,8 @@ pub struct PostgresSection {
     /// The databases that are offered.
     pub databases: BTreeSet<String>,
     pub credential: CredentialSection,
+    /// A role that counts rows before somebody decides; left out, nothing is counted.
+    pub preflight: Option<PreflightSection>,
     /// TLS towards agents.
     pub listener_tls: Option<ListenerTlsSection>,
     /// TLS towards the database; demanded unless it is on this machine.
@@ -75,6 +81,21 @@ pub struct CredentialSection {
     /// Send the password as it is when the database asks for that; only through TLS or to this machine.
     #[serde(default)]
     pub cleartext: bool,
+}
+
+/// The role that finds out beforehand how many rows a statement is about. It must not be able to write.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreflightSection {
+    pub user: String,
+    /// The password: `env:NAME` or `file:PATH`.
+    pub value_from: String,
+    /// Send the password as it is when the database asks for that; only through TLS or to this machine.
+    #[serde(default)]
+    pub cleartext: bool,
+    /// How long counting one statement may take, and planning it.
+    #[serde(default = "default_preflight")]
+    pub within: Span,
 }
 
 /// What policy knows about some tables.
@@ -141,6 +162,8 @@ pub struct PostgresTarget {
     pub sql: Arc<SqlTarget>,
     pub(crate) way: Arc<Way>,
     pub(crate) catalogs: BTreeMap<String, Arc<Watch>>,
+    /// What counts rows in each database; empty where nothing does.
+    pub(crate) scouts: BTreeMap<String, Arc<Scout>>,
 }
 
 impl PostgresTarget {
@@ -179,7 +202,9 @@ impl PostgresSection {
             }),
             &mut faults,
         );
-        let credential = kept(Credential::read(&self.credential, &place, folder), &mut faults);
+        let credential = Credential::read(&self.credential, &format!("{place}.credential"), folder);
+        let credential = kept(credential, &mut faults);
+        let counting = self.counting(&place, folder, &mut faults);
         let acceptor = self.listener_tls.as_ref();
         let acceptor = acceptor.map(|section| section.acceptor(&place, folder, &[ALPN]));
         let acceptor = acceptor.and_then(|made| kept(made, &mut faults));
@@ -206,6 +231,11 @@ impl PostgresSection {
             Arc::new(Way { address, credential, connector, server_name, connect: self.limits.connect.0 });
         let watch = |name: &String| (name.clone(), Arc::new(Watch::new(Arc::clone(&way), name.clone())));
         let catalogs = self.databases.iter().map(watch).collect();
+        let scouts = counting.map(|(credential, within)| {
+            let way = Arc::new(Way { credential, ..Way::clone(&way) });
+            let scout = |name: &String| Arc::new(Scout::new(Arc::clone(&way), name.clone(), within));
+            self.databases.iter().map(|name| (name.clone(), scout(name))).collect()
+        });
         Ok(PostgresTarget {
             listen: self.listen,
             databases: self.databases,
@@ -217,6 +247,7 @@ impl PostgresSection {
             limits: self.limits,
             sql: Arc::new(sql),
             catalogs,
+            scouts: scouts.unwrap_or_default(),
             way,
         })
     }
@@ -243,6 +274,28 @@ impl PostgresSection {
         tables
     }
 
+    /// The credential of the role that counts, and how long it may take.
+    fn counting(
+        &self,
+        place: &str,
+        folder: &Path,
+        faults: &mut Vec<Fault>,
+    ) -> Option<(Credential, Duration)> {
+        let section = self.preflight.as_ref()?;
+        let PreflightSection { user, value_from, cleartext, within } = section.clone();
+        if user == self.credential.user {
+            let why = "the role that counts is the one that statements run as";
+            faults.push(Fault::new(format!("{place}.preflight.user"), why, "name a role that may only read"));
+        }
+        if within.0 < Duration::from_millis(1) || within.0 > LONGEST_PREFLIGHT {
+            let why = "counting may take from a millisecond to a minute";
+            faults.push(Fault::new(format!("{place}.preflight.within"), why, "write for example `2s`"));
+        }
+        let section = CredentialSection { profile: "preflight".into(), user, value_from, cleartext };
+        let credential = Credential::read(&section, &format!("{place}.preflight"), folder);
+        kept(credential, faults).map(|credential| (credential, within.0))
+    }
+
     fn connector(
         &self,
         place: &str,
@@ -266,6 +319,10 @@ impl PostgresSection {
             (None, _) => None,
         }
     }
+}
+
+fn default_preflight() -> Span {
+    Span(Duration::from_secs(2))
 }
 
 fn default_hold() -> Span {
@@ -315,12 +372,22 @@ mod tests {
             value["credential"]["value_from"] = "hunter2".into();
             value["tables"] = json!([{"table": "users", "labels": []}]);
             value["plain"] = "never".into();
+            value["preflight"] = json!({"user": "app", "value_from": "hunter3", "within": "2m"});
         });
         let places: Vec<_> = found.iter().filter_map(|fault| fault.split(": ").next()).collect();
-        let want =
-            ["environment", "databases", "tables[0].table", "upstream", "credential.value_from", "plain"];
+        let want = [
+            "environment",
+            "databases",
+            "tables[0].table",
+            "upstream",
+            "credential.value_from",
+            "preflight.user",
+            "preflight.within",
+            "preflight.value_from",
+            "plain",
+        ];
         assert_eq!(places, want.map(|place| format!("postgres.shop.{place}")));
-        assert!(!found.concat().contains("hunter2"), "{found:?}");
+        assert!(!found.concat().contains("hunter"), "{found:?}");
     }
 
     #[test]

@@ -120,6 +120,23 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The SQLSTATE of an `ErrorResponse`.
+pub(crate) fn sqlstate(body: &[u8]) -> Result<String, FrameError> {
+    let mut fields = Fields::new(body);
+    loop {
+        match fields.byte()? {
+            0 => return Ok("XX000".into()),
+            b'C' => return Ok(fields.text()?.to_owned()),
+            _ => {
+                // Other fields may hold any bytes the server chose.
+                let rest = fields.rest();
+                let end = rest.iter().position(|byte| *byte == 0).ok_or(FrameError::Short)?;
+                fields.bytes(end + 1)?;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

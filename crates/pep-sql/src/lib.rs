@@ -1,6 +1,7 @@
 //! The SQL wire: reads PostgreSQL's protocol strictly, says what each statement would do, hands it to the engine, and
 //! forwards exactly what the engine clears. It knows no policy, no store and no reviewer.
 
+mod beforehand;
 mod catalogs;
 pub mod config;
 pub mod error;

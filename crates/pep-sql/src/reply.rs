@@ -64,7 +64,10 @@ impl Said {
     pub fn held(ticket: &Ticket) -> Self {
         Self {
             code: sqlstate::HELD,
-            message: format!("held until people approve it: {}", ticket.sentence),
+            message: match ticket.drifted {
+                None => format!("held until people approve it: {}", ticket.sentence),
+                Some(_) => format!("held again until people approve it: {}", ticket.sentence),
+            },
             detail: waiting(ticket),
             hint: "wait, and it runs here once it is approved; after a lost connection send the same statement again, \
                    and it attaches; cancel to withdraw it"
@@ -127,6 +130,7 @@ impl Said {
 
 fn waiting(ticket: &Ticket) -> String {
     let mut lines = vec![format!("approval: {}", ticket.approval), format!("code: {}", ticket.code)];
+    lines.extend(ticket.drifted.iter().map(|why| format!("changed: {why}")));
     lines.extend(ticket.waits_for.iter().map(|gate| {
         let votes = format!("{} of {}", gate.votes, gate.quorum);
         format!("waits for: {} ({votes} so far), because {}", gate.approvers, gate.reason)
@@ -204,6 +208,7 @@ mod tests {
                 assurance: Assurance::Session,
             }],
             deadline: Some(Timestamp(1_795_226_400_000_000)),
+            drifted: None,
             link: "https://sign.example/approvals/1".into(),
         }
     }

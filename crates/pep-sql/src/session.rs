@@ -7,11 +7,13 @@ mod line;
 mod open;
 mod pipeline;
 mod relay;
+mod scouting;
 mod state;
 
 pub(crate) use open::{Door, Slots, serve};
 
 use crate::{
+    beforehand::Scout,
     catalogs::Watch,
     config::PostgresTarget,
     error::Ended,
@@ -48,6 +50,7 @@ pub(crate) struct Session {
     target: Arc<PostgresTarget>,
     way: Arc<Way>,
     catalog: Arc<Watch>,
+    scout: Option<Arc<Scout>>,
     requester: Requester,
     client: Line,
     server: Line,

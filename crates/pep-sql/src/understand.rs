@@ -27,7 +27,7 @@ pub use assemble::understand;
 pub use catalog::{Catalog, CatalogError};
 pub use mask::{Hidden, Mask, MaskError, Masking, ResultColumn};
 pub use operation::{Risk, SqlOperation};
-pub use preflight::{Count, Explain, Preflight, preflight};
+pub use preflight::{Preflight, Rows, preflight};
 pub use reader::{Reader, ReaderLimits};
 pub use sentence::RowEvidence;
 pub use session::{
@@ -56,6 +56,9 @@ pub struct Question {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Asked {
     pub sql: String,
+    /// The types the client gives to its parameters, by their numbers at the server; 0, or none, where it leaves that to
+    /// the server.
+    pub types: Vec<u32>,
     /// `None`: not bound by the protocol (a simple query).
     pub values: Option<Vec<BoundValue>>,
 }

@@ -68,7 +68,7 @@ impl fmt::Display for Address {
 }
 
 /// All there is to know for logging in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Way {
     pub(crate) address: Address,
     pub(crate) credential: Credential,

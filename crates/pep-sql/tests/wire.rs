@@ -9,6 +9,8 @@
 #[path = "wire/stage.rs"]
 mod stage;
 
+#[path = "wire/beforehand.rs"]
+mod beforehand;
 #[path = "wire/clients.rs"]
 mod clients;
 #[path = "wire/copies.rs"]

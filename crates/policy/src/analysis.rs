@@ -1,6 +1,9 @@
 //! What one policy names and what it looks at, read from its parsed form. Anything not recognised counts as read.
 
-use crate::{sql::is_counter, vocabulary::HEAD_FACTS};
+use crate::{
+    sql::{is_counter, is_optional},
+    vocabulary::HEAD_FACTS,
+};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -16,15 +19,21 @@ pub(crate) struct Reads {
     pub(crate) hidden: bool,
     /// What a session has done so far: answers hold for this statement only.
     pub(crate) counters: bool,
+    /// What somebody has to find out beforehand.
+    pub(crate) evidence: bool,
 }
 
 impl Reads {
+    pub(crate) const EVERYTHING: Self =
+        Self { time: true, body: true, hidden: true, counters: true, evidence: true };
+
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             time: self.time || other.time,
             body: self.body || other.body,
             hidden: self.hidden || other.hidden,
             counters: self.counters || other.counters,
+            evidence: self.evidence || other.evidence,
         }
     }
 }
@@ -78,7 +87,7 @@ impl Analysis {
         match operator.as_str() {
             "Value" => self.value(operands),
             "Var" if operands == "context" => {
-                self.reads = Reads { time: true, body: true, hidden: true, counters: true }
+                self.reads = Reads::EVERYTHING;
             }
             "Var" | "Slot" | "Unknown" => {}
             "." | "has" => self.access(operator, operands, expression),
@@ -132,11 +141,17 @@ impl Analysis {
             ["body_bytes", ..] => self.reads.body = true,
             ["hidden_characters", ..] => (self.reads.body, self.reads.hidden) = (true, true),
             ["wire" | "claimed_reason", ..] => {}
-            ["sql"] => self.reads.counters |= !only_asked_for,
-            ["sql", fact, ..] => self.reads.counters |= is_counter(fact),
+            ["sql"] => {
+                self.reads.counters |= !only_asked_for;
+                self.reads.evidence |= !only_asked_for;
+            }
+            ["sql", fact, ..] => {
+                self.reads.counters |= is_counter(fact);
+                self.reads.evidence |= is_optional(fact);
+            }
             ["http"] => self.reads.body |= !only_asked_for,
             ["http", fact, ..] => self.reads.body |= !HEAD_FACTS.contains(fact),
-            _ => self.reads = Reads { time: true, body: true, hidden: true, counters: true },
+            _ => self.reads = Reads::EVERYTHING,
         }
     }
 
@@ -207,7 +222,7 @@ mod tests {
     #[test]
     #[rustfmt::skip]
     fn what_a_rule_looks_at_is_known() {
-        let all = Reads { time: true, body: true, hidden: true, counters: true };
+        let all = Reads::EVERYTHING;
         let none = Reads::default();
         for (condition, reads) in [
             ("principal.clearances.contains(\"x\")", none),
@@ -217,6 +232,10 @@ mod tests {
             ("(if context.claimed_reason then context else context).now > 5", all),
             ("context.http has rows && context.http.rows > 5", Reads { body: true, ..none }),
             ("context.http == {method: \"GET\"}", Reads { body: true, ..none }),
+            ("context.sql.est_rows > 5", Reads { evidence: true, ..none }),
+            ("context.sql has est_problem", Reads { evidence: true, ..none }),
+            ("context.sql.session_rows_read > 5", Reads { counters: true, ..none }),
+            ("context.sql.bounded", none),
             ("context.body_bytes > 5", Reads { body: true, ..none }),
             ("context.hidden_characters", Reads { body: true, hidden: true, ..none }),
             ("context.session.rows_1h > 5", all),

@@ -7,7 +7,9 @@ use crate::{
     vocabulary::Vocabulary,
 };
 use cedar_policy::EntityUid;
-use countersign_core::{Assurance, GateName, GroupName, PersonId, decision::Approvers, visible};
+use countersign_core::{
+    Assurance, GateName, GroupName, PersonId, decision::Approvers, evidence::DriftBound, visible,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
@@ -17,8 +19,18 @@ use std::{
 /// Annotations any policy may carry.
 const COMMON: [&str; 2] = ["id", "reason"];
 /// Annotations of a gate, beside [`COMMON`].
-const OF_GATES: [&str; 9] =
-    ["gate", "approvers", "quorum", "expires", "valid_for", "step_up", "justification", "notify", "distinct"];
+const OF_GATES: [&str; 10] = [
+    "gate",
+    "approvers",
+    "quorum",
+    "expires",
+    "valid_for",
+    "step_up",
+    "justification",
+    "notify",
+    "distinct",
+    "drift",
+];
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 
 /// A mistake in one annotation, for the caller to place.
@@ -76,6 +88,7 @@ impl Reader<'_> {
         let assurance = self.step_up();
         let justification_required = self.flag("justification", &["required"]);
         let distinct = self.flag("distinct", &["", "true"]);
+        let drift = self.drift();
         let notify = self.notify();
         let reason = self.values.get("reason").map(|reason| (*reason).to_owned());
         let name = name?;
@@ -90,6 +103,7 @@ impl Reader<'_> {
             justification_required,
             notify,
             distinct,
+            drift: drift?,
         };
         (self.mistakes.len() == before).then_some(rule)
     }
@@ -181,6 +195,16 @@ impl Reader<'_> {
         parsed
     }
 
+    fn drift(&mut self) -> Option<DriftBound> {
+        let Some(text) = self.values.get("drift").copied() else { return Some(DriftBound::default()) };
+        let bound = drift(text);
+        if bound.is_none() {
+            let hint = "write how often as much it may be, from `1x` (no more than was shown) to `100x`: `2x`, `1.5x`";
+            self.mistake("drift", format!("`{text}` is not a bound for `@drift`"), hint);
+        }
+        bound
+    }
+
     fn step_up(&mut self) -> Option<Assurance> {
         let text = self.values.get("step_up").copied().unwrap_or(DEFAULT_STEP_UP.as_str());
         let all = [Assurance::Chat, Assurance::Session, Assurance::Passkey];
@@ -218,6 +242,19 @@ impl Reader<'_> {
     }
 }
 
+/// `1x`, `1.5x`, `100x`: how often as much as was shown, with at most two digits behind the point.
+fn drift(text: &str) -> Option<DriftBound> {
+    let times = text.strip_suffix('x')?;
+    let (whole, part) = times.split_once('.').unwrap_or((times, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 2 {
+        return None;
+    }
+    let hundredths: u32 = format!("{part:0<2}").parse().ok()?;
+    let percent = whole.parse::<u32>().ok()?.checked_mul(100)?.checked_add(hundredths)?;
+    (100..=10_000).contains(&percent).then_some(DriftBound(percent))
+}
+
 /// `90s`, `30m`, `24h`, `7d`: positive, at most 30 days.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let unit_at = text.find(|character: char| !character.is_ascii_digit())?;
@@ -237,6 +274,17 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn drift_is_how_often_as_much() {
+        for (text, percent) in [
+            ("1x", Some(100)), ("2x", Some(200)), ("1.5x", Some(150)), ("1.05x", Some(105)), ("100x", Some(10_000)),
+            ("0.9x", None), ("101x", None), ("x", None), ("2", None), ("1.x", None), ("1.005x", None), ("-1x", None), ("99999999999x", None),
+        ] {
+            assert_eq!(drift(text).map(|bound| bound.0), percent, "{text}");
+        }
+    }
 
     #[test]
     #[rustfmt::skip]

@@ -5,8 +5,9 @@ use crate::{
     approve::VoteRules,
     load::{self, Ground},
     memo::Memo,
-    rules::{Actions, Effect, Rule},
+    rules::{Actions, Effect, Rule, RuleSet},
     schema::{Types, VOCABULARY_VERSION, readable, request_schema},
+    subject,
 };
 use cedar_policy::{Authorizer, Schema};
 use countersign_core::{
@@ -150,6 +151,19 @@ impl Bundle {
     pub fn needs_body(&self, action: &Action) -> bool {
         action.payload.body == Body::Unbound
             && self.actions.of(action).is_none_or(|known| known.rules.reads.body)
+    }
+
+    /// Whether some rule for what this action does looks at evidence, which was not gathered: what it says of rows would
+    /// be missing.
+    pub fn needs_evidence(&self, action: &Action) -> bool {
+        action.evidence.is_none() && self.rules_for_all(action).any(|rules| rules.reads.evidence)
+    }
+
+    /// The rules for the action itself and for everything else that it does.
+    fn rules_for_all<'a>(&'a self, action: &'a Action) -> impl Iterator<Item = &'a RuleSet> {
+        let own = self.actions.of(action).into_iter();
+        let effects = subject::effects(action).filter_map(|name| self.actions.named(&action.target, name));
+        own.chain(effects).map(|known| &*known.rules)
     }
 
     /// Gates that fewer people could lift than must, as membership stands. People may be invited later, so these

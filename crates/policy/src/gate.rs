@@ -3,6 +3,7 @@
 use countersign_core::{
     Assurance, GateName, PolicyId,
     decision::{Approvers, Basis, Gate, Terms},
+    evidence::DriftBound,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,6 +30,7 @@ pub(crate) struct GateRule {
     pub(crate) justification_required: bool,
     pub(crate) notify: BTreeSet<String>,
     pub(crate) distinct: bool,
+    pub(crate) drift: DriftBound,
     pub(crate) reason: String,
 }
 
@@ -42,6 +44,7 @@ pub(crate) fn terms<'r>(
     let mut times: Option<(Duration, Duration)> = None;
     let mut notify = BTreeSet::new();
     let mut justification_required = false;
+    let mut drift: Option<DriftBound> = None;
     for (policy, rule) in matched {
         gates
             .entry(&rule.name)
@@ -51,10 +54,11 @@ pub(crate) fn terms<'r>(
         times = Some((expires.min(rule.expires_in), valid.min(rule.valid_for)));
         notify.extend(rule.notify.iter().cloned());
         justification_required |= rule.justification_required;
+        drift = Some(drift.map_or(rule.drift, |drift| drift.min(rule.drift)));
     }
     let (expires_in, valid_for) = times?;
     let gates = gates.into_values().collect();
-    Some(Terms { basis, gates, expires_in, valid_for, notify, justification_required })
+    Some(Terms { basis, gates, expires_in, valid_for, notify, justification_required, drift: drift? })
 }
 
 fn gate(policy: &PolicyId, rule: &GateRule) -> Gate {

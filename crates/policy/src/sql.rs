@@ -35,13 +35,14 @@ pub const SQL_OPERATIONS: [(&str, Class); 25] = [
 
 /// The facts of `context.sql`. All of them are there every time, except those about rows, which somebody has to have
 /// counted.
-pub const SQL_FACTS: [(&str, FactType); 30] = [
+pub const SQL_FACTS: [(&str, FactType); 31] = [
     ("access", FactType::String),
     ("bounded", FactType::Bool),
     ("cascades", FactType::SetOfString),
     ("columns", FactType::SetOfString),
     ("condition", FactType::String),
     ("est_exact", FactType::Bool),
+    ("est_problem", FactType::String),
     ("est_rows", FactType::Long),
     ("explain", FactType::Bool),
     ("functions", FactType::SetOfString),

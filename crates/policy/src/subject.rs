@@ -200,6 +200,13 @@ fn asks<'a>(
     Ok(asks)
 }
 
+/// The operations of an action's effects, on a wire that tells them, as far as they can be read.
+pub(crate) fn effects(action: &Action) -> impl Iterator<Item = &str> {
+    let told = action.facts.get(EFFECTS).filter(|_| sql::is_sql_wire(&action.wire));
+    let all = told.and_then(Value::as_array).into_iter().flatten();
+    all.filter_map(|effect| effect.get("operation").and_then(Value::as_str))
+}
+
 /// The facts of `context.sql`: every one of them, of its type.
 fn sql_facts(action: &Action) -> Result<BTreeMap<&str, Fact<'_>>, Incomplete> {
     let mut facts = BTreeMap::new();

@@ -6,6 +6,7 @@ use countersign_core::{
     ApprovalId, GroupName, PersonId, Timestamp,
     approval::{Closing, Round, State},
     decision::Gate,
+    evidence::{Finding, Found},
 };
 use countersign_engine::{
     hold::{Delivery, Hold},
@@ -84,6 +85,10 @@ pub(crate) struct ApprovalFull {
     pub(crate) operation: Option<String>,
     #[schema(value_type = Object)]
     pub(crate) facts: Value,
+    /// What was found out before anybody decides, for the newest round.
+    pub(crate) evidence: Option<EvidenceItem>,
+    /// Why it waits again although it was approved: what was found out is not so any more.
+    pub(crate) drifted: Option<String>,
     pub(crate) resources: Vec<ResourceItem>,
     pub(crate) wire: String,
     /// What the requester says it is for. Claimed, not verified.
@@ -114,6 +119,47 @@ pub(crate) struct ResourceItem {
     pub(crate) labels: Vec<String>,
 }
 
+/// What was found out at one moment. Votes are on its digest.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct EvidenceItem {
+    pub(crate) gathered_at: String,
+    pub(crate) findings: Vec<FindingItem>,
+}
+
+/// One thing found out, or why it was not.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct FindingItem {
+    /// What it is about, such as `rows`.
+    pub(crate) about: String,
+    /// How it was found.
+    pub(crate) source: String,
+    /// A number.
+    pub(crate) value: Option<u64>,
+    /// How sure the number is: `exact`, `at least` or `estimate`.
+    pub(crate) quality: Option<String>,
+    /// The target's own words.
+    pub(crate) text: Option<String>,
+    /// Digest of what has to be the same when it runs.
+    pub(crate) fixed: Option<String>,
+    /// Why it could not be found out.
+    pub(crate) missing: Option<String>,
+}
+
+impl FindingItem {
+    fn of(finding: &Finding) -> Self {
+        let Finding { about, source, found } = finding.clone();
+        let item = Self { about, source, value: None, quality: None, text: None, fixed: None, missing: None };
+        match found {
+            Found::Number { value, quality } => {
+                Self { value: Some(value), quality: Some(quality.as_str().into()), ..item }
+            }
+            Found::Text { text } => Self { text: Some(text), ..item },
+            Found::Fixed { digest } => Self { fixed: Some(digest.to_string()), ..item },
+            Found::Missing { why } => Self { missing: Some(why), ..item },
+        }
+    }
+}
+
 /// One series of votes.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct RoundItem {
@@ -122,6 +168,7 @@ pub(crate) struct RoundItem {
     pub(crate) deadline: String,
     pub(crate) policy: String,
     pub(crate) view_digest: String,
+    pub(crate) evidence_digest: String,
     pub(crate) gates: Vec<GateItem>,
     pub(crate) votes: Vec<VoteItem>,
 }
@@ -233,6 +280,11 @@ pub(crate) async fn drawn(console: &Console, read: &Read, caller: &Caller) -> Re
         action_digest: hold.asked.digest.to_string(),
         operation: seen.operation.clone(),
         facts,
+        evidence: seen.evidence.as_ref().map(|evidence| EvidenceItem {
+            gathered_at: time(evidence.gathered_at),
+            findings: evidence.findings.iter().map(FindingItem::of).collect(),
+        }),
+        drifted: hold.drifted.clone(),
         resources: resources.collect(),
         wire: seen.wire.clone(),
         claimed_reason: hold.view.claimed.reason.clone(),
@@ -300,6 +352,7 @@ fn round_item(console: &Console, round: &Round) -> RoundItem {
         deadline: time(round.deadline),
         policy: round.bundle.to_string(),
         view_digest: round.view.to_string(),
+        evidence_digest: round.evidence.to_string(),
         votes: votes.collect(),
         gates: gates(console, round).collect(),
     }
@@ -312,8 +365,8 @@ fn you(console: &Console, hold: &Hold, caller: &Caller) -> You {
         return You { why_not, can_revoke: open, ..You::default() };
     };
     let voted = |gate: &Gate| {
-        let mut rounds = hold.approval.rounds.iter().filter_map(|round| round.votes.get(&gate.name));
-        rounds.any(|votes| votes.contains_key(&person))
+        let votes = hold.approval.round().and_then(|round| round.votes.get(&gate.name));
+        votes.is_some_and(|votes| votes.contains_key(&person))
     };
     let has_voted = hold.approval.rounds.iter().any(|round| round.gates.iter().any(&voted));
     let found = vote::gate_for(console.gate(), hold, person);

@@ -90,6 +90,19 @@ pub(crate) fn entry_kind(kind: &str) -> &str {
     }
 }
 
+/// `14,000`.
+pub(crate) fn number(value: &u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 /// A value of computed facts, on one line of text.
 pub(crate) fn fact(value: &serde_json::Value) -> String {
     match value {

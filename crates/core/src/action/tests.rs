@@ -30,6 +30,7 @@ fn action() -> Action {
         },
         idempotency_key: None,
         sentence: "Export customers.".into(),
+        evidence: None,
         claimed_reason: None,
     }
 }

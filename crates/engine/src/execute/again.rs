@@ -5,7 +5,11 @@ use crate::{
     error::Error,
     gate::Gate,
     hold::{self, Hold, Write},
-    port::store::{Kind, ReadError},
+    intake,
+    port::{
+        store::{Kind, ReadError},
+        upstream::Gathered,
+    },
     record, vote,
 };
 use countersign_core::{
@@ -13,21 +17,38 @@ use countersign_core::{
     approval::{Event as Step, Round, State, Taker},
     decision::{Basis, Gate as ShutGate},
 };
-use countersign_ledger::event::{Actor, ClosedAs, Event};
+use countersign_ledger::{
+    entry::PrivateField,
+    event::{Actor, ClosedAs, Event, Reopened},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
-/// What deciding once more came to.
-pub(super) enum Again {
-    /// It may begin.
-    Ready(Box<Ready>),
+/// What looking at an approval that is about to run came to.
+pub(super) enum Again<T> {
+    /// It may go on.
+    Ready(Box<T>),
     /// Nothing is left to do: it closed, waits again, or runs elsewhere.
     Over,
     /// The grant is as good as before, and now is not the time.
     NotNow(Refusal),
+}
+
+/// A granted approval with what it is for.
+pub(super) struct Granted {
+    held: Hold,
+    pub(super) action: Action,
+    pub(super) evidence: Wanted,
+}
+
+/// Whether something is to be found out before it is decided again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Yes,
+    No,
 }
 
 /// An approved action that may begin.
@@ -37,13 +58,29 @@ pub(super) struct Ready {
     pub(super) basis: Basis,
 }
 
-/// Decides an approved action once more. Nothing of it has run.
-pub(super) async fn decide(gate: &Arc<Gate>, id: ApprovalId) -> Result<Again, Error> {
+/// Loads what people approved.
+pub(super) async fn granted(gate: &Arc<Gate>, id: ApprovalId) -> Result<Again<Granted>, Error> {
     let (held, _) = hold::load(gate, id).await?;
     if !matches!(held.approval.state, State::Granted { .. }) {
         return Ok(Again::Over);
     }
-    let mut action = stored_action(gate, &held).await?;
+    let action = stored_action(gate, &held).await?;
+    if let Some(scope) = gate.frozen(action.requester.principal, &action.target) {
+        return Ok(Again::NotNow(record::frozen(&scope)));
+    }
+    let wanted = held.evidence.is_some() || gate.policies().current().needs_evidence(&action);
+    let evidence = if wanted { Wanted::Yes } else { Wanted::No };
+    Ok(Again::Ready(Box::new(Granted { held, action, evidence })))
+}
+
+/// Decides an approved action once more, in the light of what was found out just now. Nothing of it has run.
+pub(super) async fn decide(
+    gate: &Arc<Gate>,
+    granted: Granted,
+    gathered: Option<Gathered>,
+) -> Result<Again<Ready>, Error> {
+    let Granted { held, mut action, .. } = granted;
+    let id = held.approval.id;
     if let Some(scope) = gate.frozen(action.requester.principal, &action.target) {
         return Ok(Again::NotNow(record::frozen(&scope)));
     }
@@ -55,6 +92,10 @@ pub(super) async fn decide(gate: &Arc<Gate>, id: ApprovalId) -> Result<Again, Er
             return Ok(Again::Over);
         }
     }
+    action.evidence = None;
+    if let Some(gathered) = gathered {
+        intake::take_in(&mut action, gathered);
+    }
     let (basis, wanted, terms) = match gate.policies().current().decide(&action, gate.now()).decision {
         Decision::Permit(basis) => (basis, Vec::new(), None),
         Decision::Review(terms) => (terms.basis.clone(), terms.gates.clone(), Some(terms)),
@@ -63,12 +104,33 @@ pub(super) async fn decide(gate: &Arc<Gate>, id: ApprovalId) -> Result<Again, Er
             return Ok(Again::Over);
         }
     };
-    let shut = shut_again(gate, &held, &action, &wanted);
+    let (shut, drifted) = match drift(&held, &action, terms.as_ref()) {
+        // What the votes were cast on is not so: every gate has to be lifted again.
+        Some(why) => (every_gate(&held, &wanted), Some(why)),
+        None => (shut_again(gate, &held, &action, &wanted), None),
+    };
     if !shut.is_empty() {
-        reopen(gate, &held, &action, shut, basis.bundle, terms.as_ref()).await?;
+        reopen(gate, &held, &action, Reopening { gates: shut, drifted, bundle: basis.bundle, terms }).await?;
         return Ok(Again::Over);
     }
     Ok(Again::Ready(Box::new(Ready { held, action, basis })))
+}
+
+/// Why what is found now is not what was decided on. What cannot be found out any more is not what was decided on.
+fn drift(held: &Hold, action: &Action, terms: Option<&Terms>) -> Option<String> {
+    let then = held.evidence.as_ref()?;
+    let bound = terms.map_or(held.drift, |terms| terms.drift.min(held.drift));
+    match &action.evidence {
+        Some(now) => then.drift(now, bound),
+        None => Some("what was found out before could not be found out again".into()),
+    }
+}
+
+/// The gates that policy wants now, and those of earlier rounds: each once.
+fn every_gate(held: &Hold, wanted: &[ShutGate]) -> Vec<ShutGate> {
+    let before = held.approval.rounds.iter().rev().flat_map(|round| &round.gates);
+    let mut seen = BTreeSet::new();
+    wanted.iter().chain(before).filter(|gate| seen.insert(&gate.name)).cloned().collect()
 }
 
 async fn stored_action(gate: &Gate, held: &Hold) -> Result<Action, Error> {
@@ -86,59 +148,73 @@ async fn stored_action(gate: &Gate, held: &Hold) -> Result<Action, Error> {
 
 /// Gates that must be lifted (again): newly matching ones, and those whose voters may not vote any more.
 fn shut_again(gate: &Gate, held: &Hold, action: &Action, wanted: &[ShutGate]) -> Vec<ShutGate> {
-    let before = held.approval.rounds.iter().flat_map(|round| &round.gates);
-    let known: BTreeSet<_> = wanted.iter().map(|gate| gate.name.clone()).collect();
-    let all = wanted.iter().chain(before.filter(|gate| !known.contains(&gate.name)));
+    let all = every_gate(held, wanted).into_iter();
     let excluded = hold::excluded(gate, &action.requester, gate.now());
     let counts = |shut: &ShutGate, person: PersonId| {
         !excluded.contains_key(&person) && vote::eligible(gate, held, shut, person, &excluded).is_ok()
     };
     all.filter(|shut| {
-        let votes = held.approval.rounds.iter().filter_map(|round| round.votes.get(&shut.name)).flatten();
+        // Only the newest votes on a gate are on what holds now.
+        let mut rounds = held.approval.rounds.iter().rev();
+        let newest = rounds.find(|round| round.gates.iter().any(|gate| gate.name == shut.name));
+        let votes = newest.and_then(|round| round.votes.get(&shut.name)).into_iter().flatten();
         let voices: BTreeSet<_> = votes
             .filter(|(person, vote)| vote.assurance >= shut.assurance && counts(shut, **person))
             .map(|(person, _)| *person)
             .collect();
         u32::try_from(voices.len()).map_or(true, |voices| voices < shut.quorum.get())
     })
-    .cloned()
     .collect()
 }
 
-async fn reopen(
-    gate: &Arc<Gate>,
-    held: &Hold,
-    action: &Action,
+/// Why people have to decide again, and on what terms.
+struct Reopening {
     gates: Vec<ShutGate>,
+    drifted: Option<String>,
     bundle: Digest,
-    terms: Option<&Terms>,
-) -> Result<(), Error> {
+    terms: Option<Terms>,
+}
+
+async fn reopen(gate: &Arc<Gate>, held: &Hold, action: &Action, reopening: Reopening) -> Result<(), Error> {
+    let Reopening { gates, drifted, bundle, terms } = reopening;
     let now = gate.now();
     let last = held.approval.round();
     let waited = last.map_or(Duration::ZERO, |round| round.deadline.since(round.opened_at));
-    let deadline = now.plus(terms.map_or(waited, |terms| terms.expires_in));
+    let deadline = now.plus(terms.as_ref().map_or(waited, |terms| terms.expires_in));
     let valid_for = last.map_or(0, |round| round.valid_for_micros);
-    let view = held.view.clone().on(&gates, deadline);
+    let view = held.view.clone().in_light_of(action).on(&gates, deadline);
     let round = Round {
         number: last.map_or(1, |round| round.number.saturating_add(1)),
         bundle,
-        evidence: hold::no_evidence(),
+        evidence: hold::evidence_digest(action.evidence.as_ref())?,
         view: view.digest()?,
         opened_at: now,
         deadline,
         valid_for_micros: terms
+            .as_ref()
             .map_or(valid_for, |terms| i64::try_from(terms.valid_for.as_micros()).unwrap_or(i64::MAX)),
         gates,
         votes: BTreeMap::new(),
     };
     let excluded = hold::excluded(gate, &action.requester, deadline);
+    let because = if drifted.is_some() { Reopened::Evidence } else { Reopened::Gates };
+    let mut private: Vec<_> = hold::evidence_field(action.evidence.as_ref())?.into_iter().collect();
+    private.extend(
+        drifted
+            .as_ref()
+            .map(|why| PrivateField { path: "drifted".into(), value: why.clone().into_bytes().into() }),
+    );
     let revised = hold::revise(gate, held.approval.id, |hold, now| {
         hold.step(Step::Reopen(Box::new(round.clone())), now)?;
         hold.view = view.clone();
+        hold.evidence.clone_from(&action.evidence);
+        hold.drift = terms.as_ref().map_or(hold.drift, |terms| terms.drift.min(hold.drift));
+        hold.drifted.clone_from(&drifted);
         hold.excluded.extend(excluded.clone());
         let opened = hold.approval.round().unwrap_or(&round);
         let terms = hold::round_terms(hold.approval.id, opened, &hold.excluded);
-        Ok(Write::by(Actor::Gateway).event(Event::ApprovalRoundOpened { round: terms }))
+        let event = Event::ApprovalRoundOpened { round: terms, because: Some(because) };
+        Ok(Write::by(Actor::Gateway).with_private(event, private.clone()))
     });
     revised.await?.ok();
     Ok(())

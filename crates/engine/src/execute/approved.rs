@@ -2,7 +2,7 @@
 
 use super::{
     Clearance, EndFacts,
-    again::{self, Again, Ready},
+    again::{self, Again, Ready, Wanted},
     result_facts, streamed_body, unreachable,
 };
 use crate::{
@@ -63,14 +63,23 @@ pub(crate) fn start(gate: &Arc<Gate>, id: ApprovalId) {
 }
 
 async fn attempt(gate: &Arc<Gate>, id: ApprovalId) -> Result<Tried, Error> {
-    let ready = match again::decide(gate, id).await? {
-        Again::Ready(ready) => ready,
+    let granted = match again::granted(gate, id).await? {
+        Again::Ready(granted) => granted,
         Again::Over => return Ok(Tried::Over),
         Again::NotNow(refusal) => return Ok(Tried::NothingSent(refusal)),
     };
-    let Some(upstream) = gate.upstream(&ready.action.target) else {
+    let Some(upstream) = gate.upstream(&granted.action.target) else {
         again::close(gate, id).await?;
         return Ok(Tried::Over);
+    };
+    let gathered = match granted.evidence {
+        Wanted::Yes => upstream.gather(&granted.action).await,
+        Wanted::No => None,
+    };
+    let ready = match again::decide(gate, *granted, gathered).await? {
+        Again::Ready(ready) => ready,
+        Again::Over => return Ok(Tried::Over),
+        Again::NotNow(refusal) => return Ok(Tried::NothingSent(refusal)),
     };
     let exchange = match upstream.connect(&ready.action).await {
         Ok(exchange) => exchange,
@@ -122,6 +131,7 @@ pub(super) async fn begin(gate: &Arc<Gate>, ready: Ready) -> Result<Beginning, E
         return Ok(Beginning::Frozen(record::frozen(&scope)));
     }
     let body_bound = matches!(action.payload.body, Body::Bound(_));
+    let private: Vec<_> = hold::evidence_field(action.evidence.as_ref())?.into_iter().collect();
     let begun = hold::revise(gate, id, |hold, now| {
         hold.step(Step::Begin { digest: held.approval.digest, owner, epoch }, now)?;
         let event = Event::ExecutionAuthorized(Authorization {
@@ -134,7 +144,7 @@ pub(super) async fn begin(gate: &Arc<Gate>, ready: Ready) -> Result<Beginning, E
             policies: basis.policies.clone(),
             body_bound,
         });
-        Ok(Write::by(actor_of(&action.requester)).event(event))
+        Ok(Write::by(actor_of(&action.requester)).with_private(event, private.clone()))
     });
     let Ok((hold, receipt)) = begun.await? else { return Ok(Beginning::TooLate) };
     let limit = tokio::spawn(cancel_after(cancel.clone(), gate.limits().run_for)).abort_handle();

@@ -4,7 +4,7 @@
 
 use super::{
     Clearance, Duty, EndFacts, Ending,
-    again::{self, Again, Ready},
+    again::{self, Again, Ready, Wanted},
     approved::{self, Beginning, Begun, End},
     broken, unreachable,
 };
@@ -96,7 +96,16 @@ async fn attempt<E: Exchange>(
     id: ApprovalId,
     mut exchange: E,
 ) -> Result<ControlFlow<Reply<E::Reply>, E>, Error> {
-    let ready = match again::decide(gate, id).await? {
+    let granted = match again::granted(gate, id).await? {
+        Again::Ready(granted) => *granted,
+        Again::Over => return Ok(ControlFlow::Continue(exchange)),
+        Again::NotNow(refusal) => return refused(gate, id, refusal).await.map(ControlFlow::Break),
+    };
+    let gathered = match granted.evidence {
+        Wanted::Yes => exchange.gather(&granted.action).await,
+        Wanted::No => None,
+    };
+    let ready = match again::decide(gate, granted, gathered).await? {
         Again::Ready(ready) => *ready,
         Again::Over => return Ok(ControlFlow::Continue(exchange)),
         Again::NotNow(refusal) => return refused(gate, id, refusal).await.map(ControlFlow::Break),

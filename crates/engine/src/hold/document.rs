@@ -7,8 +7,9 @@ use crate::{
     view::{View, approvers_in_words},
 };
 use countersign_core::{
-    ActionId, Approval, Digest, PersonId, PrincipalId, Timestamp,
+    ActionId, Approval, Digest, Evidence, PersonId, PrincipalId, Timestamp,
     approval::{Closing, Event, Outcome, Refused, State},
+    evidence::DriftBound,
 };
 use countersign_ledger::event::{Asked, Found};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,15 @@ pub struct Hold {
     pub resolution: Option<Resolution>,
     /// Who rejected and why, in the reviewer's words: they reach the agent.
     pub rejection: Option<String>,
+    /// What was found out about it, for the newest round.
+    #[serde(default)]
+    pub evidence: Option<Evidence>,
+    /// By how much that may have grown when it runs.
+    #[serde(default)]
+    pub drift: DriftBound,
+    /// Why people have to decide again, when what they decided on was not so any more.
+    #[serde(default)]
+    pub drifted: Option<String>,
     /// People who may not vote, with the reason, as known when the last round opened.
     pub excluded: BTreeMap<PersonId, String>,
     /// Where reviewers are told, beside the console.
@@ -150,6 +160,7 @@ impl Hold {
             sentence: self.view.computed.sentence.clone(),
             waits_for: waits_for.collect(),
             deadline: self.approval.next_deadline(),
+            drifted: self.drifted.clone(),
             link,
         }
     }

@@ -6,8 +6,9 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use countersign_core::{Action, Payload, TargetName};
+use countersign_core::{Action, Evidence, Payload, TargetName};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// Whether bytes of the action may have left. Alone decides between taking an attempt back and *unknown*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,15 @@ pub enum BindError {
     NoRoom { why: String },
 }
 
+/// What was found out about an action before anybody decides, and how the action reads in its light.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gathered {
+    pub evidence: Evidence,
+    /// All facts for policy, those that were found out among them.
+    pub facts: Map<String, Value>,
+    pub sentence: String,
+}
+
 /// Through what an action reaches its target once people have approved it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passage {
@@ -59,6 +69,13 @@ pub trait Exchange: Send {
     /// Told at once when the action waits for people, and again when it waits for further ones: what to show the
     /// waiting client. Only an exchange that is kept, [`Passage::Own`], is told.
     async fn held(&mut self, _: &Ticket) {}
+
+    /// Finds out about the action what can be found out without running anything of it: when a rule looks at that, when
+    /// people are to be asked, and once more when they have decided and it is about to run. Must end by itself, soon.
+    /// What could not be found out is part of the answer; `None` where there is nothing to be found out.
+    async fn gather(&mut self, _: &Action) -> Option<Gathered> {
+        None
+    }
 
     /// Reads the live body whole, so that it can be part of the digest. Called at most once, before `connect`.
     async fn bind(&mut self) -> Result<Bytes, BindError>;
@@ -95,6 +112,11 @@ pub struct Kept {
 pub trait Upstream: Send + Sync + std::fmt::Debug {
     /// Opens an exchange for a stored action, connected and authenticated; nothing of the action is sent.
     async fn connect(&self, action: &Action) -> Result<Box<dyn StoredExchange>, Failed>;
+
+    /// Finds out about a stored action once more, as [`Exchange::gather`] does.
+    async fn gather(&self, _: &Action) -> Option<Gathered> {
+        None
+    }
 }
 
 /// A connected exchange for a stored action.

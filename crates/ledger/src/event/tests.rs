@@ -56,7 +56,7 @@ fn samples() -> Vec<Value> {
         ("intake.refused", json!({"code": "malformed", "count": 3, "target": null})),
         ("action.refused", json!({"asked": asked, "code": "wall", "bundle": digest, "policies": ["p"]})),
         ("approval.requested", json!({"asked": asked, "round": round})),
-        ("approval.round_opened", json!({"round": round})),
+        ("approval.round_opened", json!({"round": round, "because": "evidence"})),
         ("approval.voted", json!({"statement": statement, "assurance": "passkey", "assertion": assertion})),
         ("approval.vote_refused", json!({"approval": approval, "gate": null, "reason": "late"})),
         ("approval.granted", json!({"approval": approval, "use_by": time})),

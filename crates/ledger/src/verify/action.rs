@@ -79,7 +79,7 @@ impl Case {
                 self.same_action(asked)?;
                 self.held = Some(Held::requested(at, round)?);
             }
-            Event::ApprovalRoundOpened { round } => self.waiting()?.open_round(at, round)?,
+            Event::ApprovalRoundOpened { round, .. } => self.waiting()?.open_round(at, round)?,
             Event::ApprovalVoted { statement, assurance, assertion } => {
                 let digest = self.asked.as_ref().map_or(statement.action_digest, |asked| asked.digest);
                 let (actor, assertion, assurance) = (&entry.actor, assertion.as_ref(), *assurance);

@@ -7,6 +7,7 @@ use super::{
     open::Shared,
     pipeline::{Pipeline, Step},
     relay::{Ends, Seen},
+    scouting::Scouting,
     state::{End, IDLE, OPEN},
 };
 use crate::{
@@ -17,12 +18,12 @@ use crate::{
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
-use countersign_core::{Body, Digest, Operation, Payload, RefusalCode, approval::Outcome};
+use countersign_core::{Action, Body, Digest, Operation, Payload, RefusalCode, approval::Outcome};
 use countersign_engine::{
-    Reply, Request, Ticket,
+    Gate, Reply, Request, Ticket,
     execute::{Clearance, EndFacts, Ending},
     flow,
-    port::upstream::{BindError, Exchange, Failed, Kept, Passage as Through, Sent},
+    port::upstream::{BindError, Exchange, Failed, Gathered, Kept, Passage as Through, Sent},
     settle,
 };
 use countersign_ledger::event::Actor;
@@ -60,7 +61,7 @@ impl Wish {
                 head: Bytes::from(format!("{FORM}query\n")),
                 body: Body::Bound(Bytes::copy_from_slice(sql.as_bytes())),
             },
-            asked: vec![Asked { sql: sql.to_owned(), values: None }],
+            asked: vec![Asked { sql: sql.to_owned(), types: Vec::new(), values: None }],
             steps: VecDeque::new(),
             ends: Ends::Ready,
             kind: Kind::Simple,
@@ -96,7 +97,7 @@ fn shown(asked: &Asked, rows: i32) -> Value {
         BoundValue::Binary(bytes) => json!({"binary": STANDARD.encode(bytes)}),
     };
     let values: Vec<Value> = asked.values.iter().flatten().map(value).collect();
-    json!({"sql": asked.sql, "values": values, "rows": rows})
+    json!({"sql": asked.sql, "types": asked.types, "values": values, "rows": rows})
 }
 
 /// The bytes of a cleared payload as the server wants them.
@@ -119,6 +120,9 @@ fn wire(payload: &Payload, kind: Kind) -> Bytes {
 struct Asking<'a> {
     client: &'a mut WriteHalf<Box<dyn crate::upstream::Stream>>,
     shared: &'a Shared,
+    gate: &'a Gate,
+    /// What is looked into beforehand, where somebody may.
+    scouting: Option<Box<Scouting>>,
 }
 
 #[async_trait]
@@ -137,6 +141,11 @@ impl Exchange for Asking<'_> {
         if self.client.write_all(&out).await.is_ok() {
             let _ = self.client.flush().await;
         }
+    }
+
+    async fn gather(&mut self, action: &Action) -> Option<Gathered> {
+        let nonce = || self.gate.journal().random();
+        self.scouting.as_ref()?.gather(action, || self.gate.now(), nonce).await
     }
 
     async fn bind(&mut self) -> Result<Bytes, BindError> {
@@ -183,7 +192,7 @@ impl Session {
             let why = "the session's encoding is not UTF-8, so its statements cannot be read";
             return self.refuse(Said::new(sqlstate::NOT_OFFERED, why, "connect again"), wish.ends).await;
         }
-        let understood = self.understand(&wish).await;
+        let (question, understood) = self.understand(&wish).await;
         if let Some(refusal) = &understood.refused {
             self.count(RefusalCode::Malformed).await?;
             let said = Said::new(sqlstate::NOT_OFFERED, refusal.to_string(), "leave it as it is");
@@ -191,7 +200,8 @@ impl Session {
         }
         let digest =
             Digest::of_parts("countersign/sql-statement/v1", &[&wish.payload.head, body(&wish.payload)]);
-        match self.decide(&wish, &understood).await? {
+        let scouting = self.scouting(question, &understood);
+        match self.decide(&wish, &understood, scouting).await? {
             Reply::Live((clearance, ending)) => {
                 self.run_cleared(wish, &understood, digest, clearance, ending).await
             }
@@ -205,7 +215,7 @@ impl Session {
         }
     }
 
-    async fn understand(&mut self, wish: &Wish) -> Arc<Understood> {
+    async fn understand(&mut self, wish: &Wish) -> (Question, Arc<Understood>) {
         let nonce = || self.gate.journal().random();
         let mut catalog = self.catalog.current(nonce).await;
         if self.state.may_forget_definitions() {
@@ -220,14 +230,16 @@ impl Session {
         };
         let understood = self.reader.understand(question.clone()).await;
         if understood.unresolved.is_empty() {
-            return understood;
+            return (question, understood);
         }
         // A name that is not known may be newer than what is known.
         let catalog = self.catalog.again(nonce).await;
         if catalog.version() == question.catalog.version() {
-            return understood;
+            return (question, understood);
         }
-        self.reader.understand(Question { catalog, ..question }).await
+        let question = Question { catalog, ..question };
+        let understood = self.reader.understand(question.clone()).await;
+        (question, understood)
     }
 
     fn request(&self, wish: &Wish, understood: &Understood) -> Request {
@@ -262,14 +274,30 @@ impl Session {
         }
     }
 
+    /// What may be found out about the statement, where somebody may look.
+    fn scouting(&self, question: Question, understood: &Arc<Understood>) -> Option<Box<Scouting>> {
+        let scout = self.scout.as_ref()?;
+        Some(Box::new(Scouting {
+            scout: Arc::clone(scout),
+            reader: self.reader.clone(),
+            catalog: Arc::clone(&self.catalog),
+            settings: self.state.context(),
+            committed: self.state.status == IDLE && !self.ran_unsynced,
+            question,
+            understood: Arc::clone(understood),
+        }))
+    }
+
     /// Has the engine decide, and waits with the client while people do.
     async fn decide(
         &mut self,
         wish: &Wish,
         understood: &Understood,
+        scouting: Option<Box<Scouting>>,
     ) -> Result<Reply<(Clearance, Ending)>, Ended> {
         let request = self.request(wish, understood);
-        let asking = Asking { client: &mut self.client.write, shared: &self.shared };
+        let (shared, gate) = (&*self.shared, &*self.gate);
+        let asking = Asking { client: &mut self.client.write, shared, gate, scouting };
         let (client, server) = (&mut self.client.inbox, &mut self.server.inbox);
         let mut handled = std::pin::pin!(flow::handle(&self.gate, request, asking));
         let decided = loop {
@@ -477,7 +505,7 @@ mod tests {
             BoundValue::Null,
             BoundValue::Binary(b"\x01".as_slice().into()),
         ];
-        pipeline.asked.push((Asked { sql: "select $1".into(), values: Some(values) }, 0));
+        pipeline.asked.push((Asked { sql: "select $1".into(), types: vec![23], values: Some(values) }, 0));
         let wish = Wish::extended(pipeline, Ends::Ready);
         assert_eq!(&*wire(&wish.payload, Kind::Extended), b"B...S\0\0\0\x04");
         let head = String::from_utf8(wish.payload.head.to_vec()).unwrap();

@@ -332,6 +332,7 @@ impl Door {
         let place = self.slots.enter(&self.gate, &shared);
         let user = target.way.credential.user.clone();
         let Some(catalog) = target.catalogs.get(&database).cloned() else { return Ok(Opened::Over) };
+        let scout = target.scouts.get(&database).cloned();
         let state = State::new(server.parameters, database, user);
         let mut out = BytesMut::new();
         message(&mut out, b'R', |out| out.put_i32(0));
@@ -353,6 +354,7 @@ impl Door {
             reader: self.reader.clone(),
             way: Arc::clone(&target.way),
             catalog,
+            scout,
             target,
             requester,
             client: Line::new(stream, BytesMut::new()),

@@ -13,24 +13,31 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Names that are the gateway's own in every session.
 pub(super) const OWN: &str = "_countersign";
 
+/// A text with the types its client gives to parameters (0, or none: the server's choice).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Parsed {
+    pub(super) sql: Arc<str>,
+    pub(super) types: Arc<[u32]>,
+}
+
 /// A query with the values it was bound to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Portal {
-    sql: Arc<str>,
+    parsed: Parsed,
     values: Vec<BoundValue>,
 }
 
 /// What the server knows by name.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    pub(super) statements: BTreeMap<String, Arc<str>>,
+    pub(super) statements: BTreeMap<String, Parsed>,
     pub(super) portals: BTreeMap<String, Arc<Portal>>,
 }
 
 /// One step of a pipeline; the server answers each, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    Parse { name: String, sql: Arc<str> },
+    Parse { name: String, parsed: Parsed },
     Bind { name: String, portal: Arc<Portal> },
     CloseStatement(String),
     ClosePortal(String),
@@ -65,8 +72,8 @@ impl Names {
     /// What a step leaves behind once the server has done it.
     pub(super) fn apply(&mut self, step: Step) {
         match step {
-            Step::Parse { name, sql } => {
-                self.statements.insert(name, sql);
+            Step::Parse { name, parsed } => {
+                self.statements.insert(name, parsed);
             }
             Step::Bind { name, portal } => {
                 self.portals.insert(name, portal);
@@ -122,7 +129,9 @@ impl Pipeline {
                     let why = format!("portal \"{name}\" does not exist");
                     refused(sqlstate::INVALID_CURSOR, why, "bind it first; read SQL cursors with `FETCH`")
                 })?;
-                let asked = Asked { sql: portal.sql.to_string(), values: Some(portal.values.clone()) };
+                let Parsed { sql, types } = &portal.parsed;
+                let (types, values) = (types.to_vec(), Some(portal.values.clone()));
+                let asked = Asked { sql: sql.to_string(), types, values };
                 self.asked.push((asked, rows));
                 Step::Execute
             }
@@ -137,7 +146,7 @@ impl Pipeline {
     fn bind(&self, fields: &mut Fields<'_>, names: &Names) -> Result<Step, NotStaged> {
         let (name, statement) = (fields.text()?, fields.text()?);
         own(name)?;
-        let sql = self.statement(statement, names).ok_or_else(|| {
+        let parsed = self.statement(statement, names).ok_or_else(|| {
             let why = format!("prepared statement \"{statement}\" does not exist");
             refused(sqlstate::INVALID_STATEMENT, why, "parse it first")
         })?;
@@ -160,13 +169,13 @@ impl Pipeline {
         for _ in 0..fields.count()? {
             fields.i16()?;
         }
-        Ok(Step::Bind { name: name.into(), portal: Arc::new(Portal { sql, values }) })
+        Ok(Step::Bind { name: name.into(), portal: Arc::new(Portal { parsed, values }) })
     }
 
     /// The text a name will stand for once everything before has been done.
-    fn statement(&self, name: &str, names: &Names) -> Option<Arc<str>> {
+    fn statement(&self, name: &str, names: &Names) -> Option<Parsed> {
         let staged = self.steps.iter().rev().find_map(|step| match step {
-            Step::Parse { name: parsed, sql } if parsed == name => Some(Some(Arc::clone(sql))),
+            Step::Parse { name: called, parsed } if called == name => Some(Some(parsed.clone())),
             Step::CloseStatement(closed) if closed == name => Some(None),
             Step::Parse { .. }
             | Step::CloseStatement(_)
@@ -196,10 +205,9 @@ impl Pipeline {
 fn parse(fields: &mut Fields<'_>) -> Result<Step, NotStaged> {
     let (name, sql) = (fields.text()?, fields.text()?);
     own(name)?;
-    for _ in 0..fields.count()? {
-        fields.i32()?;
-    }
-    Ok(Step::Parse { name: name.into(), sql: sql.into() })
+    let types = (0..fields.count()?).map(|_| Ok(fields.i32()?.cast_unsigned()));
+    let types = types.collect::<Result<Arc<[u32]>, FrameError>>()?;
+    Ok(Step::Parse { name: name.into(), parsed: Parsed { sql: sql.into(), types } })
 }
 
 fn close(fields: &mut Fields<'_>) -> Result<Step, NotStaged> {

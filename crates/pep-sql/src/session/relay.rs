@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::Ended,
-    frame::{self, Fields, FrameError, HEADER},
+    frame::{self, Fields, FrameError, HEADER, sqlstate},
     message::{Backend, BackendRule, Frontend},
     upstream::Stream,
 };
@@ -482,21 +482,4 @@ fn take_over(buffer: &mut BytesMut, count: usize, out: &mut BytesMut) {
     }
     let part = buffer.split_to(count);
     if out.is_empty() { *out = part } else { out.extend_from_slice(&part) }
-}
-
-/// The SQLSTATE of an `ErrorResponse`.
-fn sqlstate(body: &[u8]) -> Result<String, FrameError> {
-    let mut fields = Fields::new(body);
-    loop {
-        match fields.byte()? {
-            0 => return Ok("XX000".into()),
-            b'C' => return Ok(fields.text()?.to_owned()),
-            _ => {
-                // Other fields may hold any bytes the server chose.
-                let rest = fields.rest();
-                let end = rest.iter().position(|byte| *byte == 0).ok_or(FrameError::Short)?;
-                fields.bytes(end + 1)?;
-            }
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! What a session is at this moment, as the server told and as its statements made it.
 
-use super::pipeline::Names;
+use super::pipeline::{Names, Parsed};
 use crate::understand::{
     SessionEffect, SessionFacts, SettingKind, TransactionControl, TransactionStatus, Understood,
 };
@@ -107,7 +107,8 @@ impl State {
             FAILED => TransactionStatus::Failed,
             _ => TransactionStatus::Idle,
         };
-        let parsed = self.names.statements.iter().map(|(name, sql)| (name.clone(), Arc::clone(sql)));
+        let parsed = self.names.statements.iter();
+        let parsed = parsed.map(|(name, parsed)| (name.clone(), Arc::clone(&parsed.sql)));
         facts.prepared.extend(parsed);
         facts
     }
@@ -191,7 +192,8 @@ impl State {
     /// By SQL or by the protocol, the names of prepared statements are the same ones.
     fn name(&mut self, effect: &SessionEffect) {
         if let SessionEffect::Prepare { name, text } = effect {
-            self.names.statements.insert(name.clone(), Arc::clone(text));
+            let parsed = Parsed { sql: Arc::clone(text), types: Arc::default() };
+            self.names.statements.insert(name.clone(), parsed);
         } else if let SessionEffect::Deallocate { name: Some(name) } = effect {
             self.names.statements.remove(name);
         } else if matches!(effect, SessionEffect::Deallocate { name: None } | SessionEffect::Discard) {

@@ -19,34 +19,64 @@ use pg_query::{
 /// What to ask before somebody decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preflight {
-    pub count: Result<Count, String>,
-    pub explain: Result<Explain, String>,
-    /// The search path both must run with, or names would stand for something else.
+    pub rows: Result<Rows, String>,
+    /// The search path it must be asked with, or names would stand for something else.
     pub search_path: Vec<String>,
 }
 
-/// A statement that counts rows, up to a bound.
+/// Two ways to ask how many rows a statement is about. Neither holds a word of the statement that was not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Count {
+pub struct Rows {
     /// Returns one number.
-    pub sql: String,
-    /// Which of the action's values are bound to its parameters, in order; the first is 0.
+    pub count: String,
+    /// Returns one JSON text: the plan of the same query without its bound.
+    pub explain: String,
+    /// Which of the action's texts it is made from; the values of its parameters are those of that text.
+    pub asked: usize,
+    /// Which of the text's values are bound to the parameters, in order; the first is 0.
     pub parameters: Vec<usize>,
-    /// The greatest number it returns: there may be more.
+    /// The greatest number `count` returns: there may be more.
     pub most: u64,
-}
-
-/// A statement that asks for a plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Explain {
-    /// Returns one JSON text.
-    pub sql: String,
-    /// As in [`Count::parameters`].
-    pub parameters: Vec<usize>,
 }
 
 /// Rows are counted up to here.
 const MOST: u64 = 10_001;
+
+/// What differs with who asks, so that nobody can ask it for somebody else, or from one moment to the next.
+const OF_THE_ASKER: [&str; 32] = [
+    "age",
+    "clock_timestamp",
+    "current_database",
+    "current_query",
+    "current_schemas",
+    "current_setting",
+    "currval",
+    "gen_random_uuid",
+    "getpgusername",
+    "has_any_column_privilege",
+    "has_column_privilege",
+    "has_database_privilege",
+    "has_schema_privilege",
+    "has_table_privilege",
+    "inet_client_addr",
+    "inet_client_port",
+    "lastval",
+    "pg_backend_pid",
+    "pg_conf_load_time",
+    "pg_current_xact_id",
+    "pg_current_xact_id_if_assigned",
+    "pg_has_role",
+    "pg_is_other_temp_schema",
+    "pg_my_temp_schema",
+    "pg_trigger_depth",
+    "random",
+    "random_normal",
+    "row_security_active",
+    "timeofday",
+    "txid_current",
+    "txid_current_if_assigned",
+    "uuidv7",
+];
 
 /// What may be asked about an action beforehand, and if nothing, why.
 pub fn preflight(question: &Question) -> Preflight {
@@ -54,19 +84,14 @@ pub fn preflight(question: &Question) -> Preflight {
     let search_path = question.session.search_path.iter();
     let search_path =
         search_path.map(|name| if name == "$user" { own.clone() } else { name.clone() }).collect();
-    let found = the_one(question);
-    let (count, explain) = match found {
-        Ok((asked, statement)) => (count(question, asked, &statement), explain(question, asked, &statement)),
-        Err(Obscure(why)) => (Err(Obscure(why.clone())), Err(Obscure(why))),
-    };
-    let told = |Obscure(why)| why;
-    Preflight { count: count.map_err(told), explain: explain.map_err(told), search_path }
+    let rows = the_one(question).and_then(|(at, asked, statement)| rows(question, at, asked, &statement));
+    Preflight { rows: rows.map_err(|Obscure(why)| why), search_path }
 }
 
 /// The one statement that reads or changes rows; transaction control beside it is no matter.
-fn the_one(question: &Question) -> Result<(&Asked, NodeEnum), Obscure> {
+fn the_one(question: &Question) -> Result<(usize, &Asked, NodeEnum), Obscure> {
     let mut found = None;
-    for asked in &question.asked {
+    for (at, asked) in question.asked.iter().enumerate() {
         if asked.sql.contains('\0') {
             return Err(Obscure("it cannot be read".into()));
         }
@@ -77,7 +102,7 @@ fn the_one(question: &Question) -> Result<(&Asked, NodeEnum), Obscure> {
             if matches!(node, NodeEnum::TransactionStmt(_)) {
                 continue;
             }
-            if found.replace((asked, node)).is_some() {
+            if found.replace((at, asked, node)).is_some() {
                 return Err(Obscure("it holds several statements".into()));
             }
         }
@@ -85,15 +110,50 @@ fn the_one(question: &Question) -> Result<(&Asked, NodeEnum), Obscure> {
     found.ok_or_else(|| Obscure("it holds no statement".into()))
 }
 
-fn count(question: &Question, asked: &Asked, statement: &NodeEnum) -> Result<Count, Obscure> {
-    let inner = SelectStmt {
+fn rows(question: &Question, at: usize, asked: &Asked, statement: &NodeEnum) -> Result<Rows, Obscure> {
+    let all = rows_of(statement)?;
+    only_reads(question, asked, &all)?;
+    let bounded = SelectStmt {
         limit_count: Some(Box::new(number(i32::try_from(MOST).unwrap_or(i32::MAX)))),
         limit_option: LimitOption::Count.into(),
-        ..rows_of(statement)?
+        ..all.clone()
     };
-    only_reads(question, asked, &inner)?;
-    let (inner, parameters) = renumbered(&text_of(NodeEnum::SelectStmt(Box::new(inner)))?)?;
-    Ok(Count { sql: format!("SELECT count(*) FROM ({inner}) AS counted"), parameters, most: MOST })
+    let written = |query| text_of(NodeEnum::SelectStmt(Box::new(query))).and_then(|text| renumbered(&text));
+    let ((explained, parameters), (counted, also)) = (written(all)?, written(bounded)?);
+    if parameters != also {
+        return Err(Obscure("its parameters cannot be read".into()));
+    }
+    same_for_everybody(&counted)?;
+    Ok(Rows {
+        count: format!("SELECT count(*) FROM ({counted}) AS counted"),
+        explain: format!("EXPLAIN (FORMAT JSON) {explained}"),
+        asked: at,
+        parameters,
+        most: MOST,
+    })
+}
+
+/// Refuses what another role, or another moment, would answer differently.
+fn same_for_everybody(text: &str) -> Result<(), Obscure> {
+    let tokens = pg_query::scan(text).map_err(|_| Obscure("it cannot be read".into()))?.tokens;
+    for token in tokens {
+        let place = usize::try_from(token.start).ok().zip(usize::try_from(token.end).ok());
+        let word = place.and_then(|(start, end)| text.get(start..end)).unwrap_or_default();
+        let named = matches!(
+            token.token(),
+            Token::CurrentCatalog
+                | Token::CurrentRole
+                | Token::CurrentSchema
+                | Token::CurrentUser
+                | Token::SessionUser
+                | Token::User
+        );
+        let bare = word.trim_matches('"').to_ascii_lowercase();
+        if named || (token.token() == Token::Ident && OF_THE_ASKER.contains(&bare.as_str())) {
+            return Err(Obscure(format!("`{bare}` depends on who asks, or when")));
+        }
+    }
+    Ok(())
 }
 
 /// A query with one row for every row the statement is about.
@@ -162,38 +222,6 @@ fn rows_of(statement: &NodeEnum) -> Result<SelectStmt, Obscure> {
     Err(Obscure("it is not about rows that are there to be counted".into()))
 }
 
-fn explain(question: &Question, asked: &Asked, statement: &NodeEnum) -> Result<Explain, Obscure> {
-    let planned = matches!(
-        statement,
-        NodeEnum::SelectStmt(_)
-            | NodeEnum::InsertStmt(_)
-            | NodeEnum::UpdateStmt(_)
-            | NodeEnum::DeleteStmt(_)
-            | NodeEnum::MergeStmt(_)
-    );
-    if !planned {
-        return Err(Obscure("the server makes no plan for it".into()));
-    }
-    if !question.session.standard_conforming_strings {
-        return Err(Obscure("its strings would be read differently elsewhere".into()));
-    }
-    // Planning runs functions that are not volatile: all of them have to be known.
-    let mut walker = walker(question, asked, &question.session);
-    walker.walk(statement.to_ref(), &Scope::default())?;
-    walker.settle_attributes();
-    certain(&walker)?;
-    let sql = format!("EXPLAIN (FORMAT JSON) {}", asked.sql.trim().trim_end_matches(';'));
-    let parsed = parse::statements(&sql, parse::options(&question.session)).unwrap_or_default();
-    let [RawStmt { stmt: Some(whole), .. }] = &parsed[..] else {
-        return Err(Obscure("it stands beside other statements".into()));
-    };
-    if !matches!(whole.node, Some(NodeEnum::ExplainStmt(_))) {
-        return Err(Obscure("it cannot be explained as it stands".into()));
-    }
-    let parameters = (0..asked.values.as_ref().map_or(0, Vec::len)).collect();
-    Ok(Explain { sql, parameters })
-}
-
 fn walker<'q>(question: &'q Question, asked: &'q Asked, session: &'q SessionFacts) -> Walker<'q> {
     let path = Path::new(&question.catalog, session);
     Walker::new(path, session, &question.target, None, &asked.sql)
@@ -219,6 +247,13 @@ fn certain(walker: &Walker<'_>) -> Result<(), Obscure> {
     if account.runs_code || !account.unresolved.is_empty() {
         let why = account.reasons.first().cloned();
         return Err(Obscure(why.unwrap_or_else(|| "it calls what is not known to be harmless".into())));
+    }
+    let secured = account.reads.values().chain(&account.targets).any(|thing| {
+        let relation = thing.relation.as_ref();
+        relation.is_some_and(|(schema, name)| walker.path.is_secured(schema, name))
+    });
+    if secured {
+        return Err(Obscure("row security may show other rows to another role".into()));
     }
     let of_session = |thing: &&super::account::Thing| thing.kind == "temporary-table";
     if account.reads.values().chain(&account.targets).any(|thing| of_session(&thing)) {

@@ -112,7 +112,7 @@ impl Reader {
         let answer = if sent.is_ok() { answered.await.ok() } else { None };
         answer.unwrap_or_else(|| {
             let why = "too many statements are being read at this moment";
-            Preflight { count: Err(why.into()), explain: Err(why.into()), search_path }
+            Preflight { rows: Err(why.into()), search_path }
         })
     }
 

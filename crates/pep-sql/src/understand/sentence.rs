@@ -52,7 +52,10 @@ impl Sentence {
         let amount = match evidence {
             RowEvidence::Exactly(count) => format!("{} {}", grouped(count), rows(count)),
             RowEvidence::AtLeast(count) => format!("at least {} {}", grouped(count), rows(count)),
-            RowEvidence::About(count) => format!("about {} {} (estimate)", grouped(count), rows(count)),
+            RowEvidence::About(count) => {
+                let count = rounded(count);
+                format!("about {} {} (estimate)", grouped(count), rows(count))
+            }
         };
         format!("{}{amount}{}", self.before, self.after)
     }
@@ -395,6 +398,12 @@ pub(super) fn quoted(text: &str) -> String {
     }
     out.push('`');
     out
+}
+
+/// The first two digits of an estimate: the rest says nothing.
+fn rounded(count: u64) -> u64 {
+    let unit = 10_u64.pow(count.checked_ilog10().unwrap_or(0).saturating_sub(1));
+    (count.saturating_add(unit / 2) / unit).saturating_mul(unit)
 }
 
 /// `14,000`.

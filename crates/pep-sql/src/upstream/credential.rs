@@ -15,9 +15,10 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// `place` is the section's own in the configuration.
     pub(crate) fn read(section: &CredentialSection, place: &str, folder: &Path) -> Result<Self, Fault> {
         let reference = SecretRef::read(&section.value_from, folder)
-            .map_err(|why| Fault::new(format!("{place}.credential.value_from"), why, NOT_A_REFERENCE))?;
+            .map_err(|why| Fault::new(format!("{place}.value_from"), why, NOT_A_REFERENCE))?;
         Ok(Self { user: section.user.clone(), cleartext: section.cleartext, reference })
     }
 
@@ -51,7 +52,7 @@ mod tests {
             value_from: "file:secret".into(),
             cleartext: false,
         };
-        let credential = Credential::read(&section, "postgres.shop", folder.path()).unwrap();
+        let credential = Credential::read(&section, "postgres.shop.credential", folder.path()).unwrap();
         assert!(credential.password().unwrap_err().to_string().ends_with("cannot be read"));
         fs::write(folder.path().join("secret"), "correct horse\n").unwrap();
         assert_eq!(credential.password().unwrap().as_slice(), b"correct horse");

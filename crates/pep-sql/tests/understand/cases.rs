@@ -51,7 +51,7 @@ impl Case {
                 (other, _) => panic!("no such setting: {other}"),
             }
         }
-        let asked = vec![Asked { sql: self.text.clone(), values }];
+        let asked = vec![Asked { sql: self.text.clone(), types: Vec::new(), values }];
         Question { asked, session, catalog: Arc::new(catalog), target: Arc::new(target()) }
     }
 

@@ -101,6 +101,7 @@ fn action(case: &Case) -> Action {
         payload: Payload { head: case.text.clone().into(), body: Body::Bound(bytes::Bytes::new()) },
         idempotency_key: None,
         sentence: understood.sentence,
+        evidence: None,
         claimed_reason: None,
     }
 }

@@ -41,7 +41,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 @id("agents") permit (principal in Group::"agents", action, resource in Environment::"prod");
 @id("wall") @reason("never in production") forbid (principal, action in Action::"administer", resource);
 @id("delete") @gate("delete") @approvers("Group::\"sre\"") @quorum("2") @expires("30m") @valid_for("10m") @step_up("session")
@@ -161,8 +161,17 @@ impl Stage {
         Self::with(&Options::default(), |_| {}).await
     }
 
+    /// The same under other policies.
+    pub(crate) async fn under(policy: &str, change: impl FnOnce(&mut Value)) -> Self {
+        Self::made(policy, &Options::default(), change).await
+    }
+
     /// `change` edits the target's section before it is checked.
     pub(crate) async fn with(options: &Options, change: impl FnOnce(&mut Value)) -> Self {
+        Self::made(POLICY, options, change).await
+    }
+
+    async fn made(policy: &str, options: &Options, change: impl FnOnce(&mut Value)) -> Self {
         let cluster = Postgres::start(options).await.unwrap();
         for part in SCHEMA.trim().lines() {
             cluster.run("postgres", part).unwrap();
@@ -179,7 +188,7 @@ impl Stage {
         let section: PostgresSection = serde_json::from_value(section).unwrap();
         let target = section.check(folder.path()).map_err(|faults| format!("{faults:?}")).unwrap();
         let people = Arc::new(People::default());
-        let gate = gate(&folder, &target, &people).await;
+        let gate = gate(&folder, &target, &people, policy).await;
         let mut doors = Doors::default();
         listen(&mut doors, Arc::clone(&gate), vec![target]).await.unwrap();
         let serving = doors.open();
@@ -295,7 +304,7 @@ pub(crate) async fn finished(mut command: Command) -> Said {
     Said { out: text(stdout), err: text(stderr), fine: status.success() }
 }
 
-async fn gate(folder: &TempDir, target: &PostgresTarget, people: &Arc<People>) -> Arc<Gate> {
+async fn gate(folder: &TempDir, target: &PostgresTarget, people: &Arc<People>, policy: &str) -> Arc<Gate> {
     const ORIGIN: &str = "stage.example/log";
     let keys = Arc::new(LogKeys::generate(ORIGIN).unwrap());
     let options = SqliteOptions::new(folder.path().join("db"), folder.path().join("mark"), Arc::clone(&keys));
@@ -312,7 +321,7 @@ async fn gate(folder: &TempDir, target: &PostgresTarget, people: &Arc<People>) -
     let upstream: Arc<dyn Upstream> = Arc::new(PostgresUpstream);
     let parts = Parts {
         journal,
-        policies: Arc::new(Policies::new(bundle())),
+        policies: Arc::new(Policies::new(bundle(policy))),
         identity: Arc::clone(people) as Arc<dyn Identity>,
         targets: vec![(known, upstream)],
         limits: Limits::default(),
@@ -327,7 +336,7 @@ async fn gate(folder: &TempDir, target: &PostgresTarget, people: &Arc<People>) -
     start::open(parts, opening).await.unwrap()
 }
 
-fn bundle() -> Bundle {
+fn bundle(policy: &str) -> Bundle {
     let prod = EnvironmentName::new("prod").unwrap();
     let shop = TargetName::new("shop").unwrap();
     let declared = |operation: SqlOperation| DeclaredOperation {
@@ -343,7 +352,7 @@ fn bundle() -> Bundle {
         labels: BTreeSet::new(),
         operations: SqlOperation::ALL.into_iter().map(declared).collect(),
     };
-    match Bundle::load(vec![Source::new("stage.cedar", POLICY)], &vocabulary) {
+    match Bundle::load(vec![Source::new("stage.cedar", policy)], &vocabulary) {
         Ok(bundle) => bundle,
         Err(errors) => panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
     }

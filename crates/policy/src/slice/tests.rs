@@ -73,6 +73,7 @@ fn action(kind: PrincipalKind) -> Action {
         payload: Payload { head: "POST /".into(), body: Body::Bound("{}".into()) },
         idempotency_key: None,
         sentence: String::new(),
+        evidence: None,
         claimed_reason: None,
     }
 }

@@ -103,7 +103,7 @@ fn rules_of_one_gate_are_one_gate_with_the_strictest_terms() {
 @notify("slack:#privacy")
 forbid (principal, action in Action::"export", resource) when { context has http && context.http has rows && context.http.rows > 100 };
 @id("any") @gate("data") @approvers("Group::\"privacy\"") @quorum("1") @expires("10m") @step_up("passkey") @reason("an export")
-@notify("webhook:siem, slack:#privacy") @justification("required") @distinct
+@notify("webhook:siem, slack:#privacy") @justification("required") @distinct @drift("1.5x")
 forbid (principal, action in Action::"export", resource);"#,
     );
     let mut action = export();
@@ -116,6 +116,7 @@ forbid (principal, action in Action::"export", resource);"#,
     assert_eq!(gate.quorum.get(), 3);
     assert_eq!(gate.assurance, Assurance::Passkey);
     assert!(gate.distinct && both.justification_required);
+    assert_eq!(both.drift.0, 150, "the smallest; one that says nothing lets it double");
     assert_eq!(gate.policies.len(), 2);
     assert_eq!(gate.reason, "an export; many rows");
     assert_eq!((both.expires_in.as_secs(), both.valid_for.as_secs()), (600, 300));

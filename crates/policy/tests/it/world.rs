@@ -90,6 +90,7 @@ pub(crate) fn export() -> Action {
         payload: Payload { head: "POST /v1/customers/export".into(), body: Body::Bound("{}".into()) },
         idempotency_key: None,
         sentence: "Export customers from crm (prod).".into(),
+        evidence: None,
         claimed_reason: None,
     }
 }

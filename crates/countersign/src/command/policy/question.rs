@@ -101,6 +101,7 @@ impl Question {
             },
             idempotency_key: None,
             sentence: understood.sentence,
+            evidence: None,
             claimed_reason: self.reason,
         })
     }

@@ -143,7 +143,7 @@ fn a_round_cannot_lose_a_gate_still_shut() {
     let found = with_gates(both, |story| {
         story.vote(1, 1, "data", 1);
         let round = story.round(1, 2, vec![gate("extra", 1, Assurance::Session)]);
-        story.add(1, Actor::Gateway, Event::ApprovalRoundOpened { round });
+        story.add(1, Actor::Gateway, Event::ApprovalRoundOpened { round, because: None });
     });
     assert_eq!(found, Some(Rule::Round));
 }
@@ -153,7 +153,7 @@ fn a_grant_of_an_earlier_round_is_gone() {
     let found = told(|story| {
         story.granted(1);
         let round = story.round(1, 2, vec![gate("extra", 1, Assurance::Session)]);
-        story.add(1, Actor::Gateway, Event::ApprovalRoundOpened { round });
+        story.add(1, Actor::Gateway, Event::ApprovalRoundOpened { round, because: None });
         story.run(1, 1);
     });
     assert_eq!(found, Some(Rule::Granted));

@@ -273,7 +273,7 @@ impl Story {
         let mut extra = gate("finance", 1, Assurance::Session);
         extra.distinct = true;
         let round = self.round(n, 2, vec![extra]);
-        self.add(n, Actor::Gateway, Event::ApprovalRoundOpened { round });
+        self.add(n, Actor::Gateway, Event::ApprovalRoundOpened { round, because: None });
         self.vote(n, 2, "finance", 4);
         self.grant(n);
         self.run(n, 1);

@@ -61,6 +61,12 @@ impl<'c> Path<'c> {
         Self { catalog: self.catalog, session: self.session, before: Vec::new(), after: Vec::new() }
     }
 
+    /// Whether which rows of a relation are seen depends on who looks.
+    pub(in super::super) fn is_secured(&self, schema: &str, name: &str) -> bool {
+        let mut known = self.catalog.relations.get(name).into_iter().flatten();
+        known.any(|relation| relation.schema == schema && !relation.policies.is_empty())
+    }
+
     /// Whether the session may hold what the catalog does not show.
     fn hides(&self) -> bool {
         self.session.opaque || self.session.uncommitted
