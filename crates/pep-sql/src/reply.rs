@@ -101,7 +101,12 @@ impl Said {
         if let Some(link) = &refused.link {
             detail = format!("{detail}\nmore: {link}");
         }
-        Self { code: sqlstate_of(*code), message: reason.clone(), detail, hint: remedy.clone() }
+        let hint = if *code == RefusalCode::JustificationMissing {
+            "send `SET countersign.justification = '…'` with the reason, and then the statement again".into()
+        } else {
+            remedy.clone()
+        };
+        Self { code: sqlstate_of(*code), message: reason.clone(), detail, hint }
     }
 
     /// Appends it as a message of the protocol.

@@ -6,11 +6,13 @@ mod guard;
 mod line;
 mod open;
 mod pipeline;
+mod reason;
 mod relay;
 mod scouting;
 mod state;
 
 pub(crate) use open::{Door, Slots, serve};
+pub(crate) use reason::{LONGEST as LONGEST_JUSTIFICATION, NAME as JUSTIFICATION};
 
 use crate::{
     beforehand::Scout,

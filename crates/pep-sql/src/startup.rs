@@ -4,8 +4,10 @@
 use crate::{
     frame::{Fields, FrameError},
     reply::{Said, message, put_text, sqlstate},
+    session::{JUSTIFICATION, LONGEST_JUSTIFICATION},
 };
 use bytes::{BufMut as _, BytesMut};
+use countersign_core::visible;
 
 /// What clients that begin with TLS at once must agree on (PostgreSQL 17 and later).
 pub const ALPN: &[u8] = b"postgresql";
@@ -37,6 +39,8 @@ pub struct Startup {
     pub database: Option<String>,
     /// Goes to the server, in the client's order.
     pub passed: Vec<(String, String)>,
+    /// What the client says its statements are for.
+    pub justification: Option<String>,
     /// Protocol options nobody here knows (`_pq_.…`).
     pub unknown: Vec<String>,
 }
@@ -94,21 +98,31 @@ impl Startup {
                     return Some(Said::new(sqlstate::NOT_OFFERED, why, "connect without `replication`"));
                 }
             }
-            "options" if value.trim().is_empty() => {}
+            JUSTIFICATION => return self.justify(value),
+            "options" => match options(value) {
+                Some(settings) => {
+                    let refused = settings.iter().filter(|(name, _)| name != JUSTIFICATION);
+                    if let Some((name, _)) = refused.into_iter().next() {
+                        return Some(not_offered(name));
+                    }
+                    return settings.iter().find_map(|(_, value)| self.justify(value));
+                }
+                None => return Some(not_offered("options")),
+            },
             "standard_conforming_strings" if value.eq_ignore_ascii_case("on") => {}
             _ if name.starts_with("_pq_.") => self.unknown.push(name.into()),
             passed if PASSED.contains(&passed) => self.passed.push((lower, value.into())),
-            _ => {
-                let why = format!(
-                    "the start-up parameter `{name}` is not offered: it could change what statements mean"
-                );
-                let hint = format!(
-                    "leave it out; offered are user, database, client_encoding, {}",
-                    PASSED.join(", ")
-                );
-                return Some(Said::new(sqlstate::NOT_OFFERED, why, hint));
-            }
+            _ => return Some(not_offered(name)),
         }
+        None
+    }
+
+    fn justify(&mut self, value: &str) -> Option<Said> {
+        if value.len() > LONGEST_JUSTIFICATION {
+            let why = format!("`{JUSTIFICATION}` is longer than {LONGEST_JUSTIFICATION} bytes");
+            return Some(Said::new(sqlstate::TOO_LARGE, why, "say it shorter"));
+        }
+        self.justification = Some(value.into());
         None
     }
 
@@ -134,6 +148,43 @@ impl Startup {
             }
         });
     }
+}
+
+fn not_offered(name: &str) -> Said {
+    let name = visible::one_line(name);
+    let why = format!("the start-up parameter `{name}` is not offered: it could change what statements mean");
+    let hint = format!(
+        "leave it out; offered are user, database, client_encoding, {JUSTIFICATION}, {}",
+        PASSED.join(", ")
+    );
+    Said::new(sqlstate::NOT_OFFERED, why, hint)
+}
+
+/// The settings of `options`, as the server splits them: words by spaces, a backslash takes the next character as it is.
+/// `None`: something else than `-c name=value` or `--name=value` stands there.
+fn options(text: &str) -> Option<Vec<(String, String)>> {
+    let (mut words, mut word) = (Vec::new(), None::<String>);
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => word.get_or_insert_default().extend(characters.next()),
+            space if space.is_ascii_whitespace() => words.extend(word.take()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    let mut words = words.into_iter();
+    let mut settings = Vec::new();
+    while let Some(word) = words.next() {
+        let setting = match word.strip_prefix("--") {
+            Some(setting) => setting.to_owned(),
+            None if word == "-c" => words.next()?,
+            None => word.strip_prefix("-c")?.to_owned(),
+        };
+        let (name, value) = setting.split_once('=')?;
+        settings.push((name.to_ascii_lowercase().replace('-', "_"), value.to_owned()));
+    }
+    Some(settings)
 }
 
 #[cfg(test)]
@@ -175,6 +226,27 @@ mod tests {
         assert!(matches!(read(0, &packet(&[])).unwrap(), Read::Refused(_)));
         assert_eq!(read(0, b"user\0bot"), Err(FrameError::Short));
         assert_eq!(read(0, b"user\0bot\0\0x"), Err(FrameError::Long));
+    }
+
+    #[test]
+    fn a_justification_may_come_with_the_start_up() {
+        let long = format!("-c countersign.justification={}", "x".repeat(2_001));
+        for (options, want) in [
+            ("-c countersign.justification=ticket\\ 7\\\\8", Ok("ticket 7\\8")),
+            ("  --countersign.justification=a=b ", Ok("a=b")),
+            ("-ccountersign.justification=x", Ok("x")),
+            ("-c countersign.justification=x -c search_path=evil", Err("ZC002")),
+            ("-c countersign.justification=x -d 5", Err("ZC002")),
+            ("-c countersign.justification", Err("ZC002")),
+            ("-c", Err("ZC002")),
+            (&long, Err("54000")),
+        ] {
+            let got = match read(0, &packet(&[("user", "bot"), ("options", options)])).unwrap() {
+                Read::Startup(startup) => Ok(startup.justification.unwrap()),
+                Read::Refused(said) => Err(said.code),
+            };
+            assert_eq!(got.as_deref().map_err(|code| *code), want, "{options}");
+        }
     }
 
     #[test]

@@ -15,8 +15,14 @@ mod beforehand;
 mod clients;
 #[path = "wire/copies.rs"]
 mod copies;
+#[path = "wire/counters.rs"]
+mod counters;
 #[path = "wire/leaving.rs"]
 mod leaving;
+#[path = "wire/reasons.rs"]
+mod reasons;
+#[path = "wire/revoked.rs"]
+mod revoked;
 #[path = "wire/sessions.rs"]
 mod sessions;
 #[path = "wire/strict.rs"]

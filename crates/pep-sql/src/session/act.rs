@@ -87,6 +87,16 @@ impl Wish {
     }
 }
 
+impl Wish {
+    pub(super) fn is_simple(&self) -> bool {
+        self.kind == Kind::Simple
+    }
+
+    pub(super) const fn ends(&self) -> Ends {
+        self.ends
+    }
+}
+
 fn shown(asked: &Asked, rows: i32) -> Value {
     let value = |value: &BoundValue| match value {
         BoundValue::Null => Value::Null,
@@ -193,6 +203,9 @@ impl Session {
             return self.refuse(Said::new(sqlstate::NOT_OFFERED, why, "connect again"), wish.ends).await;
         }
         let (question, understood) = self.understand(&wish).await;
+        if let Some(answered) = self.own_setting(&wish, &understood).await {
+            return answered;
+        }
         if let Some(refusal) = &understood.refused {
             self.count(RefusalCode::Malformed).await?;
             let said = Said::new(sqlstate::NOT_OFFERED, refusal.to_string(), "leave it as it is");
@@ -265,7 +278,7 @@ impl Session {
             payload: wish.payload.clone(),
             idempotency_key: None,
             sentence: understood.sentence.clone(),
-            claimed_reason: None,
+            claimed_reason: self.state.justification().map(str::to_owned),
             patience: if self.state.status == IDLE {
                 self.target.hold_limit
             } else {

@@ -293,7 +293,10 @@ impl Door {
         drop(password);
         let nonce = self.gate.journal().random();
         match target.way.login(&database, &startup.passed, nonce).await {
-            Ok(server) => self.ready(stream, target, requester, server, database).await,
+            Ok(server) => {
+                let opening = (database, startup.justification.clone());
+                self.ready(stream, target, requester, server, opening).await
+            }
             Err(error) => self.no_database(stream, &target, &error).await,
         }
     }
@@ -326,14 +329,14 @@ impl Door {
         target: Arc<PostgresTarget>,
         requester: Requester,
         server: crate::upstream::login::LoggedIn,
-        database: String,
+        (database, justification): (String, Option<String>),
     ) -> io::Result<Opened> {
         let shared = Arc::new(Shared::default());
         let place = self.slots.enter(&self.gate, &shared);
         let user = target.way.credential.user.clone();
         let Some(catalog) = target.catalogs.get(&database).cloned() else { return Ok(Opened::Over) };
         let scout = target.scouts.get(&database).cloned();
-        let state = State::new(server.parameters, database, user);
+        let state = State::new(server.parameters, database, user, justification);
         let mut out = BytesMut::new();
         message(&mut out, b'R', |out| out.put_i32(0));
         for (name, value) in state.parameters.iter() {

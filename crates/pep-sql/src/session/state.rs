@@ -74,6 +74,8 @@ pub(super) struct State {
     pub(super) stale: bool,
     /// One may have changed in the open transaction, and change back with its end.
     touched: bool,
+    /// What the client says its statements are for, at start-up and now.
+    claimed: [Option<String>; 2],
     pub(super) statements: i64,
     pub(super) rows_read: i64,
     pub(super) rows_written: i64,
@@ -81,7 +83,12 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(parameters: BTreeMap<String, String>, database: String, user: String) -> Self {
+    pub(super) fn new(
+        parameters: BTreeMap<String, String>,
+        database: String,
+        user: String,
+        justification: Option<String>,
+    ) -> Self {
         Self {
             status: IDLE,
             parameters: Parameters::new(parameters),
@@ -91,11 +98,23 @@ impl State {
             transaction: None,
             stale: true,
             touched: false,
+            claimed: [justification.clone(), justification],
             statements: 0,
             rows_read: 0,
             rows_written: 0,
             refusals: 0,
         }
+    }
+
+    /// What the client says its statements are for; `None` goes back to what it said at start-up.
+    pub(super) fn justify(&mut self, claimed: Option<&str>) {
+        let [first, now] = &mut self.claimed;
+        *now = claimed.map_or_else(|| first.clone(), |claimed| Some(claimed.to_owned()));
+    }
+
+    pub(super) fn justification(&self) -> Option<&str> {
+        let [_, now] = &self.claimed;
+        now.as_deref().filter(|said| !said.trim().is_empty())
     }
 
     /// What the meaning of the next text depends on.
@@ -163,9 +182,17 @@ impl State {
             self.facts.apply(effect);
             self.name(effect);
         }
+        // Poolers do this between one client and the next.
+        let forgets = effects.iter().any(|effect| {
+            let all = matches!(effect, SessionEffect::Set(change) if change.name == "*");
+            all || matches!(effect, SessionEffect::Discard)
+        });
         let touched = effects.iter().any(|effect| changes_meaning(effect));
         // An unread text may have done anything to the session.
         let unread = understood.statements.is_empty() || (ended == End::Failed && was != self.status);
+        if forgets {
+            self.justify(None);
+        }
         self.touched |= touched || unread;
         self.stale |= touched || unread;
         if self.status != IDLE {
