@@ -1,8 +1,10 @@
 //! Software peers for tests and the demo: what stands on the other side of the wire.
 
 pub mod etcd;
+pub mod issuer;
 pub mod nginx;
 pub mod passkey;
 pub mod peer;
 pub mod ports;
 pub mod postgres;
+pub mod server;

@@ -113,7 +113,7 @@ async fn record_attempt(console: &Console, request: &Parts, token: &str) -> Resu
     use countersign_core::{PrincipalId, PrincipalKind};
     let gate = console.gate();
     let Some(approval) = decided(request) else { return Ok(()) };
-    let Ok(requester) = gate.authenticate(Presented::Bearer(token)) else {
+    let Ok(requester) = gate.authenticate(Presented::Bearer(token)).await else {
         // A stranger could fill the ledger: counted instead.
         return Ok(record::count(gate, RefusalCode::Unauthenticated, None).await?);
     };

@@ -138,6 +138,10 @@ pub(crate) enum AgentCommand {
     },
     /// Every agent there is.
     List,
+    /// Who can never approve what an agent asks, and why.
+    Chain { name: String },
+    /// Issuers whose signed tokens are believed, and how their keys are doing.
+    Issuers,
     /// An agent's credentials.
     #[command(subcommand)]
     Token(TokenCommand),

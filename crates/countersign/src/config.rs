@@ -1,5 +1,6 @@
 //! The configuration file: joins the sections of the rooms, and finds every mistake in one run.
 
+mod issuers;
 mod read;
 
 use countersign_core::{Digest, EnvironmentName, GroupName, TargetName};
@@ -25,6 +26,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use issuers::IssuerSection;
 pub(crate) use read::load;
 
 /// One mistake: where it stands, what is wrong, what to write instead.
@@ -126,6 +128,7 @@ pub(crate) struct File {
     /// Each with its number in the file.
     pub(crate) http: Vec<(usize, HttpSection)>,
     pub(crate) postgres: Vec<(usize, PostgresSection)>,
+    pub(crate) issuers: Vec<(usize, IssuerSection)>,
 }
 
 /// Everything the gateway runs on, checked.
@@ -192,6 +195,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     });
     let people = file.people.unwrap_or_default();
     let groups = checked_names(&people.groups, "people.groups", GroupName::new, &mut mistakes);
+    let issuers = issuers::check(file.issuers, folder, &groups, &mut mistakes);
     let environments =
         checked_names(&policy.environments, "policy.environments", EnvironmentName::new, &mut mistakes);
     let mut http = Vec::new();
@@ -232,7 +236,8 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     for target in &postgres {
         declare(target, &mut vocabulary);
     }
-    let (Ok(settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
+    let (Ok(mut settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
+    settings.issuers = issuers;
     Ok(Config {
         path: path.to_owned(),
         name: gateway.name,

@@ -78,7 +78,7 @@ impl Serving {
         if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
-        let Opened { config, gate, console, store, log_key } = opened;
+        let Opened { config, gate, console, directory, store, log_key } = opened;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let listener = TcpListener::bind(config.console_listen).await.map_err(|error| {
@@ -103,6 +103,7 @@ impl Serving {
         tasks.spawn(accept::operator(socket, countersign_console::operator_router(console), stop.clone()));
         let config = Arc::new(config);
         tasks.spawn(timers::run(Arc::clone(&gate)));
+        tasks.spawn(async move { directory.keep_issuers().await });
         tasks.spawn(watch::policies(Arc::clone(&gate), Arc::clone(&config), stop.clone()));
         start::resume(&gate)
             .await

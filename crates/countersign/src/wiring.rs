@@ -36,6 +36,7 @@ pub(crate) struct Opened {
     pub(crate) config: Config,
     pub(crate) gate: Arc<Gate>,
     pub(crate) console: Console,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) store: Arc<SqliteStore>,
     /// The log's public key.
     pub(crate) log_key: String,
@@ -77,8 +78,8 @@ pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
         log_key: log_key.clone(),
         gateway_key: keys.gateway().verifier().to_string(),
     };
-    let console = Console::new(Arc::clone(&gate), directory, shown);
-    Ok(Opened { config, gate, console, store, log_key })
+    let console = Console::new(Arc::clone(&gate), Arc::clone(&directory), shown);
+    Ok(Opened { config, gate, console, directory, store, log_key })
 }
 
 /// Both keys of the log, made at first use.

@@ -172,8 +172,15 @@ impl Gate {
     }
 
     /// The caller behind a credential, or a refusal that says what to do.
-    pub fn authenticate(&self, presented: Presented<'_>) -> Result<Requester, Refusal> {
-        self.identity.authenticate(presented, self.now()).map_err(unauthenticated)
+    pub async fn authenticate(&self, presented: Presented<'_>) -> Result<Requester, Refusal> {
+        let first = self.identity.authenticate(presented, self.now());
+        let outcome = if first == Err(NotAuthenticated::NotYet) {
+            self.identity.prepare(presented).await;
+            self.identity.authenticate(presented, self.now())
+        } else {
+            first
+        };
+        outcome.map_err(unauthenticated)
     }
 
     /// News for pages; a receiver that falls behind is told and reads afresh.
@@ -290,6 +297,10 @@ pub(crate) fn unauthenticated(error: NotAuthenticated) -> Refusal {
         NotAuthenticated::Missing => "send your token as `Authorization: Bearer …`",
         NotAuthenticated::Unknown | NotAuthenticated::Expired | NotAuthenticated::Revoked => {
             "stop, and ask the agent's owner for a new token"
+        }
+        NotAuthenticated::NotTrusted(_) => "present a token that the gateway's configuration trusts",
+        NotAuthenticated::NoKeys | NotAuthenticated::NotYet => {
+            "try again in a minute; the gateway's own log says what is wrong"
         }
         NotAuthenticated::Disabled => "stop, and ask an administrator",
     };

@@ -7,7 +7,7 @@ use crate::{
     hold::{self, Hold, Write},
 };
 use countersign_core::{
-    ApprovalId, Assurance, Digest, GateName, PersonId, Timestamp,
+    ApprovalId, Assurance, Digest, GateName, PersonId, Requester, Timestamp,
     approval::{Event as Step, Refused, State},
     decision::Gate as ShutGate,
     statement::{Statement, Verdict},
@@ -192,6 +192,11 @@ pub fn gate_for<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<&'h 
         }
     }
     voted.ok_or(why)
+}
+
+/// Everyone who could not vote on what this caller asked now, and why.
+pub fn excluded(gate: &Gate, requester: &Requester) -> BTreeMap<PersonId, String> {
+    hold::excluded(gate, requester, gate.now())
 }
 
 /// Everyone who may not vote on this action now: as recorded when it was held, and whoever joined them since.

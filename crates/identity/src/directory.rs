@@ -2,12 +2,14 @@
 //! one at a time, and memory follows only when that commit is durable.
 
 pub(crate) mod agents;
+pub(crate) mod chain;
 pub(crate) mod links;
 pub(crate) mod passkeys;
 pub(crate) mod people;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 mod voters;
+pub(crate) mod workloads;
 
 use crate::{
     attempts::Attempts,
@@ -18,6 +20,7 @@ use crate::{
         person::{Person, Role},
     },
     settings::Settings,
+    trust::Trust,
     webauthn::ceremony::Ceremonies,
 };
 use countersign_core::{GroupName, PersonId, visible};
@@ -59,6 +62,7 @@ pub struct Directory {
     journal: Journal,
     groups: BTreeSet<GroupName>,
     settings: Settings,
+    trust: Trust,
     memory: RwLock<Memory>,
     /// Held from reading memory until it shows the change: writes see each other's results.
     writing: tokio::sync::Mutex<()>,
@@ -89,6 +93,7 @@ impl Directory {
         let directory = Self {
             journal,
             groups,
+            trust: Trust::new(settings.issuers.clone()),
             settings,
             memory: RwLock::new(memory),
             writing: tokio::sync::Mutex::new(()),
@@ -96,6 +101,7 @@ impl Directory {
             attempts: Mutex::default(),
         };
         directory.drop_lapsed().await?;
+        directory.describe_agents().await?;
         Ok(Arc::new(directory))
     }
 

@@ -48,6 +48,10 @@ pub enum IdentityError {
     NoOwner,
     #[error("a person cannot be registered as an agent")]
     NotAnAgentKind,
+    #[error("agent `{0}` is described in the configuration")]
+    Described(String),
+    #[error("an agent has {0} workload credentials already; there are no more")]
+    TooManyWorkloads(usize),
     #[error("the expiry lies in the past")]
     ExpiresInThePast,
 
@@ -99,6 +103,7 @@ impl IdentityError {
                 return Some(format!("did you mean `{near}`? groups are declared in the configuration"));
             }
             Self::UnknownGroup { nearest: None, .. } => "groups are declared in the configuration",
+            Self::Described(_) => "change it there, and restart the gateway",
             Self::NoOwner => "name a person who answers for it",
             Self::LinkSpent => "ask an administrator for a new link",
             Self::TooManyAttempts { .. } => "wait a little, then try again",
@@ -119,6 +124,7 @@ impl IdentityError {
             | Self::BadEmail(_)
             | Self::EmailTaken(_)
             | Self::NameTaken(_)
+            | Self::TooManyWorkloads(_)
             | Self::NotAnAgentKind
             | Self::ExpiresInThePast
             | Self::UnreadableAnswer(_)

@@ -10,24 +10,36 @@ mod cookie;
 mod directory;
 mod email;
 mod error;
+mod issuer;
+mod jose;
 mod memory;
+mod outward;
 mod record;
 mod secret;
 mod seen;
 mod settings;
+mod trust;
 mod webauthn;
 
 pub use cookie::CookieRule;
 pub use directory::{
     Author, Directory,
     agents::{AgentChange, NewAgent, NewToken},
+    chain::Behind,
     people::{Link, NewPerson},
     sessions::{SessionInfo, SignedIn, Visitor},
+    workloads::IssuerSeen,
 };
 pub use email::EmailAddress;
 pub use error::IdentityError;
+pub use issuer::{
+    Behalf, Description, Issuer, KeySource, Pattern, PatternError, Rule, Template, TemplateError,
+    keyring::KeysSeen,
+};
+pub use jose::Algorithm;
+pub use outward::{Outward, is_safe};
 pub use record::{
-    agent::{Agent, Token},
+    agent::{Agent, Token, Workload},
     link::LinkKind,
     passkey::Passkey,
     person::{Person, PersonState, Role},

@@ -5,7 +5,7 @@ use crate::{
     error::IdentityError,
     record::{
         Held, Stored,
-        agent::{Agent, Token},
+        agent::{Agent, Token, folded},
         link::LinkRecord,
         passkey::Passkey,
         person::Person,
@@ -17,7 +17,11 @@ use countersign_engine::port::store::{Find, ReadError, Store};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
 };
+
+/// How exactly the last use of a token is known.
+const COARSE: Duration = Duration::from_mins(1);
 
 /// The records of this room, with what they are found by.
 #[derive(Debug, Default)]
@@ -54,6 +58,13 @@ impl TokenState {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Takes down that it was used.
+    pub(crate) fn use_at(&self, now: Timestamp) {
+        if now.since(Timestamp(self.used())) >= COARSE {
+            self.used.store(now.0, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn listed(&self) -> Token {
         let used_at = Some(self.used()).filter(|used| *used != 0).map(Timestamp);
         Token { used_at, ..self.held.doc.clone() }
@@ -81,6 +92,11 @@ impl Memory {
 
     pub(crate) fn person(&self, person: PersonId) -> Option<&Person> {
         self.people.get(&person).map(|held| &held.doc)
+    }
+
+    /// By name, whatever its case.
+    pub(crate) fn agent_named(&self, name: &str) -> Option<&Agent> {
+        self.agent_names.get(&folded(name)).and_then(|agent| self.agents.get(agent)).map(|held| &held.doc)
     }
 
     pub(crate) fn passkeys_of(&self, person: PersonId) -> impl Iterator<Item = &Held<Passkey>> {

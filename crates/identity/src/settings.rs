@@ -1,6 +1,6 @@
 //! What the room is told at start: where the console is, and how long things last.
 
-use crate::cookie::CookieRule;
+use crate::{cookie::CookieRule, issuer::Issuer};
 use std::{net::IpAddr, time::Duration};
 use url::{Host, Url};
 
@@ -20,6 +20,8 @@ pub struct Settings {
     pub session_end: Duration,
     /// How long a browser may take to answer a passkey ceremony.
     pub ceremony: Duration,
+    /// Whose signed tokens are believed, beside the gateway's own.
+    pub issuers: Vec<Issuer>,
 }
 
 /// The console's address cannot be used.
@@ -62,6 +64,7 @@ impl Settings {
             session_idle: Duration::from_hours(8),
             session_end: day,
             ceremony: Duration::from_mins(5),
+            issuers: Vec::new(),
         })
     }
 
@@ -76,7 +79,7 @@ impl Settings {
     }
 }
 
-fn is_loopback(host: &Host<&str>) -> bool {
+pub(crate) fn is_loopback(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
         Host::Ipv4(address) => IpAddr::V4(*address).is_loopback(),

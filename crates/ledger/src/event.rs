@@ -120,6 +120,17 @@ pub enum Event {
         on_behalf_of: Option<PersonId>,
         expires: Option<Timestamp>,
     },
+    /// Somebody else's signed token is known as a credential of an agent from now on.
+    #[serde(rename = "workload.admitted")]
+    WorkloadAdmitted {
+        agent: AgentId,
+        credential: CredentialId,
+        /// The issuer's name in the configuration.
+        issuer: String,
+        on_behalf_of: Vec<PersonId>,
+        /// The agents it came through, the nearest first.
+        through: Vec<AgentId>,
+    },
     #[serde(rename = "token.revoked")]
     TokenRevoked { agent: AgentId, credential: CredentialId },
 
@@ -195,6 +206,7 @@ impl Event {
             Self::AgentCreated { .. } => "agent.created",
             Self::AgentChanged { .. } => "agent.changed",
             Self::TokenCreated { .. } => "token.created",
+            Self::WorkloadAdmitted { .. } => "workload.admitted",
             Self::TokenRevoked { .. } => "token.revoked",
             Self::IntakeRefused { .. } => "intake.refused",
             Self::ActionRefused { .. } => "action.refused",
@@ -249,6 +261,7 @@ impl Event {
             | Self::AgentCreated { .. }
             | Self::AgentChanged { .. }
             | Self::TokenCreated { .. }
+            | Self::WorkloadAdmitted { .. }
             | Self::TokenRevoked { .. }
             | Self::IntakeRefused { .. }
             | Self::ApprovalVoteRefused { .. }

@@ -114,7 +114,7 @@ impl Listener {
             (Some(value), None) => bearer(value).map_or(Presented::Nothing, Presented::Bearer),
             _ => Presented::Nothing,
         };
-        match self.gate.authenticate(presented) {
+        match self.gate.authenticate(presented).await {
             Ok(requester) => Ok(requester),
             Err(refusal) => {
                 let name = &target.classifier.surroundings().target;

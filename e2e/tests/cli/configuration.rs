@@ -12,7 +12,7 @@ upstream = "http://127.0.0.1:8081"
 "#;
 
 /// What is added to a configuration that holds, and what must be said of it.
-const MISTAKES: [(&str, &[&str]); 24] = [
+const MISTAKES: [(&str, &[&str]); 35] = [
     ("[gatway]\nname = \"x\"", &["gatway", "did you mean `gateway`?"]),
     ("[gateway]\ndta = \"x\"", &["gateway.dta", "did you mean `data`?"]),
     ("[gateway]\nname = \"a b\"", &["gateway.name", "`a b`"]),
@@ -40,6 +40,50 @@ const MISTAKES: [(&str, &[&str]); 24] = [
     ("+openapi = \"none.json\"", &["http.one.openapi", "none.json", "cannot be read"]),
     ("+credential = { profile = \"p\", value_from = \"planted-secret\" }", &["value_from", "env:NAME"]),
     ("+listener_tls = { certificate = \"none.pem\", key = \"none.pem\" }", &["listener_tls", "none.pem"]),
+    (
+        "[[issuers]]\nname = \"ci\"\nissuer = \"http://ci.test\"\naudiences = [\"a\"]\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\n",
+        &["issuers.ci.issuer", "`http://ci.test`", "keys_file"],
+    ),
+    (
+        "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = []\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\n",
+        &["issuers.ci.audiences", "meant for others"],
+    ),
+    (
+        "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\nalgorithms = [\"HS256\"]\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\n",
+        &["issuers.ci.algorithms", "`HS256`", "`RS256`"],
+    ),
+    (
+        "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"*x\" }\n",
+        &["issuers.ci.agents.match", "anybody"],
+    ),
+    (
+        "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\n[[issuers.agents]]\nagent = \"{sub}\"\nmatch = { sub = \"x\" }\n",
+        &["issuers.ci.agents.agent", "`{sub}`"],
+    ),
+    (
+        "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\ngroups = [\"sre\"]",
+        &["issuers.ci.agents.groups", "`sre`", "people.groups"],
+    ),
+    (
+        "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\nkind = \"service\"",
+        &["issuers.ci.agents.owners", "needs an owner"],
+    ),
+    (
+        "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\nowners = [\"olga\"]",
+        &["issuers.ci.agents.owners", "olga"],
+    ),
+    (
+        "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\npeople = { a = \"a@example.com\" }",
+        &["issuers.ci.agents.people", "on_behalf_of"],
+    ),
+    (
+        "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\n[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\n",
+        &["issuers.ci.name", "issuers.ci.issuer", "two sections"],
+    ),
+    (
+        "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\naudience = \"x\"\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\n",
+        &["issuers.ci.audience", "did you mean `audiences`?"],
+    ),
 ];
 
 #[tokio::test]

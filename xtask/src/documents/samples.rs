@@ -37,6 +37,29 @@ fn the_policies_and_the_target_of_the_guides_load_together() {
 }
 
 #[test]
+fn the_issuers_of_the_guide_stand_in_one_configuration() {
+    let tree = Tree::read().unwrap();
+    let folder = TempDir::new().unwrap();
+    let issuers = blocks(&tree, "docs/book/src/guide/workloads.md", "toml");
+    assert_eq!(issuers.len(), 4);
+    let done = Command::new(program()).arg("init").arg(folder.path()).output().unwrap();
+    assert!(done.status.success());
+    let text = issuers
+        .join("\n\n")
+        .replace("agent = \"triage-bot\"\nmatch = { sub", "agent = \"triage\"\nmatch = { sub");
+    let head = "[people]\ngroups = [\"pipelines\", \"platform-agents\"]\n\n";
+    fs::write(folder.path().join("countersign.toml"), format!("{head}{text}\n")).unwrap();
+    fs::remove_dir_all(folder.path().join("policy")).unwrap();
+    fs::create_dir(folder.path().join("policy")).unwrap();
+    fs::write(
+        folder.path().join("policy/none.cedar"),
+        "@id(\"none\")\nforbid (principal, action, resource);\n",
+    )
+    .unwrap();
+    assert_eq!(check(folder.path()), Ok(()));
+}
+
+#[test]
 fn what_init_writes_has_no_problem() {
     let folder = TempDir::new().unwrap();
     let done = Command::new(program()).arg("init").arg(folder.path()).output().unwrap();

@@ -47,6 +47,8 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(agents::show, agents::change, agents::disable))
         .routes(routes!(agents::tokens, agents::create_token))
         .routes(routes!(agents::revoke_token))
+        .routes(routes!(agents::chain))
+        .routes(routes!(agents::issuers))
         .routes(routes!(people::list, people::invite))
         .routes(routes!(people::link))
         .routes(routes!(people::show, people::change, people::disable))

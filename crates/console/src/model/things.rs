@@ -2,11 +2,38 @@
 
 use super::{Named, time};
 use crate::console::Console;
-use countersign_core::PrincipalId;
+use countersign_core::{AgentId, PersonId, PrincipalId};
+use countersign_engine::vote;
 use countersign_identity::{Agent, Passkey, Person, SessionInfo, Token};
 use countersign_ledger::event::FreezeScope;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
+
+/// An issuer whose signed tokens are believed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct IssuerItem {
+    pub(crate) name: String,
+    /// What its tokens say in `iss`.
+    pub(crate) issuer: String,
+    /// The agents it can name, as the configuration writes them.
+    pub(crate) agents: Vec<String>,
+    /// Where its keys come from.
+    pub(crate) source: String,
+    /// How many keys can be used now.
+    pub(crate) keys: usize,
+    pub(crate) fetched_at: Option<String>,
+    /// Why the last fetch failed.
+    pub(crate) failure: Option<String>,
+}
+
+/// Somebody who cannot approve what an agent asks.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ChainItem {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) why: Vec<String>,
+}
 
 /// A person as listed.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -92,6 +119,8 @@ pub(crate) struct TokenItem {
     pub(crate) used_at: Option<String>,
     /// `active`, `expired` or `revoked`.
     pub(crate) state: String,
+    /// Who signs it; `None`: this gateway.
+    pub(crate) issuer: Option<String>,
 }
 
 /// A place actions go to.
@@ -183,7 +212,39 @@ impl Console {
             revoked_at: token.revoked_at.map(time),
             used_at: token.used_at.map(time),
             state: state.into(),
+            issuer: token.workload.as_ref().map(|workload| workload.issuer.clone()),
         }
+    }
+
+    pub(crate) fn issuer_items(&self) -> Vec<IssuerItem> {
+        let item = |seen: countersign_identity::IssuerSeen| IssuerItem {
+            name: seen.name,
+            issuer: seen.issuer,
+            agents: seen.agents,
+            source: seen.source,
+            keys: seen.keys.keys,
+            fetched_at: seen.keys.fetched_at.map(time),
+            failure: seen.keys.failure,
+        };
+        self.directory().issuers().into_iter().map(item).collect()
+    }
+
+    /// Everyone who cannot approve for an agent: its side, and for the cooling-off time those around it.
+    pub(crate) fn chain_items(&self, agent: AgentId) -> Option<Vec<ChainItem>> {
+        let (mut behind, callers) = self.directory().behind_agent(agent)?;
+        for caller in &callers {
+            let side = caller.side();
+            let near = vote::excluded(self.gate(), caller).into_iter().filter(|(who, _)| !side.contains(who));
+            for (person, why) in near {
+                behind.entry(person).or_default().insert(why);
+            }
+        }
+        let item = |(person, why): (PersonId, BTreeSet<String>)| ChainItem {
+            id: person.to_string(),
+            name: self.person_named(person).name,
+            why: why.into_iter().collect(),
+        };
+        Some(behind.into_iter().map(item).collect())
     }
 
     pub(crate) fn target_items(&self) -> Vec<TargetItem> {

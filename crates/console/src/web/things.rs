@@ -7,7 +7,7 @@ use super::{
 use crate::{
     console::Console,
     model::{
-        things::{AgentItem, Me, PasskeyItem, PersonItem, TargetItem, TokenItem},
+        things::{AgentItem, ChainItem, IssuerItem, Me, PasskeyItem, PersonItem, TargetItem, TokenItem},
         time,
     },
 };
@@ -31,6 +31,7 @@ struct AgentsPage {
     /// Who can own an agent or be acted for.
     people: Vec<PersonItem>,
     groups: String,
+    issuers: Vec<IssuerItem>,
     administrator: bool,
     may_freeze: bool,
 }
@@ -39,6 +40,8 @@ struct AgentsPage {
 struct Kept {
     agent: AgentItem,
     tokens: Vec<TokenItem>,
+    /// Who can never approve for it.
+    chain: Vec<ChainItem>,
     may_manage: bool,
 }
 
@@ -84,6 +87,7 @@ pub(super) async fn agents(State(console): State<Console>, viewer: Viewer) -> Re
     let directory = console.directory();
     let kept = directory.agents_at().into_iter().map(|agent| Kept {
         tokens: directory.tokens(agent.0.id).iter().map(|token| console.token_item(token)).collect(),
+        chain: console.chain_items(agent.0.id).unwrap_or_default(),
         may_manage: administrator || agent.0.owners.contains(&viewer.session.person),
         agent: console.agent_item(&agent),
     });
@@ -94,6 +98,7 @@ pub(super) async fn agents(State(console): State<Console>, viewer: Viewer) -> Re
         agents: kept.collect(),
         people: people.map(|person| console.person_item(&person)).collect(),
         groups: groups(&console),
+        issuers: console.issuer_items(),
         administrator,
         may_freeze: may_freeze(&viewer),
     })

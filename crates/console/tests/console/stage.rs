@@ -370,7 +370,7 @@ impl Stage {
         sentence: &str,
         reason: Option<&str>,
     ) -> Reply<()> {
-        let requester = self.gate.authenticate(Presented::Bearer(&self.token)).unwrap();
+        let requester = self.gate.authenticate(Presented::Bearer(&self.token)).await.unwrap();
         let facts = json!({"method": "POST", "path": "/x", "query": "", "member": sentence});
         let asked = Asked {
             requester,

@@ -53,7 +53,7 @@ async fn a_token_is_shown_once_and_revoked_at_once() {
     let path = format!("/api/v1/tokens/{}", made["id"].as_str().unwrap());
     assert_eq!(stage.as_person(&stage.olga, "DELETE", &path, None).await.status, StatusCode::NO_CONTENT);
     let presented = countersign_engine::port::identity::Presented::Bearer(secret);
-    assert!(stage.gate.authenticate(presented).is_err());
+    assert!(stage.gate.authenticate(presented).await.is_err());
 }
 
 #[tokio::test]

@@ -31,6 +31,25 @@ pub(super) async fn run(door: &Door, command: AgentCommand, output: Output) -> R
                 rows(agents, &["id", "name", "kind", "groups", "state"], empty)
             })
         }
+        AgentCommand::Chain { name } => {
+            let path = format!("/api/v1/agents/{}/chain", segment(&agent_id(door, &name).await?));
+            let chain = door.call(Method::GET, &path, &Value::Null).await?;
+            output::show(output, &chain, |chain| {
+                let row = |person: &Value| {
+                    let why = person.pointer("/why").and_then(Value::as_array).into_iter().flatten();
+                    let why: Vec<&str> = why.filter_map(Value::as_str).collect();
+                    vec![text(person, "/name"), text(person, "/id"), why.join("; ")]
+                };
+                let rows: Vec<Vec<String>> = items(chain).iter().map(row).collect();
+                output::table(&["cannot approve", "id", "because"], &rows, "nobody stands behind it")
+            })
+        }
+        AgentCommand::Issuers => {
+            let issuers = door.call(Method::GET, "/api/v1/issuers", &Value::Null).await?;
+            let empty = "no issuer is trusted; see `[[issuers]]` in the configuration";
+            let head = ["name", "issuer", "keys", "fetched_at", "failure"];
+            output::show(output, &issuers, |issuers| rows(issuers, &head, empty))
+        }
         AgentCommand::Token(command) => token(door, command, output).await,
     }
 }

@@ -27,6 +27,15 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             format!("{name} ({around}) {} -> {}", target.listen, target.upstream())
         })
         .collect();
+    let issuers: Vec<String> = config
+        .settings
+        .issuers
+        .iter()
+        .map(|issuer| {
+            let agents: Vec<&str> = issuer.rules.iter().map(|rule| rule.agent.as_str()).collect();
+            format!("{} ({}) -> {}", issuer.name, issuer.issuer, agents.join(", "))
+        })
+        .collect();
     let resolved = json!({
         "configuration": config.path.display().to_string(),
         "gateway": {"name": config.name, "data": config.data, "mark": config.mark},
@@ -40,7 +49,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         "bodies": {
             "in_memory_bytes": bodies.in_memory.0, "memory_bytes": bodies.memory.0, "disk_bytes": bodies.disk.0,
         },
-        "http": targets, "postgres": databases,
+        "http": targets, "postgres": databases, "issuers": issuers,
     });
     output::show(output, &resolved, |_| {
         let lines = [
@@ -90,8 +99,9 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             lines.into_iter().map(|(name, value, why)| vec![name.into(), value, why.into()]).collect();
         let targets = [targets.as_slice(), &databases].concat();
         let targets = if targets.is_empty() { "none".into() } else { targets.join("\n  ") };
+        let issuers = if issuers.is_empty() { "none".into() } else { issuers.join("\n  ") };
         format!(
-            "{}\n\ntargets\n  {targets}\n\nNo problem found.",
+            "{}\n\ntargets\n  {targets}\n\nissuers\n  {issuers}\n\nNo problem found.",
             output::table(&["setting", "value", "meaning"], &rows, "")
         )
     })

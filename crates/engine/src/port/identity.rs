@@ -1,5 +1,6 @@
 //! Who is calling, and who the people are: what the engine asks of the identity room.
 
+use async_trait::async_trait;
 use countersign_core::{CredentialId, GroupName, PersonId, Requester, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +27,14 @@ pub enum NotAuthenticated {
     Missing,
     #[error("the credential is not one this gateway issued")]
     Unknown,
+    /// Somebody else's token does not hold, or names nobody here; the text says why and nothing of the token.
+    #[error("{0}")]
+    NotTrusted(&'static str),
+    #[error("the keys of the credential's issuer could not be fetched")]
+    NoKeys,
+    /// [`Identity::prepare`] may help.
+    #[error("the credential could not be taken down just now")]
+    NotYet,
     #[error("the credential has expired")]
     Expired,
     #[error("the credential was revoked")]
@@ -56,8 +65,14 @@ pub struct Introduction {
 }
 
 /// Credentials to callers, and the people there are. Answers from memory: it is asked on every request.
+#[async_trait]
 pub trait Identity: Send + Sync + std::fmt::Debug {
+    /// [`NotAuthenticated::NotYet`] where it is worth asking once more after [`Identity::prepare`].
     fn authenticate(&self, presented: Presented<'_>, now: Timestamp) -> Result<Requester, NotAuthenticated>;
+
+    /// Brings what is missing to know a credential: its issuer's keys, or a record of it. Bounded in time and in how
+    /// often it does anything at all.
+    async fn prepare(&self, _presented: Presented<'_>) {}
 
     /// The caller behind a credential that was presented earlier, as it is now: groups and owners may have changed,
     /// and the credential may not be good any more.

@@ -11,7 +11,7 @@ use crate::{
 };
 use countersign_core::{AgentId, GroupName, PersonId, PrincipalKind, Timestamp};
 use countersign_engine::journal::Note;
-use countersign_ledger::event::Event;
+use countersign_ledger::event::{Actor, Event};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An agent to be created.
@@ -60,6 +60,7 @@ impl Directory {
             former_owners: BTreeMap::new(),
             groups: new.groups,
             clearances: new.clearances,
+            described_by: None,
             created_by: by.person(),
             created_at: self.journal.now(),
             disabled_at: None,
@@ -69,14 +70,8 @@ impl Directory {
             return Err(IdentityError::NameTaken(agent.name));
         }
         let id = agent.id;
-        let event = Event::AgentCreated {
-            agent: id,
-            principal: agent.kind,
-            owners: agent.owners.clone(),
-            groups: agent.groups.clone(),
-        };
         let mut draft = Draft::default();
-        draft.note(describe(Note::new(by.actor(), event), &agent));
+        draft.note(created_note(by.actor(), &agent));
         draft.insert(agent)?;
         self.write(draft).await?;
         Ok(id)
@@ -95,23 +90,21 @@ impl Directory {
         let seen = agent.into();
         let held = self.standing_agent(seen.id)?;
         seen.is_present(&held)?;
+        if held.doc.described_by.is_some() {
+            return Err(IdentityError::Described(held.doc.name.clone()));
+        }
         let was = held.doc.clone();
-        let owners = change.owners.unwrap_or_else(|| was.owners.clone());
-        let mut former_owners = was.former_owners;
-        former_owners.extend(was.owners.difference(&owners).map(|gone| (*gone, self.journal.now())));
         let changed = Agent {
-            owners,
-            former_owners,
             groups: change.groups.unwrap_or(was.groups),
             clearances: change.clearances.unwrap_or(was.clearances),
-            ..held.doc.clone()
+            ..held.doc.clone().owned_by(change.owners.unwrap_or(was.owners), self.journal.now())
         };
         self.check_agent(&changed)?;
         if changed == held.doc {
             return Ok(());
         }
         let mut draft = Draft::default();
-        draft.note(changed_note(by, &changed));
+        draft.note(changed_note(by.actor(), &changed));
         draft.replace(&held, changed)?;
         self.write(draft).await
     }
@@ -133,7 +126,7 @@ impl Directory {
         let now = self.journal.now();
         let ended = Agent { groups: BTreeSet::new(), disabled_at: Some(now), ..held.doc.clone() };
         let mut draft = Draft::default();
-        draft.note(changed_note(by, &ended).private("disabled", "true"));
+        draft.note(changed_note(by.actor(), &ended).private("disabled", "true"));
         draft.replace(&held, ended)?;
         let tokens: Vec<Held<Token>> =
             self.memory.read().tokens_of(agent).map(|state| state.held.clone()).collect();
@@ -165,12 +158,7 @@ impl Directory {
 
     /// By name, whatever its case.
     pub fn agent_by_name(&self, name: &str) -> Option<Agent> {
-        let memory = self.memory.read();
-        memory
-            .agent_names
-            .get(&folded(name))
-            .and_then(|agent| memory.agents.get(agent))
-            .map(|held| held.doc.clone())
+        self.memory.read().agent_named(name).cloned()
     }
 
     pub(super) fn standing_agent(&self, agent: AgentId) -> Result<Held<Agent>, IdentityError> {
@@ -179,7 +167,7 @@ impl Directory {
         if held.doc.is_disabled() { Err(IdentityError::AgentDisabled(agent)) } else { Ok(held) }
     }
 
-    fn check_agent(&self, agent: &Agent) -> Result<(), IdentityError> {
+    pub(super) fn check_agent(&self, agent: &Agent) -> Result<(), IdentityError> {
         if agent.owners.is_empty() {
             return Err(IdentityError::NoOwner);
         }
@@ -189,10 +177,20 @@ impl Directory {
     }
 }
 
-fn changed_note(by: Author, agent: &Agent) -> Note {
+pub(super) fn changed_note(by: Actor, agent: &Agent) -> Note {
     let event =
         Event::AgentChanged { agent: agent.id, owners: agent.owners.clone(), groups: agent.groups.clone() };
-    describe(Note::new(by.actor(), event), agent)
+    describe(Note::new(by, event), agent)
+}
+
+pub(super) fn created_note(by: Actor, agent: &Agent) -> Note {
+    let event = Event::AgentCreated {
+        agent: agent.id,
+        principal: agent.kind,
+        owners: agent.owners.clone(),
+        groups: agent.groups.clone(),
+    };
+    describe(Note::new(by, event), agent)
 }
 
 fn describe(note: Note, agent: &Agent) -> Note {

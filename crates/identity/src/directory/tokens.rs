@@ -4,16 +4,16 @@ use super::{Author, Directory, Draft, agents::NewToken, is_active, readable};
 use crate::{
     error::IdentityError,
     memory::{Memory, TokenState},
-    record::{agent::Token, person::Role},
+    record::{
+        agent::{Agent, Token},
+        person::Role,
+    },
     secret::{Secret, fingerprint, token},
 };
-use countersign_core::{AgentId, CredentialId, PrincipalId, Requester, Timestamp};
+use countersign_core::{AgentId, CredentialId, PersonId, PrincipalId, Requester, Timestamp};
 use countersign_engine::{journal::Note, port::identity::NotAuthenticated};
 use countersign_ledger::event::Event;
-use std::{sync::atomic::Ordering, time::Duration};
-
-/// How exactly the last use of a token is known.
-const COARSE: Duration = Duration::from_mins(1);
+use std::collections::BTreeSet;
 
 impl Directory {
     /// Makes a token. An administrator, the operator, or an owner of the agent may; acting for somebody else
@@ -38,6 +38,7 @@ impl Directory {
             label: readable("a label", &new.label)?,
             hint: secret.reveal().chars().take(token::PREFIX.len() + 4).collect(),
             secret: fingerprint(secret.reveal()),
+            workload: None,
             on_behalf_of: new.on_behalf_of,
             created_by: by.person(),
             created_at: now,
@@ -93,9 +94,7 @@ impl Directory {
         let memory = self.memory.read();
         let state = memory.tokens.get(&fingerprint(text)).ok_or(NotAuthenticated::Unknown)?;
         let requester = self.standing_caller(&memory, &state.held.doc, now)?;
-        if now.since(Timestamp(state.used())) >= COARSE {
-            state.used.store(now.0, Ordering::Relaxed);
-        }
+        state.use_at(now);
         Ok(requester)
     }
 
@@ -110,7 +109,7 @@ impl Directory {
         self.standing_caller(&memory, &state.ok_or(NotAuthenticated::Unknown)?.held.doc, now)
     }
 
-    fn standing_caller(
+    pub(super) fn standing_caller(
         &self,
         memory: &Memory,
         token: &Token,
@@ -131,12 +130,13 @@ impl Directory {
         if !token.on_behalf_of.is_none_or(stands) || !agent.owners.iter().any(|owner| stands(*owner)) {
             return Err(NotAuthenticated::Disabled);
         }
-        let mut owners = agent.owners.clone();
         // INVARIANT: whoever made the token, or owned the agent while it was there, may have kept its secret, so
         // they stand on the caller's side.
+        let mut owners = answerable(agent, token);
         owners.extend(token.created_by);
-        let knew = agent.former_owners.iter().filter(|(_, left)| token.created_at <= **left);
-        owners.extend(knew.map(|(person, _)| *person));
+        if let Some(workload) = &token.workload {
+            owners.extend(self.behind_workload(memory, workload, token)?);
+        }
         Ok(Requester {
             principal: PrincipalId::Agent(agent.id),
             kind: agent.kind,
@@ -165,4 +165,10 @@ impl Directory {
         });
         if allowed { Ok(()) } else { Err(IdentityError::NotAllowed { who: "an administrator or an owner" }) }
     }
+}
+
+/// Who owns an agent, and who did while the token was there.
+pub(super) fn answerable(agent: &Agent, token: &Token) -> BTreeSet<PersonId> {
+    let knew = agent.former_owners.iter().filter(|(_, left)| token.created_at <= **left);
+    agent.owners.iter().chain(knew.map(|(person, _)| person)).copied().collect()
 }

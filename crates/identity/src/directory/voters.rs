@@ -2,15 +2,25 @@
 
 use super::Directory;
 use crate::record::person::Person;
+use async_trait::async_trait;
 use countersign_core::{CredentialId, GroupName, PersonId, Requester, Timestamp};
 use countersign_engine::port::identity::{Identity, NotAuthenticated, Presented, Voter};
 use std::collections::{BTreeMap, BTreeSet};
 
+#[async_trait]
 impl Identity for Directory {
     fn authenticate(&self, presented: Presented<'_>, now: Timestamp) -> Result<Requester, NotAuthenticated> {
         match presented {
+            Presented::Bearer(text) if self.is_foreign(text) => self.foreign(text, now),
             Presented::Bearer(text) => self.bearer(text, now),
             Presented::Nothing => Err(NotAuthenticated::Missing),
+        }
+    }
+
+    async fn prepare(&self, presented: Presented<'_>) {
+        match presented {
+            Presented::Bearer(text) if self.is_foreign(text) => self.admit(text).await,
+            Presented::Bearer(_) | Presented::Nothing => {}
         }
     }
 

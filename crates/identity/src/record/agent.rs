@@ -25,7 +25,10 @@ pub struct Agent {
     pub former_owners: BTreeMap<PersonId, Timestamp>,
     pub groups: BTreeSet<GroupName>,
     pub clearances: BTreeSet<String>,
-    /// `None`: the local operator.
+    /// The rule of the configuration that describes it; `None`: it is kept by people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub described_by: Option<Digest>,
+    /// `None`: the local operator, or the configuration.
     pub created_by: Option<PersonId>,
     pub created_at: Timestamp,
     pub disabled_at: Option<Timestamp>,
@@ -34,6 +37,12 @@ pub struct Agent {
 impl Agent {
     pub fn is_disabled(&self) -> bool {
         self.disabled_at.is_some()
+    }
+
+    /// The same agent with these owners; whoever was one before is remembered.
+    pub(crate) fn owned_by(mut self, owners: BTreeSet<PersonId>, now: Timestamp) -> Self {
+        self.former_owners.extend(self.owners.difference(&owners).map(|gone| (*gone, now)));
+        Self { owners, ..self }
     }
 }
 
@@ -64,7 +73,22 @@ pub(crate) fn folded(name: &str) -> String {
     name.to_lowercase()
 }
 
-/// A token as listed: everything but the secret.
+/// What is known of a token that somebody else has signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// The issuer's name in the configuration.
+    pub issuer: String,
+    /// The rule it fitted. Once that is not in the configuration any more, the token is not good any more.
+    pub(crate) rule: Digest,
+    /// What the token says in `sub`.
+    pub subject: String,
+    /// The agents it came through, the nearest first.
+    pub through: Vec<AgentId>,
+}
+
+/// A token as listed: everything but the secret. Either this gateway has made it, or it stands for every token that an
+/// issuer signs alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
@@ -73,8 +97,11 @@ pub struct Token {
     pub label: String,
     /// The secret's first characters, for telling tokens apart.
     pub hint: String,
-    /// SHA-256 of the secret.
+    /// SHA-256 of the secret, or of what the issuer's tokens have in common.
     pub(crate) secret: Digest,
+    /// `None`: this gateway has made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Workload>,
     /// Whom the agent acts for with this token.
     pub on_behalf_of: Option<PersonId>,
     /// `None`: the local operator. Whoever made a token may have kept it.

@@ -15,4 +15,5 @@ mod secrets;
 mod sessions;
 mod store;
 mod votes;
+mod workloads;
 mod world;

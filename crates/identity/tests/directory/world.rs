@@ -73,6 +73,14 @@ impl World {
         open(&self.journal, ORIGIN, &["sre", "privacy", "platform-agents"]).await
     }
 
+    /// This gateway after a restart with these issuers in its configuration.
+    pub(crate) async fn trusting(&self, issuers: Vec<countersign_identity::Issuer>) -> Arc<Directory> {
+        let mut settings = Settings::new(ORIGIN).unwrap();
+        settings.issuers = issuers;
+        let declared = groups(&["sre", "privacy", "platform-agents"]);
+        Directory::open(self.journal.clone(), declared, settings).await.unwrap()
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }

@@ -52,6 +52,11 @@ fn samples() -> Vec<Value> {
             "token.created",
             json!({"agent": agent, "credential": credential, "on_behalf_of": person, "expires": null}),
         ),
+        (
+            "workload.admitted",
+            json!({"agent": agent, "credential": credential, "issuer": "ci", "on_behalf_of": [person],
+                "through": [agent]}),
+        ),
         ("token.revoked", json!({"agent": agent, "credential": credential})),
         ("intake.refused", json!({"code": "malformed", "count": 3, "target": null})),
         ("action.refused", json!({"asked": asked, "code": "wall", "bundle": digest, "policies": ["p"]})),

@@ -149,6 +149,7 @@ impl Case {
             | Event::AgentCreated { .. }
             | Event::AgentChanged { .. }
             | Event::TokenCreated { .. }
+            | Event::WorkloadAdmitted { .. }
             | Event::TokenRevoked { .. }
             | Event::IntakeRefused { .. } => {}
         }

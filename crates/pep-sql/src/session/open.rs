@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 /// Longer tokens are nobody's.
-const LONGEST_PASSWORD: usize = 4096;
+const LONGEST_PASSWORD: usize = 20 << 10;
 
 /// What a session shows to whoever wants to cancel what it does.
 #[derive(Debug, Default)]
@@ -282,7 +282,7 @@ impl Door {
         stream.write_all(&out).await?;
         stream.flush().await?;
         let Some(password) = password(&mut stream).await? else { return Ok(Opened::Over) };
-        let requester = match self.gate.authenticate(Presented::Bearer(&password)) {
+        let requester = match self.gate.authenticate(Presented::Bearer(&password)).await {
             Ok(requester) => requester,
             Err(refusal) => {
                 let hint = "the password is the agent's token; ask its owner for a new one";

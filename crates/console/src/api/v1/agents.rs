@@ -5,7 +5,7 @@ use crate::{
     caller::Caller,
     console::Console,
     error::Problem,
-    model::things::{AgentItem, TokenItem},
+    model::things::{AgentItem, ChainItem, IssuerItem, TokenItem},
 };
 use axum::{Json, extract::State};
 use countersign_core::{AgentId, CredentialId, GroupName, PersonId, PrincipalKind};
@@ -160,6 +160,27 @@ pub(crate) async fn tokens(
         return Err(Problem::not_found(format!("there is no agent `{id}`")));
     }
     Ok(Json(console.directory().tokens(id).iter().map(|token| console.token_item(token)).collect()))
+}
+
+/// Who can never approve what an agent asks, and why.
+#[utoipa::path(get, path = "/api/v1/agents/{id}/chain", tag = "agents", params(("id" = String, Path)), responses(
+    (status = 200, body = [ChainItem]), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn chain(
+    State(console): State<Console>,
+    _caller: Caller,
+    Id(id): Id<AgentId>,
+) -> Result<Json<Vec<ChainItem>>, Problem> {
+    let found = console.chain_items(id);
+    found.map(Json).ok_or_else(|| Problem::not_found(format!("there is no agent `{id}`")))
+}
+
+/// The issuers whose signed tokens are believed, and how their keys are doing.
+#[utoipa::path(get, path = "/api/v1/issuers", tag = "agents", responses(
+    (status = 200, body = [IssuerItem]), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn issuers(State(console): State<Console>, _caller: Caller) -> Json<Vec<IssuerItem>> {
+    Json(console.issuer_items())
 }
 
 /// Make a token. An agent's owner may, too.

@@ -7,11 +7,28 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 79] = [
+const KEYS: [&str; 95] = [
+    "issuers",
+    "issuer",
+    "audiences",
+    "keys_url",
+    "keys_file",
+    "algorithms",
+    "clock_skew",
+    "max_lifetime",
+    "agents",
+    "agent",
+    "match",
+    "owners",
+    "clearances",
+    "obtainable_by",
+    "on_behalf_of",
+    "people",
+    "actors",
+    "groups",
     "gateway",
     "console",
     "policy",
-    "people",
     "limits",
     "bodies",
     "in_memory",
@@ -26,7 +43,6 @@ const KEYS: [&str; 79] = [
     "path",
     "labels",
     "environments",
-    "groups",
     "cooling_off",
     "pending_per_principal",
     "keep",
@@ -108,11 +124,12 @@ pub(super) fn read(mut table: Table, places: &Places<'_>, mistakes: &mut Vec<Mis
     }
     file.http = targets(&mut table, "http", places, mistakes);
     file.postgres = targets(&mut table, "postgres", places, mistakes);
+    file.issuers = targets(&mut table, "issuers", places, mistakes);
     mistakes.extend(table.keys().map(|key| unknown_key(key)));
     file
 }
 
-/// The targets of one wire, each a section of its own, with its number in the file.
+/// Sections of one name, each with its number in the file.
 fn targets<T: DeserializeOwned>(
     table: &mut Table,
     wire: &str,
@@ -124,7 +141,7 @@ fn targets<T: DeserializeOwned>(
         Some(Value::Array(written)) => written,
         Some(_) => {
             let hint = format!("write `[[{wire}]]` above each of them");
-            mistakes.push(Mistake::new(wire, "targets are a list", hint));
+            mistakes.push(Mistake::new(wire, format!("`{wire}` is a list of sections"), hint));
             return Vec::new();
         }
     };

@@ -1,0 +1,108 @@
+//! A small HTTP server on loopback that answers as a test tells it to, and remembers what it was asked.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+/// A request, read whole.
+pub type Asked = Request<Bytes>;
+/// What answers requests.
+pub type Answer = Arc<dyn Fn(&Asked) -> Response<Bytes> + Send + Sync>;
+
+/// A server. Dropping it closes its port.
+pub struct Server {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    task: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Listens on a port of the system's choice.
+    pub async fn start(answer: Answer) -> io::Result<Self> {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), answer).await
+    }
+
+    /// Listens there.
+    pub async fn start_at(address: SocketAddr, answer: Answer) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let task = tokio::spawn(serve(listener, answer, Arc::clone(&asked)));
+        Ok(Self { address, asked, task })
+    }
+
+    /// Such as `http://localhost:40123`.
+    pub fn url(&self) -> String {
+        format!("http://localhost:{}", self.address.port())
+    }
+
+    /// The paths that were asked for so far, in order.
+    pub fn asked(&self) -> Vec<String> {
+        lock(&self.asked).clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A JSON answer.
+pub fn json(status: StatusCode, body: &serde_json::Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = status;
+    let kind = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    response
+}
+
+/// An answer without a body.
+pub fn empty(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(listener: TcpListener, answer: Answer, asked: Arc<Mutex<Vec<String>>>) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let (answer, asked) = (Arc::clone(&answer), Arc::clone(&asked));
+        connections.spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let (answer, asked) = (Arc::clone(&answer), Arc::clone(&asked));
+                async move {
+                    let (parts, body) = request.into_parts();
+                    lock(&asked).push(parts.uri.path().to_owned());
+                    let body =
+                        body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                    let response = answer(&Request::from_parts(parts, body));
+                    Ok::<_, Infallible>(response.map(Full::new))
+                }
+            });
+            // A client that goes away is no fault of the server.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
