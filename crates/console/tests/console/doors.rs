@@ -50,7 +50,12 @@ const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/freezes"),
 ];
-const MORE: [(&str, &str); 2] = [("POST", "/api/v1/freezes"), ("DELETE", "/api/v1/freezes")];
+const MORE: [(&str, &str); 4] = [
+    ("POST", "/api/v1/freezes"),
+    ("DELETE", "/api/v1/freezes"),
+    ("GET", "/api/v1/agents/{id}/chain"),
+    ("GET", "/api/v1/issuers"),
+];
 
 /// The pages and what is fetched for them.
 const PAGES: [&str; 14] = [
