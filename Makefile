@@ -45,16 +45,18 @@ setup-bench:
 
 bench: setup-bench ## Measure on a release build: one JSON object for each bench, then the table.
 	$(CARGO) build --release -p countersign -p countersign-benches
+	@# Run as they were built: asked for alone, cargo would build them again with other features.
 	@for bench in benches/src/bin/*.rs; do \
-	  $(CARGO) run -q --release -p countersign-benches --bin "$$(basename "$$bench" .rs)" || exit 1; \
+	  "$${CARGO_TARGET_DIR:-target}/release/$$(basename "$$bench" .rs)" || exit 1; \
 	done
 
 soak: setup-build ## Kill the gateway at random moments, SOAK_RUNS times, and look at what is left.
 	$(CARGO) build -p countersign
 	COUNTERSIGN_SOAK_RUNS=$(SOAK_RUNS) $(CARGO) test -p countersign-e2e --test kill -- --nocapture
 
-fuzz: setup-build ## Look for texts that break the reading of SQL (needs nightly Rust and cargo-fuzz), FUZZ_SECONDS long.
+fuzz: setup-build ## Look for what breaks the reading of SQL and of its wire (nightly Rust, cargo-fuzz), FUZZ_SECONDS each.
 	cd fuzz && $(CARGO) +nightly fuzz run classify -- -max_total_time=$(FUZZ_SECONDS)
+	cd fuzz && $(CARGO) +nightly fuzz run frame -- -max_total_time=$(FUZZ_SECONDS)
 
 docs: setup-build ## Check links and samples of the documents; build the book where mdBook is installed.
 	$(CARGO) build -q -p countersign

@@ -5,6 +5,7 @@ pub mod issuer;
 pub mod nginx;
 pub mod passkey;
 pub mod peer;
+pub mod pgclient;
 pub mod ports;
 pub mod postgres;
 pub mod server;

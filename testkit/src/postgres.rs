@@ -6,7 +6,7 @@ use std::{
     fs, io,
     os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStdin, Command, Output, Stdio},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -21,18 +21,40 @@ const TRIES: usize = 5;
 /// `nobody`, where the package's own user is missing.
 const NOBODY: u32 = 65_534;
 
+/// Runs the server, and ends it and removes its folder when whoever holds the other end of standard input is gone,
+/// however that came about.
+const KEEPER: &str = r#"folder=$1; shift
+exec 3<&0
+"$@" </dev/null & server=$!
+(read -r _ <&3
+ trap '' TERM
+ kill -QUIT $server
+ while kill -0 $server; do sleep 0.05; done
+ rm -rf "$folder") 2>/dev/null & watch=$!
+exec 3<&-
+trap 'kill -QUIT $server' QUIT
+trap 'kill -INT $server' INT
+wait $server; status=$?
+while kill -0 $server 2>/dev/null; do wait $server; status=$?; done
+kill $watch 2>/dev/null
+exit $status"#;
+
 /// A running cluster with one superuser, `owner`.
 #[derive(Debug)]
 pub struct Postgres {
     child: Child,
-    folder: TempDir,
-    bin: PathBuf,
+    /// Closed by the kernel with this process, if not before.
+    alive: Option<ChildStdin>,
+    server: Server,
+    _folder: TempDir,
     port: u16,
 }
 
 /// What a cluster is made with.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// The folder of the server's programs; the newest that is installed unless it is said.
+    pub bin: Option<PathBuf>,
     /// Certificate and key for TLS, as PEM.
     pub tls: Option<(String, String)>,
     /// Lines for `postgresql.conf`.
@@ -45,26 +67,52 @@ impl Postgres {
 
     /// Makes a cluster, starts it on loopback and waits until it answers.
     pub async fn start(options: &Options) -> Result<Self, PeerError> {
-        let bin = installed().ok_or(PeerError::Missing { program: NAME, package: PACKAGE })?;
+        let bin = options.bin.clone().or_else(installed);
+        let bin = bin.ok_or(PeerError::Missing { program: NAME, package: PACKAGE })?;
         let start = |source| PeerError::Start { program: NAME, source };
         let folder = TempDir::new().map_err(start)?;
-        let server = Server { bin, root: folder.path().to_owned(), user: unprivileged() };
+        let mut server = Server { bin, root: folder.path().to_owned(), user: unprivileged() };
+        if options.bin.is_some() && server.user.is_some() {
+            server.take_along().map_err(start)?;
+        }
         server.make(options).map_err(start)?;
+        let port = ports::free().map_err(start)?;
+        let (child, alive) = server.spawn(port).map_err(start)?;
+        let mut cluster = Self { child, alive, server, _folder: folder, port };
         for _ in 0..TRIES {
-            let port = ports::free().map_err(start)?;
-            let child = server.spawn(port).map_err(start)?;
-            let mut cluster =
-                Self { child, folder: TempDir::new().map_err(start)?, bin: server.bin.clone(), port };
             if cluster.answers().await {
-                cluster.folder = folder;
                 return Ok(cluster);
             }
+            cluster.end("-QUIT");
+            cluster.port = ports::free().map_err(start)?;
+            (cluster.child, cluster.alive) = cluster.server.spawn(cluster.port).map_err(start)?;
         }
-        Err(PeerError::NotReady {
-            program: NAME,
-            log: fs::read_to_string(server.root.join("log")).unwrap_or_default(),
-        })
+        Err(PeerError::NotReady { program: NAME, log: cluster.log() })
     }
+
+    /// Ends the server as its operator would (`fast`): sessions are cut off, what was committed stays.
+    pub fn stop(&mut self) {
+        self.end("-INT");
+    }
+
+    /// Starts it again on the same port, and waits until it answers.
+    pub async fn start_again(&mut self) -> Result<(), PeerError> {
+        let start = |source| PeerError::Start { program: NAME, source };
+        (self.child, self.alive) = self.server.spawn(self.port).map_err(start)?;
+        if self.answers().await {
+            Ok(())
+        } else {
+            Err(PeerError::NotReady { program: NAME, log: self.log() })
+        }
+    }
+
+    /// Whether a server is installed that could be started.
+    pub fn is_installed() -> bool {
+        installed().is_some()
+    }
+
+    /// Which package has it.
+    pub const PACKAGE: &'static str = PACKAGE;
 
     pub fn port(&self) -> u16 {
         self.port
@@ -72,18 +120,18 @@ impl Postgres {
 
     /// What the server logged so far.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.server.root.join("log")).unwrap_or_default()
     }
 
     /// A program of the same package, such as `psql`, in a surrounding of its own.
     pub fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(self.bin.join(name));
+        let mut command = Command::new(self.server.client(name));
         // Nothing of the caller's own surrounding may decide where it connects, or how it prints.
         command
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("LC_ALL", "C.UTF-8")
-            .env("HOME", self.folder.path());
+            .env("HOME", &self.server.root);
         command.env("PSQLRC", "/dev/null").env("PGSSLMODE", "disable").stdin(Stdio::null());
         command
     }
@@ -120,19 +168,29 @@ impl Postgres {
         }
         false
     }
-}
 
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        // Told to go at once, it takes its own processes and memory along; killed, it could not.
-        let told = Command::new("kill").args(["-QUIT", &self.child.id().to_string()]).status();
+    /// Has the server told, and waits until it is gone.
+    fn end(&mut self, signal: &str) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        let told = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         if !told.is_ok_and(|status| status.success()) {
+            // Its keeper gone, the server goes as well.
             let _ = self.child.kill();
         }
         let _ = self.child.wait();
     }
 }
 
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Told to go at once, it takes its own processes and memory along; killed, it could not.
+        self.end("-QUIT");
+    }
+}
+
+#[derive(Debug)]
 struct Server {
     bin: PathBuf,
     root: PathBuf,
@@ -141,6 +199,18 @@ struct Server {
 }
 
 impl Server {
+    /// Copies the programs to where the user it runs as can reach them, whatever folder they came from.
+    fn take_along(&mut self) -> io::Result<()> {
+        let from = self.bin.parent().unwrap_or(Path::new("/"));
+        let to = self.root.join("server");
+        let copied = Command::new("cp").arg("-a").arg(from).arg(&to).output()?;
+        if !copied.status.success() {
+            return Err(io::Error::other(String::from_utf8_lossy(&copied.stderr).into_owned()));
+        }
+        self.bin = to.join("bin");
+        Ok(())
+    }
+
     fn make(&self, options: &Options) -> io::Result<()> {
         let password = self.root.join("password");
         fs::write(&password, Postgres::OWNER.1)?;
@@ -190,17 +260,32 @@ impl Server {
         fs::write(&conf, format!("{text}\n{}\n", settings.join("\n")))
     }
 
-    fn spawn(&self, port: u16) -> io::Result<Child> {
+    fn spawn(&self, port: u16) -> io::Result<(Child, Option<ChildStdin>)> {
         let log = self.root.join("log");
         let file = fs::OpenOptions::new().create(true).append(true).open(&log)?;
         let errors = file.try_clone()?;
-        let mut command = self.command("postgres");
+        let mut command = self.command_at(Path::new("/bin/sh"));
+        command.args(["-c", KEEPER, "sh"]).arg(&self.root).arg(self.bin.join("postgres"));
         command.arg("-D").arg(self.root.join("data")).args(["-p", &port.to_string()]);
-        command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn()
+        // An interrupt from the keyboard is for whoever started it, who then ends it in good order.
+        let mut child = command.process_group(0).stdin(Stdio::piped()).stdout(file).stderr(errors).spawn()?;
+        // Waiting for the child would close it.
+        let alive = child.stdin.take();
+        Ok((child, alive))
+    }
+
+    /// A client of the same release, or else the newest that is installed.
+    fn client(&self, name: &str) -> PathBuf {
+        let own = self.bin.join(name);
+        if own.exists() { own } else { installed().map_or(own, |bin| bin.join(name)) }
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(self.bin.join(name));
+        self.command_at(&self.bin.join(name))
+    }
+
+    fn command_at(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").current_dir(&self.root);
         if let Some((user, group)) = self.user {
             command.uid(user).gid(group);
@@ -226,7 +311,7 @@ fn installed() -> Option<PathBuf> {
 }
 
 /// User and group to run as; `None` when the caller is not root anyway.
-fn unprivileged() -> Option<(u32, u32)> {
+pub fn unprivileged() -> Option<(u32, u32)> {
     use std::os::unix::fs::MetadataExt;
     let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
     let own = fs::metadata("/var/lib/postgresql").ok().filter(|folder| folder.uid() != 0);

@@ -17,12 +17,18 @@ mod clients;
 mod copies;
 #[path = "wire/counters.rs"]
 mod counters;
+#[path = "wire/gated.rs"]
+mod gated;
 #[path = "wire/leaving.rs"]
 mod leaving;
 #[path = "wire/reasons.rs"]
 mod reasons;
+#[path = "wire/restarts.rs"]
+mod restarts;
 #[path = "wire/revoked.rs"]
 mod revoked;
+#[path = "wire/servers.rs"]
+mod servers;
 #[path = "wire/sessions.rs"]
 mod sessions;
 #[path = "wire/strict.rs"]

@@ -160,7 +160,8 @@ impl Walker<'_> {
             names = [alias.aliasname.clone()].into();
         }
         if relation.schemaname.is_empty() && scope.names(&relation.relname) {
-            let rows = self.rows(scope.query(&relation.relname)?, scope)?;
+            let (select, inner) = self.with_query(&relation.relname, scope)?;
+            let rows = self.rows(select, &inner)?;
             return Some(Entry { names, columns: BTreeSet::new(), keys: Vec::new(), rows: Some(rows) });
         }
         let name = Name::of_relation(relation);
@@ -172,6 +173,12 @@ impl Walker<'_> {
             }
             Relate::System | Relate::Temporary | Relate::Unresolved => None,
         }
+    }
+
+    /// A query that `WITH` names, unless too many were counted already.
+    fn with_query<'t>(&self, name: &str, scope: &Scope<'t>) -> Option<(&'t SelectStmt, Scope<'t>)> {
+        self.counts.set(self.counts.get().checked_sub(1)?);
+        scope.query(name)
     }
 
     /// Whether what is returned holds a countable number of rows of other tables.
@@ -209,7 +216,8 @@ impl Walker<'_> {
         match item.node.as_ref()? {
             NodeEnum::RangeVar(relation) => {
                 if relation.schemaname.is_empty() && scope.names(&relation.relname) {
-                    return self.carried(scope.query(&relation.relname)?, scope);
+                    let (select, inner) = self.with_query(&relation.relname, scope)?;
+                    return self.carried(select, &inner);
                 }
                 let name = Name::of_relation(relation);
                 match self.path.relation(name.schema.as_deref(), &name.name) {

@@ -19,9 +19,13 @@ use pg_query::{
         WithClause,
     },
 };
+use std::cell::Cell;
 
 /// Views in views deeper than this are not followed.
 const DEEPEST_VIEW: u32 = 8;
+
+/// Named queries are counted no more often than this; beyond it no bound is known.
+const MOST_COUNTS: u32 = 1_000;
 
 /// Why a statement is not understood, in one clause.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub(super) struct Walker<'q> {
     /// Kept statements that are being run inside each other.
     pub(super) nested: u32,
     views: u32,
+    /// How often a query that has a name may still be counted: one that is named twice is counted twice.
+    pub(super) counts: Cell<u32>,
 }
 
 /// Names that `WITH` gives to queries, the innermost last.
@@ -64,9 +70,12 @@ impl<'t> Scope<'t> {
         self.0.iter().any(|(known, _)| *known == name)
     }
 
-    /// The query behind a name, when its rows can be counted.
-    pub(super) fn query(&self, name: &str) -> Option<&'t SelectStmt> {
-        self.0.iter().rev().find(|(known, _)| *known == name).and_then(|(_, select)| *select)
+    /// The query behind a name, when its rows can be counted, and what names mean in it: neither itself nor what came
+    /// behind it.
+    pub(super) fn query(&self, name: &str) -> Option<(&'t SelectStmt, Self)> {
+        let at = self.0.iter().rposition(|(known, _)| *known == name)?;
+        let (_, select) = self.0.get(at)?;
+        Some(((*select)?, Self(self.0.get(..at)?.to_vec())))
     }
 
     /// With the queries of a `WITH`, without walking them.
@@ -101,6 +110,7 @@ impl<'q> Walker<'q> {
             setting_name: None,
             nested: 0,
             views: 0,
+            counts: Cell::new(MOST_COUNTS),
         }
     }
 

@@ -9,3 +9,4 @@ mod corpus;
 mod live;
 mod masks;
 mod policy;
+mod regress;

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Where `.ci/drivers` puts what it fetches.
-fn drivers() -> PathBuf {
+pub(crate) fn drivers() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
     let drivers = target.join("drivers");
@@ -43,9 +43,8 @@ fn equal((direct, through): (Said, Said)) {
     assert!(direct.out.len() > 300, "{direct:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn psycopg_gets_what_the_server_gives() {
-    let stage = Stage::set().await;
+/// The work of psycopg's script at the server itself, and through the gateway.
+pub(crate) async fn psycopg(stage: &Stage) -> (Said, Said) {
     let run = |port: u16, user: &str, password: &str| {
         let mut command = python("with_psycopg.py");
         command.arg(format!(
@@ -54,7 +53,35 @@ async fn psycopg_gets_what_the_server_gives() {
         finished(command)
     };
     let direct = run(stage.cluster.port(), "app", SECRET).await;
-    equal((direct, run(stage.addr.port(), "bot", "bot-token").await));
+    (direct, run(stage.addr.port(), "bot", "bot-token").await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psycopg_gets_what_the_server_gives() {
+    let stage = Stage::set().await;
+    equal(psycopg(&stage).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlalchemy_gets_what_the_server_gives() {
+    let stage = Stage::set().await;
+    equal(both(&stage, || python("with_sqlalchemy.py")).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jdbc_gets_what_the_server_gives() {
+    const JARS: &str = "/usr/share/java";
+    let jar = Path::new(JARS).join("postgresql.jar");
+    assert!(jar.exists(), "the driver is not there\n\nhint: apt-get install libpostgresql-jdbc-java");
+    let stage = Stage::set().await;
+    let java = || {
+        let mut command = Command::new("java");
+        command.args(["-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-XX:TieredStopAtLevel=1", "-cp"]);
+        command.arg(format!("{}:{JARS}/scram-client.jar:{JARS}/scram-common.jar", jar.display()));
+        command.arg(script("WithJdbc.java"));
+        command
+    };
+    equal(both(&stage, java).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

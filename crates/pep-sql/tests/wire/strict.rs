@@ -20,13 +20,13 @@ fn packet(code: u32, pairs: &[(&str, &str)]) -> Vec<u8> {
     [length.to_be_bytes().as_slice(), &body].concat()
 }
 
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).unwrap();
     [&[tag], length.to_be_bytes().as_slice(), body].concat()
 }
 
 /// Everything the gateway says until it is ready, or closes.
-async fn said(stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) async fn said(stream: &mut TcpStream) -> Vec<u8> {
     let (mut out, mut piece) = (Vec::new(), [0; 4096]);
     loop {
         let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut piece)).await.unwrap();
@@ -42,7 +42,7 @@ async fn said(stream: &mut TcpStream) -> Vec<u8> {
     }
 }
 
-async fn login(stage: &Stage, pairs: &[(&str, &str)]) -> (TcpStream, Vec<u8>) {
+pub(crate) async fn login(stage: &Stage, pairs: &[(&str, &str)]) -> (TcpStream, Vec<u8>) {
     let mut stream = TcpStream::connect(stage.addr).await.unwrap();
     let pairs = [&[("user", "bot"), ("database", "shop")], pairs].concat();
     stream.write_all(&packet(196_608, &pairs)).await.unwrap();
