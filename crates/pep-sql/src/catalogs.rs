@@ -79,6 +79,11 @@ impl Watch {
         self.again(nonce).await
     }
 
+    /// Which one is known.
+    pub(crate) fn version(&self) -> u64 {
+        self.known.read().catalog.version()
+    }
+
     /// The catalog as it is now.
     pub(crate) async fn again(&self, nonce: impl Fn() -> [u8; 18]) -> Arc<Catalog> {
         let mut connection = self.connection.lock().await;

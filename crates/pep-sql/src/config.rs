@@ -4,11 +4,12 @@
 use crate::{
     beforehand::Scout,
     catalogs::Watch,
+    session::Masked,
     startup::ALPN,
-    understand::{SqlTarget, TableLabels},
+    understand::{Hidden, Masking, SqlTarget, TableLabels},
     upstream::{Address, Way, credential::Credential},
 };
-use countersign_core::TargetName;
+use countersign_core::{GroupName, TargetName};
 use countersign_pep::{
     Fault, Size, Span, kept, named,
     tls::{ListenerTlsSection, UpstreamTlsSection},
@@ -59,6 +60,8 @@ pub struct PostgresSection {
     pub labels: BTreeSet<String>,
     #[serde(default)]
     pub tables: Vec<TableSection>,
+    /// What some may see only masked.
+    pub mask: Option<MaskSection>,
     /// Functions taken to be harmless, as `schema.name` or `schema.*`.
     #[serde(default)]
     pub trusted_functions: BTreeSet<String>,
@@ -108,6 +111,29 @@ pub struct TableSection {
     #[serde(default)]
     pub columns: BTreeSet<String>,
     pub labels: BTreeSet<String>,
+}
+
+/// Values that are hidden in results, for everybody but some groups.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskSection {
+    /// Columns with any of these labels.
+    pub labels: BTreeSet<String>,
+    #[serde(default)]
+    pub with: MaskWith,
+    /// Members of these groups see them.
+    #[serde(default)]
+    pub except: BTreeSet<GroupName>,
+}
+
+/// What stands in the place of a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaskWith {
+    #[default]
+    Null,
+    Hash,
+    Partial,
 }
 
 /// Who may connect without TLS.
@@ -160,6 +186,7 @@ pub struct PostgresTarget {
     pub limits: LimitsSection,
     /// What the words of statements are read against.
     pub sql: Arc<SqlTarget>,
+    pub(crate) masked: Option<Masked>,
     pub(crate) way: Arc<Way>,
     pub(crate) catalogs: BTreeMap<String, Arc<Watch>>,
     /// What counts rows in each database; empty where nothing does.
@@ -192,6 +219,7 @@ impl PostgresSection {
             ));
         }
         let tables = self.tables(&place, &mut faults);
+        let masked = self.masked(&place, &mut faults);
         let address = kept(
             Address::read(&self.upstream).map_err(|why| {
                 Fault::new(
@@ -246,10 +274,37 @@ impl PostgresSection {
             transaction_hold_limit: self.transaction_hold_limit.0,
             limits: self.limits,
             sql: Arc::new(sql),
+            masked,
             catalogs,
             scouts: scouts.unwrap_or_default(),
             way,
         })
+    }
+
+    fn masked(&self, place: &str, faults: &mut Vec<Fault>) -> Option<Masked> {
+        let MaskSection { labels, with, except } = self.mask.clone()?;
+        let known: BTreeSet<&String> =
+            self.labels.iter().chain(self.tables.iter().flat_map(|table| &table.labels)).collect();
+        for label in labels.iter().filter(|label| !known.contains(label)) {
+            let why = format!("`{label}` is a label of nothing here, so it would hide nothing");
+            let remedy = "give the label to a table or to columns, or leave it out";
+            faults.push(Fault::new(format!("{place}.mask.labels"), why, remedy));
+        }
+        if labels.is_empty() {
+            let why = "no label is named, so nothing would be hidden";
+            faults.push(Fault::new(format!("{place}.mask.labels"), why, "name a label, or leave out `mask`"));
+        }
+        let masking = match with {
+            MaskWith::Null => Masking::Null,
+            MaskWith::Hash => Masking::Hash,
+            MaskWith::Partial => Masking::Partial,
+        };
+        let mut key = [0; 32];
+        if aws_lc_rs::rand::fill(&mut key).is_err() {
+            let why = "no random key for masked values could be made";
+            faults.push(Fault::new(format!("{place}.mask"), why, "start the gateway again"));
+        }
+        Some(Masked { hidden: Hidden { labels, masking, key }, except })
     }
 
     fn tables(&self, place: &str, faults: &mut Vec<Fault>) -> Vec<TableLabels> {
@@ -372,6 +427,7 @@ mod tests {
             value["credential"]["value_from"] = "hunter2".into();
             value["tables"] = json!([{"table": "users", "labels": []}]);
             value["plain"] = "never".into();
+            value["mask"] = json!({"labels": ["pii"]});
             value["preflight"] = json!({"user": "app", "value_from": "hunter3", "within": "2m"});
         });
         let places: Vec<_> = found.iter().filter_map(|fault| fault.split(": ").next()).collect();
@@ -379,6 +435,7 @@ mod tests {
             "environment",
             "databases",
             "tables[0].table",
+            "mask.labels",
             "upstream",
             "credential.value_from",
             "preflight.user",

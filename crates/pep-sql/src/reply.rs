@@ -4,6 +4,7 @@
 use bytes::{BufMut as _, BytesMut};
 use countersign_core::{Refusal, RefusalCode};
 use countersign_engine::reply::{Refused, Ticket};
+use std::borrow::Cow;
 
 /// The gateway's own SQLSTATEs, beside those of the standard that say the same.
 pub mod sqlstate {
@@ -31,7 +32,7 @@ pub mod sqlstate {
 /// One message to a client, as its fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     pub message: String,
     pub detail: String,
     pub hint: String,
@@ -57,13 +58,22 @@ impl Severity {
 
 impl Said {
     pub fn new(code: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code, message: message.into(), detail: String::new(), hint: hint.into() }
+        Self::with(code, message, hint)
+    }
+
+    /// With a code that the server gave.
+    pub fn with(
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self { code: code.into(), message: message.into(), detail: String::new(), hint: hint.into() }
     }
 
     /// What is shown as soon as a statement is held.
     pub fn held(ticket: &Ticket) -> Self {
         Self {
-            code: sqlstate::HELD,
+            code: sqlstate::HELD.into(),
             message: match ticket.drifted {
                 None => format!("held until people approve it: {}", ticket.sentence),
                 Some(_) => format!("held again until people approve it: {}", ticket.sentence),
@@ -78,7 +88,7 @@ impl Said {
     /// The client's time to wait is over; the approval is not.
     pub fn still_held(ticket: &Ticket) -> Self {
         Self {
-            code: sqlstate::STILL_HELD,
+            code: sqlstate::STILL_HELD.into(),
             message: format!("not run yet: {}", ticket.sentence),
             detail: waiting(ticket),
             hint:
@@ -106,7 +116,7 @@ impl Said {
         } else {
             remedy.clone()
         };
-        Self { code: sqlstate_of(*code), message: reason.clone(), detail, hint }
+        Self { code: sqlstate_of(*code).into(), message: reason.clone(), detail, hint }
     }
 
     /// Appends it as a message of the protocol.
@@ -119,7 +129,7 @@ impl Said {
             let fields = [
                 (b'S', severity.as_str()),
                 (b'V', severity.as_str()),
-                (b'C', self.code),
+                (b'C', &*self.code),
                 (b'M', &self.message),
                 (b'D', &self.detail),
                 (b'H', &self.hint),
@@ -231,10 +241,10 @@ mod tests {
                      waits for: 2 people of sre (1 of 2 so far), because rows go away\n\
                      until: 2026-11-21T02:00:00.000000Z\ndecide at: https://sign.example/approvals/1";
         let said = Said::held(&ticket());
-        assert_eq!((said.code, said.message.as_str(), said.detail.as_str()), ("ZC000", held, waits));
+        assert_eq!((&*said.code, said.message.as_str(), said.detail.as_str()), ("ZC000", held, waits));
         assert!(said.hint.contains("send the same statement again, and it attaches"), "{said:?}");
         let said = Said::still_held(&ticket());
-        assert_eq!((said.code, said.detail.as_str()), ("ZC001", waits));
+        assert_eq!((&*said.code, said.detail.as_str()), ("ZC001", waits));
         let refused = Refused {
             refusal: Refusal {
                 code: RefusalCode::Wall,

@@ -10,9 +10,11 @@ mod reason;
 mod relay;
 mod scouting;
 mod state;
+mod veil;
 
 pub(crate) use open::{Door, Slots, serve};
 pub(crate) use reason::{LONGEST as LONGEST_JUSTIFICATION, NAME as JUSTIFICATION};
+pub(crate) use veil::Masked;
 
 use crate::{
     beforehand::Scout,
@@ -266,7 +268,7 @@ impl Session {
         let passage = if guard == Guard::ReadOnly {
             self.guarded(guard, up.freeze(), steps, ends).await?
         } else {
-            Passage { up: up.freeze(), before: 0, after: 0, steps, ends, to_the_end: false }
+            Passage { up: up.freeze(), before: 0, after: 0, steps, ends, to_the_end: false, veil: None }
         };
         self.plain(passage).await
     }
@@ -301,6 +303,7 @@ impl Session {
             steps,
             ends: Ends::Ready,
             to_the_end: false,
+            veil: None,
         })
         .await
     }

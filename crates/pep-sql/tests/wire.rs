@@ -21,6 +21,8 @@ mod counters;
 mod gated;
 #[path = "wire/leaving.rs"]
 mod leaving;
+#[path = "wire/masked.rs"]
+mod masked;
 #[path = "wire/reasons.rs"]
 mod reasons;
 #[path = "wire/restarts.rs"]

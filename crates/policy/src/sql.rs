@@ -35,7 +35,7 @@ pub const SQL_OPERATIONS: [(&str, Class); 25] = [
 
 /// The facts of `context.sql`. All of them are there every time, except those about rows, which somebody has to have
 /// counted.
-pub const SQL_FACTS: [(&str, FactType); 31] = [
+pub const SQL_FACTS: [(&str, FactType); 32] = [
     ("access", FactType::String),
     ("bounded", FactType::Bool),
     ("cascades", FactType::SetOfString),
@@ -49,6 +49,7 @@ pub const SQL_FACTS: [(&str, FactType); 31] = [
     ("in_transaction", FactType::Bool),
     ("limit_rows", FactType::Long),
     ("limited", FactType::Bool),
+    ("masked", FactType::Bool),
     ("operations", FactType::SetOfString),
     ("reasons", FactType::SetOfString),
     ("returning", FactType::Bool),

@@ -9,6 +9,7 @@ use super::{
     relay::{Ends, Seen},
     scouting::Scouting,
     state::{End, IDLE, OPEN},
+    veil::Veil,
 };
 use crate::{
     error::Ended,
@@ -211,12 +212,20 @@ impl Session {
             let said = Said::new(sqlstate::NOT_OFFERED, refusal.to_string(), "leave it as it is");
             return self.refuse(said, wish.ends).await;
         }
+        let veil = match self.veil(&understood, &question.catalog) {
+            Ok(veil) => veil.map(Box::new),
+            Err(why) => {
+                self.count(RefusalCode::NotPermitted).await?;
+                let hint = "ask for less at once, or for columns that are not masked";
+                return self.refuse(Said::new(sqlstate::NOT_OFFERED, why, hint), wish.ends).await;
+            }
+        };
         let digest =
             Digest::of_parts("countersign/sql-statement/v1", &[&wish.payload.head, body(&wish.payload)]);
         let scouting = self.scouting(question, &understood);
         match self.decide(&wish, &understood, scouting).await? {
             Reply::Live((clearance, ending)) => {
-                self.run_cleared(wish, &understood, digest, clearance, ending).await
+                self.run_cleared((wish, veil), &understood, digest, clearance, ending).await
             }
             Reply::Kept(handover) => {
                 let left: Option<Left> = serde_json::from_slice(&handover.kept().head).ok();
@@ -265,6 +274,7 @@ impl Session {
         ] {
             facts.insert(name.into(), count.into());
         }
+        facts.insert("masked".into(), self.masked().is_some().into());
         Request {
             requester: self.requester.clone(),
             target: self.target.name().clone(),
@@ -334,7 +344,7 @@ impl Session {
 
     async fn run_cleared(
         &mut self,
-        wish: Wish,
+        (wish, veil): (Wish, Option<Box<Veil>>),
         understood: &Understood,
         digest: Digest,
         clearance: Clearance,
@@ -356,6 +366,7 @@ impl Session {
             }
         };
         self.shared.recall();
+        passage.veil = veil;
         passage.to_the_end = ending.is_approved();
         let approved = passage.to_the_end;
         let seen = match self.relay(passage, clearance.cancelled()).await {

@@ -67,7 +67,8 @@ impl Session {
         steps: VecDeque<super::pipeline::Step>,
         ends: Ends,
     ) -> Result<Passage, Ended> {
-        let mut passage = Passage { up: client, before: 0, after: 0, steps, ends, to_the_end: false };
+        let mut passage =
+            Passage { up: client, before: 0, after: 0, steps, ends, to_the_end: false, veil: None };
         match (self.state.status, guard) {
             // What ran before in this pipeline would be committed by any statement of ours.
             _ if self.ran_unsynced => {}

@@ -5,9 +5,10 @@ use crate::{
     frame::{Fields, Frame, FrameError},
     message::Frontend,
     reply::{Said, sqlstate},
-    understand::{Asked, BoundValue},
+    understand::{Asked, BoundValue, ResultColumn},
 };
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Names that are the gateway's own in every session.
@@ -18,12 +19,46 @@ pub(super) const OWN: &str = "_countersign";
 pub(super) struct Parsed {
     pub(super) sql: Arc<str>,
     pub(super) types: Arc<[u32]>,
+    /// What its rows look like, once the server has said so.
+    pub(super) columns: Described,
 }
+
+/// The columns of a result as a server described them, under the catalog of that moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Described(Arc<Mutex<Option<Columns>>>);
+
+#[derive(Debug)]
+struct Columns {
+    /// The catalog's version.
+    catalog: u64,
+    all: Arc<[ResultColumn]>,
+}
+
+impl Described {
+    pub(super) fn set(&self, catalog: u64, all: Arc<[ResultColumn]>) {
+        *self.0.lock() = Some(Columns { catalog, all });
+    }
+
+    /// Under another catalog they may come from elsewhere.
+    pub(super) fn under(&self, catalog: u64) -> Option<Arc<[ResultColumn]>> {
+        let columns = self.0.lock();
+        columns.as_ref().filter(|columns| columns.catalog == catalog).map(|columns| Arc::clone(&columns.all))
+    }
+}
+
+/// What was seen of a text is no part of what it is.
+impl PartialEq for Described {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Described {}
 
 /// A query with the values it was bound to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Portal {
-    parsed: Parsed,
+    pub(super) parsed: Parsed,
     values: Vec<BoundValue>,
 }
 
@@ -37,12 +72,20 @@ pub(super) struct Names {
 /// One step of a pipeline; the server answers each, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    Parse { name: String, parsed: Parsed },
-    Bind { name: String, portal: Arc<Portal> },
+    Parse {
+        name: String,
+        parsed: Parsed,
+    },
+    Bind {
+        name: String,
+        portal: Arc<Portal>,
+    },
     CloseStatement(String),
     ClosePortal(String),
-    Describe,
-    Execute,
+    DescribeStatement(String),
+    DescribePortal(String),
+    /// Of this portal.
+    Execute(String),
 }
 
 /// What was kept back.
@@ -84,7 +127,7 @@ impl Names {
             Step::ClosePortal(name) => {
                 self.portals.remove(&name);
             }
-            Step::Describe | Step::Execute => {}
+            Step::DescribeStatement(_) | Step::DescribePortal(_) | Step::Execute(_) => {}
         }
     }
 }
@@ -118,9 +161,13 @@ impl Pipeline {
             Frontend::Parse => parse(&mut fields)?,
             Frontend::Bind => self.bind(&mut fields, names)?,
             Frontend::Describe => {
-                fields.byte()?;
-                own(fields.text()?)?;
-                Step::Describe
+                let (kind, name) = (fields.byte()?, fields.text()?);
+                own(name)?;
+                match kind {
+                    b'S' => Step::DescribeStatement(name.into()),
+                    b'P' => Step::DescribePortal(name.into()),
+                    _ => return Err(FrameError::Meaningless.into()),
+                }
             }
             Frontend::Close => close(&mut fields)?,
             Frontend::Execute => {
@@ -129,11 +176,11 @@ impl Pipeline {
                     let why = format!("portal \"{name}\" does not exist");
                     refused(sqlstate::INVALID_CURSOR, why, "bind it first; read SQL cursors with `FETCH`")
                 })?;
-                let Parsed { sql, types } = &portal.parsed;
+                let Parsed { sql, types, .. } = &portal.parsed;
                 let (types, values) = (types.to_vec(), Some(portal.values.clone()));
                 let asked = Asked { sql: sql.to_string(), types, values };
                 self.asked.push((asked, rows));
-                Step::Execute
+                Step::Execute(name.into())
             }
             _ => return Err(FrameError::Meaningless.into()),
         };
@@ -181,8 +228,9 @@ impl Pipeline {
             | Step::CloseStatement(_)
             | Step::Bind { .. }
             | Step::ClosePortal(_)
-            | Step::Describe
-            | Step::Execute => None,
+            | Step::DescribeStatement(_)
+            | Step::DescribePortal(_)
+            | Step::Execute(_) => None,
         });
         staged.unwrap_or_else(|| names.statements.get(name).cloned())
     }
@@ -195,8 +243,9 @@ impl Pipeline {
             | Step::ClosePortal(_)
             | Step::Parse { .. }
             | Step::CloseStatement(_)
-            | Step::Describe
-            | Step::Execute => None,
+            | Step::DescribeStatement(_)
+            | Step::DescribePortal(_)
+            | Step::Execute(_) => None,
         });
         staged.unwrap_or_else(|| names.portals.get(name).cloned())
     }
@@ -207,7 +256,10 @@ fn parse(fields: &mut Fields<'_>) -> Result<Step, NotStaged> {
     own(name)?;
     let types = (0..fields.count()?).map(|_| Ok(fields.i32()?.cast_unsigned()));
     let types = types.collect::<Result<Arc<[u32]>, FrameError>>()?;
-    Ok(Step::Parse { name: name.into(), parsed: Parsed { sql: sql.into(), types } })
+    Ok(Step::Parse {
+        name: name.into(),
+        parsed: Parsed { sql: sql.into(), types, columns: Described::default() },
+    })
 }
 
 fn close(fields: &mut Fields<'_>) -> Result<Step, NotStaged> {
@@ -264,7 +316,7 @@ mod tests {
         assert_eq!(pipeline.asked[1].0.sql, "select 1");
         stage(&mut pipeline, b'C', b"Ss\0").unwrap();
         let gone = stage(&mut pipeline, b'B', b"\0s\0\0\0\0\0\0\0").unwrap_err();
-        assert!(matches!(gone, NotStaged::Refused(Said { code: "26000", .. })), "{gone:?}");
+        assert!(matches!(&gone, NotStaged::Refused(said) if said.code == "26000"), "{gone:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::{
     Session,
     pipeline::{Names, Step},
+    veil::{self, Seeing, Veil},
 };
 use crate::{
     error::Ended,
@@ -33,6 +34,8 @@ pub(super) struct Passage {
     pub(super) ends: Ends,
     /// Followed to its end even when the client leaves.
     pub(super) to_the_end: bool,
+    /// What hides values in the answer.
+    pub(super) veil: Option<Box<Veil>>,
 }
 
 /// When the server has answered.
@@ -102,6 +105,7 @@ struct Relay<'a> {
     copying: Copying,
     copy_skip: usize,
     hash: Option<digest::Context>,
+    seeing: Seeing,
     seen: Seen,
 }
 
@@ -113,7 +117,8 @@ impl Session {
         passage: Passage,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<Seen, Ended> {
-        let Passage { mut up, before, after, steps, ends, to_the_end } = passage;
+        let Passage { mut up, before, after, steps, ends, to_the_end, veil } = passage;
+        let seeing = self.seeing(veil);
         let at = if before > 0 { At::Before(before) } else { At::Answer };
         let mut relay = Relay {
             names: &mut self.state.names,
@@ -128,6 +133,7 @@ impl Session {
             copying: Copying::No,
             copy_skip: 0,
             hash: None,
+            seeing,
             seen: Seen::default(),
         };
         let (client, server) = (&mut self.client, &mut self.server);
@@ -251,7 +257,10 @@ impl Relay<'_> {
             let Some((tag, size)) = frame::head(rest).map_err(Ended::Server)? else { break };
             let message = Backend::of(tag).ok_or(Ended::Unexpected(tag))?;
             let whole = rest.get(..size);
-            let body = match (message.rule(), whole) {
+            let veiled = self.seeing.veil.is_some() && self.at == At::Answer && Veil::hides(message);
+            let described = self.seeing.describes.is_some() && message == Backend::RowDescription;
+            let rule = if veiled || described { BackendRule::Followed } else { message.rule() };
+            let body = match (rule, whole) {
                 (BackendRule::Passed, _) => &[],
                 (BackendRule::Followed, Some(whole)) => whole.get(HEADER..).unwrap_or_default(),
                 (BackendRule::Followed, None) if size > FOLLOWED => {
@@ -261,7 +270,15 @@ impl Relay<'_> {
                 (BackendRule::Ours | BackendRule::Unexpected, _) => return Err(Ended::Unexpected(tag)),
             };
             let ours = self.follow(message, body).map_err(Ended::Server)?;
-            if ours == Whose::Gateway {
+            if let (true, Some(veil), Some(whole)) = (veiled, &self.seeing.veil, whole) {
+                let mut shown = BytesMut::new();
+                veil.write(tag, whole.get(HEADER..).unwrap_or_default(), &mut shown)?;
+                self.seen.received += size as u64;
+                take_over(buffer, pass, out);
+                buffer.advance(size);
+                out.extend_from_slice(&shown);
+                pass = 0;
+            } else if ours == Whose::Gateway {
                 if whole.is_none() {
                     break;
                 }
@@ -310,10 +327,18 @@ impl Relay<'_> {
 
     fn answer(&mut self, message: Backend, body: &[u8]) -> Result<Whose, FrameError> {
         let mut fields = Fields::new(body);
+        if self.seeing.describes.is_some() {
+            self.described(message, body)?;
+        }
         match message {
             Backend::DataRow => self.seen.rows += 1,
             Backend::ParseComplete | Backend::BindComplete | Backend::CloseComplete => self.done(),
-            Backend::RowDescription | Backend::NoData if self.steps.front() == Some(&Step::Describe) => {
+            Backend::RowDescription | Backend::NoData
+                if matches!(
+                    self.steps.front(),
+                    Some(Step::DescribeStatement(_) | Step::DescribePortal(_))
+                ) =>
+            {
                 self.done();
             }
             Backend::CommandComplete => {
@@ -377,9 +402,38 @@ impl Relay<'_> {
     }
 
     fn executed(&mut self) {
-        if self.steps.front() == Some(&Step::Execute) {
+        if matches!(self.steps.front(), Some(Step::Execute(_))) {
             self.done();
         }
+    }
+
+    /// Follows where the columns of rows come from: what hides values in them goes by it.
+    fn described(&mut self, message: Backend, body: &[u8]) -> Result<(), FrameError> {
+        let Some(version) = self.seeing.describes else { return Ok(()) };
+        if message == Backend::RowDescription {
+            let columns = veil::columns(body)?;
+            if !self.extended
+                && let Some(veil) = &mut self.seeing.veil
+            {
+                veil.expect(Some(&columns));
+            }
+            if let Some(parsed) = veil::parsed(self.steps.front(), self.names) {
+                parsed.columns.set(version, columns);
+            }
+        } else if message == Backend::DataRow
+            && self.extended
+            && self.seen.rows == self.seeing.expected_at
+            && let Some(veil) = &mut self.seeing.veil
+        {
+            let parsed = veil::parsed(self.steps.front(), self.names);
+            veil.expect(parsed.and_then(|parsed| parsed.columns.under(version)).as_deref());
+        } else if matches!(message, Backend::CommandComplete | Backend::PortalSuspended) {
+            self.seeing.expected_at = self.seen.rows;
+            if let Some(veil) = &mut self.seeing.veil {
+                veil.expect(None);
+            }
+        }
+        Ok(())
     }
 
     /// What of the client's bytes belongs to a copy under way, to be sent up.

@@ -1,6 +1,6 @@
 //! What a session is at this moment, as the server told and as its statements made it.
 
-use super::pipeline::{Names, Parsed};
+use super::pipeline::{Described, Names, Parsed};
 use crate::understand::{
     SessionEffect, SessionFacts, SettingKind, TransactionControl, TransactionStatus, Understood,
 };
@@ -219,7 +219,8 @@ impl State {
     /// By SQL or by the protocol, the names of prepared statements are the same ones.
     fn name(&mut self, effect: &SessionEffect) {
         if let SessionEffect::Prepare { name, text } = effect {
-            let parsed = Parsed { sql: Arc::clone(text), types: Arc::default() };
+            let parsed =
+                Parsed { sql: Arc::clone(text), types: Arc::default(), columns: Described::default() };
             self.names.statements.insert(name.clone(), parsed);
         } else if let SessionEffect::Deallocate { name: Some(name) } = effect {
             self.names.statements.remove(name);

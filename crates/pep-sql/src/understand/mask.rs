@@ -2,7 +2,7 @@
 //! row. A value is left as it is only when it is known where it comes from.
 //!
 //! This hides values, not their effects: a condition on a hidden column still says something. Results that are no rows
-//! (`COPY`) are not masked here.
+//! (`COPY`) are not masked; who sees masked data gets none.
 
 use super::{Catalog, SqlTarget, Understood};
 use bytes::{BufMut as _, BytesMut};
@@ -43,7 +43,8 @@ pub struct Hidden {
 /// What happens to each column of a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask {
-    columns: Vec<Option<Masking>>,
+    /// `None`: where the columns come from is not known, and nothing is shown.
+    columns: Option<Vec<Option<Masking>>>,
     key: [u8; 32],
 }
 
@@ -76,18 +77,31 @@ impl Mask {
         }
         let columns: Vec<_> =
             columns.iter().map(|column| treatment(*column, hidden, catalog, target)).collect();
-        columns.iter().any(Option::is_some).then_some(Self { columns, key: hidden.key })
+        columns.iter().any(Option::is_some).then_some(Self { columns: Some(columns), key: hidden.key })
+    }
+
+    /// Shows nothing: for rows of which nobody said where they come from.
+    pub const fn of_everything() -> Self {
+        Self { columns: None, key: [0; 32] }
     }
 
     /// The body of a `DataRow` with its values masked.
     pub fn row(&self, body: &[u8]) -> Result<BytesMut, MaskError> {
         let (count, mut rest) = body.split_first_chunk().ok_or(MaskError::Short)?;
-        if usize::from(u16::from_be_bytes(*count)) != self.columns.len() {
+        let all = usize::from(u16::from_be_bytes(*count));
+        let unknown;
+        let columns = if let Some(columns) = &self.columns {
+            columns
+        } else {
+            unknown = vec![Some(Masking::Null); all];
+            &unknown
+        };
+        if all != columns.len() {
             return Err(MaskError::Columns);
         }
         let mut out = BytesMut::with_capacity(body.len());
         out.extend_from_slice(count);
-        for masking in &self.columns {
+        for masking in columns {
             let (length, after) = rest.split_first_chunk().ok_or(MaskError::Short)?;
             let length = i32::from_be_bytes(*length);
             rest = after;
@@ -132,7 +146,7 @@ fn treatment(
         Some(target.labels_of_column(&relation.schema, &relation.name, name))
     });
     match labels {
-        Some(labels) if labels.is_disjoint(&hidden.labels) => None,
+        Some(labels) if labels.union(&target.labels).all(|label| !hidden.labels.contains(label)) => None,
         Some(_) if TEXTS.contains(&column.kind) => Some(hidden.masking),
         // Computed, from a view, or of a type in which nothing can stand for it.
         Some(_) | None => Some(Masking::Null),
@@ -160,7 +174,7 @@ mod tests {
     use super::*;
 
     fn mask(columns: &[Option<Masking>]) -> Mask {
-        Mask { columns: columns.to_vec(), key: [7; 32] }
+        Mask { columns: Some(columns.to_vec()), key: [7; 32] }
     }
 
     fn row(values: &[Option<&[u8]>]) -> Vec<u8> {
@@ -189,6 +203,12 @@ mod tests {
         assert_eq!(masked, wanted);
         assert_eq!(name.len(), 32);
         assert_ne!(name, Mask { key: [8; 32], ..mask(&all) }.name(b"secret"));
+    }
+
+    #[test]
+    fn of_rows_from_nowhere_nothing_is_shown() {
+        let body = row(&[Some(b"7"), Some(b"secret")]);
+        assert_eq!(Mask::of_everything().row(&body).unwrap(), row(&[None, None]));
     }
 
     #[test]

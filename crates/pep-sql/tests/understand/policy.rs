@@ -76,6 +76,7 @@ fn action(case: &Case) -> Action {
     for counter in ["session_statements", "session_rows_read", "session_rows_written", "session_refusals"] {
         facts.insert(counter.into(), 0.into());
     }
+    facts.insert("masked".into(), false.into());
     Action {
         id: ActionId::from_parts(0, 1),
         received_at: Timestamp(0),

@@ -19,7 +19,7 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/drivers").join(name)
 }
 
-fn python(name: &str) -> Command {
+pub(crate) fn python(name: &str) -> Command {
     let mut command = Command::new("python3");
     command.env("PYTHONPATH", drivers().join("python")).env("PYTHONDONTWRITEBYTECODE", "1").arg(script(name));
     command
