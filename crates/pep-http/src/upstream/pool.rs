@@ -79,7 +79,8 @@ impl Pool {
     /// A new connection.
     pub(crate) async fn dial(&self, target: &Way) -> Result<Connection, Failed> {
         let limit = target.limits.connect.0;
-        let dialled = tokio::time::timeout(limit, dial(target)).await;
+        // Boxed: what TLS needs room for would otherwise be part of every request's state, dialled or not.
+        let dialled = tokio::time::timeout(limit, Box::pin(dial(target))).await;
         let connection = dialled.unwrap_or_else(|_| Err(format!("no connection within {limit:?}")));
         let connection = connection.map_err(|why| Failed { sent: Sent::No, why })?;
         if let Connection::Http2(sender) = &connection {
