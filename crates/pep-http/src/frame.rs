@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use memchr::{memchr, memchr3, memchr3_iter};
 
 /// Header lines in one head, at most.
 const MAX_HEADERS: usize = 100;
@@ -143,22 +144,21 @@ impl Scanner {
     }
 
     fn head(&mut self, rest: &[u8], seen: usize) -> Result<usize, FrameRefusal> {
-        let from = seen.saturating_sub(3);
-        let tail = rest.get(from..).unwrap_or_default();
-        let end = tail.windows(4).position(|four| four == b"\r\n\r\n").map(|at| from + at + 4);
-        match end {
-            Some(end) if end <= self.max_head => {
-                let head = rest.get(..end).unwrap_or_default();
-                early(head, seen)?;
+        // What can be refused before a head is whole is: nobody waits for an end that may never come.
+        if rest.first().is_some_and(|first| !is_token(*first)) {
+            return Err(FrameRefusal::RequestLine);
+        }
+        let readable = rest.get(..self.max_head).unwrap_or(rest);
+        match end_of_head(readable, seen)? {
+            Some(head) => {
                 self.state = read_head(head)?;
-                Ok(end)
+                Ok(head.len())
             }
             None if rest.len() <= self.max_head => {
-                early(rest, seen)?;
                 self.state = State::Head { seen: rest.len() };
                 Ok(0)
             }
-            _ => Err(FrameRefusal::TooLong),
+            None => Err(FrameRefusal::TooLong),
         }
     }
 
@@ -196,20 +196,20 @@ fn after_sized(left: u64) -> State {
     if left == 0 { State::Head { seen: 0 } } else { State::Sized(left) }
 }
 
-/// What can be refused before a head is whole, so that nobody waits for an end that may never come.
-fn early(part: &[u8], seen: usize) -> Result<(), FrameRefusal> {
-    if part.first().is_some_and(|first| !is_token(*first)) {
-        return Err(FrameRefusal::RequestLine);
+/// The head that these bytes begin with, once it is whole; `seen` of them were looked at before. Every line in it ends
+/// in CR LF, with neither of these, nor a NUL, anywhere else.
+fn end_of_head(bytes: &[u8], seen: usize) -> Result<Option<&[u8]>, FrameRefusal> {
+    let from = seen.saturating_sub(1);
+    let fresh = bytes.get(from..).unwrap_or_default();
+    for at in memchr3_iter(b'\r', b'\n', 0, fresh).map(|at| from + at) {
+        let (so_far, rest) = bytes.split_at(at + 1);
+        match (so_far, rest) {
+            ([.., b'\r', b'\n', b'\r', b'\n'], _) => return Ok(Some(so_far)),
+            ([.., b'\r', b'\n'], _) | ([.., b'\r'], [] | [b'\n', ..]) => {}
+            _ => return Err(FrameRefusal::LineEnd),
+        }
     }
-    let fresh = part.get(seen.saturating_sub(1)..).unwrap_or_default();
-    let torn = |pair: &[u8]| {
-        matches!(pair, [b'\r', after] if *after != b'\n')
-            || matches!(pair, [before, b'\n'] if *before != b'\r')
-    };
-    if fresh.contains(&0) || fresh.windows(2).any(torn) {
-        return Err(FrameRefusal::LineEnd);
-    }
-    Ok(())
+    Ok(None)
 }
 
 fn read_head(head: &[u8]) -> Result<State, FrameRefusal> {
@@ -259,7 +259,7 @@ pub(crate) fn request<B>(head: &Bytes, body: B) -> Option<Request<B>> {
     *request.uri_mut() = Uri::from_maybe_shared(head.slice_ref(words.next()?)).ok()?;
     *request.version_mut() = if words.next()? == b"HTTP/1.1" { Version::HTTP_11 } else { Version::HTTP_10 };
     for line in lines {
-        let (name, value) = header_line(line.ok()?).ok()?;
+        let (name, value) = name_and_value(line.ok()?)?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(value)).ok()?;
         request.headers_mut().append(HeaderName::from_bytes(name).ok()?, value);
     }
@@ -285,8 +285,7 @@ impl<'h> Iterator for Lines<'h> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.0.take()?;
-        let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n' | 0));
-        let Some(end) = end else { return Some(Ok(rest)) };
+        let Some(end) = memchr3(b'\r', b'\n', 0, rest) else { return Some(Ok(rest)) };
         let (line, tail) = rest.split_at(end);
         match tail.strip_prefix(b"\r\n") {
             Some(next) => {
@@ -327,14 +326,20 @@ fn header_line(line: &[u8]) -> Result<(&[u8], &[u8]), FrameRefusal> {
     if line.first().is_some_and(|first| matches!(first, b' ' | b'\t')) {
         return Err(FrameRefusal::Folded);
     }
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(FrameRefusal::HeaderLine)?;
-    let (name, value) = line.split_at(colon);
-    let value = value.get(1..).unwrap_or_default().trim_ascii();
-    let clean = value.iter().all(|byte| *byte == b'\t' || (*byte >= 0x20 && *byte != 0x7f));
+    let (name, value) = name_and_value(line).ok_or(FrameRefusal::HeaderLine)?;
+    // Without an early end: the loop takes many bytes at once.
+    let clean = |byte: &u8| *byte == b'\t' || (*byte >= 0x20 && *byte != 0x7f);
+    let clean = value.iter().fold(true, |all, byte| all & clean(byte));
     if name.is_empty() || !name.iter().copied().all(is_token) || !clean {
         return Err(FrameRefusal::HeaderLine);
     }
     Ok((name, value))
+}
+
+/// What stands before and behind a header line's colon.
+fn name_and_value(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, value) = line.split_at(memchr(b':', line)?);
+    Some((name, value.get(1..).unwrap_or_default().trim_ascii()))
 }
 
 fn number(value: &[u8]) -> Result<u64, FrameRefusal> {
@@ -345,14 +350,15 @@ fn number(value: &[u8]) -> Result<u64, FrameRefusal> {
 
 /// RFC 9110 `tchar`.
 fn is_token(byte: u8) -> bool {
-    const SIGNS: u128 = {
-        let (mut signs, mut rest) = (0, b"!#$%&'*+-.^_`|~".as_slice());
-        while let Some((sign, more)) = rest.split_first() {
-            (signs, rest) = (signs | 1 << *sign, more);
+    const TOKENS: u128 = {
+        let all = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        let (mut tokens, mut rest) = (0, all.as_slice());
+        while let Some((token, more)) = rest.split_first() {
+            (tokens, rest) = (tokens | 1 << *token, more);
         }
-        signs
+        tokens
     };
-    byte.is_ascii_alphanumeric() || byte.is_ascii() && SIGNS >> byte & 1 == 1
+    byte.is_ascii() && TOKENS >> byte & 1 == 1
 }
 
 #[cfg(test)]

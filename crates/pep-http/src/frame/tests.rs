@@ -113,7 +113,43 @@ fn a_head_has_a_bounded_size() {
     assert_eq!(all(many.as_bytes()), Err(FrameRefusal::TooMany));
 }
 
+#[test]
+fn a_token_is_made_of_the_bytes_that_rfc_9110_lists() {
+    let sign = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
+    for byte in 0..=u8::MAX {
+        assert_eq!(is_token(byte), byte.is_ascii_alphanumeric() || sign(byte), "{byte}");
+    }
+}
+
+/// The end of a head byte by byte.
+fn plain_end(bytes: &[u8]) -> Result<Option<usize>, FrameRefusal> {
+    for (at, byte) in bytes.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+        match (byte, before, bytes.get(at + 1)) {
+            (0, ..) => return Err(FrameRefusal::LineEnd),
+            (b'\r', _, Some(after)) if *after != b'\n' => return Err(FrameRefusal::LineEnd),
+            (b'\n', before, _) if before != Some(&b'\r') => return Err(FrameRefusal::LineEnd),
+            (b'\n', ..) if bytes[..=at].ends_with(b"\r\n\r\n") => return Ok(Some(at + 1)),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
 proptest! {
+    #[test]
+    fn a_head_ends_where_it_does_byte_by_byte(text in "[a:\r\n\\x00]{0,12}(\r\n){0,2}[a\r\n]{0,3}", seen in 0_usize..20) {
+        let bytes = text.as_bytes();
+        let want = plain_end(bytes);
+        let found = end_of_head(bytes, 0).map(|head| head.map(<[u8]>::len));
+        prop_assert_eq!(found, want);
+        // What was looked at before held neither an end nor a fault.
+        let seen = seen.min(bytes.len());
+        if plain_end(&bytes[..seen]) == Ok(None) {
+            prop_assert_eq!(end_of_head(bytes, seen).map(|head| head.map(<[u8]>::len)), want);
+        }
+    }
+
     #[test]
     fn no_byte_stream_panics_the_edge(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20)) {
         let mut scanner = Scanner::new(256);

@@ -135,7 +135,7 @@ struct Hops<'h> {
     length: Option<u64>,
     chunked: bool,
     upgrade: Option<&'h [u8]>,
-    /// Every value of `Connection`.
+    /// Every word of `Connection`.
     connection: Vec<&'h [u8]>,
 }
 
@@ -155,7 +155,10 @@ impl<'h> Hops<'h> {
                     }
                     hops.chunked = true;
                 }
-                10 if is("connection") => hops.connection.push(header.value),
+                10 if is("connection") => {
+                    let tokens = header.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+                    hops.connection.extend(tokens.filter(|token| !token.is_empty()));
+                }
                 7 if is("upgrade") => hops.upgrade = Some(header.value),
                 _ => {}
             }
@@ -165,8 +168,7 @@ impl<'h> Hops<'h> {
 
     /// Whether `Connection` names this.
     fn names(&self, name: &str) -> bool {
-        let mut named = self.connection.iter().flat_map(|value| value.split(|byte| *byte == b','));
-        named.any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+        self.connection.iter().any(|token| token.eq_ignore_ascii_case(name.as_bytes()))
     }
 }
 
