@@ -168,7 +168,7 @@ impl Action {
         object.object("requester", |requester| {
             requester.string("kind", self.requester.kind.as_str());
             requester.strings("on_behalf_of", behalf.iter().map(String::as_str));
-            requester.string("principal", &self.requester.principal.to_string());
+            requester.plain("principal", &self.requester.principal);
         });
         object.raw("session", &session);
         object.string("target", self.target.as_str());

@@ -204,11 +204,9 @@ impl<'a> Object<'a> {
 
     fn name(&mut self, name: &'static str) -> &mut Vec<u8> {
         debug_assert!(self.last < name, "`{name}` after `{}`", self.last);
-        if !self.last.is_empty() {
-            self.out.push(b',');
-        }
+        self.out.reserve(name.len() + 4);
+        self.out.extend_from_slice(if self.last.is_empty() { b"\"" } else { b",\"" });
         self.last = name;
-        self.out.push(b'"');
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b"\":");
         self.out

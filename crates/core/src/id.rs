@@ -42,8 +42,12 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str($prefix)?;
-                out.write_str(self.0.array_to_str(&mut [0; ulid::ULID_LEN]))
+                // In one piece, so that a String of it is allocated once.
+                let mut text = [0; $prefix.len() + ulid::ULID_LEN];
+                let (prefix, ulid) = text.split_at_mut($prefix.len());
+                prefix.copy_from_slice($prefix.as_bytes());
+                ulid.copy_from_slice(self.0.array_to_str(&mut [0; ulid::ULID_LEN]).as_bytes());
+                out.write_str(std::str::from_utf8(&text).unwrap_or_default())
             }
         }
 

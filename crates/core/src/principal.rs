@@ -1,6 +1,6 @@
 //! Who asks: an agent with its owners, a service, or a person; and for whom.
 
-use crate::{AgentId, CredentialId, GroupName, PersonId};
+use crate::{AgentId, CredentialId, GroupName, PersonId, canonical::PlainText};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt};
 
@@ -38,6 +38,15 @@ impl fmt::Display for PrincipalId {
         match self {
             Self::Agent(id) => id.fmt(out),
             Self::Person(id) => id.fmt(out),
+        }
+    }
+}
+
+impl PlainText for PrincipalId {
+    fn append(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Agent(id) => id.append(out),
+            Self::Person(id) => id.append(out),
         }
     }
 }

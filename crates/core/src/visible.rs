@@ -43,6 +43,9 @@ pub fn has_hidden(text: &str) -> bool {
 
 /// The text with every hidden character written out, such as `⟨U+202E⟩`.
 pub fn escaped(text: &str) -> String {
+    if is_plain(text) {
+        return text.to_owned();
+    }
     segments(text).iter().fold(String::with_capacity(text.len()), |mut out, segment| {
         match segment {
             Segment::Plain(run) => out.push_str(run),
@@ -77,6 +80,9 @@ pub fn name(text: &str) -> String {
 /// The text on one line: line ends and tabs are written out as well. A carriage return that ended a line would
 /// otherwise overwrite it in a terminal.
 pub fn one_line(text: &str) -> String {
+    if is_plain(text) {
+        return text.to_owned();
+    }
     escaped(text).replace('\r', "⟨U+000D⟩").replace('\n', "⟨U+000A⟩").replace('\t', "⟨U+0009⟩")
 }
 
@@ -97,6 +103,11 @@ pub fn bytes(raw: &[u8]) -> String {
         }
         out
     })
+}
+
+/// Whether it is printable ASCII on one line, as nearly every text is: nothing of that is ever hidden.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 fn is_mark(character: char) -> bool {
@@ -173,6 +184,14 @@ mod tests {
         ] {
             assert_eq!(escaped(raw), shown, "{raw:?}");
         }
+    }
+
+    #[test]
+    fn what_is_taken_for_plain_hides_nothing() {
+        let plain = (0..=0x7f_u8).map(char::from).filter(|character| is_plain(&character.to_string()));
+        let plain: String = plain.collect();
+        assert_eq!(plain.len(), 95);
+        assert_eq!(segments(&plain), [Segment::Plain(&plain)]);
     }
 
     #[test]

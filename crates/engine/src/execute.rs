@@ -261,10 +261,17 @@ pub(crate) async fn permitted<E: Exchange>(
     let row = gate.journal().row(authorization(gate, &action, basis)?)?;
     let last_leaf = Digest(row.sealed.leaf.0);
     let answer = before.submit(Commit { changes: Vec::new(), entries: vec![row] });
-    let (id, began_at, link) = (action.id, gate.now(), gate.action_link(action.id));
-    let gate = Arc::clone(gate);
-    let phase = Phase::Authorizing(answer);
-    let open = Open { gate, slot, action: id, actor, last_leaf, began_at, phase, _place: place };
+    let (id, began_at) = (action.id, gate.now());
+    let open = Open {
+        gate: Arc::clone(gate),
+        slot,
+        action: id,
+        actor,
+        last_leaf,
+        began_at,
+        phase: Phase::Authorizing(answer),
+        _place: place,
+    };
     let mut ending = Ending(Duty::Permitted(open));
     let receipt = ending.authorized().await?;
     exchange.unload(&mut action.payload);
@@ -275,7 +282,7 @@ pub(crate) async fn permitted<E: Exchange>(
             refusal: broken(&failed),
             action: Some(id),
             approval: None,
-            link: Some(link),
+            link: Some(gate.action_link(id)),
         })),
     }
 }

@@ -50,9 +50,10 @@ pub(crate) fn admit(gate: &Gate, request: Request) -> Result<Action, Box<NotAdmi
         let reason = format!("the reason is longer than {CLAIMED_REASON_BYTES} bytes");
         return refuse(RefusalCode::TooLarge, reason, "say it shorter");
     }
+    let received_at = gate.now();
     Ok(Action {
-        id: gate.journal().id(ActionId::from_parts),
-        received_at: gate.now(),
+        id: gate.journal().id_at(received_at, ActionId::from_parts),
+        received_at,
         environment: target.environment.clone(),
         credential_profile: target.credential_profile.clone(),
         wire: target.wire.clone(),

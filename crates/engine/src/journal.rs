@@ -83,7 +83,12 @@ impl Journal {
 
     /// A new identifier: `journal.id(PersonId::from_parts)`.
     pub fn id<T>(&self, make: impl FnOnce(u64, u128) -> T) -> T {
-        make(self.now().unix_ms(), u128::from_be_bytes(self.random()))
+        self.id_at(self.now(), make)
+    }
+
+    /// A new identifier that is made at a moment already read.
+    pub(crate) fn id_at<T>(&self, at: Timestamp, make: impl FnOnce(u64, u128) -> T) -> T {
+        make(at.unix_ms(), u128::from_be_bytes(self.random()))
     }
 
     /// Unpredictable bytes.
@@ -95,9 +100,10 @@ impl Journal {
 
     /// Seals one entry; its leaf hash is the parent of the next entry of the same action.
     pub fn seal(&self, note: Note) -> Result<Sealed, EntryError> {
+        let at = self.now();
         let draft = EntryDraft {
-            id: self.id(EntryId::from_parts),
-            at: self.now(),
+            id: self.id_at(at, EntryId::from_parts),
+            at,
             action: note.action,
             parent: note.parent.map(|leaf| LeafHash(leaf.0)),
             actor: note.actor,

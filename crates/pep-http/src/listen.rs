@@ -124,6 +124,7 @@ async fn http1(
     let line = Line::shared(wire, first, limits);
     let mut talk = std::pin::pin!(http1::talk(&line, listener, limits));
     tokio::select! {
+        biased;
         // How a connection ended is told by the exchanges on it.
         () = talk.as_mut() => return,
         () = shutdown.cancelled() => line.lock().close(),

@@ -16,12 +16,16 @@ pub fn from_template<'l>(
     facts: &Map<String, Value>,
     labels: impl Iterator<Item = &'l String>,
 ) -> String {
-    let filled = template.fill(|name| match name {
+    let mut said = template.fill(|name| match name {
         "target" => Cow::Borrowed(around.target.as_str()),
         "environment" => Cow::Borrowed(around.environment.as_str()),
         _ => Cow::Owned(facts.get(name).map_or_else(|| "(nothing)".to_owned(), |value| quoted(&text(value)))),
     });
-    format!("{} {}.", filled.trim_end_matches('.'), context(around, labels))
+    said.truncate(said.trim_end_matches('.').len());
+    said.push(' ');
+    said.push_str(&context(around, labels));
+    said.push('.');
+    said
 }
 
 /// The sentence of an operation without a template.
@@ -114,8 +118,15 @@ fn context<'l>(around: &Surroundings, labels: impl Iterator<Item = &'l String>) 
         "pci" => "card data",
         other => other,
     });
-    let all: Vec<&str> = std::iter::once(around.environment.as_str()).chain(words).collect();
-    format!("({})", all.join(", "))
+    let mut all = String::with_capacity(64);
+    all.push('(');
+    all.push_str(around.environment.as_str());
+    for word in words {
+        all.push_str(", ");
+        all.push_str(word);
+    }
+    all.push(')');
+    all
 }
 
 #[cfg(test)]

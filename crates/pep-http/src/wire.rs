@@ -100,8 +100,8 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// Only a front.
-    pub(crate) fn of(front: Vec<u8>) -> Self {
-        Self { front: BytesMut::from(Bytes::from(front)), ..Self::default() }
+    pub(crate) fn of(front: BytesMut) -> Self {
+        Self { front, ..Self::default() }
     }
 
     /// Adds data behind the front. There must be none yet.

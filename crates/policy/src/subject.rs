@@ -121,16 +121,16 @@ impl<'a> Subject<'a> {
         let requester = &action.requester;
         let mut key = KeyWriter::new();
         key.text("countersign/memo/v1").bytes(bundle.digest().as_bytes());
-        key.text(requester.kind.as_str()).text(&requester.principal.to_string());
+        key.text(requester.kind.as_str()).id(&requester.principal);
         key.texts(requester.groups.iter().map(countersign_core::GroupName::as_str));
         key.texts(requester.clearances.iter().map(String::as_str));
         key.number(requester.owners.len() as u64);
         for person in &requester.owners {
-            key.text(&person.to_string());
+            key.id(person);
         }
         key.number(requester.on_behalf_of.len() as u64);
         for person in &requester.on_behalf_of {
-            key.text(&person.to_string());
+            key.id(person);
         }
         key.text(action.target.as_str()).text(action.environment.as_str());
         key.text(&known.name).text(known.class.as_str()).text(&action.wire);

@@ -13,7 +13,7 @@ use crate::{
     websocket,
     wire::Outbox,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use countersign_core::{Body as PayloadBody, Digest, Payload};
 use countersign_engine::port::upstream::{Failed, Sent};
 use http::{Request, Response, StatusCode, Uri};
@@ -213,7 +213,7 @@ fn written(target: &Way, mut exact: Exact<'_>, body: UpBody, key: Option<&str>) 
         Ok((credential.header().as_str(), value))
     });
     let credential = credential.transpose()?;
-    let mut out = Vec::with_capacity(exact.length() + 256);
+    let mut out = BytesMut::with_capacity(exact.length() + 256);
     let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
     put(&[exact.method, b" ", exact.location, b" HTTP/1.1\r\nhost: "]);
     put(&[target.origin.authority.as_bytes(), b"\r\n"]);

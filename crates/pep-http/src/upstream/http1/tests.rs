@@ -16,7 +16,7 @@ async fn pair() -> (Box<Http1>, TcpStream) {
 }
 
 fn get() -> Written {
-    Written { out: Outbox::of(b"GET / HTTP/1.1\r\n\r\n".to_vec()), upload: None, bodiless: false }
+    Written { out: Outbox::of(b"GET / HTTP/1.1\r\n\r\n".as_slice().into()), upload: None, bodiless: false }
 }
 
 /// Sends a request, has the target answer this and close, and reads everything: the body, and whether the connection
