@@ -145,7 +145,7 @@ fn figures(mut times: Vec<Duration>, took: Duration) -> Value {
 
 /// The two entries of a proxied request, in turn.
 fn row(n: u64) -> Result<EntryRow> {
-    let action = ActionId::from_parts(1_800_000_000_000 + n / 2, u128::from(n / 2));
+    let action = ActionId::from_parts(1_800_000_000_000 + n / 2 * 2, u128::from(n / 2));
     let opens = n.is_multiple_of(2);
     let (event, execution) =
         if opens { (authorized()?, Execution::Opens) } else { (result(), Execution::Closes) };

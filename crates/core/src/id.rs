@@ -38,6 +38,15 @@ macro_rules! ids {
             pub const fn unix_ms(self) -> u64 {
                 self.0.timestamp_ms()
             }
+
+            /// As 16 bytes that sort as the text does.
+            pub const fn to_bytes(self) -> [u8; 16] {
+                self.0.to_bytes()
+            }
+
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Ulid::from_bytes(bytes))
+            }
         }
 
         impl fmt::Display for $name {
@@ -184,6 +193,7 @@ mod tests {
         let text = id.to_string();
         assert_eq!(text.parse(), Ok(id));
         assert_eq!(id.unix_ms(), 1_700_000_000_000);
+        assert_eq!(ApprovalId::from_bytes(id.to_bytes()), id);
         for bad in [
             "",
             "apr_",

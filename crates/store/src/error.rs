@@ -59,6 +59,10 @@ pub enum AuditError {
     Batch { first: u64, source: NoteError },
     #[error("no batch covers entry {0}")]
     Uncovered(u64),
+    #[error("the tile of leaf hashes from entry {0} on is not that of the entries")]
+    Tile(u64),
+    #[error("history would not find entry {0} by what it says, or finds what is not there")]
+    Unindexed(u64),
     #[error("the root of the stored entries is not the signed one")]
     Root,
 }

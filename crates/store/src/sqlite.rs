@@ -2,12 +2,18 @@
 
 mod apply;
 mod audit;
+mod batch;
 mod connection;
+mod facts;
 mod fault;
+mod group;
 mod history;
 mod inbox;
+mod kinds;
+mod known;
 mod ledger;
 mod lock;
+mod places;
 mod pool;
 mod private;
 mod read;
@@ -15,6 +21,7 @@ mod replies;
 mod row;
 mod schema;
 mod startup;
+mod tail;
 mod writer;
 
 pub use audit::Audited;

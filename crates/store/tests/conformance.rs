@@ -30,7 +30,7 @@ macro_rules! conformance {
             entries_keep_their_order, entries_and_changes_come_together_or_not_at_all,
             an_entry_is_recorded_once, receipts_tell_index_size_and_root, many_writers_lose_nothing,
             proofs_from_the_reader_verify, batches_cover_every_leaf, a_reader_sees_one_moment,
-            history_answers_by_each_field, history_pages_backwards, text_is_found_in_private_and_public_parts,
+            history_answers_by_each_field, history_finds_by_id_whatever_the_clock_did, history_pages_backwards, text_is_found_in_private_and_public_parts,
             erasing_keeps_every_proof, erasing_from_an_unknown_entry_is_an_error,
             open_executions_are_those_without_an_end, open_executions_survive_a_restart,
             everything_survives_a_restart, a_reserved_slot_is_served_at_the_close,

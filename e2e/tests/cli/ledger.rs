@@ -95,17 +95,21 @@ async fn a_restored_backup_is_refused_until_it_is_accepted_on_record() {
 
 #[tokio::test]
 async fn a_gateway_over_an_edited_log_stops_and_says_which_entry() {
+    // The last byte of the oldest batch; says which entry that is of.
     const EDIT: &str = "import sqlite3, sys
 log = sqlite3.connect(sys.argv[1])
-log.execute('UPDATE entry SET bytes = ? WHERE idx = 1', (b'{}',))
-log.commit()";
+count, entries = log.execute('SELECT count, entries FROM batch WHERE first = 0').fetchone()
+log.execute('UPDATE batch SET entries = ? WHERE first = 0', (entries[:-1] + b' ',))
+log.commit()
+print(count - 1, end='')";
     let desk = Desk::open().await;
     desk.json(&["person", "invite", "ana@example.com"]).await;
     desk.json(&["person", "invite", "ben@example.com"]).await;
     let database = desk.path().join("data/countersign.db");
-    let edited = Command::new("python3").args(["-c", EDIT]).arg(database).status().unwrap();
-    assert!(edited.success());
-    desk.refused(&["serve"], 1, &["the log does not hold", "entry 1", "\n\nhint: keep this database"]).await;
+    let edited = Command::new("python3").args(["-c", EDIT]).arg(database).output().unwrap();
+    assert!(edited.status.success());
+    let entry = format!("entry {} ", String::from_utf8(edited.stdout).unwrap());
+    desk.refused(&["serve"], 1, &["does not hold", &entry, "\n\nhint: keep this database"]).await;
 }
 
 #[tokio::test]

@@ -1,10 +1,8 @@
-//! One commit against the database: first every guard, then every write. A refused commit has written nothing.
+//! The records of one commit against the database: first every guard, then every write. A refused commit has written
+//! nothing.
 
-use super::{
-    private,
-    row::{integer, unsigned},
-};
-use countersign_engine::port::store::{Change, Commit, CommitError, EntryRow, Execution, Expect, Key, Kind};
+use super::row::unsigned;
+use countersign_engine::port::store::{Change, Commit, CommitError, Expect, Key, Kind};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Result, params};
 
 // Without being told, SQLite reads every key of the kind, through the primary key.
@@ -18,20 +16,11 @@ const HOLDERS: &str = "SELECT id FROM record_key \
 const SOLE: &str = "SELECT id FROM record_key \
      WHERE kind = ?1 AND name = ?2 AND value = ?3 AND sole = 1 AND id <> ?4";
 
-/// Whether the ids of entries are looked up before they are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ids {
-    /// They are drawn at random, so that none was ever there before; should one be, its index refuses it.
-    Trust,
-    Look,
-}
-
-/// Checks everything the commit expects, the effects of earlier commits of the same batch included.
+/// Checks everything the commit expects of records, the effects of earlier commits of the same batch included.
 /// The inner error is the conflict.
 pub(super) fn check(
     connection: &Connection,
     commit: &Commit,
-    ids: Ids,
 ) -> Result<std::result::Result<(), CommitError>> {
     for (at, change) in commit.changes.iter().enumerate() {
         let (kind, id, expect) = subject(change);
@@ -50,19 +39,11 @@ pub(super) fn check(
             }
         }
     }
-    if ids == Ids::Look {
-        for (at, row) in commit.entries.iter().enumerate() {
-            let twice = commit.entries.iter().take(at).any(|before| before.sealed.id == row.sealed.id);
-            if twice || is_recorded(connection, row)? {
-                return Ok(Err(conflict(Kind::Meta, &row.sealed.id.to_string())));
-            }
-        }
-    }
     Ok(Ok(()))
 }
 
-/// Writes the changes, and the entries from tree index `first` on.
-pub(super) fn write(connection: &Connection, commit: &Commit, first: u64) -> Result<()> {
+/// Writes the changes.
+pub(super) fn write(connection: &Connection, commit: &Commit) -> Result<()> {
     // All old keys go before any new one comes, so that a unique key can pass from one record to another.
     for change in &commit.changes {
         forget(connection, change)?;
@@ -74,9 +55,6 @@ pub(super) fn write(connection: &Connection, commit: &Commit, first: u64) -> Res
                 index(connection, *kind, id, key)?;
             }
         }
-    }
-    for (row, at) in commit.entries.iter().zip(first..) {
-        append(connection, row, at)?;
     }
     Ok(())
 }
@@ -144,10 +122,6 @@ fn shared_with_stored(
     Ok(holder.is_some_and(|holder| keeps(&holder)))
 }
 
-fn is_recorded(connection: &Connection, row: &EntryRow) -> Result<bool> {
-    cached(connection, "SELECT 1 FROM entry WHERE id = ?1")?.exists([row.sealed.id.to_string()])
-}
-
 fn forget(connection: &Connection, change: &Change) -> Result<()> {
     let (kind, id, expect) = subject(change);
     if expect == Expect::Absent {
@@ -174,30 +148,6 @@ fn put(connection: &Connection, kind: Kind, id: &str, expect: Expect, doc: &[u8]
 fn index(connection: &Connection, kind: Kind, id: &str, key: &Key) -> Result<()> {
     cached(connection, INDEX)?.execute(params![kind.as_str(), key.name, key.value, id, key.unique])?;
     Ok(())
-}
-
-fn append(connection: &Connection, row: &EntryRow, at: u64) -> Result<()> {
-    const ENTRY: &str = "INSERT INTO entry (idx, id, action, type, actor, target, at, execution, bytes) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    let at = integer(at);
-    let sealed = &row.sealed;
-    let execution = match row.execution {
-        Execution::Opens => Some(1),
-        Execution::Closes => Some(0),
-        Execution::Neither => None,
-    };
-    cached(connection, ENTRY)?.execute(params![
-        at,
-        sealed.id.to_string(),
-        sealed.action.map(|action| action.to_string()),
-        sealed.kind,
-        row.actor,
-        row.target,
-        sealed.at.0,
-        execution,
-        sealed.bytes.as_ref(),
-    ])?;
-    if sealed.private.is_empty() { Ok(()) } else { private::keep(connection, at, &sealed.private) }
 }
 
 fn cached<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>> {

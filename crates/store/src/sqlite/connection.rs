@@ -3,7 +3,7 @@
 
 use crate::error::OpenError;
 use rusqlite::{Connection, OpenFlags};
-use std::path::Path;
+use std::{ops::Deref, path::Path};
 
 /// Older ones can corrupt a WAL when it is reset (fixed in 3.53.0).
 const OLDEST: i32 = 3_053_000;
@@ -45,6 +45,39 @@ pub(super) fn reading(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "query_only", "ON")?;
     connection.pragma_update(None, "trusted_schema", "OFF")?;
     Ok(connection)
+}
+
+/// A write transaction. Rolled back when it is let go before it is committed.
+#[derive(Debug)]
+pub(super) struct Writing<'c>(&'c Connection);
+
+impl<'c> Writing<'c> {
+    // The statements are kept: to compile the three words anew costs more than a commit of one entry does.
+    pub(super) fn begin(connection: &'c Connection) -> rusqlite::Result<Self> {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self(connection))
+    }
+
+    pub(super) fn commit(self) -> rusqlite::Result<()> {
+        self.prepare_cached("COMMIT")?.execute([]).map(drop)
+    }
+}
+
+impl Deref for Writing<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if !self.is_autocommit() {
+            // A connection that cannot even go back refuses whatever is begun on it next.
+            let _ = self.execute_batch("ROLLBACK");
+        }
+    }
 }
 
 fn set(connection: &Connection, name: &'static str, value: &str, wanted: &str) -> Result<(), OpenError> {

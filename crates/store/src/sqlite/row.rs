@@ -24,20 +24,15 @@ pub(super) fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
     Ok(row.get::<_, Vec<u8>>(column)?.into())
 }
 
-/// The leaf hashes of a batch, in order.
+/// The leaf hashes of a tile, in order.
 pub(super) fn leaves(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<LeafHash>> {
     let (hashes, _) = row.get_ref(column)?.as_blob()?.as_chunks::<32>();
     Ok(hashes.iter().copied().map(LeafHash).collect())
 }
 
-/// A text column read as something that is written as text.
-pub(super) fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
-where
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    let text = row.get_ref(column)?.as_str()?;
-    text.parse()
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+/// The error for something stored that is not as it was written.
+pub(super) fn garbled(what: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, format!("the {what} are not as written").into())
 }
 
 /// Any failure to read, as the door tells it.

@@ -2,22 +2,25 @@
 //! and that no more was ever promised than is there. Nothing is written to the ledger.
 
 use super::{
-    SqliteOptions, history,
-    row::{bytes, leaves, unsigned},
-    writer::{Open, Tail},
+    SqliteOptions, audit,
+    batch::{Stored, each_from, signed},
+    history, kinds,
+    known::Known,
+    row::{leaves, unsigned},
+    tail::{Open, TILE, Tail},
 };
 use crate::error::OpenError;
 use countersign_ledger::{
-    Batch, Entry, KeyId, LogKeys, MarkFile, VerifierKey,
+    Batch, Entry, LogKeys, MarkFile, VerifierKey,
     checkpoint::Checkpoint,
     error::{MarkError, NoteError, ReadError, Rollback, TreeError},
     event::Event,
     keys::endorsed_keys,
     mark,
-    tree::{Frontier, Hash, LeafHash, leaf_hash},
+    tree::{Frontier, Hash, LeafHash},
 };
-use rusqlite::{Connection, OptionalExtension as _, params};
-use std::{fs, sync::Arc};
+use rusqlite::{Connection, OptionalExtension as _};
+use std::{fs, ops::ControlFlow, sync::Arc};
 
 /// What to do when the log is older than what was promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -36,68 +39,119 @@ pub struct AcceptedRollback {
     pub mark: u64,
 }
 
-/// Reads the head and checks it against keys, newest batch and mark.
+/// Reads the newest batch and checks the end of the ledger against it, its keys and the mark.
 pub(super) fn verify(
     connection: &Connection,
     options: &SqliteOptions,
 ) -> Result<(Tail, MarkFile, Option<AcceptedRollback>), OpenError> {
     let keys = Arc::clone(&options.keys);
     let head = head(connection)?;
+    let frontier = &head.end.frontier;
     let chain = key_chain(connection, &keys)?;
-    let trusted = newest_signers(&chain, head.frontier.size());
     let mut epoch = 1;
-    if let Some(note) = &head.note {
-        let found = signed_by_any(note, &trusted)?;
-        if (found.size, found.root) != (head.frontier.size(), head.frontier.root()) {
-            return Err(damaged("the checkpoint is of another tree"));
+    if let Some(newest) = &head.newest {
+        let trusted = newest_signers(&chain, frontier.size());
+        let found = signed_by_any(&newest.note, &trusted)?;
+        if (found.size, found.root) != (frontier.size(), frontier.root()) {
+            return Err(found_by_audit(connection, &keys, "the checkpoint is of another tree"));
         }
-        epoch = newest_batch(connection, options, &trusted, head.frontier.size())? + 1;
-    }
-    let rows: i64 =
-        connection.query_row("SELECT ifnull(max(idx) + 1, 0) FROM entry", [], |row| row.get(0))?;
-    if unsigned(rows) != head.frontier.size() {
-        return Err(damaged("there are entries beyond the checkpoint, or fewer than it says"));
+        let good = |(_, gateway): &KeyPair| {
+            newest.batch.verify(gateway, options.keys.origin(), &head.end.newest).is_ok()
+        };
+        if !trusted.iter().any(good) {
+            let why = "the signature over the newest batch does not hold";
+            return Err(found_by_audit(connection, &keys, why));
+        }
+        epoch = newest.batch.epoch + 1;
     }
     let (mark, accepted) = verify_mark(connection, options, &head, &chain)?;
     let mut open = Open::default();
     for (action, index) in history::open_indexes(connection)? {
         open.begin(action, index);
     }
-    let root = head.frontier.root();
-    Ok((Tail { keys, epoch, frontier: head.frontier, root, open, pages: 0, scrub: false }, mark, accepted))
+    let End { frontier, begun, .. } = head.end;
+    let clock_ms = head.newest.map_or(0, |newest| newest.clock_ms);
+    let (root, known) = (frontier.root(), Known::until(clock_ms));
+    let tail = Tail { keys, epoch, frontier, root, begun, clock_ms, known, open, pages: 0, scrub: false };
+    Ok((tail, mark, accepted))
 }
 
 struct StoredHead {
-    frontier: Frontier,
     /// `None` before the first entry.
-    note: Option<String>,
+    newest: Option<Newest>,
+    end: End,
+}
+
+/// What the newest batch says beside its entries.
+struct Newest {
+    batch: Batch,
+    clock_ms: u64,
+    note: String,
+}
+
+/// The end of the ledger, computed from its entries after the last full tile.
+#[derive(Default)]
+struct End {
+    frontier: Frontier,
+    /// The leaf hashes after the last full tile.
+    begun: Vec<LeafHash>,
+    /// The leaf hashes of the newest batch.
+    newest: Vec<LeafHash>,
 }
 
 /// The keys of one time: of the log, and of the gateway.
 type KeyPair = (VerifierKey, VerifierKey);
 
 fn head(connection: &Connection) -> Result<StoredHead, OpenError> {
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?));
-    let found = connection.query_row("SELECT frontier, note FROM head", [], read).optional()?;
-    let Some((frontier, note)) = found else {
-        return Ok(StoredHead { frontier: Frontier::default(), note: None });
+    let newest =
+        "SELECT first, count, epoch, key_id, signature, clock, note FROM batch ORDER BY first DESC LIMIT 1";
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Newest { batch: signed(row)?, clock_ms: unsigned(row.get(5)?), note: row.get(6)? })
     };
-    let frontier = Frontier::from_bytes(&frontier).map_err(|error| damaged(&error.to_string()))?;
-    Ok(StoredHead { frontier, note: Some(note) })
+    let newest = connection.query_row(newest, [], read).optional()?;
+    Ok(StoredHead { newest, end: end(connection)? })
+}
+
+fn end(connection: &Connection) -> Result<End, OpenError> {
+    let tile = "SELECT number, frontier FROM tile ORDER BY number DESC LIMIT 1";
+    let read = |row: &rusqlite::Row<'_>| Ok((unsigned(row.get(0)?), row.get::<_, Vec<u8>>(1)?));
+    let mut end = End::default();
+    if let Some((number, frontier)) = connection.query_row(tile, [], read).optional()? {
+        end.frontier = Frontier::from_bytes(&frontier).map_err(|error| damaged(&error.to_string()))?;
+        if Some(end.frontier.size()) != number.checked_add(1).and_then(|tiles| tiles.checked_mul(TILE)) {
+            return Err(damaged("a tile of leaf hashes is of another place"));
+        }
+    }
+    let mut gap = false;
+    each_from(connection, end.frontier.size(), |batch| {
+        end.newest = batch.leaves().collect();
+        gap |= batch.first > end.frontier.size();
+        let known = usize::try_from(end.frontier.size().saturating_sub(batch.first)).unwrap_or(usize::MAX);
+        let new = end.newest.get(known..).unwrap_or_default();
+        end.frontier.extend(new.iter().copied());
+        end.begun.extend_from_slice(new);
+        Ok(ControlFlow::Continue(()))
+    })
+    .map_err(|error| {
+        let garbled = matches!(error, rusqlite::Error::FromSqlConversionFailure(..));
+        if garbled { damaged(&error.to_string()) } else { error.into() }
+    })?;
+    if gap {
+        return Err(damaged("entries are missing near its end"));
+    }
+    Ok(end)
 }
 
 /// Every pair of keys this log had, the configured ones last, with the index of the entry that names each. Only the
 /// configured ones when the entries do not lead to them: then nothing older is trusted.
 fn key_chain(connection: &Connection, keys: &LogKeys) -> Result<Vec<(u64, KeyPair)>, OpenError> {
     let present = (keys.log().verifier().clone(), keys.gateway().verifier().clone());
-    let mut statement = connection.prepare(&format!(
-        "SELECT idx, bytes FROM entry WHERE type IN ('log.opened', 'key.rotated'){} ORDER BY idx",
-        history::INDEXED_TYPES
-    ))?;
-    let mut rows = statement.query([])?;
+    let mut named = kinds::entries(connection, "log.opened")?;
+    named.extend(kinds::entries(connection, "key.rotated")?);
+    named.sort_unstable();
     let mut chain: Vec<(u64, KeyPair)> = Vec::new();
-    while let Some(row) = rows.next()? {
-        let bytes = bytes(row, 1)?;
+    for index in named {
+        let bytes = Stored::leaf(connection, index)?;
         let Some((log, gateway, endorsement)) = key_event(&bytes) else { break };
         // The first keys vouch for themselves, each later pair is vouched for by the one before.
         let authority = match chain.last() {
@@ -106,7 +160,7 @@ fn key_chain(connection: &Connection, keys: &LogKeys) -> Result<Vec<(u64, KeyPai
         };
         let pair = authority.and_then(|authority| endorsed_keys(&authority, &log, &gateway, &endorsement));
         let Ok(pair) = pair else { break };
-        chain.push((unsigned(row.get(0)?), pair));
+        chain.push((index, pair));
     }
     let leads_here = chain.last().is_some_and(|(_, pair)| *pair == present);
     Ok(if leads_here { chain } else { vec![(0, present)] })
@@ -142,48 +196,6 @@ fn signed_by_any(note: &str, trusted: &[KeyPair]) -> Result<Checkpoint, OpenErro
     Err(OpenError::Keys(refusal))
 }
 
-/// Checks signature and entries of the newest batch, and gives its epoch.
-fn newest_batch(
-    connection: &Connection,
-    options: &SqliteOptions,
-    trusted: &[KeyPair],
-    size: u64,
-) -> Result<u64, OpenError> {
-    let newest =
-        "SELECT first, count, epoch, key_id, signature, leaves FROM batch ORDER BY first DESC LIMIT 1";
-    let (batch, signed_leaves) = connection
-        .query_row(newest, [], |row| Ok((batch(row)?, leaves(row, 5)?)))
-        .optional()?
-        .ok_or_else(|| damaged("there is no signature over the newest entries"))?;
-    if batch.first + u64::from(batch.count) != size {
-        return Err(damaged("the newest signature is not over the newest entries"));
-    }
-    let mut statement = connection.prepare("SELECT bytes FROM entry WHERE idx >= ?1 ORDER BY idx")?;
-    let hashed = statement.query_map(params![super::row::integer(batch.first)], |row| {
-        Ok(leaf_hash(row.get_ref(0)?.as_blob()?))
-    })?;
-    let hashed: Vec<LeafHash> = hashed.collect::<rusqlite::Result<_>>()?;
-    if hashed != signed_leaves {
-        return Err(damaged("an entry of the newest batch was altered"));
-    }
-    let signed = |(_, gateway): &KeyPair| batch.verify(gateway, options.keys.origin(), &hashed).is_ok();
-    if trusted.iter().any(signed) {
-        return Ok(batch.epoch);
-    }
-    Err(damaged("the signature over the newest batch does not hold"))
-}
-
-/// `first, count, epoch, key_id, signature`.
-pub(super) fn batch(row: &rusqlite::Row<'_>) -> rusqlite::Result<Batch> {
-    Ok(Batch {
-        first: unsigned(row.get(0)?),
-        count: row.get(1)?,
-        epoch: unsigned(row.get(2)?),
-        key_id: KeyId(row.get(3)?),
-        signature: row.get(4)?,
-    })
-}
-
 fn verify_mark(
     connection: &Connection,
     options: &SqliteOptions,
@@ -192,7 +204,7 @@ fn verify_mark(
 ) -> Result<(MarkFile, Option<AcceptedRollback>), OpenError> {
     let accepts = options.on_rollback == OnRollback::Accept;
     let path = &options.mark_path;
-    let size = head.frontier.size();
+    let size = head.end.frontier.size();
     // After a power loss the mark may be older than the last handover.
     let keys: Vec<&VerifierKey> = chain.iter().map(|(_, (log, _))| log).collect();
     let renew = |mark: u64| {
@@ -202,7 +214,7 @@ fn verify_mark(
             source,
         })?;
         let mut file = MarkFile::open(path)?;
-        if let Some(note) = &head.note {
+        if let Some(Newest { note, .. }) = &head.newest {
             file.store(note)?;
             file.sync()?;
         }
@@ -219,7 +231,7 @@ fn verify_mark(
                 .query_row("SELECT count(*) FROM (SELECT 1 FROM batch LIMIT 2)", [], |row| row.get(0))?;
         return match (batches < 2, accepts) {
             (true, _) => {
-                if let Some(note) = &head.note {
+                if let Some(Newest { note, .. }) = &head.newest {
                     file.store(note)?;
                     file.sync()?;
                 }
@@ -238,21 +250,38 @@ fn verify_mark(
 
 /// The root of the first `size` entries. A mark is rarely behind, so that its root is rarely computed.
 fn root_at(connection: &Connection, head: &StoredHead, size: u64) -> Result<Hash, TreeError> {
-    if size == head.frontier.size() {
-        return Ok(head.frontier.root());
+    if size == head.end.frontier.size() {
+        return Ok(head.end.frontier.root());
     }
     let mut frontier = Frontier::default();
+    let mut take = |first: u64, found: &mut dyn Iterator<Item = LeafHash>| {
+        let skipped = usize::try_from(frontier.size().saturating_sub(first)).unwrap_or(usize::MAX);
+        let left = usize::try_from(size - frontier.size()).unwrap_or(usize::MAX);
+        frontier.extend(found.skip(skipped).take(left));
+        frontier.size()
+    };
     let mut read = || -> rusqlite::Result<()> {
-        let mut statement = connection.prepare("SELECT leaves FROM batch WHERE first < ?1 ORDER BY first")?;
-        let mut rows = statement.query([super::row::integer(size)])?;
-        while let Some(row) = rows.next()? {
-            let left = usize::try_from(size - frontier.size()).unwrap_or(usize::MAX);
-            frontier.extend(leaves(row, 0)?.into_iter().take(left));
+        let mut statement = connection.prepare("SELECT number, leaves FROM tile ORDER BY number")?;
+        let mut rows = statement.query([])?;
+        let mut known = 0;
+        while let Some(row) = rows.next()?.filter(|_| known < size) {
+            known = take(unsigned(row.get(0)?) * TILE, &mut leaves(row, 1)?.into_iter());
         }
-        Ok(())
+        each_from(connection, known, |batch| {
+            let known = take(batch.first, &mut batch.leaves());
+            Ok(if known < size { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })
     };
     read().map_err(ReadError::new)?;
     Ok(frontier.root())
+}
+
+/// The damage, as exactly as a check of everything can say where it is.
+fn found_by_audit(connection: &Connection, keys: &LogKeys, otherwise: &str) -> OpenError {
+    match audit::verify(connection, keys) {
+        Ok(_) => damaged(otherwise),
+        Err(found) => damaged(&found.to_string()),
+    }
 }
 
 fn damaged(why: &str) -> OpenError {

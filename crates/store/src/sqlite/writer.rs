@@ -2,35 +2,27 @@
 //! after. It uses no timer but to look whether a full disk has room again.
 
 use super::{
-    apply::{self, Ids},
+    apply,
+    batch::Stored,
+    connection::Writing,
     fault::{DiskFault, Fault},
+    group::Group,
     inbox::{Errand, Inbox, Work},
     lock::ProcessLock,
-    private,
+    places,
     replies::Replies,
     row::integer,
+    tail::Tail,
 };
-use countersign_core::{ActionId, Digest, EntryId};
-use countersign_engine::port::store::{Commit, CommitError, Execution, Health, Job, ReadError, Receipt};
-use countersign_ledger::{
-    Committed, LogKeys, MarkFile,
-    error::NoteError,
-    extend,
-    tree::{Frontier, Hash, LeafHash},
-};
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior, params};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use countersign_core::{Digest, EntryId};
+use countersign_engine::port::store::{Commit, CommitError, Health, Job, ReadError, Receipt};
+use countersign_ledger::{Committed, MarkFile, error::NoteError};
+use rusqlite::{Connection, ErrorCode, params};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// Pages in the write-ahead log, by estimate, after which they are moved into the database.
 const CHECKPOINT_PAGES: usize = 2000;
-const PAGE: usize = 4096;
-/// Pages a commit touches beside those its bytes fill: the right edges of tables and indexes.
-const EDGES: usize = 8;
 /// How long another connection may be in the way of a write. None of ours ever is.
 const BUSY: Duration = Duration::from_secs(5);
 /// What a probe of a full disk takes up.
@@ -51,50 +43,9 @@ pub(super) struct WriterThread {
     pub(super) replies: Replies,
 }
 
-/// Where the ledger ends, as the writer knows it.
-#[derive(Debug)]
-pub(super) struct Tail {
-    pub(super) keys: Arc<LogKeys>,
-    pub(super) epoch: u64,
-    pub(super) frontier: Frontier,
-    pub(super) root: Hash,
-    /// Executions under way, with the index of what authorized each.
-    pub(super) open: Open,
-    /// Pages of write-ahead log since the last checkpoint, by estimate.
-    pub(super) pages: usize,
-    /// Whether the write-ahead log may still hold something that was erased.
-    pub(super) scrub: bool,
-}
-
-/// Executions under way, by action and by age.
-#[derive(Debug, Default)]
-pub(super) struct Open {
-    // INVARIANT: the values of one are the members of the other.
-    by_action: BTreeMap<ActionId, u64>,
-    indexes: BTreeSet<u64>,
-}
-
-impl Open {
-    pub(super) fn begin(&mut self, action: ActionId, index: u64) {
-        self.end(action);
-        self.by_action.insert(action, index);
-        self.indexes.insert(index);
-    }
-
-    fn end(&mut self, action: ActionId) {
-        if let Some(index) = self.by_action.remove(&action) {
-            self.indexes.remove(&index);
-        }
-    }
-
-    fn oldest(&self) -> Option<u64> {
-        self.indexes.first().copied()
-    }
-}
-
 /// Why nothing of a batch was committed.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     Full,
     Broken(String),
 }
@@ -164,58 +115,43 @@ impl WriterThread {
         }
     }
 
-    /// One transaction for all commits, tried again with care should an entry be there already.
+    /// One transaction for all commits.
     fn transact(&mut self, commits: &[&Commit]) -> Result<Transacted, Failure> {
-        if let Some(done) = self.attempt(commits, Ids::Trust)? {
-            return Ok(done);
-        }
-        let twice = || Failure::Broken("an index refused what its check had let pass".into());
-        self.attempt(commits, Ids::Look)?.ok_or_else(twice)
-    }
-
-    /// `None`: nothing was written, because something of it is there already.
-    fn attempt(&mut self, commits: &[&Commit], ids: Ids) -> Result<Option<Transacted>, Failure> {
-        let before = self.tail.frontier.size();
         let limit = self.fault.as_ref().and_then(|fault| fault.page_limit());
         if let Some(pages) = limit {
             self.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
         }
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut leaves: Vec<LeafHash> = Vec::new();
+        let transaction = Writing::begin(&self.connection)?;
+        let mut group = Group::at(self.tail.size());
         let mut verdicts = Vec::with_capacity(commits.len());
         for commit in commits {
-            let first = before + leaves.len() as u64;
-            let verdict = apply::check(&transaction, commit, ids)?;
+            let verdict = match apply::check(&transaction, commit)? {
+                Ok(()) => self.tail.known.check(&transaction, commit, &mut group.ids)?,
+                refused => refused,
+            };
+            let first = group.end();
             if verdict.is_ok() {
-                match apply::write(&transaction, commit, first) {
-                    Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                        return Ok(None);
-                    }
-                    written => written?,
-                }
-                leaves.extend(commit.entries.iter().map(|row| row.sealed.leaf));
+                apply::write(&transaction, commit)?;
+                group.add(commit);
             }
             verdicts.push(verdict.map(|()| first));
         }
-        let committed = self.tail.sign(&transaction, &leaves)?;
-        if verdicts.iter().all(Result::is_err) {
-            transaction.rollback()?;
-        } else {
+        let committed = self.tail.sign(&transaction, &group)?;
+        if verdicts.iter().any(Result::is_ok) {
             match self.fault.as_ref().and_then(|fault| fault.strikes()) {
                 Some(DiskFault::Full) => return Err(Failure::Full),
                 Some(DiskFault::Broken) => return Err(Failure::Broken("disk I/O error".into())),
                 None => transaction.commit()?,
             }
+        } else {
+            drop(transaction);
         }
-        let survivors = commits
-            .iter()
-            .zip(&verdicts)
-            .filter_map(|(commit, verdict)| verdict.as_ref().ok().map(|first| (*commit, *first)));
-        self.tail.follow(survivors);
+        let survivors = commits.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_ok());
+        self.tail.follow(group, survivors.map(|(commit, _)| *commit));
         let marked = committed.map_or(Ok(()), |committed| self.promise(committed));
-        let (size, root) = (self.tail.frontier.size(), Digest(self.tail.root));
+        let (size, root) = (self.tail.size(), Digest(self.tail.root));
         let receipt = |first| Receipt { first, size, root };
-        Ok(Some((verdicts.into_iter().map(|verdict| verdict.map(receipt)).collect(), marked)))
+        Ok((verdicts.into_iter().map(|verdict| verdict.map(receipt)).collect(), marked))
     }
 
     /// Takes over the committed head and raises the mark.
@@ -246,9 +182,9 @@ impl WriterThread {
                 broken
             }
             Errand::Rotate { job, keys } => {
-                let before = self.tail.frontier.size();
+                let before = self.tail.size();
                 self.commit(vec![job])?;
-                if self.tail.frontier.size() > before {
+                if self.tail.size() > before {
                     self.tail.keys = keys;
                 }
                 Ok(())
@@ -257,12 +193,12 @@ impl WriterThread {
     }
 
     fn erase(&mut self, entry: EntryId, paths: &[String]) -> Result<bool, Failure> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let index: Option<i64> = transaction
-            .query_row("SELECT idx FROM entry WHERE id = ?1", [entry.to_string()], |row| row.get(0))
-            .optional()?;
-        let Some(index) = index else { return Ok(false) };
-        private::erase(&transaction, index, paths)?;
+        let transaction = Writing::begin(&self.connection)?;
+        let Some(index) = places::of_entry(&transaction, entry)? else { return Ok(false) };
+        let Some(batch) = Stored::around(&transaction, index)? else { return Ok(false) };
+        let left = batch.without(index, paths)?;
+        let erase = "UPDATE batch SET private = ?2 WHERE first = ?1";
+        transaction.execute(erase, params![integer(batch.first), left])?;
         transaction.commit()?;
         // The write-ahead log still holds what was erased.
         self.tail.scrub = true;
@@ -324,61 +260,6 @@ impl WriterThread {
             }
             changed
         });
-    }
-}
-
-impl Tail {
-    /// Signs the batch and writes it with the new head; nothing when there are no leaves.
-    fn sign(&self, transaction: &Transaction<'_>, leaves: &[LeafHash]) -> Result<Option<Committed>, Failure> {
-        if leaves.is_empty() {
-            return Ok(None);
-        }
-        let committed = extend(&self.frontier, leaves, &self.keys, self.epoch)?;
-        let Committed { batch, head } = &committed;
-        transaction
-            .prepare_cached(
-                "INSERT INTO batch (first, count, epoch, key_id, signature, leaves) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                integer(batch.first),
-                batch.count,
-                integer(batch.epoch),
-                batch.key_id.0,
-                batch.signature,
-                leaves.iter().flat_map(|leaf| leaf.0).collect::<Vec<u8>>(),
-            ])?;
-        // Executions that this very batch opens lie at its first leaf or after it.
-        let open_from = self.open.oldest().unwrap_or(batch.first);
-        transaction
-            .prepare_cached(
-                "REPLACE INTO head (one, size, frontier, root, note, open_from) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
-                integer(head.size),
-                head.frontier.to_bytes(),
-                head.root,
-                head.note,
-                integer(open_from)
-            ])?;
-        Ok(Some(committed))
-    }
-
-    /// Follows what was committed: executions begun and ended, and how much was written.
-    fn follow<'c>(&mut self, commits: impl Iterator<Item = (&'c Commit, u64)>) {
-        let mut bytes = 0;
-        for (commit, first) in commits {
-            for (row, index) in commit.entries.iter().zip(first..) {
-                let private: usize = row.sealed.private.iter().map(|private| private.value.len() + 64).sum();
-                bytes += row.sealed.bytes.len() + private;
-                match (row.execution, row.sealed.action) {
-                    (Execution::Opens, Some(action)) => self.open.begin(action, index),
-                    (Execution::Closes, Some(action)) => self.open.end(action),
-                    (Execution::Opens | Execution::Closes | Execution::Neither, _) => {}
-                }
-            }
-            bytes += commit.changes.len() * PAGE;
-        }
-        self.pages += EDGES + bytes / PAGE;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The ledger: order, receipts, proofs, history, erasure and what was running.
 
 use crate::place::{ORIGIN, Place, action, changes, done, entries, entry, entry_id, entry_of, moment, put};
-use countersign_core::Digest;
+use countersign_core::{ActionId, Digest, EntryId};
 use countersign_engine::port::store::{
     Commit, CommitError, Execution, Expect, FindEntries, Kind, ReadError, Receipt, Store,
 };
@@ -185,6 +185,48 @@ pub(crate) async fn history_answers_by_each_field(place: impl Place) {
     let ledger = store.ledger().unwrap();
     assert_eq!(ledger.entries_of_action(action(0)).unwrap(), [6, 8]);
     assert_eq!(ledger.entries_of_kind("gateway.stopped").unwrap(), [0]);
+}
+
+/// Ids hold times; nothing that is found by one may depend on them.
+pub(crate) async fn history_finds_by_id_whatever_the_clock_did(place: impl Place) {
+    const NOW: u64 = 1_700_000_000_000;
+    const HOUR: u64 = 3_600_000;
+    let store = place.open().await;
+    let id = |ms: u64, n: u64| EntryId::from_parts(ms, n.into());
+    let action = |ms: u64, n: u64| ActionId::from_parts(ms, n.into());
+    // In order: at once, after a while, an hour later, a clock set back by an hour, ahead by one, and right again.
+    let all: Vec<(EntryId, ActionId)> = vec![
+        (id(NOW, 1), action(NOW, 1)),
+        (id(NOW + 400, 2), action(NOW, 1)),
+        (id(NOW + 900, 3), action(NOW, 1)),
+        (id(NOW + 900, 4), action(NOW + 950, 2)),
+        (id(NOW + HOUR, 5), action(NOW, 1)),
+        (id(NOW + 1_000, 6), action(NOW + 1_000, 3)),
+        (id(NOW + 3 * HOUR, 7), action(NOW + 1_000, 3)),
+        (id(NOW + HOUR + 5, 8), action(NOW + HOUR + 5, 4)),
+        (id(NOW + HOUR + 9, 9), action(NOW + HOUR + 5, 4)),
+        (id(NOW + 3 * HOUR + 1, 10), action(NOW + HOUR + 5, 4)),
+    ];
+    for (n, (id, action)) in (1..).zip(&all) {
+        let mut row = entry_of(n, Some(*action), Execution::Neither, &[("n", &n.to_string())]);
+        row.sealed.id = *id;
+        done(&store, entries(vec![row])).await;
+    }
+    for (index, (id, action)) in (0..).zip(&all) {
+        let find = FindEntries { entry: Some(*id), ..self::all() };
+        assert_eq!(indexes(&store, find).await, [index], "entry {id}");
+        let same = |(index, (_, of)): (u64, &(EntryId, ActionId))| (of == action).then_some(index);
+        let expected: Vec<u64> = (0..).zip(&all).filter_map(same).collect();
+        assert_eq!(store.ledger().unwrap().entries_of_action(*action).unwrap(), expected, "action {action}");
+        let find = FindEntries { action: Some(*action), ..self::all() };
+        assert_eq!(indexes(&store, find).await, expected.into_iter().rev().collect::<Vec<_>>());
+        let mut again = entry(index + 100);
+        again.sealed.id = *id;
+        let refused = store.writer().commit(entries(vec![again])).await.unwrap_err();
+        assert!(matches!(refused, CommitError::Conflict { .. }), "{refused}");
+        store.erase(*id, vec!["n".into()]).await.unwrap();
+    }
+    assert!(store.entries(self::all()).await.unwrap().iter().all(|entry| entry.private.is_empty()));
 }
 
 pub(crate) async fn history_pages_backwards(place: impl Place) {

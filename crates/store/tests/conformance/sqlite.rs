@@ -1,10 +1,11 @@
 //! What only this backend can show: full disks, broken flushes, crashes, restored backups, older schemas.
 
 use crate::place::{Place, SqlitePlace, changes, done, entries, entry, entry_of, options_in, put};
+use countersign_core::ActionId;
 use countersign_engine::port::store::{
     Commit, CommitError, Execution, Expect, FindEntries, Health, Kind, Store,
 };
-use countersign_ledger::{LogKeys, error::Rollback};
+use countersign_ledger::{LogKeys, error::Rollback, tree::root_of};
 use countersign_store::{AuditError, DiskFault, Fault, OnRollback, OpenError, SqliteOptions, SqliteStore};
 use std::{
     fs,
@@ -189,38 +190,55 @@ fn tamper(place: &SqlitePlace, sql: &str) {
 async fn an_administrator_who_edits_deletes_inserts_or_reorders_is_found_out() {
     for (what, sql) in [
         (
-            "edits the newest entry",
-            "UPDATE entry SET bytes = CAST(replace(bytes, 'page', 'pace') AS BLOB) WHERE idx = 5",
+            "edits the newest entries",
+            "UPDATE batch SET entries = CAST(replace(entries, 'page', 'pace') AS BLOB) WHERE first = 4",
         ),
         (
             "edits an old entry",
-            "UPDATE entry SET bytes = CAST(replace(bytes, 'page', 'pace') AS BLOB) WHERE idx = 1",
+            "UPDATE batch SET entries = CAST(replace(entries, 'page', 'pace') AS BLOB) WHERE first = 2",
         ),
-        ("edits a leaf hash", "UPDATE batch SET leaves = zeroblob(64) WHERE first = 0"),
-        ("deletes the newest entry", "DELETE FROM entry WHERE idx = 5"),
-        ("deletes an old entry", "DELETE FROM entry WHERE idx = 1"),
+        ("cuts the newest entries", "UPDATE batch SET entries = substr(entries, 1, 100) WHERE first = 4"),
+        ("cuts old entries", "UPDATE batch SET entries = substr(entries, 1, 100) WHERE first = 0"),
+        ("deletes the newest entries", "DELETE FROM batch WHERE first = 4"),
+        ("deletes old entries", "DELETE FROM batch WHERE first = 2"),
         (
-            "inserts an entry",
-            "INSERT INTO entry SELECT 6, 'ent_x', action, type, actor, target, at, execution, bytes FROM entry WHERE idx = 5",
+            "inserts entries",
+            "INSERT INTO batch SELECT 6, count, clock, open_from, epoch, key_id, signature, note, facts, entries, \
+             private FROM batch WHERE first = 4",
         ),
         (
             "reorders entries",
-            "UPDATE entry SET idx = 99 WHERE idx = 1; UPDATE entry SET idx = 1 WHERE idx = 2; UPDATE entry SET idx = 2 WHERE idx = 99;",
+            "UPDATE batch SET first = 99 WHERE first = 0; UPDATE batch SET first = 0 WHERE first = 2; \
+             UPDATE batch SET first = 2 WHERE first = 99;",
         ),
-        ("drops a signature", "DELETE FROM batch WHERE first = 0"),
-        ("drops the newest signature", "DELETE FROM batch WHERE first = 4"),
-        ("drops the head", "DELETE FROM head"),
+        ("counts one entry less", "UPDATE batch SET count = 1 WHERE first = 2"),
+        ("forges a signature", "UPDATE batch SET signature = zeroblob(64) WHERE first = 0"),
+        ("forges the newest signature", "UPDATE batch SET signature = zeroblob(64) WHERE first = 4"),
+        (
+            "puts an older checkpoint",
+            "UPDATE batch SET note = (SELECT note FROM batch WHERE first = 2) WHERE first = 4",
+        ),
+        (
+            "gives an entry another action's place in history",
+            "UPDATE batch SET facts = CAST(replace(facts, 'ledger.read', 'ledger.lead') AS BLOB) WHERE first = 2",
+        ),
+        ("hides an entry from the list of its type", "DELETE FROM kind WHERE at = 3"),
+        ("lists an entry under another type", "INSERT INTO kind VALUES ('key.rotated', 3)"),
+        ("hides an entry from the list of its action", "DELETE FROM place WHERE at = 3"),
+        ("sets the clock of a batch back", "UPDATE batch SET clock = 1 WHERE first = 2"),
     ] {
         let place = SqlitePlace::new();
         let store = place.open().await;
         for n in [0, 2, 4] {
-            done(&store, entries(vec![entry(n), entry(n + 1)])).await;
+            // Made long before.
+            let late = entry_of(n + 1, Some(ActionId::from_parts(1, n.into())), Execution::Neither, &[]);
+            done(&store, entries(vec![entry(n), late])).await;
         }
         assert_eq!(store.verify_all().await.unwrap().entries, 6);
         place.close(store).await;
         tamper(&place, sql);
         match SqliteStore::open(&place.options()) {
-            Err(OpenError::Damaged(_)) => {}
+            Err(OpenError::Damaged(_) | OpenError::RolledBack(_)) => {}
             Err(other) => panic!("somebody who {what}: {other}"),
             Ok(store) => {
                 let found = store.verify_all().await;
@@ -229,6 +247,53 @@ async fn an_administrator_who_edits_deletes_inserts_or_reorders_is_found_out() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn tiles_are_checked_against_the_entries_and_lead_to_the_same_root() {
+    let place = SqlitePlace::new();
+    let store = place.open().await;
+    let mut known = Vec::new();
+    // Groups that end before a tile does, with it, and far behind it.
+    for group in [0..200, 200..256, 256..500, 500..1_100] {
+        let rows: Vec<_> = group.map(entry).collect();
+        known.extend(rows.iter().map(|row| row.sealed.leaf));
+        let receipt = done(&store, entries(rows)).await;
+        assert_eq!(receipt.root.0, root_of(&known));
+    }
+    place.close(store).await;
+    let store = place.open().await;
+    let ledger = store.ledger().unwrap();
+    for (start, count) in [(0, 1_100), (255, 2), (256, 256), (300, 700), (1_024, 76), (1_099, 1), (7, 0)] {
+        let range = usize::try_from(start).unwrap()..usize::try_from(start + count).unwrap();
+        assert_eq!(ledger.leaf_hashes(start, count).unwrap(), known[range], "{count} from {start}");
+    }
+    assert!(ledger.leaf_hashes(1_099, 2).is_err());
+    known.push(entry(1_100).sealed.leaf);
+    assert_eq!(done(&store, entries(vec![entry(1_100)])).await.root.0, root_of(&known));
+    assert_eq!(store.verify_all().await.unwrap().entries, 1_101);
+    drop(ledger);
+    place.close(store).await;
+    let edit = r#"UPDATE batch SET entries = CAST(replace(entries, 'e \"700\', 'e \"709\') AS BLOB)"#;
+    for sql in [
+        "UPDATE tile SET leaves = zeroblob(8192) WHERE number = 1",
+        "DELETE FROM tile WHERE number = 2",
+        edit,
+    ] {
+        let before = fs::read(place.file("state.db")).unwrap();
+        tamper(&place, sql);
+        let store = place.open().await;
+        let found = store.verify_all().await.unwrap_err();
+        assert!(matches!(found, AuditError::Tile(_) | AuditError::Altered(700)), "{sql}: {found}");
+        assert_eq!(matches!(found, AuditError::Altered(_)), sql == edit, "{found}");
+        place.close(store).await;
+        fs::write(place.file("state.db"), before).unwrap();
+    }
+    tamper(
+        &place,
+        "UPDATE tile SET frontier = (SELECT frontier FROM tile WHERE number = 2) WHERE number = 3",
+    );
+    assert!(matches!(SqliteStore::open(&place.options()).unwrap_err(), OpenError::Damaged(_)));
 }
 
 #[tokio::test]
