@@ -3,6 +3,7 @@
 mod apply;
 mod audit;
 mod batch;
+mod checkpoints;
 mod connection;
 mod facts;
 mod fault;
@@ -30,6 +31,7 @@ pub use startup::{AcceptedRollback, OnRollback};
 
 use crate::error::{AuditError, OpenError};
 use async_trait::async_trait;
+use checkpoints::Checkpoints;
 use countersign_core::EntryId;
 use countersign_engine::port::store::{
     Commit, CommitError, Find, FindEntries, Health, Job, Kind, OpenExecution, ReadError, Receipt, Record,
@@ -105,7 +107,8 @@ impl SqliteStore {
         let inbox = Inbox::new(jobs, errand).map_err(thread)?;
         let fault = options.fault.clone();
         let replies = replies::Replies::start();
-        let state = WriterThread { connection, tail, mark, fault, health: health_now, replies };
+        let checkpoints = Checkpoints::start(connection::writing(&options.path)?).map_err(thread)?;
+        let state = WriterThread { connection, checkpoints, tail, mark, fault, health: health_now, replies };
         let run = move || state.run(inbox, lock);
         thread::Builder::new().name("store-writer".into()).spawn(run).map_err(thread)?;
         let readers = Readers::new(options.path.clone());

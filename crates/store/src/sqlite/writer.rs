@@ -4,6 +4,7 @@
 use super::{
     apply,
     batch::Stored,
+    checkpoints::{self, Checkpoints},
     connection::Writing,
     fault::{DiskFault, Fault},
     group::Group,
@@ -18,13 +19,13 @@ use countersign_core::{Digest, EntryId};
 use countersign_engine::port::store::{Commit, CommitError, Health, Job, ReadError, Receipt};
 use countersign_ledger::{Committed, MarkFile, error::NoteError};
 use rusqlite::{Connection, ErrorCode, params};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Pages in the write-ahead log, by estimate, after which they are moved into the database.
 const CHECKPOINT_PAGES: usize = 2000;
-/// How long another connection may be in the way of a write. None of ours ever is.
-const BUSY: Duration = Duration::from_secs(5);
+/// Pages after which the writer waits until they are.
+const MOST_PAGES: usize = 8 * CHECKPOINT_PAGES;
 /// What a probe of a full disk takes up.
 const PROBE_BYTES: i64 = 64 * 1024;
 
@@ -36,6 +37,7 @@ type Transacted = (Vec<Answer>, Result<(), String>);
 #[derive(Debug)]
 pub(super) struct WriterThread {
     pub(super) connection: Connection,
+    pub(super) checkpoints: Checkpoints,
     pub(super) tail: Tail,
     pub(super) mark: MarkFile,
     pub(super) fault: Option<Arc<dyn Fault>>,
@@ -225,24 +227,39 @@ impl WriterThread {
         }
     }
 
+    /// Has the write-ahead log moved into the database when it has grown, and moves the rest when that is done.
     fn checkpoint_when_due(&mut self) -> Result<(), String> {
-        if self.tail.pages < CHECKPOINT_PAGES {
+        if !self.checkpoints.is_under_way() {
+            if self.tail.pages >= CHECKPOINT_PAGES {
+                self.checkpoints.begin();
+            }
             return Ok(());
         }
+        // The log has no end if nobody ever waits for it to be moved.
+        let far = self.tail.pages >= MOST_PAGES;
+        let ended = if far { Some(self.checkpoints.wait()) } else { self.checkpoints.ended() };
+        let Some(ended) = ended else { return Ok(()) };
+        self.moved(ended)?;
         self.checkpoint()?;
         self.mark.sync().map_err(|error| error.to_string())
     }
 
     /// Moves the write-ahead log into the database, as far as readers let it, and empties it when something was
-    /// erased. No room for it is not an error: the log is kept.
+    /// erased.
     fn checkpoint(&mut self) -> Result<(), String> {
+        let ended = self.checkpoints.wait();
+        self.moved(ended)?;
         self.tail.pages = 0;
         let mode = if self.tail.scrub { "TRUNCATE" } else { "PASSIVE" };
-        match checkpoint(&self.connection, mode).map_err(Failure::from) {
-            Ok(done) => {
-                self.tail.scrub &= !done;
-                Ok(())
-            }
+        let done = checkpoints::pass(&self.connection, mode);
+        self.tail.scrub &= !matches!(done, Ok(true));
+        self.moved(done.map(drop))
+    }
+
+    /// No room to move the log is not an error: it is kept.
+    fn moved(&self, ended: rusqlite::Result<()>) -> Result<(), String> {
+        match ended.map_err(Failure::from) {
+            Ok(()) => Ok(()),
             Err(Failure::Full) => {
                 self.be(Health::Full);
                 Ok(())
@@ -261,15 +278,6 @@ impl WriterThread {
             changed
         });
     }
-}
-
-/// Whether everything was moved, without waiting for any reader.
-fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<bool> {
-    connection.busy_timeout(Duration::ZERO)?;
-    let done =
-        connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(0));
-    connection.busy_timeout(BUSY)?;
-    Ok(done? == 0)
 }
 
 fn room(connection: &mut Connection, limit: Option<u32>) -> Result<(), Failure> {
