@@ -3,7 +3,7 @@
 use countersign_core::{ActionId, PrincipalId, TargetName};
 use countersign_ledger::event::FreezeScope;
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug)]
@@ -15,7 +15,7 @@ struct Run {
 
 /// The running executions of this gateway.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Running(Arc<Mutex<BTreeMap<ActionId, Run>>>);
+pub(crate) struct Running(Arc<Mutex<HashMap<ActionId, Run>>>);
 
 /// A place among the running executions; leaves when dropped.
 #[derive(Debug)]
