@@ -8,4 +8,5 @@ pub mod peer;
 pub mod pgclient;
 pub mod ports;
 pub mod postgres;
+pub mod provider;
 pub mod server;

@@ -185,7 +185,8 @@ async function submitForm(form) {
     if (then === "reload") location.reload();
     else if (then === "link") showSecret(form, "Hand this link over yourself.", answer.link);
     else if (then === "token") showSecret(form, "The agent's token.", answer.token);
-    else location.assign(then);
+    else if (then === "elsewhere") location.assign(answer.location);
+    else location.assign(answer?.location ?? then);
   } catch (error) {
     say(sentence(error), "bad");
     $("outcome")?.scrollIntoView({ block: "nearest" });
@@ -480,6 +481,18 @@ function wireSignIn() {
   if (!box) return;
   // A link from elsewhere comes without our cookie; whoever is signed in already goes on.
   api("GET", "/api/v1/session").then(() => location.replace(box.dataset.next), () => {});
+  for (const button of box.querySelectorAll("[data-provider]")) {
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      try {
+        const { location: there } = await api("POST", "/api/v1/session/provider", { provider: button.dataset.provider, next: box.dataset.next });
+        location.assign(there);
+      } catch (error) {
+        say(sentence(error), "bad");
+        button.disabled = false;
+      }
+    });
+  }
   $("sign-in-button").addEventListener("click", async () => {
     try {
       const { publicKey } = await api("POST", "/api/v1/session/passkey/options", {});

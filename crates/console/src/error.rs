@@ -158,7 +158,7 @@ impl From<IdentityError> for Problem {
         let (status, code) = match &error {
             E::NotSignedIn => return Self::not_signed_in(),
             E::NotFresh => (StatusCode::FORBIDDEN, "not-fresh"),
-            E::NotAllowed { .. } | E::OwnGroups => (StatusCode::FORBIDDEN, "not-allowed"),
+            E::NotAllowed { .. } | E::OwnGroups | E::OwnRole => (StatusCode::FORBIDDEN, "not-allowed"),
             E::UnknownPerson(_) | E::UnknownAgent(_) | E::UnknownCredential(_) => {
                 (StatusCode::NOT_FOUND, "not-found")
             }
@@ -175,6 +175,13 @@ impl From<IdentityError> for Problem {
             E::TooManyPasskeys(_) | E::TooManyWorkloads(_) => (StatusCode::CONFLICT, "too-many"),
             E::Conflict => (StatusCode::CONFLICT, "conflict"),
             E::ChangedSince => (StatusCode::PRECONDITION_FAILED, "changed-since"),
+            E::UnknownProvider => (StatusCode::NOT_FOUND, "not-found"),
+            E::ProviderAway => (StatusCode::SERVICE_UNAVAILABLE, "provider-away"),
+            E::SignInOver => (StatusCode::CONFLICT, "sign-in-over"),
+            E::NotVouched(_) => (StatusCode::UNAUTHORIZED, "not-vouched"),
+            E::NotInvited => (StatusCode::FORBIDDEN, "not-invited"),
+            E::LinkFirst => (StatusCode::CONFLICT, "link-first"),
+            E::AccountTaken => (StatusCode::CONFLICT, "taken"),
             E::LinkSpent => (StatusCode::GONE, "link-spent"),
             E::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many-attempts"),
             E::NoRelyingParty => (StatusCode::CONFLICT, "no-relying-party"),

@@ -42,6 +42,7 @@ pub(crate) fn routes() -> Router<Console> {
         .route("/freezes", get(things::freezes))
         .route("/account", get(things::account))
         .route("/sign-in", get(door::sign_in))
+        .route("/sign-in/{provider}/back", get(door::back))
         .route("/enrol", get(door::enrol))
         .merge(assets::routes())
 }

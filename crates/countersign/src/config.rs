@@ -1,11 +1,12 @@
 //! The configuration file: joins the sections of the rooms, and finds every mistake in one run.
 
 mod issuers;
+mod providers;
 mod read;
 
 use countersign_core::{Digest, EnvironmentName, GroupName, TargetName};
 use countersign_engine::Limits;
-use countersign_identity::Settings;
+use countersign_identity::{EmailAddress, Settings};
 use countersign_pep::{Fault, Size, Span};
 use countersign_pep_http::{
     bodies::BodiesSection,
@@ -27,6 +28,7 @@ use std::{
 };
 
 pub(crate) use issuers::IssuerSection;
+pub(crate) use providers::ProviderSection;
 pub(crate) use read::load;
 
 /// One mistake: where it stands, what is wrong, what to write instead.
@@ -103,6 +105,9 @@ pub(crate) struct PeopleSection {
     /// Every group of people or agents there is.
     #[serde(default)]
     pub(crate) groups: BTreeSet<String>,
+    /// Addresses of those who are administrators from the beginning.
+    #[serde(default)]
+    pub(crate) administrators: BTreeSet<String>,
     /// How long people brought in by the requester's side have no vote for it.
     pub(crate) cooling_off: Option<Span>,
 }
@@ -129,6 +134,7 @@ pub(crate) struct File {
     pub(crate) http: Vec<(usize, HttpSection)>,
     pub(crate) postgres: Vec<(usize, PostgresSection)>,
     pub(crate) issuers: Vec<(usize, IssuerSection)>,
+    pub(crate) sign_in: Vec<(usize, ProviderSection)>,
 }
 
 /// Everything the gateway runs on, checked.
@@ -196,6 +202,9 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let people = file.people.unwrap_or_default();
     let groups = checked_names(&people.groups, "people.groups", GroupName::new, &mut mistakes);
     let issuers = issuers::check(file.issuers, folder, &groups, &mut mistakes);
+    let providers = providers::check(file.sign_in, folder, &groups, &mut mistakes);
+    let read = |text: String| EmailAddress::new(&text);
+    let administrators = checked_names(&people.administrators, "people.administrators", read, &mut mistakes);
     let environments =
         checked_names(&policy.environments, "policy.environments", EnvironmentName::new, &mut mistakes);
     let mut http = Vec::new();
@@ -238,6 +247,8 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     }
     let (Ok(mut settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
     settings.issuers = issuers;
+    settings.providers = providers;
+    settings.administrators = administrators;
     Ok(Config {
         path: path.to_owned(),
         name: gateway.name,

@@ -29,6 +29,38 @@ impl CookieRule {
         format!("{}={}; Max-Age=0", self.name, self.attributes())
     }
 
+    /// The `Set-Cookie` value that lets a browser keep a sign-in under way. It comes back when the provider sends the
+    /// browser here, which is another site's doing: so it is `Lax`, and worth nothing without the provider's answer.
+    pub fn set_flow(self, flow: &Secret) -> Secret {
+        Secret::new(format!("{}={}{}; Max-Age=600", self.flow_name(), flow.reveal(), self.flow_attributes()))
+    }
+
+    /// The `Set-Cookie` value that ends it.
+    pub fn clear_flow(self) -> String {
+        format!("{}={}; Max-Age=0", self.flow_name(), self.flow_attributes())
+    }
+
+    /// The sign-in under way in a request's `Cookie` headers.
+    pub fn find_flow<'h>(self, headers: impl IntoIterator<Item = &'h str>) -> Option<&'h str> {
+        Self::new(self.flow_name()).find(headers)
+    }
+
+    fn flow_name(self) -> &'static str {
+        if self.is_host() { "__Host-countersign-flow" } else { "countersign-flow" }
+    }
+
+    fn flow_attributes(self) -> &'static str {
+        if self.is_host() {
+            "; Path=/; HttpOnly; SameSite=Lax; Secure"
+        } else {
+            "; Path=/; HttpOnly; SameSite=Lax"
+        }
+    }
+
+    fn is_host(self) -> bool {
+        self.name.starts_with("__Host-")
+    }
+
     /// The token in a request's `Cookie` headers. Two cookies of the name are ambiguous, so neither counts.
     pub fn find<'h>(self, headers: impl IntoIterator<Item = &'h str>) -> Option<&'h str> {
         let pairs = headers.into_iter().flat_map(|header| header.split(';'));
@@ -41,7 +73,7 @@ impl CookieRule {
     }
 
     fn attributes(self) -> &'static str {
-        if self.name.starts_with("__Host-") {
+        if self.is_host() {
             "; Path=/; HttpOnly; SameSite=Strict; Secure"
         } else {
             "; Path=/; HttpOnly; SameSite=Strict"

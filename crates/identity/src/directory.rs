@@ -6,6 +6,7 @@ pub(crate) mod chain;
 pub(crate) mod links;
 pub(crate) mod passkeys;
 pub(crate) mod people;
+pub(crate) mod providers;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 mod voters;
@@ -20,6 +21,7 @@ use crate::{
         person::{Person, Role},
     },
     settings::Settings,
+    sign_in::Providers,
     trust::Trust,
     webauthn::ceremony::Ceremonies,
 };
@@ -63,6 +65,7 @@ pub struct Directory {
     groups: BTreeSet<GroupName>,
     settings: Settings,
     trust: Trust,
+    providers: Providers,
     memory: RwLock<Memory>,
     /// Held from reading memory until it shows the change: writes see each other's results.
     writing: tokio::sync::Mutex<()>,
@@ -90,10 +93,12 @@ impl Directory {
     ) -> Result<Arc<Self>, IdentityError> {
         let memory = Memory::load(journal.store().as_ref()).await?;
         let ceremonies = Ceremonies::new(&journal.random());
+        let providers = Providers::new(settings.providers.clone(), &journal.random());
         let directory = Self {
             journal,
             groups,
             trust: Trust::new(settings.issuers.clone()),
+            providers,
             settings,
             memory: RwLock::new(memory),
             writing: tokio::sync::Mutex::new(()),
@@ -102,6 +107,7 @@ impl Directory {
         };
         directory.drop_lapsed().await?;
         directory.describe_agents().await?;
+        directory.first_administrators().await?;
         Ok(Arc::new(directory))
     }
 

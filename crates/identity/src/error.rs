@@ -22,6 +22,24 @@ pub enum IdentityError {
     NotFresh,
     #[error("nobody puts themself into a group")]
     OwnGroups,
+    #[error("nobody changes their own role")]
+    OwnRole,
+
+    // Coming in through a provider.
+    #[error("there is no such provider")]
+    UnknownProvider,
+    #[error("the provider cannot be used just now")]
+    ProviderAway,
+    #[error("this sign-in was not begun in this browser, is over, or took too long")]
+    SignInOver,
+    #[error("{0}")]
+    NotVouched(&'static str),
+    #[error("nobody here is known by that account")]
+    NotInvited,
+    #[error("somebody with that address is here already")]
+    LinkFirst,
+    #[error("that account is linked already, or another one of that provider is")]
+    AccountTaken,
 
     // What they ask for.
     #[error("there is no person `{0}`")]
@@ -93,10 +111,20 @@ impl IdentityError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::NotSignedIn => "sign in again",
+            Self::ProviderAway => "try again in a minute; the gateway's own log says what is wrong",
+            Self::SignInOver => "begin again",
+            Self::NotVouched(_) => "try again; if it stays so, ask an administrator",
+            Self::NotInvited => {
+                "ask an administrator to invite you under the address your provider vouches for"
+            }
+            Self::LinkFirst => "if that is you, sign in as before, and link the account on your own page",
+            Self::AccountTaken => "unlink it where it is linked first",
             Self::NotFresh => {
                 "sign out, sign in with a passkey, and try again; if it is lost, ask an administrator"
             }
-            Self::OwnGroups => "ask another administrator, or use `countersign` on the gateway's own machine",
+            Self::OwnGroups | Self::OwnRole => {
+                "ask another administrator, or use `countersign` on the gateway's own machine"
+            }
             Self::PersonDisabled(_) => "a disabled person stays so; invite them under another address",
             Self::AgentDisabled(_) => "a disabled agent stays so; create another one",
             Self::UnknownGroup { nearest: Some(near), .. } => {
@@ -116,7 +144,8 @@ impl IdentityError {
             Self::TooManyPasskeys(_) => "remove one that is not used any more",
             Self::ClonedPasskey => "remove this passkey and register a new one",
             Self::Write(_) => "see what the gateway says of its store's health",
-            Self::NotAllowed { .. }
+            Self::UnknownProvider
+            | Self::NotAllowed { .. }
             | Self::UnknownPerson(_)
             | Self::UnknownAgent(_)
             | Self::UnknownCredential(_)

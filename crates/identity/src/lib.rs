@@ -18,6 +18,7 @@ mod record;
 mod secret;
 mod seen;
 mod settings;
+mod sign_in;
 mod trust;
 mod webauthn;
 
@@ -27,6 +28,7 @@ pub use directory::{
     agents::{AgentChange, NewAgent, NewToken},
     chain::Behind,
     people::{Link, NewPerson},
+    providers::{Answer, Arrived, Begun, Offered, is_ours},
     sessions::{SessionInfo, SignedIn, Visitor},
     workloads::IssuerSeen,
 };
@@ -42,9 +44,10 @@ pub use record::{
     agent::{Agent, Token, Workload},
     link::LinkKind,
     passkey::Passkey,
-    person::{Person, PersonState, Role},
+    person::{Account, Person, PersonState, Role},
     session::SessionId,
 };
 pub use secret::Secret;
 pub use seen::Seen;
 pub use settings::{Settings, SettingsError};
+pub use sign_in::{ClientSecret, Provider};

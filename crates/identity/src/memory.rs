@@ -28,6 +28,7 @@ const COARSE: Duration = Duration::from_mins(1);
 pub(crate) struct Memory {
     pub(crate) people: BTreeMap<PersonId, Held<Person>>,
     pub(crate) emails: HashMap<EmailAddress, PersonId>,
+    pub(crate) accounts: HashMap<Digest, PersonId>,
     pub(crate) links: HashMap<Digest, Held<LinkRecord>>,
     pub(crate) passkeys: BTreeMap<CredentialId, Held<Passkey>>,
     /// By the authenticator's own id, base64url.

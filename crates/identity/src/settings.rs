@@ -1,7 +1,7 @@
 //! What the room is told at start: where the console is, and how long things last.
 
-use crate::{cookie::CookieRule, issuer::Issuer};
-use std::{net::IpAddr, time::Duration};
+use crate::{cookie::CookieRule, email::EmailAddress, issuer::Issuer, sign_in::Provider};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use url::{Host, Url};
 
 /// The console's origin and the room's time limits.
@@ -22,6 +22,10 @@ pub struct Settings {
     pub ceremony: Duration,
     /// Whose signed tokens are believed, beside the gateway's own.
     pub issuers: Vec<Issuer>,
+    /// The providers people sign in with.
+    pub providers: Vec<Provider>,
+    /// Who is an administrator from the beginning, whoever comes first.
+    pub administrators: BTreeSet<EmailAddress>,
 }
 
 /// The console's address cannot be used.
@@ -65,6 +69,8 @@ impl Settings {
             session_end: day,
             ceremony: Duration::from_mins(5),
             issuers: Vec::new(),
+            providers: Vec::new(),
+            administrators: BTreeSet::new(),
         })
     }
 

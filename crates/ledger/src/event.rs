@@ -85,6 +85,12 @@ pub enum Event {
     PersonLinkIssued { person: PersonId },
     #[serde(rename = "person.groups_changed")]
     PersonGroupsChanged { person: PersonId, added: BTreeSet<GroupName>, removed: BTreeSet<GroupName> },
+    #[serde(rename = "person.role_changed")]
+    PersonRoleChanged {
+        person: PersonId,
+        /// `reviewer`, `auditor`, `administrator` or `operator`.
+        role: String,
+    },
     #[serde(rename = "person.disabled")]
     PersonDisabled { person: PersonId },
     #[serde(rename = "passkey.registered")]
@@ -100,6 +106,15 @@ pub enum Event {
     },
     #[serde(rename = "passkey.removed")]
     PasskeyRemoved { person: PersonId, credential: CredentialId },
+    /// An account at a provider speaks for a person from now on.
+    #[serde(rename = "account.linked")]
+    AccountLinked {
+        person: PersonId,
+        /// The provider's name in the configuration.
+        provider: String,
+    },
+    #[serde(rename = "account.unlinked")]
+    AccountUnlinked { person: PersonId, provider: String },
     #[serde(rename = "session.opened")]
     SessionOpened { person: PersonId, assurance: Assurance },
     #[serde(rename = "session.closed")]
@@ -198,9 +213,12 @@ impl Event {
             Self::PersonInvited { .. } => "person.invited",
             Self::PersonLinkIssued { .. } => "person.link_issued",
             Self::PersonGroupsChanged { .. } => "person.groups_changed",
+            Self::PersonRoleChanged { .. } => "person.role_changed",
             Self::PersonDisabled { .. } => "person.disabled",
             Self::PasskeyRegistered { .. } => "passkey.registered",
             Self::PasskeyRemoved { .. } => "passkey.removed",
+            Self::AccountLinked { .. } => "account.linked",
+            Self::AccountUnlinked { .. } => "account.unlinked",
             Self::SessionOpened { .. } => "session.opened",
             Self::SessionClosed { .. } => "session.closed",
             Self::AgentCreated { .. } => "agent.created",
@@ -253,7 +271,10 @@ impl Event {
             | Self::PersonInvited { .. }
             | Self::PersonLinkIssued { .. }
             | Self::PersonGroupsChanged { .. }
+            | Self::PersonRoleChanged { .. }
             | Self::PersonDisabled { .. }
+            | Self::AccountLinked { .. }
+            | Self::AccountUnlinked { .. }
             | Self::PasskeyRegistered { .. }
             | Self::PasskeyRemoved { .. }
             | Self::SessionOpened { .. }

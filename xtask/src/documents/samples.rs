@@ -60,6 +60,18 @@ fn the_issuers_of_the_guide_stand_in_one_configuration() {
 }
 
 #[test]
+fn the_provider_of_the_guide_stands_in_a_configuration() {
+    let tree = Tree::read().unwrap();
+    let folder = TempDir::new().unwrap();
+    let providers = blocks(&tree, "docs/book/src/guide/sign-in.md", "toml");
+    fs::write(folder.path().join("countersign.toml"), providers.concat()).unwrap();
+    fs::create_dir(folder.path().join("policy")).unwrap();
+    let none = "@id(\"none\")\nforbid (principal, action, resource);\n";
+    fs::write(folder.path().join("policy/none.cedar"), none).unwrap();
+    assert_eq!(check(folder.path()), Ok(()));
+}
+
+#[test]
 fn what_init_writes_has_no_problem() {
     let folder = TempDir::new().unwrap();
     let done = Command::new(program()).arg("init").arg(folder.path()).output().unwrap();

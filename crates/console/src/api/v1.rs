@@ -1,5 +1,6 @@
 //! Version 1: one file for each kind of thing.
 
+pub(crate) mod accounts;
 pub(crate) mod actions;
 pub(crate) mod agents;
 pub(crate) mod approvals;
@@ -22,6 +23,9 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(session::open_by_link))
         .routes(routes!(session::passkey_options))
         .routes(routes!(session::open_by_passkey))
+        .routes(routes!(accounts::begin))
+        .routes(routes!(accounts::link))
+        .routes(routes!(accounts::unlink))
         .routes(routes!(session::show, session::close))
         .routes(routes!(passkeys::list, passkeys::register))
         .routes(routes!(passkeys::options))

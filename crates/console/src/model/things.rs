@@ -10,6 +10,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
+/// A provider, and whether an account there is linked.
+#[derive(Clone, Debug)]
+pub(crate) struct AccountItem {
+    pub(crate) name: String,
+    pub(crate) label: String,
+    pub(crate) linked_at: Option<String>,
+}
+
 /// An issuer whose signed tokens are believed.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct IssuerItem {
@@ -214,6 +222,14 @@ impl Console {
             state: state.into(),
             issuer: token.workload.as_ref().map(|workload| workload.issuer.clone()),
         }
+    }
+
+    pub(crate) fn account_items(&self, person: PersonId) -> Vec<AccountItem> {
+        let offered = self.directory().offered_to(person);
+        let item = |(offered, at): (countersign_identity::Offered, Option<countersign_core::Timestamp>)| {
+            AccountItem { name: offered.name, label: offered.label, linked_at: at.map(time) }
+        };
+        offered.into_iter().map(item).collect()
     }
 
     pub(crate) fn issuer_items(&self) -> Vec<IssuerItem> {

@@ -7,7 +7,9 @@ use super::{
 use crate::{
     console::Console,
     model::{
-        things::{AgentItem, ChainItem, IssuerItem, Me, PasskeyItem, PersonItem, TargetItem, TokenItem},
+        things::{
+            AccountItem, AgentItem, ChainItem, IssuerItem, Me, PasskeyItem, PersonItem, TargetItem, TokenItem,
+        },
         time,
     },
 };
@@ -71,6 +73,10 @@ struct AccountPage {
     frame: Frame,
     me: Me,
     passkeys: Vec<PasskeyItem>,
+    /// Every provider, and whether an account there is linked.
+    accounts: Vec<AccountItem>,
+    /// The one this session came through.
+    provider: Option<String>,
     assurance: &'static str,
     opened_at: String,
     ends_at: String,
@@ -142,6 +148,8 @@ pub(super) async fn account(State(console): State<Console>, viewer: Viewer) -> R
         frame,
         me,
         passkeys: console.directory().passkeys(session.person).iter().map(PasskeyItem::from).collect(),
+        accounts: console.account_items(session.person),
+        provider: session.provider.clone(),
         assurance: session.assurance.as_str(),
         opened_at: time(session.opened_at),
         ends_at: time(session.ends_at),

@@ -262,7 +262,7 @@ impl Told<'_> {
 }
 
 /// An address that keys may be fetched from.
-fn safe(text: &str) -> Result<Url, String> {
+pub(super) fn safe(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("`{text}` is no address: {error}"))?;
     if countersign_identity::is_safe(&url) { Ok(url) } else { Err(format!("`{text}` is not encrypted")) }
 }

@@ -42,7 +42,8 @@ impl Directory {
         if person.doc.enrolled_at.is_none() {
             draft.replace(&person, Person { enrolled_at: Some(now), ..person.doc.clone() })?;
         }
-        let beginning = Beginning { person: &person.doc, assurance: Assurance::Session, visitor };
+        let beginning =
+            Beginning { person: &person.doc, assurance: Assurance::Session, provider: None, visitor };
         let signed_in = self.add_session(&mut draft, &beginning)?;
         match self.write(draft).await {
             Ok(()) => Ok(signed_in),

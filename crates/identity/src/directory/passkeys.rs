@@ -235,7 +235,7 @@ impl Directory {
             let held = self.standing_person(person.id)?;
             draft.replace(&held, Person { enrolled_at: Some(now), ..held.doc.clone() })?;
         }
-        let beginning = Beginning { person: &person, assurance: Assurance::Passkey, visitor };
+        let beginning = Beginning { person: &person, assurance: Assurance::Passkey, provider: None, visitor };
         let signed_in = self.add_session(&mut draft, &beginning)?;
         self.write(draft).await?;
         Ok(signed_in)

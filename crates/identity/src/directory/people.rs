@@ -16,7 +16,7 @@ use crate::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::{GroupName, PersonId, Timestamp};
 use countersign_engine::{journal::Note, port::identity::Introduction};
-use countersign_ledger::event::Event;
+use countersign_ledger::event::{Actor, Event};
 use std::collections::BTreeSet;
 
 /// Somebody to be invited.
@@ -46,6 +46,7 @@ impl Directory {
         self.administrator(by)?;
         let name = readable("a name", &who.name)?;
         let email = EmailAddress::new(who.email.trim())?;
+        let first = self.settings.administrators.contains(&email);
         self.declared(&who.groups)?;
         if self.memory.read().emails.contains_key(&email) {
             return Err(IdentityError::EmailTaken(email.to_string()));
@@ -57,10 +58,11 @@ impl Directory {
             id: self.journal.id(PersonId::from_parts),
             name,
             email,
-            role: who.role,
+            role: if first { Role::Administrator } else { who.role },
             introductions: std::iter::once(introduction(None)).chain(into_groups).collect(),
             groups: who.groups,
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
+            accounts: Vec::new(),
             invited_at: now,
             enrolled_at: None,
             disabled_at: None,
@@ -138,6 +140,47 @@ impl Directory {
         draft.replace(&held, changed)?;
         draft.note(Note::new(by.actor(), Event::PersonGroupsChanged { person, added, removed }));
         self.write(draft).await
+    }
+
+    /// Says what a person may do beside voting. Nobody changes their own role: the last administrator could neither
+    /// lock everybody out nor be made one by themself. Their sessions go on with the new role at once.
+    pub async fn set_role(
+        &self,
+        by: Author,
+        person: impl Into<Seen<PersonId>>,
+        role: Role,
+    ) -> Result<(), IdentityError> {
+        let _turn = self.writing.lock().await;
+        self.administrator(by)?;
+        let seen = person.into();
+        if by.person() == Some(seen.id) {
+            return Err(IdentityError::OwnRole);
+        }
+        let held = self.standing_person(seen.id)?;
+        seen.is_present(&held)?;
+        if held.doc.role == role {
+            return Ok(());
+        }
+        let mut draft = Draft::default();
+        draft.note(role_note(by.actor(), seen.id, role));
+        draft.replace(&held, Person { role, ..held.doc.clone() })?;
+        self.write(draft).await
+    }
+
+    /// At start: whoever the configuration names is an administrator.
+    pub(super) async fn first_administrators(&self) -> Result<(), IdentityError> {
+        let _turn = self.writing.lock().await;
+        let mut draft = Draft::default();
+        {
+            let memory = self.memory.read();
+            let named = self.settings.administrators.iter().filter_map(|email| memory.emails.get(email));
+            let held = named.filter_map(|person| memory.people.get(person));
+            for held in held.filter(|held| !held.doc.is_disabled() && held.doc.role != Role::Administrator) {
+                draft.note(role_note(Actor::Gateway, held.doc.id, Role::Administrator));
+                draft.replace(held, Person { role: Role::Administrator, ..held.doc.clone() })?;
+            }
+        }
+        if draft.changes.is_empty() { Ok(()) } else { self.write(draft).await }
     }
 
     /// Ends a person's part here: sessions and links end at once, no vote counts any more, and tokens that act
@@ -222,4 +265,8 @@ impl Directory {
         }
         memory.links_of(person).for_each(|link| draft.delete(link));
     }
+}
+
+fn role_note(by: Actor, person: PersonId, role: Role) -> Note {
+    Note::new(by, Event::PersonRoleChanged { person, role: role.as_str().to_owned() })
 }

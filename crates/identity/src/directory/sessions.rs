@@ -57,6 +57,8 @@ pub struct SessionInfo {
     pub groups: BTreeSet<GroupName>,
     /// How they signed in. A vote has an assurance of its own: only [`Directory::verify_vote`] makes it `passkey`.
     pub assurance: Assurance,
+    /// The provider they came through; `None`: a link or a passkey.
+    pub provider: Option<String>,
     /// To be written into every form and demanded back with every write; good for this session only.
     pub csrf: Secret,
     pub opened_at: Timestamp,
@@ -75,6 +77,8 @@ impl SessionInfo {
 pub(super) struct Beginning<'r> {
     pub(super) person: &'r Person,
     pub(super) assurance: Assurance,
+    /// The provider they came through.
+    pub(super) provider: Option<&'r str>,
     pub(super) visitor: &'r Visitor<'r>,
 }
 
@@ -141,7 +145,7 @@ impl Directory {
         beginning: &Beginning<'_>,
     ) -> Result<SignedIn, IdentityError> {
         let now = self.journal.now();
-        let Beginning { person, assurance, visitor } = *beginning;
+        let Beginning { person, assurance, provider, visitor } = *beginning;
         self.end_before(draft, person.id, visitor, now);
         let token = Secret::of_bytes(&self.journal.random());
         let agent = visitor.user_agent.map(|agent| agent.chars().take(256).collect::<String>());
@@ -149,6 +153,7 @@ impl Directory {
             id: SessionId(fingerprint(token.reveal())),
             person: person.id,
             assurance,
+            provider: provider.map(str::to_owned),
             opened_at: now,
             seen_at: now,
             user_agent: agent.map(|agent| visible::one_line(&agent)),
@@ -157,6 +162,9 @@ impl Directory {
         let mut note = Note::new(Actor::Person { id: person.id }, event);
         if let Some(agent) = &session.user_agent {
             note = note.private("user_agent", agent.as_str());
+        }
+        if let Some(provider) = provider {
+            note = note.private("provider", provider);
         }
         draft.note(note);
         let info = self.info(person, &session, token.reveal());
@@ -204,6 +212,7 @@ impl Directory {
             role: person.role,
             groups: person.groups.intersection(&self.groups).cloned().collect(),
             assurance: session.assurance,
+            provider: session.provider.clone(),
             csrf: csrf_token(token),
             opened_at: session.opened_at,
             ends_at: session.opened_at.plus(self.settings.session_end),

@@ -77,7 +77,7 @@ pub(crate) fn rule<'i>(issuer: &'i Issuer, claims: &Map<String, Value>) -> Optio
 }
 
 /// A time in seconds, whole or not.
-fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Unsound> {
+pub(crate) fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Unsound> {
     const BAD: Unsound = Unsound("one of the token's times cannot be read");
     let Some(value) = claims.get(name) else { return Ok(None) };
     let seconds = match value.as_u64() {

@@ -2,7 +2,7 @@
 
 use super::{Held, Stored, unique};
 use crate::{email::EmailAddress, memory::Memory};
-use countersign_core::{GroupName, PersonId, Timestamp};
+use countersign_core::{Digest, GroupName, PersonId, Timestamp};
 use countersign_engine::port::{
     identity::Introduction,
     store::{Key, Kind},
@@ -63,10 +63,29 @@ pub struct Person {
     pub introductions: Vec<Introduction>,
     /// The WebAuthn user handle: 32 random bytes, base64url, so that an authenticator learns nothing else.
     pub(crate) handle: String,
+    /// Accounts at providers that speak for this person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<Account>,
     pub invited_at: Timestamp,
     /// When they first opened a link of theirs.
     pub enrolled_at: Option<Timestamp>,
     pub disabled_at: Option<Timestamp>,
+}
+
+/// A person's account at a provider: by its issuer and subject, which never name anybody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    pub issuer: String,
+    pub(crate) subject: String,
+    pub linked_at: Timestamp,
+}
+
+impl Account {
+    /// What it is found by.
+    pub(crate) fn key(&self) -> Digest {
+        Digest::of_parts("countersign/account/v1", &[self.issuer.as_bytes(), self.subject.as_bytes()])
+    }
 }
 
 /// How far a person has come.
@@ -115,16 +134,29 @@ impl Stored for Person {
     }
 
     fn keys(&self) -> Vec<Key> {
-        vec![unique("email", self.email.as_str()), unique("handle", &self.handle)]
+        let own = [unique("email", self.email.as_str()), unique("handle", &self.handle)];
+        own.into_iter()
+            .chain(self.accounts.iter().map(|account| unique("account", account.key().hex())))
+            .collect()
     }
 
     fn place(held: Held<Self>, memory: &mut Memory) {
         memory.emails.insert(held.doc.email.clone(), held.doc.id);
-        memory.people.insert(held.doc.id, held);
+        let accounts: Vec<Digest> = held.doc.accounts.iter().map(Account::key).collect();
+        let person = held.doc.id;
+        if let Some(before) = memory.people.insert(person, held) {
+            for account in &before.doc.accounts {
+                memory.accounts.remove(&account.key());
+            }
+        }
+        memory.accounts.extend(accounts.into_iter().map(|account| (account, person)));
     }
 
     fn displace(&self, memory: &mut Memory) {
         memory.emails.remove(&self.email);
+        for account in &self.accounts {
+            memory.accounts.remove(&account.key());
+        }
         memory.people.remove(&self.id);
     }
 }

@@ -32,6 +32,9 @@ pub(crate) struct Session {
     pub(crate) person: PersonId,
     /// How the person signed in.
     pub(crate) assurance: Assurance,
+    /// The provider they came through; `None`: a link or a passkey.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) provider: Option<String>,
     pub(crate) opened_at: Timestamp,
     /// When it was last used, as far as that was written down.
     pub(crate) seen_at: Timestamp,

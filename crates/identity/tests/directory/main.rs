@@ -11,6 +11,7 @@ mod durable;
 mod links;
 mod passkeys;
 mod people;
+mod providers;
 mod secrets;
 mod sessions;
 mod store;

@@ -141,7 +141,10 @@ impl Case {
             | Event::PersonInvited { .. }
             | Event::PersonLinkIssued { .. }
             | Event::PersonGroupsChanged { .. }
+            | Event::PersonRoleChanged { .. }
             | Event::PersonDisabled { .. }
+            | Event::AccountLinked { .. }
+            | Event::AccountUnlinked { .. }
             | Event::PasskeyRegistered { .. }
             | Event::PasskeyRemoved { .. }
             | Event::SessionOpened { .. }

@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use countersign_identity::SignedIn;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -54,6 +54,13 @@ pub(crate) struct Close {
     /// End every session of this person.
     #[serde(default)]
     everywhere: bool,
+}
+
+/// Signed out here.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SignedOut {
+    /// Where to end the provider's own session, too.
+    location: Option<String>,
 }
 
 /// Sign in by a one-time link.
@@ -106,7 +113,7 @@ pub(crate) async fn show(State(console): State<Console>, caller: Caller) -> Json
 
 /// Sign out, here or everywhere.
 #[utoipa::path(delete, path = "/api/v1/session", tag = "session", request_body = inline(Option<Close>), responses(
-    (status = 204), (status = "default", body = Problem, content_type = "application/problem+json"),
+    (status = 200, body = SignedOut), (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn close(
     State(console): State<Console>,
@@ -118,6 +125,7 @@ pub(crate) async fn close(
         b"" => Close { everywhere: false },
         json => serde_json::from_slice(json).map_err(|error| Problem::invalid(error.to_string()))?,
     };
+    let location = console.directory().provider_sign_out(session).await;
     if asked.everywhere {
         console.directory().close_all_sessions(caller.author, session.person).await?;
     } else {
@@ -126,17 +134,21 @@ pub(crate) async fn close(
     let cleared = console.directory().settings().cookie().clear();
     let cleared =
         HeaderValue::from_str(&cleared).map_err(|_| Problem::internal("the cookie cannot be cleared"))?;
-    let mut response = StatusCode::NO_CONTENT.into_response();
+    let mut response = Json(SignedOut { location }).into_response();
     response.headers_mut().insert(header::SET_COOKIE, cleared);
     Ok(response)
 }
 
-fn signed_in(console: &Console, opened: &SignedIn) -> Result<Response, Problem> {
+pub(crate) fn session_cookie(console: &Console, opened: &SignedIn) -> Result<HeaderValue, Problem> {
     let cookie = console.directory().settings().cookie().set(&opened.token);
     let mut cookie = HeaderValue::from_str(cookie.reveal())
         .map_err(|_| Problem::internal("the cookie cannot be written"))?;
     cookie.set_sensitive(true);
+    Ok(cookie)
+}
+
+fn signed_in(console: &Console, opened: &SignedIn) -> Result<Response, Problem> {
     let mut response = Json(console.session_item(&opened.session)).into_response();
-    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    response.headers_mut().insert(header::SET_COOKIE, session_cookie(console, opened)?);
     Ok(response)
 }

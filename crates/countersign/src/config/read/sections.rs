@@ -7,7 +7,20 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 95] = [
+const KEYS: [&str; 108] = [
+    "sign_in",
+    "label",
+    "client_id",
+    "client_secret_from",
+    "scopes",
+    "domains",
+    "email_is_verified",
+    "admits",
+    "groups_claim",
+    "acr",
+    "amr",
+    "max_age",
+    "administrators",
     "issuers",
     "issuer",
     "audiences",
@@ -125,6 +138,7 @@ pub(super) fn read(mut table: Table, places: &Places<'_>, mistakes: &mut Vec<Mis
     file.http = targets(&mut table, "http", places, mistakes);
     file.postgres = targets(&mut table, "postgres", places, mistakes);
     file.issuers = targets(&mut table, "issuers", places, mistakes);
+    file.sign_in = targets(&mut table, "sign_in", places, mistakes);
     mistakes.extend(table.keys().map(|key| unknown_key(key)));
     file
 }

@@ -1,0 +1,168 @@
+//! The `[[sign_in]]` sections: the providers that people sign in with.
+
+use super::{Mistake, checked_names, issuers::safe};
+use countersign_core::GroupName;
+use countersign_identity::{Algorithm, ClientSecret, Issuer, KeySource, Outward, Provider};
+use countersign_pep::{NOT_A_REFERENCE, SecretRef, Span};
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// One provider, as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProviderSection {
+    pub(crate) name: String,
+    pub(crate) label: Option<String>,
+    pub(crate) issuer: String,
+    pub(crate) client_id: String,
+    /// `env:NAME` or `file:PATH`.
+    pub(crate) client_secret_from: Option<String>,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) algorithms: Option<BTreeSet<String>>,
+    pub(crate) clock_skew: Option<Span>,
+    #[serde(default)]
+    pub(crate) scopes: BTreeSet<String>,
+    pub(crate) domains: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) email_is_verified: bool,
+    #[serde(default)]
+    pub(crate) admits: bool,
+    pub(crate) groups_claim: Option<String>,
+    #[serde(default)]
+    pub(crate) groups: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) acr: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) amr: BTreeSet<String>,
+    pub(crate) max_age: Option<Span>,
+}
+
+/// How long an ID token may be good; it is looked at once.
+const LIFETIME: Duration = Duration::from_hours(24);
+const SKEW: Duration = Duration::from_mins(1);
+const MOST_SKEW: Duration = Duration::from_mins(5);
+
+/// Every provider, checked.
+pub(super) fn check(
+    sections: Vec<(usize, ProviderSection)>,
+    folder: &Path,
+    declared: &BTreeSet<GroupName>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<Provider> {
+    let (mut names, mut issuers) = (BTreeSet::new(), BTreeSet::new());
+    let mut checked = Vec::new();
+    for (number, section) in sections {
+        let mut told = Told { number, place: format!("sign_in.{}", section.name), mistakes };
+        if !names.insert(section.name.clone()) {
+            let why = format!("two providers are named `{}`", section.name);
+            told.tell("name", why, "give each a name of its own");
+        }
+        if !issuers.insert(section.issuer.clone()) {
+            let hint = "one provider has one section";
+            told.tell("issuer", format!("`{}` stands in two sections", section.issuer), hint);
+        }
+        checked.extend(told.provider(section, folder, declared));
+    }
+    checked
+}
+
+struct Told<'m> {
+    number: usize,
+    place: String,
+    mistakes: &'m mut Vec<Mistake>,
+}
+
+impl Told<'_> {
+    fn tell(&mut self, key: &str, why: impl Display, hint: &str) {
+        let mistake = Mistake::new(format!("{}.{key}", self.place), why.to_string(), hint);
+        self.mistakes.push(Mistake { item: Some(self.number), ..mistake });
+    }
+
+    fn told<T, E: Display>(&mut self, key: &str, outcome: Result<T, E>, hint: &str) -> Option<T> {
+        outcome.map_err(|error| self.tell(key, error, hint)).ok()
+    }
+
+    fn provider(
+        &mut self,
+        section: ProviderSection,
+        folder: &Path,
+        declared: &BTreeSet<GroupName>,
+    ) -> Option<Provider> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if section.name.is_empty() || !section.name.bytes().all(plain) {
+            let why = format!("`{}` cannot stand in an address", section.name);
+            self.tell("name", why, "use lower-case letters, digits and `-`");
+        }
+        let address = safe(&section.issuer);
+        self.told("issuer", address, "write an `https` address, or `http` on this machine");
+        let secret = section.client_secret_from.as_deref().map(|text| SecretRef::read(text, folder));
+        let secret = match secret {
+            None => None,
+            Some(read) => {
+                let reference = self.told("client_secret_from", read, NOT_A_REFERENCE)?;
+                Some(ClientSecret::new(move || reference.secret().map_err(|error| error.to_string())))
+            }
+        };
+        let authorities = section.ca.as_ref().map(|ca| folder.join(ca));
+        let outward = Outward::new(authorities.as_deref());
+        let outward = self.told("ca", outward, "name a PEM file with certificates");
+        let named = section.algorithms.unwrap_or_else(|| ["RS256", "ES256"].map(str::to_owned).into());
+        let mut algorithms = BTreeSet::new();
+        for name in named {
+            algorithms.extend(self.told("algorithms", name.parse::<Algorithm>(), "name some of those"));
+        }
+        let skew = section.clock_skew.map_or(SKEW, |span| span.0);
+        if skew > MOST_SKEW {
+            self.tell("clock_skew", "a clock that is further off than `5m` is wrong", "set that clock");
+        }
+        if section.domains.is_empty() {
+            let why = "without a domain, the provider could vouch for anybody";
+            self.tell("domains", why, "name the domains whose addresses it hands out");
+        }
+        let ours: BTreeSet<String> = section.groups.values().cloned().collect();
+        for group in
+            checked_names(&ours, "sign_in.groups", GroupName::new, self.mistakes).difference(declared)
+        {
+            self.tell("groups", format!("there is no group `{group}`"), "declare it in `people.groups`");
+        }
+        let groups = section
+            .groups
+            .into_iter()
+            .filter_map(|(theirs, ours)| Some((theirs, GroupName::new(ours).ok()?)));
+        let mut scopes = section.scopes;
+        if scopes.is_empty() {
+            scopes = ["email", "profile"].map(str::to_owned).into();
+        }
+        scopes.insert("openid".into());
+        Some(Provider {
+            label: section.label.unwrap_or_else(|| section.name.clone()),
+            issuer: Issuer {
+                name: section.name,
+                issuer: section.issuer,
+                audiences: [section.client_id.clone()].into(),
+                keys: KeySource::Discovery,
+                outward: outward?,
+                algorithms,
+                skew,
+                longest: LIFETIME,
+                rules: Vec::new(),
+            },
+            client_id: section.client_id,
+            secret,
+            scopes,
+            domains: section.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
+            email_is_verified: section.email_is_verified,
+            admits: section.admits,
+            groups_claim: section.groups_claim.unwrap_or_else(|| "groups".into()),
+            groups: groups.collect(),
+            acr: section.acr,
+            amr: section.amr,
+            max_age: section.max_age.map(|span| span.0),
+        })
+    }
+}

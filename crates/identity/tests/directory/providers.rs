@@ -1,0 +1,410 @@
+//! Signing in through a provider: who comes in, whose account is whose, and what a provider, a browser or a passer-by
+//! cannot do.
+
+use crate::world::{HOME, ORIGIN, VISITOR, World, groups};
+use countersign_core::Assurance;
+use countersign_identity::{
+    Algorithm, Answer, Arrived, Author, Begun, ClientSecret, Directory, EmailAddress, IdentityError as E,
+    Issuer, KeySource, NewPerson, Outward, PersonState, Provider, Role, Settings, SignedIn, Visitor,
+};
+use countersign_testkit::{
+    issuer::{SigningKey, token_with_secret},
+    provider::{Back, CLIENT, OpenIdProvider, SECRET},
+};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+use zeroize::Zeroizing;
+
+fn provider(name: &str, url: &str) -> Provider {
+    Provider {
+        issuer: Issuer {
+            name: name.into(),
+            issuer: url.into(),
+            audiences: [CLIENT.to_owned()].into(),
+            keys: KeySource::Discovery,
+            outward: Outward::new(None).unwrap(),
+            algorithms: [Algorithm::Rs256].into(),
+            skew: Duration::from_mins(1),
+            longest: Duration::from_hours(24),
+            rules: Vec::new(),
+        },
+        label: "Example".into(),
+        client_id: CLIENT.into(),
+        secret: Some(ClientSecret::new(|| Ok(Zeroizing::new(SECRET.into())))),
+        scopes: ["openid", "email"].map(str::to_owned).into(),
+        domains: ["example.com".to_owned()].into(),
+        email_is_verified: false,
+        admits: false,
+        groups_claim: "groups".into(),
+        groups: [("sso-sre".to_owned(), countersign_core::GroupName::new("sre").unwrap())].into(),
+        acr: Default::default(),
+        amr: Default::default(),
+        max_age: None,
+    }
+}
+
+struct Stage {
+    world: World,
+    op: OpenIdProvider,
+    directory: Arc<Directory>,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Provider)) -> Self {
+        let world = World::new().await;
+        let op = OpenIdProvider::start(world.now().0 / 1_000_000).await.unwrap();
+        op.lie(|lies| lies.claims["email"] = "ana@example.com".into());
+        let mut corp = provider("corp", &op.url());
+        change(&mut corp);
+        let directory = open(&world, vec![corp], &[]).await;
+        Self { world, op, directory }
+    }
+
+    async fn invited(&self, name: &str, in_groups: &[&str]) {
+        let email = format!("{}@example.com", name.to_lowercase());
+        let who = NewPerson { name: name.into(), email, groups: groups(in_groups), role: Role::Reviewer };
+        self.directory.invite(Author::Operator, who).await.unwrap();
+    }
+
+    async fn begin(&self) -> (Begun, Back) {
+        let begun = self.directory.begin_with_provider("corp", "/approvals/apr_1").await.unwrap();
+        let back = self.op.authorize(&begun.location).unwrap();
+        (begun, back)
+    }
+
+    async fn sign_in(&self) -> Result<SignedIn, E> {
+        let (begun, back) = self.begin().await;
+        come_back(&self.directory, &begun, &back).await
+    }
+
+    /// The same with an ID token that says something else.
+    async fn saying(&self, claims: Value) -> Result<SignedIn, E> {
+        self.op.lie(|lies| lies.claims = claims);
+        let outcome = self.sign_in().await;
+        self.op.lie(|lies| lies.claims = json!({"email": "ana@example.com"}));
+        outcome
+    }
+}
+
+async fn open(world: &World, providers: Vec<Provider>, administrators: &[&str]) -> Arc<Directory> {
+    let mut settings = Settings::new(ORIGIN).unwrap();
+    settings.providers = providers;
+    settings.administrators = administrators.iter().map(|one| EmailAddress::new(one).unwrap()).collect();
+    let declared = groups(&["sre", "privacy", "platform-agents"]);
+    Directory::open(world.journal.clone(), declared, settings).await.unwrap()
+}
+
+fn answer<'r>(begun: &'r Begun, back: &'r Back) -> Answer<'r> {
+    Answer {
+        state: Some(&back.state),
+        code: Some(&back.code),
+        issuer: Some(&back.issuer),
+        error: None,
+        flow: Some(begun.flow.reveal()),
+    }
+}
+
+async fn come_back(directory: &Directory, begun: &Begun, back: &Back) -> Result<SignedIn, E> {
+    arrived(directory.finish_with_provider("corp", &answer(begun, back), &VISITOR).await)
+}
+
+fn arrived(outcome: Result<Arrived, E>) -> Result<SignedIn, E> {
+    match outcome? {
+        Arrived::SignedIn { signed_in, next } => {
+            assert_eq!(next, "/approvals/apr_1");
+            Ok(*signed_in)
+        }
+        Arrived::Linked { .. } => panic!("linked"),
+    }
+}
+
+#[tokio::test]
+async fn an_invited_person_comes_in_by_their_verified_address_and_then_by_their_account() {
+    let stage = Stage::new().await;
+    assert!(matches!(stage.sign_in().await, Err(E::NotInvited)), "nobody is let in uninvited");
+    stage.invited("Ana", &["privacy"]).await;
+    let first =
+        stage.saying(json!({"email": "Ana@example.com", "groups": ["sso-sre", "other"]})).await.unwrap();
+    assert_eq!((first.session.assurance, first.session.role), (Assurance::Session, Role::Reviewer));
+    assert_eq!(first.session.groups, groups(&["privacy", "sre"]));
+    assert_eq!(first.session.provider.as_deref(), Some("corp"));
+    let types = stage.world.types();
+    let told = ["account.linked", "person.groups_changed", "session.opened"];
+    assert_eq!(types[types.len() - 3..], told);
+    assert!(!stage.world.entries().iter().any(|entry| entry.to_string().contains("u-1")), "a private value");
+    // From now on it is the account, whatever its address: and groups follow the provider.
+    let again = stage.saying(json!({"email": "renamed@other.test", "email_verified": false})).await.unwrap();
+    assert_eq!(again.session.person, first.session.person);
+    assert_eq!(again.session.groups, groups(&["privacy"]), "only the groups the provider speaks for");
+    assert_ne!(again.token.reveal(), first.token.reveal());
+    let ended = stage.directory.provider_sign_out(&again.session).await.unwrap();
+    assert!(ended.starts_with(&format!("{}/end?client_id=countersign&", stage.op.url())), "{ended}");
+    // After a restart, too; and a disabled person stays out.
+    let after = open(&stage.world, vec![provider("corp", &stage.op.url())], &[]).await;
+    let begun = after.begin_with_provider("corp", "/approvals/apr_1").await.unwrap();
+    let back = stage.op.authorize(&begun.location).unwrap();
+    assert_eq!(come_back(&after, &begun, &back).await.unwrap().session.person, first.session.person);
+    after.disable_person(Author::Operator, first.session.person).await.unwrap();
+    let begun = after.begin_with_provider("corp", "/").await.unwrap();
+    let back = stage.op.authorize(&begun.location).unwrap();
+    assert!(matches!(come_back(&after, &begun, &back).await, Err(E::NotInvited)));
+}
+
+#[tokio::test]
+async fn an_address_alone_gives_nobody_the_place_of_somebody_who_is_here() {
+    let stage = Stage::new().await;
+    stage.invited("Ana", &[]).await;
+    for (claims, why) in [
+        (json!({"email": "ana@example.com", "email_verified": false}), "not verified"),
+        (json!({"email": "ana@example.com", "email_verified": "true"}), "verified by a text"),
+        (json!({"email": "ana@example.com", "email_verified": null}), "nothing said"),
+        (json!({"email": "ana@evil.test"}), "a domain it is not believed about"),
+        (json!({"email": "ana@sub.example.com"}), "a domain within"),
+        (json!({"email": ["ana@example.com"]}), "no text"),
+        (json!({}), "no address"),
+    ] {
+        assert!(matches!(stage.saying(claims).await, Err(E::NotInvited)), "{why}");
+    }
+    let ana = stage.sign_in().await.unwrap().session;
+    // Another account at the same provider that has come by her address.
+    let taken = stage.saying(json!({"sub": "u-2", "email": "ana@example.com"})).await;
+    assert!(matches!(taken, Err(E::LinkFirst)), "{taken:?}");
+    // Somebody who came by a link, and has never used the provider.
+    let ben = stage.world.enrol("Ben", &[], Role::Administrator).await.session.person;
+    let directory = open(&stage.world, vec![provider("corp", &stage.op.url())], &[]).await;
+    stage.op.lie(|lies| lies.claims = json!({"sub": "u-3", "email": "ben@example.com"}));
+    let begun = directory.begin_with_provider("corp", "/").await.unwrap();
+    let back = stage.op.authorize(&begun.location).unwrap();
+    assert!(matches!(come_back(&directory, &begun, &back).await, Err(E::LinkFirst)));
+    assert!(directory.person(ben).unwrap().accounts.is_empty());
+    assert_eq!(directory.person(ana.person).unwrap().accounts.len(), 1);
+}
+
+#[tokio::test]
+async fn a_signed_in_person_links_an_account_and_nobody_elses() {
+    let stage = Stage::new().await;
+    let ben = stage.world.enrol("Ben", &[], Role::Reviewer).await.session;
+    let cleo = stage.world.enrol("Cleo", &[], Role::Reviewer).await.session;
+    let directory = open(&stage.world, vec![provider("corp", &stage.op.url())], &[]).await;
+    stage.op.lie(|lies| lies.claims = json!({"sub": "u-9", "email": "whoever@other.test"}));
+    let begun = directory.begin_linking(&ben, "corp").await.unwrap();
+    let back = stage.op.authorize(&begun.location).unwrap();
+    let linked = directory.finish_with_provider("corp", &answer(&begun, &back), &VISITOR).await;
+    assert!(matches!(linked, Ok(Arrived::Linked { next }) if next == "/account"));
+    let begun = directory.begin_with_provider("corp", "/approvals/apr_1").await.unwrap();
+    let back = stage.op.authorize(&begun.location).unwrap();
+    assert_eq!(come_back(&directory, &begun, &back).await.unwrap().session.person, ben.person);
+    // One account speaks for one person, so one person is one voice.
+    let begun = directory.begin_linking(&cleo, "corp").await.unwrap();
+    let back = stage.op.authorize(&begun.location).unwrap();
+    let taken = directory.finish_with_provider("corp", &answer(&begun, &back), &VISITOR).await;
+    assert!(matches!(taken, Err(E::AccountTaken)), "{taken:?}");
+    // A link that was begun in a session that has ended links nothing.
+    stage.op.lie(|lies| lies.claims = json!({"sub": "u-10"}));
+    let begun = directory.begin_linking(&cleo, "corp").await.unwrap();
+    let back = stage.op.authorize(&begun.location).unwrap();
+    directory.close_session(cleo.id).await.unwrap();
+    let late = directory.finish_with_provider("corp", &answer(&begun, &back), &VISITOR).await;
+    assert!(matches!(late, Err(E::NotSignedIn)), "{late:?}");
+    directory.unlink_account(&ben, "corp").await.unwrap();
+    assert!(directory.person(ben.person).unwrap().accounts.is_empty());
+    assert_eq!(stage.world.types().pop().unwrap(), "account.unlinked");
+}
+
+#[tokio::test]
+async fn an_answer_counts_once_in_the_browser_that_asked_from_the_provider_that_was_asked() {
+    let stage = Stage::new().await;
+    stage.invited("Ana", &[]).await;
+    let other = OpenIdProvider::start(stage.world.now().0 / 1_000_000).await.unwrap();
+    let both = vec![provider("corp", &stage.op.url()), provider("evil", &other.url())];
+    let directory = open(&stage.world, both, &[]).await;
+    let begin = async || {
+        let begun = directory.begin_with_provider("corp", "/approvals/apr_1").await.unwrap();
+        let back = stage.op.authorize(&begun.location).unwrap();
+        (begun, back)
+    };
+    let (begun, back) = begin().await;
+    let (foreign, _) = begin().await;
+    let good = answer(&begun, &back);
+    let elsewhere = other.url();
+    let refused = [
+        ("no cookie", Answer { flow: None, ..good }),
+        ("another browser's cookie", Answer { flow: Some(foreign.flow.reveal()), ..good }),
+        ("a cookie of nobody", Answer { flow: Some("AAAA"), ..good }),
+        ("no state", Answer { state: None, ..good }),
+        ("another state", Answer { state: Some("x"), ..good }),
+        ("no code", Answer { code: None, ..good }),
+        ("another issuer", Answer { issuer: Some(&elsewhere), ..good }),
+        ("no issuer, though it names itself", Answer { issuer: None, ..good }),
+        ("a refusal", Answer { error: Some("access_denied"), ..good }),
+        ("an unknown refusal", Answer { error: Some("<script>"), ..good }),
+    ];
+    let visitor = |last: u8| Visitor { source: [192, 0, 2, last].into(), ..VISITOR };
+    for (at, (what, answer)) in (10..).zip(refused) {
+        let outcome = directory.finish_with_provider("corp", &answer, &visitor(at)).await;
+        assert!(matches!(outcome, Err(E::SignInOver | E::NotVouched(_))), "{what}: {outcome:?}");
+    }
+    // Mix-up: the answer of one provider at the address of another.
+    let mixed = directory.finish_with_provider("evil", &good, &visitor(9)).await;
+    assert!(matches!(mixed, Err(E::SignInOver)), "{mixed:?}");
+    assert!(!other.asked().iter().any(|path| path == "/token"), "no code went to the wrong provider");
+    come_back(&directory, &begun, &back).await.unwrap();
+    // Once, though the provider would take its code again.
+    stage.op.lie(|lies| lies.again = true);
+    let replayed = directory.finish_with_provider("corp", &good, &VISITOR).await;
+    assert!(matches!(replayed, Err(E::SignInOver)), "{replayed:?}");
+    // In time.
+    let (begun, back) = begin().await;
+    stage.world.pass(Duration::from_mins(10));
+    assert!(matches!(come_back(&directory, &begun, &back).await, Err(E::SignInOver)));
+    // And it leads nowhere else.
+    for next in ["//evil.test", "https://evil.test", "/\\evil.test", "javascript:alert(1)", ""] {
+        stage.op.lie(|lies| lies.claims["exp"] = (stage.world.now().0 / 1_000_000 + 300).into());
+        let begun = directory.begin_with_provider("corp", next).await.unwrap();
+        let back = stage.op.authorize(&begun.location).unwrap();
+        let outcome = directory.finish_with_provider("corp", &answer(&begun, &back), &VISITOR).await;
+        assert!(matches!(&outcome, Ok(Arrived::SignedIn { next, .. }) if next == "/"), "{next}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_provider_says_is_believed_only_under_its_signature_for_this_client_and_sign_in() {
+    let stage = Stage::new().await;
+    stage.invited("Ana", &[]).await;
+    let at = stage.world.now().0 / 1_000_000;
+    let url = stage.op.url();
+    for (claim, value, why) in [
+        ("iss", json!("https://evil.test"), "issuer"),
+        ("iss", json!(format!("{url}/")), "issuer"),
+        ("aud", json!("other-client"), "audience"),
+        ("aud", json!([CLIENT, "other-client"]), "another client"),
+        ("azp", json!("other-client"), "another client"),
+        ("azp", json!(7), "another client"),
+        ("exp", json!(at - 61), "expired"),
+        ("exp", Value::Null, "no end"),
+        ("iat", json!(at + 3600), "lies ahead"),
+        ("nonce", json!("replayed"), "nonce"),
+        ("nonce", Value::Null, "nonce"),
+        ("sub", json!(""), "subject"),
+        ("sub", Value::Null, "subject"),
+    ] {
+        let refused = stage.saying(json!({"email": "ana@example.com", claim: value})).await;
+        // Guessing slows its own source; this is not what is looked at here.
+        stage.world.pass(Duration::from_secs(6));
+        let Err(E::NotVouched(said)) = refused else { panic!("{claim} {value}: {refused:?}") };
+        assert!(said.contains(why), "{claim} {value}: {said}");
+    }
+    stage.world.pass(Duration::from_mins(2));
+    let at = stage.world.now().0 / 1_000_000;
+    let claims = json!({"iss": url, "aud": CLIENT, "sub": "u-1", "exp": at + 300, "email": "ana@example.com", "email_verified": true});
+    let none =
+        countersign_testkit::issuer::signed_part(&json!({"alg": "none"}).to_string(), &claims.to_string());
+    let confused =
+        token_with_secret(&stage.op.public_der(), &json!({"alg": "HS256", "kid": "op-1"}), &claims);
+    let secret = token_with_secret(SECRET.as_bytes(), &json!({"alg": "HS256"}), &claims);
+    for token in [format!("{none}."), confused, secret, "no token".into()] {
+        stage.op.lie(|lies| lies.token = Some(token));
+        let refused = stage.sign_in().await;
+        assert!(matches!(refused, Err(E::NotVouched(_))), "{refused:?}");
+    }
+    stage.op.lie(|lies| {
+        lies.token = None;
+        lies.key = Some(SigningKey::rsa("op-1").unwrap());
+    });
+    assert!(matches!(stage.sign_in().await, Err(E::NotVouched("the token's signature does not hold"))));
+    stage.op.lie(|lies| lies.key = None);
+    stage.saying(json!({"email": "ana@example.com", "exp": at + 300, "aud": [CLIENT]})).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_provider_that_cannot_be_used_safely_is_not_used() {
+    let stage = Stage::new().await;
+    for change in [
+        json!({"issuer": "https://evil.test"}),
+        json!({"token_endpoint": "http://198.51.100.7/token"}),
+        json!({"authorization_endpoint": "javascript:alert(1)"}),
+        json!({"token_endpoint": null}),
+        json!({"code_challenge_methods_supported": ["plain"]}),
+    ] {
+        let mut before = Value::Null;
+        stage.op.describe(|discovery| {
+            before = discovery.clone();
+            for (name, value) in change.as_object().unwrap() {
+                discovery[name.as_str()] = value.clone();
+            }
+        });
+        let refused = stage.directory.begin_with_provider("corp", "/").await;
+        assert!(matches!(refused, Err(E::ProviderAway)), "{change}: {refused:?}");
+        stage.op.describe(|discovery| *discovery = before);
+        stage.world.pass(Duration::from_secs(5));
+    }
+    stage.directory.begin_with_provider("corp", "/").await.unwrap();
+    assert!(matches!(stage.directory.begin_with_provider("other", "/").await, Err(E::UnknownProvider)));
+}
+
+#[tokio::test]
+async fn a_stronger_sign_in_is_asked_for_and_must_have_happened() {
+    let stage = Stage::with(|corp| {
+        corp.acr = ["phr".to_owned()].into();
+        corp.amr = ["hwk".to_owned()].into();
+        corp.max_age = Some(Duration::from_mins(5));
+    })
+    .await;
+    stage.invited("Ana", &[]).await;
+    let (begun, _) = stage.begin().await;
+    assert!(begun.location.contains("acr_values=phr") && begun.location.contains("max_age=300"));
+    let at = stage.world.now().0 / 1_000_000;
+    let good =
+        json!({"email": "ana@example.com", "acr": "phr", "amr": ["pwd", "hwk"], "auth_time": at - 300});
+    for (claim, value) in [
+        ("acr", json!("0")),
+        ("acr", Value::Null),
+        ("amr", json!(["pwd"])),
+        ("amr", json!("pwd")),
+        ("auth_time", Value::Null),
+        ("auth_time", json!(at - 361)),
+    ] {
+        let mut claims = good.clone();
+        claims[claim] = value;
+        assert!(matches!(stage.saying(claims).await, Err(E::NotVouched(_))), "{claim}");
+    }
+    stage.saying(good).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_first_administrator_is_named_and_not_whoever_comes_first() {
+    let stage = Stage::with(|corp| corp.admits = true).await;
+    let open =
+        async || open(&stage.world, vec![provider("corp", &stage.op.url())], &["olga@example.com"]).await;
+    let directory = open().await;
+    let come = async |directory: &Directory, claims: Value| {
+        stage.op.lie(|lies| lies.claims = claims);
+        let begun = directory.begin_with_provider("corp", "/approvals/apr_1").await.unwrap();
+        let back = stage.op.authorize(&begun.location).unwrap();
+        come_back(directory, &begun, &back).await
+    };
+    let stranger = come(&directory, json!({"sub": "s", "email": "first@example.com"})).await;
+    assert!(matches!(stranger, Err(E::NotInvited)), "{stranger:?}");
+    let olga =
+        come(&directory, json!({"sub": "o", "email": "olga@example.com", "name": "Olga"})).await.unwrap();
+    assert_eq!((olga.session.role, olga.session.name.as_str()), (Role::Administrator, "Olga"));
+    // Where it admits everybody of its domains, they come as reviewers without a group.
+    let admitted =
+        stage.saying(json!({"sub": "n", "email": "new@example.com", "name": "a\u{202e}b"})).await.unwrap();
+    let admitted = stage.directory.person(admitted.session.person).unwrap();
+    assert_eq!(
+        (admitted.role, admitted.state(), admitted.name.as_str()),
+        (Role::Reviewer, PersonState::Enrolled, "new")
+    );
+    assert!(admitted.groups.is_empty());
+    // Whoever is here already becomes one at the next start, with an entry.
+    let pat = stage.directory.person_by_email(&EmailAddress::new("new@example.com").unwrap()).unwrap();
+    let again = super::providers::open(&stage.world, vec![], &["new@example.com"]).await;
+    assert_eq!(again.person(pat.id).unwrap().role, Role::Administrator);
+    assert_eq!(stage.world.types().pop().unwrap(), "person.role_changed");
+    assert_eq!(HOME, VISITOR.source);
+}

@@ -1,0 +1,179 @@
+//! People through a real OpenID provider, in a real browser: they come in by the provider's word, an address that it
+//! has not verified opens nothing, and an account is linked by whoever is here already.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+use countersign_e2e::{Gateway, browser::Browser};
+use fantoccini::Locator;
+use serde_json::Value;
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+/// The provider. Dropping it ends it.
+struct Provider(Child);
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Provider {
+    /// Starts it and waits until it listens.
+    fn start(port: u16, origin: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/oidc_provider.mjs");
+        let modules = drivers().join("node/node_modules");
+        assert!(modules.join("oidc-provider").exists(), "it is missing: run `make setup`");
+        // Modules are looked for beside the script: it runs from a folder that has them.
+        let beside = drivers().join("node/oidc_provider.mjs");
+        std::fs::copy(script, &beside).unwrap();
+        let mut child = Command::new("node")
+            .arg(beside)
+            .args([&port.to_string(), origin])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), "ready");
+        Self(child)
+    }
+}
+
+fn drivers() -> PathBuf {
+    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
+    target.join("drivers")
+}
+
+fn write(folder: &Path, console: u16, wire: u16, provider: u16) -> std::io::Result<()> {
+    std::fs::create_dir(folder.join("policy"))?;
+    std::fs::write(folder.join("policy/policy.cedar"), include_str!("../fixtures/postgres.cedar"))?;
+    std::fs::write(folder.join("client-secret"), "planted-client-secret\n")?;
+    let text = format!(
+        r#"[gateway]
+name = "countersign.test"
+
+[console]
+listen = "127.0.0.1:{console}"
+url = "http://localhost:{console}"
+
+[policy]
+path = "policy"
+
+[people]
+groups = ["agents", "sre"]
+
+[[sign_in]]
+name = "corp"
+label = "Example SSO"
+issuer = "http://localhost:{provider}"
+client_id = "countersign"
+client_secret_from = "file:client-secret"
+domains = ["example.com"]
+scopes = ["email", "profile", "groups"]
+groups = {{ "Reliability" = "sre" }}
+
+[[http]]
+name = "api"
+environment = "prod"
+listen = "127.0.0.1:{wire}"
+upstream = "http://127.0.0.1:9"
+"#
+    );
+    std::fs::write(folder.join("countersign.toml"), text)
+}
+
+/// Types a login at the provider's own pages, and says yes.
+async fn at_the_provider(browser: &Browser, login: &str) {
+    browser.text("input[name=login]").await.unwrap();
+    browser.page.find(Locator::Css("input[name=login]")).await.unwrap().send_keys(login).await.unwrap();
+    browser.page.find(Locator::Css("input[name=password]")).await.unwrap().send_keys("x").await.unwrap();
+    browser.click("button[type=submit]").await.unwrap();
+    browser.until("document.querySelector('input[name=prompt][value=consent]')").await.unwrap();
+    browser.click("button[type=submit]").await.unwrap();
+}
+
+/// Keeps a picture of the page where somebody wants to look at it.
+async fn picture(browser: &Browser, name: &str) {
+    if let Some(folder) = std::env::var_os("COUNTERSIGN_PICTURES") {
+        let shot = browser.page.screenshot().await.unwrap();
+        std::fs::write(Path::new(&folder).join(format!("{name}.png")), shot).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_come_in_by_their_providers_word_and_by_nothing_less() {
+    let port = countersign_testkit::ports::free().unwrap();
+    let written = |folder: &Path, console: u16, wire: u16| write(folder, console, wire, port);
+    let gateway = Gateway::start_written(written, &[]).await.unwrap();
+    let provider = Provider::start(port, &gateway.console_url);
+    let console = &gateway.console_url;
+    gateway.command(&["person", "invite", "ana@example.com"]).await.unwrap();
+
+    // Eve has given herself Ana's address at the provider, which has not verified it.
+    let eve = Browser::start(1280, 900).await.unwrap();
+    eve.page.goto(&format!("{console}/history")).await.unwrap();
+    eve.until_text("[data-provider=corp]", "Sign in with Example SSO").await.unwrap();
+    picture(&eve, "sign-in").await;
+    assert_eq!(eve.overflow().await.unwrap(), 0);
+    eve.click("[data-provider=corp]").await.unwrap();
+    at_the_provider(&eve, "eve").await;
+    eve.until_text("main", "Nobody here is known by that account").await.unwrap();
+    picture(&eve, "sign-in-refused").await;
+    eve.close().await.unwrap();
+
+    // Ana comes in, lands where she wanted to go, and is in the group her provider says.
+    let ana = Browser::start(390, 800).await.unwrap();
+    ana.page.goto(&format!("{console}/history")).await.unwrap();
+    ana.text("[data-provider=corp]").await.unwrap();
+    picture(&ana, "sign-in-phone").await;
+    assert_eq!(ana.overflow().await.unwrap(), 0);
+    ana.click("[data-provider=corp]").await.unwrap();
+    at_the_provider(&ana, "ana").await;
+    ana.until("location.pathname === '/history'").await.unwrap();
+    ana.page.goto(&format!("{console}/account")).await.unwrap();
+    let account = ana.until_text("main", "Example SSO").await.unwrap();
+    assert!(
+        account.contains("sre") && account.contains("linked") && account.contains("with corp"),
+        "{account}"
+    );
+    picture(&ana, "account-phone").await;
+    let address = ana.page.current_url().await.unwrap();
+    assert!(address.query().is_none(), "{address}");
+    let people = gateway.command(&["person", "list"]).await.unwrap();
+    let items = people.as_array().unwrap();
+    assert_eq!(items.len(), 1);
+    assert_eq!(items.first().and_then(|one| one.get("state")).and_then(Value::as_str), Some("enrolled"));
+
+    // Signing out leads to the provider, which asks once more, and back.
+    ana.click("form[data-api='DELETE /api/v1/session'] button.plain").await.unwrap();
+    ana.until("location.port !== '' && location.pathname.startsWith('/session/end')").await.unwrap();
+    ana.page.goto(&format!("{console}/")).await.unwrap();
+    ana.until("location.pathname === '/sign-in'").await.unwrap();
+
+    // An answer without the cookie that asked for it, or of another sign-in, is nobody's.
+    ana.page.goto(&format!("{console}/sign-in/corp/back?code=x&state=y")).await.unwrap();
+    ana.until_text("main", "was not begun in this browser").await.unwrap();
+    ana.close().await.unwrap();
+    drop(provider);
+
+    // A provider that is away lets nobody in, and says so.
+    let late = Browser::start(1280, 900).await.unwrap();
+    late.page.goto(console).await.unwrap();
+    late.click("[data-provider=corp]").await.unwrap();
+    let said =
+        late.until("document.querySelector('#outcome').textContent.length > 0 || location.port === ''").await;
+    if said.is_err() {
+        panic!("{}", gateway.log());
+    }
+    late.close().await.unwrap();
+    for secret in ["planted-client-secret", "code="] {
+        assert!(!gateway.log().contains(secret), "{secret}");
+    }
+}
