@@ -62,7 +62,7 @@ impl Caller {
     pub(crate) fn not_an_auditor(&self) -> Result<(), Problem> {
         match self.role() {
             Some(Role::Auditor) => Err(Problem::forbidden("auditors read, and change nothing")),
-            None | Some(Role::Administrator | Role::Reviewer) => Ok(()),
+            None | Some(Role::Administrator | Role::Reviewer | Role::Operator) => Ok(()),
         }
     }
 
@@ -71,6 +71,15 @@ impl Caller {
             Ok(())
         } else {
             Err(Problem::forbidden("only administrators and the operator may do this"))
+        }
+    }
+
+    /// Whoever may let things run again that somebody stopped.
+    pub(crate) fn operates(&self) -> Result<(), Problem> {
+        if self.is_administrator() || self.role() == Some(Role::Operator) {
+            Ok(())
+        } else {
+            Err(Problem::forbidden("only administrators and those who operate the gateway may do this"))
         }
     }
 
@@ -97,6 +106,7 @@ impl Caller {
         let why = match (self.person(), self.role()) {
             (Some(person), Some(Role::Reviewer | Role::Administrator)) => return Ok(person),
             (_, Some(Role::Auditor)) => "auditors do not vote",
+            (Some(_), Some(Role::Operator)) => "whoever operates the gateway does not vote",
             (None, _) | (_, None) => "the operator does not vote",
         };
         vote::attempted(console.gate(), approval, actor(self.author), why).await?;

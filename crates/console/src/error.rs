@@ -169,7 +169,9 @@ impl From<IdentityError> for Problem {
             | E::NotAnAgentKind
             | E::ExpiresInThePast
             | E::UnreadableAnswer(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
-            E::EmailTaken(_) | E::NameTaken(_) | E::PasskeyTaken => (StatusCode::CONFLICT, "taken"),
+            E::EmailTaken(_) | E::NameTaken(_) | E::PasskeyTaken | E::AccountTaken => {
+                (StatusCode::CONFLICT, "taken")
+            }
             E::PersonDisabled(_) | E::AgentDisabled(_) => (StatusCode::CONFLICT, "disabled"),
             E::Described(_) => (StatusCode::CONFLICT, "described"),
             E::TooManyPasskeys(_) | E::TooManyWorkloads(_) => (StatusCode::CONFLICT, "too-many"),
@@ -181,7 +183,6 @@ impl From<IdentityError> for Problem {
             E::NotVouched(_) => (StatusCode::UNAUTHORIZED, "not-vouched"),
             E::NotInvited => (StatusCode::FORBIDDEN, "not-invited"),
             E::LinkFirst => (StatusCode::CONFLICT, "link-first"),
-            E::AccountTaken => (StatusCode::CONFLICT, "taken"),
             E::LinkSpent => (StatusCode::GONE, "link-spent"),
             E::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many-attempts"),
             E::NoRelyingParty => (StatusCode::CONFLICT, "no-relying-party"),

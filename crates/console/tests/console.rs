@@ -16,6 +16,8 @@ mod live;
 mod once;
 #[path = "console/records.rs"]
 mod records;
+#[path = "console/roles.rs"]
+mod roles;
 #[path = "console/stage.rs"]
 mod stage;
 #[path = "console/things.rs"]

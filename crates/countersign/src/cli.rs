@@ -110,6 +110,12 @@ pub(crate) enum PersonCommand {
         #[arg(long)]
         remove: Vec<String>,
     },
+    /// Say what a person may do beside voting.
+    Role {
+        email: String,
+        #[arg(value_enum)]
+        role: RoleArg,
+    },
     /// End a person's sessions and votes.
     Disable { email: String },
 }
@@ -119,6 +125,19 @@ pub(crate) enum RoleArg {
     Reviewer,
     Auditor,
     Administrator,
+    /// Freezes, lifts freezes and resolves; never votes.
+    Operator,
+}
+
+impl RoleArg {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reviewer => "reviewer",
+            Self::Auditor => "auditor",
+            Self::Administrator => "administrator",
+            Self::Operator => "operator",
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -49,7 +49,7 @@ pub(crate) struct PersonItem {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) email: String,
-    /// `reviewer`, `administrator` or `auditor`.
+    /// `reviewer`, `auditor`, `administrator` or `operator`.
     pub(crate) role: String,
     pub(crate) groups: Vec<String>,
     /// `invited`, `enrolled` or `disabled`.

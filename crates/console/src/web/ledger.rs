@@ -32,7 +32,7 @@ struct PolicyPage {
 
 pub(super) async fn ledger(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
     let frame = Frame::of(&console, &viewer, "ledger").await?;
-    let may_disclose = viewer.session.role != Role::Reviewer;
+    let may_disclose = matches!(viewer.session.role, Role::Administrator | Role::Auditor);
     draw_page(&LedgerPage { frame, ledger: status(&console).await?, may_disclose })
 }
 

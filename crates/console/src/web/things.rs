@@ -128,7 +128,7 @@ pub(super) async fn freezes(State(console): State<Console>, viewer: Viewer) -> R
         all: console.gate().freezes().contains(&FreezeScope::All),
         agents: agents.map(|agent| console.agent_item(&agent)).collect(),
         targets: console.target_items(),
-        administrator: viewer.caller.is_administrator(),
+        administrator: viewer.caller.operates().is_ok(),
         may_freeze: may_freeze(&viewer),
     })
 }

@@ -50,7 +50,8 @@ const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/freezes"),
 ];
-const MORE: [(&str, &str); 7] = [
+const MORE: [(&str, &str); 8] = [
+    ("PUT", "/api/v1/people/{id}/role"),
     ("POST", "/api/v1/session/provider"),
     ("POST", "/api/v1/accounts"),
     ("DELETE", "/api/v1/accounts/{id}"),

@@ -1,7 +1,7 @@
 //! `countersign person`: who decides.
 
 use crate::{
-    cli::{Output, PersonCommand, RoleArg},
+    cli::{Output, PersonCommand},
     failure::Failure,
     operator::{Door, segment},
     output::{self, text},
@@ -13,11 +13,7 @@ pub(super) async fn run(door: &Door, command: PersonCommand, output: Output) -> 
     match command {
         PersonCommand::Invite { email, name, groups, role } => {
             let name = name.unwrap_or_else(|| email.split('@').next().unwrap_or(&email).to_owned());
-            let role = match role {
-                RoleArg::Reviewer => "reviewer",
-                RoleArg::Auditor => "auditor",
-                RoleArg::Administrator => "administrator",
-            };
+            let role = role.as_str();
             let body = json!({"name": name, "email": email, "groups": groups, "role": role});
             let made = door.call(Method::POST, "/api/v1/people", &body).await?;
             output::show(output, &made, |made| {
@@ -44,6 +40,11 @@ pub(super) async fn run(door: &Door, command: PersonCommand, output: Output) -> 
             let path = format!("/api/v1/people/{}", segment(&id_of(door, &email).await?));
             let changed = door.call(Method::PATCH, &path, &json!({"add": add, "remove": remove})).await?;
             output::show(output, &changed, |changed| format!("{email}: {}", text(changed, "/groups")))
+        }
+        PersonCommand::Role { email, role } => {
+            let path = format!("/api/v1/people/{}/role", segment(&id_of(door, &email).await?));
+            let changed = door.call(Method::PUT, &path, &json!({"role": role.as_str()})).await?;
+            output::show(output, &changed, |changed| format!("{email} is {} now", text(changed, "/role")))
         }
         PersonCommand::Disable { email } => {
             let path = format!("/api/v1/people/{}", segment(&id_of(door, &email).await?));

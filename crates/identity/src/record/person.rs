@@ -20,6 +20,8 @@ pub enum Role {
     Administrator,
     /// Reads everything, and only reads: never a voter.
     Auditor,
+    /// Freezes, lifts freezes and says what became of actions: never a voter.
+    Operator,
 }
 
 impl Role {
@@ -28,6 +30,7 @@ impl Role {
             Self::Reviewer => "reviewer",
             Self::Administrator => "administrator",
             Self::Auditor => "auditor",
+            Self::Operator => "operator",
         }
     }
 }
@@ -42,10 +45,10 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Reviewer, Self::Administrator, Self::Auditor]
+        [Self::Reviewer, Self::Administrator, Self::Auditor, Self::Operator]
             .into_iter()
             .find(|role| role.as_str() == text)
-            .ok_or_else(|| "a role is `reviewer`, `administrator` or `auditor`".into())
+            .ok_or_else(|| "a role is `reviewer`, `auditor`, `administrator` or `operator`".into())
     }
 }
 
@@ -112,7 +115,7 @@ impl Person {
 
     /// Whether they can be asked to vote at all.
     pub fn can_vote(&self) -> bool {
-        self.state() == PersonState::Enrolled && self.role != Role::Auditor
+        self.state() == PersonState::Enrolled && matches!(self.role, Role::Reviewer | Role::Administrator)
     }
 
     /// Notes who had a hand in this person's standing. Of the same hand and group only the latest is kept.

@@ -12,7 +12,7 @@ use countersign_testkit::{
     provider::{Back, CLIENT, OpenIdProvider, SECRET},
 };
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use zeroize::Zeroizing;
 
 fn provider(name: &str, url: &str) -> Provider {
@@ -37,8 +37,8 @@ fn provider(name: &str, url: &str) -> Provider {
         admits: false,
         groups_claim: "groups".into(),
         groups: [("sso-sre".to_owned(), countersign_core::GroupName::new("sre").unwrap())].into(),
-        acr: Default::default(),
-        amr: Default::default(),
+        acr: BTreeSet::new(),
+        amr: BTreeSet::new(),
         max_age: None,
     }
 }
@@ -118,7 +118,7 @@ fn arrived(outcome: Result<Arrived, E>) -> Result<SignedIn, E> {
             assert_eq!(next, "/approvals/apr_1");
             Ok(*signed_in)
         }
-        Arrived::Linked { .. } => panic!("linked"),
+        Arrived::Linked { .. } => Err(E::AccountTaken),
     }
 }
 

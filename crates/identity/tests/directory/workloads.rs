@@ -339,6 +339,55 @@ async fn a_token_takes_over_no_agent_that_people_keep() {
     assert!(directory.agent_by_name("orphan").is_none());
 }
 
+/// Tokens of which it cannot be told who stands behind them.
+fn chains_that_cannot_be_told() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        ("a person nobody maps", json!({"sub": "u-9", "act": {"sub": "deploy-client"}}), "not known here"),
+        (
+            "a person who is not here",
+            json!({"sub": "u-2", "act": {"sub": "deploy-client"}}),
+            "not known here",
+        ),
+        (
+            "an actor nobody knows",
+            json!({"act": {"sub": "deploy-client", "act": {"sub": "other"}}}),
+            "not known here",
+        ),
+        (
+            "an actor of another issuer",
+            json!({"act": {"sub": "deploy-client", "act": {"sub": "planner-client", "iss": "https://x"}}}),
+            "not known here",
+        ),
+        ("an actor that is none", json!({"act": {"sub": "deploy-client", "act": 7}}), "not known here"),
+        (
+            "another actor in front",
+            json!({"act": {"sub": "planner-client", "act": {"sub": "deploy-client"}}}),
+            "no rule",
+        ),
+        (
+            "an e-mail that is not verified",
+            json!({"azp": "mail-client", "email": "ana@example.com"}),
+            "not verified",
+        ),
+        (
+            "verified by a text",
+            json!({"azp": "mail-client", "email": "ana@example.com", "email_verified": "true"}),
+            "not verified",
+        ),
+        ("no e-mail", json!({"azp": "mail-client", "email_verified": true}), "for whom it acts"),
+        (
+            "no address",
+            json!({"azp": "mail-client", "email": "ana", "email_verified": true}),
+            "not known here",
+        ),
+        (
+            "an actor the rule does not look at",
+            json!({"azp": "mail-client", "email": "ana@example.com", "email_verified": true, "act": {"sub": "x"}}),
+            "not known here",
+        ),
+    ]
+}
+
 #[tokio::test]
 async fn the_person_and_the_agents_a_token_comes_through_stand_behind_it() {
     let behalf = |claim: &str, people: &[(&str, &str)]| Behalf {
@@ -396,51 +445,7 @@ async fn the_person_and_the_agents_a_token_comes_through_stand_behind_it() {
     let after = world.trusting(vec![issuer(&stage.issuer.url(), rules)]).await;
     assert_eq!(after.requester(chained.credential, world.now()).unwrap().side(), chained.side());
 
-    for (what, more, why) in [
-        ("a person nobody maps", json!({"sub": "u-9", "act": {"sub": "deploy-client"}}), "not known here"),
-        (
-            "a person who is not here",
-            json!({"sub": "u-2", "act": {"sub": "deploy-client"}}),
-            "not known here",
-        ),
-        (
-            "an actor nobody knows",
-            json!({"act": {"sub": "deploy-client", "act": {"sub": "other"}}}),
-            "not known here",
-        ),
-        (
-            "an actor of another issuer",
-            json!({"act": {"sub": "deploy-client", "act": {"sub": "planner-client", "iss": "https://x"}}}),
-            "not known here",
-        ),
-        ("an actor that is none", json!({"act": {"sub": "deploy-client", "act": 7}}), "not known here"),
-        (
-            "another actor in front",
-            json!({"act": {"sub": "planner-client", "act": {"sub": "deploy-client"}}}),
-            "no rule",
-        ),
-        (
-            "an e-mail that is not verified",
-            json!({"azp": "mail-client", "email": "ana@example.com"}),
-            "not verified",
-        ),
-        (
-            "verified by a text",
-            json!({"azp": "mail-client", "email": "ana@example.com", "email_verified": "true"}),
-            "not verified",
-        ),
-        ("no e-mail", json!({"azp": "mail-client", "email_verified": true}), "for whom it acts"),
-        (
-            "no address",
-            json!({"azp": "mail-client", "email": "ana", "email_verified": true}),
-            "not known here",
-        ),
-        (
-            "an actor the rule does not look at",
-            json!({"azp": "mail-client", "email": "ana@example.com", "email_verified": true, "act": {"sub": "x"}}),
-            "not known here",
-        ),
-    ] {
+    for (what, more, why) in chains_that_cannot_be_told() {
         let refused = present(&directory, &saying(more), world).await;
         let Err(N::NotTrusted(said)) = refused else { panic!("{what}: {refused:?}") };
         assert!(said.contains(why), "{what}: {said}");

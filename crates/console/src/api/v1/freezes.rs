@@ -1,4 +1,5 @@
-//! Freezing: an agent, a target, or everything. Whoever may review may freeze; lifting is for administrators.
+//! Freezing: an agent, a target, or everything. Whoever may review may freeze; lifting is for administrators and for those
+//! who operate the gateway.
 
 use crate::{body::Input, caller::Caller, console::Console, error::Problem, model::things::FreezeItem};
 use axum::{Json, extract::State};
@@ -47,7 +48,7 @@ pub(crate) async fn lift(
     caller: Caller,
     Input(asked): Input<FreezeItem>,
 ) -> Result<Json<Vec<FreezeItem>>, Problem> {
-    caller.administrator()?;
+    caller.operates()?;
     settle::thaw(console.gate(), scope(&asked)?, caller.person()).await?;
     Ok(Json(frozen(&console)))
 }

@@ -24,7 +24,7 @@ pub(crate) struct Invite {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     groups: BTreeSet<GroupName>,
-    /// `reviewer`, `administrator` or `auditor`.
+    /// `reviewer`, `auditor`, `administrator` or `operator`.
     #[serde(default)]
     #[schema(value_type = String)]
     role: Role,
@@ -118,6 +118,33 @@ pub(crate) async fn change(
 ) -> Result<Tagged<Json<PersonItem>>, Problem> {
     caller.administrator()?;
     console.directory().set_groups(caller.author, Seen { id, version }, &asked.add, &asked.remove).await?;
+    shown(&console, id)
+}
+
+/// What somebody may do beside voting.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeRole {
+    /// `reviewer`, `auditor`, `administrator` or `operator`.
+    #[schema(value_type = String)]
+    role: Role,
+}
+
+/// Say what somebody may do beside voting. Nobody changes their own role.
+#[utoipa::path(put, path = "/api/v1/people/{id}/role", tag = "people", params(("id" = String, Path),
+    ("If-Match" = Option<String>, Header, description = "the `ETag` that was seen: nothing is changed when it is another by now")),
+    request_body = ChangeRole, responses(
+    (status = 200, body = PersonItem), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn role(
+    State(console): State<Console>,
+    caller: Caller,
+    Id(id): Id<PersonId>,
+    IfMatch(version): IfMatch,
+    Input(asked): Input<ChangeRole>,
+) -> Result<Tagged<Json<PersonItem>>, Problem> {
+    caller.administrator()?;
+    console.directory().set_role(caller.author, Seen { id, version }, asked.role).await?;
     shown(&console, id)
 }
 

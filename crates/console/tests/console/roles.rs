@@ -1,0 +1,93 @@
+//! What each role may change: every write of the API, one by one, and that a change of role is an entry.
+
+use crate::stage::{Browser, Stage};
+use serde_json::{Value, json};
+
+const ROLES: [&str; 4] = ["reviewer", "auditor", "administrator", "operator"];
+const ADMINISTRATOR: &[&str] = &["administrator"];
+const NOT_AUDITORS: &[&str] = &["reviewer", "administrator", "operator"];
+const OPERATES: &[&str] = &["administrator", "operator"];
+const NOBODY: &[&str] = &[];
+
+/// Every write, with a body that can be read, and the roles that are let through to it. What then becomes of it is not
+/// looked at here.
+fn writes() -> Vec<(&'static str, &'static str, Value, &'static [&'static str])> {
+    let agent = json!({"name": "x", "kind": "agent", "owner": "nobody@example.com"});
+    let person = json!({"name": "x", "email": "nope", "role": "auditor"});
+    let why = json!({"reason": "because"});
+    vec![
+        ("POST", "/api/v1/people", person, ADMINISTRATOR),
+        ("PATCH", "/api/v1/people/PERSON", json!({}), ADMINISTRATOR),
+        ("PUT", "/api/v1/people/PERSON/role", json!({"role": "auditor"}), ADMINISTRATOR),
+        ("POST", "/api/v1/people/PERSON/link", json!({}), ADMINISTRATOR),
+        ("DELETE", "/api/v1/people/PERSON", Value::Null, ADMINISTRATOR),
+        ("POST", "/api/v1/agents", agent, ADMINISTRATOR),
+        ("PATCH", "/api/v1/agents/AGENT", json!({}), ADMINISTRATOR),
+        ("DELETE", "/api/v1/agents/AGENT", Value::Null, ADMINISTRATOR),
+        ("POST", "/api/v1/freezes", json!({"scope": "target", "name": "nowhere"}), NOT_AUDITORS),
+        ("DELETE", "/api/v1/freezes", json!({"scope": "target", "name": "nowhere"}), OPERATES),
+        ("POST", "/api/v1/actions/ACTION/resolve", json!({"found": "ran", "note": "looked"}), NOT_AUDITORS),
+        ("POST", "/api/v1/approvals/APPROVAL/revoke", why, ADMINISTRATOR),
+        (
+            "POST",
+            "/api/v1/approvals/APPROVAL/ballot",
+            json!({"decision": "approve"}),
+            &["reviewer", "administrator"],
+        ),
+        ("POST", "/api/v1/ledger/tiles", json!({"folder": "/nowhere"}), NOBODY),
+    ]
+}
+
+/// Whether the role itself kept somebody from it.
+async fn is_kept(stage: &Stage, who: &Browser, method: &str, path: &str, body: &Value) -> bool {
+    let body = Some(body.clone()).filter(|body| !body.is_null());
+    let answer = stage.as_person(who, method, path, body).await;
+    !answer.status.is_success() && answer.problem().1 == "not-allowed"
+}
+
+#[tokio::test]
+async fn every_write_is_open_to_the_roles_that_are_meant_and_to_no_other() {
+    let stage = Stage::new().await;
+    let approval = stage.hold(countersign_core::Class::Configure, b"x").await;
+    for role in ROLES {
+        let who = stage.person(&format!("some-{role}"), &[], role).await;
+        for (method, path, body, allowed) in writes() {
+            // Things that are not there: whoever is let through is told so, and nothing happens.
+            let named = path
+                .replace("PERSON", "per_01ARZ3NDEKTSV4RRFFQ69G5FAV")
+                .replace("AGENT", "agt_01ARZ3NDEKTSV4RRFFQ69G5FAV")
+                .replace("ACTION", "act_01ARZ3NDEKTSV4RRFFQ69G5FAV")
+                .replace("APPROVAL", &approval);
+            if (method, role) == ("POST", "administrator") && path.ends_with("revoke") {
+                continue;
+            }
+            let kept = is_kept(&stage, &who, method, &named, &body).await;
+            assert_eq!(kept, !allowed.contains(&role), "{role} {method} {path}");
+        }
+    }
+    assert_eq!(stage.state(&approval).await, "pending");
+}
+
+#[tokio::test]
+async fn a_change_of_role_counts_at_once_and_is_an_entry() {
+    let stage = Stage::new().await;
+    let ana = stage.person("Ana", &["sre"], "reviewer").await;
+    let path = format!("/api/v1/people/{}/role", ana.id);
+    let invite = json!({"name": "x", "email": "nope"});
+    assert!(is_kept(&stage, &ana, "POST", "/api/v1/people", &invite).await);
+    // Nobody raises themself, and no administrator takes the role from themself.
+    assert!(is_kept(&stage, &ana, "PUT", &path, &json!({"role": "administrator"})).await);
+    let own = format!("/api/v1/people/{}/role", stage.olga.id);
+    assert!(is_kept(&stage, &stage.olga, "PUT", &own, &json!({"role": "reviewer"})).await);
+    let raised =
+        stage.as_person(&stage.olga, "PUT", &path, Some(json!({"role": "administrator"}))).await.ok();
+    assert_eq!(raised["role"], "administrator");
+    assert!(!is_kept(&stage, &ana, "POST", "/api/v1/people", &invite).await, "in the session she has");
+    assert_eq!(stage.count("person.role_changed").await, 1);
+    stage.as_person(&stage.olga, "PUT", &path, Some(json!({"role": "administrator"}))).await.ok();
+    assert_eq!(stage.count("person.role_changed").await, 1, "no change, no entry");
+    stage.operator("PUT", &path, Some(json!({"role": "operator"}))).await.ok();
+    assert_eq!(stage.count("person.role_changed").await, 2);
+    let wrong = stage.operator("PUT", &path, Some(json!({"role": "king"}))).await;
+    assert_eq!(wrong.problem().0, 422);
+}
