@@ -42,6 +42,8 @@ const FORM: &str = "countersign-postgres/1\n";
 /// What a client asks for.
 pub(super) struct Wish {
     payload: Payload,
+    /// A pipeline as the client sent it: the payload with the client's own names.
+    sent: Bytes,
     asked: Vec<Asked>,
     steps: VecDeque<Step>,
     ends: Ends,
@@ -62,6 +64,7 @@ impl Wish {
                 head: Bytes::from(format!("{FORM}query\n")),
                 body: Body::Bound(Bytes::copy_from_slice(sql.as_bytes())),
             },
+            sent: Bytes::new(),
             asked: vec![Asked { sql: sql.to_owned(), types: Vec::new(), values: None }],
             steps: VecDeque::new(),
             ends: Ends::Ready,
@@ -71,15 +74,18 @@ impl Wish {
 
     /// A pipeline: its messages as they were sent, and what each `Execute` runs, written out.
     pub(super) fn extended(pipeline: Pipeline, ends: Ends) -> Self {
-        let Pipeline { mut bytes, steps, asked } = pipeline;
-        message(&mut bytes, ends.tag(), |_| {});
+        let Pipeline { mut bytes, mut asks, steps, asked, .. } = pipeline;
+        for end in [&mut bytes, &mut asks] {
+            message(end, ends.tag(), |_| {});
+        }
         let shown: Vec<Value> = asked.iter().map(|(asked, rows)| shown(asked, *rows)).collect();
         let text = serde_json::to_string_pretty(&shown).unwrap_or_default();
         Self {
             payload: Payload {
                 head: Bytes::from(format!("{FORM}pipeline\n{text}\n")),
-                body: Body::Bound(bytes.freeze()),
+                body: Body::Bound(asks.freeze()),
             },
+            sent: bytes.freeze(),
             asked: asked.into_iter().map(|(asked, _)| asked).collect(),
             steps: steps.into(),
             ends,
@@ -111,18 +117,22 @@ fn shown(asked: &Asked, rows: i32) -> Value {
     json!({"sql": asked.sql, "types": asked.types, "values": values, "rows": rows})
 }
 
-/// The bytes of a cleared payload as the server wants them.
-fn wire(payload: &Payload, kind: Kind) -> Bytes {
-    let Body::Bound(body) = &payload.body else { return Bytes::new() };
-    match kind {
-        Kind::Extended => body.clone(),
+/// The bytes of a cleared payload as the server wants them: names in a pipeline are the session's own. `None`: it is not
+/// what this client asks for.
+fn wire(payload: &Payload, wish: &Wish) -> Option<Bytes> {
+    if *payload != wish.payload {
+        return None;
+    }
+    match wish.kind {
+        Kind::Extended => Some(wish.sent.clone()),
         Kind::Simple => {
+            let body = body(payload);
             let mut out = BytesMut::with_capacity(body.len() + 8);
             message(&mut out, b'Q', |out| {
                 out.extend_from_slice(body);
                 out.extend_from_slice(&[0]);
             });
-            out.freeze()
+            Some(out.freeze())
         }
     }
 }
@@ -352,7 +362,11 @@ impl Session {
     ) -> Result<(), Ended> {
         let guard = if understood.access == Access::ReadOnly { Guard::ReadOnly } else { Guard::Free };
         let (ends, kind, was) = (wish.ends, wish.kind, self.state.status);
-        let up = wire(clearance.payload(), kind);
+        let Some(up) = wire(clearance.payload(), &wish) else {
+            let failed = Failed { sent: Sent::No, why: "what was cleared is not what was asked for".into() };
+            ending.failed(&failed).await?;
+            return Err(Ended::NotGuarded("what was cleared is not what was asked for"));
+        };
         let sent = up.len() as u64;
         if kind == Kind::Simple {
             self.state.names.statements.remove("");
@@ -521,7 +535,7 @@ mod tests {
     #[test]
     fn a_payload_says_what_runs_and_comes_back_as_it_was() {
         let wish = Wish::simple("select 'ü'");
-        assert_eq!(&*wire(&wish.payload, Kind::Simple), "Q\0\0\0\x10select 'ü'\0".as_bytes());
+        assert_eq!(&*wire(&wish.payload, &wish).unwrap(), "Q\0\0\0\x10select 'ü'\0".as_bytes());
         let mut pipeline = Pipeline::default();
         pipeline.bytes.extend_from_slice(b"B...");
         let values = vec![
@@ -531,7 +545,8 @@ mod tests {
         ];
         pipeline.asked.push((Asked { sql: "select $1".into(), types: vec![23], values: Some(values) }, 0));
         let wish = Wish::extended(pipeline, Ends::Ready);
-        assert_eq!(&*wire(&wish.payload, Kind::Extended), b"B...S\0\0\0\x04");
+        assert_eq!(&*wire(&wish.payload, &wish).unwrap(), b"B...S\0\0\0\x04");
+        assert!(wire(&Wish::simple("select 1").payload, &wish).is_none());
         let head = String::from_utf8(wish.payload.head.to_vec()).unwrap();
         assert!(
             head.starts_with("countersign-postgres/1\npipeline\n") && head.contains("\"binary\": \"AQ==\""),

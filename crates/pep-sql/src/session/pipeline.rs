@@ -4,10 +4,10 @@
 use crate::{
     frame::{Fields, Frame, FrameError},
     message::Frontend,
-    reply::{Said, sqlstate},
+    reply::{Said, put_text, sqlstate},
     understand::{Asked, BoundValue, ResultColumn},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -93,9 +93,27 @@ pub(super) enum Step {
 pub(super) struct Pipeline {
     /// Exactly as the client sent it.
     pub(super) bytes: BytesMut,
+    /// The same with names of ours for those of the client: what is asked for, whatever it is called this time.
+    pub(super) asks: BytesMut,
+    called: Called,
     pub(super) steps: Vec<Step>,
     /// One for each `Execute`, with the number of rows it asks for.
     pub(super) asked: Vec<(Asked, i32)>,
+}
+
+/// Names of ours for those that a client chose, in the order in which they come; the unnamed stays unnamed.
+#[derive(Debug, Default)]
+struct Called {
+    statements: BTreeMap<String, String>,
+    portals: BTreeMap<String, String>,
+}
+
+fn ours(known: &mut BTreeMap<String, String>, letter: char, name: &str) -> String {
+    if name.is_empty() {
+        return String::new();
+    }
+    let next = format!("{letter}{}", known.len() + 1);
+    known.entry(name.to_owned()).or_insert(next).clone()
 }
 
 /// Why a message was not staged.
@@ -185,8 +203,35 @@ impl Pipeline {
             _ => return Err(FrameError::Meaningless.into()),
         };
         fields.end()?;
+        self.rename(message, frame)?;
         self.steps.push(step);
         self.bytes.extend_from_slice(&frame.whole);
+        Ok(())
+    }
+
+    /// Appends a message with names of ours.
+    fn rename(&mut self, message: Frontend, frame: &Frame) -> Result<(), FrameError> {
+        let mut fields = Fields::new(frame.body());
+        let Called { statements, portals } = &mut self.called;
+        let mut body = BytesMut::with_capacity(frame.whole.len());
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the session stages only these")]
+        match message {
+            Frontend::Parse => put_text(&mut body, &ours(statements, 's', fields.text()?)),
+            Frontend::Bind => {
+                put_text(&mut body, &ours(portals, 'p', fields.text()?));
+                put_text(&mut body, &ours(statements, 's', fields.text()?));
+            }
+            Frontend::Describe | Frontend::Close => {
+                let kind = fields.byte()?;
+                body.put_u8(kind);
+                let (known, letter) = if kind == b'S' { (statements, 's') } else { (portals, 'p') };
+                put_text(&mut body, &ours(known, letter, fields.text()?));
+            }
+            Frontend::Execute => put_text(&mut body, &ours(portals, 'p', fields.text()?)),
+            _ => return Err(FrameError::Meaningless),
+        }
+        body.extend_from_slice(fields.rest());
+        crate::reply::message(&mut self.asks, frame.tag, |out| out.extend_from_slice(&body));
         Ok(())
     }
 
@@ -287,7 +332,6 @@ fn refused(code: &'static str, why: String, hint: &str) -> NotStaged {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::BufMut as _;
     use proptest::prelude::*;
 
     fn frame(tag: u8, body: &[u8]) -> Frame {
@@ -317,6 +361,32 @@ mod tests {
         stage(&mut pipeline, b'C', b"Ss\0").unwrap();
         let gone = stage(&mut pipeline, b'B', b"\0s\0\0\0\0\0\0\0").unwrap_err();
         assert!(matches!(&gone, NotStaged::Refused(said) if said.code == "26000"), "{gone:?}");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_the_same_whatever_it_is_called() {
+        let asks = |statement: &str, portal: &str, sql: &str, bound: &str| {
+            let mut pipeline = Pipeline::default();
+            stage(&mut pipeline, b'P', format!("{statement}\0{sql}\0\0\0").as_bytes()).unwrap();
+            stage(&mut pipeline, b'P', b"other\0select 2\0\0\0").unwrap();
+            let bind = format!("{portal}\0{bound}\0\0\0\0\0\0\0");
+            stage(&mut pipeline, b'B', bind.as_bytes()).unwrap();
+            stage(&mut pipeline, b'D', format!("P{portal}\0").as_bytes()).unwrap();
+            stage(&mut pipeline, b'E', format!("{portal}\0\0\0\0\0").as_bytes()).unwrap();
+            stage(&mut pipeline, b'C', format!("S{statement}\0").as_bytes()).unwrap();
+            assert_ne!(pipeline.asks, pipeline.bytes);
+            pipeline.asks
+        };
+        let first = asks("S_1", "C_1", "select 1", "S_1");
+        assert_eq!(first, asks("S_77", "C_9", "select 1", "S_77"));
+        for other in [
+            asks("S_1", "C_1", "select 3", "S_1"),
+            asks("S_1", "C_1", "select 1", "other"),
+            asks("S_1", "", "select 1", "S_1"),
+            asks("other", "C_1", "select 1", "other"),
+        ] {
+            assert_ne!(first, other);
+        }
     }
 
     #[test]

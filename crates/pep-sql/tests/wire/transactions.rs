@@ -61,6 +61,26 @@ async fn a_refusal_fails_the_transaction_as_the_server_would() {
     assert!(said.out.ends_with("ROLLBACK\n100"), "{said:?}");
 }
 
+/// A kept statement is called something else in the next session; what is asked for is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_attaches_whatever_its_statements_are_called() {
+    let stage = Stage::with(&Options::default(), |section| section["hold_limit"] = "300ms".into()).await;
+    let run = |before: &str| {
+        let mut command = crate::clients::python("with_names.py");
+        command.env("PGPORT", stage.addr.port().to_string()).env("BEFORE", before);
+        finished(command)
+    };
+    let said = run("0").await;
+    assert!(said.out.starts_with("ZC001"), "{said:?}");
+    let id = stage.held().await;
+    for person in 1..3 {
+        stage.approve(person, id).await;
+    }
+    assert_eq!(run("3").await.out, "DELETE 7");
+    assert_eq!(stage.direct("select count(*) from orders"), "93");
+    assert_eq!(stage.entries("approval.requested").await.len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_keeps_its_transaction_open_up_to_a_limit_and_the_approval_for_the_repeat() {
     let stage =
