@@ -14,6 +14,10 @@ use countersign_pep_http::{
     config::{HttpSection, HttpTarget},
     facts::{ALWAYS, FactType},
 };
+use countersign_pep_mcp::{
+    OPERATIONS as MCP_OPERATIONS,
+    config::{ArgumentType, McpSection, McpTarget},
+};
 use countersign_pep_sql::{
     config::{PostgresSection, PostgresTarget},
     understand::SqlOperation,
@@ -135,6 +139,7 @@ pub(crate) struct File {
     pub(crate) postgres: Vec<(usize, PostgresSection)>,
     pub(crate) issuers: Vec<(usize, IssuerSection)>,
     pub(crate) sign_in: Vec<(usize, ProviderSection)>,
+    pub(crate) mcp: Vec<(usize, McpSection)>,
 }
 
 /// Everything the gateway runs on, checked.
@@ -154,6 +159,7 @@ pub(crate) struct Config {
     pub(crate) bodies: BodiesSection,
     pub(crate) http: Vec<HttpTarget>,
     pub(crate) postgres: Vec<PostgresTarget>,
+    pub(crate) mcp: Vec<McpTarget>,
     pub(crate) vocabulary: Vocabulary,
     /// Over the file's bytes as they were read, overrides included.
     pub(crate) digest: Digest,
@@ -207,23 +213,9 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let administrators = checked_names(&people.administrators, "people.administrators", read, &mut mistakes);
     let environments =
         checked_names(&policy.environments, "policy.environments", EnvironmentName::new, &mut mistakes);
-    let mut http = Vec::new();
-    for (number, section) in file.http {
-        match section.check(folder) {
-            Ok(target) => http.push((number, target)),
-            Err(faults) => mistakes.extend(faults.into_iter().map(|fault| Mistake::of(fault, number))),
-        }
-    }
-    let mut postgres = Vec::new();
-    for (number, section) in file.postgres {
-        match section.check(folder) {
-            Ok(target) => postgres.push((number, target)),
-            Err(faults) => mistakes.extend(faults.into_iter().map(|fault| Mistake {
-                item: Some(number),
-                ..Mistake::new(fault.place, fault.why, fault.remedy)
-            })),
-        }
-    }
+    let http = checked_targets(file.http, |section| section.check(folder), &mut mistakes);
+    let postgres = checked_targets(file.postgres, |section| section.check(folder), &mut mistakes);
+    let mcp = checked_targets(file.mcp, |section| section.check(folder), &mut mistakes);
     let listening = http.iter().map(|(number, target)| Listening {
         wire: "http",
         number: *number,
@@ -236,14 +228,24 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         name: target.name(),
         listen: target.listen,
     });
-    check_listeners(console.listen, listening.chain(databases), &mut mistakes);
+    let servers = mcp.iter().map(|(number, target)| Listening {
+        wire: "mcp",
+        number: *number,
+        name: &target.classifier.surroundings().target,
+        listen: target.listen,
+    });
+    check_listeners(console.listen, listening.chain(databases).chain(servers), &mut mistakes);
     let bodies = file.bodies.unwrap_or_default();
     check_bodies(&bodies, &http, &mut mistakes);
     let http: Vec<HttpTarget> = http.into_iter().map(|(_, target)| target).collect();
     let postgres: Vec<PostgresTarget> = postgres.into_iter().map(|(_, target)| target).collect();
     let mut vocabulary = vocabulary(&http, &groups, environments, policy.labels);
+    let mcp: Vec<McpTarget> = mcp.into_iter().map(|(_, target)| target).collect();
     for target in &postgres {
         declare(target, &mut vocabulary);
+    }
+    for target in &mcp {
+        declare_server(target, &mut vocabulary);
     }
     let (Ok(mut settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
     settings.issuers = issuers;
@@ -263,9 +265,26 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         bodies,
         http,
         postgres,
+        mcp,
         vocabulary,
         digest,
     })
+}
+
+/// The targets of one wire that can be used, each with its number in the file.
+fn checked_targets<S, T>(
+    sections: Vec<(usize, S)>,
+    check: impl Fn(S) -> Result<T, Vec<Fault>>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<(usize, T)> {
+    let mut targets = Vec::new();
+    for (number, section) in sections {
+        match check(section) {
+            Ok(target) => targets.push((number, target)),
+            Err(faults) => mistakes.extend(faults.into_iter().map(|fault| Mistake::of(fault, number))),
+        }
+    }
+    targets
 }
 
 fn checked_names<T: Ord, E: fmt::Display>(
@@ -335,6 +354,31 @@ fn declare(target: &PostgresTarget, vocabulary: &mut Vocabulary) {
             class: operation.class(),
             facts: BTreeMap::new(),
         }
+    }));
+}
+
+/// An MCP server in policy's words: what every one offers, and its declared tools with their arguments.
+fn declare_server(target: &McpTarget, vocabulary: &mut Vocabulary) {
+    let around = target.classifier.surroundings();
+    vocabulary.environments.insert(around.environment.clone());
+    vocabulary.labels.extend(target.classifier.labels());
+    let declared = DeclaredTarget { environment: around.environment.clone(), labels: around.labels.clone() };
+    vocabulary.targets.insert(around.target.clone(), declared);
+    vocabulary.mcp.insert(around.target.clone());
+    let kind = |kind: ArgumentType| match kind {
+        ArgumentType::Text => PolicyFact::String,
+        ArgumentType::Number => PolicyFact::Long,
+        ArgumentType::Flag => PolicyFact::Bool,
+        ArgumentType::TextSet => PolicyFact::SetOfString,
+    };
+    let own = MCP_OPERATIONS.iter().map(|(name, class)| ((*name).to_owned(), *class, BTreeMap::new()));
+    let tools = target.classifier.tools().map(|tool| {
+        let facts = tool.arguments.iter().map(|(name, given)| (name.clone(), kind(*given))).collect();
+        (tool.name.clone(), tool.class, facts)
+    });
+    vocabulary.operations.extend(own.chain(tools).map(|(name, class, facts)| {
+        let target = around.target.clone();
+        countersign_policy::DeclaredOperation { target, name, class, facts }
     }));
 }
 

@@ -89,11 +89,15 @@ impl Serving {
         let mut config = config;
         let bodies = Arc::new(Bodies::new(&config.bodies, config.data.clone()));
         let (http, postgres) = (std::mem::take(&mut config.http), std::mem::take(&mut config.postgres));
+        let mcp = std::mem::take(&mut config.mcp);
         let mut doors = Doors::default();
         countersign_pep_http::listen(&mut doors, Arc::clone(&gate), http, bodies)
             .await
             .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
         countersign_pep_sql::listen(&mut doors, Arc::clone(&gate), postgres)
+            .await
+            .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
+        countersign_pep_mcp::listen(&mut doors, Arc::clone(&gate), mcp)
             .await
             .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
         let wires = doors.open();

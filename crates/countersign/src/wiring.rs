@@ -20,6 +20,7 @@ use countersign_engine::{
 use countersign_identity::Directory;
 use countersign_ledger::{LogKeys, Sealing};
 use countersign_pep_http::upstream::HttpUpstream;
+use countersign_pep_mcp::upstream::McpUpstream;
 use countersign_pep_sql::upstream::PostgresUpstream;
 use countersign_policy::{Bundle, Policies, PolicyError, sources_from_path};
 use countersign_store::{OnRollback, OpenError, SqliteOptions, SqliteStore};
@@ -167,7 +168,20 @@ fn targets(config: &Config) -> Result<Vec<Reachable>, Failure> {
         };
         Ok((known, Arc::new(PostgresUpstream) as Arc<dyn Upstream>))
     });
-    config.http.iter().map(one).chain(databases).collect()
+    let servers = config.mcp.iter().map(|target| {
+        let around = target.classifier.surroundings();
+        let known = Target {
+            name: around.target.clone(),
+            environment: around.environment.clone(),
+            wire: "mcp".into(),
+            credential_profile: target.credential_profile.clone(),
+        };
+        target
+            .check_credential()
+            .map_err(|error| Failure::of(&format!("target `{}` cannot be used", known.name), &error))?;
+        Ok((known, Arc::new(McpUpstream) as Arc<dyn Upstream>))
+    });
+    config.http.iter().map(one).chain(databases).chain(servers).collect()
 }
 
 /// Who this gateway is, kept beside its keys for as long as its data lives.

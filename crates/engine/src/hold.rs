@@ -139,7 +139,11 @@ pub(crate) fn is_placed(gate: &Gate, action: &Action) -> Result<bool, Error> {
 }
 
 fn attach(gate: &Gate, key: &str) -> Option<Held> {
-    let id = gate.holds.attached(key)?;
+    held(gate, gate.holds.attached(key)?)
+}
+
+/// A caller's place at an approval that is known by its id; `None` when nobody can attach to it any more.
+pub(crate) fn held(gate: &Gate, id: ApprovalId) -> Option<Held> {
     Some(Held { id, standing: gate.holds.watch(id)? })
 }
 

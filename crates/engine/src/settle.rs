@@ -2,15 +2,19 @@
 
 use crate::{
     error::Error,
+    execute,
     gate::{Changed, Frozen, Gate},
     hold::{self, Delivery, Hold, Resolution, Write, json},
     journal::Note,
-    port::store::{Change, Expect, Key, Kind, ReadError},
+    port::{
+        store::{Change, Expect, Key, Kind, ReadError},
+        upstream::Exchange,
+    },
     record::{Unresolved, put_unresolved},
     reply::{Reply, Ticket},
 };
 use countersign_core::{
-    ActionId, ApprovalId, Digest, PersonId, PrincipalId,
+    ActionId, ApprovalId, Digest, PersonId, PrincipalId, Requester, TargetName,
     approval::{Event as Step, Refused, Taker},
 };
 use countersign_ledger::{
@@ -62,6 +66,57 @@ pub async fn withdraw(
         Ok(Write::by(actor.clone()).event(closed))
     });
     Ok(Some(revised.await?.map(|_| ())))
+}
+
+/// Who comes back for an approval, and how long it stays.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    pub requester: &'a Requester,
+    /// Where its exchange goes to: nothing of another target runs through it.
+    pub target: &'a TargetName,
+    pub approval: ApprovalId,
+    pub patience: Duration,
+}
+
+/// Attaches a caller to an approval of its own, as repeating the request would, and runs what was approved through the
+/// exchange it comes with. `None`: it has no such approval at this target, which is all a stranger is told.
+pub async fn claim<E: Exchange>(
+    gate: &Arc<Gate>,
+    claim: Claim<'_>,
+    exchange: E,
+) -> Result<Option<Reply<E::Reply>>, Error> {
+    let Claim { requester, target, approval, patience } = claim;
+    if own_at(gate, requester, target, approval).await?.is_none() {
+        return Ok(None);
+    }
+    match hold::held(gate, approval) {
+        Some(held) => execute::once_granted(gate, held, exchange, patience).await.map(Some),
+        None => hold::answer(gate, approval).await.map(Some),
+    }
+}
+
+/// Where an approval of the caller's at this target stands. Runs nothing and hands nothing over; `None` as for
+/// [`claim`].
+pub async fn look(
+    gate: &Arc<Gate>,
+    requester: &Requester,
+    target: &TargetName,
+    id: ApprovalId,
+) -> Result<Option<Ticket>, Error> {
+    Ok(own_at(gate, requester, target, id).await?.map(|hold| hold::ticket(gate, &hold)))
+}
+
+/// An approval that repeating the request at this target could attach to: of this caller, acting for the same people.
+async fn own_at(
+    gate: &Gate,
+    requester: &Requester,
+    target: &TargetName,
+    id: ApprovalId,
+) -> Result<Option<Hold>, Error> {
+    let hold = own(gate, requester.principal, id).await?;
+    let same =
+        |hold: &Hold| hold.asked.target == *target && hold.asked.on_behalf_of == requester.on_behalf_of;
+    Ok(hold.filter(same))
 }
 
 async fn own(gate: &Gate, principal: PrincipalId, id: ApprovalId) -> Result<Option<Hold>, Error> {

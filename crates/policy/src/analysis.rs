@@ -140,7 +140,7 @@ impl Analysis {
             ["now", ..] => self.reads.time = true,
             ["body_bytes", ..] => self.reads.body = true,
             ["hidden_characters", ..] => (self.reads.body, self.reads.hidden) = (true, true),
-            ["wire" | "claimed_reason", ..] => {}
+            ["wire" | "claimed_reason" | "mcp" | "input", ..] => {}
             ["sql"] => {
                 self.reads.counters |= !only_asked_for;
                 self.reads.evidence |= !only_asked_for;

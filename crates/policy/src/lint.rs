@@ -3,6 +3,7 @@
 use crate::{
     PolicyError, Vocabulary,
     analysis::Analysis,
+    mcp,
     nearest::suggestion,
     scan::{Statement, position},
     schema::APPROVE,
@@ -121,7 +122,8 @@ fn unknown_action(id: &str, vocabulary: &Vocabulary) -> Option<(String, String)>
     let classes: Vec<&str> = Class::ALL.map(Class::as_str).into();
     let of_sql = sql::actions().into_iter().map(|(name, _)| name).filter(|_| vocabulary.has_sql());
     let of_sql: Vec<&str> = of_sql.collect();
-    let known = classes.into_iter().chain(of_sql).chain(names.iter().map(String::as_str));
+    let of_mcp: Vec<String> = mcp::actions(vocabulary).into_iter().map(|(name, _)| name).collect();
+    let known = classes.into_iter().chain(of_sql).chain(names.iter().chain(&of_mcp).map(String::as_str));
     if known.clone().any(|name| name == id) {
         return None;
     }

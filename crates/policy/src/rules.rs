@@ -1,9 +1,10 @@
 //! Policies as they stand after loading: what each is, and for every action the few that can apply to it.
 
 use crate::{
-    Position, Vocabulary,
+    DeclaredOperation, Position, Vocabulary,
     analysis::Reads,
     gate::GateRule,
+    mcp,
     schema::{Types, uid},
     sql,
     vocabulary::FactType,
@@ -52,7 +53,8 @@ pub(crate) struct RuleSet {
 #[derive(Debug)]
 pub(crate) struct KnownAction {
     pub(crate) uid: EntityUid,
-    /// The uids a policy's scope may name to mean it, beside its own: its class, and what an SQL operation stands in.
+    /// The uids a policy's scope may name to mean it, beside its own: its class, and what an operation of SQL
+    /// or MCP stands in.
     pub(crate) ancestors: Vec<EntityUid>,
     /// `crm/exportCustomers`, or `unknown`.
     pub(crate) name: String,
@@ -71,30 +73,33 @@ pub(crate) struct Actions {
 impl Actions {
     pub(crate) fn new(vocabulary: &Vocabulary, types: &Types, rules: &[Arc<Rule>]) -> Self {
         let mut sets = HashMap::new();
-        let mut known =
-            |operation: Option<&str>, name: String, class: Class, facts: BTreeMap<String, FactType>| {
-                let own = uid(&types.action, &name);
-                let of_class = uid(&types.action, class.as_str());
-                let within = match operation {
-                    Some(operation) if sql::class_of(operation).is_some() => sql::lineage(operation),
-                    Some(_) | None => Vec::new(),
-                };
-                let mut ancestors: Vec<EntityUid> =
-                    within.into_iter().map(|name| uid(&types.action, name)).collect();
-                if own != of_class {
-                    ancestors.push(of_class);
+        let mut known = |operation: Option<&DeclaredOperation>,
+                         name: String,
+                         class: Class,
+                         facts: BTreeMap<String, FactType>| {
+            let own = uid(&types.action, &name);
+            let of_class = uid(&types.action, class.as_str());
+            let within: Vec<String> = match operation {
+                Some(operation) if vocabulary.mcp.contains(&operation.target) => {
+                    mcp::lineage(&operation.target, &operation.name).into()
                 }
-                let rules = rules_for(&own, &ancestors, rules, &mut sets);
-                KnownAction { uid: own, ancestors, name, class, facts, rules }
+                Some(operation) if sql::class_of(&operation.name).is_some() => {
+                    sql::lineage(&operation.name).into_iter().map(str::to_owned).collect()
+                }
+                Some(_) | None => Vec::new(),
             };
+            let mut ancestors: Vec<EntityUid> =
+                within.into_iter().map(|name| uid(&types.action, name)).collect();
+            if own != of_class {
+                ancestors.push(of_class);
+            }
+            let rules = rules_for(&own, &ancestors, rules, &mut sets);
+            KnownAction { uid: own, ancestors, name, class, facts, rules }
+        };
         let mut declared: BTreeMap<TargetName, BTreeMap<String, KnownAction>> = BTreeMap::new();
         for operation in &vocabulary.operations {
-            let action = known(
-                Some(&operation.name),
-                operation.policy_name(),
-                operation.class,
-                operation.facts.clone(),
-            );
+            let action =
+                known(Some(operation), operation.policy_name(), operation.class, operation.facts.clone());
             declared.entry(operation.target.clone()).or_default().insert(operation.name.clone(), action);
         }
         let classes =

@@ -1,7 +1,7 @@
 //! The Cedar schemas: one for requests, generated from the vocabulary, one for votes. Two, so that a rule about
 //! actions never reaches into voting by leaving its action open.
 
-use crate::{FactType, PolicyError, Vocabulary, sql};
+use crate::{FactType, PolicyError, Vocabulary, mcp, sql};
 use cedar_policy::{EntityId, EntityTypeName, EntityUid, Schema, SchemaFragment};
 use countersign_core::Class;
 use serde_json::{Map, Value, json};
@@ -55,21 +55,39 @@ pub(crate) const VOCABULARY_VERSION: i64 = 1;
 pub(crate) fn request_schema(vocabulary: &Vocabulary) -> Value {
     let mut actions = Map::new();
     let speaks_sql = vocabulary.has_sql();
-    let context = |facts: &Map<String, Value>| context(facts, speaks_sql);
+    let speaks_mcp = !vocabulary.mcp.is_empty();
+    let none = Map::new();
+    let context = |http: &Map<String, Value>, input: &Map<String, Value>| {
+        let mut context = context(http, speaks_sql);
+        if speaks_mcp && let Some(attributes) = context.get_mut("attributes").and_then(Value::as_object_mut) {
+            attributes.insert("mcp".into(), optional(mcp_facts()));
+            attributes.insert("input".into(), optional(record(&Value::Object(input.clone()))));
+        }
+        context
+    };
     for class in Class::ALL {
-        actions.insert(class.as_str().into(), action(&[], &context(&Map::new())));
+        actions.insert(class.as_str().into(), action(&[], &context(&none, &none)));
+    }
+    for (name, parents) in mcp::actions(vocabulary) {
+        actions.insert(name, action(&parents, &context(&none, &none)));
     }
     for (name, parents) in sql::actions().into_iter().filter(|_| speaks_sql) {
-        actions.insert(name.into(), action(&parents, &context(&Map::new())));
+        actions.insert(name.into(), action(&parents, &context(&none, &none)));
     }
     for operation in &vocabulary.operations {
         let facts =
             operation.facts.iter().map(|(name, kind)| (name.clone(), optional(of_fact(*kind)))).collect();
-        let parents = match sql::class_of(&operation.name) {
-            Some(_) => [operation.name.as_str()],
-            None => [operation.class.as_str()],
+        let made = if vocabulary.mcp.contains(&operation.target) {
+            let [kind, server, _] = mcp::lineage(&operation.target, &operation.name);
+            action(&[operation.class.as_str(), &kind, &server], &context(&none, &facts))
+        } else {
+            let parents = match sql::class_of(&operation.name) {
+                Some(_) => [operation.name.as_str()],
+                None => [operation.class.as_str()],
+            };
+            action(&parents, &context(&facts, &none))
         };
-        actions.insert(operation.policy_name(), action(&parents, &context(&facts)));
+        actions.insert(operation.policy_name(), made);
     }
     let thing = record(&json!({
         "kind": string(), "name": string(), "labels": set_of(&string()),
@@ -160,6 +178,11 @@ fn sql_facts() -> Value {
         (name.to_owned(), if sql::is_optional(name) { optional(kind) } else { kind })
     };
     record(&Value::Object(sql::SQL_FACTS.into_iter().map(fact).collect()))
+}
+
+fn mcp_facts() -> Value {
+    let fact = |(name, kind): (&str, FactType)| (name.to_owned(), of_fact(kind));
+    record(&Value::Object(mcp::MCP_FACTS.into_iter().map(fact).collect()))
 }
 
 fn of_fact(kind: FactType) -> Value {

@@ -191,7 +191,8 @@ fn context(subject: &Subject<'_>, now: Timestamp) -> Result<Context, Incomplete>
     if let Some(bytes) = subject.body_bytes {
         pairs.push(("body_bytes".to_owned(), Expr::new_long(bytes)));
     }
-    for (wire, facts) in [("http", &subject.http), ("sql", &subject.sql)] {
+    let Subject { http, sql, mcp, input, .. } = subject;
+    for (wire, facts) in [("http", http), ("sql", sql), ("mcp", mcp), ("input", input)] {
         let Some(facts) = facts else { continue };
         let fields = facts.iter().map(|(name, fact)| ((*name).to_owned(), expression(fact)));
         pairs.push((wire.to_owned(), Expr::new_record(fields).map_err(|error| broken(&error))?));

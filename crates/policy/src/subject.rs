@@ -3,6 +3,7 @@
 use crate::{
     Bundle, FactType,
     analysis::Reads,
+    mcp::{self, MCP_FACTS},
     memo::{Key, KeyWriter},
     rules::KnownAction,
     sql::{self, EFFECTS},
@@ -46,6 +47,9 @@ pub(crate) struct Subject<'a> {
     /// `None` on other wires.
     pub(crate) http: Option<BTreeMap<&'a str, Fact<'a>>>,
     pub(crate) sql: Option<BTreeMap<&'a str, Fact<'a>>>,
+    pub(crate) mcp: Option<BTreeMap<&'a str, Fact<'a>>>,
+    /// The arguments of a tool.
+    pub(crate) input: Option<BTreeMap<&'a str, Fact<'a>>>,
     pub(crate) body_bytes: Option<i64>,
     pub(crate) hidden_characters: bool,
 }
@@ -97,14 +101,23 @@ impl<'a> Subject<'a> {
         }
         let http = if action.wire == HTTP { Some(facts(action, known)?) } else { None };
         let sql = if sql::is_sql_wire(&action.wire) { Some(sql_facts(action)?) } else { None };
-        if http.is_none() && sql.is_none() && !action.facts.is_empty() {
+        let speaks_mcp = action.wire == mcp::WIRE;
+        if speaks_mcp != bundle.vocabulary.mcp.contains(&action.target) {
+            return refuse(format!(
+                "target `{}` and the action's wire do not belong together",
+                action.target
+            ));
+        }
+        let mcp = if speaks_mcp { Some(mcp_facts(action)?) } else { None };
+        let input = if speaks_mcp { Some(input(action, known)?) } else { None };
+        if http.is_none() && sql.is_none() && mcp.is_none() && !action.facts.is_empty() {
             return refuse(format!(
                 "policy has no words for the facts of wire `{}`",
                 visible::one_line(&action.wire)
             ));
         }
         let hidden_characters = reads.hidden && has_hidden(action);
-        Ok(Self { action, known, asks, reads, http, sql, body_bytes, hidden_characters })
+        Ok(Self { action, known, asks, reads, http, sql, mcp, input, body_bytes, hidden_characters })
     }
 
     /// Whether the answer may be kept: it depends on nothing that changes by itself, and is of ordinary size.
@@ -117,7 +130,7 @@ impl<'a> Subject<'a> {
 
     /// The key of the answer: equal keys mean equal inputs.
     pub(crate) fn key(&self, bundle: &Bundle) -> Key {
-        let Self { action, known, asks, reads, http, sql, body_bytes, hidden_characters } = self;
+        let Self { action, known, asks, reads, http, sql, mcp, input, body_bytes, hidden_characters } = self;
         let requester = &action.requester;
         let mut key = KeyWriter::new();
         key.text("countersign/memo/v1").bytes(bundle.digest().as_bytes());
@@ -145,7 +158,7 @@ impl<'a> Subject<'a> {
                 key.number(*index as u64);
             }
         }
-        for facts in [http, sql] {
+        for facts in [http, sql, mcp, input] {
             key.flag(facts.is_some());
             let told = facts.iter().flatten().filter(|(name, _)| reads.counters || !sql::is_counter(name));
             let told: Vec<_> = told.collect();
@@ -220,6 +233,34 @@ fn sql_facts(action: &Action) -> Result<BTreeMap<&str, Fact<'_>>, Incomplete> {
         let fact = typed(value, kind);
         let wrong = || Incomplete(format!("fact `{name}` is not of its declared type `{}`", kind.as_str()));
         facts.insert(name, fact.ok_or_else(wrong)?);
+    }
+    Ok(facts)
+}
+
+/// The facts of `context.mcp`: every one of them, of its type.
+fn mcp_facts(action: &Action) -> Result<BTreeMap<&str, Fact<'_>>, Incomplete> {
+    let mut facts = BTreeMap::new();
+    for (name, kind) in MCP_FACTS {
+        let missing = || Incomplete(format!("the action does not say its `{name}`"));
+        let fact = typed(action.facts.get(name).ok_or_else(missing)?, kind);
+        let wrong = || Incomplete(format!("fact `{name}` is not of its declared type `{}`", kind.as_str()));
+        facts.insert(name, fact.ok_or_else(wrong)?);
+    }
+    Ok(facts)
+}
+
+/// The declared arguments of a tool that are there, each of its type. Without the whole of them nothing is decided.
+fn input<'a>(action: &'a Action, known: &'a KnownAction) -> Result<BTreeMap<&'a str, Fact<'a>>, Incomplete> {
+    let given = action.facts.get(mcp::INPUT).and_then(Value::as_object);
+    let given = given.ok_or_else(|| Incomplete("the action does not say its `input`".into()))?;
+    let mut facts = BTreeMap::new();
+    for (name, kind) in &known.facts {
+        let Some(value) = given.get(name) else { continue };
+        let wrong = || {
+            let name = visible::one_line(name);
+            Incomplete(format!("argument `{name}` is not of its declared type `{}`", kind.as_str()))
+        };
+        facts.insert(name.as_str(), typed(value, *kind).ok_or_else(wrong)?);
     }
     Ok(facts)
 }

@@ -2,7 +2,7 @@
 //!
 //! The Cedar schema is generated from it, so a policy that names anything else does not load.
 
-use crate::{PolicyError, nearest::suggestion, sql};
+use crate::{PolicyError, mcp, nearest::suggestion, sql};
 use countersign_core::{Class, EnvironmentName, GroupName, TargetName, visible};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,9 @@ pub struct Vocabulary {
     /// What resources may be labelled with.
     pub labels: BTreeSet<String>,
     pub operations: Vec<DeclaredOperation>,
+    /// The targets that speak MCP: their operations are tools, whose facts are `context.input`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub mcp: BTreeSet<TargetName>,
 }
 
 /// A place actions go to.
@@ -124,6 +127,7 @@ impl Vocabulary {
             errors.push(PolicyError::of_configuration(wrong).hint(PLAIN_HINT));
         }
         Self::check_sql(operation, errors);
+        self.check_mcp(operation, errors);
         for fact in operation.facts.keys() {
             let shown = visible::one_line(fact);
             if HEAD_FACTS.contains(&fact.as_str()) {
@@ -152,6 +156,22 @@ impl Vocabulary {
         }
     }
 
+    /// The names of what every MCP server offers mean the same everywhere.
+    fn check_mcp(&self, operation: &DeclaredOperation, errors: &mut Vec<PolicyError>) {
+        let own = operation.name == "mcp" || operation.name.starts_with("mcp.");
+        let speaks = self.mcp.contains(&operation.target);
+        let as_it_must =
+            mcp::class_of(&operation.name) == Some(operation.class) && operation.facts.is_empty();
+        if own && !(speaks && as_it_must) {
+            let name = visible::one_line(&operation.name);
+            let wrong = format!(
+                "operation `{name}` of `{}` is named like an operation of MCP and is none",
+                operation.target
+            );
+            errors.push(PolicyError::of_configuration(wrong).hint("names beginning with `mcp.` are taken"));
+        }
+    }
+
     /// Whether any target speaks SQL.
     pub(crate) fn has_sql(&self) -> bool {
         self.operations.iter().any(|operation| sql::class_of(&operation.name).is_some())
@@ -160,7 +180,13 @@ impl Vocabulary {
     /// `a/b` of target `t` and `b` of target `t/a` would be one name in a policy.
     fn check_collisions(&self, errors: &mut Vec<PolicyError>) {
         let mut names: BTreeMap<String, &DeclaredOperation> = BTreeMap::new();
+        let gathers: Vec<String> = self.mcp.iter().map(mcp::server).collect();
         for operation in &self.operations {
+            if gathers.contains(&operation.policy_name()) {
+                let wrong =
+                    format!("`{}` is both an operation and a whole MCP server", operation.policy_name());
+                errors.push(PolicyError::of_configuration(wrong).hint("rename one of the targets"));
+            }
             if let Some(other) = names.insert(operation.policy_name(), operation)
                 && other.target != operation.target
             {
@@ -211,6 +237,7 @@ mod tests {
             groups: BTreeSet::new(),
             labels: ["pii".to_owned()].into(),
             operations: vec![operation("crm", "export")],
+            mcp: BTreeSet::new(),
         }
     }
 
@@ -232,7 +259,7 @@ mod tests {
     #[rustfmt::skip]
     fn every_mistake_in_a_vocabulary_is_named() {
         type Change = fn(&mut Vocabulary);
-        let table: [(&str, Change); 8] = [
+        let table: [(&str, Change); 10] = [
             ("target `crm` is in the undeclared environment `prd`\n  hint: did you mean `prod`?", |v| {
                 v.targets.get_mut(&TargetName::new("crm").unwrap()).unwrap().environment = EnvironmentName::new("prd").unwrap();
             }),
@@ -246,6 +273,13 @@ mod tests {
                 v.operations[0].facts.insert("path".into(), FactType::String);
             }),
             ("`` cannot be a fact of operation `export`", |v| { v.operations[0].facts.insert(String::new(), FactType::String); }),
+            ("operation `mcp.list` of `crm` is named like an operation of MCP and is none", |v| {
+                v.operations.push(operation("crm", "mcp.list"));
+            }),
+            ("`mcp/crm` is both an operation and a whole MCP server", |v| {
+                v.mcp.insert(TargetName::new("crm").unwrap());
+                v.operations.push(operation("mcp", "crm"));
+            }),
             ("operations of `crm` and `crm/eu` are both called `crm/eu/x` in policies", |v| {
                 v.operations.extend([operation("crm", "eu/x"), operation("crm/eu", "x")]);
             }),

@@ -72,6 +72,25 @@ fn every_key_of_an_http_target_stands_in_the_book() {
 }
 
 #[test]
+fn every_key_of_an_mcp_target_and_every_operation_of_mcp_stands_in_the_book() {
+    let tree = Tree::read().unwrap();
+    let mut words = Vec::new();
+    for (path, sections) in [
+        ("crates/pep-mcp/src/config.rs", &["McpSection", "CredentialSection", "LimitsSection"][..]),
+        ("crates/pep-mcp/src/config/tool.rs", &["ToolSection"][..]),
+    ] {
+        let text = &tree.file(path).unwrap().text;
+        for section in sections {
+            words.extend(between(block(text, &format!("pub struct {section} {{")), "pub ", ":"));
+        }
+    }
+    let source = &tree.file("crates/policy/src/mcp.rs").unwrap().text;
+    words.extend(between(block(source, "pub const MCP_OPERATIONS"), "(\"", "\""));
+    assert!(words.len() > 30, "{words:?}");
+    assert_eq!(missing(&tree, "docs/book/src/guide/mcp.md", words), Vec::<&str>::new());
+}
+
+#[test]
 fn every_key_of_the_configuration_stands_in_the_book() {
     let tree = Tree::read().unwrap();
     let text = &tree.file("crates/countersign/src/config.rs").unwrap().text;

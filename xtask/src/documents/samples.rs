@@ -72,6 +72,20 @@ fn the_provider_of_the_guide_stands_in_a_configuration() {
 }
 
 #[test]
+fn the_policy_and_the_target_of_the_mcp_guide_load_together() {
+    let tree = Tree::read().unwrap();
+    let folder = TempDir::new().unwrap();
+    let policies = blocks(&tree, "docs/book/src/guide/mcp.md", "cedar");
+    let targets = blocks(&tree, "docs/book/src/guide/mcp.md", "toml");
+    assert_eq!((policies.len(), targets.len()), (1, 1));
+    let head = "[people]\ngroups = [\"agents\", \"sre\"]\n\n";
+    fs::write(folder.path().join("countersign.toml"), format!("{head}{}\n", targets.concat())).unwrap();
+    fs::create_dir(folder.path().join("policy")).unwrap();
+    fs::write(folder.path().join("policy/guide.cedar"), policies.concat()).unwrap();
+    assert_eq!(check(folder.path()), Ok(()));
+}
+
+#[test]
 fn what_init_writes_has_no_problem() {
     let folder = TempDir::new().unwrap();
     let done = Command::new(program()).arg("init").arg(folder.path()).output().unwrap();

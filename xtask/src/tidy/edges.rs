@@ -5,7 +5,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 /// Every crate, and what it may be built on.
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("countersign-core", &[]),
     ("countersign-ledger", &["countersign-core"]),
     ("countersign-policy", &["countersign-core"]),
@@ -15,6 +15,10 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("countersign-pep", &["countersign-core"]),
     (
         "countersign-pep-http",
+        &["countersign-core", "countersign-ledger", "countersign-engine", "countersign-pep"],
+    ),
+    (
+        "countersign-pep-mcp",
         &["countersign-core", "countersign-ledger", "countersign-engine", "countersign-pep"],
     ),
     (
@@ -44,6 +48,7 @@ const EDGES: [(&str, &[&str]); 16] = [
             "countersign-identity",
             "countersign-pep",
             "countersign-pep-http",
+            "countersign-pep-mcp",
             "countersign-pep-sql",
             "countersign-console",
             "countersign-demo",

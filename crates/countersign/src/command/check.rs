@@ -1,6 +1,6 @@
 //! `countersign check`: every problem at once, and what the configuration resolves to.
 
-use crate::{cli::Output, failure::Failure, output};
+use crate::{cli::Output, config::Config, failure::Failure, output};
 use serde_json::json;
 use std::path::Path;
 
@@ -8,25 +8,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
     let config = super::load(path)?;
     let bundle = super::policy::loaded(&config.policy, &config)?;
     let (limits, bodies) = (&config.limits, &config.bodies);
-    let targets: Vec<String> = config
-        .http
-        .iter()
-        .map(|target| {
-            let around = target.classifier.surroundings();
-            format!(
-                "{} ({}) {} -> {}",
-                around.target, around.environment, target.listen, target.origin.authority
-            )
-        })
-        .collect();
-    let databases: Vec<String> = config
-        .postgres
-        .iter()
-        .map(|target| {
-            let (name, around) = (target.name(), &target.sql.environment);
-            format!("{name} ({around}) {} -> {}", target.listen, target.upstream())
-        })
-        .collect();
+    let [targets, databases, servers] = targets(&config);
     let issuers: Vec<String> = config
         .settings
         .issuers
@@ -49,7 +31,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         "bodies": {
             "in_memory_bytes": bodies.in_memory.0, "memory_bytes": bodies.memory.0, "disk_bytes": bodies.disk.0,
         },
-        "http": targets, "postgres": databases, "issuers": issuers,
+        "http": targets, "postgres": databases, "mcp": servers, "issuers": issuers,
     });
     output::show(output, &resolved, |_| {
         let lines = [
@@ -97,7 +79,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         ];
         let rows: Vec<Vec<String>> =
             lines.into_iter().map(|(name, value, why)| vec![name.into(), value, why.into()]).collect();
-        let targets = [targets.as_slice(), &databases].concat();
+        let targets = [targets.as_slice(), &databases, &servers].concat();
         let targets = if targets.is_empty() { "none".into() } else { targets.join("\n  ") };
         let issuers = if issuers.is_empty() { "none".into() } else { issuers.join("\n  ") };
         format!(
@@ -105,4 +87,37 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             output::table(&["setting", "value", "meaning"], &rows, "")
         )
     })
+}
+
+/// The targets of each wire: name, environment, and from where to where.
+fn targets(config: &Config) -> [Vec<String>; 3] {
+    let targets: Vec<String> = config
+        .http
+        .iter()
+        .map(|target| {
+            let around = target.classifier.surroundings();
+            format!(
+                "{} ({}) {} -> {}",
+                around.target, around.environment, target.listen, target.origin.authority
+            )
+        })
+        .collect();
+    let databases: Vec<String> = config
+        .postgres
+        .iter()
+        .map(|target| {
+            let (name, around) = (target.name(), &target.sql.environment);
+            format!("{name} ({around}) {} -> {}", target.listen, target.upstream())
+        })
+        .collect();
+    let servers: Vec<String> = config
+        .mcp
+        .iter()
+        .map(|target| {
+            let around = target.classifier.surroundings();
+            let (name, environment) = (&around.target, &around.environment);
+            format!("{name} ({environment}) {}{} -> {}", target.listen, target.path, target.upstream())
+        })
+        .collect();
+    [targets, databases, servers]
 }

@@ -25,8 +25,17 @@ pub(super) fn run(config: &Config, command: &TargetCommand, output: Output) -> R
             "labels": target.sql.labels, "operations": countersign_pep_sql::understand::SqlOperation::ALL.len(),
         })
     };
-    let targets: Vec<Value> =
-        config.http.iter().map(one).chain(config.postgres.iter().map(database)).collect();
+    let server = |target: &countersign_pep_mcp::config::McpTarget| {
+        let around = target.classifier.surroundings();
+        let operations = countersign_pep_mcp::OPERATIONS.len() + target.classifier.tools().count();
+        json!({
+            "name": around.target, "environment": around.environment, "wire": "mcp",
+            "listen": format!("{}{}", target.listen, target.path), "upstream": target.upstream(),
+            "labels": around.labels, "operations": operations,
+        })
+    };
+    let targets = config.http.iter().map(one).chain(config.postgres.iter().map(database));
+    let targets: Vec<Value> = targets.chain(config.mcp.iter().map(server)).collect();
     output::show(output, &json!({"items": targets}), |listing| {
         let head = ["name", "environment", "wire", "listen", "upstream", "labels", "operations"];
         super::person::rows(listing, &head, "no target is configured; see `countersign init`")

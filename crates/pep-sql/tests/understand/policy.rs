@@ -61,6 +61,7 @@ fn bundle() -> Bundle {
         groups: BTreeSet::new(),
         labels: ["pii".to_owned()].into(),
         operations: operations.into(),
+        ..Vocabulary::default()
     };
     let rules = "@id(\"all\") permit (principal, action, resource);
         @id(\"wall\") forbid (principal, action in Action::\"sql\", resource)

@@ -351,6 +351,7 @@ fn bundle(policy: &str) -> Bundle {
         groups: ["agents", "sre"].map(|name| GroupName::new(name).unwrap()).into(),
         labels: BTreeSet::new(),
         operations: SqlOperation::ALL.into_iter().map(declared).collect(),
+        ..Vocabulary::default()
     };
     match Bundle::load(vec![Source::new("stage.cedar", policy)], &vocabulary) {
         Ok(bundle) => bundle,

@@ -28,6 +28,7 @@ fn bundle() -> Bundle {
         groups: [GroupName::new("sre").unwrap()].into(),
         labels: ["pii".to_owned()].into(),
         operations: vec![operation],
+        ..Vocabulary::default()
     };
     let hidden = "@id(\"h\") forbid (principal, action, resource) when { context.hidden_characters };";
     Bundle::load(vec![Source::new("a.cedar", hidden)], &vocabulary).unwrap()

@@ -3,6 +3,7 @@
 
 mod bundles;
 mod decisions;
+mod mcp;
 mod memory;
 mod mistakes;
 mod sql;

@@ -58,6 +58,7 @@ pub(crate) fn vocabulary() -> Vocabulary {
             operation("listCustomers", Class::Read, BTreeMap::new()),
             operation("deleteCustomer", Class::Delete, BTreeMap::new()),
         ],
+        ..Vocabulary::default()
     }
 }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 108] = [
+const KEYS: [&str; 117] = [
     "sign_in",
     "label",
     "client_id",
@@ -116,6 +116,15 @@ const KEYS: [&str; 108] = [
     "columns",
     "login",
     "message",
+    "mcp",
+    "origins",
+    "message_limit",
+    "answer_limit",
+    "volatile_meta",
+    "sessions",
+    "session_idle",
+    "tools",
+    "arguments",
 ];
 
 /// Reads every section there is. Without a mistake the file is whole.
@@ -139,6 +148,7 @@ pub(super) fn read(mut table: Table, places: &Places<'_>, mistakes: &mut Vec<Mis
     file.postgres = targets(&mut table, "postgres", places, mistakes);
     file.issuers = targets(&mut table, "issuers", places, mistakes);
     file.sign_in = targets(&mut table, "sign_in", places, mistakes);
+    file.mcp = targets(&mut table, "mcp", places, mistakes);
     mistakes.extend(table.keys().map(|key| unknown_key(key)));
     file
 }

@@ -1,0 +1,164 @@
+//! From an agent's request to an action: what of its parameters is fixed, what is volatile, and what the engine is asked.
+
+use crate::{
+    classify::Understood,
+    config::McpTarget,
+    members::{self, Members},
+    method::{NEWEST, VERSIONS},
+    tools::Definition,
+};
+use bytes::Bytes;
+use countersign_core::{Body, Payload, Requester};
+use countersign_engine::Request;
+use serde_json::value::RawValue;
+use std::{collections::BTreeMap, fmt::Write as _};
+
+/// The first line of every payload's head: how the rest is written.
+const FORM: &str = "countersign-mcp/1\n";
+
+/// Members of `_meta` that speak to the gateway and go no further.
+const REASON: &str = "countersign/reason";
+const IDEMPOTENCY: &str = "countersign/idempotency-key";
+
+/// What an action's head says: the method, and of a tool call the tool and its definition's digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) method: String,
+    pub(crate) tool: Option<(String, String)>,
+}
+
+impl Head {
+    pub(crate) fn read(head: &[u8]) -> Option<Self> {
+        let mut lines = std::str::from_utf8(head).ok()?.strip_prefix(FORM)?.lines();
+        let method = lines.next()?.to_owned();
+        let tool = match (lines.next(), lines.next(), lines.next()) {
+            (None, ..) => None,
+            (Some(tool), Some(definition), None) => Some((
+                tool.strip_prefix("tool ")?.to_owned(),
+                definition.strip_prefix("definition ")?.to_owned(),
+            )),
+            _ => return None,
+        };
+        Some(Self { method, tool })
+    }
+
+    fn write(&self) -> Bytes {
+        let mut out = format!("{FORM}{}\n", self.method);
+        if let Some((tool, definition)) = &self.tool {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "tool {tool}\ndefinition {definition}\n");
+        }
+        out.into()
+    }
+}
+
+/// A request's parameters, ready to become a payload.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Prepared {
+    /// What is decided on and sent: the agent's own bytes without what is volatile.
+    pub(crate) params: String,
+    /// Under which the agent wants to hear of progress, in its own bytes.
+    pub(crate) progress_token: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) idempotency_key: Option<String>,
+}
+
+/// Takes the volatile members out of `_meta`; an `_meta` without any is left as it is, and so are all other members.
+pub(crate) fn prepare(params: Option<&RawValue>, target: &McpTarget) -> Result<Prepared, &'static str> {
+    let whole = params.map_or("{}", RawValue::get);
+    let mut prepared =
+        Prepared { params: whole.to_owned(), progress_token: None, reason: None, idempotency_key: None };
+    let Some(params) = params else { return Ok(prepared) };
+    let members = Members::read(params).ok_or("the parameters have a name that is written with escapes")?;
+    if members.find("task").is_some() {
+        return Err("tasks are not offered here: call the tool without `task`");
+    }
+    let Some(meta) = members.find("_meta") else { return Ok(prepared) };
+    let meta = Members::read(meta).ok_or("`_meta` is no object whose names are written plainly")?;
+    if let Some(token) = meta.find("progressToken") {
+        let plain = token.get().starts_with('"')
+            || token.get().bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        if !plain || token.get().len() > 128 {
+            return Err("the progress token is no short text or whole number");
+        }
+        prepared.progress_token = Some(token.get().to_owned());
+    }
+    let text = |name| match meta.find(name) {
+        Some(value) => members::text(value).map(Some).ok_or("what `_meta` tells the gateway is no text"),
+        None => Ok(None),
+    };
+    prepared.reason = text(REASON)?;
+    prepared.idempotency_key = text(IDEMPOTENCY)?;
+    let volatile = |name: &str| {
+        ["progressToken", REASON, IDEMPOTENCY].contains(&name) || target.volatile_meta.contains(name)
+    };
+    if !meta.any(volatile) {
+        return Ok(prepared);
+    }
+    let rest = meta.rewritten(|name, value| (!volatile(name)).then(|| value.get().to_owned()));
+    let rest = Some(rest).filter(|rest| rest != "{}");
+    prepared.params = members
+        .rewritten(|name, value| if name == "_meta" { rest.clone() } else { Some(value.get().to_owned()) });
+    Ok(prepared)
+}
+
+/// What a session is opened with: the agent's name, the version, and no capability. Servers can then ask its agent for
+/// nothing.
+pub(crate) fn opening(params: Option<&RawValue>) -> Result<String, &'static str> {
+    let members = params.and_then(Members::read).ok_or("`initialize` has no readable parameters")?;
+    let asked =
+        members.find("protocolVersion").and_then(members::text).ok_or("it names no protocol version")?;
+    let version = VERSIONS.into_iter().find(|known| *known == asked).unwrap_or(NEWEST);
+    let client = members.find("clientInfo").map(RawValue::get).filter(|client| client.starts_with('{'));
+    let client = client.ok_or("it does not say which client it is")?;
+    Ok(format!(r#"{{"protocolVersion":"{version}","capabilities":{{}},"clientInfo":{client}}}"#))
+}
+
+/// The version a server has agreed to, and what the agent is told of it: its capabilities without those the gateway
+/// does not offer.
+pub(crate) fn opened(result: &str) -> Option<(&'static str, String)> {
+    let raw: &RawValue = serde_json::from_str(result).ok()?;
+    let members = Members::read(raw)?;
+    let agreed = members.find("protocolVersion").and_then(members::text)?;
+    let version = VERSIONS.into_iter().find(|known| *known == agreed)?;
+    let offered = members.find("capabilities").and_then(Members::read)?;
+    let capabilities = offered.rewritten(|name, value| match name {
+        // Changes are told on a stream of its own, and subscriptions need one: neither is offered.
+        "tools" | "prompts" | "resources" => Some("{}".into()),
+        "completions" | "logging" => Some(value.get().to_owned()),
+        _ => None,
+    });
+    let told = members.rewritten(|name, value| {
+        Some(if name == "capabilities" { capabilities.clone() } else { value.get().to_owned() })
+    });
+    Some((version, told))
+}
+
+/// What the engine is asked for one message.
+pub(crate) fn asked(
+    target: &McpTarget,
+    requester: Requester,
+    method: &str,
+    tool: Option<(&str, &Definition)>,
+    understood: Understood,
+    prepared: Prepared,
+) -> Request {
+    let tool = tool.map(|(name, definition)| (name.to_owned(), definition.digest.to_string()));
+    let head = Head { method: method.to_owned(), tool };
+    Request {
+        requester,
+        target: target.surroundings().target.clone(),
+        operation: understood.operation,
+        resources: understood.resources,
+        facts: understood.facts,
+        session: BTreeMap::new(),
+        payload: Payload { head: head.write(), body: Body::Bound(prepared.params.into()) },
+        idempotency_key: prepared.idempotency_key,
+        sentence: understood.sentence,
+        claimed_reason: prepared.reason,
+        patience: target.hold_limit,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! What a message would do: operation, class, resource, facts and sentence, from its own bytes and the configuration.
+//! A server's annotations can only raise scrutiny: they become facts, never a class.
+
+use crate::{
+    config::ToolSection,
+    members::{self, Members},
+    tools::Definition,
+};
+use countersign_core::{Class, EnvironmentName, Operation, Resource, TargetName, visible};
+use serde_json::{Map, Value, value::RawValue};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The operations every server has beside its declared tools, each with its class. A test of the binary holds policy's
+/// words to them.
+pub const OPERATIONS: [(&str, Class); 6] = [
+    ("mcp.session", Class::Connect),
+    ("mcp.list", Class::Read),
+    ("mcp.read", Class::Read),
+    ("mcp.complete", Class::Read),
+    ("mcp.logging", Class::Configure),
+    (UNDECLARED, Class::Unknown),
+];
+
+/// The operation of a tool that is not declared.
+const UNDECLARED: &str = "mcp.tool";
+
+/// The longest value a sentence spells out, in characters.
+const LONGEST: usize = 120;
+
+/// A target as sentences speak of it.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    pub target: TargetName,
+    pub environment: EnvironmentName,
+    pub labels: BTreeSet<String>,
+}
+
+/// Knows a target's tools as its configuration declares them.
+#[derive(Clone, Debug)]
+pub struct Classifier {
+    around: Surroundings,
+    tools: BTreeMap<String, ToolSection>,
+}
+
+/// What a message would do.
+#[derive(Debug)]
+pub(crate) struct Understood {
+    pub(crate) operation: Operation,
+    pub(crate) resources: Vec<Resource>,
+    pub(crate) facts: Map<String, Value>,
+    pub(crate) sentence: String,
+}
+
+impl Classifier {
+    pub(crate) fn new(around: Surroundings, tools: Vec<ToolSection>) -> Self {
+        Self { around, tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect() }
+    }
+
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.around
+    }
+
+    /// The declared tools by name.
+    pub fn tools(&self) -> impl Iterator<Item = &ToolSection> {
+        self.tools.values()
+    }
+
+    /// Every label it may give.
+    pub fn labels(&self) -> BTreeSet<String> {
+        self.around.labels.iter().chain(self.tools.values().flat_map(|tool| &tool.labels)).cloned().collect()
+    }
+
+    /// A tool call.
+    pub(crate) fn call(
+        &self,
+        name: &str,
+        arguments: Option<&RawValue>,
+        definition: &Definition,
+    ) -> Understood {
+        let tool = self.tools.get(name);
+        let whole: Value = arguments
+            .and_then(|arguments| serde_json::from_str(arguments.get()).ok())
+            .unwrap_or_else(|| Value::Object(Map::new()));
+        let given = |argument: &str| whole.get(argument).filter(|value| !value.is_null());
+        let declared = tool.into_iter().flat_map(|tool| &tool.arguments);
+        let input: Map<String, Value> =
+            declared.filter_map(|(argument, _)| Some((argument.clone(), given(argument)?.clone()))).collect();
+        let labels = self.around.labels.iter().chain(tool.into_iter().flat_map(|tool| &tool.labels));
+        let labels: BTreeSet<String> = labels.cloned().collect();
+        let class = tool.map_or(Class::Unknown, |tool| tool.class);
+        let mut facts = self.facts("tools/call");
+        facts.insert("tool".into(), name.into());
+        facts.insert("definition".into(), definition.digest.to_string().into());
+        facts.insert("hints".into(), definition.hints.iter().copied().collect());
+        facts.insert("input".into(), Value::Object(input));
+        Understood {
+            operation: Operation { name: Some(tool.map_or(UNDECLARED, |_| name).to_owned()), class },
+            sentence: self.call_sentence(name, tool, arguments, &labels),
+            resources: vec![Resource { kind: "tool".into(), name: name.into(), labels }],
+            facts,
+        }
+    }
+
+    /// Any other message: `operation` is one of [`OPERATIONS`].
+    pub(crate) fn other(&self, operation: &str, method: &str, params: Option<&RawValue>) -> Understood {
+        let class = OPERATIONS
+            .iter()
+            .find(|(name, _)| *name == operation)
+            .map_or(Class::Unknown, |(_, class)| *class);
+        let named = params.and_then(Members::read).and_then(|params| {
+            let member = |name| params.find(name).and_then(members::text);
+            let resource = member("uri").map(|uri| ("resource", uri));
+            resource.or_else(|| member("name").map(|name| ("prompt", name)))
+        });
+        let about =
+            named.as_ref().map_or_else(String::new, |(kind, name)| format!(" with {kind} {}", quoted(name)));
+        let does = match operation {
+            "mcp.session" => "Open a session".to_owned(),
+            _ => format!("Ask {method}{about}"),
+        };
+        let resources = named.into_iter().map(|(kind, name)| Resource {
+            kind: kind.into(),
+            name,
+            labels: self.around.labels.clone(),
+        });
+        Understood {
+            operation: Operation { name: Some(operation.into()), class },
+            sentence: format!("{does} {}.", self.context(&self.around.labels)),
+            resources: resources.collect(),
+            facts: self.facts(method),
+        }
+    }
+
+    fn facts(&self, method: &str) -> Map<String, Value> {
+        let text = |value: &str| Value::String(value.to_owned());
+        Map::from_iter([
+            ("method".to_owned(), text(method)),
+            ("server".to_owned(), text(self.around.target.as_str())),
+            ("tool".to_owned(), text("")),
+            ("definition".to_owned(), text("")),
+            ("hints".to_owned(), Value::Array(Vec::new())),
+            ("input".to_owned(), Value::Object(Map::new())),
+        ])
+    }
+
+    fn call_sentence(
+        &self,
+        name: &str,
+        tool: Option<&ToolSection>,
+        arguments: Option<&RawValue>,
+        labels: &BTreeSet<String>,
+    ) -> String {
+        let given = arguments.and_then(Members::read);
+        let value = |argument: &str| {
+            let given = given.as_ref().and_then(|given| given.find(argument));
+            given.map_or_else(|| "(nothing)".to_owned(), shown)
+        };
+        let context = self.context(labels);
+        if let Some(sentence) = tool.and_then(|tool| tool.sentence.as_deref()) {
+            return format!("{} {context}.", filled(sentence, value).trim_end_matches('.'));
+        }
+        let with = match &given {
+            Some(given) => listed(given),
+            None if arguments.is_some() => " with arguments that are shown below".into(),
+            None => String::new(),
+        };
+        let does = match tool {
+            Some(tool) => format!("Call {} ({})", quoted(name), tool.class.as_str()),
+            None => format!("Call the undeclared tool {}", quoted(name)),
+        };
+        format!("{does}{with} {context}.")
+    }
+
+    fn context(&self, labels: &BTreeSet<String>) -> String {
+        let labelled = labels.iter().map(|label| visible::one_line(label)).collect::<Vec<_>>().join(", ");
+        let labelled = if labelled.is_empty() { String::new() } else { format!(", labelled {labelled}") };
+        format!("on {} ({}{labelled})", self.around.target, self.around.environment)
+    }
+}
+
+/// Arguments in their order; many of them are counted instead, and stand whole below the sentence.
+fn listed(given: &Members<'_>) -> String {
+    const MOST: usize = 6;
+    let all: Vec<String> =
+        given.iter().map(|(name, value)| format!("{} = {}", quoted(name), shown(value))).collect();
+    match all.len() {
+        0 => String::new(),
+        1..=MOST => format!(" with {}", all.join(", ")),
+        count => format!(" with {count} arguments"),
+    }
+}
+
+fn filled(template: &str, value: impl Fn(&str) -> String) -> String {
+    let (mut out, mut rest) = (String::new(), template);
+    while let Some((before, behind)) = rest.split_once('{') {
+        let Some((name, behind)) = behind.split_once('}') else { break };
+        out.push_str(before);
+        out.push_str(&value(name));
+        rest = behind;
+    }
+    out + rest
+}
+
+/// A value as a sentence names it. One that is too long, or has parts, is named by what it is and never cut.
+fn shown(value: &RawValue) -> String {
+    if let Some(text) = members::text(value) {
+        return quoted(&text);
+    }
+    match value.get().as_bytes().first() {
+        Some(b'{') => "an object".into(),
+        Some(b'[') => "a list".into(),
+        _ if value.get().len() <= LONGEST => visible::one_line(value.get()),
+        _ => format!("a number of {} digits", value.get().len()),
+    }
+}
+
+/// In quotation marks it cannot leave.
+fn quoted(text: &str) -> String {
+    let count = text.chars().count();
+    if count > LONGEST {
+        return format!("a text of {count} characters");
+    }
+    format!("“{}”", visible::one_line(text).replace(['“', '”'], "\""))
+}
+
+#[cfg(test)]
+mod tests;

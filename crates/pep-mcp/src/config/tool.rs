@@ -1,0 +1,78 @@
+//! The `[[mcp.tools]]` sections: what a tool does, and which of its arguments policy may look at.
+
+use countersign_core::{Class, visible};
+use countersign_pep::Fault;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One tool, as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolSection {
+    /// As the server calls it.
+    pub name: String,
+    pub class: Class,
+    /// What it does, as a sentence: `Delete {count} rows of {table}`.
+    pub sentence: Option<String>,
+    #[serde(default)]
+    pub labels: BTreeSet<String>,
+    /// The arguments policies may look at in `context.input`, and what they are. One of another type is refused.
+    #[serde(default)]
+    pub arguments: BTreeMap<String, ArgumentType>,
+}
+
+/// What kind of value an argument is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArgumentType {
+    Text,
+    /// A whole number of 64 bits.
+    Number,
+    Flag,
+    TextSet,
+}
+
+/// The longest name of a tool (2025-11-25, server/tools, "Tool Names").
+pub(crate) const LONGEST_NAME: usize = 128;
+
+/// Whether a tool may be called that: what cannot be read aloud cannot be approved.
+pub(crate) fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.chars().count())
+        && name.trim() == name
+        && !name.contains(['\n', '\r', '\t'])
+        && !visible::has_hidden(name)
+}
+
+impl ToolSection {
+    pub(super) fn check(&self, place: &str) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut fault = |key: &str, why: String, remedy: &str| {
+            faults.push(Fault::new(format!("{place}.{key}"), why, remedy));
+        };
+        if !is_name(&self.name) {
+            let why = format!("`{}` cannot be a tool", visible::one_line(&self.name));
+            fault("name", why, "use 1 to 128 visible characters");
+        } else if self.name == "mcp" || self.name.starts_with("mcp.") {
+            let why = format!("`{}` is a name of the gateway's own", self.name);
+            fault("name", why, "leave the tool out: it is then decided on as `mcp.tool`");
+        } else if crate::approvals::NAMES.contains(&self.name.as_str()) {
+            let why = format!("`{}` is a tool of the gateway's own", self.name);
+            fault("name", why, "leave the tool out: agents cannot call the server's");
+        }
+        if let Some(sentence) = &self.sentence {
+            let mut rest = sentence.as_str();
+            while let Some((_, behind)) = rest.split_once('{') {
+                let Some((name, behind)) = behind.split_once('}') else {
+                    fault("sentence", "a `{` is not closed".into(), "close each `{` around an argument");
+                    break;
+                };
+                if !self.arguments.contains_key(name) {
+                    let why = format!("`{name}` is not one of its `arguments`");
+                    fault("sentence", why, "declare the argument, or leave it out of the sentence");
+                }
+                rest = behind;
+            }
+        }
+        if faults.is_empty() { Ok(self.clone()) } else { Err(faults) }
+    }
+}

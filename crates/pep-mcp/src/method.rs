@@ -1,0 +1,190 @@
+//! Every method of the protocol, and what becomes of it. What is not listed is refused.
+
+/// What becomes of a request of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Opens a session, here and at the server: an action.
+    Open,
+    /// Answered here; the server never hears of it.
+    Own,
+    /// A tool call: an action of its own name.
+    Call,
+    /// The list of tools, with the gateway's own added: an action of this name.
+    Tools(&'static str),
+    /// Passed on as it is: an action of this name.
+    Ask(&'static str),
+    /// Refused, for this reason.
+    Refused(&'static str),
+}
+
+/// What becomes of a notification of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The session is used from now on; told to the server.
+    Initialized,
+    /// A waiting call is withdrawn, a running one cancelled at the server.
+    Cancelled,
+    /// Taken and dropped, for this reason.
+    Dropped(&'static str),
+}
+
+/// What becomes of a message a server sends by itself, in the answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromServer {
+    /// Passed to the agent as it is.
+    Passed,
+    /// Answered here: the agent never hears of it.
+    Answered,
+    /// Refused towards the server, for this reason: the agent never hears of it.
+    Refused(&'static str),
+    /// Dropped, for this reason.
+    Dropped(&'static str),
+}
+
+const NO_TASKS: &str = "tasks are not offered here: call the tool without `task`";
+const NO_STREAM: &str = "there is no stream on which it could be told";
+const MODERN: &str = "protocol versions after 2025-11-25 are not spoken here";
+
+/// The requests of agents.
+pub const REQUESTS: [(&str, Rule); 22] = [
+    ("initialize", Rule::Open),
+    ("ping", Rule::Own),
+    ("tools/list", Rule::Tools("mcp.list")),
+    ("tools/call", Rule::Call),
+    ("resources/list", Rule::Ask("mcp.list")),
+    ("resources/templates/list", Rule::Ask("mcp.list")),
+    ("resources/read", Rule::Ask("mcp.read")),
+    ("resources/subscribe", Rule::Refused(NO_STREAM)),
+    ("resources/unsubscribe", Rule::Refused(NO_STREAM)),
+    ("prompts/list", Rule::Ask("mcp.list")),
+    ("prompts/get", Rule::Ask("mcp.read")),
+    ("completion/complete", Rule::Ask("mcp.complete")),
+    ("logging/setLevel", Rule::Ask("mcp.logging")),
+    ("tasks/get", Rule::Refused(NO_TASKS)),
+    ("tasks/result", Rule::Refused(NO_TASKS)),
+    ("tasks/list", Rule::Refused(NO_TASKS)),
+    ("tasks/cancel", Rule::Refused(NO_TASKS)),
+    ("tasks/update", Rule::Refused(NO_TASKS)),
+    ("server/discover", Rule::Refused(MODERN)),
+    ("subscriptions/listen", Rule::Refused(MODERN)),
+    ("sampling/createMessage", Rule::Refused("only servers ask for it")),
+    ("elicitation/create", Rule::Refused("only servers ask for it")),
+];
+
+/// The notifications of agents.
+pub const NOTES: [(&str, Note); 5] = [
+    ("notifications/initialized", Note::Initialized),
+    ("notifications/cancelled", Note::Cancelled),
+    ("notifications/progress", Note::Dropped("the gateway asks agents for nothing that could progress")),
+    ("notifications/roots/list_changed", Note::Dropped("servers are not told of roots")),
+    ("notifications/tasks/status", Note::Dropped("the gateway gives agents no tasks to do")),
+];
+
+/// What servers send by themselves.
+pub const FROM_SERVERS: [(&str, FromServer); 13] = [
+    ("notifications/progress", FromServer::Passed),
+    ("notifications/message", FromServer::Passed),
+    ("notifications/tools/list_changed", FromServer::Passed),
+    ("notifications/prompts/list_changed", FromServer::Passed),
+    ("notifications/resources/list_changed", FromServer::Passed),
+    ("notifications/resources/updated", FromServer::Dropped("nothing is subscribed to")),
+    ("notifications/cancelled", FromServer::Dropped("the agent was asked for nothing")),
+    ("notifications/tasks/status", FromServer::Dropped("no task was made")),
+    ("notifications/elicitation/complete", FromServer::Dropped("nothing was elicited")),
+    ("ping", FromServer::Answered),
+    ("sampling/createMessage", FromServer::Refused("the gateway lends nobody the agent's model")),
+    ("elicitation/create", FromServer::Refused("the gateway lets no server ask the agent's user")),
+    ("roots/list", FromServer::Refused("servers are not told of roots")),
+];
+
+/// What becomes of an agent's request.
+pub fn request(method: &str) -> Rule {
+    find(&REQUESTS, method).unwrap_or(Rule::Refused("there is no such method"))
+}
+
+/// What becomes of an agent's notification.
+pub fn note(method: &str) -> Note {
+    find(&NOTES, method).unwrap_or(Note::Dropped("there is no such notification"))
+}
+
+/// What becomes of a message a server sends by itself.
+pub fn from_server(method: &str) -> FromServer {
+    find(&FROM_SERVERS, method).unwrap_or(FromServer::Refused("there is no such method"))
+}
+
+fn find<T: Copy>(table: &[(&str, T)], method: &str) -> Option<T> {
+    table.iter().find(|(known, _)| *known == method).map(|(_, rule)| *rule)
+}
+
+/// The protocol versions that are spoken, oldest first.
+pub const VERSIONS: [&str; 3] = ["2025-03-26", "2025-06-18", "2025-11-25"];
+
+/// The newest of them.
+pub const NEWEST: &str = "2025-11-25";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every method of the schemas 2025-03-26 to 2026-07-28, so that one that is missing above is noticed.
+    const SCHEMA: [&str; 35] = [
+        "initialize",
+        "ping",
+        "tools/list",
+        "tools/call",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "prompts/list",
+        "prompts/get",
+        "completion/complete",
+        "logging/setLevel",
+        "tasks/get",
+        "tasks/result",
+        "tasks/list",
+        "tasks/cancel",
+        "tasks/update",
+        "server/discover",
+        "subscriptions/listen",
+        "sampling/createMessage",
+        "elicitation/create",
+        "roots/list",
+        "notifications/initialized",
+        "notifications/cancelled",
+        "notifications/progress",
+        "notifications/roots/list_changed",
+        "notifications/message",
+        "notifications/tools/list_changed",
+        "notifications/prompts/list_changed",
+        "notifications/resources/list_changed",
+        "notifications/resources/updated",
+        "notifications/tasks/status",
+        "notifications/elicitation/complete",
+        "notifications/subscriptions/acknowledged",
+    ];
+
+    #[test]
+    fn every_method_has_a_rule_on_the_side_that_may_send_it() {
+        for method in SCHEMA {
+            let listed = find(&REQUESTS, method).is_some()
+                || find(&NOTES, method).is_some()
+                || find(&FROM_SERVERS, method).is_some()
+                // Of the modern era alone, which is refused before anything of it could be sent.
+                || method == "notifications/subscriptions/acknowledged";
+            assert!(listed, "{method}");
+        }
+        let named = REQUESTS.iter().map(|(name, _)| name).chain(NOTES.iter().map(|(name, _)| name));
+        for name in named.chain(FROM_SERVERS.iter().map(|(name, _)| name)) {
+            assert!(SCHEMA.contains(name), "{name} is in no schema");
+        }
+    }
+
+    #[test]
+    fn what_is_not_listed_is_refused() {
+        assert!(matches!(request("tools/Call"), Rule::Refused(_)));
+        assert!(matches!(note("notifications/x"), Note::Dropped(_)));
+        assert!(matches!(from_server("x/y"), FromServer::Refused(_)));
+    }
+}

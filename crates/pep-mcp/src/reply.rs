@@ -1,0 +1,208 @@
+//! What the gateway itself says to an agent, as JSON-RPC messages. Of a tool call it is a result the model reads, with
+//! `isError`: many clients end the turn at an error of the protocol. A server's own words are never touched here.
+
+use crate::{
+    approvals,
+    upstream::exchange::{Answer, Form},
+};
+use countersign_core::{RefusalCode, visible};
+use countersign_engine::{Error, Refused, Ticket, hold::Handover, record, reply::Reply};
+use serde_json::{Value, json};
+
+/// JSON-RPC's own codes, and those of MCP.
+pub(crate) mod code {
+    pub(crate) const INVALID_REQUEST: i64 = -32600;
+    pub(crate) const NO_METHOD: i64 = -32601;
+    pub(crate) const INVALID_PARAMS: i64 = -32602;
+    pub(crate) const SERVER: i64 = -32000;
+    pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
+    /// The gateway's own: the message does not go on, or waits.
+    pub(crate) const REFUSED: i64 = -32080;
+    pub(crate) const HELD: i64 = -32081;
+}
+
+/// What a request is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// A tool's result; what the gateway says is one, too.
+    Tool,
+    /// A list of tools, to which the gateway's own are added.
+    Tools,
+    /// Something else; what the gateway says is an error of the protocol.
+    Other,
+}
+
+/// A message on its way out, and the kept answer it hands over, if it does.
+pub(crate) struct Said {
+    pub(crate) message: String,
+    pub(crate) handover: Option<Box<Handover>>,
+}
+
+impl From<String> for Said {
+    fn from(message: String) -> Self {
+        Self { message, handover: None }
+    }
+}
+
+/// A response with this result, given as JSON.
+pub(crate) fn result(id: &str, result: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
+}
+
+/// A response with an error of the gateway's own. `id` is JSON; `null` where there is none.
+pub(crate) fn error(id: &str, code: i64, message: &str, data: &Value) -> String {
+    let mut error = json!({"code": code, "message": visible::told(message)});
+    if let (Some(error), false) = (error.as_object_mut(), data.is_null()) {
+        error.insert("data".into(), data.clone());
+    }
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#)
+}
+
+/// What the engine answered, as a response.
+pub(crate) fn of(id: &str, shape: Shape, reply: Result<Reply<Answer>, Error>) -> Said {
+    match reply {
+        Ok(Reply::Live(answer)) => server(id, shape, answer.form, &answer.raw).into(),
+        Ok(Reply::Kept(handover)) => kept(id, shape, handover),
+        Ok(Reply::Pending(ticket)) => pending(id, shape, &ticket).into(),
+        Ok(Reply::Refused(why)) => refused(id, shape, &why).into(),
+        Err(error) => not_recordable(id, shape, &error).into(),
+    }
+}
+
+/// A server's own words under the agent's id.
+fn server(id: &str, shape: Shape, form: Form, raw: &str) -> String {
+    if (shape, form) == (Shape::Tools, Form::Result) {
+        return match approvals::listed(raw) {
+            Some(listed) => result(id, &listed),
+            None => error(id, code::SERVER, "the server's list of tools cannot be read", &Value::Null),
+        };
+    }
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"{}":{raw}}}"#, form.as_str())
+}
+
+fn kept(id: &str, shape: Shape, handover: Box<Handover>) -> Said {
+    let form = match handover.kept().head.as_slice() {
+        b"result" => Some(Form::Result),
+        b"error" => Some(Form::Error),
+        _ => None,
+    };
+    let body = handover.kept().body.as_deref().and_then(|body| std::str::from_utf8(body).ok());
+    let message = match form.zip(body) {
+        Some((form, raw)) => server(id, shape, form, raw),
+        None => own(
+            id,
+            shape,
+            code::REFUSED,
+            "It ran, and its answer was not kept. Look at what it changed.",
+            &json!({
+                "decision": "spent", "what_to_do": "stop",
+            }),
+        ),
+    };
+    Said { message, handover: Some(handover) }
+}
+
+/// The handle of a call that waits.
+fn pending(id: &str, shape: Shape, ticket: &Ticket) -> String {
+    let approval = ticket.approval;
+    let text = match ticket.state.as_str() {
+        "pending" => format!(
+            "This call waits for people and has not run.\n\
+             What: {}\nWaits for: {}\nApproval: {approval} (people decide at {})\n\
+             What to do: call `approval_wait` with {{\"approval\":\"{approval}\"}}; it waits on, and once the call is \
+             approved it runs it and gives you its result. Repeating the identical call does the same, and nobody is \
+             asked twice. Do not change the arguments: a changed call is a new request.",
+            ticket.sentence,
+            waits_for(ticket),
+            ticket.link,
+        ),
+        "granted" => format!(
+            "This call is approved and has not run yet.\nWhat: {}\nApproval: {approval}\n\
+             What to do: call `approval_wait` with {{\"approval\":\"{approval}\"}} to run it now.",
+            ticket.sentence
+        ),
+        "executing" => format!(
+            "This call is approved and runs.\nWhat: {}\nApproval: {approval}\n\
+             What to do: call `approval_wait` with {{\"approval\":\"{approval}\"}} for its result.",
+            ticket.sentence
+        ),
+        over => format!(
+            "This call does not wait any more: {over}.\nWhat: {}\nApproval: {approval}\n\
+             What to do: call `approval_wait` with {{\"approval\":\"{approval}\"}} to be told what came of it.",
+            ticket.sentence
+        ),
+    };
+    let told = json!({
+        "decision": "held", "what_to_do": "wait", "approval": approval, "state": ticket.state, "code": ticket.code,
+        "link": ticket.link, "deadline": ticket.deadline, "waits_for": ticket.waits_for,
+    });
+    own(id, shape, code::HELD, &text, &told)
+}
+
+/// Who is still to approve, on one line.
+pub(crate) fn waits_for(ticket: &Ticket) -> String {
+    let gates = ticket.waits_for.iter();
+    let gates: Vec<String> = gates
+        .map(|gate| format!("{} ({} of {} so far: {})", gate.approvers, gate.votes, gate.quorum, gate.reason))
+        .collect();
+    gates.join("; ")
+}
+
+/// A refusal by the engine.
+fn refused(id: &str, shape: Shape, refused: &Refused) -> String {
+    let refusal = &refused.refusal;
+    let next = match refusal.code {
+        RefusalCode::TooMany => "wait",
+        RefusalCode::Lapsed | RefusalCode::NoRoom | RefusalCode::NotRecordable | RefusalCode::Unreachable => {
+            "repeat"
+        }
+        RefusalCode::TooLarge | RefusalCode::Malformed | RefusalCode::JustificationMissing => "change",
+        RefusalCode::Wall
+        | RefusalCode::NotPermitted
+        | RefusalCode::PolicyError
+        | RefusalCode::Rejected
+        | RefusalCode::Withdrawn
+        | RefusalCode::Revoked
+        | RefusalCode::Frozen
+        | RefusalCode::Unauthenticated
+        | RefusalCode::Spent => "stop",
+    };
+    let policies = refusal.basis.iter().flat_map(|basis| &basis.policies).map(ToString::to_string);
+    let told = json!({
+        "decision": "refused", "code": refusal.code.as_str(), "what_to_do": next,
+        "policies": policies.collect::<Vec<_>>(), "action": refused.action, "approval": refused.approval,
+        "link": refused.link,
+    });
+    let remedy = match (refusal.code, refusal.remedy.as_str()) {
+        (RefusalCode::JustificationMissing, _) => {
+            "repeat the call with the reason as `countersign/reason` in `_meta`"
+        }
+        (_, "") => "nothing: repeating it will not help",
+        (_, remedy) => remedy,
+    };
+    let text = format!("This call was refused: {}.\nWhat to do: {remedy}.", refusal.reason);
+    own(id, shape, code::REFUSED, &text, &told)
+}
+
+/// The gateway could not go on; nothing ran that is not recorded.
+fn not_recordable(id: &str, shape: Shape, error: &Error) -> String {
+    tracing::error!(error = %record::chain(error), "a call was refused because the gateway could not go on");
+    let text = "The gateway could not record the call, so nothing ran. Repeat it later.";
+    let told =
+        json!({"decision": "refused", "code": RefusalCode::NotRecordable.as_str(), "what_to_do": "repeat"});
+    own(id, shape, code::REFUSED, text, &told)
+}
+
+/// Words of the gateway's own, with the same for programs.
+pub(crate) fn own(id: &str, shape: Shape, code: i64, text: &str, told: &Value) -> String {
+    match shape {
+        Shape::Tools | Shape::Other => error(id, code, text, told),
+        Shape::Tool => {
+            let text = visible::told(text);
+            let said = json!({
+                "content": [{"type": "text", "text": text}], "isError": true, "_meta": {"countersign/decision": told},
+            });
+            result(id, &said.to_string())
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! How an answer reaches its agent: as JSON when it comes by itself, as a stream of events when something is to be told
+//! before it, such as that it waits for people. Letting go of a stream detaches from what waits, and cancels nothing.
+
+use crate::{
+    reply::{self, Said, Shape},
+    session::Place,
+    upstream::exchange::{Answer, Event},
+};
+use bytes::Bytes;
+use countersign_core::visible;
+use countersign_engine::{Error, Ticket, hold::Handover, reply::Reply};
+use futures_util::stream;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use serde::Deserialize;
+use serde_json::json;
+use std::{convert::Infallible, future::Future, pin::Pin, time::Duration};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
+};
+
+/// How often a byte is sent while nothing happens: below the shortest idle limits of proxies and clients.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How often an agent that wants to hear of progress does.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// The body of every response.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// An answer under way in the engine.
+pub(crate) type Flow = Pin<Box<dyn Future<Output = Result<Reply<Answer>, Error>> + Send>>;
+
+/// A request that is being answered.
+pub(crate) struct Waiting {
+    /// The agent's id, in its bytes.
+    pub(crate) id: String,
+    pub(crate) shape: Shape,
+    /// Under which the agent wants to hear of progress, in its bytes.
+    pub(crate) progress_token: Option<String>,
+    pub(crate) flow: Flow,
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) place: Place,
+}
+
+/// A whole body.
+pub(crate) fn whole(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).boxed_unsync()
+}
+
+/// A response with a message as JSON.
+pub(crate) fn json(status: StatusCode, message: impl Into<Bytes>) -> Response<Body> {
+    headed(status, "application/json", whole(message))
+}
+
+fn headed(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+impl Waiting {
+    /// Waits for the answer, or for the first thing to be told before it.
+    pub(crate) async fn respond(mut self) -> Response<Body> {
+        let cancelled = self.place.under_way.cancelled.clone();
+        let event = tokio::select! {
+            biased;
+            Some(event) = self.events.recv() => event,
+            answer = &mut self.flow => return in_one(self.said(answer)),
+            () = cancelled.cancelled() => {
+                let told = reply::error(&self.id, reply::code::REFUSED, "the request was cancelled", &json!(null));
+                return json(StatusCode::OK, told);
+            }
+        };
+        let live = Live {
+            keepalive: ticks(KEEPALIVE),
+            progress: self.progress_token.as_ref().map(|_| ticks(PROGRESS)),
+            told: Progress::default(),
+            held: None,
+            first: Some(event),
+            waiting: self,
+        };
+        headed(StatusCode::OK, "text/event-stream", body(Step::Live(Box::new(live))))
+    }
+
+    fn said(&self, answer: Result<Reply<Answer>, Error>) -> Said {
+        reply::of(&self.id, self.shape, answer)
+    }
+}
+
+fn in_one(said: Said) -> Response<Body> {
+    match said.handover {
+        None => json(StatusCode::OK, said.message),
+        // Handed over once the last of it was taken.
+        handover => {
+            headed(StatusCode::OK, "application/json", body(Step::Last(said.message.into(), handover)))
+        }
+    }
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Where a response's body is.
+enum Step {
+    Live(Box<Live>),
+    Last(Bytes, Option<Box<Handover>>),
+    Taken(Option<Box<Handover>>),
+}
+
+fn body(from: Step) -> Body {
+    let pieces = stream::unfold(from, |step| async move {
+        let (piece, next) = match step {
+            Step::Live(live) => live.next().await?,
+            Step::Last(piece, handover) => (piece, Step::Taken(handover)),
+            Step::Taken(handover) => {
+                if let Some(handover) = handover
+                    && let Err(error) = handover.done().await
+                {
+                    tracing::error!(%error, "a handover could not be recorded");
+                }
+                return None;
+            }
+        };
+        Some((Ok(Frame::data(piece)), next))
+    });
+    StreamBody::new(pieces).boxed_unsync()
+}
+
+/// A stream that goes on.
+struct Live {
+    waiting: Waiting,
+    first: Option<Event>,
+    /// What the request waits for, while it does.
+    held: Option<Box<Ticket>>,
+    keepalive: Interval,
+    progress: Option<Interval>,
+    told: Progress,
+}
+
+impl Live {
+    /// The next piece, and where the body is after it; nothing more when the agent has cancelled.
+    async fn next(mut self: Box<Self>) -> Option<(Bytes, Step)> {
+        if let Some(event) = self.first.take() {
+            let piece = self.event(event);
+            return Some((piece.unwrap_or_else(|| comment("started")), Step::Live(self)));
+        }
+        let cancelled = self.waiting.place.under_way.cancelled.clone();
+        loop {
+            let progress = async {
+                match &mut self.progress {
+                    Some(progress) => _ = progress.tick().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let piece = tokio::select! {
+                biased;
+                Some(event) = self.waiting.events.recv() => self.event(event),
+                answer = &mut self.waiting.flow => {
+                    let said = self.waiting.said(answer);
+                    return Some((event(said.message.as_bytes()), Step::Last(Bytes::new(), said.handover)));
+                }
+                () = cancelled.cancelled() => return None,
+                () = progress => self.held.take().and_then(|ticket| {
+                    let piece = self.progress(&ticket);
+                    self.held = Some(ticket);
+                    piece
+                }),
+                _ = self.keepalive.tick() => Some(comment("waiting")),
+            };
+            if let Some(piece) = piece {
+                return Some((piece, Step::Live(self)));
+            }
+        }
+    }
+
+    fn event(&mut self, told: Event) -> Option<Bytes> {
+        match told {
+            Event::Held(ticket) => {
+                let mut piece = comment(&format!("held as {}", ticket.approval)).to_vec();
+                piece.extend_from_slice(&self.progress(&ticket).unwrap_or_default());
+                self.held = Some(ticket);
+                Some(piece.into())
+            }
+            // The server speaks of the call itself: it does not wait any more.
+            Event::Message(message) => {
+                self.held = None;
+                self.told.passes(&message).then(|| event(&message))
+            }
+        }
+    }
+
+    fn progress(&mut self, ticket: &Ticket) -> Option<Bytes> {
+        let token = self.waiting.progress_token.as_ref()?;
+        let text = format!(
+            "held until people approve it: {} Waits for {}. Approval {}.",
+            ticket.sentence,
+            reply::waits_for(ticket),
+            ticket.approval
+        );
+        let (text, progress) = (json!(visible::told(&text)), self.told.next());
+        let message = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":{progress},"message":{text}}}}}"#
+        );
+        Some(event(message.as_bytes()))
+    }
+}
+
+/// The progress told so far, which may only grow (2025-11-25, basic/utilities/progress). What is told while people decide
+/// is so little that a server's own begins above it.
+#[derive(Debug, Default)]
+struct Progress {
+    own: u32,
+    last: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    params: Params,
+}
+
+#[derive(Deserialize)]
+struct Params {
+    progress: f64,
+}
+
+impl Progress {
+    fn next(&mut self) -> f64 {
+        self.own = self.own.saturating_add(1);
+        let next = f64::from(self.own) / 1e6;
+        self.last = Some(next);
+        next
+    }
+
+    /// Whether a server's message may be passed on; one that would go back is left out.
+    fn passes(&mut self, message: &[u8]) -> bool {
+        let Ok(told) = serde_json::from_slice::<Told>(message) else { return true };
+        let grows = self.last.is_none_or(|last| told.params.progress > last);
+        if grows {
+            self.last = Some(told.params.progress);
+        }
+        grows
+    }
+}
+
+fn comment(text: &str) -> Bytes {
+    format!(": {text}\n\n").into()
+}
+
+/// An event with this message. Line ends between its tokens begin a new line of data each.
+fn event(message: &[u8]) -> Bytes {
+    let mut out = b"event: message\n".to_vec();
+    for line in message.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(line);
+        out.push(b'\n');
+    }
+    out.push(b'\n');
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_only_grows_whoever_tells_it() {
+        let mut progress = Progress::default();
+        assert!(progress.next() < progress.next());
+        let server =
+            |value: &str| format!(r#"{{"method":"notifications/progress","params":{{"progress":{value}}}}}"#);
+        assert!(!progress.passes(server("0").as_bytes()));
+        assert!(progress.passes(server("1").as_bytes()));
+        assert!(!progress.passes(server("1").as_bytes()));
+        assert!(progress.passes(br#"{"method":"notifications/message","params":{"level":"info"}}"#));
+    }
+
+    #[test]
+    fn a_message_over_several_lines_stays_one_event() {
+        assert_eq!(event(b"{\n\"a\":1}"), "event: message\ndata: {\ndata: \"a\":1}\n\n");
+    }
+}

@@ -1,0 +1,357 @@
+//! One message's exchange with its server, once the engine clears it. It goes on to its end though the agent leaves:
+//! closing a stream cancels nothing in these versions of the protocol.
+
+use super::{
+    Connection, Peer, Way,
+    talk::{Talk, lost},
+};
+use crate::{
+    call::Head,
+    frame::{self, Message},
+    members::Members,
+    method::{self, FromServer},
+    session::{Session, UnderWay},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use countersign_core::{Body, approval::Outcome};
+use countersign_engine::{
+    Ticket,
+    execute::{Clearance, EndFacts, Ending},
+    port::upstream::{BindError, Exchange, Failed, Kept, Passage, Sent},
+};
+use http::{HeaderValue, StatusCode};
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// What the agent is told before its answer.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The message waits for people.
+    Held(Box<Ticket>),
+    /// A message of the server's, as it came.
+    Message(Bytes),
+}
+
+/// What a server answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) form: Form,
+    /// The result or the error, in the server's own bytes.
+    pub(crate) raw: String,
+    /// The session the server opened with it.
+    pub(crate) session: Option<HeaderValue>,
+    /// The server does not know the session any more.
+    pub(crate) session_is_gone: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Result,
+    Error,
+}
+
+impl Form {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Result => "result",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A message on its way through the engine.
+pub(crate) struct Asking {
+    pub(crate) way: Arc<Way>,
+    pub(crate) peer: Peer,
+    /// `None` while the session is being opened.
+    pub(crate) session: Option<Arc<Session>>,
+    pub(crate) under_way: Arc<UnderWay>,
+    /// The agent's own, in its bytes.
+    pub(crate) progress_token: Option<String>,
+    pub(crate) events: mpsc::Sender<Event>,
+    /// Whether cancelling the request takes the approval back.
+    pub(crate) withdraws: bool,
+    pub(crate) connection: Option<Connection>,
+}
+
+#[async_trait]
+impl Exchange for Asking {
+    type Reply = Answer;
+
+    /// A call means what it means in its agent's session: it runs there, when its agent is there.
+    fn passage(&self) -> Passage {
+        Passage::Own
+    }
+
+    async fn held(&mut self, ticket: &Ticket) {
+        if self.withdraws {
+            *self.under_way.held.lock() = Some(ticket.approval);
+        }
+        // An agent that is not listening is noticed by whoever writes to it.
+        let _ = self.events.try_send(Event::Held(Box::new(ticket.clone())));
+    }
+
+    async fn bind(&mut self) -> Result<Bytes, BindError> {
+        Err(BindError::Broken("a message is always whole".into()))
+    }
+
+    async fn connect(&mut self) -> Result<(), Failed> {
+        self.connection = Some(self.way.take().await?);
+        Ok(())
+    }
+
+    async fn send(mut self, clearance: Clearance, ending: Ending) -> Result<Answer, Failed> {
+        let message = match self.message(&clearance, &ending).await {
+            Ok(message) => message,
+            Err(failed) => {
+                if let Some(connection) = self.connection.take() {
+                    self.way.put(connection);
+                }
+                record(ending.failed(&failed).await)?;
+                return Err(failed);
+            }
+        };
+        let (told, answer) = oneshot::channel();
+        tokio::spawn(self.run(message, clearance, ending, told));
+        answer.await.map_err(|_| lost("the exchange was let go before it ended"))?
+    }
+}
+
+impl Asking {
+    /// The clearance's bytes as a message. What waited for people is sent only while its tool is what they saw.
+    async fn message(&self, clearance: &Clearance, ending: &Ending) -> Result<Bytes, Failed> {
+        let unsent = |why: &str| Failed { sent: Sent::No, why: why.into() };
+        let head =
+            Head::read(&clearance.payload().head).ok_or_else(|| unsent("the stored call cannot be read"))?;
+        if let (Some((tool, definition)), Some(session), true) =
+            (&head.tool, &self.session, ending.is_approved())
+        {
+            let tools = session.tools_now(&self.way).await;
+            let tools = tools.map_err(|failed| Failed { sent: Sent::No, ..failed })?;
+            if tools.get(tool).is_none_or(|now| now.digest.to_string() != *definition) {
+                return Err(unsent(
+                    "the server has changed the tool since people saw it: call it again to ask anew",
+                ));
+            }
+        }
+        let Body::Bound(params) = &clearance.payload().body else {
+            return Err(unsent("the call is not whole"));
+        };
+        let params = std::str::from_utf8(params).map_err(|_| unsent("the stored call cannot be read"))?;
+        let params = match &self.progress_token {
+            Some(token) => {
+                with_token(params, token).ok_or_else(|| unsent("the stored call cannot be read"))?
+            }
+            None => params.to_owned(),
+        };
+        let (id, method) = (self.under_way.id, &head.method);
+        Ok(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#).into())
+    }
+
+    async fn run(
+        mut self,
+        message: Bytes,
+        clearance: Clearance,
+        ending: Ending,
+        told: oneshot::Sender<Result<Answer, Failed>>,
+    ) {
+        let bytes_sent = message.len() as u64;
+        let cancelled = self.under_way.cancelled.clone();
+        let (stopped, ended) = tokio::select! {
+            biased;
+            () = clearance.cancelled() => (Some("revoked"), Err(lost("it was stopped while it ran"))),
+            () = cancelled.cancelled() => (Some("client"), Err(lost("its agent cancelled it"))),
+            ended = self.exchange(message) => (None, ended),
+        };
+        if stopped.is_some() {
+            let id = self.under_way.id;
+            let cancel = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+            );
+            // Whether the server listens or not: its answer is not waited for.
+            let _ = self.way.tell(&self.peer, cancel).await;
+        }
+        let facts = |outcome, status: String, bytes_received, ended_by: Option<&str>| EndFacts {
+            outcome,
+            status,
+            bytes_sent,
+            bytes_received,
+            ended_by: ended_by.map(str::to_owned),
+            streamed_body: None,
+        };
+        let recorded = match &ended {
+            Ok((answer, status, received)) => {
+                let facts = facts(Outcome::Done, status.clone(), *received, None);
+                if told.is_closed() {
+                    let kept = Kept {
+                        status: status.clone(),
+                        head: answer.form.as_str().into(),
+                        body: Some(answer.raw.clone().into_bytes()),
+                        bytes_sent,
+                        bytes_received: *received,
+                    };
+                    ending.finish_undelivered(facts, kept).await
+                } else {
+                    ending.finish(facts).await
+                }
+            }
+            Err(failed) => match stopped {
+                Some(by) => ending.finish(facts(Outcome::Cancelled, String::new(), 0, Some(by))).await,
+                None => ending.failed(failed).await,
+            },
+        };
+        let ended = record(recorded).and(ended).map(|(answer, ..)| answer);
+        // An agent who is gone comes back for it.
+        let _ = told.send(ended);
+    }
+
+    /// Sends the message and reads up to its answer: that, how it went in one word, and how much was read.
+    async fn exchange(&mut self, message: Bytes) -> Result<(Answer, String, u64), Failed> {
+        let unsent = || Failed { sent: Sent::No, why: "there is no connection".into() };
+        let connection = self.connection.take().ok_or_else(unsent)?;
+        let mut talk = self.way.post(connection, &self.peer, message).await?;
+        let own = self.under_way.id.to_string();
+        if !talk.status.is_success() {
+            return self.no_success(talk).await;
+        }
+        while let Some(message) = talk.next(self.way.idle).await? {
+            match frame::read(&message)
+                .map_err(|why| lost(&format!("the server's answer cannot be read: {why}")))?
+            {
+                Message::Response { id, answer } if id.get() == own => {
+                    let (form, raw) = match answer {
+                        frame::Answer::Result(raw) => (Form::Result, raw),
+                        frame::Answer::Error(raw) => (Form::Error, raw),
+                    };
+                    let status = status(form, raw);
+                    let answer = Answer {
+                        form,
+                        raw: raw.get().to_owned(),
+                        session: talk.session.clone(),
+                        session_is_gone: false,
+                    };
+                    let received = talk.received;
+                    self.rest(talk);
+                    return Ok((answer, status, received));
+                }
+                // An answer to nothing that was asked here.
+                Message::Response { .. } => {}
+                Message::Notification { method, .. } => self.noted(method, &message).await,
+                Message::Request { id, method, .. } => self.asked(method, id),
+            }
+        }
+        Err(lost("the server ended its answer without a response"))
+    }
+
+    /// A status that says the message was not taken as it should have been.
+    async fn no_success(&self, mut talk: Talk) -> Result<(Answer, String, u64), Failed> {
+        let code = talk.status.as_u16();
+        let told = talk.next(self.way.idle).await.ok().flatten();
+        let error = told.as_deref().and_then(|told| serde_json::from_slice::<&RawValue>(told).ok());
+        let error =
+            error.and_then(|message| Members::read(message)?.find("error").map(|raw| raw.get().to_owned()));
+        let session_is_gone = talk.status == StatusCode::NOT_FOUND && self.peer.session.is_some();
+        let raw = error.unwrap_or_else(|| {
+            format!(r#"{{"code":-32000,"message":"the server answered with HTTP {code}"}}"#)
+        });
+        let received = talk.received;
+        self.rest(talk);
+        let answer = Answer { form: Form::Error, raw, session: None, session_is_gone };
+        Ok((answer, format!("http {code}"), received))
+    }
+
+    /// Gives the connection back once nothing more comes.
+    fn rest(&self, talk: Talk) {
+        let way = Arc::clone(&self.way);
+        tokio::spawn(async move { way.finish(talk).await });
+    }
+
+    async fn noted(&self, method: &str, message: &Bytes) {
+        if method == "notifications/tools/list_changed"
+            && let Some(session) = &self.session
+        {
+            session.forget_tools().await;
+        }
+        if method::from_server(method) == FromServer::Passed {
+            // One too many is left out rather than waited for: none of them carries a result.
+            let _ = self.events.try_send(Event::Message(message.clone()));
+        }
+    }
+
+    /// The server wants something of the agent: the gateway answers.
+    fn asked(&self, method: &str, id: &RawValue) {
+        let id = id.get();
+        let message = match method::from_server(method) {
+            FromServer::Answered => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#),
+            FromServer::Refused(why) | FromServer::Dropped(why) => {
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"{why}"}}}}"#)
+            }
+            FromServer::Passed => return,
+        };
+        let (way, peer) = (Arc::clone(&self.way), self.peer.clone());
+        tokio::spawn(async move {
+            if let Err(error) = way.tell(&peer, message).await {
+                tracing::debug!(%error, "a server was not told that it is refused");
+            }
+        });
+    }
+}
+
+/// How it went, for the record.
+fn status(form: Form, raw: &RawValue) -> String {
+    let members = Members::read(raw);
+    let member = |name: &str| members.as_ref().and_then(|members| members.find(name)).map(RawValue::get);
+    match form {
+        Form::Result if member("isError") == Some("true") => "tool error".into(),
+        Form::Result => "result".into(),
+        Form::Error => match member("code").and_then(|code| code.parse::<i64>().ok()) {
+            Some(code) => format!("error {code}"),
+            None => "error".into(),
+        },
+    }
+}
+
+/// The parameters with the token under which the agent wants to hear of progress.
+fn with_token(params: &str, token: &str) -> Option<String> {
+    let raw: &RawValue = serde_json::from_str(params).ok()?;
+    let members = Members::read(raw)?;
+    if members.find("_meta").is_none() {
+        let rest = params.trim().strip_prefix('{')?;
+        let comma = if members.is_empty() { "" } else { "," };
+        return Some(format!(r#"{{"_meta":{{"progressToken":{token}}}{comma}{rest}"#));
+    }
+    Some(members.rewritten(|name, value| {
+        if name != "_meta" {
+            return Some(value.get().to_owned());
+        }
+        let comma = if Members::read(value).is_none_or(|meta| meta.is_empty()) { "" } else { "," };
+        let rest = value.get().strip_prefix('{').unwrap_or("}");
+        Some(format!(r#"{{"progressToken":{token}{comma}{rest}"#))
+    }))
+}
+
+fn record(recorded: Result<(), countersign_engine::Error>) -> Result<(), Failed> {
+    recorded.map_err(|error| {
+        tracing::error!(error = %countersign_engine::record::chain(&error), "the end of a call was not recorded");
+        lost("it ran, and its end could not be recorded")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_put_in_and_every_other_byte_stays() {
+        for (params, want) in [
+            ("{}", r#"{"_meta":{"progressToken":7}}"#),
+            (r#"{ "name":"x","n":1.0 }"#, r#"{"_meta":{"progressToken":7}, "name":"x","n":1.0 }"#),
+            (r#"{"a":1,"_meta":{}}"#, r#"{"a":1,"_meta":{"progressToken":7}}"#),
+            (r#"{"_meta":{"k": 1.50},"a":[ 1]}"#, r#"{"_meta":{"progressToken":7,"k": 1.50},"a":[ 1]}"#),
+        ] {
+            assert_eq!(with_token(params, "7").as_deref(), Some(want), "{params}");
+        }
+    }
+}

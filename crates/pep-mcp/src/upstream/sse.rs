@@ -1,0 +1,103 @@
+//! Server-sent events (WHATWG HTML, section 9.2.6) as far as MCP uses them: the data of each event, one message.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+/// Puts events together from the pieces a stream comes in.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    coming: BytesMut,
+    /// How much of it was looked through for the end of a line.
+    looked: usize,
+    data: Vec<u8>,
+    has_data: bool,
+    /// A line ended with a carriage return, and a line feed right behind it belongs to it.
+    after_return: bool,
+    foreign: bool,
+}
+
+impl Events {
+    pub(super) fn push(&mut self, piece: &[u8]) {
+        self.coming.extend_from_slice(piece);
+    }
+
+    /// How much is kept back because an event is not whole yet.
+    pub(super) fn kept(&self) -> usize {
+        self.coming.len() + self.data.len()
+    }
+
+    /// The data of the next whole event. Events of other kinds than `message` and those without data are passed over.
+    pub(super) fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if self.after_return && self.coming.first() == Some(&b'\n') {
+                self.coming.advance(1);
+            }
+            if !self.coming.is_empty() {
+                self.after_return = false;
+            }
+            let fresh = self.coming.get(self.looked..).unwrap_or_default();
+            let Some(found) = fresh.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+                self.looked = self.coming.len();
+                return None;
+            };
+            let end = self.looked + found;
+            self.looked = 0;
+            let line = self.coming.split_to(end);
+            self.after_return = self.coming.first() == Some(&b'\r');
+            self.coming.advance(1);
+            if let Some(event) = self.line(&line) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Option<Bytes> {
+        if line.is_empty() {
+            let (data, whole) = (std::mem::take(&mut self.data), self.has_data && !self.foreign);
+            (self.has_data, self.foreign) = (false, false);
+            return Some(Bytes::from(data)).filter(|data| whole && !data.is_empty());
+        }
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match name {
+            b"data" => {
+                if self.has_data {
+                    self.data.push(b'\n');
+                }
+                self.data.extend_from_slice(value);
+                self.has_data = true;
+            }
+            b"event" => self.foreign = value != b"message" && !value.is_empty(),
+            _ => {}
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(pieces: &[&str]) -> Vec<String> {
+        let (mut events, mut found) = (Events::default(), Vec::new());
+        for piece in pieces {
+            events.push(piece.as_bytes());
+            while let Some(event) = events.next() {
+                found.push(String::from_utf8(event.to_vec()).unwrap());
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn events_are_the_same_however_the_stream_is_cut() {
+        let stream = ": hello\r\nid: 1\ndata:\n\nevent: message\ndata: {\"a\":1}\r\n\r\ndata: x\rdata:  y\r\r\nevent: other\ndata: z\n\ndata: end\n\n";
+        let want = ["{\"a\":1}", "x\n y", "end"];
+        assert_eq!(all(&[stream]), want);
+        for at in 1..stream.len() {
+            let (left, right) = stream.split_at(at);
+            assert_eq!(all(&[left, right]), want, "cut at {at}");
+        }
+        assert_eq!(all(&["data: unfinished\n"]), [""; 0]);
+    }
+}

@@ -1,0 +1,108 @@
+//! Actions of the MCP wire: a tool stands in its class, its server and the root; its arguments are `context.input`.
+
+use crate::world::*;
+use countersign_core::{Action, Class, Operation, Resource};
+use countersign_policy::{Bundle, DeclaredOperation, FactType, MCP_OPERATIONS, Source, Vocabulary};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const ALL: &str = "@id(\"all\") permit (principal, action, resource);\n";
+
+fn with_mcp() -> Vocabulary {
+    let mut vocabulary = vocabulary();
+    vocabulary.operations.retain(|operation| operation.target != target("crm"));
+    let declared = MCP_OPERATIONS.map(|(name, class)| DeclaredOperation {
+        target: target("crm"),
+        name: name.into(),
+        class,
+        facts: BTreeMap::new(),
+    });
+    vocabulary.operations.extend(declared);
+    vocabulary.operations.push(DeclaredOperation {
+        target: target("crm"),
+        name: "delete_rows".into(),
+        class: Class::Delete,
+        facts: [("table".to_owned(), FactType::String), ("count".to_owned(), FactType::Long)].into(),
+    });
+    vocabulary.mcp.insert(target("crm"));
+    vocabulary
+}
+
+fn bundle(rules: &str) -> Bundle {
+    Bundle::load(vec![Source::new("rules.cedar", rules)], &with_mcp())
+        .unwrap_or_else(|errors| panic!("{}", told(&errors)))
+}
+
+fn decided(rules: &str, action: &Action) -> String {
+    word(&bundle(rules).decide(action, NOW).decision)
+}
+
+fn call(operation: &str, class: Class, tool: &str, input: Value) -> Action {
+    let facts = json!({
+        "method": "tools/call", "server": "crm", "tool": tool, "definition": "sha256:0", "hints": ["destructive"],
+        "input": input,
+    });
+    Action {
+        wire: "mcp".into(),
+        operation: Operation { name: Some(operation.into()), class },
+        resources: vec![Resource {
+            kind: "tool".into(),
+            name: tool.into(),
+            labels: std::collections::BTreeSet::new(),
+        }],
+        facts: facts.as_object().unwrap().clone(),
+        ..export()
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_tool_stands_in_its_class_its_server_and_the_root() {
+    let wall = |scope: &str| format!("{ALL}@id(\"w\") forbid (principal, action {scope}, resource);");
+    let delete = call("delete_rows", Class::Delete, "delete_rows", json!({}));
+    let undeclared = call("mcp.tool", Class::Unknown, "wipe", json!({}));
+    for (scope, of_delete, of_undeclared) in [
+        ("== Action::\"crm/delete_rows\"", "wall w",     "permit all"),
+        ("== Action::\"crm/mcp.tool\"",    "permit all", "wall w"),
+        ("in Action::\"delete\"",          "wall w",     "permit all"),
+        ("in Action::\"unknown\"",         "permit all", "wall w"),
+        ("in Action::\"mcp.tool\"",        "wall w",     "wall w"),
+        ("in Action::\"mcp/crm\"",         "wall w",     "wall w"),
+        ("in Action::\"mcp\"",             "wall w",     "wall w"),
+        ("in Action::\"mcp.list\"",        "permit all", "permit all"),
+        ("in Action::\"read\"",            "permit all", "permit all"),
+    ] {
+        assert_eq!(decided(&wall(scope), &delete), of_delete, "{scope}");
+        assert_eq!(decided(&wall(scope), &undeclared), of_undeclared, "{scope}");
+    }
+}
+
+#[test]
+fn rules_look_at_arguments_and_one_of_another_type_refuses() {
+    let rules = format!(
+        "{ALL}@id(\"many\") forbid (principal, action == Action::\"crm/delete_rows\", resource)
+           when {{ context has input && context.input has count && context.input.count > 10 }};
+         @id(\"warned\") forbid (principal, action in Action::\"mcp.tool\", resource)
+           when {{ context has mcp && context.mcp.hints.contains(\"open-world\") }};"
+    );
+    let delete = |input| call("delete_rows", Class::Delete, "delete_rows", input);
+    assert_eq!(decided(&rules, &delete(json!({"count": 11}))), "wall many");
+    assert_eq!(decided(&rules, &delete(json!({"count": 10}))), "permit all");
+    assert_eq!(decided(&rules, &delete(json!({"count": "11"}))), "policy-error");
+    assert_eq!(decided(&rules, &delete(json!({"count": 1e3}))), "policy-error");
+    let mut open = delete(json!({}));
+    open.facts.insert("hints".into(), json!(["open-world"]));
+    assert_eq!(decided(&rules, &open), "wall warned");
+}
+
+#[test]
+fn what_is_missing_or_of_another_wire_refuses() {
+    for name in ["method", "server", "tool", "definition", "hints", "input"] {
+        let mut action = call("delete_rows", Class::Delete, "delete_rows", json!({}));
+        action.facts.remove(name);
+        assert_eq!(decided(ALL, &action), "policy-error", "{name}");
+    }
+    let mut action = call("delete_rows", Class::Delete, "delete_rows", json!({}));
+    action.wire = "http".into();
+    assert_eq!(decided(ALL, &action), "policy-error");
+}
