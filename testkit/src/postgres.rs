@@ -22,7 +22,7 @@ const TRIES: usize = 5;
 const NOBODY: u32 = 65_534;
 
 /// Runs the server, and ends it and removes its folder when whoever holds the other end of standard input is gone,
-/// however that came about.
+/// however that came about. Told by signals that no shell ignores when it runs behind another one.
 const KEEPER: &str = r#"folder=$1; shift
 exec 3<&0
 "$@" </dev/null & server=$!
@@ -32,8 +32,8 @@ exec 3<&0
  while kill -0 $server; do sleep 0.05; done
  rm -rf "$folder") 2>/dev/null & watch=$!
 exec 3<&-
-trap 'kill -QUIT $server' QUIT
-trap 'kill -INT $server' INT
+trap 'kill -QUIT $server' TERM
+trap 'kill -INT $server' USR1
 wait $server; status=$?
 while kill -0 $server 2>/dev/null; do wait $server; status=$?; done
 kill $watch 2>/dev/null
@@ -83,7 +83,7 @@ impl Postgres {
             if cluster.answers().await {
                 return Ok(cluster);
             }
-            cluster.end("-QUIT");
+            cluster.end("-TERM");
             cluster.port = ports::free().map_err(start)?;
             (cluster.child, cluster.alive) = cluster.server.spawn(cluster.port).map_err(start)?;
         }
@@ -92,7 +92,7 @@ impl Postgres {
 
     /// Ends the server as its operator would (`fast`): sessions are cut off, what was committed stays.
     pub fn stop(&mut self) {
-        self.end("-INT");
+        self.end("-USR1");
     }
 
     /// Starts it again on the same port, and waits until it answers.
@@ -186,7 +186,7 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         // Told to go at once, it takes its own processes and memory along; killed, it could not.
-        self.end("-QUIT");
+        self.end("-TERM");
     }
 }
 

@@ -10,6 +10,9 @@ use countersign_core::Resource;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The greatest number that has a canonical form: it stands for any number of rows.
+const MOST: u64 = (1 << 53) - 1;
+
 /// The facts of an action, from the accounts of its statements.
 pub(super) fn of(
     question: &Question,
@@ -62,7 +65,7 @@ pub(super) fn of(
         "explain": accounts.iter().any(|account| account.explains.is_some()),
         "functions": union(|account| account.functions.iter().collect()),
         "in_transaction": question.session.transaction != TransactionStatus::Idle,
-        "limit_rows": limit.and_then(|rows| i64::try_from(rows).ok()).unwrap_or(i64::MAX),
+        "limit_rows": limit.unwrap_or(MOST).min(MOST),
         "limited": limit.is_some(),
         "operations": operations,
         "reasons": union(|account| account.reasons.iter().collect()),

@@ -45,6 +45,17 @@ async fn a_delete_is_held_shown_approved_by_two_and_run_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_delete_that_returns_any_number_of_rows_is_held_as_well() {
+    let stage = Stage::set().await;
+    let asked = stage.start("delete from orders where total > 148 returning *");
+    let id = stage.held().await;
+    stage.approve(1, id).await;
+    stage.approve(2, id).await;
+    let said = asked.await.unwrap();
+    assert!(said.fine && said.out.ends_with("DELETE 2"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wall_a_rejection_and_a_bad_token_are_told_with_their_own_codes() {
     let stage = Stage::set().await;
     let said = stage.run("create role evil superuser").await;
