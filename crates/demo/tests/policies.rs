@@ -52,6 +52,7 @@ fn bundle(classifier: &Classifier) -> Bundle {
         groups: policy::GROUPS.iter().map(|name| GroupName::new(*name).unwrap()).collect(),
         labels: policy::LABELS.iter().map(|label| (*label).to_owned()).collect(),
         operations: classifier.declared().into_iter().map(operation).collect(),
+        ..Vocabulary::default()
     };
     let sources = policy::FILES.iter().map(|(name, text)| Source::new(*name, *text)).collect();
     Bundle::load(sources, &vocabulary).unwrap_or_else(|errors| {

@@ -483,6 +483,7 @@ fn bundle() -> Bundle {
         groups: groups(),
         labels: BTreeSet::new(),
         operations: vec![],
+        ..Vocabulary::default()
     };
     Bundle::load(vec![Source::new("stage.cedar", POLICY)], &vocabulary)
         .unwrap_or_else(|errors| panic!("{errors:?}"))

@@ -624,6 +624,7 @@ fn bundle(text: &str) -> Bundle {
         groups: groups(&["agents", "privacy", "sre", "security"]),
         labels: BTreeSet::new(),
         operations: Vec::<DeclaredOperation>::new(),
+        ..Vocabulary::default()
     };
     match Bundle::load(vec![Source::new("stage.cedar", text)], &vocabulary) {
         Ok(bundle) => bundle,

@@ -302,6 +302,7 @@ fn bundle(target: &HttpTarget) -> Bundle {
         groups: ["agents", "sre"].map(|name| GroupName::new(name).unwrap()).into(),
         labels: BTreeSet::new(),
         operations: target.classifier.declared().into_iter().map(declared).collect(),
+        ..Vocabulary::default()
     };
     Bundle::load(vec![Source::new("stage.cedar", POLICY)], &vocabulary).unwrap()
 }
