@@ -91,6 +91,7 @@ pub(crate) fn entry_kind(kind: &str) -> &str {
 }
 
 /// `14,000`.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand over references")]
 pub(crate) fn number(value: &u64) -> String {
     let digits = value.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
