@@ -53,9 +53,31 @@ pub fn binary() -> Result<PathBuf> {
 impl Gateway {
     /// Writes the configuration, starts the gateway and waits until it is ready.
     pub fn start(setup: &Setup<'_>) -> Result<Self> {
+        let Setup { policy, upstream, target, limits } = setup;
+        Self::before(policy, limits, |_, wire| {
+            Ok(format!(
+                r#"[[http]]
+name = "shop"
+environment = "prod"
+listen = "127.0.0.1:{wire}"
+upstream = "{upstream}"
+{target}
+"#
+            ))
+        })
+    }
+
+    /// The same in front of a target of any wire: `section` gets the folder and the wire's port, writes there what
+    /// it names, and gives the target's section.
+    pub fn before(
+        policy: &str,
+        limits: &str,
+        section: impl FnOnce(&Path, u16) -> Result<String>,
+    ) -> Result<Self> {
         let (binary, folder) = (binary()?, TempDir::new()?);
         let (console, wire) = (countersign_testkit::ports::free()?, countersign_testkit::ports::free()?);
-        write(folder.path(), setup, console, wire)?;
+        let section = section(folder.path(), wire)?;
+        write(folder.path(), policy, limits, &section, console)?;
         let child = spawn(&binary, folder.path())?;
         let mut gateway = Self { child, binary, folder, console, wire };
         gateway.until_ready()?;
@@ -180,10 +202,9 @@ fn spawn(binary: &Path, folder: &Path) -> Result<Child> {
     Ok(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?)
 }
 
-fn write(folder: &Path, setup: &Setup<'_>, console: u16, wire: u16) -> Result<()> {
+fn write(folder: &Path, policy: &str, limits: &str, section: &str, console: u16) -> Result<()> {
     fs::create_dir(folder.join("policy"))?;
-    fs::write(folder.join("policy/policy.cedar"), setup.policy)?;
-    let Setup { upstream, target, limits, .. } = setup;
+    fs::write(folder.join("policy/policy.cedar"), policy)?;
     let text = format!(
         r#"[gateway]
 name = "countersign.bench"
@@ -198,13 +219,7 @@ groups = ["agents", "sre"]
 [limits]
 {limits}
 
-[[http]]
-name = "shop"
-environment = "prod"
-listen = "127.0.0.1:{wire}"
-upstream = "{upstream}"
-{target}
-"#
+{section}"#
     );
     Ok(fs::write(folder.join("countersign.toml"), text)?)
 }

@@ -1,9 +1,12 @@
-//! What the benches share: the real gateway as a process, what the kernel says of it, load from `wrk`, and how
+//! What the benches share: the real gateway as a process, what the kernel says of it, load from `wrk`
+//! and `pgbench`, and how
 //! figures are held against their goals. Each bench is a program of its own in `bin/`; see `README.md`.
 
 pub mod disk;
 pub mod gateway;
 pub mod load;
+pub mod pgbench;
+pub mod pgbouncer;
 pub mod process;
 pub mod report;
 
