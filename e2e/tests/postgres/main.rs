@@ -2,6 +2,8 @@
 //! two people and runs once; what ran when the gateway died is unknown, and is never repeated.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod strain;
+
 use countersign_demo::person::{Person, Strength};
 use countersign_e2e::{Gateway, browser::Browser, night::verified_entries};
 use countersign_testkit::postgres::{Options, Postgres};
@@ -25,7 +27,7 @@ struct Stage {
 
 fn write(folder: &Path, console: u16, wire: u16, database: u16) -> std::io::Result<()> {
     std::fs::create_dir(folder.join("policy"))?;
-    std::fs::write(folder.join("policy/policy.cedar"), include_str!("../fixtures/postgres.cedar"))?;
+    std::fs::write(folder.join("policy/policy.cedar"), include_str!("../../fixtures/postgres.cedar"))?;
     std::fs::write(folder.join("secret"), SECRET)?;
     std::fs::write(folder.join("reader"), READER)?;
     let text = format!(
