@@ -1,13 +1,18 @@
 //! What `countersign demo` prints before the agent begins: where to look, how to sign in, what to paste, what to try.
 
-use crate::setup::{AGENT, ANA, BEN, Cast, Links, OLGA};
-use std::fmt;
+use crate::{
+    setup::{AGENT, ANA, BEN, Cast, Links, OLGA},
+    shop,
+};
+use std::{fmt, net::SocketAddr};
 
 /// The text, for a terminal of 100 columns. It holds one-time links and the agent's token: print it, never log it.
 #[derive(Clone, Copy)]
 pub struct Banner<'a> {
     pub console_url: &'a str,
     pub gateway_url: &'a str,
+    /// Where the gateway stands before the shop's database, where there is one.
+    pub database: Option<SocketAddr>,
     pub token: &'a str,
     pub links: &'a Links,
     /// The whole `countersign export …` and `countersign verify …` commands, one for each line.
@@ -36,6 +41,7 @@ impl fmt::Display for Banner<'_> {
         )?;
         writeln!(out, "for which policy accepts a signed-in session, and reject anything.\n")?;
         self.commands(out)?;
+        self.database(out)?;
         writeln!(out, "\nWHAT TO TRY")?;
         writeln!(
             out,
@@ -71,7 +77,31 @@ impl Banner<'_> {
         }
         Ok(())
     }
+
+    fn database(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(addr) = self.database else {
+            writeln!(
+                out,
+                "\nNO DATABASE. A PostgreSQL server is not installed here, so there is none to act on;"
+            )?;
+            return writeln!(out, "{}, and start the demo again.", shop::hint());
+        };
+        writeln!(out, "\nASK THE SHOP'S DATABASE. Plain psql; the password is the same token.")?;
+        writeln!(out, "  {}\n", shop::environment(addr, AGENT))?;
+        for (what, sql) in STATEMENTS {
+            writeln!(out, "  # {what}\n  psql -c \"{sql}\"")?;
+        }
+        Ok(())
+    }
 }
+
+/// What can be pasted into `psql`, with what comes of it.
+const STATEMENTS: [(&str, &str); 4] = [
+    ("permitted: answered at once", shop::READ),
+    ("held for two people of sre; psql waits meanwhile, and Ctrl-C takes it back", shop::DELETE),
+    ("held for two people of privacy: personal data, and no limit", shop::EXPORT),
+    ("refused by a wall: nobody can approve it", shop::DELETE_ALL),
+];
 
 fn person(out: &mut fmt::Formatter<'_>, who: Cast, link: &str) -> fmt::Result {
     writeln!(out, "  {:<12} {}\n    {link}", who.name, who.part)
@@ -120,12 +150,18 @@ mod tests {
         let token = format!("csn_{}", "t".repeat(49));
         let verify = ["countersign verify bundle.csn --key log.pub".to_owned()];
         let (console_url, gateway_url) = ("http://localhost:40123", "http://127.0.0.1:40124");
-        let banner = Banner { console_url, gateway_url, token: &token, links: &links, verify: &verify };
+        let database = Some(SocketAddr::from(([127, 0, 0, 1], 40125)));
+        let banner =
+            Banner { console_url, gateway_url, database, token: &token, links: &links, verify: &verify };
+        let without = Banner { database: None, ..banner }.to_string();
+        assert!(without.contains("apt-get install postgresql"), "{without}");
         let text = banner.to_string();
-        for line in text.lines() {
+        for line in text.lines().chain(without.lines()) {
             assert!(line.chars().count() <= 100, "{line}");
         }
-        for must in [&links.ana, &links.ben, &links.olga, &token, &verify[0], "checkout-timeout-ms"] {
+        for must in
+            [&links.ana, &links.ben, &links.olga, &token, &verify[0], "checkout-timeout-ms", "PGPORT=40125"]
+        {
             assert!(text.contains(must), "{must}");
         }
         assert!(!text.contains(&links.zoe), "nobody needs to sign in as Zoe");

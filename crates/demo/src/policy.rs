@@ -23,7 +23,10 @@ pub const LABELS: [&str; 2] = ["fedramp", "pii"];
 /// The name of the demo cloud as a target.
 pub const TARGET: &str = "cloud";
 
-/// The environment the demo cloud is in.
+/// The name of the shop's database as a target.
+pub const SHOP: &str = "shop";
+
+/// The environment both are in.
 pub const ENVIRONMENT: &str = "prod";
 
 /// The name of the credential the gateway uses at the demo cloud.

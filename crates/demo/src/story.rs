@@ -8,7 +8,7 @@ use crate::agent::Ask;
 use reqwest::Method;
 use serde_json::json;
 
-pub use once::run_once;
+pub use once::{Counter, run_once};
 pub use watched::play;
 
 /// Where the story is played.

@@ -9,13 +9,13 @@ use crate::{
     wiring,
 };
 use async_trait::async_trait;
-use countersign_demo::{Banner, Cloud, Doors, Operator, Prepared, policy, setup, story};
+use countersign_demo::{Banner, Cloud, Counter, Doors, Operator, Prepared, Shop, policy, setup, shop, story};
 use http::Method;
 use serde_json::{Value, json};
 use std::{
     fs,
     io::Write,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Instant,
@@ -27,8 +27,11 @@ pub(super) async fn run(args: &DemoArgs, output: Output) -> Result<(), Failure> 
         .tempdir()
         .map_err(|error| Failure::of("a temporary folder could not be made", &error))?;
     let folder = args.folder.clone().unwrap_or_else(|| scratch.path().to_owned());
-    let ports =
-        if args.once { (free_port()?, free_port()?) } else { (args.port, args.port.saturating_add(1)) };
+    let ports = if args.once {
+        [free_port()?, free_port()?, free_port()?]
+    } else {
+        [0, 1, 2].map(|next| args.port.saturating_add(next))
+    };
     let stage = Stage::open(&folder, ports).await?;
     if args.once { stage.once(output).await } else { stage.watched().await }
 }
@@ -42,6 +45,7 @@ struct Stage {
     config: PathBuf,
     folder: PathBuf,
     began: Instant,
+    shop: Option<Shop>,
     _cloud: Cloud,
 }
 
@@ -58,11 +62,16 @@ impl Operator for OperatorDoor<'_> {
 }
 
 impl Stage {
-    async fn open(folder: &Path, (console, gateway): (u16, u16)) -> Result<Self, Failure> {
+    async fn open(folder: &Path, [console, gateway, database]: [u16; 3]) -> Result<Self, Failure> {
         let began = Instant::now();
         let credential = credential()?;
         let cloud = Cloud::start(credential.clone()).await.map_err(|error| failed(&error))?;
+        let shop = Shop::start(&credential).await.map_err(|error| failed(&error))?;
         let config_path = write_files(folder, &cloud, &credential, console, gateway)?;
+        if let Some(shop) = &shop {
+            let listen = SocketAddr::from(([127, 0, 0, 1], database));
+            add_shop(folder, &config_path, &shop.section(listen), &credential)?;
+        }
         let config = super::load(&config_path)?;
         let socket = config.socket();
         let console_url = config.console_url.clone();
@@ -77,12 +86,20 @@ impl Stage {
         let prepared =
             setup::prepare(&OperatorDoor(&door), &console_url).await.map_err(|error| failed(&error))?;
         let folder = folder.to_owned();
-        Ok(Self { serving, door, doors, prepared, config: config_path, folder, began, _cloud: cloud })
+        Ok(Self { serving, door, doors, prepared, config: config_path, folder, began, shop, _cloud: cloud })
+    }
+
+    /// Where agents reach the shop's database.
+    fn database(&self) -> Option<SocketAddr> {
+        let shop = self.serving.listeners().iter().find(|bound| bound.target.as_str() == policy::SHOP);
+        shop.map(|bound| bound.addr)
     }
 
     /// Plays the story without a person, stops, checks the log offline, and reports what was observed.
     async fn once(self, output: Output) -> Result<(), Failure> {
-        let report = story::run_once(&self.doors, self.prepared).await;
+        let counter = self.shop.as_ref().zip(self.database());
+        let counter = counter.map(|(shop, addr)| Counter { shop, addr });
+        let report = story::run_once(&self.doors, counter, self.prepared).await;
         let path = "/api/v1/ledger/export?from=0&disclose=none";
         let (status, bundle) = self.door.raw(Method::GET, path, &Value::Null).await?;
         let log_key = self.serving.log_key.clone();
@@ -94,7 +111,8 @@ impl Stage {
         let ok = report.ok && holds;
         let told = json!({
             "ok": ok, "seconds": self.began.elapsed().as_secs_f64(),
-            "steps": report.steps, "verify": verified, "log_key": log_key,
+            "steps": report.steps, "database": database(self.shop.as_ref()),
+            "verify": verified, "log_key": log_key,
         });
         output::show(output, &told, |_| {
             let rows: Vec<Vec<String>> = report
@@ -106,7 +124,15 @@ impl Stage {
                 })
                 .collect();
             let log = output::text(&verified, if holds { "/report" } else { "/fault" });
-            format!("{}\n\n{log}", output::table(&["", "step", "observed"], &rows, ""))
+            let table = output::table(&["", "step", "observed"], &rows, "");
+            let without = match &self.shop {
+                Some(_) => String::new(),
+                None => format!(
+                    "\n\nno database was played, since no PostgreSQL server is installed; {}",
+                    shop::hint()
+                ),
+            };
+            format!("{table}{without}\n\n{log}")
         })?;
         if ok { Ok(()) } else { Err(Failure::not_as_promised("not everything was as promised")) }
     }
@@ -123,6 +149,7 @@ impl Stage {
         let banner = Banner {
             console_url: &self.doors.console_url,
             gateway_url: &self.doors.gateway_url,
+            database: self.database(),
             token: &self.prepared.agent.token,
             links: &self.prepared.links,
             verify: &verify,
@@ -209,7 +236,27 @@ credential = {{ profile = "{profile}", value_from = "file:cloud.token", format =
     Ok(path)
 }
 
-/// The cloud's own credential, which the agent never has.
+/// Adds the shop's database to the configuration.
+fn add_shop(folder: &Path, config: &Path, section: &str, password: &str) -> Result<(), Failure> {
+    let io =
+        |error: std::io::Error| Failure::of(&format!("`{}` cannot be written", folder.display()), &error);
+    let secret = folder.join("shop.password");
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&secret).map_err(io)?;
+    file.write_all(password.as_bytes()).map_err(io)?;
+    let mut file = fs::OpenOptions::new().append(true).open(config).map_err(io)?;
+    file.write_all(section.as_bytes()).map_err(io)
+}
+
+/// Whether there was a database, and what is missing otherwise.
+fn database(shop: Option<&Shop>) -> Value {
+    match shop {
+        Some(_) => json!({ "played": true }),
+        None => json!({ "played": false, "why": "no PostgreSQL server is installed", "hint": shop::hint() }),
+    }
+}
+
+/// The cloud's own credential, and the database's, which the agent never has.
 fn credential() -> Result<String, Failure> {
     let mut bytes = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::new("the system gives no randomness"))?;

@@ -4,6 +4,9 @@
 mod attempts;
 mod export;
 mod rest;
+mod shop;
+
+pub use shop::Counter;
 
 use super::Doors;
 use crate::{
@@ -23,10 +26,17 @@ use tokio::time::{Instant, sleep};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Plays the whole night once. Whatever goes wrong is a step that is not `ok`; nothing is retried.
-pub async fn run_once(doors: &Doors, prepared: Prepared) -> Report {
+pub async fn run_once(doors: &Doors, counter: Option<Counter<'_>>, prepared: Prepared) -> Report {
     let mut log = Log::default();
     match Play::begin(doors, prepared).await {
-        Ok(mut play) => play.all(&mut log).await,
+        Ok(mut play) => {
+            play.all(&mut log).await;
+            if let Some(counter) = counter
+                && let Err(error) = play.shop(&mut log, counter).await
+            {
+                log.broke_off("shop", &error);
+            }
+        }
         Err(error) => log.broke_off("enrolment", &error),
     }
     log.report()
@@ -37,6 +47,8 @@ struct Play {
     client: Client,
     doors: Doors,
     agent: Agent,
+    /// What the agent shows at every door.
+    token: String,
     ana: Person,
     ben: Person,
     /// Owns the agent.
@@ -68,6 +80,7 @@ impl Play {
             olga: enrolled(&console, &links.olga).await?,
             zoe: enrolled(&console, &links.zoe).await?,
             carl,
+            token: agent.token,
             doors,
         })
     }
