@@ -125,6 +125,23 @@ impl<'a> Ways<'a> {
         Ok([direct?, pgbouncer?, gateway?])
     }
 
+    /// Seconds for copying rows out and in, by way: what is copied in is what was copied out of the server itself.
+    fn copied(&self) -> Result<([f64; 3], [f64; 3])> {
+        let file = self.gateway.folder().join("rows");
+        let text =
+            format!("\\copy (select * from pgbench_accounts where aid <= {COPIED}) to '{}'", file.display());
+        let mut psql = self.door(Way::Direct, false).program(self.cluster, "psql");
+        let written = psql.args(["-d", DATABASE, "-c", &text]).output()?;
+        if !written.status.success() {
+            return Err(String::from_utf8_lossy(&written.stderr).into_owned().into());
+        }
+        let copies = |file: Option<&Path>| -> Result<[f64; 3]> {
+            let [direct, pgbouncer, gateway] = WAYS.map(|way| self.copies(way, file));
+            Ok([direct?, pgbouncer?, gateway?])
+        };
+        Ok((copies(None)?, copies(Some(&file))?))
+    }
+
     /// Seconds a copy takes, out of the server or into it; the middle of a few.
     fn copies(&self, way: Way, file: Option<&Path>) -> Result<f64> {
         let text = match file {
@@ -250,6 +267,8 @@ async fn main() -> Result<()> {
     let auditor = gateway.person("ana@example.com").await?;
     let ways = Ways { cluster: &cluster, gateway: &gateway, pgbouncer: &pgbouncer, token: &token };
 
+    // First, while no load has left memory behind that is used again.
+    let per_idle = idle(&gateway, &token).await?;
     let fdatasync = fdatasync_us(gateway.folder())?;
     let select = Script::Own("select-only");
     let one = ways.row(false, &select, "simple", 1, LONG)?;
@@ -284,24 +303,8 @@ async fn main() -> Result<()> {
             }
         }
     }
-    let file = gateway.folder().join("rows");
-    let text =
-        format!("\\copy (select * from pgbench_accounts where aid <= {COPIED}) to '{}'", file.display());
-    let written = ways
-        .door(Way::Direct, false)
-        .program(&cluster, "psql")
-        .args(["-d", DATABASE, "-c", &text])
-        .output()?;
-    if !written.status.success() {
-        return Err(String::from_utf8_lossy(&written.stderr).into_owned().into());
-    }
-    let copies = |file: Option<&Path>| -> Result<[f64; 3]> {
-        let [direct, pgbouncer, gateway] = WAYS.map(|way| ways.copies(way, file));
-        Ok([direct?, pgbouncer?, gateway?])
-    };
-    let (copied_out, copied_in) = (copies(None)?, copies(Some(&file))?);
+    let (copied_out, copied_in) = ways.copied()?;
     let ratio = |[_, pgbouncer, gateway]: [f64; 3]| pgbouncer / gateway;
-    let per_idle = idle(&gateway, &token).await?;
     let (cancelled, slowest) = cancel(&cluster, &gateway, &token).await?;
 
     let [direct, _, through] = &one;
