@@ -37,7 +37,7 @@ fn decided(rules: &str, action: &Action) -> String {
     word(&bundle(rules).decide(action, NOW).decision)
 }
 
-fn call(operation: &str, class: Class, tool: &str, input: Value) -> Action {
+fn call(operation: &str, class: Class, tool: &str, input: &Value) -> Action {
     let facts = json!({
         "method": "tools/call", "server": "crm", "tool": tool, "definition": "sha256:0", "hints": ["destructive"],
         "input": input,
@@ -59,8 +59,8 @@ fn call(operation: &str, class: Class, tool: &str, input: Value) -> Action {
 #[rustfmt::skip]
 fn a_tool_stands_in_its_class_its_server_and_the_root() {
     let wall = |scope: &str| format!("{ALL}@id(\"w\") forbid (principal, action {scope}, resource);");
-    let delete = call("delete_rows", Class::Delete, "delete_rows", json!({}));
-    let undeclared = call("mcp.tool", Class::Unknown, "wipe", json!({}));
+    let delete = call("delete_rows", Class::Delete, "delete_rows", &json!({}));
+    let undeclared = call("mcp.tool", Class::Unknown, "wipe", &json!({}));
     for (scope, of_delete, of_undeclared) in [
         ("== Action::\"crm/delete_rows\"", "wall w",     "permit all"),
         ("== Action::\"crm/mcp.tool\"",    "permit all", "wall w"),
@@ -85,7 +85,7 @@ fn rules_look_at_arguments_and_one_of_another_type_refuses() {
          @id(\"warned\") forbid (principal, action in Action::\"mcp.tool\", resource)
            when {{ context has mcp && context.mcp.hints.contains(\"open-world\") }};"
     );
-    let delete = |input| call("delete_rows", Class::Delete, "delete_rows", input);
+    let delete = |input: Value| call("delete_rows", Class::Delete, "delete_rows", &input);
     assert_eq!(decided(&rules, &delete(json!({"count": 11}))), "wall many");
     assert_eq!(decided(&rules, &delete(json!({"count": 10}))), "permit all");
     assert_eq!(decided(&rules, &delete(json!({"count": "11"}))), "policy-error");
@@ -98,11 +98,11 @@ fn rules_look_at_arguments_and_one_of_another_type_refuses() {
 #[test]
 fn what_is_missing_or_of_another_wire_refuses() {
     for name in ["method", "server", "tool", "definition", "hints", "input"] {
-        let mut action = call("delete_rows", Class::Delete, "delete_rows", json!({}));
+        let mut action = call("delete_rows", Class::Delete, "delete_rows", &json!({}));
         action.facts.remove(name);
         assert_eq!(decided(ALL, &action), "policy-error", "{name}");
     }
-    let mut action = call("delete_rows", Class::Delete, "delete_rows", json!({}));
+    let mut action = call("delete_rows", Class::Delete, "delete_rows", &json!({}));
     action.wire = "http".into();
     assert_eq!(decided(ALL, &action), "policy-error");
 }
