@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::process::Command;
 
-const STEPS: [&str; 27] = [
+const STEPS: [&str; 31] = [
     "read-is-permitted",
     "export-is-held",
     "repeat-attaches",
@@ -31,6 +31,10 @@ const STEPS: [&str; 27] = [
     "withdrawn-does-not-run",
     "wall-refuses",
     "effects-are-what-was-approved",
+    "sql-read-is-permitted",
+    "sql-delete-is-held",
+    "sql-delete-runs",
+    "sql-wall-refuses",
 ];
 
 #[tokio::test]
@@ -43,6 +47,7 @@ async fn the_story_without_a_person_keeps_every_promise_and_its_log_verifies() {
     assert!(broken.is_empty(), "{broken:#?}");
     let names: Vec<&str> = steps.iter().filter_map(|step| step["step"].as_str()).collect();
     assert_eq!(names, STEPS);
+    assert_eq!(told["database"]["played"], true, "{}", told["database"]);
     assert_eq!(told["verify"]["verified"], true, "{}", told["verify"]);
     assert_eq!((told["ok"].as_bool(), done.status.code()), (Some(true), Some(0)));
     assert!(told["seconds"].as_f64().unwrap() < 20.0, "the story takes less than 20 s");
