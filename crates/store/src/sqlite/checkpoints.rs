@@ -7,7 +7,7 @@ use rusqlite::{Connection, ffi};
 use std::{
     io,
     sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -17,30 +17,32 @@ const BUSY: Duration = Duration::from_secs(5);
 /// The writer's end.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
-    begin: SyncSender<()>,
+    /// `None` only while this is dropped.
+    begin: Option<SyncSender<()>>,
     ended: Receiver<rusqlite::Result<()>>,
     under_way: bool,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Checkpoints {
-    /// Starts the thread; it ends when this is dropped.
+    /// Starts the thread; dropping this ends it.
     pub(super) fn start(connection: Connection) -> io::Result<Self> {
         let (begin, begun) = sync_channel(1);
         let (end, ended) = sync_channel(1);
-        thread::Builder::new().name("store-moves".into()).spawn(move || {
+        let thread = thread::Builder::new().name("store-moves".into()).spawn(move || {
             while begun.recv().is_ok() {
                 if end.send(pass(&connection, "PASSIVE").map(drop)).is_err() {
                     break;
                 }
             }
         })?;
-        Ok(Self { begin, ended, under_way: false })
+        Ok(Self { begin: Some(begin), ended, under_way: false, thread: Some(thread) })
     }
 
     /// Begins a pass. None may be under way.
     pub(super) fn begin(&mut self) {
         // A thread that is gone says so when it is asked how the pass ended.
-        let _ = self.begin.try_send(());
+        let _ = self.begin.as_ref().map(|begin| begin.try_send(()));
         self.under_way = true;
     }
 
@@ -66,6 +68,17 @@ impl Checkpoints {
             return Ok(());
         }
         self.ended.recv().unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+impl Drop for Checkpoints {
+    /// Waits for the thread's connection to close: who finds the store closed finds its files as they stay.
+    fn drop(&mut self) {
+        self.begin = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there was told when it happened.
+            let _ = thread.join();
+        }
     }
 }
 

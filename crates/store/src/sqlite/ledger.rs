@@ -2,7 +2,8 @@
 
 use super::{
     batch::{self, Stored},
-    kinds, places,
+    kinds,
+    places::Moments,
     row::{bytes, integer, leaves, unsigned},
     tail::TILE,
 };
@@ -22,6 +23,7 @@ pub(super) struct Snapshot {
     head: Option<(u64, String)>,
     /// The batch read last: whoever goes through the entries asks for each of them.
     last: RefCell<Option<Stored>>,
+    moments: RefCell<Moments>,
 }
 
 impl Snapshot {
@@ -30,7 +32,7 @@ impl Snapshot {
         let read = |row: &Row<'_>| Ok((unsigned(row.get(0)?), row.get(1)?));
         let newest = "SELECT first + count, note FROM batch ORDER BY first DESC LIMIT 1";
         let head = connection.query_row(newest, [], read).optional()?;
-        Ok(Self { connection, head, last: RefCell::new(None) })
+        Ok(Self { connection, head, last: RefCell::new(None), moments: RefCell::default() })
     }
 
     /// Asks the batch that holds the entry at this tree index.
@@ -106,7 +108,7 @@ impl LedgerReader for Snapshot {
     }
 
     fn entries_of_action(&self, action: ActionId) -> Result<Vec<u64>, ReadError> {
-        places::of_action(&self.connection, action).map_err(ReadError::new)
+        self.moments.borrow_mut().of_action(&self.connection, action).map_err(ReadError::new)
     }
 
     fn entries_of_kind(&self, kind: &str) -> Result<Vec<u64>, ReadError> {

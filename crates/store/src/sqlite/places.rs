@@ -12,10 +12,17 @@ use super::{
 };
 use countersign_core::{ActionId, EntryId};
 use rusqlite::{Connection, OptionalExtension as _, Result, params};
-use std::{collections::BTreeSet, ops::RangeInclusive};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::RangeInclusive,
+};
 
 /// How far behind the clock of its batch an id may be without a row of its own, in milliseconds.
 const NEAR_MS: u64 = 500;
+/// The span of time whose actions are read at once by whoever asks for many, in milliseconds.
+const MOMENT_MS: u64 = 100;
+/// How many such spans are kept: entries of neighbouring ones stand among each other.
+const MOMENTS: usize = 4;
 
 /// Whether an id made at this time needs no row in a batch with this clock.
 pub(super) fn is_near(made_ms: u64, clock_ms: u64) -> bool {
@@ -69,17 +76,66 @@ fn search(
     made_ms: u64,
     wanted: impl Fn(&Facts<'_>) -> bool,
 ) -> Result<Vec<u64>> {
-    let mut far = connection.prepare_cached("SELECT at FROM place WHERE id = ?1")?;
-    let far = far.query_map([id], |row| Ok(unsigned(row.get(0)?)))?;
-    let mut found: Vec<u64> = far.collect::<Result<_>>()?;
+    let mut found = far(connection, id)?;
     each_near(connection, &(made_ms..=made_ms), |index, facts| {
         if wanted(facts) {
             found.push(index);
         }
     })?;
+    Ok(in_order(found))
+}
+
+/// What has a row of its own under this id.
+fn far(connection: &Connection, id: [u8; 16]) -> Result<Vec<u64>> {
+    let mut far = connection.prepare_cached("SELECT at FROM place WHERE id = ?1")?;
+    far.query_map([id], |row| Ok(unsigned(row.get(0)?)))?.collect()
+}
+
+fn in_order(mut found: Vec<u64>) -> Vec<u64> {
     found.sort_unstable();
     found.dedup();
-    Ok(found)
+    found
+}
+
+/// The actions of the moments that were asked for last, in one view of the database. Whoever goes through a log asks for
+/// each action, and would otherwise look through the same batches for every one of a busy moment.
+#[derive(Debug, Default)]
+pub(super) struct Moments(Vec<Moment>);
+
+/// Actions made in one span of [`MOMENT_MS`], with their entries but for those with rows of their own.
+#[derive(Debug)]
+struct Moment {
+    number: u64,
+    entries: HashMap<ActionId, Vec<u64>>,
+}
+
+impl Moments {
+    /// The tree indexes of all entries of the action, in order.
+    pub(super) fn of_action(&mut self, connection: &Connection, id: ActionId) -> Result<Vec<u64>> {
+        let number = id.unix_ms() / MOMENT_MS;
+        if !self.0.iter().any(|moment| moment.number == number) {
+            let moment = Moment::read(connection, number)?;
+            self.0.truncate(MOMENTS - 1);
+            self.0.insert(0, moment);
+        }
+        let mut found = far(connection, id.to_bytes())?;
+        let near = self.0.iter().filter(|moment| moment.number == number);
+        found.extend(near.filter_map(|moment| moment.entries.get(&id)).flatten());
+        Ok(in_order(found))
+    }
+}
+
+impl Moment {
+    fn read(connection: &Connection, number: u64) -> Result<Self> {
+        let first = number.saturating_mul(MOMENT_MS);
+        let mut entries: HashMap<ActionId, Vec<u64>> = HashMap::new();
+        each_near(connection, &(first..=first.saturating_add(MOMENT_MS - 1)), |index, facts| {
+            if let Some(action) = facts.action.filter(|action| action.unix_ms() / MOMENT_MS == number) {
+                entries.entry(action).or_default().push(index);
+            }
+        })?;
+        Ok(Self { number, entries })
+    }
 }
 
 /// Goes through all entries that may be found by an id made in this span of time without a row of their own.
