@@ -1,7 +1,8 @@
-//! The rules of the tree that no compiler holds: who may depend on whom, how files are kept, and what
+//! The rules of the tree that no compiler holds: who may depend on whom, how files are kept and named, and what
 //! may come into the build.
 
 mod edges;
+mod orphans;
 mod sources;
 mod supply;
 
@@ -14,6 +15,7 @@ use crate::{
 pub(crate) fn faults(tree: &Tree) -> anyhow::Result<Vec<Fault>> {
     let mut faults = edges::faults(tree)?;
     faults.extend(tree.files.iter().flat_map(sources::faults));
+    faults.extend(orphans::faults(tree));
     faults.extend(documents::broken_links(tree));
     faults.extend(supply::faults(tree)?);
     faults.sort();
