@@ -187,7 +187,8 @@ impl Gateway {
         text(&made, "/token", "agent token create")
     }
 
-    /// The most memory the gateway ever had resident, in KiB.
+    /// The most memory the gateway ever had resident, in KiB. The kernel counts it by processor and in batches, so what it
+    /// tells may also be a little less than before: subtract saturating.
     pub fn peak_memory_kib(&self) -> Result<u64, E2eError> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
