@@ -70,6 +70,9 @@ pub(crate) enum Command {
     /// The ledger's keys and its high-water mark.
     #[command(subcommand)]
     Log(LogCommand),
+    /// MCP: for clients that start their servers themselves.
+    #[command(subcommand)]
+    Mcp(McpCommand),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -272,6 +275,22 @@ pub(crate) enum FreezeCommand {
         #[arg(value_parser = ["all", "agent", "target"])]
         what: String,
         name: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum McpCommand {
+    /// Be an MCP server on standard input and output, with the gateway's target behind it.
+    Stdio {
+        /// The target's endpoint at the gateway, such as `https://gateway.example.com/mcp`, or the name of a target in the
+        /// configuration.
+        target: String,
+        /// Where the agent's token is: `env:NAME` or `file:PATH`, never the token.
+        #[arg(long, default_value = "env:COUNTERSIGN_TOKEN")]
+        token: String,
+        /// Trust these authorities (PEM) instead of the public ones.
+        #[arg(long)]
+        ca: Option<PathBuf>,
     },
 }
 

@@ -8,6 +8,7 @@ mod export;
 mod freeze;
 mod init;
 mod log;
+mod mcp;
 mod person;
 mod policy;
 mod serve;
@@ -39,6 +40,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Export(args) => export::run(&door(&path).await?, &args, output).await,
         Command::Verify { bundle, key } => verify::run(&bundle, &key, output),
         Command::Freeze(command) => freeze::run(&door(&path).await?, command, output).await,
+        Command::Mcp(command) => mcp::run(&path, command).await,
         Command::Log(command) => log::run(load(&path)?, command, output).await,
     }
 }

@@ -268,7 +268,7 @@ pub(crate) fn reaches(scope: &FreezeScope, principal: PrincipalId, target: &Targ
 }
 
 /// The actor an action's entries name.
-pub(crate) fn actor_of(requester: &Requester) -> Actor {
+pub fn actor_of(requester: &Requester) -> Actor {
     use countersign_core::PrincipalKind as Kind;
     match (requester.principal, requester.kind) {
         (PrincipalId::Person(id), _) => Actor::Person { id },

@@ -23,6 +23,6 @@ pub mod view;
 pub mod vote;
 
 pub use error::Error;
-pub use gate::{Changed, Gate, Limits, Parts, Who};
+pub use gate::{Changed, Gate, Limits, Parts, Who, actor_of};
 pub use intake::Request;
 pub use reply::{Refused, Reply, Ticket};

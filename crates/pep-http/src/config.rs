@@ -5,13 +5,10 @@ use crate::{
     classify::{self, Classifier, OperationSpec, Surroundings},
     head::Dropped,
     openapi,
-    upstream::{
-        credential::Credential,
-        pool::{Pool, Way},
-    },
+    upstream::pool::{Pool, Way},
 };
 use countersign_pep::{
-    Fault, NOT_A_REFERENCE, SecretRef, Size, Span, kept, named,
+    Credential, CredentialSection, Fault, Origin, Size, Span, kept, named,
     tls::{ListenerTlsSection, UpstreamTlsSection},
 };
 use http::HeaderName;
@@ -24,7 +21,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use url::Url;
 
 pub mod operation;
 
@@ -78,21 +74,6 @@ pub struct HttpSection {
     pub openapi: Option<PathBuf>,
     #[serde(default)]
     pub upgrades: Upgrades,
-}
-
-/// The credential that goes upstream.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CredentialSection {
-    /// Its name in policies, approvals and the ledger.
-    pub profile: String,
-    #[serde(default = "default_header")]
-    pub header: String,
-    /// `env:NAME` or `file:PATH`.
-    pub value_from: String,
-    /// What surrounds the value; `{}` stands for it.
-    #[serde(default = "default_format")]
-    pub format: String,
 }
 
 /// Timeouts and bounds of connections.
@@ -153,17 +134,6 @@ pub struct HttpTarget {
     pub(crate) way: Arc<Way>,
 }
 
-/// The one place a target's requests go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    pub tls: bool,
-    pub host: String,
-    pub port: u16,
-    /// Host and port as they stand in `Host`.
-    pub authority: String,
-    pub connect_to: Option<SocketAddr>,
-}
-
 impl HttpSection {
     /// Checks the section; relative paths start at `folder`.
     pub fn check(self, folder: &Path) -> Result<HttpTarget, Vec<Fault>> {
@@ -171,7 +141,7 @@ impl HttpSection {
         let mut faults = Vec::new();
         let names = named(&place, &self.name, &self.environment, &mut faults);
         let origin = kept(origin(&place, &self.upstream, self.connect_to), &mut faults);
-        let credential = self.credential.as_ref().map(|section| credential(&place, section, folder));
+        let credential = self.credential.as_ref().map(|section| section.check(&place, folder));
         let credential = credential.and_then(|checked| kept(checked, &mut faults));
         let specs = self.specs(&place, folder, &mut faults);
         faults.extend(classify::faults(&place, &specs));
@@ -275,40 +245,11 @@ fn is_overridden(written: &[OperationSection], spec: &OperationSpec) -> bool {
 
 fn origin(place: &str, text: &str, connect_to: Option<SocketAddr>) -> Result<Origin, Fault> {
     let remedy = "write scheme, host and port alone, such as `https://billing.internal:8443`";
-    let refuse = |why: String| Fault::new(format!("{place}.upstream"), why, remedy);
-    let url = Url::parse(text).map_err(|error| refuse(format!("`{text}` is not a URL: {error}")))?;
-    let tls = match url.scheme() {
-        "https" => true,
-        "http" => false,
-        other => return Err(refuse(format!("`{other}` is not spoken here"))),
-    };
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    if !bare || !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse("the upstream is an origin: no path, query, user or password".into()));
+    let (origin, url) = Origin::read(place, text, connect_to, remedy)?;
+    if url.path() == "/" && url.query().is_none() {
+        return Ok(origin);
     }
-    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-        return Err(refuse(format!("`{text}` names no host")));
-    };
-    let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    Ok(Origin { tls, host: host.trim_matches(['[', ']']).to_owned(), port, authority, connect_to })
-}
-
-fn credential(place: &str, section: &CredentialSection, folder: &Path) -> Result<Credential, Fault> {
-    let place = format!("{place}.credential");
-    let reference = SecretRef::read(&section.value_from, folder)
-        .map_err(|why| Fault::new(format!("{place}.value_from"), why, NOT_A_REFERENCE))?;
-    let header = HeaderName::try_from(section.header.as_str()).map_err(|_| {
-        let why = format!("`{}` is not a header name", section.header);
-        Fault::new(format!("{place}.header"), why, "write for example `authorization`")
-    })?;
-    let (before, after) = section.format.split_once("{}").ok_or_else(|| {
-        Fault::new(
-            format!("{place}.format"),
-            "there is no `{}` for the value",
-            "write for example `Bearer {}`",
-        )
-    })?;
-    Ok(Credential::new(header, reference, before, after))
+    Err(Fault::new(format!("{place}.upstream"), "the upstream is an origin: no path and no query", remedy))
 }
 
 fn default_hold() -> Span {
@@ -317,14 +258,6 @@ fn default_hold() -> Span {
 
 fn default_size() -> Size {
     Size(1 << 20)
-}
-
-fn default_header() -> String {
-    "authorization".into()
-}
-
-fn default_format() -> String {
-    "Bearer {}".into()
 }
 
 #[cfg(test)]

@@ -15,16 +15,15 @@ use crate::{
 };
 use bytes::Bytes;
 use countersign_core::{
-    ApprovalId, Body as PayloadBody, Payload, PrincipalId, PrincipalKind, Refusal, RefusalCode, Requester,
-    TargetName,
+    ApprovalId, Body as PayloadBody, Payload, Refusal, RefusalCode, Requester, TargetName,
 };
 use countersign_engine::{
-    Error, Gate, Refused, Request as Asked, flow,
+    Error, Gate, Refused, Request as Asked, actor_of, flow,
     port::{identity::Presented, upstream::BindError},
     record, settle,
 };
-use countersign_ledger::event::Actor;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
+use countersign_pep::bearer;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body as _;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -111,7 +110,10 @@ impl Listener {
     async fn authenticate(&self, target: &HttpTarget, headers: &HeaderMap) -> Result<Requester, Own> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let presented = match (values.next(), values.next()) {
-            (Some(value), None) => bearer(value).map_or(Presented::Nothing, Presented::Bearer),
+            (Some(value), None) => {
+                let token = value.to_str().ok().and_then(bearer);
+                token.map_or(Presented::Nothing, Presented::Bearer)
+            }
             _ => Presented::Nothing,
         };
         match self.gate.authenticate(presented).await {
@@ -222,7 +224,7 @@ impl Listener {
                 Ok(reply::of(status, |never| match never {}, preference.applied))
             }
             Method::DELETE => {
-                let taken = settle::withdraw(&self.gate, requester.principal, actor(requester), id).await;
+                let taken = settle::withdraw(&self.gate, requester.principal, actor_of(requester), id).await;
                 match taken.map_err(|error| not_recordable(&error))? {
                     None => Err(unknown()),
                     Some(Ok(())) => Ok(reply::withdrawn().into()),
@@ -292,11 +294,6 @@ impl Preference {
     }
 }
 
-fn bearer(value: &HeaderValue) -> Option<&str> {
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-}
-
 /// A header's only value; none when it is missing, no text, or there more than once.
 fn one_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
@@ -325,17 +322,6 @@ fn has_length(headers: &HeaderMap) -> bool {
     let length = headers.get(header::CONTENT_LENGTH);
     headers.contains_key(header::TRANSFER_ENCODING)
         || length.is_some_and(|length| length.as_bytes().iter().any(|digit| *digit != b'0'))
-}
-
-fn actor(requester: &Requester) -> Actor {
-    let credential = requester.credential;
-    match (requester.principal, requester.kind) {
-        (PrincipalId::Person(id), _) => Actor::Person { id },
-        (PrincipalId::Agent(id), PrincipalKind::Service) => Actor::Service { id, credential },
-        (PrincipalId::Agent(id), PrincipalKind::Agent | PrincipalKind::Person) => {
-            Actor::Agent { id, credential }
-        }
-    }
 }
 
 fn plain_refusal(refusal: Refusal) -> Own {
@@ -372,16 +358,6 @@ mod tests {
             headers.insert("prefer", prefer.parse().unwrap());
             let found = Preference::of(&headers, usual);
             assert_eq!((found.patience.as_secs(), found.applied.as_deref()), (seconds, applied), "{prefer}");
-        }
-    }
-
-    #[test]
-    fn only_one_bearer_token_is_a_credential() {
-        let read = |text: &str| bearer(&text.parse().unwrap()).map(str::to_owned);
-        assert_eq!(read("Bearer x"), Some("x".into()));
-        assert_eq!(read("bearer x"), Some("x".into()));
-        for bad in ["Bearer", "Bearer ", "Basic x", "x", ""] {
-            assert_eq!(read(bad), None, "{bad}");
         }
     }
 }

@@ -3,7 +3,6 @@
 
 pub(crate) mod answer;
 mod chunks;
-pub mod credential;
 mod http1;
 pub(crate) mod live;
 pub(crate) mod pool;

@@ -3,6 +3,7 @@
 use crate::{
     classify::Understood,
     config::McpTarget,
+    era,
     members::{self, Members},
     method::{NEWEST, VERSIONS},
     tools::Definition,
@@ -61,17 +62,33 @@ pub(crate) struct Prepared {
     pub(crate) progress_token: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) idempotency_key: Option<String>,
+    /// What an agent sends back with a call that was held (2026-07-28, basic/patterns/mrtr).
+    pub(crate) state: Option<String>,
+}
+
+impl Prepared {
+    /// Parameters of the gateway's own.
+    pub(crate) fn of(params: String) -> Self {
+        Self { params, progress_token: None, reason: None, idempotency_key: None, state: None }
+    }
 }
 
 /// Takes the volatile members out of `_meta`; an `_meta` without any is left as it is, and so are all other members.
 pub(crate) fn prepare(params: Option<&RawValue>, target: &McpTarget) -> Result<Prepared, &'static str> {
     let whole = params.map_or("{}", RawValue::get);
-    let mut prepared =
-        Prepared { params: whole.to_owned(), progress_token: None, reason: None, idempotency_key: None };
+    let mut prepared = Prepared::of(whole.to_owned());
     let Some(params) = params else { return Ok(prepared) };
     let members = Members::read(params).ok_or("the parameters have a name that is written with escapes")?;
-    if members.find("task").is_some() {
-        return Err("tasks are not offered here: call the tool without `task`");
+    if members.find("inputResponses").is_some_and(|given| !["{}", "null"].contains(&given.get())) {
+        return Err("nothing was asked that this could answer");
+    }
+    // Tasks are not offered, so that the wish for one is passed over (2025-11-25, basic/utilities/tasks).
+    let is_state = |name: &str| ["requestState", "inputResponses", "task"].contains(&name);
+    prepared.state = members.find("requestState").and_then(members::text);
+    if members.any(is_state) {
+        let kept = members.rewritten(|name, value| (!is_state(name)).then(|| value.get().to_owned()));
+        let kept: Box<RawValue> = serde_json::from_str(&kept).map_err(|_| "the parameters cannot be read")?;
+        return Ok(Prepared { state: prepared.state, ..prepare(Some(&kept), target)? });
     }
     let Some(meta) = members.find("_meta") else { return Ok(prepared) };
     let meta = Members::read(meta).ok_or("`_meta` is no object whose names are written plainly")?;
@@ -90,7 +107,9 @@ pub(crate) fn prepare(params: Option<&RawValue>, target: &McpTarget) -> Result<P
     prepared.reason = text(REASON)?;
     prepared.idempotency_key = text(IDEMPOTENCY)?;
     let volatile = |name: &str| {
-        ["progressToken", REASON, IDEMPOTENCY].contains(&name) || target.volatile_meta.contains(name)
+        ["progressToken", REASON, IDEMPOTENCY].contains(&name)
+            || era::is_envelope(name)
+            || target.volatile_meta.contains(name)
     };
     if !meta.any(volatile) {
         return Ok(prepared);
@@ -102,36 +121,92 @@ pub(crate) fn prepare(params: Option<&RawValue>, target: &McpTarget) -> Result<P
     Ok(prepared)
 }
 
-/// What a session is opened with: the agent's name, the version, and no capability. Servers can then ask its agent for
-/// nothing.
-pub(crate) fn opening(params: Option<&RawValue>) -> Result<String, &'static str> {
+/// What an agent opens a session with: its client, as JSON, and the version to be spoken.
+pub(crate) fn opening(params: Option<&RawValue>) -> Result<(String, &'static str), &'static str> {
     let members = params.and_then(Members::read).ok_or("`initialize` has no readable parameters")?;
     let asked =
         members.find("protocolVersion").and_then(members::text).ok_or("it names no protocol version")?;
     let version = VERSIONS.into_iter().find(|known| *known == asked).unwrap_or(NEWEST);
     let client = members.find("clientInfo").map(RawValue::get).filter(|client| client.starts_with('{'));
-    let client = client.ok_or("it does not say which client it is")?;
-    Ok(format!(r#"{{"protocolVersion":"{version}","capabilities":{{}},"clientInfo":{client}}}"#))
+    Ok((client.ok_or("it does not say which client it is")?.to_owned(), version))
+}
+
+/// What a session is opened with at a server: the agent's client, the version, and no capability. Servers can then ask
+/// its agent for nothing.
+pub(crate) fn opening_with(version: &str, client: Option<&str>) -> String {
+    let client = client.unwrap_or(r#"{"name":"countersign","version":"1"}"#);
+    format!(r#"{{"protocolVersion":"{version}","capabilities":{{}},"clientInfo":{client}}}"#)
+}
+
+/// The version that the answer to `initialize` agrees to, if it is spoken here.
+pub(crate) fn agreed(result: &RawValue) -> Option<&'static str> {
+    let agreed = Members::read(result)?.find("protocolVersion").and_then(members::text)?;
+    VERSIONS.into_iter().find(|known| *known == agreed)
 }
 
 /// The version a server has agreed to, and what the agent is told of it: its capabilities without those the gateway
 /// does not offer.
 pub(crate) fn opened(result: &str) -> Option<(&'static str, String)> {
     let raw: &RawValue = serde_json::from_str(result).ok()?;
-    let members = Members::read(raw)?;
-    let agreed = members.find("protocolVersion").and_then(members::text)?;
-    let version = VERSIONS.into_iter().find(|known| *known == agreed)?;
-    let offered = members.find("capabilities").and_then(Members::read)?;
-    let capabilities = offered.rewritten(|name, value| match name {
-        // Changes are told on a stream of its own, and subscriptions need one: neither is offered.
-        "tools" | "prompts" | "resources" => Some("{}".into()),
-        "completions" | "logging" => Some(value.get().to_owned()),
-        _ => None,
-    });
+    let (members, version) = (Members::read(raw)?, agreed(raw)?);
+    let capabilities = offered(&members)?;
     let told = members.rewritten(|name, value| {
         Some(if name == "capabilities" { capabilities.clone() } else { value.get().to_owned() })
     });
     Some((version, told))
+}
+
+/// A server's capabilities without those the gateway does not offer.
+fn offered(result: &Members<'_>) -> Option<String> {
+    let all = result.find("capabilities").and_then(Members::read)?;
+    Some(all.rewritten(|name, value| match name {
+        // Changes are told on a stream of its own, and subscriptions need one: neither is offered.
+        "tools" | "prompts" | "resources" => Some("{}".into()),
+        "completions" | "logging" => Some(value.get().to_owned()),
+        _ => None,
+    }))
+}
+
+/// Whether a server that says this speaks the later era's version that is spoken here.
+pub(crate) fn speaks_later(result: &str) -> bool {
+    let versions =
+        serde_json::from_str::<&RawValue>(result).ok().and_then(Members::read).and_then(|members| {
+            serde_json::from_str::<Vec<String>>(members.find("supportedVersions")?.get()).ok()
+        });
+    versions.is_some_and(|versions| versions.iter().any(|version| version == era::MODERN))
+}
+
+/// What an agent of the later era is told of a server, from the server's answer to `server/discover` or to
+/// `initialize`.
+pub(crate) fn discovered(result: &str) -> Option<String> {
+    let raw: &RawValue = serde_json::from_str(result).ok()?;
+    let members = Members::read(raw)?;
+    let (capabilities, versions) = (offered(&members)?, serde_json::to_string(&era::supported()).ok()?);
+    let server = members
+        .find("serverInfo")
+        .map(|server| format!(r#","_meta":{{"io.modelcontextprotocol/serverInfo":{}}}"#, server.get()));
+    let meta = members.find("_meta").map(|meta| format!(r#","_meta":{}"#, meta.get()));
+    let instructions = members.find("instructions").map(|text| format!(r#","instructions":{}"#, text.get()));
+    Some(format!(
+        r#"{{"resultType":"complete","supportedVersions":{versions},"capabilities":{capabilities}{}{},"ttlMs":0,"cacheScope":"private"}}"#,
+        instructions.unwrap_or_default(),
+        server.or(meta).unwrap_or_default(),
+    ))
+}
+
+/// What an agent of the earlier era is told of a server, from the server's answer to `server/discover`.
+pub(crate) fn opened_later(result: &str, version: &str) -> Option<String> {
+    let raw: &RawValue = serde_json::from_str(result).ok()?;
+    let members = Members::read(raw)?;
+    let capabilities = offered(&members)?;
+    let meta = members.find("_meta").and_then(Members::read);
+    let server = meta.as_ref().and_then(|meta| meta.find("io.modelcontextprotocol/serverInfo"));
+    let server = server.map_or(r#"{"name":"unknown","version":"unknown"}"#, RawValue::get);
+    let instructions = members.find("instructions").map(|text| format!(r#","instructions":{}"#, text.get()));
+    Some(format!(
+        r#"{{"protocolVersion":"{version}","capabilities":{capabilities},"serverInfo":{server}{}}}"#,
+        instructions.unwrap_or_default(),
+    ))
 }
 
 /// What the engine is asked for one message.

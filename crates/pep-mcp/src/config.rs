@@ -1,23 +1,29 @@
 //! The `[[mcp]]` sections: what a target says about itself, checked into what the wire runs on.
 
+mod oauth;
+mod run;
 mod tool;
 
+pub(crate) use oauth::Resource;
+pub use oauth::{ClientCredentialsSection, ResourceSection};
+pub use run::RunSection;
 pub(crate) use tool::is_name as is_tool_name;
 pub use tool::{ArgumentType, ToolSection};
 
 use crate::{
     classify::{Classifier, Surroundings},
-    upstream::{Credential, Origin, Way},
+    upstream::{
+        Reach, Way,
+        http::{Endpoint, Http, Own},
+    },
 };
 use countersign_pep::{
-    Fault, NOT_A_REFERENCE, SecretError, SecretRef, Size, Span, kept, named,
+    CredentialSection, Fault, Origin, SecretError, Size, Span, kept, named,
     tls::{ListenerTlsSection, UpstreamTlsSection},
 };
-use http::HeaderName;
 use rustls::ServerConfig;
 use serde::Deserialize;
 use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
-use url::Url;
 
 /// One target, as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,10 +43,19 @@ pub struct McpSection {
     #[serde(default)]
     pub origins: BTreeSet<String>,
     /// The server's endpoint, such as `https://files.internal/mcp`.
-    pub upstream: String,
+    pub upstream: Option<String>,
+    /// Or how to start it: it is then spoken with over its standard input and output.
+    pub run: Option<RunSection>,
+    /// Which era of the protocol the server speaks.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// Connect to this address instead of what the upstream's name resolves to.
     pub connect_to: Option<SocketAddr>,
     pub credential: Option<CredentialSection>,
+    /// Or where the gateway gets a token of its own for the server.
+    pub client_credentials: Option<ClientCredentialsSection>,
+    /// What agents' clients are told of where they get tokens.
+    pub oauth: Option<ResourceSection>,
     pub listener_tls: Option<ListenerTlsSection>,
     #[serde(default)]
     pub upstream_tls: UpstreamTlsSection,
@@ -63,21 +78,6 @@ pub struct McpSection {
     /// What its tools do. A tool that is not named is of class `unknown`.
     #[serde(default)]
     pub tools: Vec<ToolSection>,
-}
-
-/// What goes upstream in place of whatever the agent presented.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CredentialSection {
-    /// Its name in policies, approvals and the log.
-    pub profile: String,
-    /// `env:NAME` or `file:PATH`.
-    pub value_from: String,
-    #[serde(default = "default_header")]
-    pub header: String,
-    /// What surrounds the value; `{}` stands for it.
-    #[serde(default = "default_format")]
-    pub format: String,
 }
 
 /// Timeouts and bounds.
@@ -111,6 +111,29 @@ impl Default for LimitsSection {
     }
 }
 
+/// Which era of the protocol a server speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// It is asked, once. One that is started here is taken for one of the earlier era.
+    #[default]
+    Auto,
+    /// Up to 2025-11-25.
+    Earlier,
+    /// 2026-07-28.
+    Later,
+}
+
+impl Protocol {
+    fn later(self) -> Option<bool> {
+        match self {
+            Self::Auto => None,
+            Self::Earlier => Some(false),
+            Self::Later => Some(true),
+        }
+    }
+}
+
 /// A target, checked.
 #[derive(Debug)]
 pub struct McpTarget {
@@ -126,17 +149,18 @@ pub struct McpTarget {
     pub classifier: Classifier,
     pub(crate) volatile_meta: BTreeSet<String>,
     pub(crate) way: Arc<Way>,
+    pub(crate) resource: Option<Resource>,
 }
 
 impl McpTarget {
     /// Where its server is, as people read it.
     pub fn upstream(&self) -> String {
-        self.way.origin().to_string()
+        self.way.to_string()
     }
 
-    /// Refuses a target whose credential is not there.
+    /// Refuses a target whose credential, or another secret of it, is not there.
     pub fn check_credential(&self) -> Result<(), SecretError> {
-        self.way.check_credential()
+        self.way.check_secrets()
     }
 
     pub(crate) fn surroundings(&self) -> &Surroundings {
@@ -153,12 +177,11 @@ impl McpSection {
         let mut faults = Vec::new();
         let place = format!("mcp.{}", self.name);
         let names = named(&place, &self.name, &self.environment, &mut faults);
-        let origin = kept(origin(&place, &self.upstream, self.connect_to), &mut faults);
-        let credential = self.credential.as_ref().map(|section| credential(&place, section, folder));
-        let credential = kept(credential.transpose(), &mut faults);
+        let reach = self.reach(&place, folder, &mut faults);
+        let resource = self.oauth.as_ref().map(|section| section.check(&place));
+        let resource = kept(resource.transpose(), &mut faults);
         let acceptor = self.listener_tls.as_ref().map(|tls| tls.acceptor(&place, folder, ALPN));
         let acceptor = kept(acceptor.transpose(), &mut faults);
-        let connector = kept(self.upstream_tls.connector(&place, folder, ALPN), &mut faults);
         if !self.path.starts_with('/') || self.path.contains(['?', '#', '%', ' ']) {
             let why = format!("`{}` is not a plain path", self.path);
             faults.push(Fault::new(format!("{place}.path"), why, "write for example `/mcp`"));
@@ -183,27 +206,21 @@ impl McpSection {
             let why = format!("tool `{}` is declared twice", tool.name);
             faults.push(Fault::new(format!("{place}.tools"), why, "keep one of them"));
         }
-        let (
-            Some((target, environment)),
-            Some(origin),
-            Some(credential),
-            Some(acceptor),
-            Some(connector),
-            true,
-        ) = (names, origin, credential, acceptor, connector, faults.is_empty())
+        let (Some((target, environment)), Some(reach), Some(acceptor), Some(resource), true) =
+            (names, reach, acceptor, resource, faults.is_empty())
         else {
             return Err(faults);
         };
-        let host = origin.host.clone();
-        let server_name = self.upstream_tls.server_name.unwrap_or(host);
-        let way = Way::new(origin, credential, connector, server_name, &self.limits, self.answer_limit.0);
+        let way = Way::new(reach, self.limits.idle.0, self.answer_limit.0, self.protocol.later());
+        let profile = self.credential.map(|section| section.profile);
+        let profile = profile.or(self.client_credentials.map(|section| section.profile));
         let around = Surroundings { target, environment, labels: self.labels };
         Ok(McpTarget {
             listen: self.listen,
             path: self.path,
             hosts: self.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             origins: self.origins,
-            credential_profile: self.credential.map_or_else(|| "none".into(), |section| section.profile),
+            credential_profile: profile.unwrap_or_else(|| "none".into()),
             acceptor,
             hold_limit: self.hold_limit.0,
             message_limit: self.message_limit.0,
@@ -211,44 +228,75 @@ impl McpSection {
             classifier: Classifier::new(around, tools),
             volatile_meta: self.volatile_meta,
             way: Arc::new(way),
+            resource,
         })
     }
 }
 
-fn origin(place: &str, text: &str, connect_to: Option<SocketAddr>) -> Result<Origin, Fault> {
-    let remedy = "write the server's endpoint, such as `https://files.internal/mcp`";
-    let refuse = |why: String| Fault::new(format!("{place}.upstream"), why, remedy);
-    let url = Url::parse(text).map_err(|error| refuse(format!("`{text}` is not a URL: {error}")))?;
-    let tls = match url.scheme() {
-        "https" => true,
-        "http" => false,
-        other => return Err(refuse(format!("`{other}` is not spoken here"))),
-    };
-    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-        return Err(refuse("the upstream has no user, password or fragment".into()));
+impl McpSection {
+    /// How its server is reached.
+    fn reach(&self, place: &str, folder: &Path, faults: &mut Vec<Fault>) -> Option<Reach> {
+        match (&self.upstream, &self.run) {
+            (Some(upstream), None) => {
+                let endpoint = kept(endpoint(place, upstream, self.connect_to), faults);
+                let own = kept(self.own(place, upstream, folder), faults);
+                let connector = kept(self.upstream_tls.connector(place, folder, ALPN), faults);
+                let (endpoint, own, connector) = (endpoint?, own?, connector?);
+                let name = self.upstream_tls.server_name.clone();
+                let name = name.unwrap_or_else(|| endpoint.origin.host.clone());
+                let http = Http::new(endpoint, own, connector, name, self.limits.connect.0);
+                Some(Reach::Http(Box::new(http)))
+            }
+            (None, Some(_))
+                if self.credential.is_some()
+                    || self.client_credentials.is_some()
+                    || self.connect_to.is_some() =>
+            {
+                let why = "a server that is started here is sent no header and has no address";
+                let remedy = "give it its secrets as `run.secrets`";
+                faults.push(Fault::new(format!("{place}.run"), why, remedy));
+                None
+            }
+            (None, Some(run)) => {
+                kept(run.check(place, &self.name, folder, &self.limits), faults).map(Reach::Process)
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                let why = "a target has either an `upstream` or a `run`";
+                faults.push(Fault::new(format!("{place}.upstream"), why, "keep one of them"));
+                None
+            }
+        }
     }
-    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-        return Err(refuse(format!("`{text}` names no host")));
-    };
-    let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
-    let location = format!("{}{query}", url.path());
-    Ok(Origin { tls, host: host.trim_matches(['[', ']']).to_owned(), port, authority, location, connect_to })
+
+    /// What the gateway shows its server.
+    fn own(&self, place: &str, upstream: &str, folder: &Path) -> Result<Own, Fault> {
+        match (&self.credential, &self.client_credentials) {
+            (None, None) => Ok(Own::Nothing),
+            (Some(section), None) => section.check(place, folder).map(Own::Header),
+            (None, Some(section)) => {
+                section.check(place, upstream, folder).map(|token| Own::Token(Box::new(token)))
+            }
+            (Some(_), Some(_)) => {
+                let why = "the server is sent either a `credential` or the gateway's own token";
+                Err(Fault::new(format!("{place}.credential"), why, "keep one of them"))
+            }
+        }
+    }
 }
 
-fn credential(place: &str, section: &CredentialSection, folder: &Path) -> Result<Credential, Fault> {
-    let place = format!("{place}.credential");
-    let reference = SecretRef::read(&section.value_from, folder)
-        .map_err(|why| Fault::new(format!("{place}.value_from"), why, NOT_A_REFERENCE))?;
-    let header = HeaderName::try_from(section.header.as_str()).map_err(|_| {
-        let why = format!("`{}` is not a header name", section.header);
-        Fault::new(format!("{place}.header"), why, "write for example `authorization`")
-    })?;
-    let (before, after) = section.format.split_once("{}").ok_or_else(|| {
-        let remedy = "write for example `Bearer {}`";
-        Fault::new(format!("{place}.format"), "there is no `{}` for the value", remedy)
-    })?;
-    Ok(Credential::new(header, reference, before, after))
+fn endpoint(place: &str, text: &str, connect_to: Option<SocketAddr>) -> Result<Endpoint, Fault> {
+    endpoint_at(place, text, connect_to, "write the server's endpoint, such as `https://files.internal/mcp`")
+}
+
+fn endpoint_at(
+    place: &str,
+    text: &str,
+    connect_to: Option<SocketAddr>,
+    remedy: &str,
+) -> Result<Endpoint, Fault> {
+    let (origin, url) = Origin::read(place, text, connect_to, remedy)?;
+    let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
+    Ok(Endpoint { origin, location: format!("{}{query}", url.path()) })
 }
 
 fn default_path() -> String {
@@ -269,14 +317,6 @@ fn default_answer() -> Size {
 
 fn default_volatile() -> BTreeSet<String> {
     ["claudecode/toolUseId", "traceparent", "tracestate", "baggage"].map(str::to_owned).into()
-}
-
-fn default_header() -> String {
-    "authorization".into()
-}
-
-fn default_format() -> String {
-    "Bearer {}".into()
 }
 
 #[cfg(test)]

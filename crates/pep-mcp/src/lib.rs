@@ -1,4 +1,4 @@
-//! The MCP wire, Streamable HTTP of the protocol versions 2025-03-26 to 2025-11-25: reads JSON-RPC strictly, makes an
+//! The MCP wire, Streamable HTTP and standard input and output, of the protocol versions 2025-03-26 to 2026-07-28: reads JSON-RPC strictly, makes an
 //! action of every message that goes to a server, hands it to the engine, and forwards exactly what the engine clears.
 //! It knows no policy, no store and no reviewer.
 
@@ -7,13 +7,16 @@ mod call;
 pub mod classify;
 pub mod config;
 mod edge;
+mod era;
 pub mod error;
 pub mod frame;
+mod legs;
 mod listen;
 mod members;
 pub mod method;
 mod reply;
 mod session;
+pub mod shim;
 mod stream;
 mod tools;
 pub mod upstream;

@@ -4,6 +4,7 @@ use crate::{
     config::{LimitsSection, McpTarget},
     edge::Door,
     error::ServeError,
+    legs::States,
     session::Sessions,
     stream::{self, Body},
 };
@@ -37,8 +38,19 @@ pub async fn listen(doors: &mut Doors, gate: Arc<Gate>, targets: Vec<McpTarget>)
             let (addr, path) = (target.listen, target.path.clone());
             names.push(target.surroundings().target.clone());
             first.get_or_insert_with(|| (addr, target.acceptor.clone(), target.limits.clone()));
-            let door = Door { gate: Arc::clone(&gate), target, sessions: Sessions::default() };
-            if behind.insert(path.clone(), Arc::new(door)).is_some() {
+            let states = Arc::new(States::new(&gate.journal().random()));
+            let door = Door {
+                gate: Arc::clone(&gate),
+                target,
+                sessions: Sessions::default(),
+                states,
+                stopping: doors.shutdown(),
+            };
+            let door = Arc::new(door);
+            if let Some(resource) = &door.target.resource {
+                behind.insert(resource.path.clone(), Arc::clone(&door));
+            }
+            if behind.insert(path.clone(), door).is_some() {
                 return Err(ServeError::Shared { addr, path });
             }
         }

@@ -13,6 +13,8 @@ pub enum Rule {
     Tools(&'static str),
     /// Passed on as it is: an action of this name.
     Ask(&'static str),
+    /// What the server is and has: an action where the server is asked, and the gateway's own words in part.
+    Discover,
     /// Refused, for this reason.
     Refused(&'static str),
 }
@@ -43,7 +45,20 @@ pub enum FromServer {
 
 const NO_TASKS: &str = "tasks are not offered here: call the tool without `task`";
 const NO_STREAM: &str = "there is no stream on which it could be told";
-const MODERN: &str = "protocol versions after 2025-11-25 are not spoken here";
+const OTHER_ERA: &str = "the protocol version that was agreed on does not have it";
+
+/// Requests that only the earlier era has.
+const EARLIER: [&str; 7] = [
+    "initialize",
+    "ping",
+    "logging/setLevel",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "tasks/result",
+    "tasks/list",
+];
+/// Requests that only the later era has.
+const LATER: [&str; 3] = ["server/discover", "subscriptions/listen", "tasks/update"];
 
 /// The requests of agents.
 pub const REQUESTS: [(&str, Rule); 22] = [
@@ -65,8 +80,8 @@ pub const REQUESTS: [(&str, Rule); 22] = [
     ("tasks/list", Rule::Refused(NO_TASKS)),
     ("tasks/cancel", Rule::Refused(NO_TASKS)),
     ("tasks/update", Rule::Refused(NO_TASKS)),
-    ("server/discover", Rule::Refused(MODERN)),
-    ("subscriptions/listen", Rule::Refused(MODERN)),
+    ("server/discover", Rule::Discover),
+    ("subscriptions/listen", Rule::Refused(NO_STREAM)),
     ("sampling/createMessage", Rule::Refused("only servers ask for it")),
     ("elicitation/create", Rule::Refused("only servers ask for it")),
 ];
@@ -81,7 +96,7 @@ pub const NOTES: [(&str, Note); 5] = [
 ];
 
 /// What servers send by themselves.
-pub const FROM_SERVERS: [(&str, FromServer); 13] = [
+pub const FROM_SERVERS: [(&str, FromServer); 15] = [
     ("notifications/progress", FromServer::Passed),
     ("notifications/message", FromServer::Passed),
     ("notifications/tools/list_changed", FromServer::Passed),
@@ -90,6 +105,8 @@ pub const FROM_SERVERS: [(&str, FromServer); 13] = [
     ("notifications/resources/updated", FromServer::Dropped("nothing is subscribed to")),
     ("notifications/cancelled", FromServer::Dropped("the agent was asked for nothing")),
     ("notifications/tasks/status", FromServer::Dropped("no task was made")),
+    ("notifications/tasks", FromServer::Dropped("no task was made")),
+    ("notifications/subscriptions/acknowledged", FromServer::Dropped("nothing is subscribed to")),
     ("notifications/elicitation/complete", FromServer::Dropped("nothing was elicited")),
     ("ping", FromServer::Answered),
     ("sampling/createMessage", FromServer::Refused("the gateway lends nobody the agent's model")),
@@ -97,8 +114,30 @@ pub const FROM_SERVERS: [(&str, FromServer); 13] = [
     ("roots/list", FromServer::Refused("servers are not told of roots")),
 ];
 
-/// What becomes of an agent's request.
+/// What a server is told that asks something of its agent; `None` where that is passed on. `id` is JSON.
+pub(crate) fn own_answer(method: &str, id: &str) -> Option<String> {
+    match from_server(method) {
+        FromServer::Answered => Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)),
+        FromServer::Refused(why) | FromServer::Dropped(why) => {
+            Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"{why}"}}}}"#))
+        }
+        FromServer::Passed => None,
+    }
+}
+
+/// What becomes of a request of the earlier era.
 pub fn request(method: &str) -> Rule {
+    if LATER.contains(&method) {
+        return Rule::Refused(OTHER_ERA);
+    }
+    find(&REQUESTS, method).unwrap_or(Rule::Refused("there is no such method"))
+}
+
+/// What becomes of a request of the later era (2026-07-28 on), which opens no session.
+pub fn later_request(method: &str) -> Rule {
+    if EARLIER.contains(&method) {
+        return Rule::Refused(OTHER_ERA);
+    }
     find(&REQUESTS, method).unwrap_or(Rule::Refused("there is no such method"))
 }
 
@@ -127,7 +166,7 @@ mod tests {
     use super::*;
 
     /// Every method of the schemas 2025-03-26 to 2026-07-28, so that one that is missing above is noticed.
-    const SCHEMA: [&str; 35] = [
+    const SCHEMA: [&str; 36] = [
         "initialize",
         "ping",
         "tools/list",
@@ -161,6 +200,7 @@ mod tests {
         "notifications/resources/list_changed",
         "notifications/resources/updated",
         "notifications/tasks/status",
+        "notifications/tasks",
         "notifications/elicitation/complete",
         "notifications/subscriptions/acknowledged",
     ];
@@ -170,9 +210,7 @@ mod tests {
         for method in SCHEMA {
             let listed = find(&REQUESTS, method).is_some()
                 || find(&NOTES, method).is_some()
-                || find(&FROM_SERVERS, method).is_some()
-                // Of the modern era alone, which is refused before anything of it could be sent.
-                || method == "notifications/subscriptions/acknowledged";
+                || find(&FROM_SERVERS, method).is_some();
             assert!(listed, "{method}");
         }
         let named = REQUESTS.iter().map(|(name, _)| name).chain(NOTES.iter().map(|(name, _)| name));

@@ -2,12 +2,14 @@
 //! `isError`: many clients end the turn at an error of the protocol. A server's own words are never touched here.
 
 use crate::{
-    approvals,
+    approvals, call, era,
+    members::Members,
     upstream::exchange::{Answer, Form},
 };
 use countersign_core::{RefusalCode, visible};
 use countersign_engine::{Error, Refused, Ticket, hold::Handover, record, reply::Reply};
-use serde_json::{Value, json};
+use http::StatusCode;
+use serde_json::{Value, json, value::RawValue};
 
 /// JSON-RPC's own codes, and those of MCP.
 pub(crate) mod code {
@@ -15,6 +17,7 @@ pub(crate) mod code {
     pub(crate) const NO_METHOD: i64 = -32601;
     pub(crate) const INVALID_PARAMS: i64 = -32602;
     pub(crate) const SERVER: i64 = -32000;
+    pub(crate) const HEADER_MISMATCH: i64 = -32020;
     pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
     /// The gateway's own: the message does not go on, or waits.
     pub(crate) const REFUSED: i64 = -32080;
@@ -28,6 +31,8 @@ pub(crate) enum Shape {
     Tool,
     /// A list of tools, to which the gateway's own are added.
     Tools,
+    /// What the server is and has, of which the gateway takes out what it does not offer.
+    Discovery,
     /// Something else; what the gateway says is an error of the protocol.
     Other,
 }
@@ -36,6 +41,24 @@ pub(crate) enum Shape {
 pub(crate) struct Said {
     pub(crate) message: String,
     pub(crate) handover: Option<Box<Handover>>,
+}
+
+impl Said {
+    /// The message as the later era has it, and the status it comes with.
+    pub(crate) fn later(mut self, id: &str, method: &str) -> (Self, StatusCode) {
+        // Both beginnings are written here and nowhere else.
+        let result = self.message.strip_prefix(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":"#));
+        let own = result.and_then(|rest| era::modern(rest.strip_suffix('}')?, method));
+        if let Some(own) = own {
+            self.message = self::result(id, &own);
+            return (self, StatusCode::OK);
+        }
+        let error = self.message.strip_prefix(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":"#));
+        let error = error.and_then(|rest| serde_json::from_str::<&RawValue>(rest.strip_suffix('}')?).ok());
+        let code = error.and_then(|error| Members::read(error)?.find("code")?.get().parse().ok());
+        let status = era::status(code);
+        (self, status)
+    }
 }
 
 impl From<String> for Said {
@@ -71,10 +94,15 @@ pub(crate) fn of(id: &str, shape: Shape, reply: Result<Reply<Answer>, Error>) ->
 
 /// A server's own words under the agent's id.
 fn server(id: &str, shape: Shape, form: Form, raw: &str) -> String {
-    if (shape, form) == (Shape::Tools, Form::Result) {
-        return match approvals::listed(raw) {
-            Some(listed) => result(id, &listed),
-            None => error(id, code::SERVER, "the server's list of tools cannot be read", &Value::Null),
+    let own = match (shape, form) {
+        (Shape::Tools, Form::Result) => Some(approvals::listed(raw)),
+        (Shape::Discovery, Form::Result) => Some(call::discovered(raw)),
+        (Shape::Tool | Shape::Tools | Shape::Discovery | Shape::Other, _) => None,
+    };
+    if let Some(own) = own {
+        return match own {
+            Some(own) => result(id, &own),
+            None => error(id, code::SERVER, "the server's answer cannot be read", &Value::Null),
         };
     }
     format!(r#"{{"jsonrpc":"2.0","id":{id},"{}":{raw}}}"#, form.as_str())
@@ -196,7 +224,7 @@ fn not_recordable(id: &str, shape: Shape, error: &Error) -> String {
 /// Words of the gateway's own, with the same for programs.
 pub(crate) fn own(id: &str, shape: Shape, code: i64, text: &str, told: &Value) -> String {
     match shape {
-        Shape::Tools | Shape::Other => error(id, code, text, told),
+        Shape::Tools | Shape::Discovery | Shape::Other => error(id, code, text, told),
         Shape::Tool => {
             let text = visible::told(text);
             let said = json!({

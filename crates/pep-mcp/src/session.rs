@@ -31,6 +31,9 @@ pub(crate) struct Session {
     tools: tokio::sync::Mutex<Option<Arc<Tools>>>,
     under_way: Mutex<HashMap<String, Arc<UnderWay>>>,
     used: Mutex<Instant>,
+    /// What the server said of itself when it was opened, and the agent's client, both as JSON.
+    pub(crate) opened: Option<String>,
+    pub(crate) client: Option<String>,
 }
 
 /// A request that is not answered yet.
@@ -39,9 +42,51 @@ pub(crate) struct UnderWay {
     /// What the server knows it by.
     pub(crate) id: u64,
     /// The approval it waits for, where cancelling the request takes that back.
-    pub(crate) held: Mutex<Option<ApprovalId>>,
+    held: Mutex<Held>,
     /// The agent does not want its answer any more.
     pub(crate) cancelled: CancellationToken,
+}
+
+/// Whether a request waits for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Held {
+    #[default]
+    Not,
+    For(ApprovalId),
+    /// It did, or not: its agent has its answer.
+    Answered,
+}
+
+impl UnderWay {
+    fn new(id: u64) -> Self {
+        Self { id, held: Mutex::default(), cancelled: CancellationToken::new() }
+    }
+
+    /// The agent has its answer: there is nothing left that it could give up.
+    pub(crate) fn answered(&self) {
+        *self.held.lock() = Held::Answered;
+    }
+
+    /// The agent gives the request up: the approval that is to be taken back. `None` where none is known yet; whoever
+    /// comes to know one is then told by [`Self::waits_for`].
+    pub(crate) fn cancel(&self) -> Option<ApprovalId> {
+        let held = self.held.lock();
+        match *held {
+            Held::Answered => return None,
+            Held::Not | Held::For(_) => self.cancelled.cancel(),
+        }
+        match *held {
+            Held::For(approval) => Some(approval),
+            Held::Not | Held::Answered => None,
+        }
+    }
+
+    /// The request waits for this approval: whether the agent has given it up before that was known.
+    pub(crate) fn waits_for(&self, approval: ApprovalId) -> bool {
+        let mut held = self.held.lock();
+        let known = std::mem::replace(&mut *held, Held::For(approval)) == Held::For(approval);
+        self.cancelled.is_cancelled() && !known
+    }
 }
 
 /// A request's place among those under way.
@@ -69,6 +114,8 @@ impl Session {
             tools: tokio::sync::Mutex::default(),
             under_way: Mutex::default(),
             used: Mutex::new(Instant::now()),
+            opened: None,
+            client: None,
         }
     }
 
@@ -83,17 +130,22 @@ impl Session {
 
     /// Takes in a request; `None` when one of that id is under way already.
     pub(crate) fn enter(self: &Arc<Self>, id: &str) -> Option<Place> {
-        let under_way = Arc::new(UnderWay {
-            id: self.next_id(),
-            held: Mutex::default(),
-            cancelled: CancellationToken::new(),
-        });
+        let under_way = Arc::new(UnderWay::new(self.next_id()));
         let mut all = self.under_way.lock();
         if all.contains_key(id) {
             return None;
         }
         all.insert(id.to_owned(), Arc::clone(&under_way));
         Some(Place { session: Arc::clone(self), id: id.to_owned(), under_way })
+    }
+
+    /// Takes in a request of the later era, whose ids are their connections' own.
+    pub(crate) fn enter_any(self: &Arc<Self>) -> Place {
+        let under_way = Arc::new(UnderWay::new(self.next_id()));
+        // No id of an agent's is written so.
+        let id = format!("later {}", under_way.id);
+        self.under_way.lock().insert(id.clone(), Arc::clone(&under_way));
+        Place { session: Arc::clone(self), id, under_way }
     }
 
     /// The request under way with this id.
@@ -107,7 +159,7 @@ impl Session {
         if let Some(known) = &*known {
             return Ok(Arc::clone(known));
         }
-        let fresh = Arc::new(tools::fetch(way, &self.peer, || self.next_id()).await?);
+        let fresh = Arc::new(tools::fetch(way, &self.peer, self.client.as_deref(), || self.next_id()).await?);
         *known = Some(Arc::clone(&fresh));
         Ok(fresh)
     }
@@ -124,30 +176,57 @@ impl Session {
     }
 }
 
+/// Who calls, and for whom.
+type Caller = (PrincipalId, Vec<PersonId>);
+
 /// The sessions of one target.
 #[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<HashMap<String, Arc<Session>>>);
+pub(crate) struct Sessions {
+    /// Those that agents opened.
+    named: Mutex<HashMap<String, Arc<Session>>>,
+    /// Those that agents of the later era are served by, one to each.
+    standing: Mutex<HashMap<Caller, Arc<Session>>>,
+}
 
 impl Sessions {
     /// The session of this id, if it is this caller's.
     pub(crate) fn find(&self, id: &str, requester: &Requester) -> Option<Arc<Session>> {
-        let session = self.0.lock().get(id).filter(|session| session.is_of(requester)).cloned()?;
+        let session = self.named.lock().get(id).filter(|session| session.is_of(requester)).cloned()?;
         *session.used.lock() = Instant::now();
         Some(session)
     }
 
+    /// The session that serves this caller's requests of the later era.
+    pub(crate) fn standing(&self, requester: &Requester) -> Option<Arc<Session>> {
+        let key = (requester.principal, requester.on_behalf_of.clone());
+        let session = self.standing.lock().get(&key).filter(|session| !session.peer.is_gone()).cloned()?;
+        *session.used.lock() = Instant::now();
+        Some(session)
+    }
+
+    /// Has a session serve this caller's requests of the later era; the one that did before.
+    pub(crate) fn stand(&self, requester: &Requester, session: Arc<Session>) -> Option<Arc<Session>> {
+        self.standing.lock().insert((requester.principal, requester.on_behalf_of.clone()), session)
+    }
+
+    /// Forgets a session, whatever it is known by.
+    pub(crate) fn forget(&self, session: &Arc<Session>) {
+        self.named.lock().retain(|_, known| !Arc::ptr_eq(known, session));
+        self.standing.lock().retain(|_, known| !Arc::ptr_eq(known, session));
+    }
+
     /// Forgets a session that was found.
     pub(crate) fn remove(&self, id: &str) {
-        self.0.lock().remove(id);
+        self.named.lock().remove(id);
     }
 
     /// Whether this principal has as many as it may.
     pub(crate) fn is_full(&self, principal: PrincipalId, most: usize) -> bool {
-        self.0.lock().values().filter(|session| session.principal == principal).count() >= most
+        self.named.lock().values().filter(|session| session.principal == principal).count() >= most
     }
 
     pub(crate) fn insert(&self, id: String, session: Arc<Session>) {
-        self.0.lock().insert(id, session);
+        self.named.lock().insert(id, session);
     }
 
     /// Takes out the sessions that nobody has used for so long and that have nothing under way.
@@ -155,6 +234,31 @@ impl Sessions {
         let rests = |session: &Arc<Session>| {
             session.used.lock().elapsed() >= idle && session.under_way.lock().is_empty()
         };
-        self.0.lock().extract_if(|_, session| rests(session)).map(|(_, session)| session).collect()
+        let mut rested: Vec<_> =
+            self.named.lock().extract_if(|_, session| rests(session)).map(|(_, session)| session).collect();
+        rested
+            .extend(self.standing.lock().extract_if(|_, session| rests(session)).map(|(_, session)| session));
+        rested
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use countersign_core::{AgentId, CredentialId, PrincipalId, PrincipalKind, Requester};
+    use std::collections::BTreeSet;
+
+    /// An agent of this number.
+    pub(crate) fn requester(number: u128) -> Requester {
+        Requester {
+            principal: PrincipalId::Agent(AgentId::from_parts(1, number)),
+            kind: PrincipalKind::Agent,
+            name: format!("agent {number}"),
+            groups: BTreeSet::new(),
+            clearances: BTreeSet::new(),
+            owners: BTreeSet::new(),
+            created_by: None,
+            on_behalf_of: vec![],
+            credential: CredentialId::from_parts(1, number),
+        }
     }
 }

@@ -2,24 +2,27 @@
 //! before it, such as that it waits for people. Letting go of a stream detaches from what waits, and cancels nothing.
 
 use crate::{
+    legs::{Leg, States},
     reply::{self, Said, Shape},
-    session::Place,
-    upstream::exchange::{Answer, Event},
+    session::{Place, UnderWay},
+    upstream::exchange::{Answer, Event, take_back},
 };
 use bytes::Bytes;
-use countersign_core::visible;
-use countersign_engine::{Error, Ticket, hold::Handover, reply::Reply};
+use countersign_core::{ApprovalId, Requester, visible};
+use countersign_engine::{Error, Gate, Ticket, hold::Handover, reply::Reply};
 use futures_util::stream;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use serde::Deserialize;
 use serde_json::json;
-use std::{convert::Infallible, future::Future, pin::Pin, time::Duration};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
+    runtime::Handle,
     sync::mpsc,
     time::{Instant, Interval, MissedTickBehavior, interval_at},
 };
+use tokio_util::sync::CancellationToken;
 
 /// How often a byte is sent while nothing happens: below the shortest idle limits of proxies and clients.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -42,6 +45,56 @@ pub(crate) struct Waiting {
     pub(crate) flow: Flow,
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) place: Place,
+    /// Of a request of the later era.
+    pub(crate) later: Option<Later>,
+}
+
+/// How a request of the later era is answered.
+pub(crate) struct Later {
+    pub(crate) method: String,
+    /// Where it can be held in legs.
+    pub(crate) legs: Option<Legs>,
+    /// What its agent's leaving does; nothing where it only asked for something that waits anyhow.
+    pub(crate) leaving: Option<Leaving>,
+}
+
+/// What a call comes back with while it is held.
+pub(crate) struct Legs {
+    pub(crate) states: Arc<States>,
+    pub(crate) before: Option<Leg>,
+    pub(crate) requester: Requester,
+    /// All that may not change.
+    pub(crate) about: [String; 2],
+}
+
+/// An agent of the later era that lets go of an answer gives its request up (2026-07-28, basic/transports,
+/// "Cancellation").
+pub(crate) struct Leaving {
+    pub(crate) under_way: Arc<UnderWay>,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) requester: Requester,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        // When it is the gateway that leaves, what waits goes on waiting.
+        if self.stopping.is_cancelled() {
+            return;
+        }
+        let Some(approval) = self.under_way.cancel() else { return };
+        let (gate, requester) = (Arc::clone(&self.gate), self.requester.clone());
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { take_back(&gate, &requester, approval).await });
+        }
+    }
+}
+
+impl Leaving {
+    /// It was answered: nobody leaves any more.
+    fn over(self) {
+        self.under_way.answered();
+    }
 }
 
 /// A whole body.
@@ -71,9 +124,13 @@ impl Waiting {
         let event = tokio::select! {
             biased;
             Some(event) = self.events.recv() => event,
-            answer = &mut self.flow => return in_one(self.said(answer)),
+            answer = &mut self.flow => {
+                let (said, status) = self.said(answer);
+                return in_one(status, said);
+            }
             () = cancelled.cancelled() => {
                 let told = reply::error(&self.id, reply::code::REFUSED, "the request was cancelled", &json!(null));
+                self.end();
                 return json(StatusCode::OK, told);
             }
         };
@@ -88,18 +145,46 @@ impl Waiting {
         headed(StatusCode::OK, "text/event-stream", body(Step::Live(Box::new(live))))
     }
 
-    fn said(&self, answer: Result<Reply<Answer>, Error>) -> Said {
-        reply::of(&self.id, self.shape, answer)
+    /// Nobody waits for the answer any more; what has begun still comes to its end. A call that is just being held is then
+    /// found to be cancelled, and withdrawn.
+    fn end(mut self) {
+        self.events.close();
+        tokio::spawn(async move {
+            let _ = self.flow.await;
+            drop(self.place);
+        });
+    }
+
+    /// The last message, and the status of a response that holds it alone.
+    fn said(&mut self, answer: Result<Reply<Answer>, Error>) -> (Said, StatusCode) {
+        let Some(later) = &mut self.later else {
+            return (reply::of(&self.id, self.shape, answer), StatusCode::OK);
+        };
+        if let Some(leaving) = later.leaving.take() {
+            leaving.over();
+        }
+        if let (Ok(Reply::Pending(ticket)), Some(legs)) = (&answer, &later.legs)
+            && let Some(state) = legs.next(ticket.approval)
+        {
+            let held = format!(r#"{{"resultType":"input_required","requestState":"{state}"}}"#);
+            return (reply::result(&self.id, &held).into(), StatusCode::OK);
+        }
+        reply::of(&self.id, self.shape, answer).later(&self.id, &later.method)
     }
 }
 
-fn in_one(said: Said) -> Response<Body> {
+impl Legs {
+    fn next(&self, approval: ApprovalId) -> Option<String> {
+        let about = self.about.each_ref().map(String::as_str);
+        self.states.next(self.before, approval, &self.requester, &about)
+    }
+}
+
+fn in_one(status: StatusCode, said: Said) -> Response<Body> {
     match said.handover {
-        None => json(StatusCode::OK, said.message),
+        None => json(status, said.message),
         // Handed over once the last of it was taken.
-        handover => {
-            headed(StatusCode::OK, "application/json", body(Step::Last(said.message.into(), handover)))
-        }
+        handover => headed(status, "application/json", body(Step::Last(said.message.into(), handover))),
     }
 }
 
@@ -165,10 +250,14 @@ impl Live {
                 biased;
                 Some(event) = self.waiting.events.recv() => self.event(event),
                 answer = &mut self.waiting.flow => {
-                    let said = self.waiting.said(answer);
+                    let (said, _) = self.waiting.said(answer);
                     return Some((event(said.message.as_bytes()), Step::Last(Bytes::new(), said.handover)));
                 }
-                () = cancelled.cancelled() => return None,
+                () = cancelled.cancelled() => {
+                    let live = *self;
+                    live.waiting.end();
+                    return None;
+                }
                 () = progress => self.held.take().and_then(|ticket| {
                     let piece = self.progress(&ticket);
                     self.held = Some(ticket);
@@ -270,6 +359,43 @@ fn event(message: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{session::Session, upstream::Peer};
+    use countersign_core::ApprovalId;
+    use std::sync::Arc;
+
+    /// A cancellation that comes between storing what waits and telling its exchange is found there.
+    #[tokio::test]
+    async fn what_is_cancelled_before_it_is_known_to_wait_is_known_to_be_cancelled_then() {
+        let requester = crate::session::tests::requester(1);
+        let session = Arc::new(Session::new(&requester, "2025-11-25", Peer::default()));
+        let place = session.enter("1").unwrap();
+        let (under_way, approval) = (Arc::clone(&place.under_way), ApprovalId::from_parts(1, 1));
+        let (stored, is_stored) = tokio::sync::oneshot::channel();
+        let (told, was_told) = tokio::sync::oneshot::channel();
+        let storing = Arc::clone(&under_way);
+        let flow: Flow = Box::pin(async move {
+            is_stored.await.unwrap();
+            told.send(storing.waits_for(approval)).unwrap();
+            std::future::pending().await
+        });
+        let (_events, events) = mpsc::channel(1);
+        let waiting = Waiting {
+            id: "1".into(),
+            shape: Shape::Tool,
+            progress_token: None,
+            flow,
+            events,
+            place,
+            later: None,
+        };
+        let response = tokio::spawn(waiting.respond());
+        assert_eq!(under_way.cancel(), None, "nothing is known to wait");
+        assert_eq!(response.await.unwrap().status(), StatusCode::OK);
+        stored.send(()).unwrap();
+        assert!(was_told.await.unwrap(), "whoever stored it is told to take it back");
+        assert!(!under_way.waits_for(approval), "and once is enough");
+        assert!(session.enter("1").is_none(), "its id is taken until it has ended");
+    }
 
     #[test]
     fn progress_only_grows_whoever_tells_it() {

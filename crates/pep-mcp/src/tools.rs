@@ -2,6 +2,7 @@
 //! annotations warn of.
 
 use crate::{
+    era,
     frame::{self, Answer, Message},
     members::{self, Members},
     upstream::{Peer, Way, talk::lost},
@@ -36,13 +37,20 @@ struct Page<'a> {
 }
 
 /// Asks a server which tools it has. `id` gives each question its own.
-pub(crate) async fn fetch(way: &Way, peer: &Peer, id: impl Fn() -> u64) -> Result<Tools, Failed> {
+pub(crate) async fn fetch(
+    way: &Way,
+    peer: &Peer,
+    client: Option<&str>,
+    id: impl Fn() -> u64,
+) -> Result<Tools, Failed> {
     let mut found: HashMap<String, Option<Definition>> = HashMap::new();
-    let (mut params, mut size) = ("{}".to_owned(), 0);
+    let meta =
+        if peer.is_later() { format!(r#""_meta":{{{}}}"#, era::envelope(client)) } else { String::new() };
+    let (mut params, mut size) = (format!("{{{meta}}}"), 0);
     for _ in 0..MOST_PAGES {
         let own = id();
         let ask = format!(r#"{{"jsonrpc":"2.0","id":{own},"method":"tools/list","params":{params}}}"#);
-        let mut talk = way.post(way.take().await?, peer, ask.into()).await?;
+        let mut talk = way.post(way.take(peer).await?, peer, ask.into()).await?;
         let result = loop {
             let Some(message) = talk.next(way.idle).await? else {
                 return Err(lost(&format!(
@@ -79,7 +87,8 @@ pub(crate) async fn fetch(way: &Way, peer: &Peer, id: impl Fn() -> u64) -> Resul
         if size > way.answer_limit {
             break;
         }
-        params = format!(r#"{{"cursor":{}}}"#, next.get());
+        let comma = if meta.is_empty() { "" } else { "," };
+        params = format!(r#"{{"cursor":{}{comma}{meta}}}"#, next.get());
     }
     Err(lost("the server's list of tools is longer than is read"))
 }

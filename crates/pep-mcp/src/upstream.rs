@@ -1,261 +1,215 @@
-//! Towards servers: connections, the credential, and the exchange itself. Only a clearance's bytes go out, only to the
-//! configured endpoint, and never twice; no redirect is followed.
+//! Towards servers: over HTTP, or over the pipes of a process that the gateway starts. Only a clearance's bytes go out,
+//! only to what is configured, and never twice.
 //!
 //! What the gateway says to a server by itself, and no agent can put words into: that a session is used from now on and
 //! has ended, that a call is cancelled, the refusal of what the server asks, and the question which tools there are.
 
 pub(crate) mod exchange;
+pub(crate) mod http;
+pub(crate) mod oauth;
+pub(crate) mod process;
 mod sse;
 pub(crate) mod talk;
 
-use crate::config::LimitsSection;
+use crate::{
+    call, era,
+    frame::{self, Message},
+};
+use ::http::{HeaderName, HeaderValue};
 use async_trait::async_trait;
 use bytes::Bytes;
 use countersign_core::Action;
 use countersign_engine::port::upstream::{Failed, Sent, StoredExchange, Upstream};
-use countersign_pep::{SecretError, SecretRef};
-use http::{HeaderName, HeaderValue, Method, Request, header};
-use http_body_util::Full;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use countersign_pep::SecretError;
+use http::{Http, Line};
 use parking_lot::Mutex;
-use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use process::{Launch, Process};
+use std::{fmt, sync::Arc, time::Duration};
 use talk::Talk;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
-use zeroize::Zeroizing;
-
-/// How many connections rest for the next message.
-const MOST_IDLE: usize = 64;
-
-/// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Origin {
-    pub(crate) tls: bool,
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// What stands in `Host`.
-    pub(crate) authority: String,
-    /// Path and query of the endpoint.
-    pub(crate) location: String,
-    pub(crate) connect_to: Option<SocketAddr>,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "https" } else { "http" };
-        write!(out, "{scheme}://{}{}", self.authority, self.location)
-    }
-}
-
-/// A header with a secret in it, read when it is used and never shown.
-pub(crate) struct Credential {
-    header: HeaderName,
-    reference: SecretRef,
-    before: String,
-    after: String,
-}
-
-impl Credential {
-    pub(crate) fn new(header: HeaderName, reference: SecretRef, before: &str, after: &str) -> Self {
-        Self { header, reference, before: before.into(), after: after.into() }
-    }
-
-    fn value(&self) -> Result<HeaderValue, SecretError> {
-        let whole = Zeroizing::new([&*self.before, &*self.reference.secret()?, &*self.after].concat());
-        let value = HeaderValue::from_str(&whole);
-        let mut value = value.map_err(|_| self.reference.error("cannot stand in a header"))?;
-        value.set_sensitive(true);
-        Ok(value)
-    }
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Credential({}: {})", self.header, self.reference)
-    }
-}
 
 /// All there is to know for talking to a server.
 #[derive(Debug)]
 pub(crate) struct Way {
-    origin: Origin,
-    credential: Option<Credential>,
-    connector: Arc<ClientConfig>,
-    server_name: String,
-    connect: Duration,
+    reach: Reach,
+    /// Between two pieces of an answer, and before the first.
     pub(crate) idle: Duration,
     pub(crate) answer_limit: usize,
-    resting: Mutex<Vec<Connection>>,
+    /// Whether the server speaks the later era; `None` until it was asked.
+    later: Mutex<Option<bool>>,
 }
 
-/// An open connection on which nothing is under way.
-pub(crate) type Connection = SendRequest<Full<Bytes>>;
+/// How a server is reached.
+#[derive(Debug)]
+pub(crate) enum Reach {
+    Http(Box<Http>),
+    /// Started here, a process to a session.
+    Process(Launch),
+}
+
+/// What one message goes over.
+#[derive(Debug)]
+pub(crate) enum Connection {
+    /// Nothing is under way on it.
+    Http(Line),
+    Process(Arc<Process>),
+}
 
 /// A session as its server knows it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peer {
-    pub(crate) session: Option<HeaderValue>,
+    pub(crate) link: Option<Link>,
     /// The protocol version that was agreed on; `None` before.
     pub(crate) version: Option<&'static str>,
 }
 
+/// What ties messages to one session.
+#[derive(Clone, Debug)]
+pub(crate) enum Link {
+    /// What the server called it.
+    Named(HeaderValue),
+    /// The process is the session.
+    Process(Arc<Process>),
+}
+
+impl Peer {
+    /// Whether the server speaks the later era, where every message says all of itself.
+    pub(crate) fn is_later(&self) -> bool {
+        self.version == Some(era::MODERN)
+    }
+
+    /// A server of the later era, which has no sessions.
+    pub(crate) fn later() -> Self {
+        Self { link: None, version: Some(era::MODERN) }
+    }
+
+    /// Whether the session has ended by itself: nothing more can be said in it.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(&self.link, Some(Link::Process(process)) if process.has_ended())
+    }
+}
+
 impl Way {
-    pub(crate) fn new(
-        origin: Origin,
-        credential: Option<Credential>,
-        connector: Arc<ClientConfig>,
-        server_name: String,
-        limits: &LimitsSection,
-        answer_limit: usize,
-    ) -> Self {
-        let (connect, idle, resting) = (limits.connect.0, limits.idle.0, Mutex::default());
-        Self { origin, credential, connector, server_name, connect, idle, answer_limit, resting }
+    /// `later` says whether the server speaks the later era, where that need not be found out.
+    pub(crate) fn new(reach: Reach, idle: Duration, answer_limit: usize, later: Option<bool>) -> Self {
+        Self { reach, idle, answer_limit, later: Mutex::new(later) }
     }
 
-    pub(crate) fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    pub(crate) fn check_credential(&self) -> Result<(), SecretError> {
-        self.credential.as_ref().map_or(Ok(()), |credential| credential.value().map(drop))
-    }
-
-    /// A connection to the server. Nothing is sent.
-    pub(crate) async fn take(&self) -> Result<Connection, Failed> {
-        loop {
-            let Some(mut resting) = self.resting.lock().pop() else { break };
-            // One that the server has closed meanwhile says so here.
-            if !resting.is_closed() && resting.ready().await.is_ok() {
-                return Ok(resting);
-            }
+    /// Whether the server speaks the later era. It is asked once; one that says anything else than that it does is taken
+    /// for one of the earlier (2026-07-28, basic/versioning).
+    pub(crate) async fn is_later(&self) -> Result<bool, Failed> {
+        let known = *self.later.lock();
+        if let Some(known) = known {
+            return Ok(known);
         }
-        match timeout(self.connect, self.dial()).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(why)) => Err(Failed { sent: Sent::No, why }),
-            Err(_) => Err(Failed { sent: Sent::No, why: "the server did not answer in time".into() }),
-        }
-    }
-
-    /// Takes a connection back whose last answer was read whole.
-    pub(crate) fn put(&self, connection: Connection) {
-        let mut resting = self.resting.lock();
-        if !connection.is_closed() && resting.len() < MOST_IDLE {
-            resting.push(connection);
-        }
-    }
-
-    /// Resolves once, connects to what was resolved, and proves who is there.
-    async fn dial(&self) -> Result<Connection, String> {
-        let origin = &self.origin;
-        let addresses: Vec<_> = match origin.connect_to {
-            Some(address) => vec![address],
-            None => lookup_host((origin.host.as_str(), origin.port))
-                .await
-                .map_err(|error| format!("`{}` does not resolve: {error}", origin.host))?
-                .collect(),
+        // A process is a session already, so that asking would cost one.
+        let found = match &self.reach {
+            Reach::Process(_) => false,
+            Reach::Http(_) => self.says_later().await?,
         };
-        let mut last = format!("`{}` resolves to no address", origin.host);
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    // Without it a small message could wait for an acknowledgement; no reason to fail.
-                    let _ = stream.set_nodelay(true);
-                    return self.secured(stream).await;
-                }
-                Err(error) => last = format!("no connection to `{}`: {error}", origin.authority),
+        *self.later.lock() = Some(found);
+        Ok(found)
+    }
+
+    async fn says_later(&self) -> Result<bool, Failed> {
+        let peer = Peer::later();
+        let ask = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{{"_meta":{{{}}}}}}}"#,
+            era::envelope(None)
+        );
+        let mut talk = self.post(self.take(&peer).await?, &peer, ask.into()).await?;
+        let is_fine = talk.status.is_success();
+        let answer = talk.next(self.idle).await?;
+        self.finish(talk).await;
+        let answer = answer.filter(|_| is_fine);
+        Ok(answer.is_some_and(|answer| match frame::read(&answer) {
+            Ok(Message::Response { answer: frame::Answer::Result(result), .. }) => {
+                call::speaks_later(result.get())
             }
-        }
-        Err(last)
+            _ => false,
+        }))
     }
 
-    async fn secured(&self, stream: TcpStream) -> Result<Connection, String> {
-        if !self.origin.tls {
-            return shake(stream).await;
+    /// Refuses a way whose secrets are not there.
+    pub(crate) fn check_secrets(&self) -> Result<(), SecretError> {
+        match &self.reach {
+            Reach::Http(http) => http.check_credential(),
+            Reach::Process(launch) => launch.check_secrets(),
         }
-        let name = ServerName::try_from(self.server_name.clone()).map_err(|error| error.to_string())?;
-        let stream = TlsConnector::from(Arc::clone(&self.connector)).connect(name, stream).await;
-        shake(stream.map_err(|error| format!("`{}` is not trusted: {error}", self.origin.authority))?).await
     }
 
-    /// A request of this method on the server's endpoint, with the gateway's own headers and nobody else's.
-    fn request(&self, method: Method, peer: &Peer, body: Bytes) -> Result<Request<Full<Bytes>>, Failed> {
-        let unsent = |why: String| Failed { sent: Sent::No, why };
-        let mut request = Request::builder()
-            .method(method)
-            .uri(&self.origin.location)
-            .header(header::HOST, &self.origin.authority)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json, text/event-stream")
-            .header(header::USER_AGENT, "countersign");
-        if let Some(session) = &peer.session {
-            request = request.header(SESSION, session);
+    /// What a message of this session can go over. Nothing is sent; a process is started where the session has none yet.
+    pub(crate) async fn take(&self, peer: &Peer) -> Result<Connection, Failed> {
+        match (&self.reach, &peer.link) {
+            (Reach::Http(http), _) => http.take().await.map(Connection::Http),
+            (Reach::Process(_), Some(Link::Process(process))) => Ok(Connection::Process(Arc::clone(process))),
+            (Reach::Process(launch), _) => launch.start(self.answer_limit).await.map(Connection::Process),
         }
-        if let Some(version) = peer.version {
-            request = request.header(VERSION, version);
-        }
-        if let Some(credential) = &self.credential {
-            let value = credential.value().map_err(|error| unsent(error.to_string()))?;
-            request = request.header(&credential.header, value);
-        }
-        request.body(Full::new(body)).map_err(|error| unsent(error.to_string()))
     }
 
-    /// Sends one message and waits for the head of the answer.
+    /// Takes back what nothing was sent over, or whose last answer was read whole.
+    pub(crate) fn put(&self, connection: Connection) {
+        if let (Reach::Http(http), Connection::Http(line)) = (&self.reach, connection) {
+            http.put(line);
+        }
+    }
+
+    /// Sends one message and waits for the beginning of the answer.
     pub(crate) async fn post(
         &self,
         connection: Connection,
         peer: &Peer,
         message: Bytes,
     ) -> Result<Talk, Failed> {
-        self.exchange(connection, self.request(Method::POST, peer, message)?).await
-    }
-
-    async fn exchange(
-        &self,
-        mut connection: Connection,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Talk, Failed> {
-        let maybe = |why: String| Failed { sent: Sent::Maybe, why };
-        let answered = timeout(self.idle, connection.try_send_request(request)).await;
-        let answered = answered.map_err(|_| maybe("the server did not answer in time".into()))?;
-        let response = answered.map_err(|mut error| match error.take_message() {
-            // It never left: the connection was closed before.
-            Some(_) => Failed { sent: Sent::No, why: "the server closed the connection".into() },
-            None => maybe(format!("the server was lost from sight: {}", error.into_error())),
-        })?;
-        Ok(Talk::new(response, connection, self.answer_limit))
+        match (&self.reach, connection) {
+            (Reach::Http(http), Connection::Http(line)) => {
+                http.post(line, peer, message, self.idle, self.answer_limit).await
+            }
+            (_, Connection::Process(process)) => Process::post(process, message).await,
+            (Reach::Process(_), Connection::Http(_)) => {
+                Err(Failed { sent: Sent::No, why: "there is no such connection".into() })
+            }
+        }
     }
 
     /// Tells the server something of the gateway's own, which it answers with nothing.
     pub(crate) async fn tell(&self, peer: &Peer, message: String) -> Result<(), Failed> {
-        let connection = self.take().await?;
-        let talk = self.post(connection, peer, message.into()).await?;
-        self.finish(talk).await;
-        Ok(())
+        match self.take(peer).await? {
+            Connection::Process(process) => process.tell(message.into()).await,
+            connection @ Connection::Http(_) => {
+                let talk = self.post(connection, peer, message.into()).await?;
+                self.finish(talk).await;
+                Ok(())
+            }
+        }
     }
 
     /// Ends a session at the server. A server that lets nobody end sessions says so, which is no failure.
     pub(crate) async fn end(&self, peer: &Peer) -> Result<(), Failed> {
-        if peer.session.is_none() {
-            return Ok(());
+        match (&self.reach, &peer.link) {
+            (_, None) | (Reach::Process(_), Some(Link::Named(_))) => {}
+            (_, Some(Link::Process(process))) => process.stop(),
+            (Reach::Http(http), Some(Link::Named(_))) => {
+                let line = http.take().await?;
+                let talk = http.end(line, peer, self.idle, self.answer_limit).await?;
+                self.finish(talk).await;
+            }
         }
-        let connection = self.take().await?;
-        let talk = self.exchange(connection, self.request(Method::DELETE, peer, Bytes::new())?).await?;
-        self.finish(talk).await;
         Ok(())
     }
 
     /// Gives a connection back once nothing more comes on it.
-    pub(crate) async fn finish(&self, mut talk: Talk) {
-        if talk.drain(self.idle).await.is_ok() {
-            self.put(talk.connection);
+    pub(crate) async fn finish(&self, talk: Talk) {
+        if let Some(line) = talk.left(self.idle).await {
+            self.put(Connection::Http(line));
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reach {
+            Reach::Http(http) => http.endpoint().fmt(out),
+            Reach::Process(launch) => launch.fmt(out),
         }
     }
 }
@@ -264,19 +218,6 @@ impl Way {
 pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// The header that names the protocol version.
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-
-async fn shake<T>(stream: T) -> Result<Connection, String>
-where
-    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let shaken = http1::Builder::new().handshake(TokioIo::new(stream)).await;
-    let (sender, connection) = shaken.map_err(|error| error.to_string())?;
-    tokio::spawn(async move {
-        // How it ended is told by the exchange on it.
-        let _ = connection.await;
-    });
-    Ok(sender)
-}
 
 /// Messages run through their agents' own sessions alone, so nothing opens one for them.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,13 +2,17 @@
 //! checked, where its secrets are, TLS on both sides, and listeners that are bounded and stop in order. Nothing here
 //! looks at what is said on a connection.
 
+mod credential;
 mod fault;
 mod listen;
+mod origin;
 mod secret;
 pub mod tls;
 mod units;
 
+pub use credential::{Credential, CredentialSection, bearer};
 pub use fault::{Fault, kept, named};
 pub use listen::{BoundListener, Doors, ListenError, Serving, sharing};
+pub use origin::Origin;
 pub use secret::{NOT_A_REFERENCE, SecretError, SecretRef, Stamp};
 pub use units::{Size, Span};

@@ -115,7 +115,6 @@ async fn nothing_with_two_readings_reaches_the_server() {
     for (what, body, want) in [
         ("a name with escapes", CALL.replace(r#""name":"#, r#""n\u0061me":"#), -32602),
         ("a hidden character", CALL.replace("count_rows", "count_rows\\u200b"), -32602),
-        ("a task", CALL.replace(r#""name":"#, r#""task":{"ttl":1},"name":"#), -32602),
         ("another side's method", CALL.replace("tools/call", "sampling/createMessage"), -32601),
         ("an unknown method", CALL.replace("tools/call", "tools/call2"), -32601),
     ] {

@@ -2,8 +2,13 @@
 //! once, whatever happens to the agent, the gateway or the server meanwhile.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod eras;
 mod hostile;
+mod oauth;
 mod stage;
+mod stdio;
+mod suite;
+mod typescript;
 
 use serde_json::{Value, json};
 use stage::{SECRET, Stage};
@@ -44,14 +49,6 @@ async fn an_agent_uses_the_server_as_if_it_were_there_itself() {
         {"raised": "give the approval's id as `approval`, and nothing else"},
     ]);
     assert_eq!(Value::from(said), want);
-    // A client of a later protocol version falls back to one that is spoken.
-    let newer = stage.agent(
-        &stage.token,
-        "auto",
-        &json!([{"do": "call", "tool": "count_rows", "arguments": {"table": "x"}}]),
-    );
-    let said = newer.ended().await;
-    assert_eq!(said, [json!({"version": "2025-11-25"}), json!({"error": false, "text": "x: 100"})]);
     let log = stage.log();
     let sent = log.iter().filter(|line| line.pointer("/headers/user-agent") == Some(&json!("countersign")));
     let sent: Vec<_> = sent.collect();

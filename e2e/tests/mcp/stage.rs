@@ -12,12 +12,14 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 pub(crate) const SECRET: &str = "planted-upstream-secret";
+const POLICY: &str = include_str!("../../fixtures/mcp.cedar");
 
 /// How long anything may take, with a debug build on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Stage {
-    server: Child,
+    /// The server, where it is not the gateway that starts it.
+    server: Option<Child>,
     server_url: String,
     folder: TempDir,
     pub(crate) gateway: Gateway,
@@ -29,9 +31,11 @@ pub(crate) struct Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        if let Some(server) = &mut self.server {
+            // It may have ended by itself.
+            let _ = server.kill();
+            let _ = server.wait();
+        }
     }
 }
 
@@ -45,6 +49,23 @@ fn sdk() -> PathBuf {
     target
 }
 
+/// A script of ours, beside the packages that it uses.
+pub(crate) fn node(script: &str) -> Command {
+    let beside = sdk().with_file_name("node").join(script);
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(script), &beside).unwrap();
+    let mut command = Command::new("node");
+    command.arg(beside).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The official conformance suite, on a Node that runs it.
+pub(crate) fn suite() -> Command {
+    let programs = sdk().with_file_name("suite").join("node_modules/.bin");
+    let mut command = Command::new(programs.join("node"));
+    command.arg(programs.join("conformance")).stdin(Stdio::null()).env("NO_COLOR", "1");
+    command
+}
+
 fn python(script: &str) -> Command {
     let mut command = Command::new("python3");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(script);
@@ -53,9 +74,18 @@ fn python(script: &str) -> Command {
     command
 }
 
-fn write(folder: &Path, console: u16, wire: u16, server: u16, hold_limit: &str) -> std::io::Result<()> {
+/// What differs in the configurations.
+struct Lines<'l> {
+    policy: &'l str,
+    target: &'l str,
+    behind: &'l str,
+    hold_limit: &'l str,
+}
+
+fn write(folder: &Path, console: u16, wire: u16, server: &str, lines: &Lines<'_>) -> std::io::Result<()> {
+    let Lines { policy, target, behind, hold_limit } = lines;
     std::fs::create_dir(folder.join("policy"))?;
-    std::fs::write(folder.join("policy/policy.cedar"), include_str!("../../fixtures/mcp.cedar"))?;
+    std::fs::write(folder.join("policy/policy.cedar"), policy)?;
     std::fs::write(folder.join("secret"), SECRET)?;
     let text = format!(
         r#"[gateway]
@@ -75,10 +105,9 @@ groups = ["agents", "sre"]
 name = "shop"
 environment = "prod"
 listen = "127.0.0.1:{wire}"
-upstream = "http://127.0.0.1:{server}/mcp"
-credential = {{ profile = "shop-app", value_from = "file:secret" }}
 hold_limit = "{hold_limit}"
-limits = {{ sessions = 30 }}
+limits = {{ sessions = 300 }}
+{target}
 
 [[mcp.tools]]
 name = "count_rows"
@@ -101,26 +130,97 @@ name = "delete_rows"
 class = "delete"
 sentence = "Delete {{count}} rows of {{table}}"
 arguments = {{ table = "text", count = "number" }}
+
+{behind}
 "#
     );
-    std::fs::write(folder.join("countersign.toml"), text)
+    std::fs::write(
+        folder.join("countersign.toml"),
+        text.replace("WIRE", &wire.to_string()).replace("SERVER", server),
+    )
 }
 
 impl Stage {
+    /// With a server that is spoken with as one of the earlier era.
     pub(crate) async fn open(hold_limit: &str) -> Self {
+        Self::open_speaking("earlier", hold_limit).await
+    }
+
+    /// The same with the era of the server's protocol named, or `auto`.
+    pub(crate) async fn open_speaking(protocol: &str, hold_limit: &str) -> Self {
+        let credential = "credential = { profile = \"shop-app\", value_from = \"file:secret\" }";
+        Self::open_with(&format!("protocol = \"{protocol}\"\n{credential}"), "", hold_limit).await
+    }
+
+    /// With a server of the TypeScript SDK, of the era of this name.
+    pub(crate) async fn open_typescript(protocol: &str) -> Self {
+        let lines = format!("protocol = \"{protocol}\"");
+        let lines = Lines { policy: POLICY, target: &lines, behind: "", hold_limit: "50s" };
+        Self::open_server(node("mcp_server.mjs"), &lines).await
+    }
+
+    /// With a server that has what the conformance suite expects.
+    pub(crate) async fn open_suite(protocol: &str) -> Self {
+        let lines = format!("protocol = \"{protocol}\"");
+        let policy =
+            r#"@id("agents") permit (principal in Group::"agents", action in Action::"mcp", resource);"#;
+        let lines = Lines { policy, target: &lines, behind: "", hold_limit: "50s" };
+        Self::open_server(python("conformance_server.py"), &lines).await
+    }
+
+    /// The same with these lines in the target's section, and these behind everything; `WIRE` stands for the gateway's
+    /// port, `SERVER` for where the server is.
+    pub(crate) async fn open_with(target: &str, behind: &str, hold_limit: &str) -> Self {
+        let lines = Lines { policy: POLICY, target, behind, hold_limit };
+        Self::open_server(python("mcp_server.py"), &lines).await
+    }
+
+    async fn open_server(mut server: Command, lines: &Lines<'_>) -> Self {
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("log");
         std::fs::write(&log, "").unwrap();
         let port = countersign_testkit::ports::free().unwrap();
-        let server = python("mcp_server.py")
-            .arg(port.to_string())
-            .arg(&log)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
+        let server =
+            server.arg(port.to_string()).arg(&log).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let server_url = format!("http://127.0.0.1:{port}");
-        let written = |folder: &Path, console: u16, wire: u16| write(folder, console, wire, port, hold_limit);
-        let gateway = Gateway::start_written(written, &[]).await.unwrap();
+        let target = format!("upstream = \"SERVER/mcp\"\n{}", lines.target);
+        let lines = Lines { target: &target, ..*lines };
+        let stage = Self::before(folder, Some(server.unwrap()), server_url, &lines).await;
+        let begun = Instant::now();
+        while reqwest::get(format!("{}/ready", stage.server_url)).await.is_err() {
+            assert!(begun.elapsed() < PATIENCE, "the server does not answer");
+            sleep(Duration::from_millis(50)).await;
+        }
+        stage
+    }
+
+    /// With a server that the gateway starts.
+    pub(crate) async fn open_started(hold_limit: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let log = folder.path().join("log");
+        std::fs::write(&log, "").unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/mcp_server.py");
+        let run = format!(
+            "[mcp.run]\ncommand = [\"python3\", \"{}\", \"stdio\", \"{}\"]\n\
+             environment = {{ PYTHONPATH = \"{}\", PYTHONDONTWRITEBYTECODE = \"1\" }}\n\
+             secrets = {{ SHOP_KEY = \"file:secret\" }}",
+            script.display(),
+            log.display(),
+            sdk().display()
+        );
+        let lines = Lines { policy: POLICY, target: &run, behind: "", hold_limit };
+        Self::before(folder, None, String::new(), &lines).await
+    }
+
+    async fn before(folder: TempDir, server: Option<Child>, server_url: String, lines: &Lines<'_>) -> Self {
+        let written =
+            |folder: &Path, console: u16, wire: u16| write(folder, console, wire, &server_url, lines);
+        let gateway = Gateway::start_written(
+            written,
+            &[("PLANTED_IN_THE_GATEWAY", "1"), ("GATEWAY_SECRET", "planted-secret-of-the-gateway")],
+        )
+        .await
+        .unwrap();
         let link = gateway.invite("ana@example.com", "sre").await.unwrap();
         let mut ana = Person::open(&gateway.console_url, &link).await.unwrap();
         ana.register_passkey().await.unwrap();
@@ -128,13 +228,29 @@ impl Stage {
         let token = gateway.agent("bot", "olga@example.com", "agents").await.unwrap();
         let rogue = gateway.agent("rogue", "olga@example.com", "agents").await.unwrap();
         let url = format!("{}/mcp", gateway.url);
-        let stage = Self { server: server.unwrap(), server_url, folder, gateway, url, token, rogue, ana };
-        let begun = Instant::now();
-        while reqwest::get(format!("{}/ready", stage.server_url)).await.is_err() {
-            assert!(begun.elapsed() < PATIENCE, "the server does not answer");
-            sleep(Duration::from_millis(50)).await;
-        }
-        stage
+        Self { server, server_url, folder, gateway, url, token, rogue, ana }
+    }
+
+    /// Starts an agent whose client starts a program, with these steps.
+    pub(crate) fn desktop(&self, steps: &Value) -> Agent {
+        self.desktop_speaking("stdio", steps)
+    }
+
+    pub(crate) fn desktop_speaking(&self, mode: &str, steps: &Value) -> Agent {
+        let program = countersign_e2e::binary().unwrap();
+        let command = json!([program, "mcp", "stdio", self.url]).to_string();
+        let mut client = python("mcp_client.py");
+        Agent(client.args([&command, &self.token, mode, &steps.to_string()]).spawn().unwrap())
+    }
+
+    /// An address of the server's own.
+    pub(crate) fn server_url(&self, path: &str) -> String {
+        format!("{}{path}", self.server_url)
+    }
+
+    /// A path beside the server's log.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Has the server say something else of `delete_rows`.
@@ -148,6 +264,12 @@ impl Stage {
     pub(crate) fn agent(&self, token: &str, mode: &str, steps: &Value) -> Agent {
         let mut command = python("mcp_client.py");
         Agent(command.args([&self.url, token, mode, &steps.to_string()]).spawn().unwrap())
+    }
+
+    /// The same with the TypeScript SDK's client.
+    pub(crate) fn agent_typescript(&self, mode: &str, steps: &Value) -> Agent {
+        let mut command = node("mcp_client.mjs");
+        Agent(command.args([&self.url, &self.token, mode, &steps.to_string()]).spawn().unwrap())
     }
 
     /// What an agent's steps came to, after the line in which it says what it speaks.
@@ -181,6 +303,19 @@ impl Stage {
             sleep(Duration::from_millis(50)).await;
         }
         panic!("nothing is {state}: {}", self.gateway.log());
+    }
+
+    /// Waits until so many approvals are withdrawn.
+    pub(crate) async fn withdrawn(&self, count: usize) {
+        let begun = Instant::now();
+        loop {
+            let list = self.gateway.command(&["approvals", "list", "--status", "withdrawn"]).await.unwrap();
+            if list.pointer("/items").and_then(Value::as_array).map(Vec::len) == Some(count) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{list}: {}", self.gateway.log());
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     pub(crate) async fn vote(&mut self, id: &str, decision: &str, reason: Option<&str>) {

@@ -1,12 +1,10 @@
 //! A target's connections. One is taken before anything is authorized, so that a target that cannot be reached
 //! costs no grant. Nothing is ever sent again by itself.
 
-use super::{credential::Credential, http1::Http1, send::UpBody};
-use crate::{
-    config::{LimitsSection, Origin},
-    wire::Wire,
-};
+use super::{http1::Http1, send::UpBody};
+use crate::{config::LimitsSection, wire::Wire};
 use countersign_engine::port::upstream::{Failed, Sent};
+use countersign_pep::{Credential, Origin};
 use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,7 +14,7 @@ use rustls_pki_types::ServerName;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
+    net::TcpStream,
     time::Instant,
 };
 use tokio_rustls::TlsConnector;
@@ -135,28 +133,10 @@ impl Connection {
     }
 }
 
-/// Resolves once, connects to what was resolved, and proves who is there.
+/// Connects, and proves who is there.
 async fn dial(target: &Way) -> Result<Connection, String> {
-    let origin = &target.origin;
-    let addresses: Vec<_> = match origin.connect_to {
-        Some(address) => vec![address],
-        None => lookup_host((origin.host.as_str(), origin.port))
-            .await
-            .map_err(|error| format!("`{}` does not resolve: {error}", origin.host))?
-            .collect(),
-    };
-    let mut last = format!("`{}` resolves to no address", origin.host);
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                // Without it a small request could wait for an acknowledgement; no reason to fail.
-                let _ = stream.set_nodelay(true);
-                return secure(target, stream).await;
-            }
-            Err(error) => last = format!("no connection to `{}`: {error}", origin.authority),
-        }
-    }
-    Err(last)
+    let stream = target.origin.dial().await?;
+    secure(target, stream).await
 }
 
 async fn secure(target: &Way, stream: TcpStream) -> Result<Connection, String> {

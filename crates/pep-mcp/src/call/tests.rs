@@ -41,7 +41,6 @@ fn parameters_with_two_readings_are_refused() {
         r#"{"_meta":[]}"#,
         r#"{"_meta":{"countersign/reason":1}}"#,
         r#"{"_meta":{"progress\u0054oken":1}}"#,
-        r#"{"name":"x","task":{"ttl":1}}"#,
     ] {
         assert!(prepared(bad).is_err(), "{bad}");
     }
@@ -62,8 +61,9 @@ fn a_session_is_opened_without_capabilities_and_told_without_what_is_not_offered
     let asks = raw(
         r#"{"protocolVersion":"1999","capabilities":{"sampling":{},"tasks":{}},"clientInfo":{"name":"c"}}"#,
     );
+    let (client, version) = opening(Some(&asks)).unwrap();
     assert_eq!(
-        opening(Some(&asks)).unwrap(),
+        opening_with(version, Some(&client)),
         r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c"}}"#
     );
     let (version, told) = opened(
@@ -76,4 +76,41 @@ fn a_session_is_opened_without_capabilities_and_told_without_what_is_not_offered
         r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{},"logging":{}},"serverInfo":{"x":1.0}}"#
     );
     assert!(opened(r#"{"protocolVersion":"2026-07-28","capabilities":{}}"#).is_none());
+}
+
+#[test]
+fn what_a_server_is_is_told_in_the_words_of_each_era() {
+    let later = r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true},"extensions":{}},"instructions":"look","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}},"ttlMs":5,"cacheScope":"public"}"#;
+    assert!(speaks_later(later));
+    assert_eq!(
+        opened_later(later, "2025-06-18").unwrap(),
+        r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"s"},"instructions":"look"}"#
+    );
+    let versions = r#"["2026-07-28","2025-11-25","2025-06-18","2025-03-26"]"#;
+    let about = r#""instructions":"look","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}},"ttlMs":0,"cacheScope":"private"}"#;
+    let told = format!(
+        r#"{{"resultType":"complete","supportedVersions":{versions},"capabilities":{{"tools":{{}}}},{about}"#
+    );
+    assert_eq!(discovered(later), Some(told.clone()));
+    let earlier = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s"},"instructions":"look"}"#;
+    assert!(!speaks_later(earlier));
+    assert_eq!(discovered(earlier), Some(told));
+}
+
+#[test]
+fn the_envelope_and_the_state_are_no_part_of_what_is_decided_on() {
+    let target = target();
+    let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+    let plain = raw(r#"{"name":"x","arguments":{"n":1.0}}"#);
+    let later = raw(
+        r#"{"name":"x","arguments":{"n":1.0},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"c"}},"requestState":"s","inputResponses":{}}"#,
+    );
+    let prepared = prepare(Some(&later), &target).unwrap();
+    assert_eq!(prepared.params, prepare(Some(&plain), &target).unwrap().params);
+    assert_eq!(prepared.state.as_deref(), Some("s"));
+    let answers = raw(r#"{"name":"x","inputResponses":{"a":{"action":"accept"}}}"#);
+    assert!(prepare(Some(&answers), &target).is_err(), "nobody asked for it");
+    // No task is made, so that the wish for one changes nothing.
+    let task = raw(r#"{"name":"x","task":{"ttl":1},"arguments":{"n":1.0}}"#);
+    assert_eq!(prepare(Some(&task), &target).unwrap().params, r#"{"name":"x","arguments":{"n":1.0}}"#);
 }

@@ -10,7 +10,7 @@ type Refused = (StatusCode, &'static str);
 const OWN: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// A header's only value; an error when it stands there twice or is no text.
-pub(super) fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, &'static str> {
+pub(crate) fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, &'static str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
@@ -88,12 +88,6 @@ pub(super) fn speaks(headers: &HeaderMap) -> Result<(), Refused> {
     }
 }
 
-/// The token in an `Authorization` header.
-pub(super) fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,14 +151,6 @@ mod tests {
             (vec![json, both, ("content-encoding", "gzip")], false),
         ] {
             assert_eq!(speaks(&headers(&pairs)).is_ok(), fine, "{pairs:?}");
-        }
-    }
-
-    #[test]
-    fn only_a_bearer_token_is_a_credential() {
-        assert_eq!((bearer("Bearer x"), bearer("bearer x")), (Some("x"), Some("x")));
-        for bad in ["Bearer", "Bearer ", "Basic x", "x", ""] {
-            assert_eq!(bearer(bad), None, "{bad}");
         }
     }
 }

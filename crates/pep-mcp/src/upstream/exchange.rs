@@ -2,11 +2,12 @@
 //! closing a stream cancels nothing in these versions of the protocol.
 
 use super::{
-    Connection, Peer, Way,
+    Connection, Link, Peer, Way,
     talk::{Talk, lost},
 };
 use crate::{
     call::Head,
+    era,
     frame::{self, Message},
     members::Members,
     method::{self, FromServer},
@@ -14,13 +15,14 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use countersign_core::{Body, approval::Outcome};
+use countersign_core::{ApprovalId, Body, Requester, approval::Outcome};
 use countersign_engine::{
-    Ticket,
+    Gate, Ticket, actor_of,
     execute::{Clearance, EndFacts, Ending},
     port::upstream::{BindError, Exchange, Failed, Kept, Passage, Sent},
+    settle,
 };
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -35,13 +37,13 @@ pub(crate) enum Event {
 }
 
 /// What a server answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) form: Form,
     /// The result or the error, in the server's own bytes.
     pub(crate) raw: String,
     /// The session the server opened with it.
-    pub(crate) session: Option<HeaderValue>,
+    pub(crate) link: Option<Link>,
     /// The server does not know the session any more.
     pub(crate) session_is_gone: bool,
 }
@@ -71,8 +73,8 @@ pub(crate) struct Asking {
     /// The agent's own, in its bytes.
     pub(crate) progress_token: Option<String>,
     pub(crate) events: mpsc::Sender<Event>,
-    /// Whether cancelling the request takes the approval back.
-    pub(crate) withdraws: bool,
+    /// Who takes the approval back when the request is cancelled; `None` where that leaves it waiting.
+    pub(crate) takes_back: Option<(Arc<Gate>, Requester)>,
     pub(crate) connection: Option<Connection>,
 }
 
@@ -86,8 +88,11 @@ impl Exchange for Asking {
     }
 
     async fn held(&mut self, ticket: &Ticket) {
-        if self.withdraws {
-            *self.under_way.held.lock() = Some(ticket.approval);
+        if let Some((gate, requester)) = &self.takes_back
+            && self.under_way.waits_for(ticket.approval)
+        {
+            take_back(gate, requester, ticket.approval).await;
+            return;
         }
         // An agent that is not listening is noticed by whoever writes to it.
         let _ = self.events.try_send(Event::Held(Box::new(ticket.clone())));
@@ -98,7 +103,10 @@ impl Exchange for Asking {
     }
 
     async fn connect(&mut self) -> Result<(), Failed> {
-        self.connection = Some(self.way.take().await?);
+        if self.under_way.cancelled.is_cancelled() {
+            return Err(Failed { sent: Sent::No, why: "its agent cancelled it".into() });
+        }
+        self.connection = Some(self.way.take(&self.peer).await?);
         Ok(())
     }
 
@@ -140,11 +148,16 @@ impl Asking {
             return Err(unsent("the call is not whole"));
         };
         let params = std::str::from_utf8(params).map_err(|_| unsent("the stored call cannot be read"))?;
-        let params = match &self.progress_token {
-            Some(token) => {
-                with_token(params, token).ok_or_else(|| unsent("the stored call cannot be read"))?
-            }
-            None => params.to_owned(),
+        let token = self.progress_token.as_ref().map(|token| format!(r#""progressToken":{token}"#));
+        let envelope = self
+            .peer
+            .is_later()
+            .then(|| era::envelope(self.session.as_ref().and_then(|session| session.client.as_deref())));
+        let own: Vec<String> = token.into_iter().chain(envelope).collect();
+        let params = if own.is_empty() {
+            params.to_owned()
+        } else {
+            with_meta(params, &own.join(",")).ok_or_else(|| unsent("the stored call cannot be read"))?
         };
         let (id, method) = (self.under_way.id, &head.method);
         Ok(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#).into())
@@ -165,7 +178,8 @@ impl Asking {
             () = cancelled.cancelled() => (Some("client"), Err(lost("its agent cancelled it"))),
             ended = self.exchange(message) => (None, ended),
         };
-        if stopped.is_some() {
+        // In the later era letting go of the answer says it.
+        if stopped.is_some() && !self.peer.is_later() {
             let id = self.under_way.id;
             let cancel = format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
@@ -225,13 +239,16 @@ impl Asking {
                         frame::Answer::Result(raw) => (Form::Result, raw),
                         frame::Answer::Error(raw) => (Form::Error, raw),
                     };
-                    let status = status(form, raw);
-                    let answer = Answer {
-                        form,
-                        raw: raw.get().to_owned(),
-                        session: talk.session.clone(),
-                        session_is_gone: false,
+                    let wants = form == Form::Result && self.peer.is_later() && wants_input(raw);
+                    let (form, raw, status) = if wants {
+                        // It was told that nothing can be asked.
+                        let why = r#"{"code":-32000,"message":"the server wants something of the agent that is not passed on"}"#;
+                        (Form::Error, why, "input required".to_owned())
+                    } else {
+                        (form, raw.get(), status(form, raw))
                     };
+                    let answer =
+                        Answer { form, raw: raw.to_owned(), link: talk.link.clone(), session_is_gone: false };
                     let received = talk.received;
                     self.rest(talk);
                     return Ok((answer, status, received));
@@ -252,13 +269,13 @@ impl Asking {
         let error = told.as_deref().and_then(|told| serde_json::from_slice::<&RawValue>(told).ok());
         let error =
             error.and_then(|message| Members::read(message)?.find("error").map(|raw| raw.get().to_owned()));
-        let session_is_gone = talk.status == StatusCode::NOT_FOUND && self.peer.session.is_some();
+        let session_is_gone = talk.status == StatusCode::NOT_FOUND && self.peer.link.is_some();
         let raw = error.unwrap_or_else(|| {
             format!(r#"{{"code":-32000,"message":"the server answered with HTTP {code}"}}"#)
         });
         let received = talk.received;
         self.rest(talk);
-        let answer = Answer { form: Form::Error, raw, session: None, session_is_gone };
+        let answer = Answer { form: Form::Error, raw, link: None, session_is_gone };
         Ok((answer, format!("http {code}"), received))
     }
 
@@ -282,14 +299,7 @@ impl Asking {
 
     /// The server wants something of the agent: the gateway answers.
     fn asked(&self, method: &str, id: &RawValue) {
-        let id = id.get();
-        let message = match method::from_server(method) {
-            FromServer::Answered => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#),
-            FromServer::Refused(why) | FromServer::Dropped(why) => {
-                format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"{why}"}}}}"#)
-            }
-            FromServer::Passed => return,
-        };
+        let Some(message) = method::own_answer(method, id.get()) else { return };
         let (way, peer) = (Arc::clone(&self.way), self.peer.clone());
         tokio::spawn(async move {
             if let Err(error) = way.tell(&peer, message).await {
@@ -297,6 +307,21 @@ impl Asking {
             }
         });
     }
+}
+
+/// Withdraws what a cancelled request waits for. What has begun to run meanwhile is cancelled there.
+pub(crate) async fn take_back(gate: &Arc<Gate>, requester: &Requester, approval: ApprovalId) {
+    let taken = settle::withdraw(gate, requester.principal, actor_of(requester), approval).await;
+    if let Err(error) = taken {
+        let error = countersign_engine::record::chain(&error);
+        tracing::error!(%approval, %error, "a cancelled call could not be withdrawn");
+    }
+}
+
+/// Whether a result of the later era is none yet.
+fn wants_input(raw: &RawValue) -> bool {
+    let kind = Members::read(raw).and_then(|result| result.find("resultType").map(RawValue::get));
+    kind.is_some_and(|kind| kind != r#""complete""#)
 }
 
 /// How it went, for the record.
@@ -313,14 +338,14 @@ fn status(form: Form, raw: &RawValue) -> String {
     }
 }
 
-/// The parameters with the token under which the agent wants to hear of progress.
-fn with_token(params: &str, token: &str) -> Option<String> {
+/// The parameters with these members, written as JSON, in front of what `_meta` holds.
+fn with_meta(params: &str, own: &str) -> Option<String> {
     let raw: &RawValue = serde_json::from_str(params).ok()?;
     let members = Members::read(raw)?;
     if members.find("_meta").is_none() {
         let rest = params.trim().strip_prefix('{')?;
         let comma = if members.is_empty() { "" } else { "," };
-        return Some(format!(r#"{{"_meta":{{"progressToken":{token}}}{comma}{rest}"#));
+        return Some(format!(r#"{{"_meta":{{{own}}}{comma}{rest}"#));
     }
     Some(members.rewritten(|name, value| {
         if name != "_meta" {
@@ -328,7 +353,7 @@ fn with_token(params: &str, token: &str) -> Option<String> {
         }
         let comma = if Members::read(value).is_none_or(|meta| meta.is_empty()) { "" } else { "," };
         let rest = value.get().strip_prefix('{').unwrap_or("}");
-        Some(format!(r#"{{"progressToken":{token}{comma}{rest}"#))
+        Some(format!("{{{own}{comma}{rest}"))
     }))
 }
 
@@ -351,7 +376,7 @@ mod tests {
             (r#"{"a":1,"_meta":{}}"#, r#"{"a":1,"_meta":{"progressToken":7}}"#),
             (r#"{"_meta":{"k": 1.50},"a":[ 1]}"#, r#"{"_meta":{"progressToken":7,"k": 1.50},"a":[ 1]}"#),
         ] {
-            assert_eq!(with_token(params, "7").as_deref(), Some(want), "{params}");
+            assert_eq!(with_meta(params, r#""progressToken":7"#).as_deref(), Some(want), "{params}");
         }
     }
 }

@@ -1,12 +1,17 @@
 //! A server's answer to one message, as it comes: whole, or as a stream of messages of which the last is the answer.
 
-use super::{Connection, sse::Events};
+use super::{
+    Link,
+    http::Line,
+    process::{Process, Replies},
+    sse::Events,
+};
 use bytes::{Bytes, BytesMut};
 use countersign_engine::port::upstream::{Failed, Sent};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 /// What is read of an answer that is none.
@@ -15,82 +20,106 @@ const LEFTOVER: usize = 64 << 10;
 /// An answer under way.
 pub(crate) struct Talk {
     pub(crate) status: StatusCode,
-    pub(crate) session: Option<HeaderValue>,
-    pub(crate) connection: Connection,
-    /// Bytes of the body so far.
+    /// The session that the server opened with it.
+    pub(crate) link: Option<Link>,
+    /// Bytes of the answer so far.
     pub(crate) received: u64,
     form: Form,
-    body: Incoming,
     limit: usize,
 }
 
 enum Form {
-    Json,
-    Events(Box<Events>),
-    Neither,
-    Over,
+    Json(Coming),
+    Events(Coming, Box<Events>),
+    /// Read to its end, or of no form that is read.
+    Over(Option<Coming>),
+    Process(Replies),
+}
+
+/// What comes over a connection.
+struct Coming {
+    line: Line,
+    body: Incoming,
 }
 
 impl Talk {
-    pub(super) fn new(response: Response<Incoming>, connection: Connection, limit: usize) -> Self {
+    pub(super) fn over_http(response: Response<Incoming>, line: Line, limit: usize) -> Self {
         let (head, body) = response.into_parts();
         let kind =
             head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
+        let coming = Coming { line, body };
         let form = if kind.eq_ignore_ascii_case("application/json") {
-            Form::Json
+            Form::Json(coming)
         } else if kind.eq_ignore_ascii_case("text/event-stream") {
-            Form::Events(Box::default())
+            Form::Events(coming, Box::default())
         } else {
-            Form::Neither
+            Form::Over(Some(coming))
         };
-        let session = head.headers.get(super::SESSION).cloned();
-        Self { status: head.status, session, connection, received: 0, form, body, limit }
+        let link = head.headers.get(super::SESSION).cloned().map(Link::Named);
+        Self { status: head.status, link, received: 0, form, limit }
+    }
+
+    pub(super) fn with_process(process: Arc<Process>, replies: Replies) -> Self {
+        let (status, link) = (StatusCode::OK, Some(Link::Process(process)));
+        Self { status, link, received: 0, form: Form::Process(replies), limit: usize::MAX }
     }
 
     /// The next message; `None` when there is no more.
     pub(crate) async fn next(&mut self, idle: Duration) -> Result<Option<Bytes>, Failed> {
-        match &mut self.form {
-            Form::Over | Form::Neither => Ok(None),
-            Form::Json => {
-                self.form = Form::Over;
-                let mut whole = BytesMut::new();
-                while let Some(piece) = self.piece(idle).await? {
-                    whole.extend_from_slice(&piece);
-                    self.check(whole.len())?;
-                }
-                Ok(Some(whole.freeze()))
+        let (received, limit) = (&mut self.received, self.limit);
+        let found = match &mut self.form {
+            Form::Over(_) => return Ok(None),
+            Form::Process(replies) => {
+                let message = replies.next(idle).await?;
+                *received += message.as_ref().map_or(0, |message| message.len() as u64);
+                return Ok(message);
             }
-            Form::Events(_) => loop {
-                let Form::Events(events) = &mut self.form else { return Ok(None) };
+            Form::Json(coming) => {
+                let mut whole = BytesMut::new();
+                while let Some(piece) = coming.piece(idle).await? {
+                    *received += piece.len() as u64;
+                    whole.extend_from_slice(&piece);
+                    check(whole.len(), limit)?;
+                }
+                Some(whole.freeze())
+            }
+            Form::Events(coming, events) => loop {
                 if let Some(event) = events.next() {
                     return Ok(Some(event));
                 }
-                let kept = events.kept();
-                self.check(kept)?;
-                match self.piece(idle).await? {
-                    Some(piece) => {
-                        if let Form::Events(events) = &mut self.form {
-                            events.push(&piece);
-                        }
-                    }
-                    None => self.form = Form::Over,
-                }
+                check(events.kept(), limit)?;
+                let Some(piece) = coming.piece(idle).await? else { break None };
+                *received += piece.len() as u64;
+                events.push(&piece);
             },
+        };
+        if let Form::Json(coming) | Form::Events(coming, _) =
+            std::mem::replace(&mut self.form, Form::Over(None))
+        {
+            self.form = Form::Over(Some(coming));
         }
+        Ok(found)
     }
 
-    /// Reads over what is left, if that is little.
-    pub(super) async fn drain(&mut self, idle: Duration) -> Result<(), Failed> {
-        let before = self.received;
-        while self.piece(idle).await?.is_some() {
-            if self.received - before > LEFTOVER as u64 {
-                return Err(lost("it goes on"));
+    /// Reads over what is left, if that is little: the connection, free for the next message.
+    pub(super) async fn left(self, idle: Duration) -> Option<Line> {
+        let mut coming = match self.form {
+            Form::Json(coming) | Form::Events(coming, _) | Form::Over(Some(coming)) => coming,
+            Form::Over(None) | Form::Process(_) => return None,
+        };
+        let mut read = 0;
+        while let Some(piece) = coming.piece(idle).await.ok()? {
+            read += piece.len();
+            if read > LEFTOVER {
+                return None;
             }
         }
-        Ok(())
+        Some(coming.line)
     }
+}
 
+impl Coming {
     async fn piece(&mut self, idle: Duration) -> Result<Option<Bytes>, Failed> {
         loop {
             let frame = timeout(idle, self.body.frame()).await;
@@ -98,18 +127,17 @@ impl Talk {
             let Some(frame) = frame else { return Ok(None) };
             let frame = frame.map_err(|error| lost(&format!("the server was lost from sight: {error}")))?;
             if let Ok(data) = frame.into_data() {
-                self.received += data.len() as u64;
                 return Ok(Some(data));
             }
         }
     }
+}
 
-    fn check(&self, size: usize) -> Result<(), Failed> {
-        if size <= self.limit {
-            return Ok(());
-        }
-        Err(lost(&format!("the server's answer is larger than the {} bytes that are read", self.limit)))
+fn check(size: usize, limit: usize) -> Result<(), Failed> {
+    if size <= limit {
+        return Ok(());
     }
+    Err(lost(&format!("the server's answer is larger than the {limit} bytes that are read")))
 }
 
 /// The message went out, and what became of it is not known.

@@ -1,10 +1,59 @@
-//! The credential that goes upstream: a reference, read when it is used and never shown. Callers never have it.
+//! The credential that goes upstream in a header: a reference, read when it is used and never shown. Callers never have
+//! it, and their own goes nowhere.
 
-use countersign_pep::{SecretError, SecretRef, Stamp};
+use crate::{Fault, NOT_A_REFERENCE, SecretError, SecretRef, Stamp};
 use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
-use std::fmt;
+use serde::Deserialize;
+use std::{fmt, path::Path};
 use zeroize::Zeroizing;
+
+/// What goes upstream in place of whatever the caller presented, as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialSection {
+    /// Its name in policies, approvals and the log.
+    pub profile: String,
+    /// `env:NAME` or `file:PATH`.
+    pub value_from: String,
+    #[serde(default = "default_header")]
+    pub header: String,
+    /// What surrounds the value; `{}` stands for it.
+    #[serde(default = "default_format")]
+    pub format: String,
+}
+
+fn default_header() -> String {
+    "authorization".into()
+}
+
+fn default_format() -> String {
+    "Bearer {}".into()
+}
+
+impl CredentialSection {
+    /// Checks the section of the target at `place`; relative paths start at `folder`. The secret is not read.
+    pub fn check(&self, place: &str, folder: &Path) -> Result<Credential, Fault> {
+        let place = format!("{place}.credential");
+        let reference = SecretRef::read(&self.value_from, folder)
+            .map_err(|why| Fault::new(format!("{place}.value_from"), why, NOT_A_REFERENCE))?;
+        let header = HeaderName::try_from(self.header.as_str()).map_err(|_| {
+            let why = format!("`{}` is not a header name", self.header);
+            Fault::new(format!("{place}.header"), why, "write for example `authorization`")
+        })?;
+        let (before, after) = self.format.split_once("{}").ok_or_else(|| {
+            let remedy = "write for example `Bearer {}`";
+            Fault::new(format!("{place}.format"), "there is no `{}` for the value", remedy)
+        })?;
+        Ok(Credential::new(header, reference, before, after))
+    }
+}
+
+/// The token in an `Authorization` header's value.
+pub fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
 
 /// A header with a secret in it.
 pub struct Credential {
@@ -63,6 +112,14 @@ impl fmt::Debug for Credential {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn only_a_bearer_token_is_a_credential() {
+        assert_eq!((bearer("Bearer x"), bearer("bearer x")), (Some("x"), Some("x")));
+        for bad in ["Bearer", "Bearer ", "Basic x", "x", ""] {
+            assert_eq!(bearer(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_changed_file_is_read_again_and_its_secret_is_never_shown() {

@@ -1,0 +1,268 @@
+//! A message that goes on: as an action, through the engine, to its answer.
+
+use super::{AHEAD, Door, Ended, Said};
+use crate::{
+    approvals, call,
+    classify::Understood,
+    legs::Leg,
+    members::{self, Members},
+    reply::{self, Shape, code},
+    session::{Place, Session},
+    stream::{self, Body, Flow, Later, Leaving, Legs, Waiting},
+    upstream::exchange::{Answer, Asking, Event},
+};
+use countersign_core::{ApprovalId, Refusal, RefusalCode, Requester};
+use countersign_engine::{
+    Error, Reply,
+    settle::{self, Claim},
+};
+use http::{Response, StatusCode};
+use serde_json::{json, value::RawValue};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{mpsc, oneshot};
+
+/// How long a leg of a call of the later era is held: below the shortest limit that clients are known to have.
+const LEG: Duration = Duration::from_secs(45);
+
+impl Door {
+    /// A tool call: one of the gateway's own, or an action.
+    pub(super) async fn call(self: &Arc<Self>, said: Said<'_>) -> Result<Response<Body>, Ended> {
+        let params = said.params.and_then(Members::read);
+        let name = params.as_ref().and_then(|params| members::text(params.find("name")?));
+        let name = name.filter(|name| crate::config::is_tool_name(name));
+        let Some(name) = name else {
+            return self
+                .invalid(said.id, "the call names no tool, or one with characters nobody can read")
+                .await;
+        };
+        let arguments = params.as_ref().and_then(|params| params.find("arguments"));
+        if arguments.is_some_and(|arguments| !arguments.get().starts_with('{')) {
+            return self.invalid(said.id, "the arguments are no object").await;
+        }
+        if approvals::NAMES.contains(&name.as_str()) {
+            return self.claim(said, &name, arguments).await;
+        }
+        let definition = match said.session.tools(&self.target.way).await {
+            Ok(tools) => tools.get(&name).cloned(),
+            Err(failed) => {
+                let why = format!("the server's tools are not known, so nothing was called: {failed}");
+                return Ok(stream::json(
+                    StatusCode::OK,
+                    reply::own(
+                        said.id.get(),
+                        Shape::Tool,
+                        code::SERVER,
+                        &why,
+                        &json!({
+                            "decision": "refused", "code": RefusalCode::Unreachable.as_str(), "what_to_do": "repeat",
+                        }),
+                    ),
+                ));
+            }
+        };
+        let Some(definition) = definition else {
+            return self.invalid(said.id, "the server lists no such tool, or lists it twice").await;
+        };
+        let understood = self.target.classifier.call(&name, arguments, &definition);
+        self.act(said, Some((&name, &definition)), understood, Shape::Tool).await
+    }
+
+    /// Any other request that is passed on.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        said: Said<'_>,
+        operation: &str,
+        shape: Shape,
+    ) -> Result<Response<Body>, Ended> {
+        if shape == Shape::Tools {
+            // What the agent sees from here on is what its calls are bound to.
+            said.session.forget_tools().await;
+        }
+        let understood = self.target.classifier.other(operation, said.method, said.params);
+        self.act(said, None, understood, shape).await
+    }
+
+    /// Hands an action to the engine, and waits for what becomes of it.
+    async fn act(
+        self: &Arc<Self>,
+        said: Said<'_>,
+        tool: Option<(&str, &crate::tools::Definition)>,
+        understood: Understood,
+        shape: Shape,
+    ) -> Result<Response<Body>, Ended> {
+        let mut prepared = match call::prepare(said.params, &self.target) {
+            Ok(prepared) => prepared,
+            Err(why) => return self.invalid(said.id, why).await,
+        };
+        let about = [said.method.to_owned(), prepared.params.clone()];
+        let before = match prepared.state.take() {
+            None => None,
+            Some(state) => {
+                let call = about.each_ref().map(String::as_str);
+                let leg = self.states.read(&state, &said.requester, &call).filter(|_| said.later);
+                let Some(leg) = leg else {
+                    let why = "the state is none of this gateway's for this call: repeat the call without it";
+                    return self.invalid(said.id, why).await;
+                };
+                Some(leg)
+            }
+        };
+        let place = self.place(&said).await?;
+        let (told, events) = mpsc::channel(AHEAD);
+        let progress_token = prepared.progress_token.take();
+        let exchange = self.exchange(&said, &place, progress_token.clone(), told, true);
+        let later = said.later.then(|| self.held_later(&said, &place, before, about));
+        let mut asked =
+            call::asked(&self.target, said.requester.clone(), said.method, tool, understood, prepared);
+        if said.later {
+            asked.patience = asked.patience.min(LEG);
+        }
+        let (door, session) = (Arc::clone(self), Arc::clone(&said.session));
+        let flow = async move {
+            let reply = match before {
+                None => countersign_engine::flow::handle(&door.gate, asked, exchange).await,
+                Some(leg) => door.claimed(&asked.requester, leg.approval, asked.patience, exchange).await,
+            };
+            door.seen(&session, &reply);
+            reply
+        };
+        // An agent of the later era that leaves has given its request up: that comes to its end without it.
+        let flow: Flow = if said.later { on_its_own(flow) } else { Box::pin(flow) };
+        let id = said.id.get().to_owned();
+        Ok(Waiting { id, shape, progress_token, flow, events, place, later }.respond().await)
+    }
+
+    /// Attaches to an approval of this caller's and runs what was approved.
+    async fn claimed(
+        &self,
+        requester: &Requester,
+        approval: ApprovalId,
+        patience: Duration,
+        exchange: Asking,
+    ) -> Result<Reply<Answer>, Error> {
+        let target = &self.target.surroundings().target;
+        let claim = Claim { requester, target, approval, patience };
+        let found = settle::claim(&self.gate, claim, exchange).await?;
+        Ok(found.unwrap_or_else(|| Reply::Refused(no_such_approval())))
+    }
+
+    fn held_later(&self, said: &Said<'_>, place: &Place, before: Option<Leg>, about: [String; 2]) -> Later {
+        let may_be_held = ["tools/call", "prompts/get", "resources/read"].contains(&said.method);
+        Later {
+            method: said.method.to_owned(),
+            legs: may_be_held.then(|| Legs {
+                states: Arc::clone(&self.states),
+                before,
+                requester: said.requester.clone(),
+                about,
+            }),
+            leaving: Some(Leaving {
+                under_way: Arc::clone(&place.under_way),
+                stopping: self.stopping.clone(),
+                gate: Arc::clone(&self.gate),
+                requester: said.requester.clone(),
+            }),
+        }
+    }
+
+    /// The agent comes back for a call of its own that waited.
+    async fn claim(
+        self: &Arc<Self>,
+        said: Said<'_>,
+        tool: &str,
+        arguments: Option<&RawValue>,
+    ) -> Result<Response<Body>, Ended> {
+        let Some(approval) = approvals::named(arguments) else {
+            return self.invalid(said.id, "give the approval's id as `approval`, and nothing else").await;
+        };
+        let prepared = match call::prepare(said.params, &self.target) {
+            Ok(prepared) => prepared,
+            Err(why) => return self.invalid(said.id, why).await,
+        };
+        let place = self.place(&said).await?;
+        let (told, events) = mpsc::channel(AHEAD);
+        let exchange = self.exchange(&said, &place, prepared.progress_token.clone(), told, false);
+        let later = said.later.then(|| Later { method: said.method.to_owned(), legs: None, leaving: None });
+        let (door, session, requester) = (Arc::clone(self), said.session, said.requester);
+        let runs = tool == approvals::WAIT;
+        let flow: Flow = Box::pin(async move {
+            let reply = if runs {
+                door.claimed(&requester, approval, door.target.hold_limit, exchange).await
+            } else {
+                let target = &door.target.surroundings().target;
+                let stands = settle::look(&door.gate, &requester, target, approval).await?;
+                Ok(stands.map_or_else(|| Reply::Refused(no_such_approval()), Reply::Pending))
+            };
+            door.seen(&session, &reply);
+            reply
+        });
+        let (id, shape) = (said.id.get().to_owned(), Shape::Tool);
+        let progress_token = prepared.progress_token;
+        Ok(Waiting { id, shape, progress_token, flow, events, place, later }.respond().await)
+    }
+
+    async fn place(&self, said: &Said<'_>) -> Result<Place, Ended> {
+        if said.later {
+            return Ok(said.session.enter_any());
+        }
+        if let Some(place) = said.session.enter(said.id.get()) {
+            return Ok(place);
+        }
+        Err(self.malformed(StatusCode::BAD_REQUEST, "a request of this id is under way already").await)
+    }
+
+    fn exchange(
+        &self,
+        said: &Said<'_>,
+        place: &Place,
+        progress_token: Option<String>,
+        events: mpsc::Sender<Event>,
+        takes_back: bool,
+    ) -> Asking {
+        let takes_back = takes_back.then(|| (Arc::clone(&self.gate), said.requester.clone()));
+        Asking {
+            way: Arc::clone(&self.target.way),
+            peer: said.session.peer.clone(),
+            session: Some(Arc::clone(&said.session)),
+            under_way: Arc::clone(&place.under_way),
+            progress_token,
+            events,
+            takes_back,
+            connection: None,
+        }
+    }
+
+    /// A session that its server has forgotten ends here as well: the agent opens another.
+    fn seen(&self, session: &Arc<Session>, reply: &Result<Reply<Answer>, Error>) {
+        if let Ok(Reply::Live(answer)) = reply
+            && answer.session_is_gone
+        {
+            self.sessions.forget(session);
+        }
+    }
+}
+
+/// Goes on to its end though nobody waits for that.
+fn on_its_own(flow: impl Future<Output = Result<Reply<Answer>, Error>> + Send + 'static) -> Flow {
+    let (told, answer) = oneshot::channel();
+    tokio::spawn(async move {
+        let _ = told.send(flow.await);
+    });
+    Box::pin(async move {
+        match answer.await {
+            Ok(reply) => reply,
+            // It was let go with the gateway itself.
+            Err(_) => std::future::pending().await,
+        }
+    })
+}
+
+fn no_such_approval() -> countersign_engine::Refused {
+    let refusal = Refusal {
+        code: RefusalCode::NotPermitted,
+        reason: "you have no such approval on this server".into(),
+        remedy: "use the id you were given when the call was held".into(),
+        basis: None,
+    };
+    countersign_engine::Refused { refusal, action: None, approval: None, link: None }
+}

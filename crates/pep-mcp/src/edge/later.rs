@@ -1,0 +1,90 @@
+//! Requests of the later era (2026-07-28 on): each stands alone and says all of itself. Behind the gateway they may need a
+//! session all the same; then every caller has one of its own, opened when it is first needed.
+
+use super::{Door, Ended, Said, open::unreachable};
+use crate::{
+    call,
+    era::Declared,
+    method::{self, NEWEST, Rule},
+    reply::{self, Shape, code},
+    session::Session,
+    stream::{self, Body},
+    upstream::{Peer, exchange::Answer},
+};
+use countersign_core::Requester;
+use countersign_engine::{Error, Reply};
+use http::{Response, StatusCode};
+use serde_json::{Value, value::RawValue};
+use std::sync::Arc;
+
+impl Door {
+    pub(super) async fn later(
+        self: &Arc<Self>,
+        requester: Requester,
+        declared: &Declared,
+        id: &RawValue,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Result<Response<Body>, Ended> {
+        let rule = method::later_request(method);
+        let session = if matches!(rule, Rule::Refused(_)) {
+            // Nothing of it reaches a server.
+            Arc::new(Session::new(&requester, NEWEST, Peer::default()))
+        } else {
+            match self.serving(&requester, declared).await {
+                Ok(session) => session,
+                Err(reply) => {
+                    let shape = if method == "tools/call" { Shape::Tool } else { Shape::Other };
+                    let said = reply::of(id.get(), shape, reply).later(id.get(), method);
+                    return Ok(stream::json(said.1, said.0.message));
+                }
+            }
+        };
+        self.follow(rule, Said { requester, session, id, method, params, later: true }).await
+    }
+
+    /// The session in which the server serves this caller.
+    async fn serving(
+        &self,
+        requester: &Requester,
+        declared: &Declared,
+    ) -> Result<Arc<Session>, Result<Reply<Answer>, Error>> {
+        if let Some(session) = self.sessions.standing(requester) {
+            return Ok(session);
+        }
+        for session in self.sessions.take_idle(self.target.limits.session_idle.0) {
+            self.end_at_server(&session);
+        }
+        let is_later = self.target.way.is_later().await;
+        let is_later = is_later.map_err(|failed| Ok(Reply::Refused(unreachable(&failed))))?;
+        let mut session = if is_later {
+            Session::new(requester, NEWEST, Peer::later())
+        } else {
+            let begun = self.begin(requester, declared.client.as_deref(), NEWEST).await?;
+            let note = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+            let noted = self.target.way.tell(&begun.peer, note.into()).await;
+            noted.map_err(|failed| Ok(Reply::Refused(unreachable(&failed))))?;
+            let mut session = Session::new(requester, NEWEST, begun.peer);
+            session.opened = Some(begun.result);
+            session
+        };
+        session.client.clone_from(&declared.client);
+        let session = Arc::new(session);
+        if let Some(before) = self.sessions.stand(requester, Arc::clone(&session)) {
+            self.end_at_server(&before);
+        }
+        Ok(session)
+    }
+
+    /// What the server is and has.
+    pub(super) async fn discover(self: &Arc<Self>, said: Said<'_>) -> Result<Response<Body>, Ended> {
+        let Some(opened) = &said.session.opened else {
+            return self.ask(said, "mcp.session", Shape::Discovery).await;
+        };
+        let id = said.id.get();
+        let unreadable =
+            || reply::error(id, code::SERVER, "the server's answer cannot be read", &Value::Null);
+        let told = call::discovered(opened).map_or_else(unreadable, |told| reply::result(id, &told));
+        Ok(stream::json(StatusCode::OK, told))
+    }
+}

@@ -1,0 +1,112 @@
+//! Holding a call of the later era without a task: in legs. Each ends before its client loses patience, with a state that
+//! the client sends back with the same call. The state is no credential and changes nothing: it says which approval the
+//! call waits for and how long already, under a code that only this gateway can make, for this caller and this very call.
+
+use aws_lc_rs::hmac;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use countersign_core::{ApprovalId, Requester};
+use std::fmt;
+
+/// How many legs a call is held for; clients give up after the next (measured: ten further rounds in five SDKs).
+const MOST: u32 = 10;
+
+/// Makes and reads states. What was made before the gateway was started again is not read any more.
+pub(crate) struct States(hmac::Key);
+
+impl fmt::Debug for States {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("States")
+    }
+}
+
+/// Where a call stands that comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leg {
+    pub(crate) approval: ApprovalId,
+    number: u32,
+}
+
+impl States {
+    pub(crate) fn new(secret: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// The state with which a call leaves that waits for this approval; `None` when it was held for as long as it may be.
+    /// `call` is all that may not change.
+    pub(crate) fn next(
+        &self,
+        before: Option<Leg>,
+        approval: ApprovalId,
+        requester: &Requester,
+        call: &[&str],
+    ) -> Option<String> {
+        let number = before.map_or(0, |leg| leg.number) + 1;
+        let leg = Leg { approval, number };
+        let code = hmac::sign(&self.0, &about(leg, requester, call));
+        (number <= MOST).then(|| format!("{number}.{approval}.{}", BASE64_URL_SAFE_NO_PAD.encode(code)))
+    }
+
+    /// Reads a state back; `None` when it was not made here for this caller and this call.
+    pub(crate) fn read(&self, state: &str, requester: &Requester, call: &[&str]) -> Option<Leg> {
+        let mut parts = state.splitn(3, '.');
+        let number = parts.next()?.parse().ok().filter(|number| (1..=MOST).contains(number))?;
+        let leg = Leg { approval: parts.next()?.parse().ok()?, number };
+        let code = BASE64_URL_SAFE_NO_PAD.decode(parts.next()?).ok()?;
+        hmac::verify(&self.0, &about(leg, requester, call), &code).ok()?;
+        Some(leg)
+    }
+}
+
+/// What the code is over: each part after its length.
+fn about(leg: Leg, requester: &Requester, call: &[&str]) -> Vec<u8> {
+    let people = requester.on_behalf_of.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let own = [leg.number.to_string(), leg.approval.to_string(), requester.principal.to_string(), people];
+    let mut out = b"countersign/mcp-request-state/v1\n".to_vec();
+    for part in own.iter().map(String::as_str).chain(call.iter().copied()) {
+        out.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        out.extend_from_slice(part.as_bytes());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::tests::requester;
+
+    #[test]
+    fn a_state_is_good_for_its_own_caller_and_call_alone() {
+        let (states, approval) = (States::new(&[7; 32]), ApprovalId::from_parts(1, 2));
+        let call = ["tools/call", r#"{"name":"x"}"#];
+        let state = states.next(None, approval, &requester(1), &call).unwrap();
+        let leg = states.read(&state, &requester(1), &call).unwrap();
+        assert_eq!(leg.approval, approval);
+        assert_eq!(states.read(&state, &requester(2), &call), None, "another caller");
+        assert_eq!(
+            states.read(&state, &requester(1), &["tools/call", r#"{"name":"y"}"#]),
+            None,
+            "another call"
+        );
+        assert_eq!(States::new(&[8; 32]).read(&state, &requester(1), &call), None, "another gateway");
+        for (from, to) in [("1.", "2."), ("apr_0", "apr_1"), (".", "-")] {
+            assert_eq!(states.read(&state.replacen(from, to, 1), &requester(1), &call), None, "{from}");
+        }
+        let mut cut = state.clone();
+        cut.pop();
+        for bad in ["", "1", "1..", "ä", &cut] {
+            assert_eq!(states.read(bad, &requester(1), &call), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_call_is_held_for_ten_legs_and_no_more() {
+        let (states, approval, call) = (States::new(&[7; 32]), ApprovalId::from_parts(1, 2), ["x"]);
+        let mut leg = None;
+        for _ in 0..MOST {
+            let state = states.next(leg, approval, &requester(1), &call).unwrap();
+            leg = states.read(&state, &requester(1), &call);
+            assert!(leg.is_some());
+        }
+        assert_eq!(states.next(leg, approval, &requester(1), &call), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! A server that the gateway starts, and speaks with over its standard input and output: one process to a session, in an
+//! environment and within limits that the configuration sets alone. What it says on standard error goes to the log.
+
+mod launch;
+mod stderr;
+
+pub(crate) use launch::Launch;
+
+use super::talk::{Talk, lost};
+use crate::{
+    frame::{self, Message},
+    members::Members,
+    method,
+};
+use bytes::Bytes;
+use countersign_engine::port::upstream::{Failed, Sent};
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    sync::mpsc,
+    time::timeout,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Messages that wait to be written, and to be read.
+const AHEAD: usize = 256;
+
+/// A process at work. Letting go of it stops it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    shared: Arc<Shared>,
+    outgoing: mpsc::Sender<Bytes>,
+    stop: CancellationToken,
+    _stops: DropGuard,
+}
+
+/// What the tasks around a process share.
+#[derive(Debug)]
+struct Shared {
+    ended: CancellationToken,
+    /// Requests without an answer, the newest last.
+    waiting: Mutex<Vec<Waiting>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: String,
+    /// Under which it hears of progress, in its bytes.
+    progress_token: Option<String>,
+    told: mpsc::Sender<Bytes>,
+}
+
+impl Process {
+    /// Whether it has ended, or is about to.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.shared.ended.is_cancelled() || self.stop.is_cancelled()
+    }
+
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Sends one message. Only a request is answered.
+    pub(super) async fn post(process: Arc<Self>, message: Bytes) -> Result<Talk, Failed> {
+        let unsent = |why: &str| Failed { sent: Sent::No, why: why.into() };
+        let (told, coming) = mpsc::channel(AHEAD);
+        let request = match frame::read(&message) {
+            Ok(Message::Request { id, params, .. }) => {
+                let meta = params.and_then(Members::read).and_then(|params| params.find("_meta"));
+                let token = meta.and_then(Members::read).and_then(|meta| meta.find("progressToken"));
+                let progress_token = token.map(|token| token.get().to_owned());
+                Some(Waiting { id: id.get().to_owned(), progress_token, told })
+            }
+            Ok(Message::Notification { .. } | Message::Response { .. }) => None,
+            Err(_) => return Err(unsent("the message cannot be read")),
+        };
+        let id = request.as_ref().map(|request| request.id.clone());
+        process.shared.waiting.lock().extend(request);
+        let replies = Replies { id, coming, shared: Arc::clone(&process.shared) };
+        process.tell(message).await?;
+        Ok(Talk::with_process(process, replies))
+    }
+
+    pub(super) async fn tell(&self, message: Bytes) -> Result<(), Failed> {
+        let ended = || Failed { sent: Sent::No, why: "the server's process has ended".into() };
+        if self.has_ended() {
+            return Err(ended());
+        }
+        self.outgoing.send(message).await.map_err(|_| ended())
+    }
+}
+
+/// What comes for one request.
+pub(super) struct Replies {
+    id: Option<String>,
+    coming: mpsc::Receiver<Bytes>,
+    shared: Arc<Shared>,
+}
+
+impl Replies {
+    pub(super) async fn next(&mut self, idle: Duration) -> Result<Option<Bytes>, Failed> {
+        if self.id.is_none() {
+            return Ok(None);
+        }
+        let ended = || lost("the server's process ended before it answered");
+        tokio::select! {
+            biased;
+            reply = timeout(idle, self.coming.recv()) => match reply {
+                Ok(reply) => reply.map(Some).ok_or_else(ended),
+                Err(_) => Err(lost("the server did not answer in time")),
+            },
+            () = self.shared.ended.cancelled() => Err(ended()),
+        }
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        if let Some(id) = &self.id {
+            self.shared.forget(id);
+        }
+    }
+}
+
+impl Shared {
+    fn forget(&self, id: &str) {
+        self.waiting.lock().retain(|waiting| waiting.id != id);
+    }
+
+    /// Takes in one line of the server's; what has to be said back.
+    fn heard(&self, line: &Bytes) -> Option<String> {
+        let Ok(message) = frame::read(line) else {
+            tracing::debug!("a server wrote a line that is no message");
+            return None;
+        };
+        let mut waiting = self.waiting.lock();
+        match message {
+            Message::Response { id, .. } => {
+                let at = waiting.iter().position(|waiting| waiting.id == id.get())?;
+                // Notifications leave one place free, so that there is room.
+                let _ = waiting.remove(at).told.try_send(line.clone());
+                None
+            }
+            Message::Notification { params, .. } => {
+                let token = params.and_then(Members::read).and_then(|params| params.find("progressToken"));
+                let about = waiting.iter().find(|waiting| {
+                    token.is_some_and(|token| waiting.progress_token.as_deref() == Some(token.get()))
+                });
+                // What names no request is told with the newest one.
+                let about = about.or_else(|| waiting.last().filter(|_| token.is_none()))?;
+                if about.told.capacity() > 1 {
+                    let _ = about.told.try_send(line.clone());
+                }
+                None
+            }
+            Message::Request { id, method, .. } => method::own_answer(method, id.get()),
+        }
+    }
+}
+
+/// Writes what is sent, a line each, until there is nothing more to come.
+async fn write(mut stdin: impl AsyncWrite + Unpin, mut outgoing: mpsc::Receiver<Bytes>) {
+    while let Some(message) = outgoing.recv().await {
+        let mut line = on_one_line(&message);
+        line.push(b'\n');
+        if stdin.write_all(&line).await.is_err() || stdin.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A message without line ends. They stand between its tokens alone: in a string they are escaped.
+pub(crate) fn on_one_line(message: &[u8]) -> Vec<u8> {
+    message.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect()
+}
+
+/// Reads what the server says to its end, or to a line that is longer than is read.
+async fn read(
+    mut stdout: impl AsyncBufRead + Unpin,
+    shared: Arc<Shared>,
+    outgoing: mpsc::WeakSender<Bytes>,
+    limit: usize,
+) {
+    while let Ok(Some(line)) = next_line(&mut stdout, limit).await {
+        let Some(back) = shared.heard(&line) else { continue };
+        let Some(outgoing) = outgoing.upgrade() else { return };
+        if outgoing.send(back.into()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The next line that is not empty, without its end; `None` at the end. An error when it is longer than `limit`.
+pub(crate) async fn next_line(
+    from: &mut (impl AsyncBufRead + Unpin),
+    limit: usize,
+) -> std::io::Result<Option<Bytes>> {
+    let mut line = Vec::new();
+    loop {
+        let piece = from.fill_buf().await?;
+        if piece.is_empty() {
+            return Ok(None);
+        }
+        let (end, used) = match piece.iter().position(|byte| *byte == b'\n') {
+            Some(at) => (true, at + 1),
+            None => (false, piece.len()),
+        };
+        line.extend_from_slice(piece.get(..used).unwrap_or_default());
+        from.consume(used);
+        if line.len() > limit {
+            return Err(std::io::Error::other("the line is longer than is read"));
+        }
+        if end {
+            let length = line.trim_ascii_end().len();
+            line.truncate(length);
+            if !line.is_empty() {
+                return Ok(Some(line.into()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! Both eras of the protocol on both sides, with the official SDK: what agents are served is the same, and so is what
+//! reaches the server.
+
+use crate::{named, rows, stage::Stage};
+use serde_json::{Value, json};
+
+const LATER: &str = "2026-07-28";
+
+/// What the steps of an agent that speaks the newest version came to.
+async fn newest(stage: &Stage, steps: &Value) -> Vec<Value> {
+    let mut said = stage.agent(&stage.token, "auto", steps).ended().await;
+    assert_eq!(said.remove(0), json!({"version": LATER}));
+    said
+}
+
+/// An agent of each era does the same work.
+async fn all_the_same(protocol: &str) -> Stage {
+    let mut stage = Stage::open_speaking(protocol, "50s").await;
+    let steps = json!([
+        {"do": "tools"}, {"do": "call", "tool": "count_rows", "arguments": {"table": "zähler"}},
+        {"do": "call", "tool": "slowly", "progress": true}, {"do": "call", "tool": "fails"}, {"do": "read"},
+        {"do": "prompt"}, {"do": "call", "tool": "delete_rows", "arguments": rows(100)}, {"do": "call", "tool": "nowhere"},
+    ]);
+    let earlier = stage.said(&stage.token, &steps).await;
+    let later = newest(&stage, &steps).await;
+    assert_eq!(earlier, later);
+    assert_eq!(later.get(1), Some(&json!({"error": false, "text": "zähler: 100"})));
+    assert!(later.contains(&json!({"progress": 3.0, "message": "step 3"})), "{later:?}");
+    // Held on its stream, approved, and run.
+    let steps = json!([{"do": "call", "tool": "delete_rows", "arguments": rows(3), "progress": true}]);
+    for (mode, ran) in [("legacy", 1), ("auto", 2)] {
+        let agent = stage.agent(&stage.token, mode, &steps);
+        let approval = stage.approval("pending").await;
+        stage.vote(&approval, "approve", None).await;
+        let said = agent.ended().await;
+        let told =
+            said.get(1).and_then(|line| line.get("message")).and_then(Value::as_str).unwrap_or_default();
+        assert!(told.starts_with("held until people approve it: Delete 3 rows"), "{said:?}");
+        assert_eq!(
+            said.last(),
+            Some(&json!({"error": false, "text": "deleted 3 rows of orders"})),
+            "{said:?}"
+        );
+        assert_eq!(stage.ran("delete_rows"), ran);
+    }
+    // A rejection carries its reason.
+    let agent = stage.agent(&stage.token, "auto", &steps);
+    let approval = stage.approval("pending").await;
+    stage.vote(&approval, "reject", Some("ask for the archived ones only")).await;
+    let said = agent.ended().await;
+    assert!(said.last().unwrap().to_string().contains("ask for the archived ones only"), "{said:?}");
+    assert_eq!(stage.ran("delete_rows"), 2);
+    stage
+}
+
+/// The versions that the messages to the server were of.
+fn spoken(stage: &Stage) -> Vec<String> {
+    let mut versions: Vec<String> = stage
+        .log()
+        .iter()
+        .filter(|line| line.pointer("/headers/user-agent") == Some(&json!("countersign")))
+        .filter_map(|line| Some(line.pointer("/headers/mcp-protocol-version")?.as_str()?.to_owned()))
+        .collect();
+    versions.sort();
+    versions.dedup();
+    versions
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_of_both_eras_work_with_a_server_of_the_earlier() {
+    let stage = all_the_same("earlier").await;
+    assert_eq!(spoken(&stage), ["2025-11-25"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_of_both_eras_work_with_a_server_of_the_later() {
+    let stage = all_the_same("auto").await;
+    assert_eq!(spoken(&stage), [LATER]);
+    let bodies: Vec<String> =
+        stage.log().iter().filter_map(|line| Some(line.get("body")?.as_str()?.to_owned())).collect();
+    let calls: Vec<&String> = bodies.iter().filter(|body| body.contains("tools/call")).collect();
+    assert!(!calls.is_empty());
+    for call in calls {
+        // Servers are told that they can ask for nothing.
+        assert!(call.contains(r#""io.modelcontextprotocol/clientCapabilities":{}"#), "{call}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_the_later_era_is_held_in_legs_and_ends_in_a_handle() {
+    let mut stage = Stage::open_speaking("auto", "1s").await;
+    let steps = json!([{"do": "call", "tool": "delete_rows", "arguments": rows(3)}]);
+    let agent = stage.agent(&stage.token, "auto", &steps);
+    let approval = stage.approval("pending").await;
+    // Nobody decides: the client's rounds are not used up, and it is told what to do.
+    let said = agent.ended().await;
+    let text = said.last().and_then(|line| line.get("text")).and_then(Value::as_str).unwrap().to_owned();
+    assert!(text.contains("waits for people and has not run"), "{text}");
+    assert_eq!(named(&text), approval);
+    // The same call attaches, in legs again, until somebody has decided.
+    let agent = stage.agent(&stage.token, "auto", &steps);
+    stage.vote(&approval, "approve", None).await;
+    let said = agent.ended().await;
+    assert_eq!(said.last(), Some(&json!({"error": false, "text": "deleted 3 rows of orders"})), "{said:?}");
+    assert_eq!(stage.ran("delete_rows"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_of_the_later_era_that_leaves_has_cancelled() {
+    let stage = Stage::open_speaking("auto", "50s").await;
+    let steps = json!([{"do": "call", "tool": "delete_rows", "arguments": rows(5)}]);
+    for mode in ["killed", "cancelled", "through the shim"] {
+        let leaving = json!([{"do": "leave", "tool": "delete_rows", "arguments": rows(5)}, {"do": "stay"}]);
+        let agent = match mode {
+            "killed" => stage.agent(&stage.token, "auto", &steps),
+            "cancelled" => stage.agent(&stage.token, "auto", &leaving),
+            _ => stage.desktop_speaking("stdio-auto", &leaving),
+        };
+        if mode == "killed" {
+            stage.approval("pending").await;
+            agent.kill();
+            stage.withdrawn(1).await;
+        } else {
+            stage.withdrawn(if mode == "cancelled" { 2 } else { 3 }).await;
+            agent.kill();
+        }
+    }
+    assert_eq!(stage.ran("delete_rows"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shim_serves_clients_of_the_later_era() {
+    let mut stage = Stage::open_speaking("auto", "50s").await;
+    let steps = json!([
+        {"do": "call", "tool": "slowly", "progress": true},
+        {"do": "call", "tool": "delete_rows", "arguments": rows(3)},
+    ]);
+    let agent = stage.desktop_speaking("stdio-auto", &steps);
+    let approval = stage.approval("pending").await;
+    stage.vote(&approval, "approve", None).await;
+    let said = agent.ended().await;
+    assert_eq!(said.first(), Some(&json!({"version": LATER})), "{said:?}");
+    assert_eq!(said.last(), Some(&json!({"error": false, "text": "deleted 3 rows of orders"})), "{said:?}");
+}
