@@ -36,6 +36,7 @@ pub(crate) struct Watch {
 
 struct Known {
     catalog: Arc<Catalog>,
+    /// When reading it began.
     seen: Option<Instant>,
 }
 
@@ -86,7 +87,16 @@ impl Watch {
 
     /// The catalog as it is now.
     pub(crate) async fn again(&self, nonce: impl Fn() -> [u8; 18]) -> Arc<Catalog> {
+        let asked = Instant::now();
         let mut connection = self.connection.lock().await;
+        {
+            // Somebody else may have read it while this one waited.
+            let known = self.known.read();
+            if known.seen.is_some_and(|seen| seen >= asked) {
+                return Arc::clone(&known.catalog);
+            }
+        }
+        let began = Instant::now();
         let kept = connection.take();
         let fresh = match self.read(kept, nonce()).await {
             // A connection that rested may be gone; a new one says whether the database is.
@@ -103,7 +113,7 @@ impl Watch {
                 Arc::new(Catalog::unknown())
             }
         };
-        *self.known.write() = Known { catalog: Arc::clone(&catalog), seen: Some(Instant::now()) };
+        *self.known.write() = Known { catalog: Arc::clone(&catalog), seen: Some(began) };
         catalog
     }
 

@@ -9,6 +9,7 @@ mod pipeline;
 mod reason;
 mod relay;
 mod scouting;
+mod shape;
 mod state;
 mod veil;
 
@@ -31,11 +32,12 @@ use act::Wish;
 use bytes::{Buf as _, BytesMut};
 use countersign_core::{RefusalCode, Requester};
 use countersign_engine::{Gate, record};
-use guard::Guard;
+use guard::Sending;
 use line::Line;
 use open::Shared;
 use pipeline::{NotStaged, Pipeline, Step};
 use relay::{Ends, Passage};
+use shape::{Begun, Unguarded};
 use state::State;
 use std::{collections::VecDeque, sync::Arc};
 use tokio_util::sync::CancellationToken;
@@ -67,8 +69,8 @@ pub(crate) struct Session {
     skipping: bool,
     /// Something went up that the server has not been asked to sum up yet.
     unsynced: bool,
-    /// And something of it ran, so that summing it up now would commit it.
-    ran_unsynced: bool,
+    /// And something of it ran or was bound, so that summing it up now would commit or lose it.
+    begun: Option<Begun>,
 }
 
 /// What comes next on a session.
@@ -260,23 +262,36 @@ impl Session {
         if !pipeline.asked.is_empty() {
             return self.act(Wish::extended(pipeline, ends)).await;
         }
-        // Nothing runs but what planning runs, and that where nothing can be written.
-        let guard = if pipeline.binds() { Guard::ReadOnly } else { Guard::Free };
-        let mut up = pipeline.bytes;
+        let binds = pipeline.binds();
+        let Pipeline { bytes: mut up, steps, cuts, .. } = pipeline;
         crate::reply::message(&mut up, ends.tag(), |_| {});
-        let steps = VecDeque::from(pipeline.steps);
-        let passage = if guard == Guard::ReadOnly {
-            self.guarded(guard, up.freeze(), steps, ends).await?
-        } else {
-            Passage { up: up.freeze(), before: 0, after: 0, steps, ends, to_the_end: false, veil: None }
+        let sending = Sending { up: up.freeze(), steps: steps.into(), cuts };
+        if !binds {
+            let Sending { up, steps, .. } = sending;
+            let passage = Passage { up, before: 0, after: 0, steps, ends, to_the_end: false, veil: None };
+            return self.plain(passage, self.begun).await;
+        }
+        // Nothing runs but what planning runs, and that where nothing can be written.
+        let place = self.place();
+        let shape = match place.to_bind() {
+            Ok(shape) => shape,
+            Err(unguarded) => return self.unguarded(unguarded, ends).await,
         };
-        self.plain(passage).await
+        let passage = self.guarded(&shape, sending, ends).await?;
+        self.plain(passage, Some(Begun::at(place, &shape))).await
+    }
+
+    /// Refuses what could not be run so that the server refuses its writes.
+    async fn unguarded(&mut self, unguarded: Unguarded, ends: Ends) -> Result<(), Ended> {
+        self.count(RefusalCode::NotPermitted).await?;
+        self.refuse(Said::new(sqlstate::NOT_OFFERED, unguarded.why, unguarded.hint), ends).await
     }
 
     /// Forwards what is no action.
-    async fn plain(&mut self, passage: Passage) -> Result<(), Ended> {
+    async fn plain(&mut self, passage: Passage, begun: Option<Begun>) -> Result<(), Ended> {
         let ends = passage.ends;
         let seen = self.relay(passage, std::future::pending()).await?;
+        self.begun = begun;
         self.after(ends, seen.error.is_some());
         if seen.client_gone { Err(Ended::ClientGone) } else { Ok(()) }
     }
@@ -284,7 +299,7 @@ impl Session {
     /// What an answer leaves of the pipeline.
     fn after(&mut self, ends: Ends, failed: bool) {
         self.unsynced = ends == Ends::Steps;
-        self.ran_unsynced &= self.unsynced;
+        self.begun = self.begun.filter(|_| self.unsynced);
         self.skipping = ends == Ends::Steps && failed;
         if ends == Ends::Ready && self.state.status == state::IDLE {
             self.state.names.portals.clear();
@@ -296,7 +311,7 @@ impl Session {
         let mut up = BytesMut::new();
         crate::reply::message(&mut up, b'S', |_| {});
         let steps = VecDeque::<Step>::new();
-        self.plain(Passage {
+        let passage = Passage {
             up: up.freeze(),
             before: 0,
             after: 0,
@@ -304,8 +319,8 @@ impl Session {
             ends: Ends::Ready,
             to_the_end: false,
             veil: None,
-        })
-        .await
+        };
+        self.plain(passage, None).await
     }
 
     async fn say_ready(&mut self) -> Result<(), Ended> {
@@ -321,11 +336,10 @@ impl Session {
         self.state.refusals += 1;
         self.pipeline = Pipeline::default();
         self.client.send(&out).await.map_err(|_| Ended::ClientGone)?;
-        if self.unsynced && ends == Ends::Ready {
-            self.sum_up().await?;
-            return self.abort().await;
-        }
         self.abort().await?;
+        if self.unsynced && ends == Ends::Ready {
+            return self.sum_up().await;
+        }
         match ends {
             Ends::Ready => self.say_ready().await,
             Ends::Steps => {

@@ -98,8 +98,12 @@ pub struct Understood {
 pub struct Statement {
     /// `SELECT`, `DROP TABLE`…, as a person would call it.
     pub verb: &'static str,
+    /// Which of the action's texts it stands in.
+    pub asked: usize,
     pub operation: SqlOperation,
     pub access: Access,
+    /// It runs code of the database that only the configuration says is harmless (`trusted_functions`).
+    pub believed: bool,
     pub effects: Vec<Effect>,
     /// What it does to its session once it has succeeded, in order.
     pub session: Vec<SessionEffect>,

@@ -11,6 +11,8 @@ mod stage;
 
 #[path = "wire/beforehand.rs"]
 mod beforehand;
+#[path = "wire/catalogs.rs"]
+mod catalogs;
 #[path = "wire/clients.rs"]
 mod clients;
 #[path = "wire/copies.rs"]
@@ -19,6 +21,8 @@ mod copies;
 mod counters;
 #[path = "wire/gated.rs"]
 mod gated;
+#[path = "wire/guarded.rs"]
+mod guarded;
 #[path = "wire/leaving.rs"]
 mod leaving;
 #[path = "wire/masked.rs"]

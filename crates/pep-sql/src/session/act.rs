@@ -2,12 +2,13 @@
 
 use super::{
     Session,
-    guard::Guard,
+    guard::{Guard, Sending},
     line::Inbox,
     open::Shared,
     pipeline::{Pipeline, Step},
     relay::{Ends, Seen},
     scouting::Scouting,
+    shape::{Begun, Shape},
     state::{End, IDLE, OPEN},
     veil::Veil,
 };
@@ -30,7 +31,7 @@ use countersign_engine::{
 use countersign_ledger::event::Actor;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 use tokio::io::{AsyncWriteExt as _, WriteHalf};
 
 /// What a client may send ahead while its statement waits.
@@ -45,7 +46,9 @@ pub(super) struct Wish {
     /// A pipeline as the client sent it: the payload with the client's own names.
     sent: Bytes,
     asked: Vec<Asked>,
-    steps: VecDeque<Step>,
+    steps: Vec<Step>,
+    /// Where each of them ends in what was sent.
+    cuts: Vec<usize>,
     ends: Ends,
     kind: Kind,
 }
@@ -66,7 +69,8 @@ impl Wish {
             },
             sent: Bytes::new(),
             asked: vec![Asked { sql: sql.to_owned(), types: Vec::new(), values: None }],
-            steps: VecDeque::new(),
+            steps: Vec::new(),
+            cuts: Vec::new(),
             ends: Ends::Ready,
             kind: Kind::Simple,
         }
@@ -74,7 +78,7 @@ impl Wish {
 
     /// A pipeline: its messages as they were sent, and what each `Execute` runs, written out.
     pub(super) fn extended(pipeline: Pipeline, ends: Ends) -> Self {
-        let Pipeline { mut bytes, mut asks, steps, asked, .. } = pipeline;
+        let Pipeline { mut bytes, mut asks, steps, cuts, asked, .. } = pipeline;
         for end in [&mut bytes, &mut asks] {
             message(end, ends.tag(), |_| {});
         }
@@ -87,7 +91,8 @@ impl Wish {
             },
             sent: bytes.freeze(),
             asked: asked.into_iter().map(|(asked, _)| asked).collect(),
-            steps: steps.into(),
+            steps,
+            cuts,
             ends,
             kind: Kind::Extended,
         }
@@ -101,6 +106,11 @@ impl Wish {
 
     pub(super) const fn ends(&self) -> Ends {
         self.ends
+    }
+
+    /// The steps of a pipeline.
+    pub(super) fn steps(&self) -> Option<&[Step]> {
+        (self.kind == Kind::Extended).then_some(&self.steps)
     }
 }
 
@@ -230,12 +240,16 @@ impl Session {
                 return self.refuse(Said::new(sqlstate::NOT_OFFERED, why, hint), wish.ends).await;
             }
         };
+        let shape = match self.shape(&wish, &understood) {
+            Ok(shape) => shape,
+            Err(unguarded) => return self.unguarded(unguarded, wish.ends).await,
+        };
         let digest =
             Digest::of_parts("countersign/sql-statement/v1", &[&wish.payload.head, body(&wish.payload)]);
         let scouting = self.scouting(question, &understood);
         match self.decide(&wish, &understood, scouting).await? {
             Reply::Live((clearance, ending)) => {
-                self.run_cleared((wish, veil), &understood, digest, clearance, ending).await
+                self.run_cleared((wish, veil, shape), &understood, digest, clearance, ending).await
             }
             Reply::Kept(handover) => {
                 let left: Option<Left> = serde_json::from_slice(&handover.kept().head).ok();
@@ -315,7 +329,7 @@ impl Session {
             reader: self.reader.clone(),
             catalog: Arc::clone(&self.catalog),
             settings: self.state.context(),
-            committed: self.state.status == IDLE && !self.ran_unsynced,
+            committed: self.state.status == IDLE && self.begun.is_none(),
             question,
             understood: Arc::clone(understood),
         }))
@@ -354,13 +368,14 @@ impl Session {
 
     async fn run_cleared(
         &mut self,
-        (wish, veil): (Wish, Option<Box<Veil>>),
+        (wish, veil, shape): (Wish, Option<Box<Veil>>, Shape),
         understood: &Understood,
         digest: Digest,
         clearance: Clearance,
         ending: Ending,
     ) -> Result<(), Ended> {
         let guard = if understood.access == Access::ReadOnly { Guard::ReadOnly } else { Guard::Free };
+        let place = self.place();
         let (ends, kind, was) = (wish.ends, wish.kind, self.state.status);
         let Some(up) = wire(clearance.payload(), &wish) else {
             let failed = Failed { sent: Sent::No, why: "what was cleared is not what was asked for".into() };
@@ -371,7 +386,8 @@ impl Session {
         if kind == Kind::Simple {
             self.state.names.statements.remove("");
         }
-        let mut passage = match self.guarded(guard, up, wish.steps, ends).await {
+        let sending = Sending { up, steps: wish.steps.into(), cuts: wish.cuts };
+        let mut passage = match self.guarded(&shape, sending, ends).await {
             Ok(passage) => passage,
             Err(error) => {
                 let failed = Failed { sent: Sent::No, why: "the session could not be guarded".into() };
@@ -391,7 +407,8 @@ impl Session {
             }
         };
         let completed = seen.tags.len();
-        self.ran_unsynced = ends == Ends::Steps;
+        let done = understood.statements.get(..completed).unwrap_or(&understood.statements);
+        self.begun = Some(Begun::at(place, &shape).then(done));
         self.tally(&seen, guard);
         let ended = match &seen.error {
             Some(_) => End::Failed,

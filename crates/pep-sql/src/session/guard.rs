@@ -2,19 +2,23 @@
 //!
 //! Outside a transaction the session's default is read-only while reads run; the server reports every change of it, so it
 //! is put right before the next statement whatever the last one did. Inside one, each read runs in a savepoint of its own
-//! that is read-only and released behind it. The client's text shares neither with the statements that set the guard.
+//! that is read-only and released behind it; in a pipeline, between the client's own messages. The client's text shares
+//! neither with the statements that set the guard.
 
 use super::{
     Session,
-    pipeline::OWN,
+    act::Wish,
+    pipeline::{OWN, Step},
     relay::{Ends, Passage},
-    state::{IDLE, OPEN},
+    shape::{Place, Shape, Unguarded},
+    state::{FAILED, OPEN},
 };
 use crate::{
     error::Ended,
     frame::{self, Fields},
     message::Backend,
     reply::{message, put_text},
+    understand::Understood,
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -27,6 +31,9 @@ pub(super) enum Guard {
     /// It may write, as far as the session lets it.
     Free,
 }
+
+/// How many answers the server gives to a statement of the gateway's own.
+const OWN_ANSWERS: usize = 5;
 
 /// Messages of the gateway's own. The extended protocol leaves the client's unnamed statement alone.
 fn own_statement(sql: &str, out: &mut BytesMut) {
@@ -58,36 +65,95 @@ fn sync(out: &mut BytesMut) {
     message(out, b'S', |_| {});
 }
 
+/// What goes up, and what the server answers to it step by step.
+pub(super) struct Sending {
+    pub(super) up: Bytes,
+    pub(super) steps: VecDeque<Step>,
+    /// Where each step ends in what goes up.
+    pub(super) cuts: Vec<usize>,
+}
+
+impl Sending {
+    /// With a savepoint that is read-only around every run of guarded steps. The client's own bytes stay as they are.
+    fn interleaved(self, guarded: &[bool]) -> Self {
+        let Self { up, steps, cuts } = self;
+        let (mut out, mut all) =
+            (BytesMut::with_capacity(up.len() + 512), VecDeque::with_capacity(steps.len()));
+        let (mut from, mut inside) = (0, false);
+        for ((step, cut), guard) in steps.into_iter().zip(cuts).zip(guarded) {
+            if *guard != inside {
+                inside = *guard;
+                put_guard(inside, &mut out, &mut all);
+            }
+            out.extend_from_slice(up.get(from..cut).unwrap_or_default());
+            from = cut;
+            all.push_back(step);
+        }
+        if inside {
+            put_guard(false, &mut out, &mut all);
+        }
+        out.extend_from_slice(up.get(from..).unwrap_or_default());
+        Self { up: out.freeze(), steps: all, cuts: Vec::new() }
+    }
+}
+
+/// Begins a guard, or ends it.
+fn put_guard(begins: bool, out: &mut BytesMut, steps: &mut VecDeque<Step>) {
+    let begin = [format!("SAVEPOINT {OWN}"), "SET TRANSACTION READ ONLY".into()];
+    let end = [format!("RELEASE SAVEPOINT {OWN}")];
+    for sql in if begins { &begin[..] } else { &end[..] } {
+        own_statement(sql, out);
+        steps.extend((0..OWN_ANSWERS).map(|_| Step::Own));
+    }
+}
+
 impl Session {
+    /// Where the session stands.
+    pub(super) fn place(&self) -> Place {
+        match (self.begun, self.state.status) {
+            (Some(begun), _) => Place::Begun(begun),
+            (None, OPEN) => Place::Block,
+            (None, FAILED) => Place::Failed,
+            (None, _) => Place::Rest,
+        }
+    }
+
     /// Puts the guard around a client's bytes, setting the session's default right where that is it.
     pub(super) async fn guarded(
         &mut self,
-        guard: Guard,
-        client: Bytes,
-        steps: VecDeque<super::pipeline::Step>,
+        shape: &Shape,
+        sending: Sending,
         ends: Ends,
     ) -> Result<Passage, Ended> {
-        let mut passage =
-            Passage { up: client, before: 0, after: 0, steps, ends, to_the_end: false, veil: None };
-        match (self.state.status, guard) {
-            // What ran before in this pipeline would be committed by any statement of ours.
-            _ if self.ran_unsynced => {}
-            (IDLE, _) => self.set_default(guard).await?,
-            (OPEN, Guard::ReadOnly) => {
-                let mut up = BytesMut::new();
-                own_statement(&format!("SAVEPOINT {OWN}"), &mut up);
-                own_statement("SET TRANSACTION READ ONLY", &mut up);
-                sync(&mut up);
-                up.extend_from_slice(&passage.up);
-                own_statement(&format!("RELEASE SAVEPOINT {OWN}"), &mut up);
-                sync(&mut up);
-                passage.up = up.freeze();
-                passage.before = 1;
-                passage.after = 1;
-            }
-            _ => {}
+        let place = self.place();
+        if place == Place::Rest {
+            let guard = if *shape == Shape::Whole(Guard::ReadOnly) { Guard::ReadOnly } else { Guard::Free };
+            self.set_default(guard).await?;
+        }
+        let sending = match shape {
+            Shape::Each(guarded) => sending.interleaved(guarded),
+            Shape::Whole(_) | Shape::AsItIs => sending,
+        };
+        let Sending { up, steps, .. } = sending;
+        let mut passage = Passage { up, before: 0, after: 0, steps, ends, to_the_end: false, veil: None };
+        if place != Place::Rest && *shape == Shape::Whole(Guard::ReadOnly) {
+            let mut up = BytesMut::new();
+            own_statement(&format!("SAVEPOINT {OWN}"), &mut up);
+            own_statement("SET TRANSACTION READ ONLY", &mut up);
+            sync(&mut up);
+            up.extend_from_slice(&passage.up);
+            own_statement(&format!("RELEASE SAVEPOINT {OWN}"), &mut up);
+            sync(&mut up);
+            passage.up = up.freeze();
+            passage.before = 1;
+            passage.after = 1;
         }
         Ok(passage)
+    }
+
+    /// How an action is run from here.
+    pub(super) fn shape(&self, wish: &Wish, understood: &Understood) -> Result<Shape, Unguarded> {
+        self.place().shape(wish.steps(), &understood.statements, understood.access)
     }
 
     /// Makes the next transaction begin as the guard wants it. Only what the server confirms counts.
@@ -107,7 +173,7 @@ impl Session {
 
     /// Asks the server for what it does not report by itself.
     pub(super) async fn refresh(&mut self) -> Result<(), Ended> {
-        if !self.state.stale || self.state.status == super::state::FAILED {
+        if !self.state.stale || self.state.status == FAILED {
             return Ok(());
         }
         let rows = self.own(&["SHOW search_path", "SHOW role"]).await?;
@@ -118,26 +184,34 @@ impl Session {
         Ok(())
     }
 
-    /// Makes the server see that a statement of the open transaction failed, as it would have had it run.
+    /// Makes the server see that a statement of the transaction failed, as it would have had it run.
     pub(super) async fn abort(&mut self) -> Result<(), Ended> {
-        if self.state.status != OPEN {
+        if self.state.status != OPEN && self.begun.is_none() {
             return Ok(());
         }
+        (self.begun, self.unsynced) = (None, false);
         // No statement at all: the server's log says why the transaction is over.
         match self.own(&["countersign refused the next statement of this transaction"]).await {
-            Err(Ended::NotGuarded(_)) if self.state.status == super::state::FAILED => Ok(()),
+            Err(Ended::NotGuarded(_)) if self.state.status != OPEN => Ok(()),
             Err(error) => Err(error),
             Ok(_) => Err(Ended::NotGuarded("the transaction could not be failed")),
         }
     }
 
-    /// Runs statements of the gateway's own; the first column of every row, as text.
+    /// Runs statements of the gateway's own; the first column of every row, as text. What was begun and not summed up
+    /// stays so.
     async fn own(&mut self, statements: &[&str]) -> Result<Vec<String>, Ended> {
         let mut up = BytesMut::new();
         for sql in statements {
             own_statement(sql, &mut up);
         }
-        sync(&mut up);
+        let mut answers = statements.len() * OWN_ANSWERS;
+        let summed = self.begun.is_none();
+        if summed {
+            sync(&mut up);
+        } else {
+            message(&mut up, b'H', |_| {});
+        }
         self.server.send(&up).await.map_err(|_| Ended::ServerGone)?;
         let (mut rows, mut failed) = (Vec::new(), false);
         loop {
@@ -150,7 +224,22 @@ impl Session {
             let mut fields = Fields::new(frame.body());
             match Backend::of(frame.tag) {
                 Some(Backend::DataRow) => rows.push(fields.first_column().map_err(Ended::Server)?),
-                Some(Backend::ErrorResponse) => failed = true,
+                Some(Backend::ErrorResponse) if summed => failed = true,
+                // Whatever was begun is over.
+                Some(Backend::ErrorResponse) => {
+                    return Err(Ended::NotGuarded("a statement of the gateway's own failed"));
+                }
+                Some(
+                    Backend::ParseComplete
+                    | Backend::BindComplete
+                    | Backend::CommandComplete
+                    | Backend::CloseComplete,
+                ) => {
+                    answers = answers.saturating_sub(1);
+                    if answers == 0 && !summed {
+                        break;
+                    }
+                }
                 Some(Backend::NotificationResponse) => {
                     self.client.send(&frame.whole).await.map_err(|_| Ended::ClientGone)?;
                 }

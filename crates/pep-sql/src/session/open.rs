@@ -369,7 +369,7 @@ impl Door {
             pipeline: Pipeline::default(),
             skipping: false,
             unsynced: false,
-            ran_unsynced: false,
+            begun: None,
         };
         Ok(Opened::Session(Box::new((session, place))))
     }

@@ -86,6 +86,8 @@ pub(super) enum Step {
     DescribePortal(String),
     /// Of this portal.
     Execute(String),
+    /// One answer to a message of the gateway's own.
+    Own,
 }
 
 /// What was kept back.
@@ -97,6 +99,8 @@ pub(super) struct Pipeline {
     pub(super) asks: BytesMut,
     called: Called,
     pub(super) steps: Vec<Step>,
+    /// Where each of them ends in the client's bytes.
+    pub(super) cuts: Vec<usize>,
     /// One for each `Execute`, with the number of rows it asks for.
     pub(super) asked: Vec<(Asked, i32)>,
 }
@@ -145,7 +149,7 @@ impl Names {
             Step::ClosePortal(name) => {
                 self.portals.remove(&name);
             }
-            Step::DescribeStatement(_) | Step::DescribePortal(_) | Step::Execute(_) => {}
+            Step::DescribeStatement(_) | Step::DescribePortal(_) | Step::Execute(_) | Step::Own => {}
         }
     }
 }
@@ -206,6 +210,7 @@ impl Pipeline {
         self.rename(message, frame)?;
         self.steps.push(step);
         self.bytes.extend_from_slice(&frame.whole);
+        self.cuts.push(self.bytes.len());
         Ok(())
     }
 
@@ -275,7 +280,8 @@ impl Pipeline {
             | Step::ClosePortal(_)
             | Step::DescribeStatement(_)
             | Step::DescribePortal(_)
-            | Step::Execute(_) => None,
+            | Step::Execute(_)
+            | Step::Own => None,
         });
         staged.unwrap_or_else(|| names.statements.get(name).cloned())
     }
@@ -290,7 +296,8 @@ impl Pipeline {
             | Step::CloseStatement(_)
             | Step::DescribeStatement(_)
             | Step::DescribePortal(_)
-            | Step::Execute(_) => None,
+            | Step::Execute(_)
+            | Step::Own => None,
         });
         staged.unwrap_or_else(|| names.portals.get(name).cloned())
     }

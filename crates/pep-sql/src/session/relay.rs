@@ -326,6 +326,17 @@ impl Relay<'_> {
     }
 
     fn answer(&mut self, message: Backend, body: &[u8]) -> Result<Whose, FrameError> {
+        let completes = matches!(
+            message,
+            Backend::ParseComplete
+                | Backend::BindComplete
+                | Backend::CommandComplete
+                | Backend::CloseComplete
+        );
+        if completes && self.steps.front() == Some(&Step::Own) {
+            self.done();
+            return Ok(Whose::Gateway);
+        }
         let mut fields = Fields::new(body);
         if self.seeing.describes.is_some() {
             self.described(message, body)?;

@@ -221,6 +221,10 @@ pub(super) fn parsed<'n>(step: Option<&Step>, names: &'n Names) -> Option<&'n su
         Step::DescribePortal(name) | Step::Execute(name) => {
             names.portals.get(name).map(|portal| &portal.parsed)
         }
-        Step::Parse { .. } | Step::Bind { .. } | Step::CloseStatement(_) | Step::ClosePortal(_) => None,
+        Step::Parse { .. }
+        | Step::Bind { .. }
+        | Step::CloseStatement(_)
+        | Step::ClosePortal(_)
+        | Step::Own => None,
     }
 }

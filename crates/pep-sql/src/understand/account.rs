@@ -37,6 +37,8 @@ pub(super) struct Account {
     pub(super) reasons: BTreeSet<String>,
     /// A function runs that is on no list of harmless ones: its words are not to be counted or explained beforehand.
     pub(super) runs_code: bool,
+    /// Code of the database runs that is harmless by the configuration's word alone.
+    pub(super) believed: bool,
     /// Row locks are taken.
     pub(super) locks: bool,
     /// Settings that change, with their new values (`None`: the default).
@@ -332,5 +334,6 @@ impl Account {
         self.refused = self.refused.take().or(other.refused);
         self.condition = self.condition.or(other.condition);
         self.locks |= other.locks;
+        self.believed |= other.believed;
     }
 }

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What one statement came to.
 struct Draft {
     verb: &'static str,
+    asked: usize,
     account: Account,
 }
 
@@ -27,21 +28,21 @@ pub fn understand(question: &Question) -> Understood {
     let mut session = question.session.clone();
     let mut drafts = Vec::new();
     let mut refused = None;
-    for asked in &question.asked {
+    for (at, asked) in question.asked.iter().enumerate() {
         if asked.sql.contains('\0') {
             refused.get_or_insert(SqlRefusal::Nul);
-            drafts.push(Draft::unread("it holds a NUL byte".into()));
+            drafts.push(Draft::unread(at, "it holds a NUL byte".into()));
             continue;
         }
         match parse::statements(&asked.sql, parse::options(&session)) {
             Ok(statements) => {
                 for statement in &statements {
-                    let draft = draft(question, &session, asked, statement);
+                    let draft = draft(question, &session, at, statement);
                     draft.account.session.iter().for_each(|effect| session.apply(effect));
                     drafts.push(draft);
                 }
             }
-            Err(unread) => drafts.push(Draft::unread(unread.reason())),
+            Err(unread) => drafts.push(Draft::unread(at, unread.reason())),
         }
     }
     for draft in &drafts {
@@ -52,21 +53,22 @@ pub fn understand(question: &Question) -> Understood {
 
 /// The answer where there is no reading.
 pub(super) fn unread(question: &Question, why: &str) -> Understood {
-    assemble(question, vec![Draft::unread(why.into())], None)
+    assemble(question, vec![Draft::unread(0, why.into())], None)
 }
 
 impl Draft {
-    fn unread(why: String) -> Self {
+    fn unread(asked: usize, why: String) -> Self {
         let mut account = Account::default();
         account.reasons.insert(why);
         account.runs_code = true;
         account.session.push(super::SessionEffect::Opaque);
         account.does(SqlOperation::Unknown, &[]);
-        Self { verb: "STATEMENT", account }
+        Self { verb: "STATEMENT", asked, account }
     }
 }
 
-fn draft(question: &Question, session: &SessionFacts, asked: &super::Asked, statement: &RawStmt) -> Draft {
+fn draft(question: &Question, session: &SessionFacts, at: usize, statement: &RawStmt) -> Draft {
+    let Some(asked) = question.asked.get(at) else { return Draft::unread(at, "it is not there".into()) };
     let text = text_of(&asked.sql, statement);
     let path = Path::new(&question.catalog, session);
     let mut walker = Walker::new(path, session, &question.target, asked.values.as_deref(), text);
@@ -82,11 +84,11 @@ fn draft(question: &Question, session: &SessionFacts, asked: &super::Asked, stat
             walker.settle_attributes();
             let mut account = walker.account;
             account.settle(question.target.export_rows, &question.target);
-            Draft { verb, account }
+            Draft { verb, asked: at, account }
         }
         Err(Obscure(why)) => {
             // What was found before is still true.
-            let mut draft = Draft::unread(why);
+            let mut draft = Draft::unread(at, why);
             draft.account.absorb(walker.account);
             draft
         }
@@ -112,7 +114,7 @@ fn assemble(question: &Question, drafts: Vec<Draft>, refused: Option<SqlRefusal>
     let mut statements = Vec::with_capacity(drafts.len());
     let mut sentences = Vec::with_capacity(drafts.len());
     let mut accounts = Vec::with_capacity(drafts.len());
-    for Draft { verb, account } in drafts {
+    for Draft { verb, asked, account } in drafts {
         let operation =
             account.effects.iter().map(|(operation, _)| *operation).max().unwrap_or(SqlOperation::Read);
         let told = Told { verb, operation, account: &account, target, labels: &all_labels };
@@ -123,8 +125,10 @@ fn assemble(question: &Question, drafts: Vec<Draft>, refused: Option<SqlRefusal>
         });
         statements.push(Statement {
             verb,
+            asked,
             operation,
             access: account.access(),
+            believed: account.believed,
             effects: effects.collect(),
             session: account.session.clone(),
         });

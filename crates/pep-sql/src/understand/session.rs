@@ -66,7 +66,7 @@ impl SessionFacts {
                 self.prepared.remove(name);
             }
             SessionEffect::Deallocate { name: None } => self.prepared.clear(),
-            SessionEffect::DeclareCursor { name, text } => {
+            SessionEffect::DeclareCursor { name, text, .. } => {
                 self.cursors.insert(name.clone(), Arc::clone(text));
             }
             SessionEffect::CloseCursor { name: Some(name) } => {
@@ -214,6 +214,8 @@ pub enum SessionEffect {
     DeclareCursor {
         name: String,
         text: Arc<str>,
+        /// `WITH HOLD`: what it has not returned yet runs when the transaction commits.
+        holds: bool,
     },
     /// `None`: all of them.
     CloseCursor {

@@ -377,11 +377,10 @@ impl<'q> Walker<'q> {
                 let dangerous = matches!(known, Some(Known::Does(_) | Known::SetsSetting));
                 // What an extension's C code of a known dangerous name does is known.
                 let told = |function: &Function| dangerous && function.is_native();
-                let mut others = functions.iter().filter(|function| {
-                    let trusted = function.is_trusted() || self.target.trusts(&function.full_name());
-                    !trusted && !told(function)
-                });
-                if let Some(other) = others.next() {
+                let mut others =
+                    functions.iter().filter(|function| !function.is_trusted() && !told(function)).peekable();
+                self.account.believed |= others.peek().is_some();
+                if let Some(other) = others.find(|other| !self.target.trusts(&other.full_name())) {
                     let named = names::qualified(&other.schema, &other.name);
                     self.account.is_indirect(&thing, format!("`{named}` runs code of its own"));
                 }
@@ -416,8 +415,9 @@ impl<'q> Walker<'q> {
         match self.path.operator(name.schema.as_deref(), &name.name) {
             Routine::System => {}
             Routine::AnyOf(functions) => {
-                let other = functions.iter().find(|function| !function.is_trusted());
-                if let Some(other) = other.filter(|other| !self.target.trusts(&other.full_name())) {
+                let mut others = functions.iter().filter(|function| !function.is_trusted()).peekable();
+                self.account.believed |= others.peek().is_some();
+                if let Some(other) = others.find(|other| !self.target.trusts(&other.full_name())) {
                     let why = format!(
                         "the operator {} of schema `{}` runs code of its own",
                         other.name, other.schema

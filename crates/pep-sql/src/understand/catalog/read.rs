@@ -26,9 +26,10 @@ struct Named {
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl Catalog {
-    /// To be run first, so that everything is of one moment and every name outside `pg_catalog` comes qualified.
+    /// To be run first, so that everything is of one moment and every name outside `pg_catalog` comes qualified. Printing a
+    /// definition locks what it is of: somebody who changes a table must not keep everybody else from being read.
     pub const BEGIN: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-        SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL statement_timeout = '30s'";
+        SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '1s'";
     pub const END: &'static str = "ROLLBACK";
 
     /// One row with one text that changes whenever a definition does, and not with temporary objects. Cheap: to be

@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// Statements that run others may do so this deep.
 const DEEPEST: u32 = 4;
+/// `CURSOR_OPT_HOLD`, in PostgreSQL's `parsenodes.h`.
+const WITH_HOLD: i32 = 0x20;
 
 impl Walker<'_> {
     pub(super) fn explain(&mut self, explain: &ExplainStmt) -> Walked {
@@ -123,7 +125,12 @@ impl Walker<'_> {
         self.inner(query)?;
         self.account.leaves = Leaving::Nothing;
         let text: Arc<str> = self.text.into();
-        self.account.session.push(SessionEffect::DeclareCursor { name: declare.portalname.clone(), text });
+        let holds = declare.options & WITH_HOLD != 0;
+        self.account.session.push(SessionEffect::DeclareCursor {
+            name: declare.portalname.clone(),
+            text,
+            holds,
+        });
         Ok(())
     }
 
