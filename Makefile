@@ -50,9 +50,10 @@ bench: setup-bench ## Measure on a release build: one JSON object for each bench
 	  "$${CARGO_TARGET_DIR:-target}/release/$$(basename "$$bench" .rs)" || exit 1; \
 	done
 
-soak: setup-build ## Kill the gateway at random moments, SOAK_RUNS times, and look at what is left.
+soak: setup-build ## Kill the gateway at random moments, SOAK_RUNS times, and look at what is left; stream 1 GiB through it.
 	$(CARGO) build -p countersign
 	COUNTERSIGN_SOAK_RUNS=$(SOAK_RUNS) $(CARGO) test -p countersign-e2e --test kill -- --nocapture
+	COUNTERSIGN_RESULT_MIB=1024 $(CARGO) test -p countersign-pep-sql --test wire streams_with_bounded_memory
 
 fuzz: setup-build ## Look for what breaks the reading of SQL and of its wire (nightly Rust, cargo-fuzz), FUZZ_SECONDS each.
 	cd fuzz && $(CARGO) +nightly fuzz run classify -- -max_total_time=$(FUZZ_SECONDS)

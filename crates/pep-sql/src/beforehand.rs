@@ -6,7 +6,7 @@ use crate::{
     frame::{Fields, FrameError, sqlstate},
     message::Backend,
     reply::{message, put_text},
-    understand::{Asked, BoundValue, Preflight},
+    understand::{Asked, BoundValue, Counted, Preflight, Rows},
     upstream::{Way, login::LoggedIn},
 };
 use bytes::{BufMut as _, BytesMut};
@@ -65,10 +65,17 @@ impl fmt::Debug for Scout {
 /// What was found out about one statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scouted {
+    /// Which of the action's statements, and what one calls it.
+    pub(crate) statement: usize,
+    pub(crate) verb: &'static str,
     /// How many rows there are, and whether there may be more.
     pub(crate) count: Result<(u64, More), String>,
+    /// Whether the number is the very one that the statement is about.
+    pub(crate) sure: bool,
     /// What the planner thinks, and its plan.
     pub(crate) plan: Result<(u64, String), String>,
+    /// Bytes on disk that would be gone, where whole tables go.
+    pub(crate) bytes: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,52 +126,48 @@ impl Scout {
         &self.way.credential.user
     }
 
-    /// Finds out what there is to be found out, within its time. `settings` are those of the session that the words of
-    /// the statement are read with.
+    /// Finds out what there is to be found out, each statement within its time. `settings` are those of the session that
+    /// the words of the statements are read with.
     pub(crate) async fn look(
         &self,
         preflight: &Preflight,
         asked: &[Asked],
         settings: &BTreeMap<String, String>,
         nonce: [u8; 18],
-    ) -> Scouted {
-        let rows = match &preflight.rows {
-            Ok(rows) => rows,
-            Err(why) => return Scouted { count: Err(why.clone()), plan: Err(why.clone()) },
-        };
-        let neither = |why: String| Scouted { count: Err(why.clone()), plan: Err(why) };
-        let all = asked.get(rows.asked).and_then(|asked| parameters(asked, &rows.parameters));
-        let Some(values) = all else { return neither("its parameters cannot be read".into()) };
+    ) -> Vec<Scouted> {
+        let late = || "it took too long".to_owned();
+        let mut found: Vec<Scouted> = preflight
+            .counts
+            .iter()
+            .map(|counted| Scouted::without(counted, counted.rows.clone().err().unwrap_or_else(late)))
+            .collect();
+        let some = u32::try_from(preflight.counts.iter().filter(|counted| counted.rows.is_ok()).count());
+        let Ok(some @ 1..) = some else { return found };
         let look = async {
             let _place = self.room.acquire().await.map_err(|_| ScoutError::Answer)?;
             let (mut connection, since) = self.connection(nonce).await?;
-            let path = &preflight.search_path;
-            begin(&mut connection, path, settings).await?;
-            let plan = ask(&mut connection, &rows.explain, &values).await;
-            if plan.is_err() {
-                ask(&mut connection, "ROLLBACK", &[]).await?;
-                begin(&mut connection, path, settings).await?;
+            for (found, counted) in found.iter_mut().zip(&preflight.counts) {
+                if let Ok(rows) = &counted.rows {
+                    let path = &preflight.search_path;
+                    one(&mut connection, rows, asked, (path, settings), found).await?;
+                }
             }
-            let count = ask(&mut connection, &rows.count, &values).await;
-            ask(&mut connection, "ROLLBACK", &[]).await?;
             self.idle.lock().push((connection, since));
-            let count = count.and_then(|text| text.parse::<u64>().map_err(|_| ScoutError::Answer));
-            let more = |count| if count >= rows.most { More::Maybe } else { More::No };
-            Ok(Scouted {
-                count: count.map(|count| (count, more(count))).map_err(|error| error.to_string()),
-                plan: plan.and_then(|text| estimate(&text)).map_err(|error| error.to_string()),
-            })
+            Ok(())
         };
         // Let go in the middle, its connection is dropped, and the server ends what runs by its own clock.
-        match timeout(self.within * 2 + GRACE, look).await {
-            Ok(Ok(scouted)) => scouted,
+        match timeout(self.within * 2 * some + GRACE, look).await {
+            Ok(Ok(())) | Err(_) => {}
             Ok(Err(error)) => {
                 let error: ScoutError = error;
                 tracing::warn!(database = %self.database, %error, "a statement could not be looked into");
-                neither(error.to_string())
+                let untold = found.iter_mut().zip(&preflight.counts);
+                for (found, counted) in untold.filter(|(found, _)| found.count == Err(late())) {
+                    *found = Scouted::without(counted, error.to_string());
+                }
             }
-            Err(_) => neither("it took too long".into()),
         }
+        found
     }
 
     /// One that rested, or a new one of a role that is seen to be able to read only.
@@ -190,6 +193,50 @@ impl Scout {
         let why = ask(&mut fresh, ROLE, &[]).await?;
         if why.is_empty() { Ok((fresh, since)) } else { Err(ScoutError::Role(why)) }
     }
+}
+
+impl Scouted {
+    fn without(counted: &Counted, why: String) -> Self {
+        let (statement, verb) = (counted.statement, counted.verb);
+        Self { statement, verb, count: Err(why.clone()), sure: false, plan: Err(why), bytes: None }
+    }
+}
+
+/// Looks into one statement, in a transaction of its own that is rolled back.
+async fn one(
+    connection: &mut LoggedIn,
+    rows: &Rows,
+    asked: &[Asked],
+    (path, settings): (&[String], &BTreeMap<String, String>),
+    found: &mut Scouted,
+) -> Result<(), ScoutError> {
+    let all = asked.get(rows.asked).and_then(|asked| parameters(asked, &rows.parameters));
+    let Some(values) = all else {
+        found.count = Err("its parameters cannot be read".into());
+        return Ok(());
+    };
+    begin(connection, path, settings).await?;
+    let plan = ask(connection, &rows.explain, &values).await;
+    if plan.is_err() {
+        ask(connection, "ROLLBACK", &[]).await?;
+        begin(connection, path, settings).await?;
+    }
+    found.plan = plan.and_then(|text| estimate(&text)).map_err(|error| error.to_string());
+    if let Some(bytes) = &rows.bytes {
+        let told = ask(connection, bytes, &[]).await;
+        if told.is_err() {
+            ask(connection, "ROLLBACK", &[]).await?;
+            begin(connection, path, settings).await?;
+        }
+        found.bytes = told.ok().and_then(|text| text.parse().ok());
+    }
+    let count = ask(connection, &rows.count, &values).await;
+    ask(connection, "ROLLBACK", &[]).await?;
+    let count = count.and_then(|text| text.parse::<u64>().map_err(|_| ScoutError::Answer));
+    let more = |count| if count >= rows.most { More::Maybe } else { More::No };
+    found.count = count.map(|count| (count, more(count))).map_err(|error| error.to_string());
+    found.sure = rows.sure;
+    Ok(())
 }
 
 /// The values a query is asked with, each with its type.

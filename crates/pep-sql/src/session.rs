@@ -302,7 +302,7 @@ impl Session {
         self.begun = self.begun.filter(|_| self.unsynced);
         self.skipping = ends == Ends::Steps && failed;
         if ends == Ends::Ready && self.state.status == state::IDLE {
-            self.state.names.portals.clear();
+            self.state.settle();
         }
     }
 

@@ -27,17 +27,19 @@ pub use assemble::understand;
 pub use catalog::{Catalog, CatalogError};
 pub use mask::{Hidden, Mask, MaskError, Masking, ResultColumn};
 pub use operation::{Risk, SqlOperation};
-pub use preflight::{Preflight, Rows, preflight};
+pub use preflight::{Counted, Preflight, Rows, preflight};
 pub use reader::{Reader, ReaderLimits};
 pub use sentence::RowEvidence;
 pub use session::{
-    BackslashQuote, Chain, SessionEffect, SessionFacts, SettingChange, SettingKind, SettingScope,
-    TransactionAccess, TransactionControl, TransactionStatus,
+    BackslashQuote, BeforeLocal, Chain, SessionEffect, SessionFacts, SettingChange, SettingKind,
+    SettingScope, TransactionAccess, TransactionControl, TransactionStatus,
 };
+pub use setting::knows_setting;
 pub use target::{SqlTarget, TableLabels};
 
 use bytes::Bytes;
-use countersign_core::{Class, Resource};
+use catalog::Stands;
+use countersign_core::{Class, Digest, Resource};
 use sentence::Sentence;
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, sync::Arc};
@@ -90,6 +92,8 @@ pub struct Understood {
     pub unresolved: BTreeSet<String>,
     /// In the order in which they run. Empty for an empty text. A text that cannot be read is one statement.
     pub statements: Vec<Statement>,
+    /// What its names stand for.
+    stands: BTreeSet<Stands>,
     telling: Sentence,
 }
 
@@ -120,6 +124,22 @@ impl Understood {
     /// What all statements do to the session, in order, if they succeed.
     pub fn session_effects(&self) -> impl Iterator<Item = &SessionEffect> {
         self.statements.iter().flat_map(|statement| &statement.session)
+    }
+
+    /// What its names stand for in a catalog: the definitions behind them in one digest, and the names in words. `None`
+    /// where it names nothing that somebody could define.
+    pub fn meaning(&self, catalog: &Catalog) -> Option<(Digest, String)> {
+        const SHOWN: usize = 8;
+        if self.stands.is_empty() {
+            return None;
+        }
+        let mut names: Vec<String> = self.stands.iter().filter_map(Stands::shown).collect();
+        if names.len() > SHOWN {
+            let more = names.len() - SHOWN;
+            names.truncate(SHOWN);
+            names.push(format!("{more} more"));
+        }
+        Some((catalog.meaning(&self.stands), names.join(", ")))
     }
 
     /// Whether all of it was understood.

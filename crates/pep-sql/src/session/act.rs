@@ -152,8 +152,8 @@ struct Asking<'a> {
     client: &'a mut WriteHalf<Box<dyn crate::upstream::Stream>>,
     shared: &'a Shared,
     gate: &'a Gate,
-    /// What is looked into beforehand, where somebody may.
-    scouting: Option<Box<Scouting>>,
+    /// What is looked into beforehand.
+    scouting: Box<Scouting>,
 }
 
 #[async_trait]
@@ -176,7 +176,7 @@ impl Exchange for Asking<'_> {
 
     async fn gather(&mut self, action: &Action) -> Option<Gathered> {
         let nonce = || self.gate.journal().random();
-        self.scouting.as_ref()?.gather(action, || self.gate.now(), nonce).await
+        self.scouting.gather(action, || self.gate.now(), nonce).await
     }
 
     async fn bind(&mut self) -> Result<Bytes, BindError> {
@@ -313,7 +313,7 @@ impl Session {
             idempotency_key: None,
             sentence: understood.sentence.clone(),
             claimed_reason: self.state.justification().map(str::to_owned),
-            patience: if self.state.status == IDLE {
+            patience: if self.state.status == IDLE && self.begun.is_none() {
                 self.target.hold_limit
             } else {
                 self.target.transaction_hold_limit
@@ -321,18 +321,17 @@ impl Session {
         }
     }
 
-    /// What may be found out about the statement, where somebody may look.
-    fn scouting(&self, question: Question, understood: &Arc<Understood>) -> Option<Box<Scouting>> {
-        let scout = self.scout.as_ref()?;
-        Some(Box::new(Scouting {
-            scout: Arc::clone(scout),
+    /// What may be found out about the statement.
+    fn scouting(&self, question: Question, understood: &Arc<Understood>) -> Box<Scouting> {
+        Box::new(Scouting {
+            scout: self.scout.clone(),
             reader: self.reader.clone(),
             catalog: Arc::clone(&self.catalog),
             settings: self.state.context(),
             committed: self.state.status == IDLE && self.begun.is_none(),
             question,
             understood: Arc::clone(understood),
-        }))
+        })
     }
 
     /// Has the engine decide, and waits with the client while people do.
@@ -340,7 +339,7 @@ impl Session {
         &mut self,
         wish: &Wish,
         understood: &Understood,
-        scouting: Option<Box<Scouting>>,
+        scouting: Box<Scouting>,
     ) -> Result<Reply<(Clearance, Ending)>, Ended> {
         let request = self.request(wish, understood);
         let (shared, gate) = (&*self.shared, &*self.gate);
@@ -415,7 +414,7 @@ impl Session {
             None if seen.tags.iter().any(|tag| tag == "ROLLBACK") => End::RolledBack,
             None => End::Done,
         };
-        self.state.ran(understood, completed, ended, digest, was);
+        self.state.ran(understood, completed, ended, digest, (was, ends == Ends::Steps));
         self.after(ends, seen.error.is_some());
         let facts = end_facts(&seen, sent);
         let client_gone = seen.client_gone;

@@ -11,7 +11,7 @@ use super::{
     pipeline::{OWN, Step},
     relay::{Ends, Passage},
     shape::{Place, Shape, Unguarded},
-    state::{FAILED, OPEN},
+    state::{FAILED, IDLE, OPEN},
 };
 use crate::{
     error::Ended,
@@ -192,7 +192,12 @@ impl Session {
         (self.begun, self.unsynced) = (None, false);
         // No statement at all: the server's log says why the transaction is over.
         match self.own(&["countersign refused the next statement of this transaction"]).await {
-            Err(Ended::NotGuarded(_)) if self.state.status != OPEN => Ok(()),
+            Err(Ended::NotGuarded(_)) if self.state.status != OPEN => {
+                if self.state.status == IDLE {
+                    self.state.settle();
+                }
+                Ok(())
+            }
             Err(error) => Err(error),
             Ok(_) => Err(Ended::NotGuarded("the transaction could not be failed")),
         }

@@ -1,16 +1,16 @@
 //! What is found out about a statement beforehand, and how it reads in that light.
 
 use crate::{
-    beforehand::{More, Scout},
+    beforehand::{More, Scout, Scouted},
     catalogs::Watch,
-    understand::{Access, Question, Reader, RowEvidence, Understood},
+    understand::{Access, Catalog, Question, Reader, RowEvidence, SqlOperation, Understood},
 };
 use countersign_core::{
     Action, Evidence, Timestamp,
     evidence::{Finding, Found, Quality},
 };
 use countersign_engine::port::upstream::Gathered;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Longer plans are not kept: nobody reads them, and their number of rows is.
@@ -18,9 +18,13 @@ const LONGEST_PLAN: usize = 16 << 10;
 /// What the facts of evidence are called.
 const FACTS: &str = "est_";
 
+/// What names stand for: the finding that must be the same when the statement runs.
+const MEANING: &str = "meaning";
+
 /// One statement, to be looked into as often as somebody wants to know.
 pub(super) struct Scouting {
-    pub(super) scout: Arc<Scout>,
+    /// Who counts, where somebody may.
+    pub(super) scout: Option<Arc<Scout>>,
     pub(super) reader: Reader,
     pub(super) catalog: Arc<Watch>,
     /// The settings that the statement's words are read with.
@@ -32,7 +36,7 @@ pub(super) struct Scouting {
 }
 
 impl Scouting {
-    /// `None` for what is about no rows at all.
+    /// `None` for what is about no rows and names nothing.
     pub(super) async fn gather(
         &self,
         action: &Action,
@@ -43,32 +47,99 @@ impl Scouting {
             return None;
         }
         // It may have waited for hours: names are looked up as they are now.
-        let catalog = self.catalog.current(&nonce).await;
-        let question = Question { catalog, ..self.question.clone() };
-        let preflight = self.reader.preflight(question).await;
-        let asked = &self.question.asked;
-        let scouted = self.scout.look(&preflight, asked, &self.settings, nonce()).await;
-        let mut findings = Vec::with_capacity(3);
-        let mut tell = |source: &str, found| {
-            findings.push(Finding { about: "rows".into(), source: source.into(), found });
+        let catalog = self.catalog.again(&nonce).await;
+        let question = Question { catalog: Arc::clone(&catalog), ..self.question.clone() };
+        let understood = self.reader.understand(question.clone()).await;
+        let mut findings = Vec::with_capacity(4);
+        if let Some(meaning) = meaning(&understood, &catalog) {
+            findings.push(meaning);
+        }
+        let looked = match &self.scout {
+            Some(scout) => {
+                let preflight = self.reader.preflight(question).await;
+                let scouted = scout.look(&preflight, &self.question.asked, &self.settings, nonce()).await;
+                for one in &scouted {
+                    findings.extend(self.told(scout.role(), one, scouted.len() > 1));
+                }
+                scouted
+            }
+            None if findings.is_empty() => return None,
+            None => Vec::new(),
         };
-        let role = self.scout.role();
-        let counted = if self.committed {
-            format!("counted as `{role}`")
+        let problem = looked.iter().find_map(|looked| looked.count.as_ref().err().cloned());
+        let mut facts = facts(&action.facts, self.all(&looked), problem);
+        let rows = self.gravest(&looked);
+        let sentence = if self.is_still(&understood) || !catalog.is_known() {
+            let plain = || self.understood.sentence.clone();
+            rows.map_or_else(plain, |rows| self.understood.sentence_with(rows))
         } else {
-            format!("counted as `{role}`, without what this transaction has done so far")
+            turned(&mut facts, action.resources.len());
+            format!("What it names was changed since it was asked for. It read: {}", self.understood.sentence)
         };
+        Some(Gathered { facts, sentence, evidence: Evidence { gathered_at: now(), findings } })
+    }
+
+    /// Whether it does the same as when it was asked for.
+    fn is_still(&self, now: &Understood) -> bool {
+        let of = |understood: &Understood| {
+            let effects = understood.statements.iter().flat_map(|one| &one.effects).cloned();
+            (understood.access, understood.resources.clone(), effects.collect::<Vec<_>>())
+        };
+        of(&self.understood) == of(now)
+    }
+
+    /// The rows of one statement.
+    fn rows(&self, looked: &Scouted) -> Option<RowEvidence> {
+        let plan = looked.plan.as_ref().ok().map(|(rows, _)| *rows);
+        rows(looked.count.clone().ok(), plan, self.committed && looked.sure)
+    }
+
+    /// The rows of all statements together, where each is known.
+    fn all(&self, looked: &[Scouted]) -> Option<RowEvidence> {
+        let each: Option<Vec<RowEvidence>> = looked.iter().map(|one| self.rows(one)).collect();
+        each?.into_iter().reduce(RowEvidence::and)
+    }
+
+    /// The rows of the statement that the sentence speaks of.
+    fn gravest(&self, looked: &[Scouted]) -> Option<RowEvidence> {
+        let mut statements = self.understood.statements.iter();
+        let gravest = statements.position(|one| one.operation == self.understood.operation)?;
+        self.rows(looked.iter().find(|looked| looked.statement == gravest)?)
+    }
+
+    /// How many rows, and how surely; of which statement, where there are several.
+    fn told(&self, role: &str, scouted: &Scouted, one_of_several: bool) -> Vec<Finding> {
+        let mut findings = Vec::with_capacity(4);
+        let of = |what: &str| {
+            if one_of_several {
+                format!("{what} of statement {} ({})", scouted.statement + 1, scouted.verb)
+            } else {
+                what.to_owned()
+            }
+        };
+        let rows = of("rows");
+        let mut tell = |source: &str, found| {
+            findings.push(Finding { about: rows.clone(), source: source.into(), found });
+        };
+        let counted = match (self.committed, scouted.sure) {
+            (true, true) => format!("counted as `{role}`"),
+            (true, false) => {
+                format!("counted as `{role}`, as it is before the action begins: at most so many")
+            }
+            (false, _) => format!("counted as `{role}`, without what this transaction has done so far"),
+        };
+        let sure = self.committed && scouted.sure;
         match &scouted.count {
             Ok((value, More::Maybe)) => {
                 tell(&counted, Found::Number { value: *value, quality: Quality::AtLeast });
             }
             Ok((value, More::No)) => {
-                let quality = if self.committed { Quality::Exact } else { Quality::Estimate };
+                let quality = if sure { Quality::Exact } else { Quality::Estimate };
                 tell(&counted, Found::Number { value: *value, quality });
             }
             Err(why) => tell("not counted", Found::Missing { why: why.clone() }),
         }
-        let exact = self.committed && matches!(scouted.count, Ok((_, More::No)));
+        let exact = sure && matches!(scouted.count, Ok((_, More::No)));
         if let Ok((value, plan)) = &scouted.plan {
             // Beside an exact number an estimate only confuses.
             if !exact {
@@ -76,22 +147,45 @@ impl Scouting {
                 tell("estimated by the planner", Found::Number { value: *value, quality });
             }
             if plan.len() <= LONGEST_PLAN {
-                let about = "plan".into();
+                let about = of("plan");
                 let source = format!("`EXPLAIN` as `{role}`, of a query for the same rows");
                 findings.push(Finding { about, source, found: Found::Text { text: plan.clone() } });
             }
         }
-        let evidence = Evidence { gathered_at: now(), findings };
-        let estimate = scouted.plan.ok().map(|(rows, _)| rows);
-        let problem = scouted.count.as_ref().err().cloned();
-        let rows = rows(scouted.count.ok(), estimate, self.committed);
-        let plain = || self.understood.sentence.clone();
-        Some(Gathered {
-            facts: facts(&action.facts, rows, problem),
-            sentence: rows.map_or_else(plain, |rows| self.understood.sentence_with(rows)),
-            evidence,
-        })
+        if let Some(value) = scouted.bytes {
+            let source = "the size of what would be gone, indexes included".into();
+            findings.push(Finding {
+                about: of("bytes"),
+                source,
+                found: Found::Number { value, quality: Quality::Exact },
+            });
+        }
+        findings
     }
+}
+
+/// What its names stand for at this moment.
+fn meaning(understood: &Understood, catalog: &Catalog) -> Option<Finding> {
+    let about = MEANING.into();
+    if !catalog.is_known() {
+        let (source, why) = ("not looked up".into(), "the database's catalog could not be read".into());
+        return Some(Finding { about, source, found: Found::Missing { why } });
+    }
+    let (digest, names) = understood.meaning(catalog)?;
+    let source = format!("the definitions of {names} and of what runs with them");
+    Some(Finding { about, source, found: Found::Fixed { digest } })
+}
+
+/// Facts of what does not do what it was asked to do any more: policy and people are told that nobody knows.
+fn turned(facts: &mut Map<String, Value>, resources: usize) {
+    let all: Vec<usize> = (0..resources).collect();
+    let unknown = SqlOperation::Unknown.as_str();
+    facts.insert("effects".into(), json!([{ "operation": unknown, "resources": all }]));
+    facts.insert("operations".into(), json!([unknown]));
+    facts.insert("understood".into(), false.into());
+    facts.insert("access".into(), Access::Unknown.as_str().into());
+    facts.insert("risk".into(), "critical".into());
+    facts.insert("reasons".into(), json!(["what it names was changed since it was asked for"]));
 }
 
 /// The one number that people and policies are told; an estimate where nothing is surer.

@@ -147,10 +147,16 @@ impl State {
             .iter()
             .filter_map(|name| Some(((*name).to_ascii_lowercase(), self.parameters.told.get(*name)?.clone())))
             .collect();
+        // Beside them those that the server does not report, as the session set them.
+        for (name, value) in &self.facts.settings {
+            if !MEANING.iter().any(|told| told.eq_ignore_ascii_case(name)) {
+                context.insert(format!("set {name}"), value.clone());
+            }
+        }
         context.insert("database".into(), self.facts.database.clone());
         context.insert("search_path".into(), self.facts.search_path.join(", "));
         context.insert("user".into(), self.facts.role.clone().unwrap_or_else(|| self.facts.user.clone()));
-        if self.status != IDLE {
+        if self.status != IDLE || self.transaction.is_some() {
             let earlier = self.transaction.map_or_else(|| "begun".to_owned(), |digest| digest.to_string());
             context.insert("transaction".into(), earlier);
         }
@@ -171,9 +177,9 @@ impl State {
         completed: usize,
         ended: End,
         digest: Digest,
-        was: u8,
+        (was, flushed): (u8, bool),
     ) {
-        if was == IDLE {
+        if was == IDLE && self.transaction.is_none() {
             self.before = Some(self.facts.clone());
         }
         let effects: Vec<_> =
@@ -195,7 +201,8 @@ impl State {
         }
         self.touched |= touched || unread;
         self.stale |= touched || unread;
-        if self.status != IDLE {
+        // What was flushed and not summed up is in a transaction as well.
+        if self.status != IDLE || (flushed && ended == End::Done) {
             let earlier = self.transaction.unwrap_or(Digest([0; 32]));
             let parts: [&[u8]; 2] = [earlier.as_bytes(), digest.as_bytes()];
             self.transaction = Some(Digest::of_parts("countersign/sql-transaction/v1", &parts));
@@ -209,6 +216,11 @@ impl State {
             let SessionFacts { opaque, uncommitted, .. } = self.facts;
             self.facts = SessionFacts { prepared, opaque, uncommitted, ..before };
         }
+        self.settle();
+    }
+
+    /// No transaction is open any more, of whatever kind.
+    pub(super) fn settle(&mut self) {
         // What was set in a transaction may have ended with it.
         self.stale |= std::mem::take(&mut self.touched);
         self.before = None;

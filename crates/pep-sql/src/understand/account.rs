@@ -1,6 +1,6 @@
 //! What was found while walking over one statement.
 
-use super::catalog::Relation;
+use super::catalog::{Relation, Stands};
 use super::{
     Access, SessionEffect, SettingChange, SettingKind, SettingScope, SqlOperation, SqlRefusal, SqlTarget,
     bounds::Condition, names,
@@ -29,6 +29,8 @@ pub(super) struct Account {
     pub(super) functions: BTreeSet<String>,
     /// Names that could not be resolved.
     pub(super) unresolved: BTreeSet<String>,
+    /// What its names stand for, as far as that is more than PostgreSQL brings.
+    pub(super) stands: BTreeSet<Stands>,
     /// Functions of triggers that fire.
     pub(super) triggers: BTreeSet<String>,
     /// Tables that change through foreign keys.
@@ -281,6 +283,15 @@ impl Account {
         }
     }
 
+    /// Everything it names that has a definition.
+    pub(super) fn definitions(&self) -> impl Iterator<Item = Stands> {
+        let done = self.effects.iter().flat_map(|(_, things)| things);
+        let things = self.reads.values().chain(&self.targets).chain(done);
+        let relations = things.filter_map(|thing| thing.relation.clone());
+        let relations = relations.map(|(schema, name)| Stands::Relation { schema, name });
+        self.stands.iter().cloned().chain(relations)
+    }
+
     /// How it may be run.
     pub(super) fn access(&self) -> Access {
         let controls = self
@@ -327,6 +338,7 @@ impl Account {
         self.functions.extend(other.functions);
         self.unresolved.extend(other.unresolved);
         self.triggers.extend(other.triggers);
+        self.stands.extend(other.stands);
         self.cascades.extend(other.cascades);
         self.reasons.extend(other.reasons);
         self.settings.extend(other.settings);

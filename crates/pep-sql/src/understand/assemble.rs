@@ -155,6 +155,7 @@ fn assemble(question: &Question, drafts: Vec<Draft>, refused: Option<SqlRefusal>
         refused,
         unresolved: accounts.iter().flat_map(|account| account.unresolved.iter().cloned()).collect(),
         statements,
+        stands: accounts.iter().flat_map(Account::definitions).collect(),
         telling,
     }
 }

@@ -3,9 +3,11 @@
 //! A snapshot is filled from the answers to [`Catalog::QUERIES`] over a connection of the gateway's own, and is never
 //! changed. Temporary objects of an agent's session cannot be seen from there; they come with its facts.
 
+mod meaning;
 mod read;
 mod resolve;
 
+pub(super) use meaning::Stands;
 pub use read::CatalogError;
 pub(super) use resolve::{Path, Relate, Routine};
 
@@ -58,6 +60,9 @@ pub(super) struct Relation {
     pub(super) heirs: u32,
     /// The foreign keys that point here, and what they do when a row is deleted or its key changes.
     pub(super) cascades: Vec<Cascade>,
+    /// A hash of its rules and triggers as they are written.
+    #[serde(default)]
+    pub(super) behind: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -91,6 +96,9 @@ pub(super) struct Function {
     pub(super) language: String,
     /// Whether an extension brought it.
     pub(super) extension: bool,
+    /// A hash of its code and of how it runs.
+    #[serde(default)]
+    pub(super) code: String,
 }
 
 /// A type outside `pg_catalog`.

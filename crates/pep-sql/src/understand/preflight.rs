@@ -3,44 +3,63 @@
 
 use super::{
     Access, Asked, Question, SessionFacts, bounds,
-    catalog::Path,
-    parse,
-    tree::Unplaced,
+    catalog::{Path, Relate},
+    command, names, parse, setting,
+    tree::{self, Unplaced},
     walk::{Obscure, Scope, Walker},
 };
 use pg_query::{
     Node, NodeEnum,
     protobuf::{
-        AConst, Alias, Integer, LimitOption, ParseResult, RangeSubselect, RangeVar, RawStmt, ResTarget,
-        SelectStmt, SetOperation, SubLink, SubLinkType, Token, WithClause, a_const::Val,
+        AConst, Alias, BoolExpr, BoolExprType, DropBehavior, InsertStmt, Integer, JoinExpr, JoinType,
+        LimitOption, List, MergeMatchKind, MergeStmt, ObjectType, ParseResult, RangeSubselect, RangeVar,
+        RawStmt, ResTarget, SelectStmt, SetOperation, SubLink, SubLinkType, Token, WithClause, a_const::Val,
     },
 };
 
 /// What to ask before somebody decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preflight {
-    pub rows: Result<Rows, String>,
+    /// One for every statement that is about rows, in order; one that says why where none is.
+    pub counts: Vec<Counted>,
     /// The search path it must be asked with, or names would stand for something else.
     pub search_path: Vec<String>,
 }
 
-/// Two ways to ask how many rows a statement is about. Neither holds a word of the statement that was not read.
+/// One statement to be counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Which of the action's statements, the first being 0.
+    pub statement: usize,
+    /// `DELETE`, `TRUNCATE`…, as a person would call it.
+    pub verb: &'static str,
+    pub rows: Result<Rows, String>,
+}
+
+/// Ways to ask how many rows a statement is about. None holds a word of the statement that was not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows {
     /// Returns one number.
     pub count: String,
     /// Returns one JSON text: the plan of the same query without its bound.
     pub explain: String,
+    /// Returns one number: the bytes on disk of what would be gone. Where whole tables go.
+    pub bytes: Option<String>,
     /// Which of the action's texts it is made from; the values of its parameters are those of that text.
     pub asked: usize,
     /// Which of the text's values are bound to the parameters, in order; the first is 0.
     pub parameters: Vec<usize>,
     /// The greatest number `count` returns: there may be more.
     pub most: u64,
+    /// Whether the number is the very one: not where branches decide for each row, and not behind a statement that writes.
+    pub sure: bool,
 }
 
 /// Rows are counted up to here.
 const MOST: u64 = 10_001;
+
+/// No more statements than this are counted: each takes its time.
+const MOST_STATEMENTS: usize = 4;
 
 /// What differs with who asks, so that nobody can ask it for somebody else, or from one moment to the next.
 const OF_THE_ASKER: [&str; 32] = [
@@ -84,13 +103,15 @@ pub fn preflight(question: &Question) -> Preflight {
     let search_path = question.session.search_path.iter();
     let search_path =
         search_path.map(|name| if name == "$user" { own.clone() } else { name.clone() }).collect();
-    let rows = the_one(question).and_then(|(at, asked, statement)| rows(question, at, asked, &statement));
-    Preflight { rows: rows.map_err(|Obscure(why)| why), search_path }
+    let counts = all(question)
+        .unwrap_or_else(|Obscure(why)| vec![Counted { statement: 0, verb: "STATEMENT", rows: Err(why) }]);
+    Preflight { counts, search_path }
 }
 
-/// The one statement that reads or changes rows; transaction control beside it is no matter.
-fn the_one(question: &Question) -> Result<(usize, &Asked, NodeEnum), Obscure> {
-    let mut found = None;
+/// Every statement that reads or changes rows; transaction control beside it is no matter.
+fn all(question: &Question) -> Result<Vec<Counted>, Obscure> {
+    let mut counts = Vec::new();
+    let (mut number, mut before) = (0, Before::Nothing);
     for (at, asked) in question.asked.iter().enumerate() {
         if asked.sql.contains('\0') {
             return Err(Obscure("it cannot be read".into()));
@@ -99,19 +120,61 @@ fn the_one(question: &Question) -> Result<(usize, &Asked, NodeEnum), Obscure> {
             .map_err(|unread| Obscure(unread.reason()))?;
         for statement in statements {
             let node = statement.stmt.and_then(|node| node.node).ok_or(Unplaced::UnknownKind)?;
+            number += 1;
             if matches!(node, NodeEnum::TransactionStmt(_)) {
                 continue;
             }
-            if found.replace((at, asked, node)).is_some() {
-                return Err(Obscure("it holds several statements".into()));
-            }
+            let verb = tree::node(&Node { node: Some(node.clone()) }).ok().and_then(command::verb);
+            let rows = match before {
+                _ if counts.len() >= MOST_STATEMENTS => Err("it is one of too many statements".into()),
+                Before::Unclear => Err("a statement before it can change what it is about".into()),
+                Before::Nothing | Before::Writes => rows(question, at, asked, &node)
+                    .map(|rows| Rows { sure: rows.sure && before == Before::Nothing, ..rows })
+                    .map_err(|Obscure(why)| why),
+            };
+            before = before.then(&node);
+            counts.push(Counted { statement: number - 1, verb: verb.unwrap_or("STATEMENT"), rows });
         }
     }
-    found.ok_or_else(|| Obscure("it holds no statement".into()))
+    if counts.is_empty() { Err(Obscure("it holds no statement".into())) } else { Ok(counts) }
+}
+
+/// What stands before a statement in the same action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    /// Rows are not what they were.
+    Writes,
+    /// Names may not be what they were.
+    Unclear,
+}
+
+impl Before {
+    fn then(self, node: &NodeEnum) -> Self {
+        let of_rows = matches!(
+            node,
+            NodeEnum::InsertStmt(_)
+                | NodeEnum::UpdateStmt(_)
+                | NodeEnum::DeleteStmt(_)
+                | NodeEnum::MergeStmt(_)
+                | NodeEnum::TruncateStmt(_)
+        );
+        let reads = matches!(node, NodeEnum::SelectStmt(select) if select.into_clause.is_none());
+        match self {
+            Self::Unclear => Self::Unclear,
+            before if reads => before,
+            Self::Nothing | Self::Writes if of_rows => Self::Writes,
+            Self::Nothing | Self::Writes => Self::Unclear,
+        }
+    }
 }
 
 fn rows(question: &Question, at: usize, asked: &Asked, statement: &NodeEnum) -> Result<Rows, Obscure> {
-    let all = rows_of(statement)?;
+    let gone = gone(statement)?;
+    let (all, sure) = match &gone {
+        Some(tables) => (of_tables(tables)?, true),
+        None => rows_of(statement)?,
+    };
     only_reads(question, asked, &all)?;
     let bounded = SelectStmt {
         limit_count: Some(Box::new(number(i32::try_from(MOST).unwrap_or(i32::MAX)))),
@@ -127,10 +190,77 @@ fn rows(question: &Question, at: usize, asked: &Asked, statement: &NodeEnum) -> 
     Ok(Rows {
         count: format!("SELECT count(*) FROM ({counted}) AS counted"),
         explain: format!("EXPLAIN (FORMAT JSON) {explained}"),
+        bytes: gone.as_deref().and_then(|tables| bytes(question, tables)),
         asked: at,
         parameters,
         most: MOST,
+        sure,
     })
+}
+
+/// The tables whose rows are all gone afterwards.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other statement does that")]
+fn gone(statement: &NodeEnum) -> Result<Option<Vec<RangeVar>>, Obscure> {
+    let (nodes, behavior) = match statement {
+        NodeEnum::TruncateStmt(truncate) => (truncate.relations.clone(), truncate.behavior()),
+        NodeEnum::DropStmt(drop) => {
+            if !matches!(drop.remove_type(), ObjectType::ObjectTable | ObjectType::ObjectMatview) {
+                return Err(Obscure("what it drops holds no rows of its own".into()));
+            }
+            let named: Option<Vec<Node>> = drop.objects.iter().map(dropped).collect();
+            (named.ok_or(Unplaced::UnknownKind)?, drop.behavior())
+        }
+        _ => return Ok(None),
+    };
+    if behavior == DropBehavior::DropCascade {
+        return Err(Obscure("it reaches whatever depends on what it names".into()));
+    }
+    let table = |node: Node| match node.node {
+        Some(NodeEnum::RangeVar(table)) => Ok(table),
+        _ => Err(Obscure::from(Unplaced::UnknownKind)),
+    };
+    nodes.into_iter().map(table).collect::<Result<_, _>>().map(Some)
+}
+
+/// A name in `DROP TABLE`, as one would read from it.
+fn dropped(name: &Node) -> Option<Node> {
+    let Some(NodeEnum::List(name)) = &name.node else { return None };
+    let mut parts = names::strings(&name.items)?;
+    let (relname, schemaname) = (parts.pop()?, parts.pop().unwrap_or_default());
+    let relation =
+        RangeVar { relname, schemaname, inh: true, relpersistence: "p".into(), ..RangeVar::default() };
+    parts.is_empty().then(|| node(NodeEnum::RangeVar(relation)))
+}
+
+/// One row for every row of these tables.
+fn of_tables(tables: &[RangeVar]) -> Result<SelectStmt, Obscure> {
+    let each = tables.iter().map(|table| plain(vec![node(NodeEnum::RangeVar(table.clone()))], None, None));
+    let both = |left, right| SelectStmt {
+        op: SetOperation::SetopUnion.into(),
+        all: true,
+        larg: Some(Box::new(left)),
+        rarg: Some(Box::new(right)),
+        limit_option: LimitOption::Default.into(),
+        ..SelectStmt::default()
+    };
+    each.reduce(both).ok_or_else(|| Unplaced::UnknownKind.into())
+}
+
+/// Asks for the bytes of tables that the catalog knows. Partitions are tables of their own, and counted with theirs.
+fn bytes(question: &Question, tables: &[RangeVar]) -> Option<String> {
+    let path = Path::new(&question.catalog, &question.session);
+    let size = |table: &RangeVar| {
+        let schema = Some(table.schemaname.as_str()).filter(|schema| !schema.is_empty());
+        let Relate::Known(known) = path.relation(schema, &table.relname) else { return None };
+        Some(format!(
+            "(SELECT coalesce(pg_catalog.sum(pg_catalog.pg_total_relation_size(t.relid)), \
+             pg_catalog.pg_total_relation_size({oid}::pg_catalog.oid))::pg_catalog.int8 \
+             FROM pg_catalog.pg_partition_tree({oid}::pg_catalog.oid) AS t)",
+            oid = known.oid
+        ))
+    };
+    let sizes: Option<Vec<String>> = tables.iter().map(size).collect();
+    sizes.map(|sizes| format!("SELECT ({})::text", sizes.join(" + ")))
 }
 
 /// Refuses what another role, or another moment, would answer differently.
@@ -156,9 +286,12 @@ fn same_for_everybody(text: &str) -> Result<(), Obscure> {
     Ok(())
 }
 
-/// A query with one row for every row the statement is about.
-fn rows_of(statement: &NodeEnum) -> Result<SelectStmt, Obscure> {
-    let query = |from_clause, where_clause: Option<Box<Node>>, with_clause| SelectStmt {
+fn plain(
+    from_clause: Vec<Node>,
+    where_clause: Option<Box<Node>>,
+    with_clause: Option<WithClause>,
+) -> SelectStmt {
+    SelectStmt {
         target_list: vec![one()],
         from_clause,
         where_clause,
@@ -166,60 +299,161 @@ fn rows_of(statement: &NodeEnum) -> Result<SelectStmt, Obscure> {
         op: SetOperation::SetopNone.into(),
         limit_option: LimitOption::Default.into(),
         ..SelectStmt::default()
+    }
+}
+
+/// A condition that holds where the query finds a row.
+fn meets(query: SelectStmt) -> Box<Node> {
+    let link = SubLink {
+        sub_link_type: SubLinkType::ExistsSublink.into(),
+        subselect: Some(Box::new(node(NodeEnum::SelectStmt(Box::new(query))))),
+        ..SubLink::default()
     };
-    let changed = |relation: &Option<RangeVar>,
-                   others: &[Node],
-                   clause: &Option<Box<Node>>,
-                   with: &Option<WithClause>| {
-        let relation = relation.clone().ok_or(Unplaced::UnknownKind)?;
-        if clause.as_ref().is_some_and(|clause| matches!(clause.node, Some(NodeEnum::CurrentOfExpr(_)))) {
-            return Err(Obscure("it goes by a cursor".into()));
-        }
-        let from = vec![node(NodeEnum::RangeVar(relation))];
-        if others.is_empty() {
-            return Ok(query(from, clause.clone(), with.clone()));
-        }
-        // A row is changed once, however many rows of other tables it meets.
-        let meets = query(others.to_vec(), clause.clone(), None);
-        let link = SubLink {
-            sub_link_type: SubLinkType::ExistsSublink.into(),
-            subselect: Some(Box::new(node(NodeEnum::SelectStmt(Box::new(meets))))),
-            ..SubLink::default()
-        };
-        Ok(query(from, Some(Box::new(node(NodeEnum::SubLink(Box::new(link))))), with.clone()))
+    Box::new(node(NodeEnum::SubLink(Box::new(link))))
+}
+
+fn changed(
+    relation: Option<&RangeVar>,
+    others: &[Node],
+    clause: Option<&Node>,
+    with: Option<&WithClause>,
+) -> Result<SelectStmt, Obscure> {
+    let relation = relation.cloned().ok_or(Unplaced::UnknownKind)?;
+    if clause.is_some_and(|clause| matches!(clause.node, Some(NodeEnum::CurrentOfExpr(_)))) {
+        return Err(Obscure("it goes by a cursor".into()));
+    }
+    let from = vec![node(NodeEnum::RangeVar(relation))];
+    let clause = clause.cloned().map(Box::new);
+    if others.is_empty() {
+        return Ok(plain(from, clause, with.cloned()));
+    }
+    // A row is changed once, however many rows of other tables it meets.
+    Ok(plain(from, Some(meets(plain(others.to_vec(), clause, None))), with.cloned()))
+}
+
+/// A query with one row for every row the statement is about, and whether it is about every one of them.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what is not listed is not counted")]
+fn rows_of(statement: &NodeEnum) -> Result<(SelectStmt, bool), Obscure> {
+    let inner = |query: Option<&Node>| match query.and_then(|query| query.node.as_ref()) {
+        Some(query) => rows_of(query),
+        None => Err(Unplaced::UnknownKind.into()),
     };
-    if let NodeEnum::UpdateStmt(update) = statement {
-        return changed(&update.relation, &update.from_clause, &update.where_clause, &update.with_clause);
-    }
-    if let NodeEnum::DeleteStmt(delete) = statement {
-        return changed(&delete.relation, &delete.using_clause, &delete.where_clause, &delete.with_clause);
-    }
-    if let NodeEnum::TruncateStmt(truncate) = statement {
-        let [relation] = &truncate.relations[..] else {
-            return Err(Obscure("it empties several tables".into()));
-        };
-        return Ok(query(vec![relation.clone()], None, None));
-    }
-    if let NodeEnum::SelectStmt(select) = statement {
-        if select.into_clause.is_some() || !select.locking_clause.is_empty() {
-            return Err(Obscure("it does more than read".into()));
+    match statement {
+        NodeEnum::UpdateStmt(update) => changed(
+            update.relation.as_ref(),
+            &update.from_clause,
+            update.where_clause.as_deref(),
+            update.with_clause.as_ref(),
+        )
+        .map(|query| (query, true)),
+        NodeEnum::DeleteStmt(delete) => changed(
+            delete.relation.as_ref(),
+            &delete.using_clause,
+            delete.where_clause.as_deref(),
+            delete.with_clause.as_ref(),
+        )
+        .map(|query| (query, true)),
+        NodeEnum::MergeStmt(merge) => merged(merge).map(|query| (query, false)),
+        NodeEnum::SelectStmt(select) => selected(select).map(|query| (query, true)),
+        NodeEnum::InsertStmt(insert) => inserted(insert),
+        NodeEnum::CreateTableAsStmt(create) => inner(create.query.as_deref()),
+        NodeEnum::DeclareCursorStmt(declare) => inner(declare.query.as_deref()),
+        NodeEnum::CopyStmt(copy) if !copy.is_from => match &copy.relation {
+            Some(relation) => Ok((plain(vec![node(NodeEnum::RangeVar(relation.clone()))], None, None), true)),
+            None => inner(copy.query.as_deref()),
+        },
+        NodeEnum::ExplainStmt(explain) => {
+            let options: Vec<_> = explain.options.iter().filter_map(setting::option).collect();
+            if !options.iter().any(|option| option.0 == "analyze" && setting::is_on(option)) {
+                return Err(Obscure("it only shows a plan".into()));
+            }
+            inner(explain.query.as_deref())
         }
-        let alias = Alias { aliasname: "asked".into(), colnames: Vec::new() };
-        let whole = RangeSubselect {
-            lateral: false,
-            subquery: Some(Box::new(node(NodeEnum::SelectStmt(select.clone())))),
-            alias: Some(alias),
-        };
-        return Ok(query(vec![node(NodeEnum::RangeSubselect(Box::new(whole)))], None, None));
+        _ => Err(Obscure("it is not about rows that are there to be counted".into())),
     }
-    if let NodeEnum::InsertStmt(insert) = statement
-        && let Some(NodeEnum::SelectStmt(select)) =
-            insert.select_stmt.as_ref().and_then(|rows| rows.node.clone())
-        && select.values_lists.is_empty()
-    {
-        return rows_of(&NodeEnum::SelectStmt(select));
+}
+
+fn selected(select: &SelectStmt) -> Result<SelectStmt, Obscure> {
+    if !select.locking_clause.is_empty() {
+        return Err(Obscure("it does more than read".into()));
     }
-    Err(Obscure("it is not about rows that are there to be counted".into()))
+    let select = SelectStmt { into_clause: None, ..select.clone() };
+    let alias = Alias { aliasname: "asked".into(), colnames: Vec::new() };
+    let whole = RangeSubselect {
+        lateral: false,
+        subquery: Some(Box::new(node(NodeEnum::SelectStmt(Box::new(select))))),
+        alias: Some(alias),
+    };
+    Ok(plain(vec![node(NodeEnum::RangeSubselect(Box::new(whole)))], None, None))
+}
+
+/// The rows of the query, or as many as the text holds; a conflict may keep some of them out.
+fn inserted(insert: &InsertStmt) -> Result<(SelectStmt, bool), Obscure> {
+    let sure = insert.on_conflict_clause.is_none();
+    let Some(NodeEnum::SelectStmt(select)) = insert.select_stmt.as_ref().and_then(|rows| rows.node.as_ref())
+    else {
+        return Ok((plain(Vec::new(), None, None), sure));
+    };
+    if insert.with_clause.is_some() {
+        return Err(Obscure("it is not about rows that are there to be counted".into()));
+    }
+    if select.values_lists.is_empty() {
+        return selected(select).map(|query| (query, sure));
+    }
+    // The values themselves are no matter, and may be computed.
+    let row = || node(NodeEnum::List(List { items: vec![number(1)] }));
+    let most = usize::try_from(MOST).unwrap_or(usize::MAX);
+    let values = select.values_lists.iter().take(most).map(|_| row()).collect();
+    let values = SelectStmt {
+        values_lists: values,
+        op: SetOperation::SetopNone.into(),
+        limit_option: LimitOption::Default.into(),
+        ..SelectStmt::default()
+    };
+    selected(&values).map(|query| (query, sure))
+}
+
+/// Every row that a branch may decide on: those of the source, with the rows they meet where only those matter, and
+/// those that nothing meets. What the branches decide is not asked.
+fn merged(merge: &MergeStmt) -> Result<SelectStmt, Obscure> {
+    let relation = merge.relation.clone().ok_or(Unplaced::UnknownKind)?;
+    let source = merge.source_relation.as_deref().cloned().ok_or(Unplaced::UnknownKind)?;
+    let (target, on) = (node(NodeEnum::RangeVar(relation)), merge.join_condition.clone());
+    let kinds = merge.merge_when_clauses.iter().map(|when| match &when.node {
+        Some(NodeEnum::MergeWhenClause(when)) => Ok(when.match_kind()),
+        _ => Err(Obscure::from(Unplaced::UnknownKind)),
+    });
+    let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
+    let has = |kind| kinds.contains(&kind);
+    let kind = |left: bool| if left { JoinType::JoinLeft } else { JoinType::JoinInner };
+    let join = JoinExpr {
+        jointype: kind(has(MergeMatchKind::MergeWhenNotMatchedByTarget)).into(),
+        larg: Some(Box::new(source.clone())),
+        rarg: Some(Box::new(target.clone())),
+        quals: on.clone(),
+        ..JoinExpr::default()
+    };
+    let met = plain(vec![node(NodeEnum::JoinExpr(Box::new(join)))], None, merge.with_clause.clone());
+    if !has(MergeMatchKind::MergeWhenNotMatchedBySource) {
+        return Ok(met);
+    }
+    if merge.with_clause.is_some() {
+        return Err(Obscure("it is not about rows that are there to be counted".into()));
+    }
+    let unmet = BoolExpr {
+        boolop: BoolExprType::NotExpr.into(),
+        args: vec![*meets(plain(vec![source], on, None))],
+        ..BoolExpr::default()
+    };
+    let alone = plain(vec![target], Some(Box::new(node(NodeEnum::BoolExpr(Box::new(unmet))))), None);
+    Ok(SelectStmt {
+        op: SetOperation::SetopUnion.into(),
+        all: true,
+        larg: Some(Box::new(met)),
+        rarg: Some(Box::new(alone)),
+        limit_option: LimitOption::Default.into(),
+        ..SelectStmt::default()
+    })
 }
 
 fn walker<'q>(question: &'q Question, asked: &'q Asked, session: &'q SessionFacts) -> Walker<'q> {

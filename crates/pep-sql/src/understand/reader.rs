@@ -2,7 +2,7 @@
 //! bounded memo. Callers wait without blocking a thread of theirs.
 
 use super::{
-    Asked, BoundValue, Preflight, Question, SessionFacts, SqlTarget, Understood, assemble, preflight,
+    Asked, BoundValue, Counted, Preflight, Question, SessionFacts, SqlTarget, Understood, assemble, preflight,
 };
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
@@ -112,7 +112,10 @@ impl Reader {
         let answer = if sent.is_ok() { answered.await.ok() } else { None };
         answer.unwrap_or_else(|| {
             let why = "too many statements are being read at this moment";
-            Preflight { rows: Err(why.into()), search_path }
+            Preflight {
+                counts: vec![Counted { statement: 0, verb: "STATEMENT", rows: Err(why.into()) }],
+                search_path,
+            }
         })
     }
 

@@ -34,6 +34,22 @@ pub enum RowEvidence {
     About(u64),
 }
 
+impl RowEvidence {
+    /// Of two statements together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let number = |evidence: Self| match evidence {
+            Self::Exactly(count) | Self::AtLeast(count) | Self::About(count) => count,
+        };
+        let sum = number(self).saturating_add(number(other));
+        match (self, other) {
+            (Self::Exactly(_), Self::Exactly(_)) => Self::Exactly(sum),
+            (Self::About(_), _) | (_, Self::About(_)) => Self::About(sum),
+            (Self::AtLeast(_), _) | (_, Self::AtLeast(_)) => Self::AtLeast(sum),
+        }
+    }
+}
+
 impl Sentence {
     pub(super) fn whole(text: String) -> Self {
         Self { before: text, ..Self::default() }

@@ -5,8 +5,12 @@ use std::{
     sync::Arc,
 };
 
+/// Search path, role and other settings.
+pub type BeforeLocal = (Vec<String>, Option<String>, BTreeMap<String, String>);
+
 /// The facts of a session that the meaning of a text depends on. Equal facts, equal meaning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct SessionFacts {
     pub database: String,
     /// Who logged in (`session_user`).
@@ -24,8 +28,14 @@ pub struct SessionFacts {
     pub cursors: BTreeMap<String, Arc<str>>,
     /// Names of relations this session made temporary; they hide others of the same name.
     pub temporary: BTreeSet<String>,
-    /// Search path and role from before the first `SET LOCAL` of the transaction.
-    pub before_local: Option<(Vec<String>, Option<String>)>,
+    /// Those of them that are views: what runs when they are read is not known here.
+    pub temporary_views: BTreeSet<String>,
+    /// Other settings that change what a text means, as this session's statements set them.
+    pub settings: BTreeMap<String, String>,
+    /// Whether one of them was set or reset in the open transaction.
+    pub sets: bool,
+    /// Search path, role and settings from before the first `SET LOCAL` of the transaction.
+    pub before_local: Option<BeforeLocal>,
     /// Whether something ran whose effects on the session cannot be told (`DO`, an unread statement): from then on
     /// no name without a schema is taken for what the catalog says.
     pub opaque: bool,
@@ -73,13 +83,17 @@ impl SessionFacts {
                 self.cursors.remove(name);
             }
             SessionEffect::CloseCursor { name: None } => self.cursors.clear(),
-            SessionEffect::CreateTemporary { name } => {
+            SessionEffect::CreateTemporary { name, view } => {
+                if *view {
+                    self.temporary_views.insert(name.clone());
+                }
                 self.temporary.insert(name.clone());
             }
             // Temporary relations stay in the facts: a name that hides nothing any more is looked at more closely, no less.
             SessionEffect::Discard => {
                 self.prepared.clear();
                 self.cursors.clear();
+                self.settings.clear();
                 self.role = None;
             }
             SessionEffect::Listen => {}
@@ -91,8 +105,9 @@ impl SessionFacts {
     /// To be called whenever the server says that no transaction is open: what was local to it is gone.
     pub fn rest(&mut self) {
         self.transaction = TransactionStatus::Idle;
-        if let Some((search_path, role)) = self.before_local.take() {
-            (self.search_path, self.role) = (search_path, role);
+        self.sets = false;
+        if let Some((search_path, role, settings)) = self.before_local.take() {
+            (self.search_path, self.role, self.settings) = (search_path, role, settings);
         }
     }
 
@@ -115,6 +130,10 @@ impl SessionFacts {
                 };
             }
             TransactionControl::Prepare { .. } => self.transaction = TransactionStatus::Idle,
+            // Settings went back to what they were then, which is not kept: nothing else is the same as this.
+            TransactionControl::RollbackTo { name } if self.sets => {
+                self.settings.insert("rolled back to".into(), name.clone());
+            }
             TransactionControl::Savepoint { .. }
             | TransactionControl::Release { .. }
             | TransactionControl::RollbackTo { .. }
@@ -126,7 +145,8 @@ impl SessionFacts {
 
     fn set(&mut self, change: &SettingChange) {
         if change.scope == SettingScope::Transaction {
-            self.before_local.get_or_insert_with(|| (self.search_path.clone(), self.role.clone()));
+            self.before_local
+                .get_or_insert_with(|| (self.search_path.clone(), self.role.clone(), self.settings.clone()));
         }
         match (change.name.as_str(), &change.value) {
             ("search_path", Some(value)) => self.search_path = list(value),
@@ -134,8 +154,19 @@ impl SessionFacts {
             ("session_authorization", Some(value)) => self.role = Some(value.clone()),
             ("role" | "session_authorization", None) => self.role = None,
             // Back to what the server holds as default, which is not known here: until somebody has asked.
-            ("search_path" | "*", None) => self.uncommitted = true,
-            _ => {}
+            ("search_path", None) => self.uncommitted = true,
+            ("*", None) => {
+                self.uncommitted = true;
+                self.settings.clear();
+            }
+            (name, Some(value)) if change.kind == SettingKind::Meaning => {
+                self.sets = true;
+                self.settings.insert(name.to_owned(), value.clone());
+            }
+            (name, _) => {
+                self.sets |= self.settings.contains_key(name);
+                self.settings.remove(name);
+            }
         }
     }
 }
@@ -191,6 +222,9 @@ impl Default for SessionFacts {
             prepared: BTreeMap::new(),
             cursors: BTreeMap::new(),
             temporary: BTreeSet::new(),
+            temporary_views: BTreeSet::new(),
+            settings: BTreeMap::new(),
+            sets: false,
             before_local: None,
             opaque: false,
             uncommitted: false,
@@ -223,6 +257,7 @@ pub enum SessionEffect {
     },
     CreateTemporary {
         name: String,
+        view: bool,
     },
     /// `DISCARD`: prepared statements, cursors, temporary relations and settings, whatever it named.
     Discard,

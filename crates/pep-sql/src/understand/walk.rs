@@ -7,7 +7,7 @@ use super::{
     BoundValue, SessionFacts, SqlOperation, SqlTarget,
     account::{Account, Thing},
     builtin::{self, Known},
-    catalog::{Function, Path, Relate, Relation, Routine},
+    catalog::{Function, Path, Relate, Relation, Routine, Stands},
     names::{self, Name},
     parse, setting,
     tree::{self, Place, Unplaced},
@@ -255,9 +255,10 @@ impl<'q> Walker<'q> {
     pub(super) fn new_relation(&mut self, kind: &'static str, relation: &RangeVar) -> Thing {
         let name = Name::of_relation(relation);
         if relation.relpersistence == "t" || name.schema.as_deref() == Some("pg_temp") {
-            self.account
-                .session
-                .push(super::SessionEffect::CreateTemporary { name: relation.relname.clone() });
+            self.account.session.push(super::SessionEffect::CreateTemporary {
+                name: relation.relname.clone(),
+                view: kind == "view",
+            });
             return Thing::plain("temporary-table", names::qualified("pg_temp", &relation.relname));
         }
         let schema = name.schema.clone().or_else(|| self.path.creates_in().map(str::to_owned));
@@ -374,6 +375,7 @@ impl<'q> Walker<'q> {
             }
             Routine::System => {}
             Routine::AnyOf(functions) => {
+                self.account.stands.extend(functions.iter().map(|found| Stands::Function(found.full_name())));
                 let dangerous = matches!(known, Some(Known::Does(_) | Known::SetsSetting));
                 // What an extension's C code of a known dangerous name does is known.
                 let told = |function: &Function| dangerous && function.is_native();
@@ -415,6 +417,7 @@ impl<'q> Walker<'q> {
         match self.path.operator(name.schema.as_deref(), &name.name) {
             Routine::System => {}
             Routine::AnyOf(functions) => {
+                self.account.stands.extend(functions.iter().map(|found| Stands::Operator(found.full_name())));
                 let mut others = functions.iter().filter(|function| !function.is_trusted()).peekable();
                 self.account.believed |= others.peek().is_some();
                 if let Some(other) = others.find(|other| !self.target.trusts(&other.full_name())) {
@@ -477,6 +480,8 @@ impl<'q> Walker<'q> {
         match self.path.kind(name.schema.as_deref(), &name.name) {
             Ok(None) => Ok(()),
             Ok(Some(found)) => {
+                let (schema, name) = (found.schema.clone(), found.name.clone());
+                self.account.stands.insert(Stands::Type { schema, name });
                 if found.runs {
                     let shown = names::qualified(&found.schema, &found.name);
                     self.account.is_indirect(&[], format!("making a `{shown}` runs code of its own"));

@@ -4,7 +4,7 @@ use super::{
     SqlOperation,
     account::{Leaving, Thing},
     bounds::{self, Condition},
-    catalog::{Relate, Relation},
+    catalog::{Relate, Relation, Stands},
     names::{self, Name},
     tree::{self, Unplaced},
     walk::{Obscure, Scope, Walked, Walker},
@@ -206,6 +206,7 @@ impl Walker<'_> {
         let firing = known.triggers.iter().filter(|trigger| trigger.events & event.trigger() != 0);
         for trigger in firing {
             self.account.triggers.insert(trigger.function.clone());
+            self.account.stands.insert(Stands::Function(trigger.function.clone()));
             if trigger.events & INSTEAD != 0 {
                 let name = names::qualified(&known.schema, &known.name);
                 let why = format!("a trigger on `{name}` runs `{}` in its place", trigger.function);

@@ -28,7 +28,7 @@ fn every_text_is_taken_for_what_it_is() {
 }
 
 /// Short texts of every kind the grammar has, as written for the golden file, cut and put together anew.
-fn any_text() -> impl Strategy<Value = String> {
+pub(crate) fn any_text() -> impl Strategy<Value = String> {
     let text = std::fs::read_to_string(EVASIONS).unwrap();
     let texts: Vec<String> = evasions(&text).into_iter().map(|case| case.text).collect();
     let words = texts.iter().flat_map(|text| text.split(' ')).map(str::to_owned).collect::<Vec<_>>();

@@ -1,14 +1,25 @@
 //! What may be asked beforehand: the text that counts, the text that explains, and why there is none.
 
 use crate::cases::{case, catalog};
-use countersign_pep_sql::understand::preflight;
+use countersign_pep_sql::understand::{Counted, preflight};
 
 /// What counts, then what explains, or why neither.
 fn asked(text: &str) -> String {
-    match preflight(&case(text.into()).question(catalog())).rows {
-        Ok(rows) => format!("{} {:?}\n{}", rows.count, rows.parameters, rows.explain),
-        Err(why) => format!("not counted: {why}"),
-    }
+    let counts = preflight(&case(text.into()).question(catalog())).counts;
+    let several = counts.len() > 1;
+    let one = |counted: &Counted| {
+        let lead =
+            if several { format!("{} {}: ", counted.statement + 1, counted.verb) } else { String::new() };
+        match &counted.rows {
+            Ok(rows) => {
+                let sure = if rows.sure { "" } else { " at most" };
+                let bytes = rows.bytes.as_ref().map_or(String::new(), |bytes| format!("\n{bytes}"));
+                format!("{lead}{} {:?}{sure}\n{}{bytes}", rows.count, rows.parameters, rows.explain)
+            }
+            Err(why) => format!("{lead}not counted: {why}"),
+        }
+    };
+    counts.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -16,7 +27,7 @@ fn statements_are_counted_and_explained_where_that_is_safe() {
     insta::assert_snapshot!(TEXTS.map(|text| format!("{text}\n{}", asked(text))).join("\n\n"));
 }
 
-const TEXTS: [&str; 29] = [
+const TEXTS: [&str; 47] = [
     "DELETE FROM countries WHERE area > 5",
     "DELETE FROM countries",
     "DELETE FROM ONLY parent AS p WHERE p.id = $3 AND p.v < $1",
@@ -46,4 +57,22 @@ const TEXTS: [&str; 29] = [
     "DELETE FROM countries WHERE pg_sleep(100) IS NULL",
     "DELETE FROM countries WHERE code = (SELECT 'x' FROM users u FOR UPDATE LIMIT 1)",
     "DELETE FROM countries WHERE code = $2 OR code = $1 OR code = $2",
+    "DELETE FROM countries WHERE code = 'de'; SELECT 1 FROM orders; UPDATE orders SET status = 'x'",
+    "CREATE TABLE fresh (id int); DELETE FROM orders",
+    "DELETE FROM orders; DELETE FROM orders; DELETE FROM orders; DELETE FROM orders; DELETE FROM orders",
+    "DROP TABLE public.countries, orders",
+    "DROP TABLE countries CASCADE",
+    "DROP VIEW adults",
+    "DROP SCHEMA public",
+    "TRUNCATE ONLY parent",
+    "INSERT INTO logs (line) VALUES ('x'), (writes()::text), ('z')",
+    "INSERT INTO logs (line) VALUES ('x') ON CONFLICT DO NOTHING",
+    "INSERT INTO logs DEFAULT VALUES",
+    "MERGE INTO orders USING users u ON u.id = orders.user_id WHEN MATCHED THEN DELETE",
+    "MERGE INTO orders o USING (SELECT id FROM users) u ON u.id = o.user_id WHEN MATCHED THEN DO NOTHING WHEN NOT MATCHED THEN INSERT (id) VALUES (u.id)",
+    "MERGE INTO orders o USING users u ON u.id = o.user_id WHEN NOT MATCHED BY SOURCE THEN DELETE",
+    "EXPLAIN DELETE FROM countries",
+    "EXPLAIN (ANALYZE) DELETE FROM countries",
+    "COPY orders TO STDOUT",
+    "SELECT * INTO copied FROM users",
 ];

@@ -47,6 +47,10 @@ impl Case {
                 ("prepared", name) => drop(session.prepared.insert(name.into(), value.as_str().into())),
                 ("cursor", name) => drop(session.cursors.insert(name.into(), value.as_str().into())),
                 ("temp", name) => drop(session.temporary.insert(name.into())),
+                ("tempview", name) => {
+                    session.temporary.insert(name.into());
+                    session.temporary_views.insert(name.into());
+                }
                 ("bind", _) => values = Some(vec![BoundValue::Text(Bytes::from(value))]),
                 (other, _) => panic!("no such setting: {other}"),
             }

@@ -50,13 +50,18 @@ async fn counting_says_what_happens() {
         ("DELETE FROM orders USING users u, logs l WHERE u.id = orders.user_id AND u.id <= 3", 3),
         ("DELETE FROM parent", 2),
         ("TRUNCATE countries", 0),
+        ("INSERT INTO logs (line) VALUES ('x'), ('y')", 2),
+        ("MERGE INTO logs USING users ON users.id = logs.id WHEN MATCHED THEN UPDATE SET line = 'm'", 9),
     ] {
         let before = state(&server);
         let found = preflight(&case(text.into()).question(catalog.clone()));
-        let asked = found.rows.unwrap();
+        let asked = found.counts[0].rows.clone().unwrap();
         let counted = server.run(DATABASE, &asked.count).unwrap();
         assert_eq!(counted, rows.to_string(), "{text}");
         assert!(server.run(DATABASE, &asked.explain).unwrap().starts_with('['), "{text}");
+        if let Some(bytes) = &asked.bytes {
+            assert!(server.run(DATABASE, bytes).unwrap().parse::<u64>().is_ok(), "{text}");
+        }
         assert_eq!(state(&server), before, "{text}");
         let said = server.psql(DATABASE).args(["-c", "\\set QUIET off", "-c", text]).output().unwrap();
         let said = String::from_utf8(said.stdout).unwrap();

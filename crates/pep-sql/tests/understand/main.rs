@@ -6,6 +6,7 @@ mod any;
 mod beforehand;
 mod cases;
 mod corpus;
+mod fuzzed;
 mod live;
 mod masks;
 mod policy;

@@ -94,14 +94,15 @@ async fn what_cannot_be_counted_is_said_and_permits_nothing() {
     let stage = stage(&small).await;
     assert_eq!(stage.run("update orders set total = 2 where id <= 5").await.out, "UPDATE 5");
     let asked = stage.start("update orders set total = 2 where id <= 6");
-    stage.held().await;
+    let first = stage.held().await;
     assert_eq!(missing(&evidence(&stage).await), "");
     asked.abort();
     // A table that the role may not read.
     stage.direct("revoke select on orders from reader");
     let asked = stage.start("update orders set total = 2 where id <= 4");
-    stage.in_state("pending", 2).await;
-    let newest = read::hold(&stage.gate, stage.in_state("pending", 2).await[0]).await.unwrap().unwrap();
+    let both = stage.in_state("pending", 2).await;
+    let newest = both.into_iter().find(|id| *id != first).unwrap();
+    let newest = read::hold(&stage.gate, newest).await.unwrap().unwrap();
     assert_eq!(missing(&newest.evidence.unwrap()), "the role that counts may not read it");
     assert!(
         newest.view.computed.facts["est_problem"]
@@ -171,4 +172,36 @@ async fn what_is_locked_is_not_waited_for_long() {
     asked.abort();
     locked.kill().unwrap();
     locked.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_statement_of_a_text_is_counted_and_what_a_drop_takes_away_is_told() {
+    let stage = stage(POLICY).await;
+    let asked = stage.start("delete from orders where id <= 14; delete from orders where id > 90");
+    let id = stage.held().await;
+    let found = evidence(&stage).await;
+    let told = |about: &str| {
+        let mut about = found.findings.iter().filter(|finding| finding.about == about);
+        format!("{:?}", about.next().map(|finding| finding.found.clone()))
+    };
+    assert!(told("rows of statement 1 (DELETE)").contains("value: 14, quality: Exact"), "{found:?}");
+    // What the first one leaves is not known before it ran.
+    assert!(told("rows of statement 2 (DELETE)").contains("value: 10, quality: Estimate"), "{found:?}");
+    let hold = read::hold(&stage.gate, id).await.unwrap().unwrap();
+    let computed = &hold.view.computed;
+    assert_eq!((&computed.facts["est_rows"], &computed.facts["est_exact"]), (&json!(24), &json!(false)));
+    assert!(computed.sentence.contains("The gravest: Delete 14 rows"), "{}", computed.sentence);
+    stage.reject(1, id, "no").await;
+    asked.await.unwrap();
+    let asked = stage.start("drop table orders, audit");
+    stage.held().await;
+    let found = evidence(&stage).await;
+    let told = format!("{:?}", found.findings);
+    assert!(told.contains("value: 100, quality: Exact"), "{told}");
+    let bytes = found.findings.iter().find(|finding| finding.about == "bytes").unwrap();
+    let real = stage.direct("select pg_total_relation_size('orders') + pg_total_relation_size('audit')");
+    let real =
+        Found::Number { value: real.parse().unwrap(), quality: countersign_core::evidence::Quality::Exact };
+    assert_eq!(bytes.found, real);
+    asked.abort();
 }

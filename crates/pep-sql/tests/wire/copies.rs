@@ -1,6 +1,10 @@
 //! Copies in both directions, byte for byte, and results larger than any buffer.
 
-use crate::stage::{Stage, finished};
+use crate::{
+    stage::{Stage, finished},
+    strict::{login, message},
+};
+use tokio::io::AsyncWriteExt;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_go_in_and_come_out_byte_for_byte() {
@@ -25,14 +29,16 @@ async fn rows_go_in_and_come_out_byte_for_byte() {
     assert!(said.err.contains("duplicate key") && said.out == "7", "{said:?}");
 }
 
+/// The most memory this process, and so the gateway in it, ever had, in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap().to_owned();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_result_streams_with_bounded_memory() {
     let stage = Stage::set().await;
-    let resident = || {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap().to_owned();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
     stage.run("select 1").await;
     let before = resident();
     let sql = "select repeat('x', 1000000) from generate_series(1, 200)";
@@ -43,4 +49,44 @@ async fn a_large_result_streams_with_bounded_memory() {
     assert_eq!(stage.results(2).await[1], "SELECT 200");
     let grown = resident().saturating_sub(before);
     assert!(grown < 64 << 10, "it took {grown} KiB more for a result of 200 MB");
+}
+
+/// `make soak` asks for a gibibyte.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_any_size_streams_with_bounded_memory() {
+    let mib: u64 = std::env::var("COUNTERSIGN_RESULT_MIB").map_or(128, |mib| mib.parse().unwrap());
+    let stage = Stage::set().await;
+    stage.run("select 1").await;
+    let before = resident();
+    let mut command = stage.psql();
+    let sql = format!("copy (select repeat('x', 1048575) from generate_series(1, {mib})) to stdout");
+    command.args(["-c", &sql]).stdout(std::process::Stdio::null());
+    let said = tokio::task::spawn_blocking(move || command.status().unwrap()).await.unwrap();
+    assert!(said.success());
+    assert_eq!(stage.results(2).await[1], format!("COPY {mib}"));
+    let received = &stage.entries("execution.result").await[1]["bytes_received"];
+    assert!(received.as_u64().unwrap() > mib << 20, "{received}");
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 32 << 10, "it took {grown} KiB more for a result of {mib} MiB");
+}
+
+/// A client that does not read makes the server wait, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_client_holds_the_server_back() {
+    let stage = Stage::set().await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    let before = resident();
+    let sql = "select repeat('x', 1000000) from generate_series(1, 1000)\0";
+    stream.write_all(&message(b'Q', sql.as_bytes())).await.unwrap();
+    let waits = "select count(*) from pg_stat_activity where usename = 'app' and wait_event = 'ClientWrite'";
+    let mut seen = 0;
+    while seen < 5 {
+        seen = if stage.direct(waits) == "1" { seen + 1 } else { 0 };
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 32 << 10, "{grown} KiB for what nobody reads");
+    // Another session goes on meanwhile, and this one is cancelled when its client leaves.
+    assert_eq!(stage.run("select 7").await.out, "7");
+    drop(stream);
+    assert!(stage.results(2).await.iter().any(|status| status.contains("57014")));
 }

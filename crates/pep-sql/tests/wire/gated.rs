@@ -93,3 +93,47 @@ async fn no_order_of_messages_runs_what_was_not_authorized() {
     assert!(rows > 10, "only {rows} permitted statements ran");
     assert!(rows <= authorized, "{rows} rows of {authorized} authorized actions");
 }
+
+/// Bytes of any kind: whole messages, the beginnings of some, lengths that lie, and none of the protocol at all.
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let raw = proptest::collection::vec(any::<u8>(), 0..64);
+    let lying = (any::<u8>(), any::<i32>(), proptest::collection::vec(any::<u8>(), 0..32))
+        .prop_map(|(tag, length, body)| [vec![tag], length.to_be_bytes().to_vec(), body].concat());
+    let cut =
+        (one(), any::<Index>()).prop_map(|(message, at)| message[..at.index(message.len() + 1)].to_vec());
+    proptest::collection::vec(prop_oneof![3 => one(), 1 => raw, 1 => lying, 1 => cut], 1..8)
+        .prop_map(|parts| parts.concat())
+}
+
+/// Before a session begins, and in one.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_stream_of_bytes_breaks_the_door_or_gets_past_it() {
+    let panicked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = std::sync::Arc::clone(&panicked);
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        seen.store(true, std::sync::atomic::Ordering::SeqCst);
+        usual(info);
+    }));
+    let settings = vec!["log_statement = 'all'".to_owned()];
+    let stage = Stage::with(&Options { settings, ..Options::default() }, |_| {}).await;
+    let mut runner = TestRunner::deterministic();
+    let strategy = (any::<bool>(), bytes());
+    for _ in 0..SEQUENCES {
+        let (begun, bytes) = strategy.new_tree(&mut runner).unwrap().current();
+        let mut stream = if begun {
+            login(&stage, &[]).await.0
+        } else {
+            tokio::net::TcpStream::connect(stage.addr).await.unwrap()
+        };
+        // The gateway may have closed already.
+        let _ = stream.write_all(&bytes).await;
+        let _ = stream.shutdown().await;
+        while !said(&mut stream).await.is_empty() {}
+    }
+    assert!(!panicked.load(std::sync::atomic::Ordering::SeqCst), "the gateway panicked");
+    assert_eq!(stage.direct("select count(*) from pg_roles where rolname = 'evil'"), "0");
+    let rows: usize = stage.direct("select count(*) from audit").parse().unwrap();
+    let authorized = stage.entries("execution.authorized").await.len();
+    assert!(rows <= authorized && authorized > 0, "{rows} rows of {authorized} authorized actions");
+}

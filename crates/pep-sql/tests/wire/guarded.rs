@@ -188,3 +188,24 @@ async fn pipelines_that_read_and_write_are_answered_as_by_the_server() {
     assert_eq!(kinds(&said(&mut stream).await), "12C12DC12C12CZI");
     assert_eq!(stage.direct("select count(*) from orders"), "103");
 }
+
+/// What is asked for in a transaction is asked for behind what ran in it, also where nothing was summed up in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_flushed_before_is_part_of_what_is_asked_for() {
+    let stage =
+        Stage::with(&Options::default(), |section| section["transaction_hold_limit"] = "300ms".into()).await;
+    let (flush, sync) = (message(b'H', b""), message(b'S', b""));
+    let delete = runs("delete from orders where id <= 2");
+    let insert = runs("insert into orders values (200, 'new', 1)");
+    let other = runs("insert into audit (what) values ('x')");
+    for (number, before) in
+        [vec![], vec![&insert, &flush], vec![&insert, &flush, &other, &flush]].iter().enumerate()
+    {
+        let (mut stream, _) = login(&stage, &[]).await;
+        let messages: Vec<u8> = before.iter().copied().chain([&delete, &sync]).flatten().copied().collect();
+        stream.write_all(&messages).await.unwrap();
+        let asked = stage.in_state("pending", number + 1).await;
+        assert_eq!(asked.len(), number + 1, "another action each time");
+    }
+    nothing_written(&stage, "held");
+}

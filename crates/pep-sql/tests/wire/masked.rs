@@ -145,3 +145,24 @@ async fn members_of_excepted_groups_see_everything() {
         "secret-jane@example.org"
     );
 }
+
+/// A temporary table hides another one of its name only while it is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_a_temporary_table_had_is_masked_again() {
+    let stage = stage("null", &[]).await;
+    for before in [
+        &["create temp table people (id int, email text)", "drop table pg_temp.people"][..],
+        &["create temp table people (id int, email text)", "discard temp"],
+        &["create temp table people (id int, email text) on commit drop"],
+        &["begin", "create temp table people (id int, email text)", "rollback"],
+        &["begin", "savepoint a", "create temp table people (id int, email text)", "rollback to a"],
+        &["create temp table people as select 1 as id", "drop table people"],
+    ] {
+        let statements = [before, &["select email from people where id = 1"]].concat();
+        let said = session(&stage, &statements).await;
+        assert!(!said.out.contains("secret"), "{statements:?}: {said:?}");
+    }
+    // One of a name of its own is of use.
+    let said = session(&stage, &["create temp table mine as select 7 as n", "select n from mine"]).await;
+    assert_eq!(said.out, "SELECT 1\n7", "{said:?}");
+}

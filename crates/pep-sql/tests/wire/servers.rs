@@ -5,6 +5,7 @@ use crate::{
     clients::{drivers, psycopg},
     stage::{Stage, finished},
 };
+use countersign_pep_sql::understand::knows_setting;
 use countersign_testkit::postgres::Options;
 use std::{fmt::Write as _, fs};
 
@@ -37,6 +38,11 @@ async fn core(release: u32) {
     let stage = Stage::with(&options, trusting).await;
     let version = stage.direct("show server_version_num");
     assert_eq!(version.parse::<u32>().unwrap() / 10_000, release);
+
+    // Whatever a session could set is on one of our lists.
+    let settings = stage.direct("select lower(name) from pg_settings where context in ('user', 'superuser')");
+    let unknown: Vec<&str> = settings.lines().filter(|name| !knows_setting(name)).collect();
+    assert!(unknown.is_empty() && settings.lines().count() > 150, "{unknown:?}");
 
     let said = stage.run("select id, customer from orders where id <= 2 order by id").await;
     assert_eq!((said.out.as_str(), said.err.as_str()), ("1|customer 1\n2|customer 2", ""));

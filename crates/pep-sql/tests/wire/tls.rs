@@ -4,22 +4,22 @@ use crate::stage::{Stage, finished};
 use countersign_testkit::postgres::Options;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-/// An authority, and a certificate for `localhost` under it with its key, as PEM.
-fn pki() -> (String, String, String) {
+/// An authority, and a certificate for a host under it with its key, as PEM.
+fn pki(host: &str) -> (String, String, String) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, "an authority");
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.distinguished_name.push(DnType::CommonName, "localhost");
+    let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, host);
     let certificate = params.signed_by(&key, &authority).unwrap().pem();
     (authority.pem(), certificate, key.serialize_pem())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_sides_are_encrypted_and_verified() {
-    let (authority, certificate, key) = pki();
+    let (authority, certificate, key) = pki("localhost");
     let files = tempfile::tempdir().unwrap();
     let path = |name: &str| files.path().join(name).display().to_string();
     for (name, text) in [("ca.pem", &authority), ("tls.pem", &certificate), ("tls.key", &key)] {
@@ -59,4 +59,30 @@ async fn both_sides_are_encrypted_and_verified() {
     command.args(["-c", "copy (select repeat('y', 10000) from generate_series(1, 300)) to stdout"]);
     let said = finished(command).await;
     assert_eq!(said.out.len(), 7 + 1 + 300 * 10_001 - 1, "{:?}", said.err);
+}
+
+/// A certificate for another name than the host's is taken only where the configuration says that name.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_certificate_must_name_it() {
+    let (authority, certificate, key) = pki("db.internal");
+    let files = tempfile::tempdir().unwrap();
+    let ca = files.path().join("ca.pem").display().to_string();
+    std::fs::write(&ca, authority).unwrap();
+    let options = Options { tls: Some((certificate, key)), ..Options::default() };
+    for (tls, fine) in [
+        (serde_json::json!({"ca": ca}), false),
+        (serde_json::json!({"ca": ca, "server_name": "db.elsewhere"}), false),
+        (serde_json::json!({"ca": ca, "server_name": "db.internal"}), true),
+    ] {
+        let stage = Stage::with(&options, |section| {
+            let port = section["upstream"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
+            section["upstream"] = format!("localhost:{port}").into();
+            section["upstream_tls"] = tls.clone();
+        });
+        let said = stage.await.run("select count(*) from orders").await;
+        assert_eq!(said.fine, fine, "{tls}: {said:?}");
+        if !fine {
+            assert!(said.err.contains("could not be logged in to"), "{said:?}");
+        }
+    }
 }

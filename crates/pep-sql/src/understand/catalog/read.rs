@@ -120,6 +120,11 @@ const RELATIONS: &str = "\
       'keys', (SELECT coalesce(json_agg((SELECT json_agg(a.attname) FROM pg_attribute a WHERE a.attrelid = c.oid \
           AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))), '[]') FROM pg_index i \
         WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL),\
+      'behind', encode(sha256(convert_to(\
+        coalesce((SELECT string_agg(concat_ws('|', r.rulename, r.ev_type, r.ev_enabled, r.ev_qual::text, r.ev_action::text), E'\\n' \
+          ORDER BY r.rulename) FROM pg_rewrite r WHERE r.ev_class = c.oid), '') || E'\\n' || \
+        coalesce((SELECT string_agg(concat(t.tgenabled, pg_get_triggerdef(t.oid)), E'\\n' ORDER BY t.tgname) \
+          FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal), ''), 'UTF8')), 'hex'),\
       'definition', CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) END,\
       'rules', (SELECT coalesce(json_agg(DISTINCT r.ev_type), '[]') FROM pg_rewrite r \
         WHERE r.ev_class = c.oid AND r.ev_enabled <> 'D' AND NOT (r.rulename = '_RETURN' AND c.relkind IN ('v', 'm'))),\
@@ -157,6 +162,8 @@ const RELATIONS: &str = "\
 const ROUTINES: &str = "\
     SELECT json_build_object('schema', n.nspname, 'name', p.proname, 'volatility', p.provolatile,\
       'definer', p.prosecdef, 'language', l.lanname, \
+      'code', encode(sha256(convert_to(concat_ws('|', p.prosrc, p.probin, p.prosqlbody::text, p.proconfig::text, p.proowner, \
+        p.proargtypes::text, (SELECT g::text FROM pg_aggregate g WHERE g.aggfnoid = p.oid)), 'UTF8')), 'hex'), \
       'extension', EXISTS (SELECT FROM pg_depend x WHERE x.objid = p.oid AND x.classid = 'pg_proc'::regclass AND x.deptype = 'e'))::text \
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang \
     WHERE n.nspname <> 'information_schema' AND (n.nspname <> 'pg_catalog' OR p.oid >= 16384)";
@@ -164,6 +171,8 @@ const ROUTINES: &str = "\
 const OPERATORS: &str = "\
     SELECT json_build_object('schema', n.nspname, 'name', o.oprname, 'volatility', p.provolatile,\
       'definer', p.prosecdef, 'language', l.lanname, \
+      'code', encode(sha256(convert_to(concat_ws('|', p.prosrc, p.probin, p.prosqlbody::text, p.proconfig::text, p.proowner, \
+        p.proargtypes::text, (SELECT g::text FROM pg_aggregate g WHERE g.aggfnoid = p.oid)), 'UTF8')), 'hex'), \
       'extension', EXISTS (SELECT FROM pg_depend x WHERE x.objid = p.oid AND x.classid = 'pg_proc'::regclass AND x.deptype = 'e'))::text \
     FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace JOIN pg_proc p ON p.oid = o.oprcode \
     JOIN pg_language l ON l.oid = p.prolang \

@@ -79,7 +79,8 @@ impl<'c> Path<'c> {
 
     pub(in super::super) fn relation(&self, schema: Option<&str>, name: &str) -> Relate<'c> {
         match schema {
-            Some("pg_temp") => Relate::Temporary,
+            Some("pg_temp") if self.is_temporary_table(name) => Relate::Temporary,
+            Some("pg_temp") => Relate::Unresolved,
             Some(schema) if schema.starts_with("pg_temp_") || schema.starts_with("pg_toast") => {
                 Relate::Unresolved
             }
@@ -87,10 +88,21 @@ impl<'c> Path<'c> {
             // A view or function of that name may stand there by now.
             Some(_) if self.session.uncommitted => Relate::Unresolved,
             Some(schema) => self.in_schema(schema, name).map_or(Relate::Unresolved, Relate::Known),
-            None if self.session.temporary.contains(name) => Relate::Temporary,
             None if self.hides() => Relate::Unresolved,
+            None if self.session.temporary.contains(name) => match self.unqualified(name) {
+                Relate::Unresolved if self.is_temporary_table(name) => Relate::Temporary,
+                // It may be gone by now, dropped or at the end of its transaction, and what it hid be seen again.
+                Relate::Known(_) | Relate::System | Relate::Temporary | Relate::Unresolved => {
+                    Relate::Unresolved
+                }
+            },
             None => self.unqualified(name),
         }
+    }
+
+    fn is_temporary_table(&self, name: &str) -> bool {
+        let SessionFacts { temporary, temporary_views, .. } = self.session;
+        temporary.contains(name) && !temporary_views.contains(name)
     }
 
     fn unqualified(&self, name: &str) -> Relate<'c> {
