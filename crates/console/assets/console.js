@@ -211,7 +211,7 @@ async function vote(decision, reason) {
       throw new Refused(409, { detail: "what is asked has changed since this page was drawn", hint: "load the page again and look at it" });
     }
     let assertion = null;
-    if (decision === "approve" && ballot.publicKey) {
+    if (decision !== "reject" && ballot.publicKey) {
       try {
         assertion = await usePasskey(ballot.publicKey);
       } catch (error) {
@@ -220,7 +220,7 @@ async function vote(decision, reason) {
       }
     }
     await api("POST", `${path}/votes`, { statement: ballot.statement, assertion, reason });
-    say(decision === "approve" ? "Your vote is recorded." : "Rejected. Your reason reaches the requester.", "good");
+    say({ approve: "Your vote is recorded.", reject: "Rejected. Your reason reaches the requester.", "break-glass": "The glass is broken. Everybody who may decide has been told." }[decision], "good");
     location.reload();
   } catch (error) {
     say(ceremonyWords(error), "bad");
@@ -257,6 +257,16 @@ function wireApproval() {
     }
     $("reject-button").disabled = true;
     if (!(await vote("reject", reason))) $("reject-button").disabled = false;
+  });
+  $("break-glass")?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const button = $("break-glass-button");
+    if (button.dataset.large === "true" && page.dataset.seen !== "yes") {
+      say("Open the whole body first.", "bad");
+      return;
+    }
+    button.disabled = true;
+    if (!(await vote("break-glass", event.target.elements.reason.value.trim()))) button.disabled = false;
   });
   $("load-bytes")?.addEventListener("click", async (event) => {
     const button = event.target;
@@ -442,6 +452,11 @@ function watch() {
     const news = JSON.parse(event.data);
     if (news.state === "unknown") banner();
     if (page && news.id === page.dataset.id) approvalChanged();
+  });
+  stream.addEventListener("glass", (event) => {
+    if ($("inbox")) list();
+    $("live").textContent = "Somebody broke the glass, or reviewed that.";
+    if (page && JSON.parse(event.data).id === page.dataset.id) approvalChanged();
   });
   stream.addEventListener("all", () => { fresh(); if (page) approvalChanged(); });
   stream.addEventListener("freeze", banner);

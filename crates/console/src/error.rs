@@ -6,7 +6,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use countersign_core::{approval::Refused, visible};
-use countersign_engine::{Error as EngineError, port::store::ReadError, record, vote::VoteRefused};
+use countersign_engine::{
+    Error as EngineError, glass::ReviewRefused, port::store::ReadError, record, vote::VoteRefused,
+};
 use countersign_identity::IdentityError;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -215,10 +217,13 @@ impl From<VoteRefused> for Problem {
             VoteRefused::Ballot | VoteRefused::Rule(Refused::OldRound { .. }) => {
                 Some("open the approval again and look at what changed")
             }
+            VoteRefused::ReviewOpen(_) => Some("ask somebody else who decides to review it"),
             VoteRefused::Rule(_)
             | VoteRefused::NotEligible(_)
             | VoteRefused::NotAPerson
-            | VoteRefused::ReasonMissing => None,
+            | VoteRefused::ReasonMissing
+            | VoteRefused::GlassReasonMissing
+            | VoteRefused::NobodyTold => None,
         };
         let problem = Self::new(StatusCode::CONFLICT, vote_code(&refused), refused.to_string());
         match hint {
@@ -228,13 +233,25 @@ impl From<VoteRefused> for Problem {
     }
 }
 
+impl From<ReviewRefused> for Problem {
+    fn from(refused: ReviewRefused) -> Self {
+        let (status, code) = match &refused {
+            ReviewRefused::NotOpen => (StatusCode::CONFLICT, "out-of-order"),
+            ReviewRefused::Own | ReviewRefused::NotEligible(_) => (StatusCode::FORBIDDEN, "not-eligible"),
+        };
+        Self::new(status, code, refused.to_string())
+    }
+}
+
 /// The stable word for a vote that does not count.
 fn vote_code(refused: &VoteRefused) -> &'static str {
     match refused {
         VoteRefused::Rule(rule) => rule_code(rule),
         VoteRefused::NotEligible(_) | VoteRefused::NotAPerson => "not-eligible",
         VoteRefused::Ballot => "ballot",
-        VoteRefused::ReasonMissing => "reason-missing",
+        VoteRefused::ReasonMissing | VoteRefused::GlassReasonMissing => "reason-missing",
+        VoteRefused::ReviewOpen(_) => "review-open",
+        VoteRefused::NobodyTold => "nobody-told",
     }
 }
 
@@ -243,6 +260,7 @@ pub(crate) fn rule_code(rule: &Refused) -> &'static str {
         Refused::RequesterSide => "requester-side",
         Refused::TooWeak { .. } => "too-weak",
         Refused::NotDistinct => "not-eligible",
+        Refused::NoBreakGlass(_) => "no-break-glass",
         Refused::NoSuchGate(_) | Refused::OldRound { .. } => "old-round",
         Refused::TooLate => "too-late",
         Refused::TooEarly | Refused::DigestMismatch | Refused::NotTheOwner | Refused::OutOfOrder(_) => {

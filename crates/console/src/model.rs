@@ -3,6 +3,7 @@
 
 pub(crate) mod approval;
 pub(crate) mod entry;
+pub(crate) mod glass;
 pub(crate) mod payload;
 pub(crate) mod things;
 

@@ -8,6 +8,8 @@
 
 #[path = "console/doors.rs"]
 mod doors;
+#[path = "console/glass.rs"]
+mod glass;
 #[path = "console/hostile.rs"]
 mod hostile;
 #[path = "console/live.rs"]

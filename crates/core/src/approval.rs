@@ -68,6 +68,17 @@ pub struct Round {
     pub gates: Vec<Gate>,
     /// Accepted votes, one for each gate and person.
     pub votes: BTreeMap<GateName, BTreeMap<PersonId, CastVote>>,
+    /// Set when one person lifted what was still shut alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Broken>,
+}
+
+/// A break-glass: who lifted which gates alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Broken {
+    pub by: PersonId,
+    pub at: Timestamp,
+    pub gates: BTreeSet<GateName>,
 }
 
 /// A vote to approve that was accepted.
@@ -166,6 +177,12 @@ pub enum Event {
         gate: GateName,
         reason: String,
     },
+    /// One person lifts every gate that is still shut.
+    BreakGlass {
+        voter: PersonId,
+        round: u32,
+        assurance: Assurance,
+    },
     /// The requester takes it back.
     Withdraw,
     /// A timer rang; only `now` decides whether anything lapsed.
@@ -206,6 +223,8 @@ pub enum Refused {
     NotDistinct,
     #[error("gate `{0}` is not open in this round")]
     NoSuchGate(GateName),
+    #[error("policy has no break-glass for gate `{0}`")]
+    NoBreakGlass(GateName),
     #[error("round {given} is over; the open round is {open}")]
     OldRound { given: u32, open: u32 },
     #[error("the deadline has passed")]
@@ -285,7 +304,7 @@ impl Approval {
             (S::Pending | S::Granted { .. }, E::Elapse) => Err(R::TooEarly),
             (
                 S::Pending | S::Granted { .. },
-                E::Approve { .. } | E::Reject { .. } | E::Reopen(_) | E::Begin { .. },
+                E::Approve { .. } | E::Reject { .. } | E::BreakGlass { .. } | E::Reopen(_) | E::Begin { .. },
             ) if late => Err(R::TooLate),
             (S::Pending, E::Approve { voter, round, gate, assurance }) => {
                 self.approve(voter, round, &gate, CastVote { assurance, at: now })
@@ -293,6 +312,9 @@ impl Approval {
             (S::Pending | S::Granted { .. }, E::Reject { voter, round, gate, reason }) => {
                 self.votable(voter, round, &gate)?;
                 Ok(S::Closed(Closing::Rejected { by: voter, reason }))
+            }
+            (S::Pending, E::BreakGlass { voter, round, assurance }) => {
+                self.break_glass(voter, round, CastVote { assurance, at: now })
             }
             (S::Pending | S::Granted { .. }, E::Withdraw) => Ok(S::Closed(Closing::Withdrawn)),
             (S::Pending | S::Granted { .. }, E::Revoke(by)) => Ok(S::Closed(Closing::Revoked { by })),
@@ -329,6 +351,7 @@ impl Approval {
                 state @ (S::Pending | S::Granted { .. } | S::Executing(_) | S::Closed(_)),
                 E::Approve { .. }
                 | E::Reject { .. }
+                | E::BreakGlass { .. }
                 | E::Withdraw
                 | E::Elapse
                 | E::Revoke(_)
@@ -370,12 +393,40 @@ impl Approval {
         if self.shut_gates().next().is_some() {
             return Ok(State::Pending);
         }
+        Ok(self.granted(now))
+    }
+
+    fn granted(&self, now: Timestamp) -> State {
         let valid = self.rounds.iter().map(|round| round.valid_for_micros).min().unwrap_or(0);
-        Ok(State::Granted { use_by: Timestamp(now.0.saturating_add(valid)) })
+        State::Granted { use_by: Timestamp(now.0.saturating_add(valid)) }
+    }
+
+    /// Every gate that is still shut, by one person: where each of them allows it, and only with a passkey.
+    fn break_glass(&mut self, voter: PersonId, number: u32, vote: CastVote) -> Result<State, Refused> {
+        self.in_round(voter, number)?;
+        let shut: Vec<Gate> = self.shut_gates().map(|(_, gate)| gate.clone()).collect();
+        if let Some(gate) = shut.iter().find(|gate| gate.break_glass.is_none()) {
+            return Err(Refused::NoBreakGlass(gate.name.clone()));
+        }
+        if vote.assurance < Assurance::Passkey {
+            return Err(Refused::TooWeak { given: vote.assurance, wanted: Assurance::Passkey });
+        }
+        let gates = shut.into_iter().map(|gate| gate.name).collect();
+        if let Some(round) = self.rounds.last_mut() {
+            round.broken = Some(Broken { by: voter, at: vote.at, gates });
+        }
+        Ok(self.granted(vote.at))
     }
 
     /// The gate of the open round this person may have a say in.
     fn votable(&self, voter: PersonId, number: u32, gate: &GateName) -> Result<&Gate, Refused> {
+        let round = self.in_round(voter, number)?;
+        let found = round.gates.iter().find(|open| open.name == *gate);
+        found.ok_or_else(|| Refused::NoSuchGate(gate.clone()))
+    }
+
+    /// The open round, for somebody who is not on the requester's side.
+    fn in_round(&self, voter: PersonId, number: u32) -> Result<&Round, Refused> {
         if self.side.contains(&voter) {
             return Err(Refused::RequesterSide);
         }
@@ -383,8 +434,7 @@ impl Approval {
         if round.number != number {
             return Err(Refused::OldRound { given: number, open: round.number });
         }
-        let found = round.gates.iter().find(|open| open.name == *gate);
-        found.ok_or_else(|| Refused::NoSuchGate(gate.clone()))
+        Ok(round)
     }
 
     /// A new round: its gates must be lifted, and every gate of the rounds before stays as it was.
@@ -405,6 +455,7 @@ impl Approval {
             old.gates.retain(|gate| !moved.contains(&gate.name));
         }
         round.votes.clear();
+        round.broken = None;
         self.rounds.push(round);
         Ok(State::Pending)
     }
@@ -416,8 +467,11 @@ impl Approval {
 }
 
 impl Round {
-    /// Whether enough different people approved, each strongly enough.
+    /// Whether enough different people approved, each strongly enough, or one lifted it alone.
     pub fn lifted(&self, gate: &Gate) -> bool {
+        if self.broken.as_ref().is_some_and(|broken| broken.gates.contains(&gate.name)) {
+            return true;
+        }
         let votes = self.votes.get(&gate.name);
         let voices =
             votes.map_or(0, |votes| votes.values().filter(|vote| vote.assurance >= gate.assurance).count());

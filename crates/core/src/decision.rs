@@ -51,6 +51,9 @@ pub struct Gate {
     pub reason: String,
     /// Who lifts this gate may lift no other of the same approval.
     pub distinct: bool,
+    /// Who may lift it alone when it cannot wait; `None`: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<Approvers>,
 }
 
 /// Who may lift a gate, before the rules against the requester's side.

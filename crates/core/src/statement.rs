@@ -6,12 +6,14 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Yes or no.
+/// Yes or no; or yes alone, for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     Approve,
     Reject,
+    /// Lifts every gate of the round that is still shut, alone. The statement names the first of them.
+    BreakGlass,
 }
 
 /// Everything a vote is bound to. Its canonical form is what the ledger keeps and what a passkey signs.

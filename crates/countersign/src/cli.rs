@@ -215,6 +215,8 @@ pub(crate) enum ApprovalsCommand {
     },
     /// One approval. Deciding opens the page: no token that can vote is kept on a disk.
     Show { id: String },
+    /// Break-glasses that nobody else has reviewed yet. Reviewing one opens the page.
+    Reviews,
     /// Take an approval back; what runs under it is cancelled.
     Revoke {
         id: String,

@@ -75,6 +75,10 @@ pub enum Changed {
     },
     Freeze,
     Policy,
+    /// The glass of an approval was broken, or that was reviewed.
+    Glass {
+        id: ApprovalId,
+    },
 }
 
 /// The engine's shared state. Everything reaches everything else through here.

@@ -4,7 +4,7 @@ mod document;
 mod live;
 
 pub(crate) use document::json;
-pub use document::{Delivery, Hold, Resolution};
+pub use document::{Delivery, Glass, GlassReview, Hold, Resolution};
 pub(crate) use live::{At, Holds, Standing, Work};
 
 use crate::{
@@ -194,6 +194,7 @@ fn open(
         valid_for_micros: i64::try_from(terms.valid_for.as_micros()).unwrap_or(i64::MAX),
         gates: terms.gates.clone(),
         votes: BTreeMap::new(),
+        broken: None,
     };
     let id = gate.journal().id(ApprovalId::from_parts);
     let salt: [u8; 32] = gate.journal().random();
@@ -223,6 +224,7 @@ fn open(
         drift: terms.drift,
         drifted: None,
         excluded,
+        glass: Vec::new(),
         notify: terms.notify.iter().cloned().collect(),
         closed_at: None,
     };
@@ -302,6 +304,7 @@ pub(crate) fn round_terms(
         groups: gate.approvers.groups.clone(),
         people: gate.approvers.people.clone(),
         policies: gate.policies.clone(),
+        break_glass: gate.break_glass.clone(),
     });
     RoundTerms {
         approval: id,

@@ -7,6 +7,7 @@ pub mod error;
 pub mod execute;
 pub mod flow;
 pub mod gate;
+pub mod glass;
 pub mod hold;
 pub mod intake;
 pub mod journal;

@@ -65,6 +65,9 @@ pub struct ViewGate {
     pub quorum: u32,
     pub assurance: Assurance,
     pub policies: BTreeSet<PolicyId>,
+    /// Who may lift it alone; `None`: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<Approvers>,
 }
 
 impl View {
@@ -134,15 +137,14 @@ impl ViewGate {
             quorum: gate.quorum.get(),
             assurance: gate.assurance,
             policies: gate.policies.clone(),
+            break_glass: gate.break_glass.clone(),
         }
     }
 }
 
 /// Who may lift a gate, in plain words: `2 people of privacy, each with a passkey`.
 pub fn approvers_in_words(gate: &Gate, name_of: impl Fn(PersonId) -> Option<String>) -> String {
-    let groups = gate.approvers.groups.iter().map(ToString::to_string);
-    let people = gate.approvers.people.iter().map(|id| name_of(*id).unwrap_or_else(|| id.to_string()));
-    let whom: Vec<String> = groups.chain(people).collect();
+    let whom = whom_in_words(&gate.approvers, name_of);
     let count = match gate.quorum.get() {
         1 => "one person".to_owned(),
         quorum => format!("{quorum} people"),
@@ -154,5 +156,12 @@ pub fn approvers_in_words(gate: &Gate, name_of: impl Fn(PersonId) -> Option<Stri
         (Assurance::Session, _) => ", each signed in",
         (Assurance::Chat, _) => "",
     };
-    format!("{count} of {}{strength}", whom.join(" or "))
+    format!("{count} of {whom}{strength}")
+}
+
+/// Groups and people, in plain words: `privacy or Ana`.
+pub fn whom_in_words(whom: &Approvers, name_of: impl Fn(PersonId) -> Option<String>) -> String {
+    let groups = whom.groups.iter().map(ToString::to_string);
+    let people = whom.people.iter().map(|id| name_of(*id).unwrap_or_else(|| id.to_string()));
+    groups.chain(people).collect::<Vec<_>>().join(" or ")
 }

@@ -4,6 +4,7 @@ use crate::{
     error::Error,
     execute,
     gate::Gate,
+    glass,
     hold::{self, Hold, Write},
 };
 use countersign_core::{
@@ -16,6 +17,7 @@ use countersign_ledger::{
     entry::PrivateField,
     event::{Actor, Assertion, ClosedAs, Event},
 };
+use countersign_policy::{VoteContext, Voter};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -37,6 +39,12 @@ pub enum VoteRefused {
     Ballot,
     #[error("a rejection needs a reason, which reaches the requester")]
     ReasonMissing,
+    #[error("breaking the glass needs a reason, which everybody who may decide reads")]
+    GlassReasonMissing,
+    #[error("your break-glass of approval `{0}` has not been reviewed by somebody else yet")]
+    ReviewOpen(ApprovalId),
+    #[error("nobody else who may decide could be told, so the glass stays whole")]
+    NobodyTold,
 }
 
 /// What a person is about to sign.
@@ -78,9 +86,17 @@ pub async fn prepare(
     decision: Verdict,
 ) -> Result<Result<Ballot, VoteRefused>, Error> {
     let (hold, _) = hold::load(gate, approval).await?;
-    let shut = match gate_for(gate, &hold, voter) {
+    let found = match decision {
+        Verdict::Approve | Verdict::Reject => gate_for(gate, &hold, voter),
+        Verdict::BreakGlass => glass::may(gate, &hold, voter).await?,
+    };
+    let shut = match found {
         Ok(shut) => shut,
         Err(refused) => return refuse(gate, approval, voter, None, refused).await,
+    };
+    let wanted = match decision {
+        Verdict::Approve | Verdict::Reject => shut.assurance,
+        Verdict::BreakGlass => Assurance::Passkey,
     };
     let Some(round) = hold.approval.round() else {
         return Ok(Err(Refused::OutOfOrder("empty").into()));
@@ -101,7 +117,7 @@ pub async fn prepare(
     };
     let challenge = statement.challenge()?;
     gate.nonces.hand_out(&statement, now);
-    Ok(Ok(Ballot { statement, challenge, wanted: shut.assurance }))
+    Ok(Ok(Ballot { statement, challenge, wanted }))
 }
 
 /// Counts a vote. The first terminal decision stands; later ones are told so.
@@ -114,6 +130,15 @@ pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefus
     }
     if !gate.nonces.use_up(statement, gate.now()) {
         return refuse(gate, approval, voter, None, VoteRefused::Ballot).await;
+    }
+    if statement.decision == Verdict::BreakGlass {
+        return match glass::shatter(gate, &cast).await? {
+            Ok(hold) => {
+                went_on(gate, &hold);
+                Ok(Ok(hold))
+            }
+            Err(refused) => refuse(gate, approval, voter, None, refused).await,
+        };
     }
     let (hold, _) = hold::load(gate, approval).await?;
     let named =
@@ -142,6 +167,8 @@ pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefus
                     State::Pending | State::Executing(_) | State::Closed(_) => write,
                 })
             }
+            // Its own way, above.
+            Verdict::BreakGlass => Err(Refused::OutOfOrder("a break-glass")),
             Verdict::Reject => {
                 let said = reason.unwrap_or_default().to_owned();
                 hold.step(Step::Reject { voter, round, gate: gate_name, reason: said.clone() }, now)?;
@@ -154,12 +181,17 @@ pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefus
     });
     match revised.await? {
         Ok((hold, _)) => {
-            if matches!(hold.approval.state, State::Granted { .. }) && hold.handle_given {
-                execute::start(gate, approval);
-            }
+            went_on(gate, &hold);
             Ok(Ok(hold))
         }
         Err(refused) => refuse(gate, approval, voter, Some(statement.gate.clone()), refused.into()).await,
+    }
+}
+
+/// Starts what was granted and whose caller has left for an answer later.
+fn went_on(gate: &Arc<Gate>, hold: &Hold) {
+    if matches!(hold.approval.state, State::Granted { .. }) && hold.handle_given {
+        execute::start(gate, hold.approval.id);
     }
 }
 
@@ -217,11 +249,23 @@ pub(crate) fn eligible(
     person: PersonId,
     excluded: &BTreeMap<PersonId, String>,
 ) -> Result<(), VoteRefused> {
+    let (asked, context) = question(gate, hold, person, excluded)?;
+    let bundle = gate.policies().current();
+    bundle.may_vote(&asked, shut, &context).map_err(|refused| VoteRefused::NotEligible(refused.to_string()))
+}
+
+/// What policy is asked about a person who would lift a gate, once it is known that they are not of the requester's side.
+pub(crate) fn question(
+    gate: &Gate,
+    hold: &Hold,
+    person: PersonId,
+    excluded: &BTreeMap<PersonId, String>,
+) -> Result<(Voter, VoteContext), VoteRefused> {
     let voter = gate.identity().voter(person).ok_or(VoteRefused::NotAPerson)?;
     if hold.approval.side.contains(&person) {
         return Err(Refused::RequesterSide.into());
     }
-    let context = countersign_policy::VoteContext {
+    let context = VoteContext {
         target: hold.asked.target.clone(),
         environment: hold.asked.environment.clone(),
         class: hold.asked.class.clone(),
@@ -230,9 +274,7 @@ pub(crate) fn eligible(
         excluded: excluded.clone(),
         now: gate.now(),
     };
-    let asked = countersign_policy::Voter { person, groups: voter.groups };
-    let bundle = gate.policies().current();
-    bundle.may_vote(&asked, shut, &context).map_err(|refused| VoteRefused::NotEligible(refused.to_string()))
+    Ok((Voter { person, groups: voter.groups }, context))
 }
 
 async fn refuse<T>(

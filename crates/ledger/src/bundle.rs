@@ -273,7 +273,9 @@ impl Selection {
         let entry = parse(ledger, index)?;
         self.entries.insert(index);
         self.policies.extend(entry.event.bundles());
-        if let Event::ApprovalVoted { statement, .. } = &entry.event {
+        if let Event::ApprovalVoted { statement, .. } | Event::ApprovalGlassBroken { statement, .. } =
+            &entry.event
+        {
             voters.insert(statement.voter);
         }
         Ok(entry)

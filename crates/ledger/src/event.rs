@@ -7,6 +7,7 @@ use countersign_core::{
     AgentId, ApprovalId, Assurance, BundleDigest, CredentialId, Digest, EntryId, EnvironmentName, GateName,
     GatewayId, GroupName, PersonId, PolicyId, PrincipalKind, RefusalCode, TargetName, Timestamp,
     approval::{Outcome, Taker},
+    decision::Approvers,
     statement::Statement,
 };
 use serde::{Deserialize, Serialize};
@@ -173,6 +174,18 @@ pub enum Event {
     ApprovalVoted { statement: Statement, assurance: Assurance, assertion: Option<Assertion> },
     #[serde(rename = "approval.vote_refused")]
     ApprovalVoteRefused { approval: ApprovalId, gate: Option<GateName>, reason: String },
+    /// One person lifted every gate that was still shut, alone. From here on a review is open, and until it is closed they
+    /// break no other.
+    #[serde(rename = "approval.glass_broken")]
+    ApprovalGlassBroken {
+        statement: Statement,
+        assertion: Assertion,
+        /// Who was told at once: everybody else who may decide it.
+        told: BTreeSet<PersonId>,
+    },
+    /// Somebody else has looked at a break-glass.
+    #[serde(rename = "approval.glass_reviewed")]
+    ApprovalGlassReviewed { approval: ApprovalId, broken_by: PersonId, found: Judged },
     #[serde(rename = "approval.granted")]
     ApprovalGranted { approval: ApprovalId, use_by: Timestamp },
     #[serde(rename = "approval.closed")]
@@ -232,6 +245,8 @@ impl Event {
             Self::ApprovalRoundOpened { .. } => "approval.round_opened",
             Self::ApprovalVoted { .. } => "approval.voted",
             Self::ApprovalVoteRefused { .. } => "approval.vote_refused",
+            Self::ApprovalGlassBroken { .. } => "approval.glass_broken",
+            Self::ApprovalGlassReviewed { .. } => "approval.glass_reviewed",
             Self::ApprovalGranted { .. } => "approval.granted",
             Self::ApprovalClosed { .. } => "approval.closed",
             Self::ApprovalRevokedWhileRunning { .. } => "approval.revoked_while_running",
@@ -256,7 +271,9 @@ impl Event {
             Self::ApprovalRequested { round, .. } | Self::ApprovalRoundOpened { round, .. } => {
                 vec![round.bundle]
             }
-            Self::ApprovalVoted { statement, .. } => vec![statement.bundle_digest],
+            Self::ApprovalVoted { statement, .. } | Self::ApprovalGlassBroken { statement, .. } => {
+                vec![statement.bundle_digest]
+            }
             Self::ExecutionAuthorized(facts) => vec![facts.bundle],
             Self::LogOpened { .. }
             | Self::KeyRotated { .. }
@@ -286,6 +303,7 @@ impl Event {
             | Self::TokenRevoked { .. }
             | Self::IntakeRefused { .. }
             | Self::ApprovalVoteRefused { .. }
+            | Self::ApprovalGlassReviewed { .. }
             | Self::ApprovalGranted { .. }
             | Self::ApprovalClosed { .. }
             | Self::ApprovalRevokedWhileRunning { .. }
@@ -348,6 +366,9 @@ pub struct GateTerms {
     pub groups: BTreeSet<GroupName>,
     pub people: BTreeSet<PersonId>,
     pub policies: BTreeSet<PolicyId>,
+    /// Who may lift it alone; `None`: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<Approvers>,
 }
 
 /// A passkey's signature over a statement's challenge (`WebAuthn` Level 3, section 6.3.3); each part base64url.
@@ -401,6 +422,14 @@ pub enum Reopened {
     Gates,
     /// What was found out beforehand is not so any more.
     Evidence,
+}
+
+/// What somebody says of a break-glass who has looked at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Judged {
+    Justified,
+    NotJustified,
 }
 
 /// How an approval closed without running.

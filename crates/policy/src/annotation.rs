@@ -19,7 +19,7 @@ use std::{
 /// Annotations any policy may carry.
 const COMMON: [&str; 2] = ["id", "reason"];
 /// Annotations of a gate, beside [`COMMON`].
-const OF_GATES: [&str; 10] = [
+const OF_GATES: [&str; 11] = [
     "gate",
     "approvers",
     "quorum",
@@ -30,6 +30,7 @@ const OF_GATES: [&str; 10] = [
     "notify",
     "distinct",
     "drift",
+    "break_glass",
 ];
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 
@@ -82,6 +83,7 @@ impl Reader<'_> {
         let before = self.mistakes.len();
         let name = self.gate_name();
         let approvers = self.approvers();
+        let break_glass = self.break_glass();
         let quorum = self.quorum();
         let expires_in = self.duration("expires", DEFAULT_EXPIRES);
         let valid_for = self.duration("valid_for", DEFAULT_VALID_FOR);
@@ -104,6 +106,7 @@ impl Reader<'_> {
             notify,
             distinct,
             drift: drift?,
+            break_glass: break_glass?,
         };
         (self.mistakes.len() == before).then_some(rule)
     }
@@ -123,40 +126,55 @@ impl Reader<'_> {
 
     fn approvers(&mut self) -> Option<Approvers> {
         const HINT: &str = r#"write `@approvers("Group::\"privacy\"")`, or several as `@approvers("[Group::\"a\", Group::\"b\"]")`"#;
-        const PEOPLE_HINT: &str = "people go by their id (`per_…`); a group is easier to keep";
         let Some(text) = self.values.get("approvers").copied() else {
             self.mistake("gate", "`@gate` without `@approvers`: nobody could lift it", HINT);
             return None;
         };
+        self.people("approvers", text, HINT)
+    }
+
+    /// Who may lift the gate alone, when it says so.
+    #[expect(clippy::option_option, reason = "not said, and said wrongly, are two things")]
+    fn break_glass(&mut self) -> Option<Option<Approvers>> {
+        const HINT: &str = r#"name those who may lift this gate alone: `@break_glass("Group::\"on-call\"")`"#;
+        let Some(text) = self.values.get("break_glass").copied() else { return Some(None) };
+        self.people("break_glass", text, HINT).map(Some)
+    }
+
+    /// Groups and people, as an annotation names them.
+    fn people(&mut self, key: &str, text: &str, hint: &str) -> Option<Approvers> {
+        const PEOPLE_HINT: &str = "people go by their id (`per_…`); a group is easier to keep";
         let inner = text.trim();
         let inner = inner.strip_prefix('[').and_then(|list| list.strip_suffix(']')).unwrap_or(inner);
         let mut approvers = Approvers::default();
         let before = self.mistakes.len();
         for item in inner.split(',').map(str::trim) {
             match item.parse::<EntityUid>() {
-                Ok(uid) if *uid.type_name() == self.types.group => self.approving_group(&mut approvers, &uid),
+                Ok(uid) if *uid.type_name() == self.types.group => {
+                    self.approving_group(key, &mut approvers, &uid);
+                }
                 Ok(uid) if *uid.type_name() == self.types.person => {
                     match uid.id().unescaped().parse::<PersonId>() {
                         Ok(person) => {
                             approvers.people.insert(person);
                         }
-                        Err(error) => self.mistake("approvers", error.to_string(), PEOPLE_HINT),
+                        Err(error) => self.mistake(key, error.to_string(), PEOPLE_HINT),
                     }
                 }
                 Ok(uid) => {
                     let wrong = format!("`{uid}` cannot approve: only people do");
-                    self.mistake("approvers", wrong, HINT);
+                    self.mistake(key, wrong, hint);
                 }
                 Err(_) => {
                     let wrong = format!("`{}` is neither a group nor a person", visible::one_line(item));
-                    self.mistake("approvers", wrong, HINT);
+                    self.mistake(key, wrong, hint);
                 }
             }
         }
         (self.mistakes.len() == before).then_some(approvers)
     }
 
-    fn approving_group(&mut self, approvers: &mut Approvers, uid: &EntityUid) {
+    fn approving_group(&mut self, key: &str, approvers: &mut Approvers, uid: &EntityUid) {
         let text = uid.id().unescaped();
         match GroupName::new(text) {
             Ok(group) if self.vocabulary.groups.contains(&group) => {
@@ -165,11 +183,7 @@ impl Reader<'_> {
             _ => {
                 let groups = self.vocabulary.groups.iter().map(GroupName::as_str);
                 let hint = crate::nearest::suggestion(text, "group", groups);
-                self.mistake(
-                    "approvers",
-                    format!("group `{}` is not declared", visible::one_line(text)),
-                    hint,
-                );
+                self.mistake(key, format!("group `{}` is not declared", visible::one_line(text)), hint);
             }
         }
     }

@@ -53,6 +53,8 @@ pub enum VoteRefusal {
     Excluded(String),
     #[error("gate `{0}` is lifted by other people")]
     NotAnApprover(GateName),
+    #[error("policy has no break-glass for gate `{0}`")]
+    NoBreakGlass(GateName),
     #[error("policy forbids this vote: {0}")]
     Forbidden(String),
     #[error("policy on votes could not be evaluated: {0}")]
@@ -98,9 +100,16 @@ pub(crate) struct VoteRules {
     schema: Schema,
     system: PolicySet,
     user: PolicySet,
-    /// The approvers this bundle names for each gate.
-    gates: BTreeMap<GateName, Approvers>,
+    /// Whom this bundle names for each gate.
+    gates: BTreeMap<GateName, Lifters>,
     action: EntityUid,
+}
+
+/// Who lifts a gate: with others, or alone.
+#[derive(Debug)]
+struct Lifters {
+    together: Approvers,
+    alone: Option<Approvers>,
 }
 
 impl VoteRules {
@@ -114,8 +123,9 @@ impl VoteRules {
             match &rule.effect {
                 Effect::VoteWall => user.add(rule.policy.clone()).map_err(|error| broken(&error))?,
                 Effect::Gate(gate) => {
-                    let GateRule { name, approvers, .. } = &**gate;
-                    gates.insert(name.clone(), approvers.clone());
+                    let GateRule { name, approvers, break_glass, .. } = &**gate;
+                    let (together, alone) = (approvers.clone(), break_glass.clone());
+                    gates.insert(name.clone(), Lifters { together, alone });
                 }
                 Effect::Permit | Effect::Wall => {}
             }
@@ -134,21 +144,40 @@ impl Bundle {
     /// Whether a person may vote on this gate now. Asked at each vote, of the bundle then in force: the person must
     /// be among the approvers the approval was opened with and, where this bundle has the gate, among its own.
     pub fn may_vote(&self, voter: &Voter, gate: &Gate, context: &VoteContext) -> Result<(), VoteRefusal> {
-        // Plain checks first: nothing below can undo them.
-        if context.side.contains(&voter.person) {
-            return Err(VoteRefusal::RequesterSide);
+        not_excluded(voter, context)?;
+        let current = self.votes.gates.get(&gate.name).map(|lifters| &lifters.together);
+        std::iter::once(&gate.approvers)
+            .chain(current)
+            .try_for_each(|approvers| self.is_among(voter, gate, approvers, context))
+    }
+
+    /// Whether a person may lift this gate alone now: as for [`Self::may_vote`], among those the approval was opened with
+    /// and, where this bundle has the gate, among its own.
+    pub fn may_break_glass(
+        &self,
+        voter: &Voter,
+        gate: &Gate,
+        context: &VoteContext,
+    ) -> Result<(), VoteRefusal> {
+        not_excluded(voter, context)?;
+        let current = self.votes.gates.get(&gate.name).map(|lifters| lifters.alone.as_ref());
+        std::iter::once(gate.break_glass.as_ref()).chain(current).try_for_each(|alone| {
+            let alone = alone.ok_or_else(|| VoteRefusal::NoBreakGlass(gate.name.clone()))?;
+            self.is_among(voter, gate, alone, context)
+        })
+    }
+
+    fn is_among(
+        &self,
+        voter: &Voter,
+        gate: &Gate,
+        approvers: &Approvers,
+        context: &VoteContext,
+    ) -> Result<(), VoteRefusal> {
+        if !approves(approvers, voter) {
+            return Err(VoteRefusal::NotAnApprover(gate.name.clone()));
         }
-        if let Some(why) = context.excluded.get(&voter.person) {
-            return Err(VoteRefusal::Excluded(why.clone()));
-        }
-        let current = self.votes.gates.get(&gate.name);
-        for approvers in std::iter::once(&gate.approvers).chain(current) {
-            if !approves(approvers, voter) {
-                return Err(VoteRefusal::NotAnApprover(gate.name.clone()));
-            }
-            self.ask_cedar(voter, gate, approvers, context)?;
-        }
-        Ok(())
+        self.ask_cedar(voter, gate, approvers, context)
     }
 
     /// Those of `people` who may vote on this gate.
@@ -190,6 +219,14 @@ impl Bundle {
             rules.into_iter().map(|rule| told(&rule.id, rule)).collect::<Vec<_>>().join("; "),
         ))
     }
+}
+
+/// Plain checks, before anything else: nothing after them can undo them.
+fn not_excluded(voter: &Voter, context: &VoteContext) -> Result<(), VoteRefusal> {
+    if context.side.contains(&voter.person) {
+        return Err(VoteRefusal::RequesterSide);
+    }
+    context.excluded.get(&voter.person).map_or(Ok(()), |why| Err(VoteRefusal::Excluded(why.clone())))
 }
 
 fn told(id: &PolicyId, rule: &Rule) -> String {

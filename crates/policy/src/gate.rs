@@ -31,6 +31,8 @@ pub(crate) struct GateRule {
     pub(crate) notify: BTreeSet<String>,
     pub(crate) distinct: bool,
     pub(crate) drift: DriftBound,
+    /// Who may lift it alone; `None`: nobody.
+    pub(crate) break_glass: Option<Approvers>,
     pub(crate) reason: String,
 }
 
@@ -70,10 +72,12 @@ fn gate(policy: &PolicyId, rule: &GateRule) -> Gate {
         assurance: rule.assurance,
         reason: rule.reason.clone(),
         distinct: rule.distinct,
+        break_glass: rule.break_glass.clone(),
     }
 }
 
-/// One more rule of the same gate. Its approvers are the same: a bundle where they differ does not load.
+/// One more rule of the same gate. Its approvers and who may break its glass are the same: a bundle where they differ
+/// does not load.
 fn tighten(gate: &mut Gate, policy: &PolicyId, rule: &GateRule) {
     if !gate.policies.insert(policy.clone()) {
         return;

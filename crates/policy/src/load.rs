@@ -13,7 +13,7 @@ use crate::{
     validate::{at_label, validate},
 };
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicyId as CedarId, Schema};
-use countersign_core::{GateName, PolicyId, decision::Approvers};
+use countersign_core::{GateName, PolicyId};
 use miette::Diagnostic;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -246,15 +246,23 @@ fn check_names(sources: &[Source], drafts: &[Draft<'_>], errors: &mut Vec<Policy
     }
 }
 
-/// Policies of one gate are lifted by the same people.
+/// Policies of one gate are lifted by the same people, together or alone.
 fn check_gates(drafts: &[Draft<'_>], errors: &mut Vec<PolicyError>) {
-    let mut gates: BTreeMap<&GateName, (&Approvers, Place<'_>)> = BTreeMap::new();
+    let mut gates: BTreeMap<&GateName, (&GateRule, Place<'_>)> = BTreeMap::new();
     for draft in drafts {
         let Some(Effect::Gate(gate)) = &draft.effect else { continue };
-        let GateRule { name, approvers, .. } = &**gate;
-        let (first, place) = gates.entry(name).or_insert((approvers, draft.place));
-        if *first != approvers {
-            let at = position(&place.source.text, place.statement.offset);
+        let name = &gate.name;
+        let (first, place) = gates.entry(name).or_insert((&**gate, draft.place));
+        let at = position(&place.source.text, place.statement.offset);
+        if first.break_glass != gate.break_glass {
+            let hint = format!(
+                "policies of one gate share their break-glass; see {}:{}, or name another gate",
+                place.source.name, at.line
+            );
+            let wrong = format!("gate `{name}` has another break-glass elsewhere");
+            errors.push(draft.place.error_of("break_glass", wrong).hint(hint));
+        }
+        if first.approvers != gate.approvers {
             let hint = format!(
                 "policies of one gate share their approvers; see {}:{}, or name another gate",
                 place.source.name, at.line

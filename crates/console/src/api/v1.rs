@@ -6,6 +6,7 @@ pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod events;
 pub(crate) mod freezes;
+pub(crate) mod glass;
 pub(crate) mod ledger;
 pub(crate) mod passkeys;
 pub(crate) mod people;
@@ -35,6 +36,8 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(approvals::revoke))
         .routes(routes!(votes::ballot))
         .routes(routes!(votes::cast))
+        .routes(routes!(glass::review))
+        .routes(routes!(glass::open))
         .routes(routes!(actions::list))
         .routes(routes!(actions::show))
         .routes(routes!(actions::proof))

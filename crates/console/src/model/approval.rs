@@ -1,6 +1,11 @@
 //! An approval as people see it: what was asked, who decides, who may not, and what became of it.
 
-use super::{Named, payload::Payload, time};
+use super::{
+    Named,
+    glass::{GlassItem, MayBreak},
+    payload::Payload,
+    time,
+};
 use crate::{caller::Caller, console::Console, error::Problem};
 use countersign_core::{
     ApprovalId, GroupName, PersonId, Timestamp,
@@ -12,7 +17,7 @@ use countersign_engine::{
     hold::{Delivery, Hold},
     port::identity::Voter,
     read,
-    view::approvers_in_words,
+    view::{approvers_in_words, whom_in_words},
     vote::{self, VoteRefused},
 };
 use countersign_identity::Role;
@@ -56,6 +61,10 @@ pub(crate) struct GateItem {
     /// Who may lift it, in plain words.
     pub(crate) approvers: String,
     pub(crate) lifted: bool,
+    /// Who lifted it alone.
+    pub(crate) broken_by: Option<Named>,
+    /// Who may lift it alone, in plain words; `null`: nobody.
+    pub(crate) break_glass: Option<String>,
 }
 
 /// What the viewer may do here.
@@ -104,6 +113,10 @@ pub(crate) struct ApprovalFull {
     /// People brought in or put into groups lately, among those who may decide.
     pub(crate) recent_changes: Vec<GroupChange>,
     pub(crate) rejection: Option<Rejection>,
+    /// When one person lifted gates of it alone, and what others say of that.
+    pub(crate) glass: Vec<GlassItem>,
+    /// Whether you may lift all that is shut alone; `null` where that is not offered to you.
+    pub(crate) break_glass: Option<MayBreak>,
     pub(crate) revoked_by: Option<Named>,
     pub(crate) resolution: Option<ResolutionItem>,
     /// Where the answer is: `waiting`, `kept`, `not-kept`, `delivered`, `expired`.
@@ -295,6 +308,8 @@ pub(crate) async fn drawn(console: &Console, read: &Read, caller: &Caller) -> Re
         excluded: deciding.excluded,
         recent_changes: deciding.recent,
         rejection: rejection(console, hold),
+        glass: console.glass_items(hold, caller),
+        break_glass: console.may_break(hold, caller).await?,
         revoked_by: revoked_by(console, hold),
         resolution: hold.resolution.as_ref().map(|found| ResolutionItem {
             by: console.author_named(found.by),
@@ -326,6 +341,7 @@ fn gates<'h>(console: &'h Console, round: &'h Round) -> impl Iterator<Item = Gat
 
 fn gate_item(console: &Console, round: &Round, gate: &Gate) -> GateItem {
     let name_of = |person| console.directory().person(person).map(|person| person.name);
+    let broken = round.broken.as_ref().filter(|broken| broken.gates.contains(&gate.name));
     GateItem {
         gate: gate.name.to_string(),
         reason: gate.reason.clone(),
@@ -334,6 +350,8 @@ fn gate_item(console: &Console, round: &Round, gate: &Gate) -> GateItem {
         assurance: gate.assurance.as_str().into(),
         approvers: approvers_in_words(gate, name_of),
         lifted: round.lifted(gate),
+        broken_by: broken.map(|broken| console.person_named(broken.by)),
+        break_glass: gate.break_glass.as_ref().map(|alone| whom_in_words(alone, name_of)),
     }
 }
 

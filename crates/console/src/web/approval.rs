@@ -38,6 +38,8 @@ struct ApprovalPage {
     wanted_words: &'static str,
     given_words: &'static str,
     strong_enough: bool,
+    /// The viewer has a passkey.
+    signs: bool,
     presets: &'static [&'static str],
     ran: Option<Ran>,
 }
@@ -118,6 +120,7 @@ impl ApprovalPage {
                 _ => "any vote",
             },
             given_words: if signs { "a passkey’s signature" } else { "a signed-in session" },
+            signs,
             strong_enough: signs || wanted != "passkey",
             presets: &PRESETS,
             ran: None,

@@ -77,6 +77,8 @@ pub(crate) fn entry_kind(kind: &str) -> &str {
         "approval.round_opened" => "New round of review",
         "approval.voted" => "Vote",
         "approval.vote_refused" => "Vote refused",
+        "approval.glass_broken" => "Glass broken: lifted by one person alone",
+        "approval.glass_reviewed" => "Break-glass reviewed",
         "approval.granted" => "Approved",
         "approval.closed" => "Approval closed",
         "approval.revoked_while_running" => "Revoked while running",

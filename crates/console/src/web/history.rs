@@ -49,10 +49,12 @@ struct Unresolved {
     items: Vec<UnresolvedItem>,
 }
 
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 16] = [
     "approval.requested",
     "approval.voted",
     "approval.vote_refused",
+    "approval.glass_broken",
+    "approval.glass_reviewed",
     "approval.granted",
     "approval.closed",
     "approval.round_opened",

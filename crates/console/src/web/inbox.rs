@@ -8,7 +8,7 @@ use crate::{
     api::v1::approvals::{self, Which},
     body::Params,
     console::Console,
-    model::approval::ApprovalItem,
+    model::{approval::ApprovalItem, glass::OpenReview},
 };
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -17,6 +17,7 @@ use axum::{extract::State, response::Response};
 #[template(path = "inbox.html")]
 struct Inbox {
     frame: Frame,
+    reviews: Vec<OpenReview>,
     mine: Vec<ApprovalItem>,
     others: Vec<ApprovalItem>,
     lately: Vec<ApprovalItem>,
@@ -26,6 +27,8 @@ struct Inbox {
 #[derive(Template)]
 #[template(path = "inbox_list.html")]
 struct InboxList {
+    /// Break-glasses that nobody else has reviewed.
+    reviews: Vec<OpenReview>,
     mine: Vec<ApprovalItem>,
     others: Vec<ApprovalItem>,
     lately: Vec<ApprovalItem>,
@@ -59,8 +62,8 @@ const STATES: [&str; 10] = [
 
 pub(super) async fn page(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
     let frame = Frame::of(&console, &viewer, "inbox").await?;
-    let InboxList { mine, others, lately, more } = gather(&console, &viewer).await?;
-    draw_page(&Inbox { frame, mine, others, lately, more })
+    let InboxList { reviews, mine, others, lately, more } = gather(&console, &viewer).await?;
+    draw_page(&Inbox { frame, reviews, mine, others, lately, more })
 }
 
 pub(super) async fn list(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
@@ -96,5 +99,6 @@ async fn gather(console: &Console, viewer: &Viewer) -> Result<InboxList, Fault> 
     let open = approvals::page(console, &viewer.caller, some("yes", 200)).await?;
     let lately = approvals::page(console, &viewer.caller, some("no", 5)).await?.items;
     let (mine, others) = open.items.into_iter().partition(|item| item.you.can_vote);
-    Ok(InboxList { mine, others, lately, more: open.next.is_some() })
+    let reviews = console.open_reviews().await?;
+    Ok(InboxList { reviews, mine, others, lately, more: open.next.is_some() })
 }

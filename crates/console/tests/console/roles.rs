@@ -34,6 +34,12 @@ fn writes() -> Vec<(&'static str, &'static str, Value, &'static [&'static str])>
             json!({"decision": "approve"}),
             &["reviewer", "administrator"],
         ),
+        (
+            "POST",
+            "/api/v1/approvals/APPROVAL/review",
+            json!({"broken_by": "per_01ARZ3NDEKTSV4RRFFQ69G5FAV", "found": "justified", "note": "looked"}),
+            NOT_AUDITORS,
+        ),
         ("POST", "/api/v1/ledger/tiles", json!({"folder": "/nowhere"}), NOBODY),
     ]
 }

@@ -43,13 +43,15 @@ use tower::ServiceExt as _;
 pub(crate) const ORIGIN: &str = "http://localhost:7100";
 pub(crate) const HOST: &str = "localhost:7100";
 
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 @id("agents") permit (principal in Group::"agents", action, resource in Environment::"prod");
 @id("wall") @reason("never in production") forbid (principal, action in Action::"administer", resource);
 @id("data") @gate("data") @approvers("Group::\"privacy\"") @quorum("2") @expires("30m") @valid_for("10m") @step_up("passkey")
 @reason("data leaves the system") forbid (principal, action in Action::"export", resource);
 @id("change") @gate("change") @approvers("Group::\"sre\"") @quorum("1") @expires("30m") @valid_for("10m") @step_up("session")
 @reason("production changes") forbid (principal, action in Action::"configure", resource);
+@id("gone") @gate("gone") @approvers("Group::\"privacy\"") @quorum("2") @expires("30m") @valid_for("10m") @step_up("passkey")
+@break_glass("Group::\"sre\"") @reason("what is deleted is gone") forbid (principal, action in Action::"delete", resource);
 "#;
 
 /// 2026-11-21T02:00:00Z.
@@ -150,6 +152,14 @@ pub(crate) struct Browser {
     pub(crate) passkey: Option<SoftPasskey>,
 }
 
+impl Browser {
+    /// The same session in another hand.
+    pub(crate) fn again(&self) -> Self {
+        let Self { id, cookie, csrf, .. } = self;
+        Self { id: id.clone(), cookie: cookie.clone(), csrf: csrf.clone(), passkey: None }
+    }
+}
+
 /// An answer, whole.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -213,7 +223,7 @@ impl Stage {
         };
         let parts = Parts {
             journal,
-            policies: Arc::new(Policies::new(bundle())),
+            policies: Arc::new(Policies::new(bundle(POLICY))),
             identity: Arc::clone(&directory) as Arc<dyn Identity>,
             targets: vec![(target, Arc::new(Way(Arc::clone(&cloud))))],
             limits: Limits::default(),
@@ -395,6 +405,26 @@ impl Stage {
         flow::handle(&self.gate, asked, Live(Bytes::copy_from_slice(body))).await.unwrap()
     }
 
+    /// Puts other policies in force.
+    pub(crate) async fn put_in_force(&self, text: &str) {
+        start::put_in_force(&self.gate, bundle(text)).await.unwrap();
+    }
+
+    /// One person lifts everything alone: a ballot, the passkey if there is one, and the reason.
+    pub(crate) async fn break_glass(&self, who: &mut Browser, id: &str, why: &str) -> Answer {
+        let path = format!("/api/v1/approvals/{id}");
+        let asked = json!({"decision": "break-glass"});
+        let ballot = self.as_person(who, "POST", &format!("{path}/ballot"), Some(asked)).await;
+        if !ballot.status.is_success() {
+            return ballot;
+        }
+        let ballot = ballot.json();
+        let assertion =
+            who.passkey.as_mut().map(|passkey| passkey.assert(&ballot["publicKey"], ORIGIN).unwrap());
+        let vote = json!({"statement": ballot["statement"], "assertion": assertion, "reason": why});
+        self.as_person(who, "POST", &format!("{path}/votes"), Some(vote)).await
+    }
+
     /// How often the target was really acted on.
     pub(crate) fn effects(&self) -> usize {
         self.cloud.0.load(Ordering::SeqCst)
@@ -474,7 +504,7 @@ fn groups() -> BTreeSet<GroupName> {
     ["agents", "privacy", "sre"].iter().map(|name| GroupName::new(*name).unwrap()).collect()
 }
 
-fn bundle() -> Bundle {
+fn bundle(text: &str) -> Bundle {
     let prod: countersign_core::EnvironmentName = "prod".parse().unwrap();
     let declared = DeclaredTarget { environment: prod.clone(), labels: BTreeSet::new() };
     let vocabulary = Vocabulary {
@@ -485,6 +515,6 @@ fn bundle() -> Bundle {
         operations: vec![],
         ..Vocabulary::default()
     };
-    Bundle::load(vec![Source::new("stage.cedar", POLICY)], &vocabulary)
+    Bundle::load(vec![Source::new("stage.cedar", text)], &vocabulary)
         .unwrap_or_else(|errors| panic!("{errors:?}"))
 }

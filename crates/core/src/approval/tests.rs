@@ -26,6 +26,7 @@ fn gate(name: &str, quorum: u32, assurance: Assurance) -> Gate {
         assurance,
         reason: "because".into(),
         distinct: false,
+        break_glass: None,
     }
 }
 
@@ -40,6 +41,7 @@ fn round(number: u32, gates: Vec<Gate>) -> Round {
         valid_for_micros: 50,
         gates,
         votes: BTreeMap::new(),
+        broken: None,
     }
 }
 
@@ -230,4 +232,45 @@ proptest! {
             }
         }
     }
+}
+
+fn glass(gates: Vec<Gate>) -> Approval {
+    let open = |gate: Gate| Gate { break_glass: Some(Approvers::default()), ..gate };
+    pending(gates.into_iter().map(open).collect())
+}
+
+fn shatter(n: u128, round: u32, assurance: Assurance) -> E {
+    E::BreakGlass { voter: person(n), round, assurance }
+}
+
+#[test]
+#[rustfmt::skip]
+fn one_person_lifts_what_is_shut_where_every_gate_allows_it() {
+    use Assurance::{Passkey, Session};
+    let two = || vec![gate("data", 2, Session), gate("pass", 3, Passkey)];
+    let data = GateName::new("data").unwrap();
+    for (rule, start, script, wanted) in [
+        ("it grants at once",              glass(two()),   vec![(shatter(2, 1, Passkey), 10)], Ok("granted")),
+        ("what is granted may begin",      glass(two()),   vec![(shatter(2, 1, Passkey), 10), (begin(), 20)], Ok("executing")),
+        ("a grant lapses all the same",    glass(two()),   vec![(shatter(2, 1, Passkey), 10), (begin(), 60)], Err(R::TooLate)),
+        ("after a vote it lifts the rest", glass(two()),   vec![(yes(3), 5), (shatter(2, 1, Passkey), 10)], Ok("granted")),
+        ("never the requester's side",     glass(two()),   vec![(shatter(1, 1, Passkey), 10)], Err(R::RequesterSide)),
+        ("never with less than a passkey", glass(two()),   vec![(shatter(2, 1, Session), 10)], Err(R::TooWeak { given: Session, wanted: Passkey })),
+        ("never of another round",         glass(two()),   vec![(shatter(2, 2, Passkey), 10)], Err(R::OldRound { given: 2, open: 1 })),
+        ("never after the deadline",       glass(two()),   vec![(shatter(2, 1, Passkey), 100)], Err(R::TooLate)),
+        ("never where policy has none",    pending(two()), vec![(shatter(2, 1, Passkey), 10)], Err(R::NoBreakGlass(data))),
+        ("never once it is decided",       glass(two()),   vec![(shatter(2, 1, Passkey), 10), (shatter(3, 1, Passkey), 11)], Err(R::OutOfOrder("granted"))),
+        ("a further gate shuts it again",  glass(two()),   vec![(shatter(2, 1, Passkey), 10), (reopen(vec![gate("more", 1, Session)]), 11)], Ok("pending")),
+    ] {
+        assert_eq!(play(start, script), wanted, "{rule}");
+    }
+    // What was lifted alone stays lifted; what matched later is shut, and has to allow it itself.
+    let mut at = glass(two());
+    at.step(shatter(2, 1, Passkey), Timestamp(10)).unwrap();
+    at.step(reopen(vec![gate("more", 1, Session)]), Timestamp(11)).unwrap();
+    assert_eq!(at.lifted_gates().len(), 2);
+    let more = GateName::new("more").unwrap();
+    assert_eq!(at.clone().step(shatter(3, 2, Passkey), Timestamp(12)), Err(R::NoBreakGlass(more)));
+    at.step(vote(3, 2, "more", Session), Timestamp(12)).unwrap();
+    assert_eq!(at.state.as_str(), "granted");
 }

@@ -1,6 +1,6 @@
 //! `countersign approvals`: what waits and what was decided. Deciding happens on the page.
 
-use super::person::rows;
+use super::person::{items, rows};
 use crate::{
     cli::{ApprovalsCommand, Output},
     failure::Failure,
@@ -29,6 +29,18 @@ pub(super) async fn run(door: &Door, command: ApprovalsCommand, output: Output) 
             let path = format!("/api/v1/approvals/{}", segment(&id));
             let found = door.call(Method::GET, &path, &Value::Null).await?;
             output::show(output, &found, describe)
+        }
+        ApprovalsCommand::Reviews => {
+            let found = door.call(Method::GET, "/api/v1/reviews", &Value::Null).await?;
+            output::show(output, &found, |found| {
+                let row = |item: &Value| {
+                    let of = |pointer: &str| text(item, pointer);
+                    ["/approval", "/state", "/broken_by/name", "/at", "/reason", "/link"].map(of).to_vec()
+                };
+                let rows: Vec<Vec<String>> = items(found).iter().map(row).collect();
+                let head = ["approval", "state", "broken by", "at", "reason", "review at"];
+                output::table(&head, &rows, "no break-glass waits for its review")
+            })
         }
         ApprovalsCommand::Revoke { id, reason } => {
             let path = format!("/api/v1/approvals/{}/revoke", segment(&id));

@@ -4,6 +4,7 @@
 use crate::{
     error::Error,
     gate::Gate,
+    glass,
     hold::{self, Hold, Write},
     intake,
     port::{
@@ -14,7 +15,7 @@ use crate::{
 };
 use countersign_core::{
     Action, ApprovalId, Decision, Digest, PersonId, Refusal, Terms,
-    approval::{Event as Step, Round, State, Taker},
+    approval::{Broken, Event as Step, Round, State, Taker},
     decision::{Basis, Gate as ShutGate},
 };
 use countersign_ledger::{
@@ -157,6 +158,15 @@ fn shut_again(gate: &Gate, held: &Hold, action: &Action, wanted: &[ShutGate]) ->
         // Only the newest votes on a gate are on what holds now.
         let mut rounds = held.approval.rounds.iter().rev();
         let newest = rounds.find(|round| round.gates.iter().any(|gate| gate.name == shut.name));
+        let alone = newest.and_then(|round| round.broken.as_ref());
+        let stands = |broken: &Broken| {
+            broken.gates.contains(&shut.name)
+                && !excluded.contains_key(&broken.by)
+                && glass::named_at(gate, held, shut, broken.by, &excluded).is_ok()
+        };
+        if alone.is_some_and(stands) {
+            return false;
+        }
         let votes = newest.and_then(|round| round.votes.get(&shut.name)).into_iter().flatten();
         let voices: BTreeSet<_> = votes
             .filter(|(person, vote)| vote.assurance >= shut.assurance && counts(shut, **person))
@@ -195,6 +205,7 @@ async fn reopen(gate: &Arc<Gate>, held: &Hold, action: &Action, reopening: Reope
             .map_or(valid_for, |terms| i64::try_from(terms.valid_for.as_micros()).unwrap_or(i64::MAX)),
         gates,
         votes: BTreeMap::new(),
+        broken: None,
     };
     let excluded = hold::excluded(gate, &action.requester, deadline);
     let because = if drifted.is_some() { Reopened::Evidence } else { Reopened::Gates };

@@ -11,9 +11,9 @@ use countersign_core::{
     approval::{Closing, Event, Outcome, Refused, State},
     evidence::DriftBound,
 };
-use countersign_ledger::event::{Asked, Found};
+use countersign_ledger::event::{Asked, Found, Judged};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One held action: the approval and what surrounds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +46,33 @@ pub struct Hold {
     pub drifted: Option<String>,
     /// People who may not vote, with the reason, as known when the last round opened.
     pub excluded: BTreeMap<PersonId, String>,
+    /// When one person lifted gates of it alone, and what others say of that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub glass: Vec<Glass>,
     /// Where reviewers are told, beside the console.
     pub notify: Vec<String>,
     pub closed_at: Option<Timestamp>,
+}
+
+/// One break-glass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Glass {
+    pub by: PersonId,
+    pub at: Timestamp,
+    pub reason: String,
+    /// Who was told at once.
+    pub told: BTreeSet<PersonId>,
+    /// `None`: it waits for somebody else to look at it, and they break no other until then.
+    pub review: Option<GlassReview>,
+}
+
+/// What somebody else says of a break-glass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GlassReview {
+    pub by: PersonId,
+    pub found: Judged,
+    pub note: String,
+    pub at: Timestamp,
 }
 
 /// Where the answer is.
@@ -106,6 +130,13 @@ impl Hold {
         ];
         if self.is_unresolved() {
             keys.push(key("unresolved", "yes".into()));
+        }
+        if self.glass.iter().any(|glass| glass.review.is_none()) {
+            keys.push(key("review", "open".into()));
+        }
+        for glass in self.glass.iter().filter(|glass| glass.review.is_none()) {
+            // INVARIANT: one open review for each person, whatever two gateways or two requests do at once.
+            keys.push(Key { name: "broken_by", value: glass.by.to_string(), unique: true });
         }
         if self.attaches() {
             keys.push(key("attachable", "yes".into()));

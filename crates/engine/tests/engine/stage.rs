@@ -126,6 +126,7 @@ impl Identity for People {
             person,
             name: format!("{person}"),
             groups: if left.contains(&person) { BTreeSet::new() } else { groups(&["privacy", "sre"]) },
+            administrator: false,
             introductions: introduced
                 .iter()
                 .filter(|new| **new == person)

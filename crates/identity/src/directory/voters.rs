@@ -1,7 +1,7 @@
 //! What the engine asks: callers by their credential, and people as voters.
 
 use super::Directory;
-use crate::record::person::Person;
+use crate::record::person::{Person, Role};
 use async_trait::async_trait;
 use countersign_core::{CredentialId, GroupName, PersonId, Requester, Timestamp};
 use countersign_engine::port::identity::{Identity, NotAuthenticated, Presented, Voter};
@@ -66,6 +66,7 @@ impl Directory {
             person: person.id,
             name: person.name.clone(),
             groups: person.groups.intersection(&self.groups).cloned().collect(),
+            administrator: person.role == Role::Administrator,
             introductions: person.introductions.clone(),
         }
     }

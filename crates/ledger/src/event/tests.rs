@@ -12,12 +12,15 @@ fn samples() -> Vec<Value> {
     let asked = json!({"class": "read", "digest": digest, "environment": "prod", "on_behalf_of": [person],
         "operation": "list", "target": "crm", "wire": "http"});
     let gate = json!({"gate": "data", "quorum": 1, "assurance": "session", "distinct": true,
-        "groups": ["privacy"], "people": [person], "policies": ["p"]});
+        "groups": ["privacy"], "people": [person], "policies": ["p"],
+        "break_glass": {"groups": ["sre"], "people": []}});
     let round = json!({"approval": approval, "number": 1, "bundle": digest, "evidence": digest, "view": digest,
         "deadline": time, "gates": [gate], "excluded": [person]});
     let statement = json!({"approval": approval, "round": 1, "gate": "data", "decision": "approve",
         "voter": person, "action_digest": digest, "bundle_digest": digest, "evidence_digest": digest,
         "view_digest": digest, "nonce": "00", "expires": time});
+    let mut alone = statement.clone();
+    alone["decision"] = json!("break-glass");
     let assertion = json!({"credential": credential, "authenticator_data": "", "client_data_json": "",
         "signature": ""});
     let keys = json!({"log_key": "l", "gateway_key": "g", "endorsement": "e"});
@@ -67,6 +70,11 @@ fn samples() -> Vec<Value> {
         ("approval.round_opened", json!({"round": round, "because": "evidence"})),
         ("approval.voted", json!({"statement": statement, "assurance": "passkey", "assertion": assertion})),
         ("approval.vote_refused", json!({"approval": approval, "gate": null, "reason": "late"})),
+        ("approval.glass_broken", json!({"statement": alone, "assertion": assertion, "told": [person]})),
+        (
+            "approval.glass_reviewed",
+            json!({"approval": approval, "broken_by": person, "found": "not-justified"}),
+        ),
         ("approval.granted", json!({"approval": approval, "use_by": time})),
         ("approval.closed", json!({"approval": approval, "closing": "lapsed", "by": {"person": person}})),
         ("approval.revoked_while_running", json!({"approval": approval, "by": "freeze"})),

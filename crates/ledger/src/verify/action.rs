@@ -11,7 +11,7 @@ use crate::{
     event::{Asked, Authorization, Event},
     tree::LeafHash,
 };
-use countersign_core::{Timestamp, approval::Outcome};
+use countersign_core::{Assurance, Timestamp, approval::Outcome};
 
 /// An action as far as it was read.
 #[derive(Debug)]
@@ -89,6 +89,19 @@ impl Case {
                     passkeys,
                 )?;
                 gain.votes = 1;
+            }
+            Event::ApprovalGlassBroken { statement, assertion, told } => {
+                let digest = self.asked.as_ref().map_or(statement.action_digest, |asked| asked.digest);
+                let (actor, assertion, assurance) = (&entry.actor, Some(assertion), Assurance::Passkey);
+                let ballot = Ballot { at, actor, statement, assurance, assertion };
+                self.waiting()?.break_glass(&digest, &ballot, told, passkeys)?;
+                gain.votes = 1;
+            }
+            Event::ApprovalGlassReviewed { approval, broken_by, .. } => {
+                // Long after it ran, as a rule.
+                let held =
+                    self.held.as_ref().ok_or_else(|| breach(Rule::BreakGlass, "an approval", "none"))?;
+                held.reviewed(*approval, *broken_by, &entry.actor)?;
             }
             Event::ApprovalGranted { approval, use_by } => {
                 self.waiting()?.grant(at, *approval, *use_by)?;

@@ -5,7 +5,7 @@ use super::{
     fault::{Breach, Rule, breach, demand, same},
     passkeys::Passkeys,
 };
-use crate::event::{Actor, Assertion, ClosedAs, GateTerms, RoundTerms};
+use crate::event::{Actor, Assertion, ClosedAs, Event, GateTerms, RoundTerms};
 use countersign_core::{
     ApprovalId, Assurance, Digest, GateName, PersonId, Timestamp,
     statement::{Statement, Verdict},
@@ -28,6 +28,27 @@ pub(super) struct Held {
 struct Round {
     terms: RoundTerms,
     votes: BTreeMap<GateName, BTreeMap<PersonId, Assurance>>,
+    /// Gates that one person lifted alone, and who.
+    broken: Option<(PersonId, BTreeSet<GateName>)>,
+}
+
+/// Break-glasses that nobody else has looked at: one for each person.
+#[derive(Debug, Default)]
+pub(super) struct Reviews(BTreeMap<PersonId, ApprovalId>);
+
+impl Reviews {
+    pub(super) fn read(&mut self, event: &Event) -> Result<(), Breach> {
+        if let Event::ApprovalGlassBroken { statement, .. } = event {
+            let before = self.0.insert(statement.voter, statement.approval);
+            let found = before.map_or_else(String::new, |open| format!("the one of `{open}`, still open"));
+            demand(Rule::BreakGlass, before.is_none(), "no review that is open", found)?;
+        }
+        if let Event::ApprovalGlassReviewed { approval, broken_by, .. } = event {
+            let open = self.0.remove(broken_by);
+            same(Rule::BreakGlass, "the open review of", &Some(*approval), &open)?;
+        }
+        Ok(())
+    }
 }
 
 /// A vote as recorded.
@@ -96,7 +117,7 @@ impl Held {
             }
             round.terms.gates.retain(|gate| !shut.contains(&gate.gate));
         }
-        self.rounds.push(Round { terms: terms.clone(), votes: BTreeMap::new() });
+        self.rounds.push(Round { terms: terms.clone(), votes: BTreeMap::new(), broken: None });
         self.granted = None;
         Ok(())
     }
@@ -110,22 +131,13 @@ impl Held {
         let Ballot { at, statement, assurance, .. } = *ballot;
         self.in_play()?;
         let approves = statement.decision == Verdict::Approve;
+        let alone = statement.decision == Verdict::BreakGlass;
+        demand(Rule::Order, !alone, "a vote", "a break-glass recorded as one")?;
         let granted = self.granted.is_some() && approves;
         demand(Rule::Order, !granted, "no further approval", "a vote on an approval already granted")?;
-        same(Rule::Ballot, "approval", &self.id, &statement.approval)?;
-        let round = self.rounds.last().ok_or_else(|| breach(Rule::Order, "an open round", "none"))?;
-        let terms = &round.terms;
-        same(Rule::Ballot, "round", &terms.number, &statement.round)?;
-        let gate = terms.gates.iter().find(|gate| gate.gate == statement.gate);
-        let gate = gate.ok_or_else(|| breach(Rule::Ballot, "a gate of the round", &statement.gate))?;
-        same(Rule::Ballot, "action", digest, &statement.action_digest)?;
-        same(Rule::Ballot, "policy bundle", &terms.bundle, &statement.bundle_digest)?;
-        same(Rule::Ballot, "evidence", &terms.evidence, &statement.evidence_digest)?;
-        same(Rule::Ballot, "view", &terms.view, &statement.view_digest)?;
+        let (terms, gate) = self.on_this_round(digest, statement)?;
         check_voter(terms, gate, ballot)?;
-        demand(Rule::Deadline, at < terms.deadline, format!("a vote before {}", terms.deadline), at)?;
-        let expires = statement.expires;
-        demand(Rule::Deadline, at < expires, format!("a vote before its statement's end, {expires}"), at)?;
+        in_time(at, terms, statement)?;
         match ballot.assertion {
             Some(assertion) => passkeys.check(statement, assertion)?,
             None => demand(
@@ -149,6 +161,74 @@ impl Held {
             *kept = (*kept).max(given);
         }
         Ok(())
+    }
+
+    /// One person for every gate still shut, where each of them names who may.
+    pub(super) fn break_glass(
+        &mut self,
+        digest: &Digest,
+        ballot: &Ballot<'_>,
+        told: &BTreeSet<PersonId>,
+        passkeys: &Passkeys,
+    ) -> Result<(), Breach> {
+        let Ballot { at, statement, assertion, .. } = *ballot;
+        self.in_play()?;
+        let waits = self.granted.is_none() && !self.rejected;
+        demand(Rule::Order, waits, "an approval that waits", "one that is decided")?;
+        let alone = statement.decision == Verdict::BreakGlass;
+        demand(Rule::BreakGlass, alone, "a statement that breaks the glass", "another")?;
+        let (terms, _) = self.on_this_round(digest, statement)?;
+        let voter = statement.voter;
+        same(Rule::Voter, "actor", &Actor::Person { id: voter }, ballot.actor)?;
+        demand(Rule::Side, !terms.excluded.contains(&voter), "a person who is not excluded", voter)?;
+        in_time(at, terms, statement)?;
+        let assertion = assertion.ok_or_else(|| breach(Rule::Passkey, "an assertion", "none"))?;
+        passkeys.check(statement, assertion)?;
+        let others = told.iter().any(|person| *person != voter) && !told.contains(&voter);
+        demand(Rule::BreakGlass, others, "somebody else who was told", "nobody, or themself")?;
+        let Some(round) = self.rounds.last_mut() else { return Ok(()) };
+        let shut: Vec<&GateTerms> = round.terms.gates.iter().filter(|gate| !round.lifted(gate)).collect();
+        for gate in &shut {
+            let alone = gate.break_glass.as_ref();
+            // Who belongs to a group is asked of policy at the time; named people are in the terms.
+            let named = alone.is_some_and(|alone| !alone.groups.is_empty() || alone.people.contains(&voter));
+            demand(Rule::BreakGlass, named, format!("break-glass for `{}` by them", gate.gate), "none")?;
+        }
+        let gates = shut.into_iter().map(|gate| gate.gate.clone()).collect();
+        round.broken = Some((voter, gates));
+        Ok(())
+    }
+
+    /// That it was broken by this person and looked at by somebody else, not of the requester's side.
+    pub(super) fn reviewed(&self, id: ApprovalId, by: PersonId, actor: &Actor) -> Result<(), Breach> {
+        same(Rule::BreakGlass, "approval", &self.id, &id)?;
+        let broke = |round: &&Round| round.broken.as_ref().is_some_and(|(broken_by, _)| *broken_by == by);
+        let round = self.rounds.iter().find(broke);
+        let round = round.ok_or_else(|| breach(Rule::BreakGlass, "a break-glass to review", "none"))?;
+        let Actor::Person { id: reviewer } = actor else {
+            return Err(breach(Rule::BreakGlass, "a person who reviews", "somebody else"));
+        };
+        let other = *reviewer != by && !round.terms.excluded.contains(reviewer);
+        demand(Rule::BreakGlass, other, "a review by somebody else, not of the requester's side", reviewer)
+    }
+
+    /// The open round and the gate a statement is on, when it speaks of them as they are.
+    fn on_this_round(
+        &self,
+        digest: &Digest,
+        statement: &Statement,
+    ) -> Result<(&RoundTerms, &GateTerms), Breach> {
+        same(Rule::Ballot, "approval", &self.id, &statement.approval)?;
+        let round = self.rounds.last().ok_or_else(|| breach(Rule::Order, "an open round", "none"))?;
+        let terms = &round.terms;
+        same(Rule::Ballot, "round", &terms.number, &statement.round)?;
+        let gate = terms.gates.iter().find(|gate| gate.gate == statement.gate);
+        let gate = gate.ok_or_else(|| breach(Rule::Ballot, "a gate of the round", &statement.gate))?;
+        same(Rule::Ballot, "action", digest, &statement.action_digest)?;
+        same(Rule::Ballot, "policy bundle", &terms.bundle, &statement.bundle_digest)?;
+        same(Rule::Ballot, "evidence", &terms.evidence, &statement.evidence_digest)?;
+        same(Rule::Ballot, "view", &terms.view, &statement.view_digest)?;
+        Ok((terms, gate))
     }
 
     pub(super) fn grant(&mut self, at: Timestamp, id: ApprovalId, use_by: Timestamp) -> Result<(), Breach> {
@@ -217,8 +297,17 @@ impl Round {
     }
 
     fn lifted(&self, gate: &GateTerms) -> bool {
+        if self.broken.as_ref().is_some_and(|(_, gates)| gates.contains(&gate.gate)) {
+            return true;
+        }
         u32::try_from(self.voices(gate)).is_ok_and(|voices| voices >= gate.quorum)
     }
+}
+
+fn in_time(at: Timestamp, terms: &RoundTerms, statement: &Statement) -> Result<(), Breach> {
+    demand(Rule::Deadline, at < terms.deadline, format!("a vote before {}", terms.deadline), at)?;
+    let expires = statement.expires;
+    demand(Rule::Deadline, at < expires, format!("a vote before its statement's end, {expires}"), at)
 }
 
 fn check_voter(terms: &RoundTerms, gate: &GateTerms, ballot: &Ballot<'_>) -> Result<(), Breach> {

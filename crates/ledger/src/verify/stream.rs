@@ -3,6 +3,7 @@
 use super::{
     Report,
     action::{Case, Gain},
+    approval::Reviews,
     fault::{Breach, Fault, Rule, breach, demand, same},
     passkeys::Passkeys,
 };
@@ -98,6 +99,7 @@ struct Walk<'k> {
     ids: BTreeSet<EntryId>,
     nonces: BTreeSet<String>,
     passkeys: Passkeys,
+    reviews: Reviews,
     cases: BTreeMap<ActionId, Case>,
     /// The newest entry, which disclosures belong to.
     entry: Option<(u64, Entry)>,
@@ -141,6 +143,7 @@ impl<'k> Walk<'k> {
             ids: BTreeSet::new(),
             nonces: BTreeSet::new(),
             passkeys: Passkeys::default(),
+            reviews: Reviews::default(),
             cases: BTreeMap::new(),
             entry: None,
             opened: BTreeSet::new(),
@@ -275,13 +278,16 @@ impl<'k> Walk<'k> {
         if let Event::PasskeyRemoved { person, credential } = &entry.event {
             self.passkeys.remove(*person, *credential)?;
         }
-        if let Event::ApprovalVoted { statement, .. } = &entry.event {
+        if let Event::ApprovalVoted { statement, .. } | Event::ApprovalGlassBroken { statement, .. } =
+            &entry.event
+        {
             let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
             let shaped = statement.nonce.len() == 64 && statement.nonce.bytes().all(hex);
             demand(Rule::Nonce, shaped, "32 bytes in hexadecimal", &statement.nonce)?;
             let unused = self.nonces.insert(statement.nonce.clone());
             demand(Rule::Nonce, unused, "a nonce that is new", &statement.nonce)?;
         }
+        self.reviews.read(&entry.event)?;
         match entry.action {
             Some(action) => self.read_action(action, entry, leaf),
             None => demand(Rule::Linked, entry.parent.is_none(), "no parent without an action", "one")
@@ -383,6 +389,8 @@ fn unbound(event: &Event) -> Result<(), Breach> {
             | Event::ApprovalRequested { .. }
             | Event::ApprovalRoundOpened { .. }
             | Event::ApprovalVoted { .. }
+            | Event::ApprovalGlassBroken { .. }
+            | Event::ApprovalGlassReviewed { .. }
             | Event::ApprovalGranted { .. }
             | Event::ApprovalClosed { .. }
             | Event::ApprovalRevokedWhileRunning { .. }

@@ -120,6 +120,7 @@ impl Identity for People {
             person: person(n),
             name: format!("person {n}"),
             groups: [GroupName::new("sre").unwrap()].into(),
+            administrator: false,
             introductions: vec![],
         };
         (1..4).map(voter).collect()

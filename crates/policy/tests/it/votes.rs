@@ -136,3 +136,48 @@ fn who_else_may_decide_is_known() {
     let found: Vec<PersonId> = bundle.eligible(&people, &gate, &context(&export()));
     assert_eq!(found, [person(10), person(12)]);
 }
+
+const GLASS: &str = r#"@id("all") permit (principal, action, resource);
+@id("g") @gate("g") @approvers("Group::\"privacy\"") @quorum("2") @break_glass("Group::\"security\"")
+forbid (principal, action, resource);"#;
+
+#[test]
+fn only_those_whom_the_gate_names_may_break_its_glass() {
+    let (bundle, gate) = gate_of(GLASS);
+    let here = context(&export());
+    assert_eq!(bundle.may_break_glass(&voter(10, &["security"]), &gate, &here), Ok(()));
+    let refused = VoteRefusal::NotAnApprover(gate.name.clone());
+    assert_eq!(bundle.may_break_glass(&voter(10, &["privacy"]), &gate, &here), Err(refused.clone()));
+    assert_eq!(bundle.may_vote(&voter(10, &["security"]), &gate, &here), Err(refused));
+    // Neither the requester's side nor those who are excluded otherwise, whatever group they are in.
+    let owner = bundle.may_break_glass(&voter(1, &["security"]), &gate, &here);
+    assert_eq!(owner, Err(VoteRefusal::RequesterSide));
+    let mut near = here.clone();
+    near.excluded.insert(person(10), "brought in".into());
+    let excluded = bundle.may_break_glass(&voter(10, &["security"]), &gate, &near);
+    assert_eq!(excluded, Err(VoteRefusal::Excluded("brought in".into())));
+    // The bundle in force has the last word: without the annotation, the glass stays whole.
+    let now = load(&GLASS.replace(r#" @break_glass("Group::\"security\"")"#, ""));
+    let refused = Err(VoteRefusal::NoBreakGlass(gate.name.clone()));
+    assert_eq!(now.may_break_glass(&voter(10, &["security"]), &gate, &here), refused);
+    let before =
+        terms(&GLASS.replace(r#" @break_glass("Group::\"security\"")"#, ""), &export()).gates.remove(0);
+    assert_eq!(bundle.may_break_glass(&voter(10, &["security"]), &before, &here), refused);
+    // A policy on votes narrows who breaks glass as well.
+    let walled = format!("{GLASS}\n@id(\"w\") forbid (principal, action == Action::\"approve\", resource);");
+    let refused = load(&walled).may_break_glass(&voter(10, &["security"]), &gate, &here);
+    assert!(matches!(refused, Err(VoteRefusal::Forbidden(_))), "{refused:?}");
+}
+
+#[test]
+fn one_gate_has_one_break_glass() {
+    let other = format!(
+        "{GLASS}\n{}",
+        r#"@id("h") @gate("g") @approvers("Group::\"privacy\"") forbid (principal, action, resource);"#
+    );
+    let told = try_load(&other).unwrap_err();
+    assert!(told.iter().any(|error| error.to_string().contains("another break-glass elsewhere")), "{told:?}");
+    let unknown = GLASS.replace("security", "sre2");
+    let told = try_load(&unknown).unwrap_err();
+    assert!(told.iter().any(|error| error.to_string().contains("did you mean")), "{told:?}");
+}

@@ -47,7 +47,7 @@ pub(crate) struct Shown {
     version: Option<u64>,
 }
 
-/// News: `approval` with id and state, `action` with id, `freeze`, `policy`; `all` when some were missed. Named an
+/// News: `approval` with id and state, `action` with id, `freeze`, `policy`, `glass` with id; `all` when some were missed. Named an
 /// approval and the version that is shown, the stream begins with the news of it unless that is the present one.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", params(Shown), responses(
     (status = 200, content_type = "text/event-stream", body = String),
@@ -146,6 +146,7 @@ fn news(changed: &Changed) -> News {
         Changed::Action { id } => ("action", json!({"id": id})),
         Changed::Freeze => ("freeze", json!({})),
         Changed::Policy => ("policy", json!({})),
+        Changed::Glass { id } => ("glass", json!({"id": id})),
     };
     News::default().event(name).data(data.to_string())
 }

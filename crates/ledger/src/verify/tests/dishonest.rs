@@ -5,7 +5,9 @@ use crate::{
     Rule, bundle_digest,
     event::{Actor, ClosedAs, Event, GateTerms},
 };
-use countersign_core::{Assurance, Digest, Timestamp, approval::Taker, statement::Verdict};
+use countersign_core::{
+    Assurance, Digest, Timestamp, approval::Taker, decision::Approvers, statement::Verdict,
+};
 
 fn told(tell: impl FnOnce(&mut Story)) -> Option<Rule> {
     let mut story = Story::begin();
@@ -289,4 +291,73 @@ fn a_log_opened_with_other_keys_is_told() {
     let stranger = crate::keys::tests::keys(21);
     let fault = crate::verify(&story.log.export()[..], stranger.log().verifier()).unwrap_err();
     assert_eq!(fault.rule, Rule::Trusted);
+}
+
+/// Held on a gate with break-glass, broken by person 1 with something changed, then as if nothing were wrong.
+fn with_glass(gates: Vec<GateTerms>, told: &[u128], change: impl FnOnce(&mut Vote)) -> Option<Rule> {
+    with_gates(gates, |story| {
+        let mut vote = story.alone(1, "data", 1);
+        change(&mut vote);
+        story.shatter(1, &vote, told);
+        story.grant(1);
+        story.run(1, 1);
+    })
+}
+
+#[test]
+fn an_honest_break_glass_is_good_and_binds_until_it_is_reviewed() {
+    let twice = |between: fn(&mut Story)| {
+        told(|story| {
+            story.broken_and_reviewed(1);
+            story.request(2, vec![glass("data", 2)]);
+            let vote = story.alone(2, "data", 1);
+            story.shatter(2, &vote, &[2]);
+            story.grant(2);
+            story.request(3, vec![glass("data", 2)]);
+            between(story);
+            let vote = story.alone(3, "data", 1);
+            story.shatter(3, &vote, &[2]);
+        })
+    };
+    assert_eq!(twice(|story| story.reviewed(2, 1, Actor::Person { id: person(3) })), None);
+    assert_eq!(twice(|_| {}), Some(Rule::BreakGlass), "a second one while the first is open");
+    assert_eq!(twice(|story| story.reviewed(2, 1, Actor::Person { id: person(1) })), Some(Rule::BreakGlass));
+    assert_eq!(twice(|story| story.reviewed(2, 1, Actor::Person { id: person(9) })), Some(Rule::BreakGlass));
+    assert_eq!(twice(|story| story.reviewed(2, 1, Actor::Operator)), Some(Rule::BreakGlass));
+    assert_eq!(twice(|story| story.reviewed(2, 3, Actor::Person { id: person(2) })), Some(Rule::BreakGlass));
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_break_glass_that_is_not_as_it_must_be_is_told() {
+    let both = || vec![glass("data", 2), glass("finance", 1)];
+    let half = || vec![glass("data", 2), gate("finance", 1, Assurance::Passkey)];
+    let named = |n| {
+        let alone = Approvers { groups: [].into(), people: [person(n)].into() };
+        vec![GateTerms { break_glass: Some(alone), ..gate("data", 2, Assurance::Passkey) }]
+    };
+    for (what, found, wanted) in [
+        ("nothing", with_glass(both(), &[2], |_| {}), None),
+        ("by whom the gate names", with_glass(named(1), &[2], |_| {}), None),
+        ("by somebody else", with_glass(named(2), &[2], |_| {}), Some(Rule::BreakGlass)),
+        ("a gate that has none", with_glass(half(), &[2], |_| {}), Some(Rule::BreakGlass)),
+        ("nobody told", with_glass(both(), &[], |_| {}), Some(Rule::BreakGlass)),
+        ("only themself told", with_glass(both(), &[1], |_| {}), Some(Rule::BreakGlass)),
+        ("a vote that is none", with_glass(both(), &[2], |vote| vote.statement.decision = Verdict::Approve), Some(Rule::BreakGlass)),
+        ("another's passkey", with_glass(both(), &[2], |vote| vote.credential = credential(3)), Some(Rule::Passkey)),
+        ("another's act", with_glass(both(), &[2], |vote| vote.actor = Actor::Person { id: person(3) }), Some(Rule::Voter)),
+        ("an agent's act", with_glass(both(), &[2], |vote| vote.actor = agent()), Some(Rule::Voter)),
+        ("another view", with_glass(both(), &[2], |vote| vote.statement.view_digest = Digest([9; 32])), Some(Rule::Ballot)),
+        ("too late", with_glass(both(), &[2], |vote| vote.statement.expires = Timestamp(0)), Some(Rule::Deadline)),
+        ("recorded as a vote", with_vote(|vote| vote.statement.decision = Verdict::BreakGlass), Some(Rule::Order)),
+        ("the requester's side", told(|story| {
+            let mut round = story.round(1, 1, both());
+            round.excluded.insert(person(1));
+            story.add(1, agent(), Event::ApprovalRequested { asked: asked(1), round });
+            let vote = story.alone(1, "data", 1);
+            story.shatter(1, &vote, &[2]);
+        }), Some(Rule::Side)),
+    ] {
+        assert_eq!(found, wanted, "{what}");
+    }
 }

@@ -4,7 +4,8 @@ use crate::{
     assertion::tests::{ORIGIN, RELYING_PARTY, SoftKey, authenticator_data, client_data},
     bundle_digest,
     event::{
-        Actor, Asked, Assertion, Authorization, ClosedAs, Event, Found, GateTerms, ResultFacts, RoundTerms,
+        Actor, Asked, Assertion, Authorization, ClosedAs, Event, Found, GateTerms, Judged, ResultFacts,
+        RoundTerms,
     },
     testlog::{Log, POLICY},
 };
@@ -13,6 +14,7 @@ use countersign_core::{
     ActionId, AgentId, ApprovalId, Assurance, CredentialId, Digest, EnvironmentName, GateName, GatewayId,
     PersonId, TargetName, Timestamp,
     approval::{Outcome, Taker},
+    decision::Approvers,
     statement::{Statement, Verdict},
 };
 
@@ -64,7 +66,15 @@ pub(super) fn gate(name: &str, quorum: u32, assurance: Assurance) -> GateTerms {
         groups: ["privacy"].map(|name| countersign_core::GroupName::new(name).unwrap()).into(),
         people: [].into(),
         policies: [].into(),
+        break_glass: None,
     }
+}
+
+/// The same, where those of `sre` may lift it alone.
+pub(super) fn glass(name: &str, quorum: u32) -> GateTerms {
+    let groups = ["sre"].map(|name| countersign_core::GroupName::new(name).unwrap()).into();
+    let alone = Approvers { groups, people: [].into() };
+    GateTerms { break_glass: Some(alone), ..gate(name, quorum, Assurance::Passkey) }
 }
 
 pub(super) fn authorization(n: u128, attempt: u32, by: Option<ApprovalId>) -> Event {
@@ -176,18 +186,49 @@ impl Story {
 
     /// The entry of a vote, signed by its signer's passkey.
     pub(super) fn voted(&self, vote: &Vote) -> Event {
+        let assertion = (vote.assurance == Assurance::Passkey).then(|| self.signed(vote));
+        Event::ApprovalVoted { statement: vote.statement.clone(), assurance: vote.assurance, assertion }
+    }
+
+    fn signed(&self, vote: &Vote) -> Assertion {
         let signer = &self.passkeys[usize::try_from(vote.signer).unwrap() - 1];
         let challenge = vote.statement.challenge().unwrap();
         let data = authenticator_data(RELYING_PARTY, 0x05, b"");
         let parts = signer.sign(&data, &client_data("webauthn.get", challenge.as_bytes(), ORIGIN, ""));
-        let assertion = Assertion {
+        Assertion {
             credential: vote.credential,
             authenticator_data: URL_SAFE_NO_PAD.encode(parts.authenticator_data),
             client_data_json: URL_SAFE_NO_PAD.encode(parts.client_data_json),
             signature: URL_SAFE_NO_PAD.encode(parts.signature),
-        };
-        let assertion = (vote.assurance == Assurance::Passkey).then_some(assertion);
-        Event::ApprovalVoted { statement: vote.statement.clone(), assurance: vote.assurance, assertion }
+        }
+    }
+
+    /// A break-glass before it is signed.
+    pub(super) fn alone(&mut self, n: u128, gate: &str, voter: u128) -> Vote {
+        let mut vote = self.ballot(n, 1, gate, voter);
+        vote.statement.decision = Verdict::BreakGlass;
+        vote
+    }
+
+    pub(super) fn shatter(&mut self, n: u128, vote: &Vote, told: &[u128]) {
+        let (statement, assertion) = (vote.statement.clone(), self.signed(vote));
+        let told = told.iter().copied().map(person).collect();
+        self.add(n, vote.actor.clone(), Event::ApprovalGlassBroken { statement, assertion, told });
+    }
+
+    pub(super) fn reviewed(&mut self, n: u128, broken_by: u128, actor: Actor) {
+        let (approval, broken_by) = (approval(n), person(broken_by));
+        self.add(n, actor, Event::ApprovalGlassReviewed { approval, broken_by, found: Judged::Justified });
+    }
+
+    /// Two gates lifted by one person alone; run, and reviewed by another.
+    pub(super) fn broken_and_reviewed(&mut self, n: u128) {
+        self.request(n, vec![glass("data", 2), glass("finance", 1)]);
+        let vote = self.alone(n, "data", 1);
+        self.shatter(n, &vote, &[2, 3]);
+        self.grant(n);
+        self.run(n, 1);
+        self.reviewed(n, 1, Actor::Person { id: person(2) });
     }
 
     pub(super) fn cast(&mut self, n: u128, vote: &Vote) {
