@@ -145,6 +145,8 @@ function fields(form) {
     if (!field.name || (field.type === "radio" && !field.checked)) continue;
     any = true;
     if ("list" in field.dataset) body[field.name] = field.value.split(/[\s,]+/).filter(Boolean);
+    // What is typed is the viewer's own time; what is sent is UTC.
+    else if ("moment" in field.dataset) body[field.name] = field.value && new Date(field.value).toISOString();
     else if ("bool" in field.dataset) body[field.name] = field.value === "true";
     else if (field.selectedOptions?.[0] && "null" in field.selectedOptions[0].dataset) body[field.name] = null;
     else body[field.name] = field.value;

@@ -169,6 +169,7 @@ impl From<IdentityError> for Problem {
             | E::BadEmail(_)
             | E::NoOwner
             | E::NotAnAgentKind
+            | E::BadAbsence
             | E::ExpiresInThePast
             | E::UnreadableAnswer(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
             E::EmailTaken(_) | E::NameTaken(_) | E::PasskeyTaken | E::AccountTaken => {
@@ -177,6 +178,7 @@ impl From<IdentityError> for Problem {
             E::PersonDisabled(_) | E::AgentDisabled(_) => (StatusCode::CONFLICT, "disabled"),
             E::Described(_) => (StatusCode::CONFLICT, "described"),
             E::TooManyPasskeys(_) | E::TooManyWorkloads(_) => (StatusCode::CONFLICT, "too-many"),
+            E::CannotStandIn(_) => (StatusCode::CONFLICT, "cannot-stand-in"),
             E::Conflict => (StatusCode::CONFLICT, "conflict"),
             E::ChangedSince => (StatusCode::PRECONDITION_FAILED, "changed-since"),
             E::UnknownProvider => (StatusCode::NOT_FOUND, "not-found"),
@@ -260,6 +262,7 @@ pub(crate) fn rule_code(rule: &Refused) -> &'static str {
         Refused::RequesterSide => "requester-side",
         Refused::TooWeak { .. } => "too-weak",
         Refused::NotDistinct => "not-eligible",
+        Refused::SeatTaken => "said-already",
         Refused::NoBreakGlass(_) => "no-break-glass",
         Refused::NoSuchGate(_) | Refused::OldRound { .. } => "old-round",
         Refused::TooLate => "too-late",

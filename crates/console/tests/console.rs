@@ -6,6 +6,8 @@
     reason = "a failing test must stop at once"
 )]
 
+#[path = "console/delegation.rs"]
+mod delegation;
 #[path = "console/doors.rs"]
 mod doors;
 #[path = "console/glass.rs"]

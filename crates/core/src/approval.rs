@@ -86,6 +86,9 @@ pub struct Broken {
 pub struct CastVote {
     pub assurance: Assurance,
     pub at: Timestamp,
+    /// Whose say it is, when the voter stood in for somebody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<PersonId>,
 }
 
 /// Where an approval stands.
@@ -167,6 +170,8 @@ pub enum Outcome {
 pub enum Event {
     Approve {
         voter: PersonId,
+        /// Whose say it is, when the voter stands in for somebody.
+        on_behalf_of: Option<PersonId>,
         round: u32,
         gate: GateName,
         assurance: Assurance,
@@ -221,6 +226,8 @@ pub enum Refused {
     TooWeak { given: Assurance, wanted: Assurance },
     #[error("this gate must be lifted by people who lift no other gate of this approval")]
     NotDistinct,
+    #[error("this say has been had: one stands in for the other, and one of them has voted")]
+    SeatTaken,
     #[error("gate `{0}` is not open in this round")]
     NoSuchGate(GateName),
     #[error("policy has no break-glass for gate `{0}`")]
@@ -306,15 +313,15 @@ impl Approval {
                 S::Pending | S::Granted { .. },
                 E::Approve { .. } | E::Reject { .. } | E::BreakGlass { .. } | E::Reopen(_) | E::Begin { .. },
             ) if late => Err(R::TooLate),
-            (S::Pending, E::Approve { voter, round, gate, assurance }) => {
-                self.approve(voter, round, &gate, CastVote { assurance, at: now })
+            (S::Pending, E::Approve { voter, on_behalf_of, round, gate, assurance }) => {
+                self.approve(voter, round, &gate, CastVote { assurance, at: now, on_behalf_of })
             }
             (S::Pending | S::Granted { .. }, E::Reject { voter, round, gate, reason }) => {
                 self.votable(voter, round, &gate)?;
                 Ok(S::Closed(Closing::Rejected { by: voter, reason }))
             }
             (S::Pending, E::BreakGlass { voter, round, assurance }) => {
-                self.break_glass(voter, round, CastVote { assurance, at: now })
+                self.break_glass(voter, round, assurance, now)
             }
             (S::Pending | S::Granted { .. }, E::Withdraw) => Ok(S::Closed(Closing::Withdrawn)),
             (S::Pending | S::Granted { .. }, E::Revoke(by)) => Ok(S::Closed(Closing::Revoked { by })),
@@ -375,9 +382,20 @@ impl Approval {
         if vote.assurance < wanted.assurance {
             return Err(Refused::TooWeak { given: vote.assurance, wanted: wanted.assurance });
         }
+        let seat = vote.on_behalf_of.unwrap_or(voter);
+        if self.side.contains(&seat) {
+            return Err(Refused::RequesterSide);
+        }
+        // Nobody's say counts twice, through whomever it is said.
+        let votes = self.round().and_then(|round| round.votes.get(&wanted.name)).into_iter().flatten();
+        let mut others = votes.filter(|(person, _)| **person != voter);
+        if others.any(|(person, cast)| cast.on_behalf_of.unwrap_or(*person) == seat) {
+            return Err(Refused::SeatTaken);
+        }
         let elsewhere = self.rounds.iter().flat_map(|round| &round.gates).any(|other| {
             let both = other.name != wanted.name && (other.distinct || wanted.distinct);
-            both && self.voters(&other.name).contains(&voter)
+            let voices = self.voices(&other.name);
+            both && (voices.contains(&voter) || voices.contains(&seat))
         });
         if elsewhere {
             return Err(Refused::NotDistinct);
@@ -402,20 +420,26 @@ impl Approval {
     }
 
     /// Every gate that is still shut, by one person: where each of them allows it, and only with a passkey.
-    fn break_glass(&mut self, voter: PersonId, number: u32, vote: CastVote) -> Result<State, Refused> {
+    fn break_glass(
+        &mut self,
+        voter: PersonId,
+        number: u32,
+        given: Assurance,
+        now: Timestamp,
+    ) -> Result<State, Refused> {
         self.in_round(voter, number)?;
         let shut: Vec<Gate> = self.shut_gates().map(|(_, gate)| gate.clone()).collect();
         if let Some(gate) = shut.iter().find(|gate| gate.break_glass.is_none()) {
             return Err(Refused::NoBreakGlass(gate.name.clone()));
         }
-        if vote.assurance < Assurance::Passkey {
-            return Err(Refused::TooWeak { given: vote.assurance, wanted: Assurance::Passkey });
+        if given < Assurance::Passkey {
+            return Err(Refused::TooWeak { given, wanted: Assurance::Passkey });
         }
         let gates = shut.into_iter().map(|gate| gate.name).collect();
         if let Some(round) = self.rounds.last_mut() {
-            round.broken = Some(Broken { by: voter, at: vote.at, gates });
+            round.broken = Some(Broken { by: voter, at: now, gates });
         }
-        Ok(self.granted(vote.at))
+        Ok(self.granted(now))
     }
 
     /// The gate of the open round this person may have a say in.
@@ -460,9 +484,15 @@ impl Approval {
         Ok(State::Pending)
     }
 
-    fn voters(&self, gate: &GateName) -> BTreeSet<PersonId> {
-        let votes = self.rounds.iter().filter_map(|round| round.votes.get(gate));
-        votes.flat_map(BTreeMap::keys).copied().collect()
+    /// Everybody who voted on a gate, everybody for whom they did, and whoever lifted it alone.
+    fn voices(&self, gate: &GateName) -> BTreeSet<PersonId> {
+        let votes = self.rounds.iter().filter_map(|round| round.votes.get(gate)).flatten();
+        let broken = self.rounds.iter().filter_map(|round| round.broken.as_ref());
+        let alone = broken.filter(|broken| broken.gates.contains(gate)).map(|broken| broken.by);
+        votes
+            .flat_map(|(person, cast)| std::iter::once(*person).chain(cast.on_behalf_of))
+            .chain(alone)
+            .collect()
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Statement {
     pub gate: GateName,
     pub decision: Verdict,
     pub voter: PersonId,
+    /// Whose say this is, when the voter stands in for somebody; `None`: their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<PersonId>,
     /// The salted form of the action digest that the ledger publishes for this action.
     pub action_digest: Digest,
     pub bundle_digest: BundleDigest,

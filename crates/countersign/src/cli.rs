@@ -119,6 +119,22 @@ pub(crate) enum PersonCommand {
         #[arg(value_enum)]
         role: RoleArg,
     },
+    /// Have somebody vote in a person's place while they are away.
+    Away {
+        email: String,
+        /// E-mail of whoever votes in their place.
+        #[arg(long, required_unless_present = "end")]
+        to: Option<String>,
+        /// Such as `2026-12-24T17:00:00Z`.
+        #[arg(long, required_unless_present = "end")]
+        from: Option<String>,
+        /// 90 days after `--from` at most.
+        #[arg(long, required_unless_present = "end")]
+        until: Option<String>,
+        /// End it now, or before it begins.
+        #[arg(long, conflicts_with_all = ["to", "from", "until"])]
+        end: bool,
+    },
     /// End a person's sessions and votes.
     Disable { email: String },
 }

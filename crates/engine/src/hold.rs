@@ -13,7 +13,7 @@ use crate::{
     gate::{Changed, Gate, actor_of, asked},
     journal::Note,
     port::{
-        identity::Voter,
+        identity::{StandIn, Voter},
         store::{Change, Commit, CommitError, Expect, Find, Kind, Receipt},
         upstream::Kept,
     },
@@ -270,14 +270,18 @@ pub(crate) fn excluded(
     out
 }
 
-/// Who is too near to the requester's side for a cooling-off time: those it brought in, and those who brought it in.
+/// Who is too near to the requester's side for a cooling-off time: those it brought in, those who brought it in, and those
+/// who stand in for somebody of it.
 pub(crate) fn near<'s>(
     gate: &Gate,
     side: &'s BTreeSet<PersonId>,
     since: Timestamp,
 ) -> impl Iterator<Item = (PersonId, String)> + use<'s> {
     const BROUGHT_IN: &str = "was brought in by the requester's side within the cooling-off time";
+    const STAND_IN: &str =
+        "stands in for somebody on the requester's side, or did within the cooling-off time";
     const BRINGER: &str = "brought in the requester's side within the cooling-off time";
+    let now = gate.now();
     let recent = move |voter: &Voter| -> Vec<PersonId> {
         let recent = voter.introductions.iter().filter(|introduction| introduction.at >= since);
         recent.filter_map(|introduction| introduction.by).collect()
@@ -285,8 +289,11 @@ pub(crate) fn near<'s>(
     gate.identity().voters().into_iter().flat_map(move |voter| {
         let by = recent(&voter);
         let brought_in = by.iter().any(|by| side.contains(by)).then_some((voter.person, BROUGHT_IN));
+        let stands = |one: &StandIn| side.contains(&one.absent) && one.from <= now && one.until >= since;
+        let stands_in = voter.stands_in.iter().any(stands).then_some((voter.person, STAND_IN));
         let bringers = if side.contains(&voter.person) { by } else { Vec::new() };
-        let found: Vec<_> = bringers.into_iter().map(|by| (by, BRINGER)).chain(brought_in).collect();
+        let found: Vec<_> =
+            bringers.into_iter().map(|by| (by, BRINGER)).chain(brought_in).chain(stands_in).collect();
         found.into_iter().map(|(person, why)| (person, why.to_owned()))
     })
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 use countersign_core::{
     ApprovalId, Assurance, Digest, GateName, PersonId, Requester, Timestamp,
-    approval::{Event as Step, Refused, State},
+    approval::{CastVote, Event as Step, Refused, State},
     decision::Gate as ShutGate,
     statement::{Statement, Verdict},
 };
@@ -87,11 +87,11 @@ pub async fn prepare(
 ) -> Result<Result<Ballot, VoteRefused>, Error> {
     let (hold, _) = hold::load(gate, approval).await?;
     let found = match decision {
-        Verdict::Approve | Verdict::Reject => gate_for(gate, &hold, voter),
-        Verdict::BreakGlass => glass::may(gate, &hold, voter).await?,
+        Verdict::Approve | Verdict::Reject => seat_for(gate, &hold, voter),
+        Verdict::BreakGlass => glass::may(gate, &hold, voter).await?.map(Seat::own),
     };
-    let shut = match found {
-        Ok(shut) => shut,
+    let Seat { gate: shut, on_behalf_of } = match found {
+        Ok(seat) => seat,
         Err(refused) => return refuse(gate, approval, voter, None, refused).await,
     };
     let wanted = match decision {
@@ -108,6 +108,7 @@ pub async fn prepare(
         gate: shut.name.clone(),
         decision,
         voter,
+        on_behalf_of,
         action_digest: hold.asked.digest,
         bundle_digest: round.bundle,
         evidence_digest: round.evidence,
@@ -144,7 +145,7 @@ pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefus
     let named =
         hold.approval.round().and_then(|round| round.gates.iter().find(|gate| gate.name == statement.gate));
     if let Some(shut) = named
-        && let Err(refused) = eligible(gate, &hold, shut, voter, &exclusions(gate, &hold))
+        && let Err(refused) = may_cast(gate, &hold, shut, statement)
     {
         return refuse(gate, approval, voter, Some(statement.gate.clone()), refused).await;
     }
@@ -159,7 +160,8 @@ pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefus
         let write = Write::by(Actor::Person { id: voter });
         match statement.decision {
             Verdict::Approve => {
-                let step = Step::Approve { voter, round, gate: gate_name, assurance: cast.assurance };
+                let (on_behalf_of, assurance) = (statement.on_behalf_of, cast.assurance);
+                let step = Step::Approve { voter, on_behalf_of, round, gate: gate_name, assurance };
                 hold.step(step, now)?;
                 let write = write.event(voted);
                 Ok(match hold.approval.state {
@@ -205,8 +207,27 @@ pub async fn attempted(gate: &Gate, approval: ApprovalId, actor: Actor, why: &st
     Ok(())
 }
 
+/// A say that somebody has: at which gate, and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Seat<'h> {
+    pub gate: &'h ShutGate,
+    /// For whom they stand in; `None`: their own.
+    pub on_behalf_of: Option<PersonId>,
+}
+
+impl<'h> Seat<'h> {
+    fn own(gate: &'h ShutGate) -> Self {
+        Self { gate, on_behalf_of: None }
+    }
+}
+
 /// The first shut gate this person may lift, or why there is none.
 pub fn gate_for<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<&'h ShutGate, VoteRefused> {
+    seat_for(gate, hold, voter).map(|seat| seat.gate)
+}
+
+/// The first say this person has here: their own before that of somebody for whom they stand in; or why there is none.
+pub fn seat_for<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<Seat<'h>, VoteRefused> {
     let excluded = exclusions(gate, hold);
     let open = hold.approval.round().map(|round| round.gates.as_slice()).unwrap_or_default();
     let cast = |shut: &ShutGate| {
@@ -216,14 +237,72 @@ pub fn gate_for<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<&'h 
     };
     let mut why = VoteRefused::NotEligible("no gate of this approval names you or a group of yours".into());
     let mut voted = None;
+    let absent = absent_for(gate, voter);
     for shut in open {
-        match eligible(gate, hold, shut, voter, &excluded) {
-            Ok(()) if cast(shut) => voted = Some(shut),
-            Ok(()) => return Ok(shut),
+        let mut found = eligible(gate, hold, shut, voter, &excluded).map(|()| None);
+        for person in &absent {
+            if found.is_ok() {
+                break;
+            }
+            if eligible_for(gate, hold, shut, (voter, *person), &excluded).is_ok() {
+                found = Ok(Some(*person));
+            }
+        }
+        match found {
+            Ok(on_behalf_of) if cast(shut) => voted = Some(Seat { gate: shut, on_behalf_of }),
+            Ok(on_behalf_of) => return Ok(Seat { gate: shut, on_behalf_of }),
             Err(refused) => why = refused,
         }
     }
     voted.ok_or(why)
+}
+
+/// Those in whose place this person votes now. Never those in whose place these do: there are no chains.
+fn absent_for(gate: &Gate, voter: PersonId) -> Vec<PersonId> {
+    let now = gate.now();
+    let known = gate.identity().voter(voter).map(|voter| voter.stands_in).unwrap_or_default();
+    known.iter().filter(|one| one.from <= now && now < one.until).map(|one| one.absent).collect()
+}
+
+/// Whether a filled-in ballot may be cast now.
+fn may_cast(gate: &Gate, hold: &Hold, shut: &ShutGate, ballot: &Statement) -> Result<(), VoteRefused> {
+    let excluded = exclusions(gate, hold);
+    match ballot.on_behalf_of {
+        None => eligible(gate, hold, shut, ballot.voter, &excluded),
+        Some(absent) if absent_for(gate, ballot.voter).contains(&absent) => {
+            eligible_for(gate, hold, shut, (ballot.voter, absent), &excluded)
+        }
+        Some(_) => Err(VoteRefused::NotEligible("you do not stand in for them now".into())),
+    }
+}
+
+/// Whether a vote that was cast still counts. Whoever stood in for somebody when it was cast need not any more.
+pub(crate) fn still_counts(
+    gate: &Gate,
+    hold: &Hold,
+    shut: &ShutGate,
+    (voter, cast): (PersonId, &CastVote),
+    excluded: &BTreeMap<PersonId, String>,
+) -> bool {
+    match cast.on_behalf_of {
+        None => eligible(gate, hold, shut, voter, excluded).is_ok(),
+        Some(absent) => eligible_for(gate, hold, shut, (voter, absent), excluded).is_ok(),
+    }
+}
+
+/// Whether policy lets one person lift this gate now in the place of another.
+fn eligible_for(
+    gate: &Gate,
+    hold: &Hold,
+    shut: &ShutGate,
+    (stand_in, absent): (PersonId, PersonId),
+    excluded: &BTreeMap<PersonId, String>,
+) -> Result<(), VoteRefused> {
+    let (absent, _) = question(gate, hold, absent, excluded)?;
+    let (stand_in, context) = question(gate, hold, stand_in, excluded)?;
+    let bundle = gate.policies().current();
+    let may = bundle.may_stand_in(&stand_in, &absent, shut, &context);
+    may.map_err(|refused| VoteRefused::NotEligible(refused.to_string()))
 }
 
 /// Everyone who could not vote on what this caller asked now, and why.

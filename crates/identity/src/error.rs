@@ -62,6 +62,10 @@ pub enum IdentityError {
     EmailTaken(String),
     #[error("an agent has the name `{0}` already")]
     NameTaken(String),
+    #[error("an absence ends after it begins, is not over yet, and lasts 90 days at most")]
+    BadAbsence,
+    #[error("they cannot stand in: {0}")]
+    CannotStandIn(&'static str),
     #[error("an agent needs at least one owner")]
     NoOwner,
     #[error("a person cannot be registered as an agent")]
@@ -155,6 +159,8 @@ impl IdentityError {
             | Self::NameTaken(_)
             | Self::TooManyWorkloads(_)
             | Self::NotAnAgentKind
+            | Self::BadAbsence
+            | Self::CannotStandIn(_)
             | Self::ExpiresInThePast
             | Self::UnreadableAnswer(_)
             | Self::Passkey(_)

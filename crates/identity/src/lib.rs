@@ -44,7 +44,7 @@ pub use record::{
     agent::{Agent, Token, Workload},
     link::LinkKind,
     passkey::Passkey,
-    person::{Account, Person, PersonState, Role},
+    person::{Account, Delegation, Person, PersonState, Role},
     session::SessionId,
 };
 pub use secret::Secret;

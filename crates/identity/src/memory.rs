@@ -15,7 +15,7 @@ use crate::{
 use countersign_core::{AgentId, CredentialId, Digest, PersonId, Timestamp};
 use countersign_engine::port::store::{Find, ReadError, Store};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
@@ -29,6 +29,8 @@ pub(crate) struct Memory {
     pub(crate) people: BTreeMap<PersonId, Held<Person>>,
     pub(crate) emails: HashMap<EmailAddress, PersonId>,
     pub(crate) accounts: HashMap<Digest, PersonId>,
+    /// For whom somebody votes, did or will: a first look; their records say when.
+    pub(crate) stand_ins: HashMap<PersonId, BTreeSet<PersonId>>,
     pub(crate) links: HashMap<Digest, Held<LinkRecord>>,
     pub(crate) passkeys: BTreeMap<CredentialId, Held<Passkey>>,
     /// By the authenticator's own id, base64url.

@@ -218,6 +218,13 @@ impl<W: Write> Lines<W> {
     }
 }
 
+/// Who voted, and for whom somebody else did.
+#[derive(Default)]
+struct Voters {
+    own: BTreeSet<PersonId>,
+    absent: BTreeSet<PersonId>,
+}
+
 /// The entries of a bundle and the policy bundles they refer to.
 #[derive(Default)]
 struct Selection {
@@ -226,8 +233,8 @@ struct Selection {
 }
 
 impl Selection {
-    /// The range and what it rests on: the log's keys, the newest entry, every entry of the actions in the range, and
-    /// the passkeys of those who voted.
+    /// The range and what it rests on: the log's keys, the newest entry, every entry of the actions in the range, the
+    /// passkeys of those who voted, and for whom they stood in.
     fn gather(
         ledger: &(impl LedgerReader + ?Sized),
         from: u64,
@@ -236,7 +243,7 @@ impl Selection {
     ) -> Result<Self, ExportError> {
         let mut found = Self::default();
         let mut actions = BTreeSet::<ActionId>::new();
-        let mut voters = BTreeSet::<PersonId>::new();
+        let mut voters = Voters::default();
         let keys = ledger.entries_of_kind("key.rotated")?;
         let asked = (from..to).chain(keys).chain([0, size - 1]).filter(|index| *index < size);
         for index in asked {
@@ -255,7 +262,17 @@ impl Selection {
             for index in ledger.entries_of_kind(kind)?.into_iter().filter(|index| *index < size) {
                 if let Event::PasskeyRegistered { person, .. } | Event::PasskeyRemoved { person, .. } =
                     parse(ledger, index)?.event
-                    && voters.contains(&person)
+                    && voters.own.contains(&person)
+                {
+                    found.entries.insert(index);
+                }
+            }
+        }
+        for kind in ["delegation.set", "delegation.ended"] {
+            for index in ledger.entries_of_kind(kind)?.into_iter().filter(|index| *index < size) {
+                if let Event::DelegationSet { person, .. } | Event::DelegationEnded { person, .. } =
+                    parse(ledger, index)?.event
+                    && voters.absent.contains(&person)
                 {
                     found.entries.insert(index);
                 }
@@ -268,7 +285,7 @@ impl Selection {
         &mut self,
         ledger: &(impl LedgerReader + ?Sized),
         index: u64,
-        voters: &mut BTreeSet<PersonId>,
+        voters: &mut Voters,
     ) -> Result<Entry, ExportError> {
         let entry = parse(ledger, index)?;
         self.entries.insert(index);
@@ -276,7 +293,8 @@ impl Selection {
         if let Event::ApprovalVoted { statement, .. } | Event::ApprovalGlassBroken { statement, .. } =
             &entry.event
         {
-            voters.insert(statement.voter);
+            voters.own.insert(statement.voter);
+            voters.absent.extend(statement.on_behalf_of);
         }
         Ok(entry)
     }

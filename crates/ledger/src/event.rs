@@ -94,6 +94,11 @@ pub enum Event {
     },
     #[serde(rename = "person.disabled")]
     PersonDisabled { person: PersonId },
+    /// Somebody votes in this person's place from one moment to another.
+    #[serde(rename = "delegation.set")]
+    DelegationSet { person: PersonId, to: PersonId, from: Timestamp, until: Timestamp },
+    #[serde(rename = "delegation.ended")]
+    DelegationEnded { person: PersonId, to: PersonId },
     #[serde(rename = "passkey.registered")]
     PasskeyRegistered {
         person: PersonId,
@@ -228,6 +233,8 @@ impl Event {
             Self::PersonGroupsChanged { .. } => "person.groups_changed",
             Self::PersonRoleChanged { .. } => "person.role_changed",
             Self::PersonDisabled { .. } => "person.disabled",
+            Self::DelegationSet { .. } => "delegation.set",
+            Self::DelegationEnded { .. } => "delegation.ended",
             Self::PasskeyRegistered { .. } => "passkey.registered",
             Self::PasskeyRemoved { .. } => "passkey.removed",
             Self::AccountLinked { .. } => "account.linked",
@@ -290,6 +297,8 @@ impl Event {
             | Self::PersonGroupsChanged { .. }
             | Self::PersonRoleChanged { .. }
             | Self::PersonDisabled { .. }
+            | Self::DelegationSet { .. }
+            | Self::DelegationEnded { .. }
             | Self::AccountLinked { .. }
             | Self::AccountUnlinked { .. }
             | Self::PasskeyRegistered { .. }

@@ -7,6 +7,7 @@ use crate::{note::VerifierKey, tree::Hash};
 use countersign_core::Timestamp;
 use std::{fmt, io::BufRead};
 
+mod across;
 mod action;
 mod approval;
 mod fault;

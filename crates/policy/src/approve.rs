@@ -167,6 +167,21 @@ impl Bundle {
         })
     }
 
+    /// Whether `stand_in` may lift this gate now in place of `absent`, who may: neither is excluded, and nothing in the
+    /// files keeps either of them from it. That the one stands in for the other is the caller's to know.
+    pub fn may_stand_in(
+        &self,
+        stand_in: &Voter,
+        absent: &Voter,
+        gate: &Gate,
+        context: &VoteContext,
+    ) -> Result<(), VoteRefusal> {
+        self.may_vote(absent, gate, context)?;
+        not_excluded(stand_in, context)?;
+        let themself = Approvers { people: [stand_in.person].into(), groups: BTreeSet::new() };
+        self.is_among(stand_in, gate, &themself, context)
+    }
+
     fn is_among(
         &self,
         voter: &Voter,

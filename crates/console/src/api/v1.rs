@@ -59,6 +59,7 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(people::list, people::invite))
         .routes(routes!(people::link))
         .routes(routes!(people::role))
+        .routes(routes!(people::delegate, people::end_delegation))
         .routes(routes!(people::show, people::change, people::disable))
         .routes(routes!(freezes::list, freezes::set, freezes::lift))
         .routes(routes!(events::stream))

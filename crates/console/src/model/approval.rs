@@ -73,6 +73,8 @@ pub(crate) struct You {
     pub(crate) can_vote: bool,
     pub(crate) why_not: Option<String>,
     pub(crate) voted: bool,
+    /// In whose place the vote would be; `null`: your own.
+    pub(crate) on_behalf_of: Option<Named>,
     pub(crate) can_revoke: bool,
     /// What policy wants of the vote: `passkey`, `session` or `chat`.
     pub(crate) wanted: Option<String>,
@@ -190,6 +192,8 @@ pub(crate) struct RoundItem {
 pub(crate) struct VoteItem {
     pub(crate) gate: String,
     pub(crate) voter: Named,
+    /// In whose place it was cast; `null`: their own.
+    pub(crate) on_behalf_of: Option<Named>,
     pub(crate) assurance: String,
     pub(crate) at: String,
 }
@@ -360,6 +364,7 @@ fn round_item(console: &Console, round: &Round) -> RoundItem {
         votes.iter().map(move |(voter, vote)| VoteItem {
             gate: gate.to_string(),
             voter: console.person_named(*voter),
+            on_behalf_of: vote.on_behalf_of.map(|absent| console.person_named(absent)),
             assurance: vote.assurance.as_str().into(),
             at: time(vote.at),
         })
@@ -387,7 +392,7 @@ fn you(console: &Console, hold: &Hold, caller: &Caller) -> You {
         votes.is_some_and(|votes| votes.contains_key(&person))
     };
     let has_voted = hold.approval.rounds.iter().any(|round| round.gates.iter().any(&voted));
-    let found = vote::gate_for(console.gate(), hold, person);
+    let found = vote::seat_for(console.gate(), hold, person);
     let auditor = caller.role() == Some(Role::Auditor);
     let can_revoke = open && !auditor && (found.is_ok() || caller.is_administrator());
     let base = You { voted: has_voted, can_revoke, ..You::default() };
@@ -396,9 +401,10 @@ fn you(console: &Console, hold: &Hold, caller: &Caller) -> You {
         (State::Closed(_), _) => why("this approval is closed"),
         _ if auditor => why("auditors do not vote"),
         (State::Granted { .. } | State::Executing(_), _) => why("it is decided already"),
-        (State::Pending, Ok(gate)) if voted(gate) => why("you have voted"),
-        (State::Pending, Ok(gate)) => {
-            You { can_vote: true, wanted: Some(gate.assurance.as_str().into()), ..base }
+        (State::Pending, Ok(seat)) if voted(seat.gate) => why("you have voted"),
+        (State::Pending, Ok(seat)) => {
+            let on_behalf_of = seat.on_behalf_of.map(|absent| console.person_named(absent));
+            You { can_vote: true, on_behalf_of, wanted: Some(seat.gate.assurance.as_str().into()), ..base }
         }
         (State::Pending, Err(VoteRefused::NotAPerson)) => why("you are not enrolled as a reviewer"),
         (State::Pending, Err(refused)) => why(&refused.to_string()),
@@ -421,7 +427,7 @@ impl Deciding {
             gates.any(|gate| {
                 let mut groups = gate.approvers.groups.intersection(&voter.groups);
                 groups.next().is_some() || gate.approvers.people.contains(&voter.person)
-            })
+            }) || !voter.stands_in.is_empty() && vote::gate_for(gate, hold, voter.person).is_ok()
         };
         let gates = || hold.approval.rounds.iter().flat_map(|round| &round.gates);
         let groups: BTreeSet<&GroupName> = gates().flat_map(|gate| &gate.approvers.groups).collect();

@@ -4,7 +4,7 @@ use super::{Named, time};
 use crate::console::Console;
 use countersign_core::{AgentId, PersonId, PrincipalId};
 use countersign_engine::vote;
-use countersign_identity::{Agent, Passkey, Person, SessionInfo, Token};
+use countersign_identity::{Agent, Delegation, Passkey, Person, SessionInfo, Token};
 use countersign_ledger::event::FreezeScope;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -55,9 +55,21 @@ pub(crate) struct PersonItem {
     /// `invited`, `enrolled` or `disabled`.
     pub(crate) state: String,
     pub(crate) passkeys: usize,
+    /// Who votes in their place, now or soon.
+    pub(crate) delegation: Option<DelegationItem>,
     pub(crate) invited_at: String,
     /// Grows with every change; in quotes it is the `ETag`.
     pub(crate) version: u64,
+}
+
+/// Who votes in somebody's place, and when.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct DelegationItem {
+    pub(crate) to: Named,
+    pub(crate) from: String,
+    pub(crate) until: String,
+    /// It has begun.
+    pub(crate) now: bool,
 }
 
 /// Who is signed in.
@@ -161,9 +173,17 @@ impl Console {
             groups: person.groups.iter().map(ToString::to_string).collect(),
             state: super::approval::word(&person.state()),
             passkeys: self.directory().passkeys(person.id).len(),
+            delegation: self.delegation_item(person),
             invited_at: time(person.invited_at),
             version: *version,
         }
+    }
+
+    pub(crate) fn delegation_item(&self, person: &Person) -> Option<DelegationItem> {
+        let now = self.gate().now();
+        let Delegation { to, from, until } = person.delegation(now)?;
+        let to = self.person_named(to);
+        Some(DelegationItem { to, from: time(from), until: time(until), now: from <= now })
     }
 
     pub(crate) fn session_item(&self, session: &SessionInfo) -> SessionItem {

@@ -8,7 +8,8 @@ use crate::{
     console::Console,
     model::{
         things::{
-            AccountItem, AgentItem, ChainItem, IssuerItem, Me, PasskeyItem, PersonItem, TargetItem, TokenItem,
+            AccountItem, AgentItem, ChainItem, DelegationItem, IssuerItem, Me, PasskeyItem, PersonItem,
+            TargetItem, TokenItem,
         },
         time,
     },
@@ -75,6 +76,12 @@ struct AccountPage {
     passkeys: Vec<PasskeyItem>,
     /// Every provider, and whether an account there is linked.
     accounts: Vec<AccountItem>,
+    /// Who votes in their place, and who could.
+    delegation: Option<DelegationItem>,
+    stand_ins: Vec<PersonItem>,
+    /// In whose place they vote now.
+    stands_in_for: Vec<String>,
+    votes: bool,
     /// The one this session came through.
     provider: Option<String>,
     assurance: &'static str,
@@ -144,8 +151,18 @@ pub(super) async fn account(State(console): State<Console>, viewer: Viewer) -> R
         role: session.role.as_str().into(),
         groups: session.groups.iter().map(ToString::to_string).collect(),
     };
+    let own = console.directory().person(session.person);
+    let people = console.directory().people_at();
+    let can_stand_in = people.iter().filter(|(person, _)| person.can_vote() && person.id != session.person);
+    let stands_in = console.identity().voter(session.person).map(|voter| voter.stands_in).unwrap_or_default();
+    let now = console.gate().now();
+    let absent = stands_in.iter().filter(|one| one.from <= now && now < one.until);
     draw_page(&AccountPage {
         frame,
+        votes: own.as_ref().is_some_and(countersign_identity::Person::can_vote),
+        delegation: own.as_ref().and_then(|person| console.delegation_item(person)),
+        stand_ins: can_stand_in.map(|person| console.person_item(person)).collect(),
+        stands_in_for: absent.map(|one| console.person_named(one.absent).name).collect(),
         me,
         passkeys: console.directory().passkeys(session.person).iter().map(PasskeyItem::from).collect(),
         accounts: console.account_items(session.person),

@@ -19,6 +19,13 @@ fn writes() -> Vec<(&'static str, &'static str, Value, &'static [&'static str])>
         ("POST", "/api/v1/people", person, ADMINISTRATOR),
         ("PATCH", "/api/v1/people/PERSON", json!({}), ADMINISTRATOR),
         ("PUT", "/api/v1/people/PERSON/role", json!({"role": "auditor"}), ADMINISTRATOR),
+        (
+            "PUT",
+            "/api/v1/people/PERSON/delegation",
+            json!({"to": "per_01ARZ3NDEKTSV4RRFFQ69G5FAV", "from": "2026-11-21T02:00:00Z", "until": "2026-11-22T02:00:00Z"}),
+            ADMINISTRATOR,
+        ),
+        ("DELETE", "/api/v1/people/PERSON/delegation", Value::Null, ADMINISTRATOR),
         ("POST", "/api/v1/people/PERSON/link", json!({}), ADMINISTRATOR),
         ("DELETE", "/api/v1/people/PERSON", Value::Null, ADMINISTRATOR),
         ("POST", "/api/v1/agents", agent, ADMINISTRATOR),

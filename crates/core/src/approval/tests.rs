@@ -60,7 +60,8 @@ fn yes(n: u128) -> E {
 }
 
 fn vote(n: u128, round: u32, name: &str, assurance: Assurance) -> E {
-    E::Approve { voter: person(n), round, gate: GateName::new(name).unwrap(), assurance }
+    let gate = GateName::new(name).unwrap();
+    E::Approve { voter: person(n), on_behalf_of: None, round, gate, assurance }
 }
 
 fn no(n: u128) -> E {
@@ -249,6 +250,7 @@ fn one_person_lifts_what_is_shut_where_every_gate_allows_it() {
     use Assurance::{Passkey, Session};
     let two = || vec![gate("data", 2, Session), gate("pass", 3, Passkey)];
     let data = GateName::new("data").unwrap();
+    let apart = || Gate { distinct: true, ..gate("apart", 1, Session) };
     for (rule, start, script, wanted) in [
         ("it grants at once",              glass(two()),   vec![(shatter(2, 1, Passkey), 10)], Ok("granted")),
         ("what is granted may begin",      glass(two()),   vec![(shatter(2, 1, Passkey), 10), (begin(), 20)], Ok("executing")),
@@ -260,6 +262,8 @@ fn one_person_lifts_what_is_shut_where_every_gate_allows_it() {
         ("never after the deadline",       glass(two()),   vec![(shatter(2, 1, Passkey), 100)], Err(R::TooLate)),
         ("never where policy has none",    pending(two()), vec![(shatter(2, 1, Passkey), 10)], Err(R::NoBreakGlass(data))),
         ("never once it is decided",       glass(two()),   vec![(shatter(2, 1, Passkey), 10), (shatter(3, 1, Passkey), 11)], Err(R::OutOfOrder("granted"))),
+        ("it is a voice at each of them",  glass(two()),   vec![(shatter(2, 1, Passkey), 10), (reopen(vec![apart()]), 11), (vote(2, 2, "apart", Session), 12)], Err(R::NotDistinct)),
+        ("and another's is none",          glass(two()),   vec![(shatter(2, 1, Passkey), 10), (reopen(vec![apart()]), 11), (vote(3, 2, "apart", Session), 12)], Ok("granted")),
         ("a further gate shuts it again",  glass(two()),   vec![(shatter(2, 1, Passkey), 10), (reopen(vec![gate("more", 1, Session)]), 11)], Ok("pending")),
     ] {
         assert_eq!(play(start, script), wanted, "{rule}");
@@ -273,4 +277,34 @@ fn one_person_lifts_what_is_shut_where_every_gate_allows_it() {
     assert_eq!(at.clone().step(shatter(3, 2, Passkey), Timestamp(12)), Err(R::NoBreakGlass(more)));
     at.step(vote(3, 2, "more", Session), Timestamp(12)).unwrap();
     assert_eq!(at.state.as_str(), "granted");
+}
+
+fn for_another(n: u128, whom: u128, name: &str) -> E {
+    let gate = GateName::new(name).unwrap();
+    let on_behalf_of = Some(person(whom));
+    E::Approve { voter: person(n), on_behalf_of, round: 1, gate, assurance: Assurance::Session }
+}
+
+#[test]
+#[rustfmt::skip]
+fn standing_in_for_somebody_is_no_second_voice() {
+    let apart = || {
+        let mut gates = vec![gate("data", 1, Assurance::Session), gate("pass", 1, Assurance::Session)];
+        for gate in &mut gates { gate.distinct = true; }
+        pending(gates)
+    };
+    for (rule, start, script, wanted) in [
+        ("a stand-in counts as one",            data(),  vec![(for_another(2, 4, "data"), 10)], Ok("pending")),
+        ("with another it is a quorum",         data(),  vec![(for_another(2, 4, "data"), 10), (yes(3), 11)], Ok("granted")),
+        ("for two absent ones it is one voice", data(),  vec![(for_another(2, 4, "data"), 10), (for_another(2, 5, "data"), 11)], Ok("pending")),
+        ("their own say adds nothing",          data(),  vec![(yes(2), 10), (for_another(2, 4, "data"), 11)], Ok("pending")),
+        ("not for whom has voted",              data(),  vec![(yes(4), 10), (for_another(2, 4, "data"), 11)], Err(R::SeatTaken)),
+        ("nor votes whom it was done for",      data(),  vec![(for_another(2, 4, "data"), 10), (yes(4), 11)], Err(R::SeatTaken)),
+        ("nor a second one for the same",       data(),  vec![(for_another(2, 4, "data"), 10), (for_another(3, 4, "data"), 11)], Err(R::SeatTaken)),
+        ("not for the requester's side",        data(),  vec![(for_another(2, 1, "data"), 10)], Err(R::RequesterSide)),
+        ("not by the requester's side",         data(),  vec![(for_another(1, 4, "data"), 10)], Err(R::RequesterSide)),
+        ("distinct gates count both",           apart(), vec![(for_another(2, 4, "data"), 10), (vote(4, 1, "pass", Assurance::Session), 11)], Err(R::NotDistinct)),
+    ] {
+        assert_eq!(play(start, script), wanted, "{rule}");
+    }
 }

@@ -46,6 +46,18 @@ pub(super) async fn run(door: &Door, command: PersonCommand, output: Output) -> 
             let changed = door.call(Method::PUT, &path, &json!({"role": role.as_str()})).await?;
             output::show(output, &changed, |changed| format!("{email} is {} now", text(changed, "/role")))
         }
+        PersonCommand::Away { email, end: true, .. } => {
+            let path = format!("/api/v1/people/{}/delegation", segment(&id_of(door, &email).await?));
+            door.call(Method::DELETE, &path, &Value::Null).await?;
+            output::show(output, &json!({"ended": email}), |_| format!("nobody votes in place of {email}"))
+        }
+        PersonCommand::Away { email, to, from, until, end: false } => {
+            let path = format!("/api/v1/people/{}/delegation", segment(&id_of(door, &email).await?));
+            let to = to.unwrap_or_default();
+            let body = json!({"to": id_of(door, &to).await?, "from": from, "until": until});
+            let person = door.call(Method::PUT, &path, &body).await?;
+            output::show(output, &person, |_| format!("{to} votes in place of {email}"))
+        }
         PersonCommand::Disable { email } => {
             let path = format!("/api/v1/people/{}", segment(&id_of(door, &email).await?));
             door.call(Method::DELETE, &path, &Value::Null).await?;

@@ -15,7 +15,7 @@ use crate::{
 };
 use countersign_core::{
     Action, ApprovalId, Decision, Digest, PersonId, Refusal, Terms,
-    approval::{Broken, Event as Step, Round, State, Taker},
+    approval::{Broken, CastVote, Event as Step, Round, State, Taker},
     decision::{Basis, Gate as ShutGate},
 };
 use countersign_ledger::{
@@ -151,8 +151,8 @@ async fn stored_action(gate: &Gate, held: &Hold) -> Result<Action, Error> {
 fn shut_again(gate: &Gate, held: &Hold, action: &Action, wanted: &[ShutGate]) -> Vec<ShutGate> {
     let all = every_gate(held, wanted).into_iter();
     let excluded = hold::excluded(gate, &action.requester, gate.now());
-    let counts = |shut: &ShutGate, person: PersonId| {
-        !excluded.contains_key(&person) && vote::eligible(gate, held, shut, person, &excluded).is_ok()
+    let counts = |shut: &ShutGate, person: PersonId, cast: &CastVote| {
+        vote::still_counts(gate, held, shut, (person, cast), &excluded)
     };
     all.filter(|shut| {
         // Only the newest votes on a gate are on what holds now.
@@ -169,7 +169,7 @@ fn shut_again(gate: &Gate, held: &Hold, action: &Action, wanted: &[ShutGate]) ->
         }
         let votes = newest.and_then(|round| round.votes.get(&shut.name)).into_iter().flatten();
         let voices: BTreeSet<_> = votes
-            .filter(|(person, vote)| vote.assurance >= shut.assurance && counts(shut, **person))
+            .filter(|(person, vote)| vote.assurance >= shut.assurance && counts(shut, **person, vote))
             .map(|(person, _)| *person)
             .collect();
         u32::try_from(voices.len()).map_or(true, |voices| voices < shut.quorum.get())

@@ -54,6 +54,18 @@ pub struct Voter {
     pub administrator: bool,
     /// Who brought this person in, or into a group, and when; kept at least for the cooling-off time.
     pub introductions: Vec<Introduction>,
+    /// In whose place they vote, did lately, or will.
+    pub stands_in: Vec<StandIn>,
+}
+
+/// One person votes in another's place from one moment to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StandIn {
+    /// Who is away.
+    pub absent: PersonId,
+    pub from: Timestamp,
+    /// From here on not any more.
+    pub until: Timestamp,
 }
 
 /// Somebody invited a person or put them into a group.

@@ -127,6 +127,7 @@ impl Identity for People {
             name: format!("{person}"),
             groups: if left.contains(&person) { BTreeSet::new() } else { groups(&["privacy", "sre"]) },
             administrator: false,
+            stands_in: Vec::new(),
             introductions: introduced
                 .iter()
                 .filter(|new| **new == person)

@@ -63,6 +63,7 @@ impl Directory {
             groups: who.groups,
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: Vec::new(),
+            delegations: Vec::new(),
             invited_at: now,
             enrolled_at: None,
             disabled_at: None,
@@ -232,7 +233,7 @@ impl Directory {
     }
 
     /// Who brought in the author, and whoever brought in those: their hand is in all that the author does.
-    fn behind(&self, by: Author) -> Vec<Introduction> {
+    pub(super) fn behind(&self, by: Author) -> Vec<Introduction> {
         let memory = self.memory.read();
         let author = by.person().and_then(|person| memory.person(person));
         let hands = author.into_iter().flat_map(|author| &author.introductions);

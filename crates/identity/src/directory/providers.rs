@@ -351,6 +351,7 @@ impl Directory {
             introductions: vec![Introduction { by: None, at: now, group: None }],
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: vec![account],
+            delegations: Vec::new(),
             invited_at: now,
             enrolled_at: None,
             disabled_at: None,

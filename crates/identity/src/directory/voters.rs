@@ -1,10 +1,13 @@
 //! What the engine asks: callers by their credential, and people as voters.
 
 use super::Directory;
-use crate::record::person::{Person, Role};
+use crate::{
+    memory::Memory,
+    record::person::{Person, Role},
+};
 use async_trait::async_trait;
 use countersign_core::{CredentialId, GroupName, PersonId, Requester, Timestamp};
-use countersign_engine::port::identity::{Identity, NotAuthenticated, Presented, Voter};
+use countersign_engine::port::identity::{Identity, NotAuthenticated, Presented, StandIn, Voter};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[async_trait]
@@ -29,18 +32,15 @@ impl Identity for Directory {
     }
 
     fn voter(&self, person: PersonId) -> Option<Voter> {
-        self.memory
-            .read()
-            .person(person)
-            .filter(|person| person.can_vote())
-            .map(|person| self.as_voter(person))
+        let memory = self.memory.read();
+        memory.person(person).filter(|person| person.can_vote()).map(|person| self.as_voter(&memory, person))
     }
 
     fn voters(&self) -> Vec<Voter> {
         let memory = self.memory.read();
         let people = memory.people.values().map(|held| &held.doc);
         let mut voters: Vec<Voter> =
-            people.filter(|person| person.can_vote()).map(|person| self.as_voter(person)).collect();
+            people.filter(|person| person.can_vote()).map(|person| self.as_voter(&memory, person)).collect();
         voters.sort_by(|left, right| (&left.name, left.person).cmp(&(&right.name, right.person)));
         voters
     }
@@ -61,13 +61,20 @@ impl Identity for Directory {
 }
 
 impl Directory {
-    fn as_voter(&self, person: &Person) -> Voter {
+    fn as_voter(&self, memory: &Memory, person: &Person) -> Voter {
+        let absent = memory.stand_ins.get(&person.id).into_iter().flatten();
+        let absent = absent.filter_map(|absent| memory.person(*absent));
+        let stands_in = absent.flat_map(|absent| {
+            let own = absent.delegations.iter().filter(|one| one.to == person.id);
+            own.map(|one| StandIn { absent: absent.id, from: one.from, until: one.until })
+        });
         Voter {
             person: person.id,
             name: person.name.clone(),
             groups: person.groups.intersection(&self.groups).cloned().collect(),
             administrator: person.role == Role::Administrator,
             introductions: person.introductions.clone(),
+            stands_in: stands_in.collect(),
         }
     }
 }

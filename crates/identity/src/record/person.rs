@@ -64,6 +64,9 @@ pub struct Person {
     /// Who invited them, put them into a group or made a link for them: the latest of each. Whoever brought in
     /// those hands is named too, as of the time they did, so that a puppet brings in nobody its maker could not.
     pub introductions: Vec<Introduction>,
+    /// Who votes in their place, and when; and who did in the last months.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegations: Vec<Delegation>,
     /// The WebAuthn user handle: 32 random bytes, base64url, so that an authenticator learns nothing else.
     pub(crate) handle: String,
     /// Accounts at providers that speak for this person.
@@ -73,6 +76,16 @@ pub struct Person {
     /// When they first opened a link of theirs.
     pub enrolled_at: Option<Timestamp>,
     pub disabled_at: Option<Timestamp>,
+}
+
+/// Somebody else votes in a person's place for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delegation {
+    pub to: PersonId,
+    pub from: Timestamp,
+    /// From here on not any more; brought forward when it is ended early.
+    pub until: Timestamp,
 }
 
 /// A person's account at a provider: by its issuer and subject, which never name anybody else.
@@ -118,6 +131,11 @@ impl Person {
         self.state() == PersonState::Enrolled && matches!(self.role, Role::Reviewer | Role::Administrator)
     }
 
+    /// Who votes in their place at this moment, or will.
+    pub fn delegation(&self, now: Timestamp) -> Option<Delegation> {
+        self.delegations.iter().copied().find(|one| now < one.until)
+    }
+
     /// Notes who had a hand in this person's standing. Of the same hand and group only the latest is kept.
     pub(crate) fn introduce(&mut self, introduction: Introduction) {
         let same = |known: &Introduction| (known.by, &known.group) == (introduction.by, &introduction.group);
@@ -147,6 +165,9 @@ impl Stored for Person {
         memory.emails.insert(held.doc.email.clone(), held.doc.id);
         let accounts: Vec<Digest> = held.doc.accounts.iter().map(Account::key).collect();
         let person = held.doc.id;
+        for one in &held.doc.delegations {
+            memory.stand_ins.entry(one.to).or_default().insert(person);
+        }
         if let Some(before) = memory.people.insert(person, held) {
             for account in &before.doc.accounts {
                 memory.accounts.remove(&account.key());

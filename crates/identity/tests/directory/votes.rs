@@ -21,6 +21,7 @@ fn statement(voter: PersonId) -> Statement {
         gate: GateName::new("pii-export").unwrap(),
         decision: Verdict::Approve,
         voter,
+        on_behalf_of: None,
         action_digest: Digest::of(b"action"),
         bundle_digest: Digest::of(b"bundle"),
         evidence_digest: Digest::of(b"evidence"),

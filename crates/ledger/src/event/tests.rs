@@ -42,6 +42,8 @@ fn samples() -> Vec<Value> {
         ("person.link_issued", json!({"person": person})),
         ("person.groups_changed", json!({"person": person, "added": [], "removed": ["privacy"]})),
         ("person.disabled", json!({"person": person})),
+        ("delegation.set", json!({"person": person, "to": person, "from": time, "until": time})),
+        ("delegation.ended", json!({"person": person, "to": person})),
         (
             "passkey.registered",
             json!({"person": person, "credential": credential, "credential_id": "a", "public_key": "b", "relying_party": "c", "origin": "d"}),

@@ -156,6 +156,8 @@ impl Case {
             | Event::PersonGroupsChanged { .. }
             | Event::PersonRoleChanged { .. }
             | Event::PersonDisabled { .. }
+            | Event::DelegationSet { .. }
+            | Event::DelegationEnded { .. }
             | Event::AccountLinked { .. }
             | Event::AccountUnlinked { .. }
             | Event::PasskeyRegistered { .. }

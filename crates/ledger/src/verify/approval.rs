@@ -5,7 +5,7 @@ use super::{
     fault::{Breach, Rule, breach, demand, same},
     passkeys::Passkeys,
 };
-use crate::event::{Actor, Assertion, ClosedAs, Event, GateTerms, RoundTerms};
+use crate::event::{Actor, Assertion, ClosedAs, GateTerms, RoundTerms};
 use countersign_core::{
     ApprovalId, Assurance, Digest, GateName, PersonId, Timestamp,
     statement::{Statement, Verdict},
@@ -27,28 +27,10 @@ pub(super) struct Held {
 #[derive(Debug)]
 struct Round {
     terms: RoundTerms,
-    votes: BTreeMap<GateName, BTreeMap<PersonId, Assurance>>,
+    /// Each with whose say it is.
+    votes: BTreeMap<GateName, BTreeMap<PersonId, (Assurance, PersonId)>>,
     /// Gates that one person lifted alone, and who.
     broken: Option<(PersonId, BTreeSet<GateName>)>,
-}
-
-/// Break-glasses that nobody else has looked at: one for each person.
-#[derive(Debug, Default)]
-pub(super) struct Reviews(BTreeMap<PersonId, ApprovalId>);
-
-impl Reviews {
-    pub(super) fn read(&mut self, event: &Event) -> Result<(), Breach> {
-        if let Event::ApprovalGlassBroken { statement, .. } = event {
-            let before = self.0.insert(statement.voter, statement.approval);
-            let found = before.map_or_else(String::new, |open| format!("the one of `{open}`, still open"));
-            demand(Rule::BreakGlass, before.is_none(), "no review that is open", found)?;
-        }
-        if let Event::ApprovalGlassReviewed { approval, broken_by, .. } = event {
-            let open = self.0.remove(broken_by);
-            same(Rule::BreakGlass, "the open review of", &Some(*approval), &open)?;
-        }
-        Ok(())
-    }
 }
 
 /// A vote as recorded.
@@ -154,11 +136,17 @@ impl Held {
         }
         let (wanted, given) = (gate.assurance, assurance);
         demand(Rule::Assurance, given >= wanted, format!("at least `{}`", wanted.as_str()), given.as_str())?;
-        self.check_distinct(gate, statement.voter)?;
+        let (voter, seat) = (statement.voter, statement.on_behalf_of.unwrap_or(statement.voter));
+        self.check_distinct(gate, voter)?;
+        self.check_distinct(gate, seat)?;
         if let Some(round) = self.rounds.last_mut() {
             let votes = round.votes.entry(statement.gate.clone()).or_default();
-            let kept = votes.entry(statement.voter).or_insert(given);
-            *kept = (*kept).max(given);
+            let twice = votes.iter().any(|(other, (_, taken))| *other != voter && *taken == seat);
+            demand(Rule::StandIn, !twice, "a say that was not had yet", seat)?;
+            let kept = votes.entry(voter).or_insert((given, seat));
+            if kept.0 < given {
+                *kept = (given, seat);
+            }
         }
         Ok(())
     }
@@ -179,6 +167,8 @@ impl Held {
         demand(Rule::BreakGlass, alone, "a statement that breaks the glass", "another")?;
         let (terms, _) = self.on_this_round(digest, statement)?;
         let voter = statement.voter;
+        let own = statement.on_behalf_of.is_none();
+        demand(Rule::BreakGlass, own, "one's own break-glass", "one on behalf of somebody")?;
         same(Rule::Voter, "actor", &Actor::Person { id: voter }, ballot.actor)?;
         demand(Rule::Side, !terms.excluded.contains(&voter), "a person who is not excluded", voter)?;
         in_time(at, terms, statement)?;
@@ -281,7 +271,11 @@ impl Held {
         for other in self.rounds.iter().flat_map(|round| &round.terms.gates) {
             let apart = other.gate != gate.gate && (other.distinct || gate.distinct);
             let voted = self.rounds.iter().filter_map(|round| round.votes.get(&other.gate));
-            if apart && voted.flat_map(BTreeMap::keys).any(|person| *person == voter) {
+            let mut voted = voted.flatten();
+            let mut alone = self.rounds.iter().filter_map(|round| round.broken.as_ref());
+            let spoke = voted.any(|(person, (_, seat))| *person == voter || *seat == voter)
+                || alone.any(|(person, gates)| *person == voter && gates.contains(&other.gate));
+            if apart && spoke {
                 let expected = format!("other people for `{}` than for `{}`", gate.gate, other.gate);
                 return Err(breach(Rule::Distinct, expected, voter));
             }
@@ -293,7 +287,7 @@ impl Held {
 impl Round {
     fn voices(&self, gate: &GateTerms) -> usize {
         let votes = self.votes.get(&gate.gate);
-        votes.map_or(0, |votes| votes.values().filter(|given| **given >= gate.assurance).count())
+        votes.map_or(0, |votes| votes.values().filter(|(given, _)| *given >= gate.assurance).count())
     }
 
     fn lifted(&self, gate: &GateTerms) -> bool {
@@ -314,7 +308,9 @@ fn check_voter(terms: &RoundTerms, gate: &GateTerms, ballot: &Ballot<'_>) -> Res
     let voter = ballot.statement.voter;
     same(Rule::Voter, "actor", &Actor::Person { id: voter }, ballot.actor)?;
     demand(Rule::Side, !terms.excluded.contains(&voter), "a voter who is not excluded", voter)?;
+    let seat = ballot.statement.on_behalf_of.unwrap_or(voter);
+    demand(Rule::Side, !terms.excluded.contains(&seat), "the say of somebody not excluded", seat)?;
     // Who belongs to a group is asked of policy when the vote is cast; named people are in the terms.
-    let named = !gate.groups.is_empty() || gate.people.is_empty() || gate.people.contains(&voter);
-    demand(Rule::Voter, named, "one of the people the gate names", voter)
+    let named = !gate.groups.is_empty() || gate.people.is_empty() || gate.people.contains(&seat);
+    demand(Rule::Voter, named, "one of the people the gate names", seat)
 }

@@ -2,8 +2,8 @@
 
 use super::{
     Report,
+    across::{Reviews, StandIns},
     action::{Case, Gain},
-    approval::Reviews,
     fault::{Breach, Fault, Rule, breach, demand, same},
     passkeys::Passkeys,
 };
@@ -100,6 +100,7 @@ struct Walk<'k> {
     nonces: BTreeSet<String>,
     passkeys: Passkeys,
     reviews: Reviews,
+    stand_ins: StandIns,
     cases: BTreeMap<ActionId, Case>,
     /// The newest entry, which disclosures belong to.
     entry: Option<(u64, Entry)>,
@@ -144,6 +145,7 @@ impl<'k> Walk<'k> {
             nonces: BTreeSet::new(),
             passkeys: Passkeys::default(),
             reviews: Reviews::default(),
+            stand_ins: StandIns::default(),
             cases: BTreeMap::new(),
             entry: None,
             opened: BTreeSet::new(),
@@ -288,6 +290,7 @@ impl<'k> Walk<'k> {
             demand(Rule::Nonce, unused, "a nonce that is new", &statement.nonce)?;
         }
         self.reviews.read(&entry.event)?;
+        self.stand_ins.read(entry.at, &entry.event)?;
         match entry.action {
             Some(action) => self.read_action(action, entry, leaf),
             None => demand(Rule::Linked, entry.parent.is_none(), "no parent without an action", "one")

@@ -121,6 +121,7 @@ impl Identity for People {
             name: format!("person {n}"),
             groups: [GroupName::new("sre").unwrap()].into(),
             administrator: false,
+            stands_in: Vec::new(),
             introductions: vec![],
         };
         (1..4).map(voter).collect()

@@ -181,3 +181,35 @@ fn one_gate_has_one_break_glass() {
     let told = try_load(&unknown).unwrap_err();
     assert!(told.iter().any(|error| error.to_string().contains("did you mean")), "{told:?}");
 }
+
+#[test]
+fn a_stand_in_may_what_the_absent_may_and_no_more() {
+    let (bundle, gate) = gate_of(EXAMPLES);
+    let here = context(&export());
+    let (stand_in, absent) = (voter(20, &[]), voter(10, &["privacy"]));
+    assert_eq!(bundle.may_stand_in(&stand_in, &absent, &gate, &here), Ok(()));
+    let stranger = bundle.may_stand_in(&stand_in, &voter(10, &["sre"]), &gate, &here);
+    assert_eq!(stranger, Err(VoteRefusal::NotAnApprover(gate.name.clone())));
+    for (stand_in, absent) in [(1, 10), (20, 1)] {
+        let side =
+            bundle.may_stand_in(&voter(stand_in, &["privacy"]), &voter(absent, &["privacy"]), &gate, &here);
+        assert_eq!(side, Err(VoteRefusal::RequesterSide));
+    }
+    let mut near = here.clone();
+    near.excluded.insert(person(20), "stands in for the owner".into());
+    assert!(bundle.may_stand_in(&stand_in, &absent, &gate, &near).is_err());
+    // What a file says of the one who comes holds, and of the one who is away.
+    let text = format!(
+        r#"{EXAMPLES}
+@id("no-contractors") forbid (principal in Group::"security", action == Action::"approve", resource);"#
+    );
+    let (bundle, gate) = gate_of(&text);
+    for (stand_in, absent, may) in [
+        (&["security"][..], &["privacy"][..], false),
+        (&[][..], &["privacy", "security"][..], false),
+        (&[][..], &["privacy"][..], true),
+    ] {
+        let found = bundle.may_stand_in(&voter(20, stand_in), &voter(10, absent), &gate, &here);
+        assert_eq!(found.is_ok(), may, "{found:?}");
+    }
+}

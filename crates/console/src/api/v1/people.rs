@@ -8,8 +8,8 @@ use crate::{
     model::{things::PersonItem, time},
 };
 use axum::{Json, extract::State};
-use countersign_core::{GroupName, PersonId};
-use countersign_identity::{NewPerson, Role, Seen};
+use countersign_core::{GroupName, PersonId, Timestamp};
+use countersign_identity::{Delegation, NewPerson, Role, Seen};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -146,6 +146,53 @@ pub(crate) async fn role(
     caller.administrator()?;
     console.directory().set_role(caller.author, Seen { id, version }, asked.role).await?;
     shown(&console, id)
+}
+
+/// From when until when somebody is away, and who votes in their place.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Away {
+    /// The id of whoever votes in their place.
+    #[schema(value_type = String)]
+    to: PersonId,
+    /// RFC 3339.
+    #[schema(value_type = String)]
+    from: Timestamp,
+    /// RFC 3339; from here on not any more. 90 days after `from` at most.
+    #[schema(value_type = String)]
+    until: Timestamp,
+}
+
+/// Have somebody vote in a person's place for a time: one's own, or as an administrator anybody's. It takes the place of
+/// the one before.
+#[utoipa::path(put, path = "/api/v1/people/{id}/delegation", tag = "people", params(("id" = String, Path)),
+    request_body = Away, responses(
+    (status = 200, body = PersonItem), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn delegate(
+    State(console): State<Console>,
+    caller: Caller,
+    Id(id): Id<PersonId>,
+    Input(asked): Input<Away>,
+) -> Result<Tagged<Json<PersonItem>>, Problem> {
+    caller.not_an_auditor()?;
+    let Away { to, from, until } = asked;
+    console.directory().delegate(caller.author, id, Delegation { to, from, until }).await?;
+    shown(&console, id)
+}
+
+/// End it at once, or before it began.
+#[utoipa::path(delete, path = "/api/v1/people/{id}/delegation", tag = "people", params(("id" = String, Path)), responses(
+    (status = 204), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn end_delegation(
+    State(console): State<Console>,
+    caller: Caller,
+    Id(id): Id<PersonId>,
+) -> Result<StatusCode, Problem> {
+    caller.not_an_auditor()?;
+    console.directory().end_delegation(caller.author, id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// End a person's part here.

@@ -361,3 +361,91 @@ fn a_break_glass_that_is_not_as_it_must_be_is_told() {
         assert_eq!(found, wanted, "{what}");
     }
 }
+
+/// What a story does.
+type Tell = fn(&mut Story);
+
+/// A vote in another's place on the first action.
+fn for_one(story: &mut Story, voter: u128, absent: u128) {
+    let mut vote = story.ballot(1, 1, "data", voter);
+    vote.statement.on_behalf_of = Some(person(absent));
+    story.cast(1, &vote);
+}
+#[test]
+fn a_vote_for_another_needs_a_delegation_in_force_and_is_no_second_say() {
+    let stands = |tell: fn(&mut Story)| {
+        told(|story| {
+            let (from, until) = (Timestamp(story.log.now), Timestamp(story.log.now + 500_000_000));
+            let set = Event::DelegationSet { person: person(1), to: person(2), from, until };
+            story.log.add(None, Actor::Person { id: person(1) }, set);
+            story.request(1, vec![gate("data", 2, Assurance::Passkey)]);
+            tell(story);
+            story.grant(1);
+        })
+    };
+    let both = stands(|story| {
+        for_one(story, 2, 1);
+        story.vote(1, 1, "data", 3);
+    });
+    assert_eq!(both, None);
+    let told: [(&str, Tell, Rule); 6] = [
+        ("somebody else", |story| for_one(story, 3, 1), Rule::StandIn),
+        ("the other way round", |story| for_one(story, 1, 2), Rule::StandIn),
+        (
+            "after its end",
+            |story| {
+                story.log.now += 550_000_000;
+                for_one(story, 2, 1);
+            },
+            Rule::StandIn,
+        ),
+        (
+            "ended before",
+            |story| {
+                let ended = Event::DelegationEnded { person: person(1), to: person(2) };
+                story.log.add(None, Actor::Operator, ended);
+                for_one(story, 2, 1);
+            },
+            Rule::StandIn,
+        ),
+        (
+            "one say twice",
+            |story| {
+                for_one(story, 2, 1);
+                story.vote(1, 1, "data", 1);
+            },
+            Rule::StandIn,
+        ),
+        (
+            "one voice for two",
+            |story| {
+                for_one(story, 2, 1);
+                story.vote(1, 1, "data", 2);
+            },
+            Rule::Quorum,
+        ),
+    ];
+    for (what, tell, wanted) in told {
+        assert_eq!(stands(tell), Some(wanted), "{what}");
+    }
+    let side = stands(|story| for_one(story, 2, 9));
+    assert!(side.is_some(), "the say of the requester's side");
+}
+
+#[test]
+fn whoever_lifted_a_gate_alone_lifts_no_gate_for_others_of_its_own_later() {
+    let later = |voter: u128| {
+        with_gates(vec![glass("data", 2)], |story| {
+            let vote = story.alone(1, "data", 1);
+            story.shatter(1, &vote, &[2]);
+            story.grant(1);
+            let apart = GateTerms { distinct: true, ..gate("apart", 1, Assurance::Passkey) };
+            let round = story.round(1, 2, vec![apart]);
+            story.add(1, Actor::Gateway, Event::ApprovalRoundOpened { round, because: None });
+            story.vote(1, 2, "apart", voter);
+            story.grant(1);
+        })
+    };
+    assert_eq!(later(2), None);
+    assert_eq!(later(1), Some(Rule::Distinct));
+}

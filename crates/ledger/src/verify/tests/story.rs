@@ -170,6 +170,7 @@ impl Story {
                 gate: GateName::new(gate).unwrap(),
                 decision: Verdict::Approve,
                 voter: person(voter),
+                on_behalf_of: None,
                 action_digest: asked(n).digest,
                 bundle_digest: bundle_digest(POLICY),
                 evidence_digest: Digest([1; 32]),
