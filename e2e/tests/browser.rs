@@ -274,6 +274,7 @@ async fn every_page_fits_a_phone_and_a_desk() {
         "/policy",
         "/targets",
         "/agents",
+        "/agents/activity",
         "/people",
         "/freezes",
         "/unresolved",

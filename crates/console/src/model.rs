@@ -1,6 +1,7 @@
 //! What is shown, once for the API and the pages: plain values with names in place of ids. Texts are as they were
 //! written; each surface makes them safe in its own way.
 
+pub(crate) mod activity;
 pub(crate) mod approval;
 pub(crate) mod entry;
 pub(crate) mod glass;

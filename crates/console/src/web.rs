@@ -2,6 +2,7 @@
 //! drawn that did not go through [`escape`].
 
 mod action;
+mod activity;
 mod approval;
 mod assets;
 mod door;
@@ -38,6 +39,7 @@ pub(crate) fn routes() -> Router<Console> {
         .route("/policy", get(ledger::policy))
         .route("/targets", get(things::targets))
         .route("/agents", get(things::agents))
+        .route("/agents/activity", get(activity::page))
         .route("/people", get(things::people))
         .route("/freezes", get(things::freezes))
         .route("/account", get(things::account))

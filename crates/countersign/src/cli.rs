@@ -178,6 +178,12 @@ pub(crate) enum AgentCommand {
     List,
     /// Who can never approve what an agent asks, and why.
     Chain { name: String },
+    /// What agents did lately, and the permits they did not use.
+    Activity {
+        /// How far back, 90 at most.
+        #[arg(long, default_value_t = 30)]
+        days: u32,
+    },
     /// Issuers whose signed tokens are believed, and how their keys are doing.
     Issuers,
     /// An agent's credentials.

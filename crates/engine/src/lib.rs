@@ -3,6 +3,7 @@
 //! Wire adapters come in through [`flow::handle`], people through [`vote`] and [`settle`]. Nothing reaches a target
 //! without a [`execute::Clearance`], and only this crate makes one.
 
+pub mod activity;
 pub mod error;
 pub mod execute;
 pub mod flow;

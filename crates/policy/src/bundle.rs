@@ -203,7 +203,7 @@ impl Rule {
         }
     }
 
-    fn summary(&self) -> RuleSummary {
+    pub(crate) fn summary(&self) -> RuleSummary {
         let gate = match &self.effect {
             Effect::Gate(gate) => Some(gate.name.clone()),
             Effect::Permit | Effect::Wall | Effect::VoteWall => None,

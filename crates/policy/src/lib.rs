@@ -25,6 +25,7 @@ mod load;
 pub mod mcp;
 mod memo;
 mod nearest;
+mod permits;
 mod rules;
 mod scan;
 mod schema;

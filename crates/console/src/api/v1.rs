@@ -56,6 +56,7 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(agents::revoke_token))
         .routes(routes!(agents::chain))
         .routes(routes!(agents::issuers))
+        .routes(routes!(agents::activity))
         .routes(routes!(people::list, people::invite))
         .routes(routes!(people::link))
         .routes(routes!(people::role))

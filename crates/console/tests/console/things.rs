@@ -109,3 +109,53 @@ async fn the_policy_in_force_is_told_whole_and_explains_itself() {
     let targets = stage.as_person(&stage.olga, "GET", "/api/v1/targets", None).await.ok();
     assert_eq!((targets[0]["name"].as_str(), targets[0]["frozen"].as_bool()), (Some("cloud"), Some(false)));
 }
+
+#[tokio::test]
+async fn what_agents_do_is_counted_and_what_they_never_need_is_told() {
+    let stage = Stage::new().await;
+    let mut ana = stage.person("Ana", &["sre"], "reviewer").await;
+    let quiet =
+        json!({"name": "forgotten", "kind": "service", "owner": "olga@example.com", "groups": ["agents"]});
+    stage.operator("POST", "/api/v1/agents", Some(quiet)).await.ok();
+    let before = stage.as_person(&ana, "GET", "/api/v1/activity", None).await.ok();
+    assert!(before["agents"].as_array().unwrap().iter().all(|one| one["asked"] == 0), "{before}");
+    let done = stage.hold(Class::Configure, b"1").await;
+    stage.approve(&mut ana, &done).await.ok();
+    stage.until(&done, "done").await;
+    let rejected = stage.hold(Class::Configure, b"2").await;
+    let why = json!({"reason": "not now"});
+    stage.operator("POST", &format!("/api/v1/approvals/{rejected}/revoke"), Some(why)).await.ok();
+    stage.hold(Class::Export, b"3").await;
+    for body in [b"4", b"5"] {
+        stage.ask(Class::Administer, body, "Administer it.", None).await;
+    }
+    let seen = stage.as_person(&ana, "GET", "/api/v1/activity?days=7", None).await.ok();
+    assert_eq!(seen["whole"], true);
+    let agents = seen["agents"].as_array().unwrap();
+    let of = |name: &str| agents.iter().find(|one| one["agent"]["name"] == name).unwrap();
+    let night = of("night-agent");
+    for (figure, count) in
+        [("asked", 5), ("permitted", 0), ("held", 3), ("refused", 2), ("approved", 1), ("taken_back", 1)]
+    {
+        assert_eq!(night[figure], count, "{figure} {night}");
+    }
+    assert_eq!((&night["approval_percent"], &night["refusal_percent"]), (&json!(100), &json!(40)));
+    assert_eq!(night["operations"][0]["count"], 2);
+    assert!(night["unused"].as_array().unwrap().is_empty(), "something ran by the permit: {night}");
+    assert_eq!(agents[0]["agent"]["name"], "night-agent", "the last seen first");
+    let forgotten = of("forgotten");
+    assert_eq!(
+        (&forgotten["last_seen_at"], &forgotten["unused"][0]["policy"]),
+        (&Value::Null, &json!("agents"))
+    );
+    assert_eq!(stage.as_person(&ana, "GET", "/api/v1/activity?days=91", None).await.problem().0, 422);
+    let page = stage.page(&ana, "/agents/activity").await.text();
+    assert!(page.contains("Not seen in this time") && page.contains("Permits it did not use"), "{page}");
+    // One click, for whoever may freeze.
+    assert!(page.contains("data-api=\"POST /api/v1/freezes\""), "{page}");
+    let auditor = stage.person("Ada", &[], "auditor").await;
+    assert!(!stage.page(&auditor, "/agents/activity").await.text().contains("POST /api/v1/freezes"));
+    stage.pass(std::time::Duration::from_hours(8 * 24));
+    let later = stage.as_person(&ana, "GET", "/api/v1/activity?days=7", None).await;
+    assert!(later.status.as_u16() == 401 || later.json()["agents"][0]["asked"] == 0);
+}

@@ -44,6 +44,34 @@ pub(super) async fn run(door: &Door, command: AgentCommand, output: Output) -> R
                 output::table(&["cannot approve", "id", "because"], &rows, "nobody stands behind it")
             })
         }
+        AgentCommand::Activity { days } => {
+            let path = format!("/api/v1/activity?days={days}");
+            let seen = door.call(Method::GET, &path, &Value::Null).await?;
+            output::show(output, &seen, |seen| {
+                let row = |one: &Value| {
+                    let unused = one.pointer("/unused").and_then(Value::as_array).into_iter().flatten();
+                    let unused: Vec<String> = unused.map(|permit| text(permit, "/policy")).collect();
+                    let of = |pointer: &str| text(one, pointer);
+                    let mut row = vec![of("/agent/name"), of("/last_seen_at")];
+                    row.extend(["/asked", "/permitted", "/held", "/refused", "/approved"].map(of));
+                    row.push(unused.join(", "));
+                    row
+                };
+                let agents = seen.pointer("/agents").unwrap_or(&Value::Null);
+                let rows: Vec<Vec<String>> = items(agents).iter().map(row).collect();
+                let head = [
+                    "agent",
+                    "last seen",
+                    "asked",
+                    "permitted",
+                    "held",
+                    "refused",
+                    "approved",
+                    "unused permits",
+                ];
+                output::table(&head, &rows, "no agent is known yet")
+            })
+        }
         AgentCommand::Issuers => {
             let issuers = door.call(Method::GET, "/api/v1/issuers", &Value::Null).await?;
             let empty = "no issuer is trusted; see `[[issuers]]` in the configuration";

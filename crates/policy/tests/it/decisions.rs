@@ -325,3 +325,31 @@ fn labels_of_a_target_hold_where_an_action_names_no_resource() {
     action.resources.clear();
     assert_eq!(word(&bundle.decide(&action, NOW).decision), "review pii-export");
 }
+
+#[test]
+fn permits_are_found_by_whom_their_scope_means() {
+    use countersign_core::{PrincipalId, PrincipalKind};
+    let requester = export().requester;
+    let PrincipalId::Agent(agent) = requester.principal else {
+        unreachable!("the world's caller is an agent")
+    };
+    let text = format!(
+        r#"@id("any") permit (principal, action, resource);
+@id("its-group") permit (principal in Group::"platform-agents", action, resource);
+@id("other-group") permit (principal in Group::"privacy", action, resource);
+@id("it") permit (principal == Agent::"{agent}", action, resource);
+@id("kind") permit (principal is Agent, action, resource);
+@id("other-kind") permit (principal is Service, action, resource);
+@id("both") permit (principal is Agent in Group::"platform-agents", action, resource);
+@id("wall") forbid (principal, action in Action::"administer", resource);"#
+    );
+    let bundle = load(&text);
+    let of = |kind, groups: &[&str]| -> Vec<String> {
+        let groups = groups.iter().map(|name| group(name)).collect();
+        let found = bundle.permits_for(kind, requester.principal, &groups);
+        found.iter().map(|rule| rule.id.to_string()).collect()
+    };
+    assert_eq!(of(PrincipalKind::Agent, &["platform-agents"]), ["any", "its-group", "it", "kind", "both"]);
+    assert_eq!(of(PrincipalKind::Agent, &[]), ["any", "it", "kind"]);
+    assert_eq!(of(PrincipalKind::Service, &[]), ["any", "other-kind"]);
+}

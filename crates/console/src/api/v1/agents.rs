@@ -1,11 +1,17 @@
-//! Agents and their tokens.
+//! Agents and their tokens, and what they did.
+
+#![expect(unused_qualifications, reason = "written by the macro that describes query parameters")]
 
 use crate::{
-    body::{Id, IfMatch, Input, Tagged},
+    body::{Id, IfMatch, Input, Params, Tagged},
     caller::Caller,
     console::Console,
     error::Problem,
-    model::things::{AgentItem, ChainItem, IssuerItem, TokenItem},
+    model::{
+        activity::ActivityItem,
+        things::{AgentItem, ChainItem, IssuerItem, TokenItem},
+    },
+    reading,
 };
 use axum::{Json, extract::State};
 use countersign_core::{AgentId, CredentialId, GroupName, PersonId, PrincipalKind};
@@ -13,7 +19,7 @@ use countersign_identity::{AgentChange, EmailAddress, NewAgent, NewToken, Seen};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// An agent to be created.
 #[derive(Deserialize, ToSchema)]
@@ -72,6 +78,38 @@ pub(crate) struct CreatedAgent {
 ))]
 pub(crate) async fn list(State(console): State<Console>, _caller: Caller) -> Json<Vec<AgentItem>> {
     Json(console.directory().agents_at().iter().map(|agent| console.agent_item(agent)).collect())
+}
+
+/// How far back.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct HowFar {
+    /// Days, 1 to 90; 30 unless said.
+    days: Option<u32>,
+}
+
+impl HowFar {
+    pub(crate) fn days(self) -> Result<u32, Problem> {
+        match self.days.unwrap_or(30) {
+            days @ 1..=90 => Ok(days),
+            _ => Err(Problem::invalid("`days` must be 1 to 90")),
+        }
+    }
+}
+
+/// What agents did lately, the last seen first; and the permits that mean them and by which nothing of theirs ran.
+#[utoipa::path(get, path = "/api/v1/activity", tag = "agents", params(HowFar), responses(
+    (status = 200, body = ActivityItem), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn activity(
+    State(console): State<Console>,
+    caller: Caller,
+    Params(far): Params<HowFar>,
+) -> Result<Json<ActivityItem>, Problem> {
+    let days = far.days()?;
+    reading::read(&console, &caller, "agents' activity".into()).await?;
+    console.activity(days).await.map(Json)
 }
 
 /// One agent. The `ETag` is for a change that is meant for what was seen.
