@@ -140,7 +140,7 @@ async fn record_attempt(console: &Console, request: &Parts, token: &str) -> Resu
 fn decided(request: &Parts) -> Option<ApprovalId> {
     let rest = request.uri.path().strip_prefix("/api/v1/approvals/")?;
     let (id, verb) = rest.split_once('/')?;
-    let decides = request.method == Method::POST && matches!(verb, "ballot" | "votes" | "revoke");
+    let decides = request.method == Method::POST && matches!(verb, "ballot" | "votes" | "revoke" | "review");
     id.parse().ok().filter(|_| decides)
 }
 

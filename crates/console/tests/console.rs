@@ -22,6 +22,8 @@ mod once;
 mod records;
 #[path = "console/roles.rs"]
 mod roles;
+#[path = "console/side.rs"]
+mod side;
 #[path = "console/stage.rs"]
 mod stage;
 #[path = "console/things.rs"]

@@ -50,7 +50,12 @@ const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/freezes"),
 ];
-const MORE: [(&str, &str); 8] = [
+const MORE: [(&str, &str); 13] = [
+    ("GET", "/api/v1/reviews"),
+    ("POST", "/api/v1/approvals/{id}/review"),
+    ("PUT", "/api/v1/people/{id}/delegation"),
+    ("DELETE", "/api/v1/people/{id}/delegation"),
+    ("GET", "/api/v1/activity"),
     ("PUT", "/api/v1/people/{id}/role"),
     ("POST", "/api/v1/session/provider"),
     ("POST", "/api/v1/accounts"),
@@ -62,7 +67,7 @@ const MORE: [(&str, &str); 8] = [
 ];
 
 /// The pages and what is fetched for them.
-const PAGES: [&str; 14] = [
+const PAGES: [&str; 15] = [
     "/",
     "/fragments/inbox",
     "/fragments/banner",
@@ -73,6 +78,7 @@ const PAGES: [&str; 14] = [
     "/policy",
     "/targets",
     "/agents",
+    "/agents/activity",
     "/people",
     "/freezes",
     "/account",
@@ -121,8 +127,8 @@ async fn no_route_takes_an_agents_credential() {
         asked.headers_mut().insert(header::AUTHORIZATION, "bearer csn_nobodys".parse().unwrap());
         assert_eq!(stage.call(asked).await.problem(), (403, "agent-credential".into()), "{method} {path}");
     }
-    // Deciding was tried on three routes: each attempt of the known agent is an entry, a stranger's is counted.
-    assert_eq!(stage.count("approval.vote_refused").await, 3);
+    // Deciding was tried on four routes: each attempt of the known agent is an entry, a stranger's is counted.
+    assert_eq!(stage.count("approval.vote_refused").await, 4);
     assert_eq!(stage.count("intake.refused").await, 1);
     assert_eq!(stage.state(&id).await, "pending");
 }

@@ -20,7 +20,7 @@ use countersign_engine::{
     },
     start::{self, Opening},
 };
-use countersign_identity::{Directory, Settings};
+use countersign_identity::{Directory, Issuer, Settings};
 use countersign_ledger::{LogKeys, Sealing};
 use countersign_policy::{Bundle, DeclaredTarget, Policies, Source, Vocabulary};
 use countersign_store::{SqliteOptions, SqliteStore};
@@ -100,7 +100,7 @@ impl Upstream for Way {
 impl StoredExchange for Stored {
     async fn run(self: Box<Self>, clearance: Clearance, _: u64) -> Result<Kept, Failed> {
         self.0.0.fetch_add(1, Ordering::SeqCst);
-        if matches!(&clearance.payload().body, Payload::Bound(body) if body.as_ref() == b"lose sight") {
+        if matches!(&clearance.payload().body, Payload::Bound(body) if body.starts_with(b"lose sight")) {
             return Err(Failed { sent: Sent::Maybe, why: "connection reset".into() });
         }
         let body = Some(b"done".to_vec());
@@ -196,6 +196,11 @@ impl Answer {
 
 impl Stage {
     pub(crate) async fn new() -> Self {
+        Self::trusting(Vec::new()).await
+    }
+
+    /// With issuers whose tokens are believed.
+    pub(crate) async fn trusting(issuers: Vec<Issuer>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| -> PathBuf { folder.path().join(name) };
         std::fs::create_dir_all(path("keys")).unwrap();
@@ -212,7 +217,8 @@ impl Stage {
             Arc::new(Counted(AtomicU64::new(0))),
             Sealing { origin: "stage.example".into(), gateway: id },
         );
-        let settings = Settings::new(ORIGIN).unwrap();
+        let mut settings = Settings::new(ORIGIN).unwrap();
+        settings.issuers = issuers;
         let directory = Directory::open(journal.clone(), groups(), settings).await.unwrap();
         let cloud = Arc::new(Cloud::default());
         let target = Target {
@@ -380,7 +386,26 @@ impl Stage {
         sentence: &str,
         reason: Option<&str>,
     ) -> Reply<()> {
-        let requester = self.gate.authenticate(Presented::Bearer(&self.token)).await.unwrap();
+        self.ask_with(&self.token, class, body, (sentence, reason)).await
+    }
+
+    /// What the holder of this token asks for and policy holds.
+    pub(crate) async fn hold_with(&self, token: &str, class: Class, body: &[u8]) -> String {
+        let sentence = format!("{} thing x of cloud (prod).", class.as_str());
+        match self.ask_with(token, class, body, (&sentence, None)).await {
+            Reply::Pending(ticket) => ticket.approval.to_string(),
+            other @ (Reply::Live(()) | Reply::Kept(_) | Reply::Refused(_)) => panic!("not held: {other:?}"),
+        }
+    }
+
+    async fn ask_with(
+        &self,
+        token: &str,
+        class: Class,
+        body: &[u8],
+        (sentence, reason): (&str, Option<&str>),
+    ) -> Reply<()> {
+        let requester = self.gate.authenticate(Presented::Bearer(token)).await.unwrap();
         let facts = json!({"method": "POST", "path": "/x", "query": "", "member": sentence});
         let asked = Asked {
             requester,

@@ -17,7 +17,7 @@ use crate::{
 };
 use axum::{Json, extract::State};
 use countersign_core::{ActionId, PersonId, Timestamp, approval::Taker};
-use countersign_engine::{read, settle};
+use countersign_engine::{read, settle, vote};
 use countersign_ledger::{
     entry::Entry,
     event::{Actor, Event, Found},
@@ -214,10 +214,10 @@ pub(crate) async fn open_ends(console: &Console) -> Result<Vec<UnresolvedItem>, 
     Ok(found)
 }
 
-/// The requester's side of an action, held or not.
+/// The requester's side of an action, held or not; of a held one with everybody else who may not decide it.
 async fn side(console: &Console, id: ActionId) -> Result<BTreeSet<PersonId>, Problem> {
     if let Some(hold) = read::hold_of(console.gate(), id).await? {
-        return Ok(hold.approval.side);
+        return Ok(vote::exclusions(console.gate(), &hold).into_keys().collect());
     }
     let mut side = BTreeSet::new();
     for stored in read::timeline(console.gate(), id).await? {
