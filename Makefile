@@ -55,9 +55,10 @@ soak: setup-build ## Kill the gateway at random moments, SOAK_RUNS times, and lo
 	COUNTERSIGN_SOAK_RUNS=$(SOAK_RUNS) $(CARGO) test -p countersign-e2e --test kill -- --nocapture
 	COUNTERSIGN_RESULT_MIB=1024 $(CARGO) test -p countersign-pep-sql --test wire streams_with_bounded_memory
 
-fuzz: setup-build ## Look for what breaks the reading of SQL and of its wire (nightly Rust, cargo-fuzz), FUZZ_SECONDS each.
+fuzz: setup-build ## Look for what breaks the reading of SQL, of its wire and of MCP (nightly Rust, cargo-fuzz), FUZZ_SECONDS each.
 	cd fuzz && $(CARGO) +nightly fuzz run classify -- -max_total_time=$(FUZZ_SECONDS)
 	cd fuzz && $(CARGO) +nightly fuzz run frame -- -max_total_time=$(FUZZ_SECONDS)
+	cd fuzz && $(CARGO) +nightly fuzz run mcp -- -max_total_time=$(FUZZ_SECONDS)
 
 docs: setup-build ## Check links and samples of the documents; build the book where mdBook is installed.
 	$(CARGO) build -q -p countersign

@@ -146,7 +146,7 @@ upstream = "{upstream}"
     }
 
     /// Runs an operator's command, and gives what it prints as JSON.
-    fn command(&self, arguments: &[&str]) -> Result<Value> {
+    pub fn command(&self, arguments: &[&str]) -> Result<Value> {
         let mut command = Command::new(&self.binary);
         command.args(["--config", "countersign.toml", "--output", "json"]).args(arguments);
         let done = command.current_dir(self.folder.path()).stdin(Stdio::null()).output()?;

@@ -1,7 +1,7 @@
 //! Load from `wrk`, and what it measured.
 
 use crate::Result;
-use std::{process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 /// One run of `wrk`.
 #[derive(Clone, Debug)]
@@ -14,12 +14,20 @@ pub struct Load {
 
 /// Keeps `connections` busy with one request after the other. Any answer but a success is an error.
 pub fn wrk(url: &str, connections: usize, span: Duration, header: Option<&str>) -> Result<Load> {
+    let more: Vec<&str> = header.map_or_else(Vec::new, |header| vec!["--header", header]);
+    run(url, connections, span, &more)
+}
+
+/// The same with requests that a script makes (`wrk`'s own `SCRIPTING`).
+pub fn wrk_script(url: &str, connections: usize, span: Duration, script: &Path) -> Result<Load> {
+    let script = script.to_str().ok_or("the script's path is no text")?;
+    run(url, connections, span, &["--script", script])
+}
+
+fn run(url: &str, connections: usize, span: Duration, more: &[&str]) -> Result<Load> {
     let mut command = Command::new("wrk");
     command.args(["--threads", "1", "--latency", "--connections", &connections.to_string()]);
-    command.args(["--duration", &format!("{}s", span.as_secs())]);
-    if let Some(header) = header {
-        command.args(["--header", header]);
-    }
+    command.args(["--duration", &format!("{}s", span.as_secs())]).args(more);
     let done = command.arg(url).output().map_err(|error| {
         format!("`wrk` cannot be started: {error}\n\nhint: as root, on Debian or Ubuntu: apt-get install wrk")
     })?;

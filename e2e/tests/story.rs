@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::process::Command;
 
-const STEPS: [&str; 31] = [
+const STEPS: [&str; 35] = [
     "read-is-permitted",
     "export-is-held",
     "repeat-attaches",
@@ -31,6 +31,10 @@ const STEPS: [&str; 31] = [
     "withdrawn-does-not-run",
     "wall-refuses",
     "effects-are-what-was-approved",
+    "mcp-tool-waits-for-people",
+    "mcp-read-is-permitted",
+    "mcp-restart-is-held",
+    "mcp-restart-runs",
     "sql-read-is-permitted",
     "sql-delete-is-held",
     "sql-delete-runs",

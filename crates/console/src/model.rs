@@ -7,6 +7,7 @@ pub(crate) mod entry;
 pub(crate) mod glass;
 pub(crate) mod payload;
 pub(crate) mod things;
+pub(crate) mod tools;
 
 use crate::console::Console;
 use countersign_core::{PersonId, PrincipalId, PrincipalKind, Timestamp, approval::Taker};

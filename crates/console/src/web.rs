@@ -13,6 +13,7 @@ mod history;
 mod inbox;
 mod ledger;
 mod things;
+mod tools;
 
 use crate::{console::Console, error::Problem};
 use axum::{
@@ -38,6 +39,8 @@ pub(crate) fn routes() -> Router<Console> {
         .route("/ledger", get(ledger::ledger))
         .route("/policy", get(ledger::policy))
         .route("/targets", get(things::targets))
+        .route("/targets/{id}/tools", get(tools::list))
+        .route("/targets/{id}/tools/{definition}", get(tools::show))
         .route("/agents", get(things::agents))
         .route("/agents/activity", get(activity::page))
         .route("/people", get(things::people))

@@ -28,6 +28,8 @@ mod side;
 mod stage;
 #[path = "console/things.rs"]
 mod things;
+#[path = "console/tools.rs"]
+mod tools;
 #[path = "console/upkeep.rs"]
 mod upkeep;
 #[path = "console/votes.rs"]

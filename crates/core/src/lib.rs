@@ -5,6 +5,7 @@ pub mod action;
 pub mod approval;
 pub mod canonical;
 pub mod decision;
+pub mod definition;
 pub mod digest;
 pub mod evidence;
 pub mod id;

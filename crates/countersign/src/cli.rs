@@ -49,6 +49,9 @@ pub(crate) enum Command {
     /// Where actions go.
     #[command(subcommand)]
     Target(TargetCommand),
+    /// MCP servers: what they say of their tools and what of it was accepted, and the shim for clients that start servers.
+    #[command(subcommand)]
+    Mcp(McpCommand),
     /// What waits, and what was decided.
     #[command(subcommand)]
     Approvals(ApprovalsCommand),
@@ -70,9 +73,6 @@ pub(crate) enum Command {
     /// The ledger's keys and its high-water mark.
     #[command(subcommand)]
     Log(LogCommand),
-    /// MCP: for clients that start their servers themselves.
-    #[command(subcommand)]
-    Mcp(McpCommand),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -80,7 +80,7 @@ pub(crate) struct DemoArgs {
     /// Play the whole story without a person, verify the log, print what was observed, and stop.
     #[arg(long)]
     pub(crate) once: bool,
-    /// The console's port; the gateway takes the next one. Ignored with `--once`.
+    /// The console's port; the gateway takes the next three. Ignored with `--once`.
     #[arg(long, default_value_t = 7100)]
     pub(crate) port: u16,
     /// Keep the demo's data here instead of a temporary folder.
@@ -224,6 +224,45 @@ pub(crate) enum TargetCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum McpCommand {
+    /// Be an MCP server on standard input and output, with the gateway's target behind it.
+    Stdio {
+        /// The target's endpoint at the gateway, such as `https://gateway.example.com/mcp`, or the name of a target in the
+        /// configuration.
+        target: String,
+        /// Where the agent's token is: `env:NAME` or `file:PATH`, never the token.
+        #[arg(long, default_value = "env:COUNTERSIGN_TOKEN")]
+        token: String,
+        /// Trust these authorities (PEM) instead of the public ones.
+        #[arg(long)]
+        ca: Option<PathBuf>,
+    },
+    /// Ask a server which tools it has now, and say where each stands.
+    Inspect {
+        target: String,
+        /// Say of each tool what policy makes of a call by this agent, without arguments.
+        #[arg(long)]
+        agent: Option<String>,
+    },
+    /// What a tool is described as, and what is different from what was accepted.
+    Show { target: String, tool: String },
+    /// Accept tools as they are described now: agents may call them where policy allows it.
+    Accept {
+        target: String,
+        tools: Vec<String>,
+        /// Every tool that waits, except those in which something is flagged.
+        #[arg(long, conflicts_with = "tools", required_unless_present = "tools")]
+        all: bool,
+    },
+    /// Refuse tools as they are described now, accepted or not.
+    Refuse {
+        target: String,
+        #[arg(required = true)]
+        tools: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum ApprovalsCommand {
     /// Approvals, newest first.
     List {
@@ -254,6 +293,9 @@ pub(crate) enum PolicyCommand {
         /// A file or folder; the configured one when not given.
         path: Option<PathBuf>,
     },
+    /// Print every name a policy may use, as a Cedar schema: what the configuration declares, and the arguments of tools
+    /// that were accepted.
+    Schema,
     /// Explain what the policies say of an action: every permit, wall and gate, and what would lift it.
     Why {
         /// Who asks for which request, as JSON: `{"groups": [...], "target": "...", "method": "...", "path": "..."}`;
@@ -299,22 +341,6 @@ pub(crate) enum FreezeCommand {
         #[arg(value_parser = ["all", "agent", "target"])]
         what: String,
         name: Option<String>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum McpCommand {
-    /// Be an MCP server on standard input and output, with the gateway's target behind it.
-    Stdio {
-        /// The target's endpoint at the gateway, such as `https://gateway.example.com/mcp`, or the name of a target in the
-        /// configuration.
-        target: String,
-        /// Where the agent's token is: `env:NAME` or `file:PATH`, never the token.
-        #[arg(long, default_value = "env:COUNTERSIGN_TOKEN")]
-        token: String,
-        /// Trust these authorities (PEM) instead of the public ones.
-        #[arg(long)]
-        ca: Option<PathBuf>,
     },
 }
 

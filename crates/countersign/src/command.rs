@@ -35,12 +35,12 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Person(command) => person::run(&door(&path).await?, command, output).await,
         Command::Agent(command) => agent::run(&door(&path).await?, command, output).await,
         Command::Target(command) => target::run(&load(&path)?, &command, output),
+        Command::Mcp(command) => mcp::run(&path, command, output).await,
         Command::Approvals(command) => approvals::run(&door(&path).await?, command, output).await,
         Command::Policy(command) => policy::run(&path, command, output),
         Command::Export(args) => export::run(&door(&path).await?, &args, output).await,
         Command::Verify { bundle, key } => verify::run(&bundle, &key, output),
         Command::Freeze(command) => freeze::run(&door(&path).await?, command, output).await,
-        Command::Mcp(command) => mcp::run(&path, command).await,
         Command::Log(command) => log::run(load(&path)?, command, output).await,
     }
 }

@@ -365,21 +365,25 @@ fn declare_server(target: &McpTarget, vocabulary: &mut Vocabulary) {
     let declared = DeclaredTarget { environment: around.environment.clone(), labels: around.labels.clone() };
     vocabulary.targets.insert(around.target.clone(), declared);
     vocabulary.mcp.insert(around.target.clone());
-    let kind = |kind: ArgumentType| match kind {
-        ArgumentType::Text => PolicyFact::String,
-        ArgumentType::Number => PolicyFact::Long,
-        ArgumentType::Flag => PolicyFact::Bool,
-        ArgumentType::TextSet => PolicyFact::SetOfString,
-    };
     let own = MCP_OPERATIONS.iter().map(|(name, class)| ((*name).to_owned(), *class, BTreeMap::new()));
     let tools = target.classifier.tools().map(|tool| {
-        let facts = tool.arguments.iter().map(|(name, given)| (name.clone(), kind(*given))).collect();
+        let facts = tool.arguments.iter().map(|(name, given)| (name.clone(), policy_type(*given))).collect();
         (tool.name.clone(), tool.class, facts)
     });
     vocabulary.operations.extend(own.chain(tools).map(|(name, class, facts)| {
         let target = around.target.clone();
         countersign_policy::DeclaredOperation { target, name, class, facts }
     }));
+}
+
+/// An argument of a tool in policy's words.
+pub(crate) const fn policy_type(kind: ArgumentType) -> PolicyFact {
+    match kind {
+        ArgumentType::Text => PolicyFact::String,
+        ArgumentType::Number => PolicyFact::Long,
+        ArgumentType::Flag => PolicyFact::Bool,
+        ArgumentType::TextSet => PolicyFact::SetOfString,
+    }
 }
 
 fn check_bodies(bodies: &BodiesSection, http: &[(usize, HttpTarget)], mistakes: &mut Vec<Mistake>) {

@@ -9,7 +9,7 @@ use crate::{
     failure::{Failure, chain},
     wiring::{self, Opened},
 };
-use countersign_engine::{Gate, port::store::Health, start, timers};
+use countersign_engine::{Gate, definitions, port::store::Health, start, timers};
 use countersign_pep::{BoundListener, Doors, Serving as Wires};
 use countersign_pep_http::bodies::Bodies;
 use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
@@ -159,7 +159,9 @@ impl Serving {
 }
 
 pub(crate) async fn reload(gate: &Gate, config: &Config) {
-    let outcome = match wiring::load_bundle(&config.policy, config) {
+    let known = definitions::all(gate);
+    let vocabulary = wiring::with_accepted(&config.vocabulary, known.iter().map(AsRef::as_ref));
+    let outcome = match wiring::load_bundle(&config.policy, &vocabulary) {
         Ok(bundle) => start::put_in_force(gate, bundle).await,
         Err(errors) => {
             tracing::error!("the policies were not reloaded: {}", wiring::policy_mistakes(&errors).message);

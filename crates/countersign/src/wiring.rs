@@ -9,10 +9,11 @@ use countersign_console::{Console, Keys};
 use countersign_core::GatewayId;
 use countersign_engine::{
     Gate, Parts, Who,
+    definitions::{self, Known},
     gate::Reachable,
     journal::Journal,
     port::{
-        store::{Change, Expect, Kind, Store},
+        store::{Change, Expect, Find, Kind, ReadError, Store},
         upstream::{Target, Upstream},
     },
     start::{self, Opening},
@@ -20,9 +21,9 @@ use countersign_engine::{
 use countersign_identity::Directory;
 use countersign_ledger::{LogKeys, Sealing};
 use countersign_pep_http::upstream::HttpUpstream;
-use countersign_pep_mcp::upstream::McpUpstream;
+use countersign_pep_mcp::{tools::argument_types, upstream::McpUpstream};
 use countersign_pep_sql::upstream::PostgresUpstream;
-use countersign_policy::{Bundle, Policies, PolicyError, sources_from_path};
+use countersign_policy::{Bundle, Policies, PolicyError, Vocabulary, sources_from_path};
 use countersign_store::{OnRollback, OpenError, SqliteOptions, SqliteStore};
 use std::{
     fs,
@@ -54,7 +55,11 @@ pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
     let directory = Directory::open(journal.clone(), config.groups.clone(), config.settings.clone())
         .await
         .map_err(|error| Failure::of("people and agents could not be read", &error))?;
-    let bundle = load_bundle(&config.policy, &config).map_err(|errors| policy_mistakes(&errors))?;
+    let unread = |error: ReadError| Failure::of("what is accepted of tools cannot be read", &error);
+    let records = definitions::stored(&*store).await.map_err(unread)?;
+    let known: Vec<Known> = records.iter().map(Known::read).collect::<Result<_, _>>().map_err(unread)?;
+    let vocabulary = with_accepted(&config.vocabulary, known.iter());
+    let bundle = load_bundle(&config.policy, &vocabulary).map_err(|errors| policy_mistakes(&errors))?;
     let attach_secret = attach_secret(&journal).await?;
     let parts = Parts {
         journal,
@@ -129,9 +134,40 @@ fn not_opened(error: &OpenError) -> Failure {
     }
 }
 
-/// Reads and checks the policy files against what the configuration declares.
-pub(crate) fn load_bundle(path: &Path, config: &Config) -> Result<Bundle, Vec<PolicyError>> {
-    sources_from_path(path).and_then(|sources| Bundle::load(sources, &config.vocabulary))
+/// Reads and checks the policy files against what the configuration declares, and what is accepted of tools.
+pub(crate) fn load_bundle(path: &Path, vocabulary: &Vocabulary) -> Result<Bundle, Vec<PolicyError>> {
+    sources_from_path(path).and_then(|sources| Bundle::load(sources, vocabulary))
+}
+
+/// The vocabulary with the arguments that accepted descriptions of declared tools name.
+pub(crate) fn with_accepted<'k>(
+    vocabulary: &Vocabulary,
+    known: impl Iterator<Item = &'k Known>,
+) -> Vocabulary {
+    let mut vocabulary = vocabulary.clone();
+    for known in known {
+        let tool = vocabulary
+            .operations
+            .iter_mut()
+            .find(|operation| operation.target == known.target && operation.name == known.tool);
+        let Some(tool) = tool.filter(|_| vocabulary.mcp.contains(&known.target)) else { continue };
+        // What was accepted before keeps its words, so that accepting another description breaks no rule.
+        for (name, kind) in known.trusted().flat_map(|version| argument_types(&version.text)) {
+            tool.facts.entry(name).or_insert(crate::config::policy_type(kind));
+        }
+    }
+    vocabulary
+}
+
+/// What is accepted of tools, as the store holds it; nothing where there is no store yet.
+pub(crate) fn peek_accepted(config: &Config) -> Result<Vec<Known>, Failure> {
+    let unread = |error: ReadError| Failure::of("what is accepted of tools cannot be read", &error);
+    if config.vocabulary.mcp.is_empty() || !config.database().exists() {
+        return Ok(Vec::new());
+    }
+    let find = Find { keys: vec![("known", "yes".into())], before: None, limit: 100_000 };
+    let records = countersign_store::peek(&config.database(), Kind::Definition, &find).map_err(unread)?;
+    records.iter().map(Known::read).collect::<Result<_, _>>().map_err(unread)
 }
 
 /// Every mistake of the policy files, as one failure.
@@ -179,7 +215,7 @@ fn targets(config: &Config) -> Result<Vec<Reachable>, Failure> {
         target
             .check_credential()
             .map_err(|error| Failure::of(&format!("target `{}` cannot be used", known.name), &error))?;
-        Ok((known, Arc::new(McpUpstream) as Arc<dyn Upstream>))
+        Ok((known, Arc::new(McpUpstream::new(target)) as Arc<dyn Upstream>))
     });
     config.http.iter().map(one).chain(databases).chain(servers).collect()
 }

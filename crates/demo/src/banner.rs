@@ -13,6 +13,8 @@ pub struct Banner<'a> {
     pub gateway_url: &'a str,
     /// Where the gateway stands before the shop's database, where there is one.
     pub database: Option<SocketAddr>,
+    /// Where the gateway stands before the cloud's MCP server.
+    pub tools_url: &'a str,
     pub token: &'a str,
     pub links: &'a Links,
     /// The whole `countersign export …` and `countersign verify …` commands, one for each line.
@@ -41,6 +43,7 @@ impl fmt::Display for Banner<'_> {
         )?;
         writeln!(out, "for which policy accepts a signed-in session, and reject anything.\n")?;
         self.commands(out)?;
+        self.tools(out)?;
         self.database(out)?;
         writeln!(out, "\nWHAT TO TRY")?;
         writeln!(
@@ -76,6 +79,19 @@ impl Banner<'_> {
             }
         }
         Ok(())
+    }
+
+    fn tools(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "\nCONNECT AN MCP CLIENT to the cloud's tools; the same token, as a header. Claude Code:"
+        )?;
+        writeln!(out, "  claude mcp add --transport http cloud {} \\", self.tools_url)?;
+        writeln!(out, "    --header \"Authorization: Bearer $TOKEN\"")?;
+        writeln!(
+            out,
+            "Its two tools wait until Olga accepts what the server says of them: Targets, in the console."
+        )
     }
 
     fn database(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,17 +167,24 @@ mod tests {
         let verify = ["countersign verify bundle.csn --key log.pub".to_owned()];
         let (console_url, gateway_url) = ("http://localhost:40123", "http://127.0.0.1:40124");
         let database = Some(SocketAddr::from(([127, 0, 0, 1], 40125)));
-        let banner =
-            Banner { console_url, gateway_url, database, token: &token, links: &links, verify: &verify };
+        let (links, verify, tools_url) = (&links, &verify, "http://127.0.0.1:40126/mcp");
+        let banner = Banner { console_url, gateway_url, database, tools_url, token: &token, links, verify };
         let without = Banner { database: None, ..banner }.to_string();
         assert!(without.contains("apt-get install postgresql"), "{without}");
         let text = banner.to_string();
         for line in text.lines().chain(without.lines()) {
             assert!(line.chars().count() <= 100, "{line}");
         }
-        for must in
-            [&links.ana, &links.ben, &links.olga, &token, &verify[0], "checkout-timeout-ms", "PGPORT=40125"]
-        {
+        for must in [
+            &links.ana,
+            &links.ben,
+            &links.olga,
+            &token,
+            &verify[0],
+            "checkout-timeout-ms",
+            "PGPORT=40125",
+            "cloud http://127.0.0.1:40126/mcp",
+        ] {
             assert!(text.contains(must), "{must}");
         }
         assert!(!text.contains(&links.zoe), "nobody needs to sign in as Zoe");

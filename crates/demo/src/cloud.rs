@@ -4,7 +4,7 @@
 
 mod customers;
 
-use crate::DemoError;
+use crate::{DemoError, tools};
 use axum::{
     Json, Router,
     extract::{Path, Query, Request, State},
@@ -40,7 +40,7 @@ pub struct Cloud {
     tasks: [JoinHandle<()>; 2],
 }
 
-struct Memory {
+pub(crate) struct Memory {
     credential: String,
     effects: Mutex<Vec<Effect>>,
     settings: Mutex<BTreeMap<String, String>>,
@@ -111,6 +111,7 @@ fn routes(memory: &Arc<Memory>) -> Router {
         .route("/v1/config/{stage}/{key}", put(set_value))
         .route("/v1/zones/{zone}/records", get(records))
         .route("/v1/databases/{database}/tables/{table}/rows", delete(delete_rows))
+        .route("/mcp", post(tools::answer))
         .layer(middleware::from_fn_with_state(Arc::clone(memory), demand_credential))
         .with_state(Arc::clone(memory))
 }
@@ -128,7 +129,7 @@ async fn demand_credential(State(memory): State<Arc<Memory>>, request: Request, 
 }
 
 impl Memory {
-    fn happened(&self, operation: &str, detail: impl Into<String>) {
+    pub(crate) fn happened(&self, operation: &str, detail: impl Into<String>) {
         self.effects.lock().push(Effect { operation: operation.into(), detail: detail.into() });
     }
 }

@@ -15,6 +15,7 @@ pub mod report;
 pub mod setup;
 pub mod shop;
 pub mod story;
+pub mod tools;
 
 pub use banner::Banner;
 pub use cloud::Cloud;

@@ -26,7 +26,10 @@ pub const TARGET: &str = "cloud";
 /// The name of the shop's database as a target.
 pub const SHOP: &str = "shop";
 
-/// The environment both are in.
+/// The name of the cloud's tools as a target.
+pub const TOOLS: &str = "cloud-tools";
+
+/// The environment they are in.
 pub const ENVIRONMENT: &str = "prod";
 
 /// The name of the credential the gateway uses at the demo cloud.

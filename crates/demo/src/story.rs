@@ -16,6 +16,8 @@ pub use watched::play;
 pub struct Doors {
     /// The agent-facing listener in front of the demo cloud, such as `http://127.0.0.1:40124`.
     pub gateway_url: String,
+    /// Where agents reach the cloud's MCP server, such as `http://127.0.0.1:40126/mcp`.
+    pub tools_url: String,
     /// The people-facing origin, exactly as browsers write it, such as `http://localhost:40123`.
     pub console_url: String,
     /// Where the cloud lists what really happened: [`crate::Cloud::effects_url`].

@@ -12,7 +12,8 @@ use countersign_pep_http::{
     openapi, path,
 };
 use countersign_policy::{
-    Bundle, DeclaredOperation, DeclaredTarget, FactType as PolicyFact, Membership, Source, Vocabulary,
+    Bundle, DeclaredOperation, DeclaredTarget, FactType as PolicyFact, MCP_OPERATIONS, Membership, Source,
+    Vocabulary,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,12 +47,20 @@ fn bundle(classifier: &Classifier) -> Bundle {
     };
     let environment = EnvironmentName::new(policy::ENVIRONMENT).unwrap();
     let target = DeclaredTarget { environment, labels: BTreeSet::new() };
+    let tools = TargetName::new(policy::TOOLS).unwrap();
+    let session = MCP_OPERATIONS.into_iter().map(|(name, class)| DeclaredOperation {
+        target: TargetName::new(policy::TOOLS).unwrap(),
+        name: name.into(),
+        class,
+        facts: BTreeMap::new(),
+    });
     let vocabulary = Vocabulary {
         environments: policy::ENVIRONMENTS.iter().map(|name| EnvironmentName::new(*name).unwrap()).collect(),
-        targets: [(TargetName::new(policy::TARGET).unwrap(), target)].into(),
+        targets: [(TargetName::new(policy::TARGET).unwrap(), target.clone()), (tools.clone(), target)].into(),
         groups: policy::GROUPS.iter().map(|name| GroupName::new(*name).unwrap()).collect(),
         labels: policy::LABELS.iter().map(|label| (*label).to_owned()).collect(),
-        operations: classifier.declared().into_iter().map(operation).collect(),
+        operations: classifier.declared().into_iter().map(operation).chain(session).collect(),
+        mcp: [tools].into(),
         ..Vocabulary::default()
     };
     let sources = policy::FILES.iter().map(|(name, text)| Source::new(*name, *text)).collect();

@@ -1,6 +1,7 @@
 //! What every step shares: the doors to the other rooms, what is frozen, what waits and what runs.
 
 use crate::{
+    definitions::Definitions,
     hold::Holds,
     journal::Journal,
     port::{
@@ -79,6 +80,8 @@ pub enum Changed {
     Glass {
         id: ApprovalId,
     },
+    /// A target describes a tool otherwise, or somebody decided on that.
+    Tools,
 }
 
 /// The engine's shared state. Everything reaches everything else through here.
@@ -95,6 +98,7 @@ pub struct Gate {
     changes: broadcast::Sender<Changed>,
     pub(crate) holds: Holds,
     pub(crate) running: Running,
+    pub(crate) definitions: Definitions,
     pub(crate) refusals: crate::record::RefusalCounter,
     pub(crate) nonces: crate::vote::Nonces,
 }
@@ -129,6 +133,7 @@ impl Gate {
             changes: broadcast::channel(1024).0,
             holds: Holds::default(),
             running: Running::default(),
+            definitions: Definitions::default(),
             refusals: crate::record::RefusalCounter::default(),
             nonces: crate::vote::Nonces::default(),
         }

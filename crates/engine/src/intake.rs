@@ -71,6 +71,12 @@ pub(crate) fn admit(gate: &Gate, request: Request) -> Result<Action, Box<NotAdmi
     })
 }
 
+/// Whether policy could ever permit such a request, whatever else a real one says. Nothing is recorded: nothing is asked.
+pub fn could_ever(gate: &Gate, request: Request) -> bool {
+    let policy = gate.policies().current();
+    admit(gate, request).is_ok_and(|action| policy.is_possible(&action, gate.now()))
+}
+
 /// Takes in what was found out about the action. What runs, and so the digest, stays the same.
 pub(crate) fn take_in(action: &mut Action, gathered: Gathered) {
     let Gathered { evidence, facts, sentence } = gathered;

@@ -155,6 +155,9 @@ fn columns(event: &Event) -> (Option<String>, Execution) {
             (text(&asked.target), Execution::Neither)
         }
         Event::IntakeRefused { target, .. } => (target.as_ref().and_then(text), Execution::Neither),
+        Event::ToolNoticed { target, .. }
+        | Event::ToolAccepted { target, .. }
+        | Event::ToolRefused { target, .. } => (text(target), Execution::Neither),
         _ => (None, Execution::Neither),
     }
 }

@@ -4,6 +4,7 @@
 //! without a [`execute::Clearance`], and only this crate makes one.
 
 pub mod activity;
+pub mod definitions;
 pub mod error;
 pub mod execute;
 pub mod flow;

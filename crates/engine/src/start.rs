@@ -1,6 +1,7 @@
 //! Starting: what was pending is pending again, what was running is closed as unknown, and the ledger says so.
 
 use crate::{
+    definitions,
     error::Error,
     execute,
     gate::{Changed, Frozen, Gate, Parts},
@@ -40,6 +41,7 @@ pub async fn open(parts: Parts, opening: Opening) -> Result<Arc<Gate>, Error> {
             .map_err(|error| ReadError::Garbled { kind: Kind::Freeze, why: error.to_string() })?;
         gate.set_frozen(scope, Frozen::Yes);
     }
+    definitions::load(&gate).await?;
     for (hold, version) in crate::read::holds_with(&gate, ("attachable", "yes")).await? {
         gate.holds.insert(&hold, version);
     }

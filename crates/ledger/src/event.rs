@@ -72,6 +72,20 @@ pub enum Event {
     FreezeSet { scope: FreezeScope },
     #[serde(rename = "freeze.lifted")]
     FreezeLifted { scope: FreezeScope },
+    /// A target says something of one of its tools that nobody has looked at.
+    #[serde(rename = "tool.noticed")]
+    ToolNoticed {
+        target: TargetName,
+        definition: Digest,
+        /// The one that people accepted before.
+        accepted: Option<Digest>,
+    },
+    /// A tool may be called as it is described from now on.
+    #[serde(rename = "tool.accepted")]
+    ToolAccepted { target: TargetName, definition: Digest, replaces: Option<Digest> },
+    /// A tool may not be called as it is described.
+    #[serde(rename = "tool.refused")]
+    ToolRefused { target: TargetName, definition: Digest },
     #[serde(rename = "ledger.exported")]
     LedgerExported { from: u64, to: u64 },
     #[serde(rename = "ledger.read")]
@@ -225,6 +239,9 @@ impl Event {
             Self::PolicyRejected { .. } => "policy.rejected",
             Self::FreezeSet { .. } => "freeze.set",
             Self::FreezeLifted { .. } => "freeze.lifted",
+            Self::ToolNoticed { .. } => "tool.noticed",
+            Self::ToolAccepted { .. } => "tool.accepted",
+            Self::ToolRefused { .. } => "tool.refused",
             Self::LedgerExported { .. } => "ledger.exported",
             Self::LedgerRead { .. } => "ledger.read",
             Self::LedgerRedacted { .. } => "ledger.redacted",
@@ -289,6 +306,9 @@ impl Event {
             | Self::ClockStepped { .. }
             | Self::FreezeSet { .. }
             | Self::FreezeLifted { .. }
+            | Self::ToolNoticed { .. }
+            | Self::ToolAccepted { .. }
+            | Self::ToolRefused { .. }
             | Self::LedgerExported { .. }
             | Self::LedgerRead { .. }
             | Self::LedgerRedacted { .. }

@@ -12,25 +12,7 @@ pub(crate) const WAIT: &str = "approval_wait";
 pub(crate) const STATUS: &str = "approval_status";
 
 /// Their definitions, as they stand in a list of tools.
-const DEFINITIONS: &str = r#"{"name":"approval_wait","title":"Wait for an approval","description":"Waits until people have decided about a call of yours that is held. Once it is approved, this runs it, exactly as you called it, and gives you its result. Still undecided, it says so: call it again.","inputSchema":{"type":"object","properties":{"approval":{"type":"string","description":"The approval id you were given, such as apr_01J..."}},"required":["approval"],"additionalProperties":false}},{"name":"approval_status","title":"Look at an approval","description":"Says at once where a held call of yours stands. Runs nothing.","inputSchema":{"type":"object","properties":{"approval":{"type":"string","description":"The approval id you were given, such as apr_01J..."}},"required":["approval"],"additionalProperties":false}}"#;
-
-/// A list of tools as the agent sees it: every definition in the server's own bytes, without those that have the
-/// gateway's names, and at the end of the list the gateway's own. `None` when it is no list of tools.
-pub(crate) fn listed(result: &str) -> Option<String> {
-    let raw: &RawValue = serde_json::from_str(result).ok()?;
-    let page = Members::read(raw)?;
-    let tools: Vec<&RawValue> = serde_json::from_str(page.find("tools")?.get()).ok()?;
-    let is_last = page.find("nextCursor").is_none_or(|next| next.get() == "null");
-    let foreign = |tool: &&RawValue| {
-        let name = Members::read(tool).and_then(|tool| members::text(tool.find("name")?));
-        name.is_some_and(|name| !NAMES.contains(&name.as_str()))
-    };
-    let shown = tools.into_iter().filter(foreign).map(RawValue::get).chain(is_last.then_some(DEFINITIONS));
-    let shown = shown.collect::<Vec<_>>().join(",");
-    Some(page.rewritten(|name, value| {
-        Some(if name == "tools" { format!("[{shown}]") } else { value.get().to_owned() })
-    }))
-}
+pub(crate) const DEFINITIONS: &str = r#"{"name":"approval_wait","title":"Wait for an approval","description":"Waits until people have decided about a call of yours that is held. Once it is approved, this runs it, exactly as you called it, and gives you its result. Still undecided, it says so: call it again.","inputSchema":{"type":"object","properties":{"approval":{"type":"string","description":"The approval id you were given, such as apr_01J..."}},"required":["approval"],"additionalProperties":false}},{"name":"approval_status","title":"Look at an approval","description":"Says at once where a held call of yours stands. Runs nothing.","inputSchema":{"type":"object","properties":{"approval":{"type":"string","description":"The approval id you were given, such as apr_01J..."}},"required":["approval"],"additionalProperties":false}}"#;
 
 /// The approval a call of these tools is about.
 pub(crate) fn named(arguments: Option<&RawValue>) -> Option<ApprovalId> {
@@ -44,18 +26,6 @@ pub(crate) fn named(arguments: Option<&RawValue>) -> Option<ApprovalId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_list_keeps_the_servers_bytes_and_gains_the_gateways_tools_at_its_end() {
-        let first = r#"{"tools":[{"name" : "a","n":1.0},{"name":"approval_wait"}],"nextCursor":"2","x":1}"#;
-        assert_eq!(listed(first).unwrap(), r#"{"tools":[{"name" : "a","n":1.0}],"nextCursor":"2","x":1}"#);
-        let last = listed(r#"{"tools":[]}"#).unwrap();
-        let last: serde_json::Value = serde_json::from_str(&last).unwrap();
-        let names: Vec<_> =
-            last["tools"].as_array().unwrap().iter().map(|tool| tool["name"].clone()).collect();
-        assert_eq!(names, NAMES);
-        assert!(listed(r#"{"tools":{}}"#).is_none());
-    }
 
     #[test]
     fn only_an_approvals_id_is_an_argument() {

@@ -7,6 +7,7 @@ use crate::{
     tools::Definition,
 };
 use countersign_core::{Class, EnvironmentName, Operation, Resource, TargetName, visible};
+use countersign_engine::definitions::Standing;
 use serde_json::{Map, Value, value::RawValue};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,32 +71,37 @@ impl Classifier {
         self.around.labels.iter().chain(self.tools.values().flat_map(|tool| &tool.labels)).cloned().collect()
     }
 
-    /// A tool call.
+    /// A tool call. What the configuration says of a tool holds for the definition that people have accepted: any other is
+    /// of a tool that is not declared.
     pub(crate) fn call(
         &self,
         name: &str,
         arguments: Option<&RawValue>,
         definition: &Definition,
+        standing: Standing,
     ) -> Understood {
-        let tool = self.tools.get(name);
+        let tool = self.tools.get(name).filter(|_| standing == Standing::Accepted);
         let whole: Value = arguments
             .and_then(|arguments| serde_json::from_str(arguments.get()).ok())
             .unwrap_or_else(|| Value::Object(Map::new()));
         let given = |argument: &str| whole.get(argument).filter(|value| !value.is_null());
-        let declared = tool.into_iter().flat_map(|tool| &tool.arguments);
+        let declared =
+            tool.into_iter().flat_map(|tool| tool.arguments.keys().chain(definition.arguments.keys()));
         let input: Map<String, Value> =
-            declared.filter_map(|(argument, _)| Some((argument.clone(), given(argument)?.clone()))).collect();
+            declared.filter_map(|argument| Some((argument.clone(), given(argument)?.clone()))).collect();
         let labels = self.around.labels.iter().chain(tool.into_iter().flat_map(|tool| &tool.labels));
         let labels: BTreeSet<String> = labels.cloned().collect();
         let class = tool.map_or(Class::Unknown, |tool| tool.class);
         let mut facts = self.facts("tools/call");
         facts.insert("tool".into(), name.into());
         facts.insert("definition".into(), definition.digest.to_string().into());
+        facts.insert("flags".into(), definition.flags.iter().copied().collect());
         facts.insert("hints".into(), definition.hints.iter().copied().collect());
+        facts.insert("standing".into(), standing.as_str().into());
         facts.insert("input".into(), Value::Object(input));
         Understood {
             operation: Operation { name: Some(tool.map_or(UNDECLARED, |_| name).to_owned()), class },
-            sentence: self.call_sentence(name, tool, arguments, &labels),
+            sentence: self.call_sentence((name, standing), tool, arguments, &labels),
             resources: vec![Resource { kind: "tool".into(), name: name.into(), labels }],
             facts,
         }
@@ -138,6 +144,8 @@ impl Classifier {
             ("server".to_owned(), text(self.around.target.as_str())),
             ("tool".to_owned(), text("")),
             ("definition".to_owned(), text("")),
+            ("standing".to_owned(), text("")),
+            ("flags".to_owned(), Value::Array(Vec::new())),
             ("hints".to_owned(), Value::Array(Vec::new())),
             ("input".to_owned(), Value::Object(Map::new())),
         ])
@@ -145,7 +153,7 @@ impl Classifier {
 
     fn call_sentence(
         &self,
-        name: &str,
+        (name, standing): (&str, Standing),
         tool: Option<&ToolSection>,
         arguments: Option<&RawValue>,
         labels: &BTreeSet<String>,
@@ -164,9 +172,13 @@ impl Classifier {
             None if arguments.is_some() => " with arguments that are shown below".into(),
             None => String::new(),
         };
-        let does = match tool {
-            Some(tool) => format!("Call {} ({})", quoted(name), tool.class.as_str()),
-            None => format!("Call the undeclared tool {}", quoted(name)),
+        let does = match (tool, standing) {
+            (Some(tool), _) => format!("Call {} ({})", quoted(name), tool.class.as_str()),
+            (None, Standing::Accepted) => format!("Call the undeclared tool {}", quoted(name)),
+            (None, Standing::Changed) => format!("Call {}, which its server describes anew", quoted(name)),
+            (None, Standing::New | Standing::Refused) => {
+                format!("Call {}, which nobody has accepted", quoted(name))
+            }
         };
         format!("{does}{with} {context}.")
     }

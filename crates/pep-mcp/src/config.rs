@@ -12,6 +12,7 @@ pub use tool::{ArgumentType, ToolSection};
 
 use crate::{
     classify::{Classifier, Surroundings},
+    tools::Unreviewed,
     upstream::{
         Reach, Way,
         http::{Endpoint, Http, Own},
@@ -75,6 +76,9 @@ pub struct McpSection {
     pub labels: BTreeSet<String>,
     #[serde(default)]
     pub limits: LimitsSection,
+    /// What becomes of a tool whose description nobody has accepted.
+    #[serde(default)]
+    pub unreviewed: Unreviewed,
     /// What its tools do. A tool that is not named is of class `unknown`.
     #[serde(default)]
     pub tools: Vec<ToolSection>,
@@ -147,6 +151,7 @@ pub struct McpTarget {
     pub message_limit: usize,
     pub limits: LimitsSection,
     pub classifier: Classifier,
+    pub unreviewed: Unreviewed,
     pub(crate) volatile_meta: BTreeSet<String>,
     pub(crate) way: Arc<Way>,
     pub(crate) resource: Option<Resource>,
@@ -226,6 +231,7 @@ impl McpSection {
             message_limit: self.message_limit.0,
             limits: self.limits,
             classifier: Classifier::new(around, tools),
+            unreviewed: self.unreviewed,
             volatile_meta: self.volatile_meta,
             way: Arc::new(way),
             resource,

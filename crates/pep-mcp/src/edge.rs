@@ -11,6 +11,7 @@ use crate::{
     reply::{self, Shape, code},
     session::{Session, Sessions},
     stream::{self, Body},
+    tools::{Book, Listing},
     upstream::{SESSION, VERSION, exchange::take_back},
 };
 use bytes::Bytes;
@@ -38,6 +39,7 @@ pub(crate) use head::one;
 pub(crate) struct Door {
     pub(crate) gate: Arc<Gate>,
     pub(crate) target: McpTarget,
+    pub(crate) book: Arc<Book>,
     pub(crate) sessions: Sessions,
     pub(crate) states: Arc<States>,
     /// Cancelled when the gateway stops.
@@ -241,7 +243,11 @@ impl Door {
                 Ok(stream::json(status, told))
             }
             Rule::Discover => self.discover(said).await,
-            Rule::Tools(operation) => self.ask(said, operation, Shape::Tools).await,
+            Rule::Tools(operation) => {
+                let requester = said.requester.clone();
+                let listing = Listing { door: Arc::clone(self), requester };
+                self.ask(said, operation, Shape::Tools(Arc::new(listing))).await
+            }
             Rule::Ask(operation) => self.ask(said, operation, Shape::Other).await,
             Rule::Call => self.call(said).await,
         }

@@ -173,4 +173,6 @@ impl<'de> Visitor<'de> for Plain {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ mod reply;
 mod session;
 pub mod shim;
 mod stream;
-mod tools;
+pub mod tools;
 pub mod upstream;
 
 pub use classify::OPERATIONS;

@@ -7,6 +7,7 @@ use crate::{
     legs::States,
     session::Sessions,
     stream::{self, Body},
+    tools::Book,
 };
 use countersign_engine::Gate;
 use countersign_pep::{Doors, sharing};
@@ -39,9 +40,12 @@ pub async fn listen(doors: &mut Doors, gate: Arc<Gate>, targets: Vec<McpTarget>)
             names.push(target.surroundings().target.clone());
             first.get_or_insert_with(|| (addr, target.acceptor.clone(), target.limits.clone()));
             let states = Arc::new(States::new(&gate.journal().random()));
+            let name = target.surroundings().target.clone();
+            let book = Arc::new(Book::new(Arc::clone(&gate), name, target.unreviewed));
             let door = Door {
                 gate: Arc::clone(&gate),
                 target,
+                book,
                 sessions: Sessions::default(),
                 states,
                 stopping: doors.shutdown(),

@@ -2,14 +2,16 @@
 //! `isError`: many clients end the turn at an error of the protocol. A server's own words are never touched here.
 
 use crate::{
-    approvals, call, era,
+    call, era,
     members::Members,
+    tools::Listing,
     upstream::exchange::{Answer, Form},
 };
 use countersign_core::{RefusalCode, visible};
 use countersign_engine::{Error, Refused, Ticket, hold::Handover, record, reply::Reply};
 use http::StatusCode;
 use serde_json::{Value, json, value::RawValue};
+use std::sync::Arc;
 
 /// JSON-RPC's own codes, and those of MCP.
 pub(crate) mod code {
@@ -25,12 +27,12 @@ pub(crate) mod code {
 }
 
 /// What a request is answered with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) enum Shape {
     /// A tool's result; what the gateway says is one, too.
     Tool,
-    /// A list of tools, to which the gateway's own are added.
-    Tools,
+    /// A list of tools, shown as its agent may see it.
+    Tools(Arc<Listing>),
     /// What the server is and has, of which the gateway takes out what it does not offer.
     Discovery,
     /// Something else; what the gateway says is an error of the protocol.
@@ -82,7 +84,7 @@ pub(crate) fn error(id: &str, code: i64, message: &str, data: &Value) -> String 
 }
 
 /// What the engine answered, as a response.
-pub(crate) fn of(id: &str, shape: Shape, reply: Result<Reply<Answer>, Error>) -> Said {
+pub(crate) fn of(id: &str, shape: &Shape, reply: Result<Reply<Answer>, Error>) -> Said {
     match reply {
         Ok(Reply::Live(answer)) => server(id, shape, answer.form, &answer.raw).into(),
         Ok(Reply::Kept(handover)) => kept(id, shape, handover),
@@ -93,11 +95,11 @@ pub(crate) fn of(id: &str, shape: Shape, reply: Result<Reply<Answer>, Error>) ->
 }
 
 /// A server's own words under the agent's id.
-fn server(id: &str, shape: Shape, form: Form, raw: &str) -> String {
+fn server(id: &str, shape: &Shape, form: Form, raw: &str) -> String {
     let own = match (shape, form) {
-        (Shape::Tools, Form::Result) => Some(approvals::listed(raw)),
+        (Shape::Tools(listing), Form::Result) => Some(listing.shown(raw)),
         (Shape::Discovery, Form::Result) => Some(call::discovered(raw)),
-        (Shape::Tool | Shape::Tools | Shape::Discovery | Shape::Other, _) => None,
+        (Shape::Tool | Shape::Tools(_) | Shape::Discovery | Shape::Other, _) => None,
     };
     if let Some(own) = own {
         return match own {
@@ -108,7 +110,7 @@ fn server(id: &str, shape: Shape, form: Form, raw: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"{}":{raw}}}"#, form.as_str())
 }
 
-fn kept(id: &str, shape: Shape, handover: Box<Handover>) -> Said {
+fn kept(id: &str, shape: &Shape, handover: Box<Handover>) -> Said {
     let form = match handover.kept().head.as_slice() {
         b"result" => Some(Form::Result),
         b"error" => Some(Form::Error),
@@ -131,7 +133,7 @@ fn kept(id: &str, shape: Shape, handover: Box<Handover>) -> Said {
 }
 
 /// The handle of a call that waits.
-fn pending(id: &str, shape: Shape, ticket: &Ticket) -> String {
+fn pending(id: &str, shape: &Shape, ticket: &Ticket) -> String {
     let approval = ticket.approval;
     let text = match ticket.state.as_str() {
         "pending" => format!(
@@ -177,7 +179,7 @@ pub(crate) fn waits_for(ticket: &Ticket) -> String {
 }
 
 /// A refusal by the engine.
-fn refused(id: &str, shape: Shape, refused: &Refused) -> String {
+fn refused(id: &str, shape: &Shape, refused: &Refused) -> String {
     let refusal = &refused.refusal;
     let next = match refusal.code {
         RefusalCode::TooMany => "wait",
@@ -213,7 +215,7 @@ fn refused(id: &str, shape: Shape, refused: &Refused) -> String {
 }
 
 /// The gateway could not go on; nothing ran that is not recorded.
-fn not_recordable(id: &str, shape: Shape, error: &Error) -> String {
+fn not_recordable(id: &str, shape: &Shape, error: &Error) -> String {
     tracing::error!(error = %record::chain(error), "a call was refused because the gateway could not go on");
     let text = "The gateway could not record the call, so nothing ran. Repeat it later.";
     let told =
@@ -222,9 +224,9 @@ fn not_recordable(id: &str, shape: Shape, error: &Error) -> String {
 }
 
 /// Words of the gateway's own, with the same for programs.
-pub(crate) fn own(id: &str, shape: Shape, code: i64, text: &str, told: &Value) -> String {
+pub(crate) fn own(id: &str, shape: &Shape, code: i64, text: &str, told: &Value) -> String {
     match shape {
-        Shape::Tools | Shape::Discovery | Shape::Other => error(id, code, text, told),
+        Shape::Tools(_) | Shape::Discovery | Shape::Other => error(id, code, text, told),
         Shape::Tool => {
             let text = visible::told(text);
             let said = json!({

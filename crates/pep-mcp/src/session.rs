@@ -2,7 +2,7 @@
 //! principal, acting for the same people, and is unknown to everybody else.
 
 use crate::{
-    tools::{self, Tools},
+    tools::{Book, Tools},
     upstream::{Peer, Way},
 };
 use countersign_core::{ApprovalId, PersonId, PrincipalId, Requester};
@@ -154,20 +154,21 @@ impl Session {
     }
 
     /// What the server has, as it last said.
-    pub(crate) async fn tools(&self, way: &Way) -> Result<Arc<Tools>, Failed> {
+    pub(crate) async fn tools(&self, book: &Book, way: &Way) -> Result<Arc<Tools>, Failed> {
         let mut known = self.tools.lock().await;
         if let Some(known) = &*known {
             return Ok(Arc::clone(known));
         }
-        let fresh = Arc::new(tools::fetch(way, &self.peer, self.client.as_deref(), || self.next_id()).await?);
+        let fresh = book.fetch(way, &self.peer, self.client.as_deref(), || self.next_id()).await?;
+        let fresh = Arc::new(fresh);
         *known = Some(Arc::clone(&fresh));
         Ok(fresh)
     }
 
     /// What the server has now.
-    pub(crate) async fn tools_now(&self, way: &Way) -> Result<Arc<Tools>, Failed> {
+    pub(crate) async fn tools_now(&self, book: &Book, way: &Way) -> Result<Arc<Tools>, Failed> {
         *self.tools.lock().await = None;
-        self.tools(way).await
+        self.tools(book, way).await
     }
 
     /// The server may have other tools from now on.

@@ -158,7 +158,7 @@ impl Waiting {
     /// The last message, and the status of a response that holds it alone.
     fn said(&mut self, answer: Result<Reply<Answer>, Error>) -> (Said, StatusCode) {
         let Some(later) = &mut self.later else {
-            return (reply::of(&self.id, self.shape, answer), StatusCode::OK);
+            return (reply::of(&self.id, &self.shape, answer), StatusCode::OK);
         };
         if let Some(leaving) = later.leaving.take() {
             leaving.over();
@@ -169,7 +169,7 @@ impl Waiting {
             let held = format!(r#"{{"resultType":"input_required","requestState":"{state}"}}"#);
             return (reply::result(&self.id, &held).into(), StatusCode::OK);
         }
-        reply::of(&self.id, self.shape, answer).later(&self.id, &later.method)
+        reply::of(&self.id, &self.shape, answer).later(&self.id, &later.method)
     }
 }
 

@@ -1,17 +1,28 @@
-//! The tools a server says it has: each definition's digest, which stands in the digest of every call, and what its
-//! annotations warn of.
+//! The tools a server says it has: each definition's digest, which stands in the digest of every call, what its
+//! annotations warn of, and what in it a person should look at twice.
+
+mod arguments;
+mod book;
+mod listing;
+mod look;
+
+pub use book::Unreviewed;
+pub(crate) use book::{Book, Ruling};
+pub(crate) use listing::Listing;
+pub(crate) use look::look;
 
 use crate::{
+    config::ArgumentType,
     era,
     frame::{self, Answer, Message},
     members::{self, Members},
     upstream::{Peer, Way, talk::lost},
 };
-use countersign_core::Digest;
-use countersign_engine::port::upstream::Failed;
+use countersign_core::{Digest, definition};
+use countersign_engine::{definitions, port::upstream::Failed};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A server that lists more is not asked on.
 const MOST_PAGES: usize = 64;
@@ -23,11 +34,37 @@ pub(crate) struct Definition {
     pub(crate) digest: Digest,
     /// What its annotations warn of. That it be harmless is never taken from them.
     pub(crate) hints: Vec<&'static str>,
+    /// The rules that found something in it.
+    pub(crate) flags: BTreeSet<&'static str>,
+    /// Its arguments of plain types, by its own schema.
+    pub(crate) arguments: BTreeMap<String, ArgumentType>,
+}
+
+/// The arguments that a definition in canonical form gives a plain type: what policies may look at once it is accepted.
+pub fn argument_types(definition: &str) -> BTreeMap<String, ArgumentType> {
+    serde_json::from_str(definition).map_or_else(|_| BTreeMap::new(), |definition| arguments_of(&definition))
+}
+
+fn arguments_of(definition: &Value) -> BTreeMap<String, ArgumentType> {
+    let properties = definition.pointer("/inputSchema/properties").and_then(Value::as_object);
+    let kind = |schema: &Value| {
+        let says = |at: &str| schema.pointer(at).and_then(Value::as_str);
+        match (says("/type")?, says("/items/type")) {
+            ("string", _) => Some(ArgumentType::Text),
+            ("integer", _) => Some(ArgumentType::Number),
+            ("boolean", _) => Some(ArgumentType::Flag),
+            ("array", Some("string")) => Some(ArgumentType::TextSet),
+            _ => None,
+        }
+    };
+    let named = properties.into_iter().flatten().filter(|(name, _)| crate::config::is_tool_name(name));
+    named.filter_map(|(name, schema)| Some((name.clone(), kind(schema)?))).collect()
 }
 
 /// The tools of a server by name. One that is listed twice is not there: nobody knows which would run.
 pub(crate) type Tools = HashMap<String, Definition>;
 
+/// One page of a list.
 #[derive(Deserialize)]
 struct Page<'a> {
     #[serde(borrow)]
@@ -36,14 +73,21 @@ struct Page<'a> {
     next: Option<&'a RawValue>,
 }
 
-/// Asks a server which tools it has. `id` gives each question its own.
-pub(crate) async fn fetch(
+/// One tool as read.
+struct Read {
+    definition: Definition,
+    text: String,
+}
+
+/// Asks a server which tools it has. `id` gives each question its own. The definitions go to whoever keeps them; what
+/// stays with a session is what they come to.
+async fn fetch(
     way: &Way,
     peer: &Peer,
     client: Option<&str>,
     id: impl Fn() -> u64,
-) -> Result<Tools, Failed> {
-    let mut found: HashMap<String, Option<Definition>> = HashMap::new();
+) -> Result<(Tools, Vec<definitions::Definition>), Failed> {
+    let mut found: HashMap<String, Option<Read>> = HashMap::new();
     let meta =
         if peer.is_later() { format!(r#""_meta":{{{}}}"#, era::envelope(client)) } else { String::new() };
     let (mut params, mut size) = (format!("{{{meta}}}"), 0);
@@ -79,10 +123,7 @@ pub(crate) async fn fetch(
             found.entry(name).and_modify(|known| *known = None).or_insert(Some(definition));
         }
         let Some(next) = page.next.filter(|next| next.get() != "null") else {
-            return Ok(found
-                .into_iter()
-                .filter_map(|(name, definition)| Some((name, definition?)))
-                .collect());
+            return Ok(apart(found));
         };
         if size > way.answer_limit {
             break;
@@ -93,16 +134,41 @@ pub(crate) async fn fetch(
     Err(lost("the server's list of tools is longer than is read"))
 }
 
-fn read(tool: &RawValue) -> Option<(String, Definition)> {
+/// What one page of a list says of the tools on it.
+fn described(result: &str) -> Vec<definitions::Definition> {
+    let page: Option<Page<'_>> = serde_json::from_str(result).ok();
+    let read = page.into_iter().flat_map(|page| page.tools).filter_map(read);
+    read.map(|(tool, Read { definition, text })| definitions::Definition {
+        tool,
+        digest: definition.digest,
+        text,
+    })
+    .collect()
+}
+
+fn apart(found: HashMap<String, Option<Read>>) -> (Tools, Vec<definitions::Definition>) {
+    let found = found.into_iter().filter_map(|(name, read)| Some((name, read?)));
+    found
+        .map(|(tool, Read { definition, text })| {
+            let kept = definitions::Definition { tool: tool.clone(), digest: definition.digest, text };
+            ((tool, definition), kept)
+        })
+        .unzip()
+}
+
+fn read(tool: &RawValue) -> Option<(String, Read)> {
     let name = members::text(Members::read(tool)?.find("name")?)?;
     let value: Value = serde_json::from_str(tool.get()).ok()?;
-    let canonical = serde_json_canonicalizer::to_vec(&value).ok()?;
+    let text = serde_json_canonicalizer::to_string(&value).ok()?;
     let warns = |hint: &str| {
         value.pointer("/annotations").and_then(|hints| hints.get(hint)) == Some(&Value::Bool(true))
     };
     let hints = [("destructiveHint", "destructive"), ("openWorldHint", "open-world")];
     let hints = hints.into_iter().filter(|(hint, _)| warns(hint)).map(|(_, word)| word).collect();
-    Some((name, Definition { digest: Digest::of_parts("countersign/mcp-tool/v1", &[&canonical]), hints }))
+    let flags = definition::flags(&name, &value).into_iter().map(|flag| flag.rule.as_str()).collect();
+    let digest = Digest::of_parts("countersign/mcp-tool/v1", &[text.as_bytes()]);
+    let arguments = arguments_of(&value);
+    Some((name, Read { definition: Definition { digest, hints, flags, arguments }, text }))
 }
 
 #[cfg(test)]
@@ -110,7 +176,7 @@ mod tests {
     use super::*;
 
     fn definition(text: &str) -> Definition {
-        read(&RawValue::from_string(text.to_owned()).unwrap()).unwrap().1
+        read(&RawValue::from_string(text.to_owned()).unwrap()).unwrap().1.definition
     }
 
     #[test]
@@ -126,6 +192,16 @@ mod tests {
         ] {
             assert_ne!(one.digest, definition(other).digest, "{other}");
         }
+    }
+
+    #[test]
+    fn arguments_of_plain_types_are_told() {
+        let schema = r#"{"name":"x","inputSchema":{"properties":{"a":{"type":"string"},"b":{"type":"integer"},"c":{"type":"boolean"},
+            "d":{"type":"array","items":{"type":"string"}},"e":{"type":"number"},"f":{"type":["string","null"]},"g":true}}}"#;
+        let told: Vec<_> = argument_types(schema).into_iter().collect();
+        let kinds = [ArgumentType::Text, ArgumentType::Number, ArgumentType::Flag, ArgumentType::TextSet];
+        let named: Vec<_> = ["a", "b", "c", "d"].map(str::to_owned).into_iter().zip(kinds).collect();
+        assert_eq!(told, named);
     }
 
     #[test]

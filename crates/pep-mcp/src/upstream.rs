@@ -12,14 +12,20 @@ mod sse;
 pub(crate) mod talk;
 
 use crate::{
-    call, era,
+    call,
+    config::McpTarget,
+    era,
     frame::{self, Message},
+    tools,
 };
 use ::http::{HeaderName, HeaderValue};
 use async_trait::async_trait;
 use bytes::Bytes;
 use countersign_core::Action;
-use countersign_engine::port::upstream::{Failed, Sent, StoredExchange, Upstream};
+use countersign_engine::{
+    definitions::Definition,
+    port::upstream::{Failed, Sent, StoredExchange, Upstream},
+};
 use countersign_pep::SecretError;
 use http::{Http, Line};
 use parking_lot::Mutex;
@@ -220,13 +226,26 @@ pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id")
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
 /// Messages run through their agents' own sessions alone, so nothing opens one for them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct McpUpstream;
+#[derive(Clone, Debug)]
+pub struct McpUpstream {
+    way: Arc<Way>,
+}
+
+impl McpUpstream {
+    /// The way to a target's server.
+    pub fn new(target: &McpTarget) -> Self {
+        Self { way: Arc::clone(&target.way) }
+    }
+}
 
 #[async_trait]
 impl Upstream for McpUpstream {
     async fn connect(&self, _: &Action) -> Result<Box<dyn StoredExchange>, Failed> {
         let why = "a call runs in the session of the agent who comes for it: call `approval_wait`".into();
         Err(Failed { sent: Sent::No, why })
+    }
+
+    async fn definitions(&self) -> Option<Result<Vec<Definition>, Failed>> {
+        Some(tools::look(&self.way).await)
     }
 }

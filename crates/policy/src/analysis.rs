@@ -21,11 +21,13 @@ pub(crate) struct Reads {
     pub(crate) counters: bool,
     /// What somebody has to find out beforehand.
     pub(crate) evidence: bool,
+    /// What only a call itself says: its arguments, its time, its reason. A list of tools is shown without.
+    pub(crate) call: bool,
 }
 
 impl Reads {
     pub(crate) const EVERYTHING: Self =
-        Self { time: true, body: true, hidden: true, counters: true, evidence: true };
+        Self { time: true, body: true, hidden: true, counters: true, evidence: true, call: true };
 
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
@@ -34,6 +36,7 @@ impl Reads {
             hidden: self.hidden || other.hidden,
             counters: self.counters || other.counters,
             evidence: self.evidence || other.evidence,
+            call: self.call || other.call,
         }
     }
 }
@@ -136,6 +139,7 @@ impl Analysis {
     }
 
     fn read(&mut self, path: &[&str], only_asked_for: bool) {
+        self.reads.call |= !matches!(path, ["wire" | "mcp", ..]);
         match path {
             ["now", ..] => self.reads.time = true,
             ["body_bytes", ..] => self.reads.body = true,
@@ -224,22 +228,25 @@ mod tests {
     fn what_a_rule_looks_at_is_known() {
         let all = Reads::EVERYTHING;
         let none = Reads::default();
+        let call = Reads { call: true, ..none };
         for (condition, reads) in [
+            ("context has mcp && context.mcp.standing == \"new\"", none),
+            ("context has input && context.input has count && context.input.count > 5", call),
             ("principal.clearances.contains(\"x\")", none),
-            ("context.claimed_reason && context.wire == \"http\"", none),
-            ("context has http && context.http.method == \"GET\" && context.http.query.contains(\"q\")", none),
-            ("context.now > 5", Reads { time: true, ..none }),
+            ("context.claimed_reason && context.wire == \"http\"", call),
+            ("context has http && context.http.method == \"GET\" && context.http.query.contains(\"q\")", call),
+            ("context.now > 5", Reads { time: true, ..call }),
             ("(if context.claimed_reason then context else context).now > 5", all),
-            ("context.http has rows && context.http.rows > 5", Reads { body: true, ..none }),
-            ("context.http == {method: \"GET\"}", Reads { body: true, ..none }),
-            ("context.sql.est_rows > 5", Reads { evidence: true, ..none }),
-            ("context.sql has est_problem", Reads { evidence: true, ..none }),
-            ("context.sql.session_rows_read > 5", Reads { counters: true, ..none }),
-            ("context.sql.bounded", none),
-            ("context.body_bytes > 5", Reads { body: true, ..none }),
-            ("context.hidden_characters", Reads { body: true, hidden: true, ..none }),
+            ("context.http has rows && context.http.rows > 5", Reads { body: true, ..call }),
+            ("context.http == {method: \"GET\"}", Reads { body: true, ..call }),
+            ("context.sql.est_rows > 5", Reads { evidence: true, ..call }),
+            ("context.sql has est_problem", Reads { evidence: true, ..call }),
+            ("context.sql.session_rows_read > 5", Reads { counters: true, ..call }),
+            ("context.sql.bounded", call),
+            ("context.body_bytes > 5", Reads { body: true, ..call }),
+            ("context.hidden_characters", Reads { body: true, hidden: true, ..call }),
             ("context.session.rows_1h > 5", all),
-            ("{\"Var\": context.now}.Var > 5", Reads { time: true, ..none }),
+            ("{\"Var\": context.now}.Var > 5", Reads { time: true, ..call }),
             ("[context].contains(context)", all),
         ] {
             assert_eq!(of(condition).reads, reads, "{condition}");

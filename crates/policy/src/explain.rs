@@ -19,6 +19,8 @@ pub struct Explanation {
     pub decision: &'static str,
     pub bundle: BundleDigest,
     pub action: String,
+    /// Whether the same caller could ever have the same operation on the same resources, with whatever arguments.
+    pub possible: bool,
     /// The refusal's sentence and its remedy, when it was refused.
     pub refusal: Option<(String, String)>,
     pub matched: Vec<Reason>,
@@ -52,6 +54,9 @@ pub struct NearMiss {
     pub position: Position,
 }
 
+/// What keeps a permit from applying whose scope does.
+const CONDITION: &str = "its `when` or `unless` condition does not hold";
+
 /// How many near misses are told.
 const NEAREST: usize = 5;
 
@@ -74,6 +79,7 @@ impl Bundle {
             decision: word,
             bundle: trace.bundle,
             action: trace.action.clone(),
+            possible: self.is_possible(action, now),
             refusal,
             matched: self.rules.iter().filter_map(|rule| reason(rule, &trace)).collect(),
             near_misses,
@@ -113,6 +119,17 @@ fn approvers(approvers: &Approvers) -> String {
     let groups = approvers.groups.iter().map(|group| format!("group `{group}`"));
     let people = approvers.people.iter().map(|person| format!("person `{person}`"));
     groups.chain(people).collect::<Vec<_>>().join(" or ")
+}
+
+/// Whether a permit's scope covers the question, whatever its conditions say.
+pub(crate) fn is_in_scope(
+    rule: &Rule,
+    subject: &Subject<'_>,
+    slice: &Slice,
+    asked: &crate::slice::Asked,
+) -> bool {
+    let missing = missing(rule, subject, slice, asked);
+    missing.is_empty() || missing == [CONDITION]
 }
 
 /// The permits that fail to apply by the fewest elements, closest first.
@@ -173,7 +190,7 @@ fn missing(rule: &Rule, subject: &Subject<'_>, slice: &Slice, asked: &crate::sli
     };
     missing.extend(wanted.map(|wanted| format!("the resource is not {wanted}")));
     if missing.is_empty() && rule.policy.has_non_scope_constraint() {
-        missing.push("its `when` or `unless` condition does not hold".to_owned());
+        missing.push(CONDITION.to_owned());
     }
     missing
 }

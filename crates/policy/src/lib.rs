@@ -26,6 +26,7 @@ pub mod mcp;
 mod memo;
 mod nearest;
 mod permits;
+mod possible;
 mod rules;
 mod scan;
 mod schema;

@@ -15,11 +15,14 @@ pub const MCP_OPERATIONS: [(&str, Class); 6] = [
 ];
 
 /// The facts of `context.mcp`. All of them are there every time; those of a tool are empty where none is called.
-pub const MCP_FACTS: [(&str, FactType); 5] = [
+/// `standing` is `accepted`, `new`, `changed` or `refused`: what people made of the tool's definition.
+pub const MCP_FACTS: [(&str, FactType); 7] = [
     ("definition", FactType::String),
+    ("flags", FactType::SetOfString),
     ("hints", FactType::SetOfString),
     ("method", FactType::String),
     ("server", FactType::String),
+    ("standing", FactType::String),
     ("tool", FactType::String),
 ];
 

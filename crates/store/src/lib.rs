@@ -6,4 +6,4 @@ mod error;
 mod sqlite;
 
 pub use error::{AuditError, OpenError};
-pub use sqlite::{AcceptedRollback, Audited, DiskFault, Fault, OnRollback, SqliteOptions, SqliteStore};
+pub use sqlite::{AcceptedRollback, Audited, DiskFault, Fault, OnRollback, SqliteOptions, SqliteStore, peek};

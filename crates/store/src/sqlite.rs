@@ -42,7 +42,11 @@ use inbox::{Errand, Inbox};
 use lock::ProcessLock;
 use pool::Readers;
 use row::unreadable;
-use std::{path::PathBuf, sync::Arc, thread};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use writer::WriterThread;
 
@@ -87,6 +91,12 @@ pub struct SqliteStore {
     keys: Arc<LogKeys>,
     epoch: u64,
     accepted: Option<AcceptedRollback>,
+}
+
+/// Records of a database that a gateway may be using, read beside it: nothing is locked, written or checked.
+pub fn peek(path: &Path, kind: Kind, find: &Find) -> Result<Vec<Record>, ReadError> {
+    let connection = connection::reading(path).map_err(unreadable)?;
+    read::find(&connection, kind, find).map_err(unreadable)
 }
 
 impl SqliteStore {

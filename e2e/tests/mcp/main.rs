@@ -8,6 +8,7 @@ mod oauth;
 mod stage;
 mod stdio;
 mod suite;
+mod tools;
 mod typescript;
 
 use serde_json::{Value, json};
@@ -181,7 +182,10 @@ async fn a_tool_that_changed_since_people_saw_it_does_not_run_on_their_word() {
     let (refused, text) = stage.call("approval_wait", &json!({"approval": id})).await;
     assert!(refused && text.contains("has changed the tool since people saw it"), "{text}");
     assert_eq!(stage.ran("delete_rows"), 0);
-    // Called again it is another request, about the tool as it is now.
+    // Called again it is refused, until somebody has looked at the tool as it is now; then it is another request.
+    let (refused, text) = stage.call("delete_rows", &rows(9)).await;
+    assert!(refused && text.contains("describes it otherwise than people have accepted it"), "{text}");
+    stage.command(&["mcp", "accept", "shop", "delete_rows"]).await;
     let (_, text) = stage.call("delete_rows", &rows(9)).await;
     assert_ne!(named(&text), id);
     assert_eq!(stage.ran("delete_rows"), 0);

@@ -99,7 +99,7 @@ url = "http://localhost:{console}"
 path = "policy"
 
 [people]
-groups = ["agents", "sre"]
+groups = ["agents", "readers", "sre"]
 
 [[mcp]]
 name = "shop"
@@ -161,11 +161,11 @@ impl Stage {
 
     /// With a server that has what the conformance suite expects.
     pub(crate) async fn open_suite(protocol: &str) -> Self {
-        let lines = format!("protocol = \"{protocol}\"");
+        let lines = format!("protocol = \"{protocol}\"\nunreviewed = \"reviewable\"");
         let policy =
             r#"@id("agents") permit (principal in Group::"agents", action in Action::"mcp", resource);"#;
         let lines = Lines { policy, target: &lines, behind: "", hold_limit: "50s" };
-        Self::open_server(python("conformance_server.py"), &lines).await
+        Self::open_unaccepted(python("conformance_server.py"), &lines).await
     }
 
     /// The same with these lines in the target's section, and these behind everything; `WIRE` stands for the gateway's
@@ -175,7 +175,27 @@ impl Stage {
         Self::open_server(python("mcp_server.py"), &lines).await
     }
 
-    async fn open_server(mut server: Command, lines: &Lines<'_>) -> Self {
+    /// With tools that nobody has looked at, and further lines of the target's section.
+    pub(crate) async fn unaccepted(hold_limit: &str, more: &str) -> Self {
+        let credential = "credential = { profile = \"shop-app\", value_from = \"file:secret\" }";
+        let target = format!("protocol = \"earlier\"\n{credential}\n{more}");
+        let lines = Lines { policy: POLICY, target: &target, behind: "", hold_limit };
+        Self::open_unaccepted(python("mcp_server.py"), &lines).await
+    }
+
+    async fn open_server(server: Command, lines: &Lines<'_>) -> Self {
+        let stage = Self::open_unaccepted(server, lines).await;
+        stage.accept().await;
+        stage
+    }
+
+    /// Accepts every tool, and forgets what the server wrote down meanwhile. A server that cannot be asked yet has none.
+    async fn accept(&self) {
+        let _ = self.gateway.command(&["mcp", "accept", "shop", "--all"]).await;
+        std::fs::write(self.folder.path().join("log"), "").unwrap();
+    }
+
+    async fn open_unaccepted(mut server: Command, lines: &Lines<'_>) -> Self {
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("log");
         std::fs::write(&log, "").unwrap();
@@ -209,7 +229,9 @@ impl Stage {
             sdk().display()
         );
         let lines = Lines { policy: POLICY, target: &run, behind: "", hold_limit };
-        Self::before(folder, None, String::new(), &lines).await
+        let stage = Self::before(folder, None, String::new(), &lines).await;
+        stage.accept().await;
+        stage
     }
 
     async fn before(folder: TempDir, server: Option<Child>, server_url: String, lines: &Lines<'_>) -> Self {
@@ -251,6 +273,11 @@ impl Stage {
     /// A path beside the server's log.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// What a command of the operator's prints.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> Value {
+        self.gateway.command(arguments).await.unwrap()
     }
 
     /// Has the server say something else of `delete_rows`.

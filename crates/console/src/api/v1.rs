@@ -12,6 +12,7 @@ pub(crate) mod passkeys;
 pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod session;
+pub(crate) mod tools;
 pub(crate) mod upkeep;
 pub(crate) mod votes;
 
@@ -48,6 +49,10 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(upkeep::tiles))
         .routes(routes!(upkeep::redact))
         .routes(routes!(policy::targets))
+        .routes(routes!(tools::list))
+        .routes(routes!(tools::show))
+        .routes(routes!(tools::look))
+        .routes(routes!(tools::decide))
         .routes(routes!(policy::show))
         .routes(routes!(policy::why))
         .routes(routes!(agents::list, agents::create))

@@ -217,6 +217,9 @@ fn target_of(event: &Event) -> Option<String> {
             Some(asked.target.to_string())
         }
         Event::ExecutionAuthorized(facts) => Some(facts.asked.target.to_string()),
+        Event::ToolNoticed { target, .. }
+        | Event::ToolAccepted { target, .. }
+        | Event::ToolRefused { target, .. } => Some(target.to_string()),
         Event::FreezeSet { scope: FreezeScope::Target { name } }
         | Event::FreezeLifted { scope: FreezeScope::Target { name } } => Some(name.to_string()),
         _ => None,

@@ -3,7 +3,7 @@
 use super::{Named, time};
 use crate::console::Console;
 use countersign_core::{AgentId, PersonId, PrincipalId};
-use countersign_engine::vote;
+use countersign_engine::{definitions, vote};
 use countersign_identity::{Agent, Delegation, Passkey, Person, SessionInfo, Token};
 use countersign_ledger::event::FreezeScope;
 use serde::{Deserialize, Serialize};
@@ -152,6 +152,9 @@ pub(crate) struct TargetItem {
     /// The credential profile's name, never the credential.
     pub(crate) credential_profile: String,
     pub(crate) frozen: bool,
+    /// How many tools it has described so far, and how many of them wait for an administrator.
+    pub(crate) tools: usize,
+    pub(crate) tools_waiting: usize,
 }
 
 /// What a freeze reaches.
@@ -291,6 +294,8 @@ impl Console {
             wire: target.wire.clone(),
             credential_profile: target.credential_profile.clone(),
             frozen: freezes.contains(&FreezeScope::Target { name: target.name.clone() }),
+            tools: definitions::of_target(self.gate(), &target.name).len(),
+            tools_waiting: definitions::waiting_at(self.gate(), &target.name),
         };
         self.gate().targets().map(item).collect()
     }

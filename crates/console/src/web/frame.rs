@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRequestParts, State},
     response::{Html, IntoResponse, Redirect, Response},
 };
-use countersign_engine::{port::store::Health, read};
+use countersign_engine::{definitions, port::store::Health, read};
 use countersign_identity::SessionInfo;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 
@@ -23,6 +23,8 @@ pub(super) struct Frame {
     pub(super) frozen: Vec<String>,
     /// How many outcomes nobody knows.
     pub(super) unresolved: usize,
+    /// How many tools are described as nobody has accepted them.
+    pub(super) tools_waiting: usize,
     /// The store accepts nothing.
     pub(super) trouble: Option<String>,
 }
@@ -58,6 +60,7 @@ impl Frame {
             csrf: Some(session.csrf.reveal().to_owned()),
             frozen: console.gate().freezes().iter().map(|scope| console.freeze_words(scope)).collect(),
             unresolved,
+            tools_waiting: definitions::waiting(console.gate()),
             trouble,
         })
     }

@@ -3,6 +3,7 @@
 use super::{
     draw,
     frame::{Fault, Frame, Viewer, draw_page},
+    tools,
 };
 use crate::{
     console::Console,

@@ -50,12 +50,16 @@ const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/freezes"),
 ];
-const MORE: [(&str, &str); 13] = [
+const MORE: [(&str, &str); 17] = [
     ("GET", "/api/v1/reviews"),
     ("POST", "/api/v1/approvals/{id}/review"),
     ("PUT", "/api/v1/people/{id}/delegation"),
     ("DELETE", "/api/v1/people/{id}/delegation"),
     ("GET", "/api/v1/activity"),
+    ("GET", "/api/v1/targets/{id}/tools"),
+    ("GET", "/api/v1/targets/{id}/tools/{definition}"),
+    ("POST", "/api/v1/targets/{id}/tools/look"),
+    ("POST", "/api/v1/targets/{id}/tools/decide"),
     ("PUT", "/api/v1/people/{id}/role"),
     ("POST", "/api/v1/session/provider"),
     ("POST", "/api/v1/accounts"),
@@ -67,7 +71,9 @@ const MORE: [(&str, &str); 13] = [
 ];
 
 /// The pages and what is fetched for them.
-const PAGES: [&str; 15] = [
+const PAGES: [&str; 17] = [
+    "/targets/cloud/tools",
+    "/targets/cloud/tools/sha256:0",
     "/",
     "/fragments/inbox",
     "/fragments/banner",

@@ -47,6 +47,13 @@ fn writes() -> Vec<(&'static str, &'static str, Value, &'static [&'static str])>
             json!({"broken_by": "per_01ARZ3NDEKTSV4RRFFQ69G5FAV", "found": "justified", "note": "looked"}),
             NOT_AUDITORS,
         ),
+        ("POST", "/api/v1/targets/nowhere/tools/look", Value::Null, OPERATES),
+        (
+            "POST",
+            "/api/v1/targets/nowhere/tools/decide",
+            json!({"definition": "sha256:0", "verdict": "accept"}),
+            ADMINISTRATOR,
+        ),
         ("POST", "/api/v1/ledger/tiles", json!({"folder": "/nowhere"}), NOBODY),
     ]
 }

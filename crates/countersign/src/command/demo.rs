@@ -9,7 +9,9 @@ use crate::{
     wiring,
 };
 use async_trait::async_trait;
-use countersign_demo::{Banner, Cloud, Counter, Doors, Operator, Prepared, Shop, policy, setup, shop, story};
+use countersign_demo::{
+    Banner, Cloud, Counter, Doors, Operator, Prepared, Shop, policy, setup, shop, story, tools,
+};
 use http::Method;
 use serde_json::{Value, json};
 use std::{
@@ -28,9 +30,9 @@ pub(super) async fn run(args: &DemoArgs, output: Output) -> Result<(), Failure> 
         .map_err(|error| Failure::of("a temporary folder could not be made", &error))?;
     let folder = args.folder.clone().unwrap_or_else(|| scratch.path().to_owned());
     let ports = if args.once {
-        [free_port()?, free_port()?, free_port()?]
+        [free_port()?, free_port()?, free_port()?, free_port()?]
     } else {
-        [0, 1, 2].map(|next| args.port.saturating_add(next))
+        [0, 1, 2, 3].map(|next| args.port.saturating_add(next))
     };
     let stage = Stage::open(&folder, ports).await?;
     if args.once { stage.once(output).await } else { stage.watched().await }
@@ -62,12 +64,14 @@ impl Operator for OperatorDoor<'_> {
 }
 
 impl Stage {
-    async fn open(folder: &Path, [console, gateway, database]: [u16; 3]) -> Result<Self, Failure> {
+    async fn open(folder: &Path, [console, gateway, database, tools]: [u16; 4]) -> Result<Self, Failure> {
         let began = Instant::now();
         let credential = credential()?;
         let cloud = Cloud::start(credential.clone()).await.map_err(|error| failed(&error))?;
         let shop = Shop::start(&credential).await.map_err(|error| failed(&error))?;
         let config_path = write_files(folder, &cloud, &credential, console, gateway)?;
+        let listen = SocketAddr::from(([127, 0, 0, 1], tools));
+        append(&config_path, &tools::section(&cloud.url(), listen))?;
         if let Some(shop) = &shop {
             let listen = SocketAddr::from(([127, 0, 0, 1], database));
             add_shop(folder, &config_path, &shop.section(listen), &credential)?;
@@ -79,6 +83,7 @@ impl Stage {
         let gateway_url = serving.listeners().first().map(|bound| format!("http://{}", bound.addr));
         let doors = Doors {
             gateway_url: gateway_url.ok_or_else(|| Failure::new("the demo cloud has no listener"))?,
+            tools_url: format!("http://{listen}/mcp"),
             console_url: console_url.clone(),
             effects_url: cloud.effects_url(),
         };
@@ -150,6 +155,7 @@ impl Stage {
             console_url: &self.doors.console_url,
             gateway_url: &self.doors.gateway_url,
             database: self.database(),
+            tools_url: &self.doors.tools_url,
             token: &self.prepared.agent.token,
             links: &self.prepared.links,
             verify: &verify,
@@ -244,6 +250,13 @@ fn add_shop(folder: &Path, config: &Path, section: &str, password: &str) -> Resu
     let mut file =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&secret).map_err(io)?;
     file.write_all(password.as_bytes()).map_err(io)?;
+    append(config, section)
+}
+
+/// Adds a target's section to the configuration.
+fn append(config: &Path, section: &str) -> Result<(), Failure> {
+    let io =
+        |error: std::io::Error| Failure::of(&format!("`{}` cannot be written", config.display()), &error);
     let mut file = fs::OpenOptions::new().append(true).open(config).map_err(io)?;
     file.write_all(section.as_bytes()).map_err(io)
 }

@@ -29,6 +29,11 @@ pub(super) fn run(config: &Path, command: PolicyCommand, output: Output) -> Resu
                 format!("{} in {files} hold.\nbundle {}", wiring::counted(rules, "rule"), bundle.digest())
             })
         }
+        PolicyCommand::Schema => {
+            let bundle = loaded(&config.policy, &config)?;
+            let schema = bundle.schema_text().ok_or_else(|| Failure::new("the schema cannot be written"))?;
+            output::show(output, &json!({"schema": schema}), |_| schema.clone())
+        }
         PolicyCommand::Why { action } => {
             let action = read_question(&action)?.action(&config, SystemClock.now())?;
             let bundle = loaded(&config.policy, &config)?;
@@ -42,7 +47,9 @@ pub(super) fn run(config: &Path, command: PolicyCommand, output: Output) -> Resu
 
 /// The bundle of these files, or everything that is wrong with them.
 pub(super) fn loaded(path: &Path, config: &Config) -> Result<Bundle, Failure> {
-    wiring::load_bundle(path, config).map_err(|errors| wiring::policy_mistakes(&errors))
+    let known = wiring::peek_accepted(config)?;
+    let vocabulary = wiring::with_accepted(&config.vocabulary, known.iter());
+    wiring::load_bundle(path, &vocabulary).map_err(|errors| wiring::policy_mistakes(&errors))
 }
 
 fn read_question(path: &Path) -> Result<Question, Failure> {

@@ -1,8 +1,8 @@
-//! Watches the policy files: a change is loaded whole or not at all.
+//! Watches the policy files, and what is accepted of tools: a change is loaded whole or not at all.
 
 use super::reload;
 use crate::config::Config;
-use countersign_engine::Gate;
+use countersign_engine::{Gate, definitions};
 use notify::{EventKind, RecursiveMode, Watcher};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
@@ -30,9 +30,11 @@ pub(super) async fn policies(gate: Arc<Gate>, config: Arc<Config>, stopping: Can
             return;
         }
     };
+    let mut decisions = definitions::decisions(&gate);
     loop {
         tokio::select! {
             change = changes.recv() => if change.is_none() { return },
+            decided = decisions.changed() => if decided.is_err() { return },
             () = stopping.cancelled() => return,
         }
         while let Ok(Some(())) = tokio::time::timeout(SETTLE, changes.recv()).await {}

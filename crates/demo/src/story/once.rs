@@ -5,6 +5,7 @@ mod attempts;
 mod export;
 mod rest;
 mod shop;
+mod tools;
 
 pub use shop::Counter;
 
@@ -31,6 +32,9 @@ pub async fn run_once(doors: &Doors, counter: Option<Counter<'_>>, prepared: Pre
     match Play::begin(doors, prepared).await {
         Ok(mut play) => {
             play.all(&mut log).await;
+            if let Err(error) = play.tools(&mut log).await {
+                log.broke_off("tools", &error);
+            }
             if let Some(counter) = counter
                 && let Err(error) = play.shop(&mut log, counter).await
             {
@@ -61,10 +65,11 @@ struct Play {
 
 impl Play {
     async fn begin(doors: &Doors, prepared: Prepared) -> Result<Self, DemoError> {
-        let Doors { gateway_url, console_url, effects_url } = doors;
+        let Doors { gateway_url, tools_url, console_url, effects_url } = doors;
         let bare = |url: &str| url.trim_end_matches('/').to_owned();
         let doors = Doors {
             gateway_url: bare(gateway_url),
+            tools_url: tools_url.clone(),
             console_url: bare(console_url),
             effects_url: effects_url.clone(),
         };

@@ -30,6 +30,8 @@ pub enum Kind {
     /// A policy bundle's content, by digest.
     Bundle,
     Freeze,
+    /// What a target says about one of its tools, and what people made of it.
+    Definition,
     /// An execution of which nobody knows whether it ran.
     Unresolved,
     /// Small facts about this installation.
@@ -37,7 +39,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Hold,
         Self::Action,
         Self::Answer,
@@ -49,6 +51,7 @@ impl Kind {
         Self::Token,
         Self::Bundle,
         Self::Freeze,
+        Self::Definition,
         Self::Unresolved,
         Self::Meta,
     ];
@@ -67,6 +70,7 @@ impl Kind {
             Self::Token => "token",
             Self::Bundle => "bundle",
             Self::Freeze => "freeze",
+            Self::Definition => "definition",
             Self::Unresolved => "unresolved",
             Self::Meta => "meta",
         }

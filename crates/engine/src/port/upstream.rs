@@ -1,6 +1,7 @@
 //! How an authorized action reaches its target: the wire adapter's side of execution.
 
 use crate::{
+    definitions::Definition,
     execute::{Clearance, Ending},
     reply::Ticket,
 };
@@ -115,6 +116,11 @@ pub trait Upstream: Send + Sync + std::fmt::Debug {
 
     /// Finds out about a stored action once more, as [`Exchange::gather`] does.
     async fn gather(&self, _: &Action) -> Option<Gathered> {
+        None
+    }
+
+    /// Asks the target which tools it has and what they are. `None` where it has none to ask for.
+    async fn definitions(&self) -> Option<Result<Vec<Definition>, Failed>> {
         None
     }
 }

@@ -148,6 +148,9 @@ impl Case {
             | Event::PolicyRejected { .. }
             | Event::FreezeSet { .. }
             | Event::FreezeLifted { .. }
+            | Event::ToolNoticed { .. }
+            | Event::ToolAccepted { .. }
+            | Event::ToolRefused { .. }
             | Event::LedgerExported { .. }
             | Event::LedgerRead { .. }
             | Event::LedgerRedacted { .. }

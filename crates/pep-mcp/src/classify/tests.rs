@@ -24,9 +24,15 @@ fn classifier() -> Classifier {
 }
 
 fn call(name: &str, arguments: Option<&str>) -> Understood {
+    call_as(name, arguments, Standing::Accepted)
+}
+
+fn call_as(name: &str, arguments: Option<&str>, standing: Standing) -> Understood {
     let raw = arguments.map(|text| RawValue::from_string(text.to_owned()).unwrap());
-    let definition = Definition { digest: Digest::of(b""), hints: vec!["destructive"] };
-    classifier().call(name, raw.as_deref(), &definition)
+    let flags = ["instructions"].into();
+    let definition =
+        Definition { digest: Digest::of(b""), hints: vec!["destructive"], flags, arguments: BTreeMap::new() };
+    classifier().call(name, raw.as_deref(), &definition, standing)
 }
 
 #[test]
@@ -73,4 +79,19 @@ fn other_messages_name_what_they_ask_for() {
     let found = classifier().other("mcp.session", "initialize", None);
     assert_eq!(found.sentence, "Open a session on shop (prod, labelled finance).");
     assert!(found.resources.is_empty());
+}
+
+#[test]
+fn what_nobody_has_accepted_is_not_what_the_configuration_declares() {
+    for (standing, says) in [
+        (Standing::New, "Call “delete_rows”, which nobody has accepted with “count” = 1"),
+        (Standing::Changed, "Call “delete_rows”, which its server describes anew with “count” = 1"),
+    ] {
+        let found = call_as("delete_rows", Some(r#"{"count":1}"#), standing);
+        assert_eq!(found.operation, Operation { name: Some("mcp.tool".into()), class: Class::Unknown });
+        assert!(found.sentence.starts_with(says), "{}", found.sentence);
+        assert_eq!(found.facts["standing"], json!(standing.as_str()));
+        assert_eq!(found.facts["flags"], json!(["instructions"]));
+        assert_eq!(found.facts["input"], json!({}));
+    }
 }

@@ -9,6 +9,7 @@ use crate::{
     reply::{self, Shape, code},
     session::{Place, Session},
     stream::{self, Body, Flow, Later, Leaving, Legs, Waiting},
+    tools::{Definition, Ruling},
     upstream::exchange::{Answer, Asking, Event},
 };
 use countersign_core::{ApprovalId, Refusal, RefusalCode, Requester};
@@ -42,7 +43,7 @@ impl Door {
         if approvals::NAMES.contains(&name.as_str()) {
             return self.claim(said, &name, arguments).await;
         }
-        let definition = match said.session.tools(&self.target.way).await {
+        let definition = match said.session.tools(&self.book, &self.target.way).await {
             Ok(tools) => tools.get(&name).cloned(),
             Err(failed) => {
                 let why = format!("the server's tools are not known, so nothing was called: {failed}");
@@ -50,7 +51,7 @@ impl Door {
                     StatusCode::OK,
                     reply::own(
                         said.id.get(),
-                        Shape::Tool,
+                        &Shape::Tool,
                         code::SERVER,
                         &why,
                         &json!({
@@ -60,11 +61,40 @@ impl Door {
                 ));
             }
         };
-        let Some(definition) = definition else {
-            return self.invalid(said.id, "the server lists no such tool, or lists it twice").await;
+        let ruled = definition.map(|definition| (self.book.ruling(&name, definition.digest), definition));
+        let (standing, definition) = match ruled {
+            Some((Ruling::Decide(standing), definition)) => (standing, definition),
+            Some((Ruling::Refuse(standing), _)) => {
+                let why = self.book.refusal(&name, standing);
+                return self.refuse_call(&said, RefusalCode::NotPermitted, &why).await;
+            }
+            Some((Ruling::Hide, _)) | None => {
+                return self.invalid(said.id, "the server lists no such tool, or lists it twice").await;
+            }
         };
-        let understood = self.target.classifier.call(&name, arguments, &definition);
+        if let Err(why) = self.book.check(&name, &definition, arguments) {
+            return self.refuse_call(&said, RefusalCode::Malformed, &why).await;
+        }
+        let understood = self.target.classifier.call(&name, arguments, &definition, standing);
         self.act(said, Some((&name, &definition)), understood, Shape::Tool).await
+    }
+
+    /// A call that does not become an action: counted, and told so that a model can go on.
+    async fn refuse_call(
+        &self,
+        said: &Said<'_>,
+        code: RefusalCode,
+        why: &str,
+    ) -> Result<Response<Body>, Ended> {
+        self.count(code).await?;
+        let next = if code == RefusalCode::Malformed { "change" } else { "stop" };
+        let told = json!({"decision": "refused", "code": code.as_str(), "what_to_do": next});
+        let own = reply::own(said.id.get(), &Shape::Tool, code::REFUSED, why, &told);
+        let (own, status) = match reply::Said::from(own) {
+            own if said.later => own.later(said.id.get(), said.method),
+            own => (own, StatusCode::OK),
+        };
+        Ok(stream::json(status, own.message))
     }
 
     /// Any other request that is passed on.
@@ -74,7 +104,7 @@ impl Door {
         operation: &str,
         shape: Shape,
     ) -> Result<Response<Body>, Ended> {
-        if shape == Shape::Tools {
+        if matches!(shape, Shape::Tools(_)) {
             // What the agent sees from here on is what its calls are bound to.
             said.session.forget_tools().await;
         }
@@ -86,7 +116,7 @@ impl Door {
     async fn act(
         self: &Arc<Self>,
         said: Said<'_>,
-        tool: Option<(&str, &crate::tools::Definition)>,
+        tool: Option<(&str, &Definition)>,
         understood: Understood,
         shape: Shape,
     ) -> Result<Response<Body>, Ended> {
@@ -118,11 +148,15 @@ impl Door {
             asked.patience = asked.patience.min(LEG);
         }
         let (door, session) = (Arc::clone(self), Arc::clone(&said.session));
+        let lists = matches!(shape, Shape::Tools(_));
         let flow = async move {
             let reply = match before {
                 None => countersign_engine::flow::handle(&door.gate, asked, exchange).await,
                 Some(leg) => door.claimed(&asked.requester, leg.approval, asked.patience, exchange).await,
             };
+            if let (true, Ok(Reply::Live(answer))) = (lists, &reply) {
+                door.book.listed(&answer.raw).await;
+            }
             door.seen(&session, &reply);
             reply
         };
@@ -222,6 +256,7 @@ impl Door {
         let takes_back = takes_back.then(|| (Arc::clone(&self.gate), said.requester.clone()));
         Asking {
             way: Arc::clone(&self.target.way),
+            book: Arc::clone(&self.book),
             peer: said.session.peer.clone(),
             session: Some(Arc::clone(&said.session)),
             under_way: Arc::clone(&place.under_way),

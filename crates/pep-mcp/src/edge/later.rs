@@ -35,7 +35,7 @@ impl Door {
                 Ok(session) => session,
                 Err(reply) => {
                     let shape = if method == "tools/call" { Shape::Tool } else { Shape::Other };
-                    let said = reply::of(id.get(), shape, reply).later(id.get(), method);
+                    let said = reply::of(id.get(), &shape, reply).later(id.get(), method);
                     return Ok(stream::json(said.1, said.0.message));
                 }
             }

@@ -50,7 +50,7 @@ impl Door {
         let begun = match self.begin(&requester, Some(&client), version).await {
             Ok(begun) => begun,
             Err(reply) => {
-                return Ok(stream::json(StatusCode::OK, reply::of(id.get(), Shape::Other, reply).message));
+                return Ok(stream::json(StatusCode::OK, reply::of(id.get(), &Shape::Other, reply).message));
             }
         };
         let told = if begun.peer.is_later() {
@@ -97,6 +97,7 @@ impl Door {
         let (events, _) = mpsc::channel(1);
         let exchange = Asking {
             way: Arc::clone(&self.target.way),
+            book: Arc::clone(&self.book),
             peer: peer.clone(),
             session: is_later.then(|| Arc::clone(&opening)),
             under_way: Arc::clone(&place.under_way),

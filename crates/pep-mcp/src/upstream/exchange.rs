@@ -12,6 +12,7 @@ use crate::{
     members::Members,
     method::{self, FromServer},
     session::{Session, UnderWay},
+    tools::{Book, Ruling},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -66,6 +67,7 @@ impl Form {
 /// A message on its way through the engine.
 pub(crate) struct Asking {
     pub(crate) way: Arc<Way>,
+    pub(crate) book: Arc<Book>,
     pub(crate) peer: Peer,
     /// `None` while the session is being opened.
     pub(crate) session: Option<Arc<Session>>,
@@ -136,12 +138,16 @@ impl Asking {
         if let (Some((tool, definition)), Some(session), true) =
             (&head.tool, &self.session, ending.is_approved())
         {
-            let tools = session.tools_now(&self.way).await;
+            let tools = session.tools_now(&self.book, &self.way).await;
             let tools = tools.map_err(|failed| Failed { sent: Sent::No, ..failed })?;
-            if tools.get(tool).is_none_or(|now| now.digest.to_string() != *definition) {
+            let now = tools.get(tool).filter(|now| now.digest.to_string() == *definition);
+            let Some(now) = now else {
                 return Err(unsent(
                     "the server has changed the tool since people saw it: call it again to ask anew",
                 ));
+            };
+            if !matches!(self.book.ruling(tool, now.digest), Ruling::Decide(_)) {
+                return Err(unsent("the tool is not accepted any more as its server describes it"));
             }
         }
         let Body::Bound(params) = &clearance.payload().body else {

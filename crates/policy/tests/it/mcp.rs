@@ -40,7 +40,7 @@ fn decided(rules: &str, action: &Action) -> String {
 fn call(operation: &str, class: Class, tool: &str, input: &Value) -> Action {
     let facts = json!({
         "method": "tools/call", "server": "crm", "tool": tool, "definition": "sha256:0", "hints": ["destructive"],
-        "input": input,
+        "flags": [], "standing": "accepted", "input": input,
     });
     Action {
         wire: "mcp".into(),
@@ -97,7 +97,7 @@ fn rules_look_at_arguments_and_one_of_another_type_refuses() {
 
 #[test]
 fn what_is_missing_or_of_another_wire_refuses() {
-    for name in ["method", "server", "tool", "definition", "hints", "input"] {
+    for name in ["method", "server", "tool", "definition", "hints", "flags", "standing", "input"] {
         let mut action = call("delete_rows", Class::Delete, "delete_rows", &json!({}));
         action.facts.remove(name);
         assert_eq!(decided(ALL, &action), "policy-error", "{name}");
@@ -105,4 +105,30 @@ fn what_is_missing_or_of_another_wire_refuses() {
     let mut action = call("delete_rows", Class::Delete, "delete_rows", &json!({}));
     action.wire = "http".into();
     assert_eq!(decided(ALL, &action), "policy-error");
+}
+
+#[test]
+#[rustfmt::skip]
+fn what_could_be_permitted_with_some_arguments_is_possible_and_what_could_with_none_is_not() {
+    let delete = call("delete_rows", Class::Delete, "delete_rows", &json!({}));
+    let own = |effect: &str, id: &str, when: &str| {
+        format!("@id(\"{id}\") {effect} (principal, action == Action::\"crm/delete_rows\", resource) {when};")
+    };
+    let small = "when { context has input && context.input has count && context.input.count < 10 }";
+    let gate = format!("@id(\"g\") @gate(\"g\") @approvers(\"Group::\\\"privacy\\\"\") @quorum(\"1\") {}", 
+        "forbid (principal, action, resource);");
+    for (why, rules, want) in [
+        ("nothing permits it",                  String::new(), false),
+        ("it is permitted",                     ALL.to_owned(), true),
+        ("with few rows it is",                 own("permit", "p", small), true),
+        ("to somebody else",                    format!("@id(\"p\") permit (principal in Group::\"privacy\", action, resource) {small};"), false),
+        ("when it was accepted, as it was",     own("permit", "p", "when { context has mcp && context.mcp.standing == \"accepted\" }"), true),
+        ("when it is new, which it is not",     own("permit", "p", "when { context has mcp && context.mcp.standing == \"new\" }"), false),
+        ("a wall without exception",            format!("{ALL}{}", own("forbid", "w", "")), false),
+        ("a wall around few rows",              format!("{ALL}{}", own("forbid", "w", small)), true),
+        ("a wall unless it reads",              format!("{ALL}{}", own("forbid", "w", "unless { context has mcp && context.mcp.hints.contains(\"x\") }")), false),
+        ("a gate can be lifted",                format!("{ALL}{gate}"), true),
+    ] {
+        assert_eq!(bundle(&rules).is_possible(&delete, NOW), want, "{why}");
+    }
 }

@@ -147,6 +147,7 @@ fn news(changed: &Changed) -> News {
         Changed::Freeze => ("freeze", json!({})),
         Changed::Policy => ("policy", json!({})),
         Changed::Glass { id } => ("glass", json!({"id": id})),
+        Changed::Tools => ("tools", json!({})),
     };
     News::default().event(name).data(data.to_string())
 }
