@@ -3,6 +3,8 @@
 
 use crate::{named, rows, stage::Stage};
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::sleep;
 
 const LATER: &str = "2026-07-28";
 
@@ -141,4 +143,33 @@ async fn the_shim_serves_clients_of_the_later_era() {
     let said = agent.ended().await;
     assert_eq!(said.first(), Some(&json!({"version": LATER})), "{said:?}");
     assert_eq!(said.last(), Some(&json!({"error": false, "text": "deleted 3 rows of orders"})), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_goes_takes_no_call_of_the_later_era_with_it() {
+    let mut stage = Stage::open_speaking("auto", "50s").await;
+    let steps = json!([{"do": "call", "tool": "delete_rows", "arguments": rows(7)}]);
+    let agent = stage.agent(&stage.token, "auto", &steps);
+    let approval = stage.approval("pending").await;
+    stage.gateway.kill().unwrap();
+    agent.ended().await;
+    stage.gateway.restart().await.unwrap();
+    // The same call attaches to what waited; that its stream closes with the gateway cancels nothing.
+    let waits = stage.beside("waits");
+    let mut marked = steps.clone();
+    marked[0]["progress"] = true.into();
+    marked[0]["mark"] = waits.to_str().into();
+    let agent = stage.agent(&stage.token, "auto", &marked);
+    while !waits.exists() {
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(stage.gateway.stop().unwrap(), Some(0));
+    agent.ended().await;
+    stage.gateway.restart().await.unwrap();
+    assert_eq!(stage.approval("pending").await, approval);
+    stage.vote(&approval, "approve", None).await;
+    assert_eq!(stage.ran("delete_rows"), 0, "nothing runs without its agent");
+    let said = newest(&stage, &steps).await;
+    assert_eq!(said.last(), Some(&json!({"error": false, "text": "deleted 7 rows of orders"})), "{said:?}");
+    assert_eq!(stage.ran("delete_rows"), 1);
 }

@@ -144,3 +144,19 @@ async fn a_started_server_that_dies_ends_the_session_and_none_outlives_the_gatew
     ends(second).await;
     agent.kill();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_call_to_a_started_server_survives_the_gateways_death_and_runs_once() {
+    let mut stage = Stage::open_started("50s").await;
+    let steps = json!([{"do": "call", "tool": "delete_rows", "arguments": rows(7)}]);
+    let agent = stage.agent(&stage.token, "legacy", &steps);
+    let approval = stage.approval("pending").await;
+    stage.gateway.kill().unwrap();
+    agent.ended().await;
+    // Its input is closed: that ends it.
+    ends(id(&stage.started().remove(0))).await;
+    stage.gateway.restart().await.unwrap();
+    stage.vote(&approval, "approve", None).await;
+    assert_eq!(stage.call("delete_rows", &rows(7)).await, (false, "deleted 7 rows of orders".into()));
+    assert_eq!(stage.ran("delete_rows"), 1);
+}
