@@ -2,7 +2,7 @@
 
 use crate::{
     ActionId, Digest, EnvironmentName, Evidence, Requester, TargetName, Timestamp,
-    canonical::{CanonicalError, Object, append_value},
+    canonical::{CanonicalError, Object, append_texts},
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -145,7 +145,7 @@ impl Action {
     /// The canonical form the digest is taken over: JCS with the bodies as digests.
     pub fn canonical(&self) -> Result<Vec<u8>, CanonicalError> {
         let mut session = Vec::new();
-        append_value(&mut session, &serde_json::json!(self.session))?;
+        append_texts(&mut session, &self.session);
         let behalf: Vec<String> = self.requester.on_behalf_of.iter().map(ToString::to_string).collect();
         let mut out = Vec::with_capacity(768);
         let mut object = Object::begin(&mut out);

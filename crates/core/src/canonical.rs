@@ -4,6 +4,7 @@
 //! they are given, for the hot path where that order is known to be sorted.
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// A value has no canonical form here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +73,24 @@ fn write_value(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), Can
         }
     }
     Ok(())
+}
+
+/// Appends an object whose members are texts.
+pub fn append_texts(out: &mut Vec<u8>, members: &BTreeMap<String, String>) {
+    let mut sorted: Vec<_> = members.iter().collect();
+    if !members.keys().all(|name| name.is_ascii()) {
+        sorted.sort_by(|(left, _), (right, _)| left.encode_utf16().cmp(right.encode_utf16()));
+    }
+    out.push(b'{');
+    for (at, (name, text)) in sorted.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        append_string(out, name);
+        out.push(b':');
+        append_string(out, text);
+    }
+    out.push(b'}');
 }
 
 /// Appends a JSON string with RFC 8785 escapes, quotes included.
@@ -239,6 +258,15 @@ mod tests {
         #[test]
         fn agrees_with_an_independent_writer(value in values()) {
             prop_assert_eq!(to_vec(&value).unwrap(), serde_json_canonicalizer::to_vec(&value).unwrap());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn texts_are_written_as_any_object_is(members in prop::collection::btree_map(any::<String>(), any::<String>(), 0..8)) {
+            let mut out = Vec::new();
+            append_texts(&mut out, &members);
+            prop_assert_eq!(out, to_vec(&json!(members)).unwrap());
         }
     }
 

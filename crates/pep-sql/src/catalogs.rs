@@ -11,7 +11,14 @@ use crate::{
 };
 use bytes::BytesMut;
 use parking_lot::RwLock;
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::Mutex,
@@ -32,6 +39,8 @@ pub(crate) struct Watch {
     /// The connection it is read over; also keeps two from reading at once.
     connection: Mutex<Option<LoggedIn>>,
     known: RwLock<Known>,
+    /// Somebody is looking again before it is too old.
+    ahead: AtomicBool,
 }
 
 struct Known {
@@ -66,18 +75,30 @@ impl std::fmt::Debug for Watch {
 impl Watch {
     pub(crate) fn new(way: Arc<Way>, database: String) -> Self {
         let known = Known { catalog: Arc::new(Catalog::unknown()), seen: None };
-        Self { way, database, connection: Mutex::new(None), known: RwLock::new(known) }
+        Self {
+            way,
+            database,
+            connection: Mutex::new(None),
+            known: RwLock::new(known),
+            ahead: AtomicBool::new(false),
+        }
     }
 
-    /// The catalog as it was a moment ago.
-    pub(crate) async fn current(&self, nonce: impl Fn() -> [u8; 18]) -> Arc<Catalog> {
-        {
-            let known = self.known.read();
-            if known.seen.is_some_and(|seen| seen.elapsed() < FRESH) {
-                return Arc::clone(&known.catalog);
-            }
+    /// The catalog as it was a moment ago. Whoever asks in the second half of that moment has it looked at again, and
+    /// waits for nothing.
+    pub(crate) async fn current(self: &Arc<Self>, nonce: impl Fn() -> [u8; 18]) -> Arc<Catalog> {
+        let within = |span: Duration| move |began: Instant| began.elapsed() < span;
+        let Some(known) = self.known_if(within(FRESH)) else {
+            return self.once(within(FRESH), nonce).await;
+        };
+        if self.known_if(within(FRESH / 2)).is_none() && !self.ahead.swap(true, Ordering::Relaxed) {
+            let (watch, nonce) = (Arc::clone(self), nonce());
+            tokio::spawn(async move {
+                watch.once(within(FRESH / 2), || nonce).await;
+                watch.ahead.store(false, Ordering::Relaxed);
+            });
         }
-        self.again(nonce).await
+        known
     }
 
     /// Which one is known.
@@ -88,13 +109,23 @@ impl Watch {
     /// The catalog as it is now.
     pub(crate) async fn again(&self, nonce: impl Fn() -> [u8; 18]) -> Arc<Catalog> {
         let asked = Instant::now();
+        self.once(|began| began >= asked, nonce).await
+    }
+
+    fn known_if(&self, good: impl Fn(Instant) -> bool) -> Option<Arc<Catalog>> {
+        let known = self.known.read();
+        known.seen.is_some_and(good).then(|| Arc::clone(&known.catalog))
+    }
+
+    /// Reads it, unless somebody else did meanwhile.
+    async fn once(
+        &self,
+        good: impl Fn(Instant) -> bool,
+        nonce: impl Fn() -> [u8; 18],
+    ) -> Arc<Catalog> {
         let mut connection = self.connection.lock().await;
-        {
-            // Somebody else may have read it while this one waited.
-            let known = self.known.read();
-            if known.seen.is_some_and(|seen| seen >= asked) {
-                return Arc::clone(&known.catalog);
-            }
+        if let Some(known) = self.known_if(good) {
+            return known;
         }
         let began = Instant::now();
         let kept = connection.take();

@@ -18,6 +18,7 @@ mod rows;
 mod sentence;
 mod session;
 mod setting;
+mod shape;
 mod target;
 mod tree;
 mod walk;

@@ -274,7 +274,7 @@ impl Session {
             catalog,
             target: Arc::clone(&self.target.sql),
         };
-        let understood = self.reader.understand(question.clone()).await;
+        let understood = self.reader.understand(&question).await;
         if understood.unresolved.is_empty() {
             return (question, understood);
         }
@@ -284,7 +284,7 @@ impl Session {
             return (question, understood);
         }
         let question = Question { catalog, ..question };
-        let understood = self.reader.understand(question.clone()).await;
+        let understood = self.reader.understand(&question).await;
         (question, understood)
     }
 

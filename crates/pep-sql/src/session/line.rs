@@ -23,12 +23,14 @@ pub(super) struct Line {
 pub(super) struct Inbox {
     half: ReadHalf<Box<dyn Stream>>,
     pub(super) buffer: BytesMut,
+    /// All the room there was has been used: there is more to come.
+    full: bool,
 }
 
 impl Line {
     pub(super) fn new(stream: Box<dyn Stream>, buffer: BytesMut) -> Self {
         let (half, write) = tokio::io::split(stream);
-        Self { inbox: Inbox { half, buffer }, write }
+        Self { inbox: Inbox { half, buffer, full: false }, write }
     }
 
     /// Sends all of it.
@@ -48,10 +50,16 @@ impl Inbox {
         Ok(self.half.read_buf(&mut self.buffer).await? > 0)
     }
 
-    /// Receives in large pieces, as while results arrive.
+    /// Receives in large pieces, as while results or copies arrive; the first piece is small, since most are.
     pub(super) async fn fill_fast(&mut self) -> io::Result<bool> {
-        self.buffer.reserve(CHUNK);
-        Ok(self.half.read_buf(&mut self.buffer).await? > 0)
+        let (least, piece) = if self.full { (CHUNK / 4, CHUNK) } else { (IDLE, IDLE) };
+        if self.buffer.capacity() - self.buffer.len() < least {
+            self.buffer.reserve(piece);
+        }
+        let room = self.buffer.capacity() - self.buffer.len();
+        let got = self.half.read_buf(&mut self.buffer).await?;
+        self.full = got == room || (self.full && got > IDLE);
+        Ok(got > 0)
     }
 
     pub(super) fn take(&mut self, limit: usize) -> Result<Option<Frame>, FrameError> {
@@ -60,6 +68,7 @@ impl Inbox {
 
     /// Gives back the memory of the last exchange.
     pub(super) fn rest(&mut self) {
+        self.full = false;
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }

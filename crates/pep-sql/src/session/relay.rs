@@ -3,6 +3,7 @@
 
 use super::{
     Session,
+    line::Inbox,
     pipeline::{Names, Step},
     veil::{self, Seeing, Veil},
 };
@@ -169,15 +170,17 @@ impl Session {
                 }
                 pushed = push(&mut client.write, &mut out), if out_dirty => {
                     relay.seen.client_gone |= pushed.is_err();
-                    out_dirty = matches!(pushed, Ok(Pushed::Some));
+                    out_dirty = false;
+                    // Empty, it would still keep the piece it was part of.
+                    out = BytesMut::new();
                     false
                 }
                 pushed = push(&mut server.write, &mut up), if up_dirty => {
-                    up_dirty = matches!(pushed, Ok(Pushed::Some));
+                    up_dirty = false;
                     pushed.is_err()
                 }
                 got = server.inbox.fill_fast(), if out.is_empty() && relay.at != At::Done => !got.unwrap_or(false),
-                got = client.inbox.fill(), if room && !relay.seen.client_gone && (relay.at != At::Done || begun) => {
+                got = receive(&mut client.inbox, relay.copying), if room && !relay.seen.client_gone && (relay.at != At::Done || begun) => {
                     relay.seen.client_gone |= !got.unwrap_or(false);
                     false
                 }
@@ -253,6 +256,15 @@ impl Relay<'_> {
                     break;
                 }
                 continue;
+            }
+            if self.at == At::Answer && self.seeing.is_blind() {
+                let run = run(rest);
+                if run.bytes > 0 {
+                    self.seen.rows += run.rows;
+                    self.seen.received += run.bytes as u64;
+                    pass += run.bytes;
+                    continue;
+                }
             }
             let Some((tag, size)) = frame::head(rest).map_err(Ended::Server)? else { break };
             let message = Backend::of(tag).ok_or(Ended::Unexpected(tag))?;
@@ -509,21 +521,41 @@ impl Relay<'_> {
     }
 }
 
-/// What one push came to.
-enum Pushed {
-    /// More is to be done: to write, or to flush what was written.
-    Some,
-    All,
+/// Receives from the client: what it copies in large pieces.
+async fn receive(inbox: &mut Inbox, copying: Copying) -> io::Result<bool> {
+    match copying {
+        Copying::Data => inbox.fill_fast().await,
+        Copying::No | Copying::UntilSync => inbox.fill().await,
+    }
 }
 
-/// Writes some more, or flushes when all is written. Nothing is lost when it is let go.
-async fn push<B: Buf>(write: &mut WriteHalf<Box<dyn Stream>>, bytes: &mut B) -> io::Result<Pushed> {
-    if bytes.has_remaining() {
-        write.write_buf(bytes).await?;
-        return Ok(Pushed::Some);
+/// Whole rows, or pieces of a copy, one behind the other.
+struct Run {
+    rows: u64,
+    bytes: usize,
+}
+
+/// How much of what was received is rows or pieces of a copy: nothing is looked at but where each begins and ends.
+fn run(received: &[u8]) -> Run {
+    let mut run = Run { rows: 0, bytes: 0 };
+    loop {
+        let rest = received.get(run.bytes..).unwrap_or_default();
+        match frame::head(rest) {
+            Ok(Some((tag @ (b'D' | b'd'), size))) if size <= rest.len() => {
+                run.rows += u64::from(tag == b'D');
+                run.bytes += size;
+            }
+            _ => return run,
+        }
     }
-    write.flush().await?;
-    Ok(Pushed::All)
+}
+
+/// Writes all and flushes it. Nothing is lost when it is let go: what was written is taken out of the bytes.
+async fn push<B: Buf>(write: &mut WriteHalf<Box<dyn Stream>>, bytes: &mut B) -> io::Result<()> {
+    while bytes.has_remaining() {
+        write.write_buf(bytes).await?;
+    }
+    write.flush().await
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

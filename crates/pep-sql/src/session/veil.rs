@@ -31,6 +31,13 @@ pub(super) struct Seeing {
     pub(super) expected_at: u64,
 }
 
+impl Seeing {
+    /// Whether rows are passed on without a look at what is in them.
+    pub(super) const fn is_blind(&self) -> bool {
+        self.veil.is_none() && self.describes.is_none()
+    }
+}
+
 /// What is masked for whom, at one target.
 #[derive(Clone, Debug)]
 pub(crate) struct Masked {

@@ -3,10 +3,12 @@
 
 use super::{
     Asked, BoundValue, Counted, Preflight, Question, SessionFacts, SqlTarget, Understood, assemble, preflight,
+    shape,
 };
 use parking_lot::Mutex;
-use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, sync::Cache};
 use std::{
+    borrow::Cow,
     hash::{Hash, Hasher},
     io, panic,
     sync::{Arc, mpsc},
@@ -53,16 +55,28 @@ enum Job {
     Preflight { question: Arc<Question>, answer: oneshot::Sender<Preflight> },
 }
 
-/// Everything an answer depends on: the catalog by its version, the rest by what it is.
+/// Everything an answer depends on: the catalog by its version, the target by where it lies (a key keeps it there), the rest
+/// by what it is.
 #[derive(Clone, Debug)]
 struct Key(Arc<Question>);
 
-impl Key {
-    fn parts(&self) -> (&[Asked], &SessionFacts, u64, &SqlTarget) {
-        let Question { asked, session, catalog, target } = &*self.0;
-        (asked, session, catalog.version(), target)
-    }
+/// The same, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Parts<'q> {
+    asked: &'q [Asked],
+    session: &'q SessionFacts,
+    catalog: u64,
+    target: *const SqlTarget,
+}
 
+impl<'q> Parts<'q> {
+    fn of(question: &'q Question) -> Self {
+        let Question { asked, session, catalog, target } = question;
+        Self { asked, session, catalog: catalog.version(), target: Arc::as_ptr(target) }
+    }
+}
+
+impl Key {
     fn size(&self) -> usize {
         let value = |value: &BoundValue| match value {
             BoundValue::Null => 0,
@@ -77,7 +91,7 @@ impl Key {
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.parts() == other.parts()
+        Parts::of(&self.0) == Parts::of(&other.0)
     }
 }
 
@@ -85,7 +99,13 @@ impl Eq for Key {}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
+        Parts::of(&self.0).hash(state);
+    }
+}
+
+impl Equivalent<Key> for Parts<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        *self == Parts::of(&key.0)
     }
 }
 
@@ -120,12 +140,31 @@ impl Reader {
     }
 
     /// Never fails: what cannot be read now, or at all, is not understood.
-    pub async fn understand(&self, question: Question) -> Arc<Understood> {
-        let question = Arc::new(only_needed(question));
-        let key = Key(Arc::clone(&question));
-        if let Some(known) = self.inner.memo.get(&key) {
+    pub async fn understand(&self, question: &Question) -> Arc<Understood> {
+        let needed = only_needed(question);
+        if let Some(shape) = shape_of(&needed) {
+            let asked = [Asked { sql: shape, types: Vec::new(), values: None }];
+            let understood = self.read(&needed, &asked).await;
+            if says_all(&understood) {
+                return understood;
+            }
+        }
+        self.read(&needed, &needed.asked).await
+    }
+
+    /// What is asked, in the surroundings of the question.
+    async fn read(&self, question: &Question, asked: &[Asked]) -> Arc<Understood> {
+        if let Some(known) = self.inner.memo.get(&Parts { asked, ..Parts::of(question) }) {
             return known;
         }
+        let Question { session, catalog, target, .. } = question;
+        let question = Arc::new(Question {
+            asked: asked.to_vec(),
+            session: session.clone(),
+            catalog: Arc::clone(catalog),
+            target: Arc::clone(target),
+        });
+        let key = Key(Arc::clone(&question));
         let (answer, answered) = oneshot::channel();
         if self.inner.queue.try_send(Job::Understand { question: Arc::clone(&question), answer }).is_err() {
             return Arc::new(assemble::unread(
@@ -144,24 +183,47 @@ impl Reader {
     }
 }
 
-/// Without what no text of the question can name, so that sessions share their answers: kept statements and cursors are
-/// reached by these words only, and no word of the grammar can be written otherwise.
-fn only_needed(mut question: Question) -> Question {
-    let says = |words: &[&str]| {
-        question.asked.iter().any(|asked| {
-            let text = asked.sql.to_ascii_lowercase();
-            words.iter().any(|word| text.contains(word))
-        })
-    };
-    let (keeps, fetches) = (says(&["execute"]), says(&["fetch", "move"]));
-    // What is kept may name a cursor in its turn.
-    if !keeps {
-        question.session.prepared.clear();
-        if !fetches {
-            question.session.cursors.clear();
-        }
+/// The shape of the text, where it is one text that has one.
+fn shape_of(question: &Question) -> Option<String> {
+    let [asked] = question.asked.as_slice() else { return None };
+    let bound = asked.values.as_ref().is_some_and(|values| !values.is_empty());
+    if bound { None } else { shape::of(&asked.sql) }
+}
+
+/// Whether what was read of a shape holds for its texts: it was read with certainty, and keeps nothing of the text.
+fn says_all(understood: &Understood) -> bool {
+    understood.is_certain()
+        && understood.refused.is_none()
+        && understood.unresolved.is_empty()
+        && understood.session_effects().next().is_none()
+}
+
+/// Without what no text of the question can name, so that sessions and values share their answers. Kept statements and
+/// cursors are reached by these words only, and bound values are looked at behind these only; no word of the grammar can
+/// be written otherwise.
+fn only_needed(question: &Question) -> Cow<'_, Question> {
+    let says = |words: &[&str]| question.asked.iter().any(|asked| holds_any(&asked.sql, words));
+    let SessionFacts { prepared, cursors, .. } = &question.session;
+    let bound = question.asked.iter().flat_map(|asked| &asked.values).any(|values| !values.is_empty());
+    if (prepared.is_empty() && cursors.is_empty() && !bound) || says(&["execute"]) {
+        return Cow::Borrowed(question);
     }
-    question
+    let mut needed = question.clone();
+    // What is kept may name a cursor in its turn.
+    needed.session.prepared.clear();
+    if !says(&["fetch", "move"]) {
+        needed.session.cursors.clear();
+    }
+    if !says(&["limit", "fetch", "any", "some"]) {
+        needed.asked.iter_mut().filter_map(|asked| asked.values.as_mut()).for_each(Vec::clear);
+    }
+    Cow::Owned(needed)
+}
+
+/// Whether one of these words, in lower case, stands anywhere in the text, in whatever case.
+fn holds_any(text: &str, words: &[&str]) -> bool {
+    let holds = |word: &[u8]| text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+    words.iter().any(|word| holds(word.as_bytes()))
 }
 
 /// Reads until nobody can ask any more. A question nobody waits for is still read: it costs no more than asking.

@@ -109,15 +109,15 @@ async fn texts_too_deep_or_too_long_are_not_understood() {
         ("statements", "SELECT 1;".repeat(1_000)),
         ("tokens", "SELECT 1".to_owned() + &",1".repeat(20_000)),
     ] {
-        let understood = reader.understand(deep(text)).await;
+        let understood = reader.understand(&deep(text)).await;
         assert_eq!(understood.operation, SqlOperation::Unknown, "{what}");
         assert_eq!(understood.access, Access::Unknown, "{what}");
     }
     // Parentheses leave nothing in the tree.
     let parentheses = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
-    assert_eq!(reader.understand(deep(parentheses)).await.operation, SqlOperation::Read);
+    assert_eq!(reader.understand(&deep(parentheses)).await.operation, SqlOperation::Read);
     let long_list = format!("SELECT id FROM orders WHERE id IN ({}1)", "1, ".repeat(2_000));
-    assert_ne!(reader.understand(deep(long_list)).await.operation, SqlOperation::Unknown);
+    assert_ne!(reader.understand(&deep(long_list)).await.operation, SqlOperation::Unknown);
 }
 
 /// Equal questions have one answer, and it is not found out twice.
@@ -125,17 +125,17 @@ async fn texts_too_deep_or_too_long_are_not_understood() {
 async fn equal_questions_share_their_answer() {
     let reader = Reader::start(ReaderLimits::default()).unwrap();
     let question = case("SELECT name FROM countries LIMIT 1".into()).question(catalog());
-    let first = reader.understand(question.clone()).await;
-    let second = reader.understand(question.clone()).await;
+    let first = reader.understand(&question).await;
+    let second = reader.understand(&question).await;
     assert!(std::sync::Arc::ptr_eq(&first, &second));
     let mut with_more = question.clone();
     with_more.session.prepared.insert("p".into(), "DELETE FROM users".into());
-    assert!(std::sync::Arc::ptr_eq(&first, &reader.understand(with_more.clone()).await), "nothing names it");
+    assert!(std::sync::Arc::ptr_eq(&first, &reader.understand(&with_more).await), "nothing names it");
     with_more.asked[0].sql = "ExEcUtE p".into();
-    assert_eq!(reader.understand(with_more).await.operation, SqlOperation::DeleteUnbounded);
+    assert_eq!(reader.understand(&with_more).await.operation, SqlOperation::DeleteUnbounded);
     let mut elsewhere = question;
     elsewhere.session.search_path = vec!["evil".into()];
-    assert_ne!(reader.understand(elsewhere).await.operation, first.operation);
+    assert_ne!(reader.understand(&elsewhere).await.operation, first.operation);
 }
 
 /// A number that was counted takes the place of the words for it; sentences without such a place stay as they are.

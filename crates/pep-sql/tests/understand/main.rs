@@ -11,3 +11,4 @@ mod live;
 mod masks;
 mod policy;
 mod regress;
+mod shapes;
