@@ -13,7 +13,7 @@ use countersign_core::{
 use countersign_engine::port::store::{Commit, EntryRow, Execution, Store};
 use countersign_ledger::{
     EntryDraft, LogKeys, PrivateField, Sealing,
-    event::{Actor, Asked, Authorization, Event, ResultFacts},
+    event::{Actor, Asked, Authorization, Event, Recording, ResultFacts},
     seal,
 };
 use countersign_store::{SqliteOptions, SqliteStore};
@@ -198,6 +198,7 @@ fn authorized() -> Result<Event> {
         bundle: Digest([8; 32]),
         policies: [PolicyId::new("read-orders")?].into(),
         body_bound: true,
+        recording: Recording::First,
     }))
 }
 

@@ -2,6 +2,7 @@
 
 mod again;
 mod approved;
+mod deferred;
 mod own;
 
 pub(crate) use approved::start;
@@ -11,6 +12,7 @@ use crate::{
     error::Error,
     gate::{Changed, Gate, actor_of, asked},
     journal::Note,
+    late::Late,
     port::{
         store::{Commit, CommitError, Receipt, Slot},
         upstream::{Exchange, Failed, Kept, Sent},
@@ -20,24 +22,35 @@ use crate::{
     running::Place,
 };
 use countersign_core::{
-    Action, ActionId, Body, Digest, Payload, Refusal, RefusalCode, Timestamp, approval::Outcome,
+    Action, ActionId, Body, Class, Digest, Payload, Refusal, RefusalCode, Timestamp, approval::Outcome,
     decision::Basis,
 };
 use countersign_ledger::{
     entry::PrivateField,
-    event::{Actor, Authorization, Event, ResultFacts},
+    event::{Actor, Authorization, Event, Recording, ResultFacts},
 };
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// Leave to send one action's exact bytes, once.
-// INVARIANT: made only here, from the receipt of a durable `execution.authorized`; neither cloned nor built elsewhere.
+// INVARIANT: made only here, from the receipt of a durable `execution.authorized`, or for a read that policy has recorded
+// afterwards from a place kept for its entries; neither cloned nor built elsewhere.
 #[derive(Debug)]
 pub struct Clearance {
     action: Arc<Action>,
     cancel: CancellationToken,
-    _receipt: Receipt,
+    _recorded: Recorded,
+}
+
+/// Where the authorization is.
+#[derive(Debug)]
+enum Recorded {
+    Durably {
+        _receipt: Receipt,
+    },
+    /// In its place in the buffer, on its way to the disk.
+    Soon,
 }
 
 impl Clearance {
@@ -86,6 +99,8 @@ enum Duty {
     Done,
     /// Of what policy permitted outright.
     Permitted(Open),
+    /// Of a read that is recorded afterwards.
+    Deferred(Box<deferred::Deferred>),
     /// Of what people approved and its own exchange carries out.
     Approved(Box<own::Attempt>),
 }
@@ -142,6 +157,20 @@ impl Ending {
         self.end(facts, None).await
     }
 
+    /// Hands in how it ended, its caller having the answer, and leaves the waiting to the one who goes on meanwhile. What
+    /// people approved is durable when this returns.
+    pub async fn finish_behind(mut self, facts: EndFacts) -> Result<Closing, Error> {
+        match std::mem::take(&mut self.0) {
+            Duty::Permitted(open) => {
+                let (event, private) = ended(open.began_at, open.gate.now(), facts);
+                Ok(Closing(Some(open.submit(event, private)?)))
+            }
+            duty @ (Duty::Done | Duty::Deferred(_) | Duty::Approved(_)) => {
+                Self(duty).finish(facts).await.map(|()| Closing(None))
+            }
+        }
+    }
+
     /// Records how it ended while its caller was gone. Of an approved action the answer is kept, so that the caller
     /// gets it when it comes back; what policy permits outright is simply asked for again.
     pub async fn finish_undelivered(self, facts: EndFacts, kept: Kept) -> Result<(), Error> {
@@ -152,10 +181,10 @@ impl Ending {
         match std::mem::take(&mut self.0) {
             Duty::Done => Ok(()),
             Duty::Permitted(open) => {
-                let private = streamed_body(&facts);
-                let event = Event::ExecutionResult(result_facts(1, open.began_at, open.gate.now(), facts));
+                let (event, private) = ended(open.began_at, open.gate.now(), facts);
                 open.close(event, private).await
             }
+            Duty::Deferred(read) => read.end(facts),
             Duty::Approved(attempt) => attempt.end(facts, undelivered).await,
         }
     }
@@ -165,24 +194,58 @@ impl Ending {
         let open = match std::mem::take(&mut self.0) {
             Duty::Done => return Ok(()),
             Duty::Permitted(open) => open,
+            Duty::Deferred(read) => return read.failed(failed),
             Duty::Approved(attempt) => return attempt.failed(failed.clone()).await,
         };
-        let why = failed.why.clone();
-        let event = match failed.sent {
-            Sent::No => Event::ExecutionReleased { attempt: 1, why },
-            Sent::Maybe => Event::ExecutionUnknown { attempt: 1, why },
-        };
-        open.close(event, Vec::new()).await
+        open.close(failure(failed), Vec::new()).await
     }
 }
 
 impl Open {
     async fn close(self, event: Event, private: Vec<PrivateField>) -> Result<(), Error> {
-        let answer =
-            self.slot.submit(commit(&self.gate, self.action, &self.actor, self.last_leaf, event, private)?);
-        answer.await.map_err(|_| CommitError::Lost)??;
+        self.submit(event, private)?.durable().await
+    }
+
+    fn submit(self, event: Event, private: Vec<PrivateField>) -> Result<Submitted, Error> {
+        let Self { gate, slot, action, actor, last_leaf, _place, .. } = self;
+        let answer = slot.submit(commit(&gate, action, &actor, last_leaf, event, private)?);
+        Ok(Submitted { answer, gate, action, _place })
+    }
+}
+
+/// An end that is on its way to the disk.
+#[derive(Debug)]
+struct Submitted {
+    answer: oneshot::Receiver<Result<Receipt, CommitError>>,
+    gate: Arc<Gate>,
+    action: ActionId,
+    _place: Place,
+}
+
+impl Submitted {
+    async fn durable(&mut self) -> Result<(), Error> {
+        (&mut self.answer).await.map_err(|_| CommitError::Lost)??;
         self.gate.announce(Changed::Action { id: self.action });
         Ok(())
+    }
+}
+
+/// The end of a caller's last action, perhaps still on its way to the disk. Nothing else of that caller may run before
+/// [`Self::durable`] has returned.
+#[derive(Debug, Default)]
+pub struct Closing(Option<Submitted>);
+
+impl Closing {
+    pub fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Waits until it is durable. Nothing is lost when that is let go.
+    pub async fn durable(&mut self) -> Result<(), Error> {
+        let Some(submitted) = &mut self.0 else { return Ok(()) };
+        let durable = submitted.durable().await;
+        self.0 = None;
+        durable
     }
 }
 
@@ -192,6 +255,7 @@ impl Drop for Ending {
             Duty::Done => {}
             // Only whoever waits for the authorization can be interrupted before the exchange begins.
             Duty::Permitted(open) => drop(tokio::spawn(open.abandon())),
+            Duty::Deferred(read) => read.abandon(),
             Duty::Approved(attempt) => drop(tokio::spawn(attempt.abandon())),
         }
     }
@@ -240,11 +304,25 @@ fn commit(
     Ok(Commit { changes, entries: vec![row] })
 }
 
-/// Runs what policy permits outright, answering as the target does.
+fn ended(began_at: Timestamp, now: Timestamp, facts: EndFacts) -> (Event, Vec<PrivateField>) {
+    let private = streamed_body(&facts);
+    (Event::ExecutionResult(result_facts(1, began_at, now, facts)), private)
+}
+
+fn failure(failed: &Failed) -> Event {
+    let why = failed.why.clone();
+    match failed.sent {
+        Sent::No => Event::ExecutionReleased { attempt: 1, why },
+        Sent::Maybe => Event::ExecutionUnknown { attempt: 1, why },
+    }
+}
+
+/// Runs what policy permits outright, answering as the target does. `recording` is what policy says of its record.
 pub(crate) async fn permitted<E: Exchange>(
     gate: &Arc<Gate>,
     mut action: Action,
     basis: Basis,
+    recording: countersign_policy::Recording,
     mut exchange: E,
 ) -> Result<Reply<E::Reply>, Error> {
     if let Err(failed) = exchange.connect().await {
@@ -255,10 +333,17 @@ pub(crate) async fn permitted<E: Exchange>(
     if let Some(scope) = gate.frozen(action.requester.principal, &action.target) {
         return record::refused(gate, &action, record::frozen(&scope)).await;
     }
+    if recording == countersign_policy::Recording::Deferred
+        && action.operation.class == Class::Read
+        && exchange.only_reads()
+        && let Some(places) = Late::admit(gate, 2)
+    {
+        return deferred::run(gate, action, basis, places, (place, cancel), exchange).await;
+    }
     let writer = gate.store().writer();
     let (before, slot) = (writer.reserve().await?, writer.reserve().await?);
     let actor = actor_of(&action.requester);
-    let row = gate.journal().row(authorization(gate, &action, basis)?)?;
+    let row = gate.journal().row(authorization(gate, &action, basis, Recording::First)?)?;
     let last_leaf = Digest(row.sealed.leaf.0);
     let answer = before.submit(Commit { changes: Vec::new(), entries: vec![row] });
     let (id, began_at) = (action.id, gate.now());
@@ -275,7 +360,8 @@ pub(crate) async fn permitted<E: Exchange>(
     let mut ending = Ending(Duty::Permitted(open));
     let receipt = ending.authorized().await?;
     exchange.unload(&mut action.payload);
-    let clearance = Clearance { action: Arc::new(action), cancel, _receipt: receipt };
+    let clearance =
+        Clearance { action: Arc::new(action), cancel, _recorded: Recorded::Durably { _receipt: receipt } };
     match exchange.send(clearance, ending).await {
         Ok(reply) => Ok(Reply::Live(reply)),
         Err(failed) => Ok(Reply::Refused(Refused {
@@ -287,7 +373,7 @@ pub(crate) async fn permitted<E: Exchange>(
     }
 }
 
-fn authorization(gate: &Gate, action: &Action, basis: Basis) -> Result<Note, Error> {
+fn authorization(gate: &Gate, action: &Action, basis: Basis, recording: Recording) -> Result<Note, Error> {
     let digest = action.digest()?;
     let salt: [u8; 32] = gate.journal().random();
     let event = Event::ExecutionAuthorized(Authorization {
@@ -299,6 +385,7 @@ fn authorization(gate: &Gate, action: &Action, basis: Basis) -> Result<Note, Err
         bundle: basis.bundle,
         policies: basis.policies,
         body_bound: matches!(action.payload.body, Body::Bound(_)),
+        recording,
     });
     Ok(Note {
         action: Some(action.id),

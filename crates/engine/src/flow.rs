@@ -44,7 +44,10 @@ pub async fn handle<E: Exchange>(
         decision = None;
     }
     match decision.unwrap_or_else(|| policy.decide(&action, gate.now()).decision) {
-        Decision::Permit(basis) => execute::permitted(gate, action, basis, exchange).await,
+        Decision::Permit(basis) => {
+            let recording = policy.recording(&basis);
+            execute::permitted(gate, action, basis, recording, exchange).await
+        }
         Decision::Review(terms) => {
             // What waits is in the store: no old bundle is kept for it here, and an exchange only where it is the one
             // that the action must run through.

@@ -4,6 +4,7 @@ use crate::{
     definitions::Definitions,
     hold::Holds,
     journal::Journal,
+    late::Late,
     port::{
         identity::{Identity, NotAuthenticated, Presented},
         store::Store,
@@ -99,6 +100,7 @@ pub struct Gate {
     pub(crate) holds: Holds,
     pub(crate) running: Running,
     pub(crate) definitions: Definitions,
+    pub(crate) late: Late,
     pub(crate) refusals: crate::record::RefusalCounter,
     pub(crate) nonces: crate::vote::Nonces,
 }
@@ -134,6 +136,7 @@ impl Gate {
             holds: Holds::default(),
             running: Running::default(),
             definitions: Definitions::default(),
+            late: Late::default(),
             refusals: crate::record::RefusalCounter::default(),
             nonces: crate::vote::Nonces::default(),
         }

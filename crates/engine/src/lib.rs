@@ -13,6 +13,7 @@ pub mod glass;
 pub mod hold;
 pub mod intake;
 pub mod journal;
+mod late;
 pub mod port;
 pub mod read;
 pub mod record;

@@ -16,10 +16,10 @@ use countersign_core::{
 };
 use countersign_ledger::{
     entry::Entry,
-    event::{Actor, Authorization, Event, FreezeScope},
+    event::{Actor, Authorization, Event, FreezeScope, Recording},
 };
 use countersign_policy::Bundle;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// What the first entries of a run say.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Opening {
     pub log_opened: Event,
 }
 
+/// How long a graceful end waits for what is recorded afterwards.
+const LATE_WITHIN: Duration = Duration::from_secs(5);
 const WHY_UNKNOWN: &str = "the gateway ended while it ran";
 
 /// Opens the engine over its store: recovers and records the start.
@@ -121,6 +123,9 @@ pub async fn rejected_bundle(gate: &Gate, errors: usize) -> Result<(), Error> {
 /// Records that the gateway stops of its own accord.
 pub async fn stopped(gate: &Gate) -> Result<(), Error> {
     record::flush(gate).await?;
+    if tokio::time::timeout(LATE_WITHIN, gate.late.emptied()).await.is_err() {
+        tracing::error!("reads that ran are not in the ledger: they could not be written before the end");
+    }
     let event = Event::GatewayStopped { epoch: gate.who().epoch };
     gate.journal().commit(Vec::new(), vec![Note::new(Actor::Gateway, event)]).await?;
     Ok(())
@@ -129,7 +134,7 @@ pub async fn stopped(gate: &Gate) -> Result<(), Error> {
 async fn close_unknown(gate: &Gate, found: OpenExecution) -> Result<(), Error> {
     let entry = Entry::parse(&found.authorized)
         .map_err(|error| Error::Read(ReadError::Backend(format!("an entry cannot be read: {error}"))))?;
-    let Event::ExecutionAuthorized(Authorization { approval, attempt, .. }) = entry.event else {
+    let Event::ExecutionAuthorized(Authorization { approval, attempt, recording, .. }) = entry.event else {
         return Ok(());
     };
     if let Some(approval) = approval {
@@ -144,7 +149,12 @@ async fn close_unknown(gate: &Gate, found: OpenExecution) -> Result<(), Error> {
         private: Vec::new(),
     };
     let row = gate.journal().row(note)?;
-    let changes = vec![record::unresolved(found.action, Digest(row.sealed.leaf.0), gate.now())?];
+    let unresolved = || record::unresolved(found.action, Digest(row.sealed.leaf.0), gate.now());
+    let changes = match recording {
+        Recording::First => vec![unresolved()?],
+        // A read that changed nothing, whatever became of it: nobody has to find out.
+        Recording::Deferred => Vec::new(),
+    };
     gate.store().writer().commit(Commit { changes, entries: vec![row] }).await?;
     Ok(())
 }

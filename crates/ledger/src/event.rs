@@ -426,6 +426,26 @@ pub struct Authorization {
     pub policies: BTreeSet<PolicyId>,
     /// Whether the body was read before deciding and is part of the digest.
     pub body_bound: bool,
+    #[serde(default, skip_serializing_if = "Recording::is_first")]
+    pub recording: Recording,
+}
+
+/// When an authorization became durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recording {
+    /// Before anything ran.
+    #[default]
+    First,
+    /// While it ran, or after: a read that policy permits to be recorded so. A crash may have lost others like it.
+    Deferred,
+}
+
+impl Recording {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+    const fn is_first(&self) -> bool {
+        matches!(self, Self::First)
+    }
 }
 
 /// What is known of an execution that ended.

@@ -118,11 +118,7 @@ impl Watch {
     }
 
     /// Reads it, unless somebody else did meanwhile.
-    async fn once(
-        &self,
-        good: impl Fn(Instant) -> bool,
-        nonce: impl Fn() -> [u8; 18],
-    ) -> Arc<Catalog> {
+    async fn once(&self, good: impl Fn(Instant) -> bool, nonce: impl Fn() -> [u8; 18]) -> Arc<Catalog> {
         let mut connection = self.connection.lock().await;
         if let Some(known) = self.known_if(good) {
             return known;

@@ -31,7 +31,7 @@ use crate::{
 use act::Wish;
 use bytes::{Buf as _, BytesMut};
 use countersign_core::{RefusalCode, Requester};
-use countersign_engine::{Gate, record};
+use countersign_engine::{Gate, execute::Closing, record};
 use guard::Sending;
 use line::Line;
 use open::Shared;
@@ -71,6 +71,8 @@ pub(crate) struct Session {
     unsynced: bool,
     /// And something of it ran or was bound, so that summing it up now would commit or lose it.
     begun: Option<Begun>,
+    /// The end of the last statement, which is recorded while the client reads its answer and asks for more.
+    closing: Closing,
 }
 
 /// What comes next on a session.
@@ -88,7 +90,8 @@ impl Session {
     /// Serves the client until one side ends it.
     pub(crate) async fn run(mut self) {
         let ended = self.messages().await;
-        let Err(why) = ended else { return };
+        let closed = self.closing.durable().await.map_err(Ended::Engine);
+        let Err(why) = ended.and(closed) else { return };
         let said = match &why {
             Ended::ClientGone => None,
             Ended::Client(_) => Some(Said::new(
@@ -164,6 +167,7 @@ impl Session {
                     self.unasked().await?;
                     if !alive { return Err(Ended::ServerGone) }
                 }
+                durable = self.closing.durable(), if self.closing.is_open() => durable?,
                 () = self.stopping.cancelled() => return Err(Ended::Stopping),
             }
         }

@@ -19,6 +19,8 @@ mod clients;
 mod copies;
 #[path = "wire/counters.rs"]
 mod counters;
+#[path = "wire/deferred.rs"]
+mod deferred;
 #[path = "wire/gated.rs"]
 mod gated;
 #[path = "wire/guarded.rs"]

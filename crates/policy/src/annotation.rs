@@ -3,6 +3,7 @@
 use crate::{
     gate::{DEFAULT_EXPIRES, DEFAULT_STEP_UP, DEFAULT_VALID_FOR, GateRule},
     nearest::nearest,
+    rules::Recording,
     schema::Types,
     vocabulary::Vocabulary,
 };
@@ -32,6 +33,8 @@ const OF_GATES: [&str; 11] = [
     "drift",
     "break_glass",
 ];
+/// The annotation of a permit, beside [`COMMON`].
+const RECORD: &str = "record";
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 
 /// A mistake in one annotation, for the caller to place.
@@ -54,8 +57,8 @@ impl Reader<'_> {
     /// Refuses annotations nobody knows and text that hides something.
     pub(crate) fn check_keys(&mut self) {
         for (key, value) in self.values.clone() {
-            if !COMMON.contains(&key) && !OF_GATES.contains(&key) {
-                let known = || COMMON.into_iter().chain(OF_GATES);
+            if !COMMON.contains(&key) && !OF_GATES.contains(&key) && key != RECORD {
+                let known = || COMMON.into_iter().chain(OF_GATES).chain([RECORD]);
                 let hint = nearest(key, known()).map_or_else(
                     || format!("known annotations are `@{}`", known().collect::<Vec<_>>().join("`, `@")),
                     |near| format!("did you mean `@{near}`?"),
@@ -75,6 +78,27 @@ impl Reader<'_> {
         let stray: Vec<&str> = OF_GATES.into_iter().filter(|key| self.values.contains_key(key)).collect();
         for key in stray {
             self.mistake(key, format!("`@{key}` stands on {place}"), hint);
+        }
+    }
+
+    /// When what a permit lets through is recorded; `None` when that is said wrongly.
+    pub(crate) fn recording(&mut self) -> Option<Recording> {
+        match self.values.get(RECORD).copied() {
+            None | Some("first") => Some(Recording::First),
+            Some("deferred") => Some(Recording::Deferred),
+            Some(other) => {
+                let hint = "use `first`, or `deferred` for reads that may be recorded a moment afterwards";
+                self.mistake(RECORD, format!("`{other}` is not a value of `@record`"), hint);
+                None
+            }
+        }
+    }
+
+    /// Refuses what only a permit may say.
+    pub(crate) fn check_no_record(&mut self) {
+        if self.values.contains_key(RECORD) {
+            let hint = "it belongs on a permit: `@record(\"deferred\") permit (…)`";
+            self.mistake(RECORD, "`@record` stands on a forbid", hint);
         }
     }
 

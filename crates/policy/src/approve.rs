@@ -127,7 +127,7 @@ impl VoteRules {
                     let (together, alone) = (approvers.clone(), break_glass.clone());
                     gates.insert(name.clone(), Lifters { together, alone });
                 }
-                Effect::Permit | Effect::Wall => {}
+                Effect::Permit(_) | Effect::Wall => {}
             }
         }
         Ok(Self {

@@ -5,13 +5,13 @@ use crate::{
     approve::VoteRules,
     load::{self, Ground},
     memo::Memo,
-    rules::{Actions, Effect, Rule, RuleSet},
+    rules::{Actions, Effect, Recording, Rule, RuleSet},
     schema::{Types, VOCABULARY_VERSION, readable, request_schema},
     subject,
 };
 use cedar_policy::{Authorizer, Schema};
 use countersign_core::{
-    Action, Body, BundleDigest, Digest, GateName, GroupName, PersonId, PolicyId, canonical,
+    Action, Body, BundleDigest, Digest, GateName, GroupName, PersonId, PolicyId, canonical, decision::Basis,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -159,6 +159,20 @@ impl Bundle {
         action.evidence.is_none() && self.rules_for_all(action).any(|rules| rules.reads.evidence)
     }
 
+    /// When what these policies permit is recorded: afterwards only if every one of them says so.
+    pub fn recording(&self, basis: &Basis) -> Recording {
+        let deferred = |id: &PolicyId| {
+            let rule = self.rule(id.as_str());
+            rule.is_some_and(|rule| matches!(rule.effect, Effect::Permit(Recording::Deferred)))
+        };
+        let all = basis.policies.iter().all(deferred);
+        if all && !basis.policies.is_empty() && basis.bundle == self.digest {
+            Recording::Deferred
+        } else {
+            Recording::First
+        }
+    }
+
     /// The rules for the action itself and for everything else that it does.
     fn rules_for_all<'a>(&'a self, action: &'a Action) -> impl Iterator<Item = &'a RuleSet> {
         let own = self.actions.of(action).into_iter();
@@ -196,7 +210,7 @@ impl Bundle {
 impl Rule {
     pub(crate) fn kind(&self) -> RuleKind {
         match self.effect {
-            Effect::Permit => RuleKind::Permit,
+            Effect::Permit(_) => RuleKind::Permit,
             Effect::Wall => RuleKind::Wall,
             Effect::Gate(_) => RuleKind::Gate,
             Effect::VoteWall => RuleKind::VoteWall,
@@ -206,7 +220,7 @@ impl Rule {
     pub(crate) fn summary(&self) -> RuleSummary {
         let gate = match &self.effect {
             Effect::Gate(gate) => Some(gate.name.clone()),
-            Effect::Permit | Effect::Wall | Effect::VoteWall => None,
+            Effect::Permit(_) | Effect::Wall | Effect::VoteWall => None,
         };
         RuleSummary {
             id: self.id.clone(),

@@ -114,7 +114,7 @@ impl Bundle {
                 continue;
             };
             let set = match rule.effect {
-                Effect::Permit => &mut matched.permits,
+                Effect::Permit(_) => &mut matched.permits,
                 Effect::Wall | Effect::VoteWall => &mut matched.walls,
                 Effect::Gate(_) => &mut matched.gates,
             };
@@ -140,7 +140,7 @@ impl Bundle {
         }
         let rules = gates.iter().filter_map(|id| match &self.rule(id.as_str())?.effect {
             Effect::Gate(gate) => Some((id, &**gate)),
-            Effect::Permit | Effect::Wall | Effect::VoteWall => None,
+            Effect::Permit(_) | Effect::Wall | Effect::VoteWall => None,
         });
         let policies = permits.iter().chain(&gates).cloned().collect();
         match terms(basis(policies), rules) {

@@ -94,7 +94,7 @@ fn reason(rule: &Rule, trace: &Trace) -> Option<Reason> {
     });
     let resources: Vec<String> = found.map(|found| found.resource.clone()).collect();
     let lifted_by = match &rule.effect {
-        Effect::Permit | Effect::VoteWall => None,
+        Effect::Permit(_) | Effect::VoteWall => None,
         Effect::Wall => Some("nothing: no approval lifts it".to_owned()),
         Effect::Gate(gate) => Some(format!(
             "{} {} from {}, each with at least a {} vote",
@@ -134,7 +134,7 @@ pub(crate) fn is_in_scope(
 
 /// The permits that fail to apply by the fewest elements, closest first.
 pub(crate) fn near_misses(bundle: &Bundle, subject: &Subject<'_>, slice: &Slice) -> Vec<NearMiss> {
-    let permits = bundle.rules.iter().filter(|rule| matches!(rule.effect, Effect::Permit));
+    let permits = bundle.rules.iter().filter(|rule| matches!(rule.effect, Effect::Permit(_)));
     let mut misses: Vec<NearMiss> = permits
         .filter_map(|rule| {
             let asked = slice.asked.iter().map(|asked| missing(rule, subject, slice, asked));

@@ -44,6 +44,7 @@ pub use error::{PolicyError, PolicyWarning, Position};
 pub use evaluate::{Evaluation, Matched, Trace};
 pub use explain::Explanation;
 pub use mcp::{MCP_FACTS, MCP_OPERATIONS};
+pub use rules::Recording;
 pub use source::{Source, sources_from_path};
 pub use sql::{SQL_FACTS, SQL_OPERATIONS};
 pub use vocabulary::{DeclaredOperation, DeclaredTarget, FactType, Vocabulary};

@@ -203,21 +203,26 @@ fn read_effect(
             None
         }
         (true, false, _) => {
+            reader.check_no_record();
             reader.check_no_gate("a rule about voting", "votes are not themselves approved; remove it");
             Some(Effect::VoteWall)
         }
         (false, true, _) => {
             reader.check_no_gate("a permit", "gates are forbids: write `forbid` for what needs approval");
-            Some(Effect::Permit)
+            reader.recording().map(Effect::Permit)
         }
         (false, false, false) => {
+            reader.check_no_record();
             reader.check_no_gate(
                 "a forbid without `@gate`",
                 "add `@gate(\"…\")`, or remove it: a wall is never lifted",
             );
             Some(Effect::Wall)
         }
-        (false, false, true) => reader.gate().map(|gate| Effect::Gate(Box::new(gate))),
+        (false, false, true) => {
+            reader.check_no_record();
+            reader.gate().map(|gate| Effect::Gate(Box::new(gate)))
+        }
     };
     for mistake in reader.mistakes {
         errors.push(place.error_of(&mistake.key, mistake.message).hint(mistake.hint));

@@ -30,7 +30,7 @@ impl Bundle {
             PrincipalConstraint::Is(kind) => kind == *of_kind,
             PrincipalConstraint::IsIn(kind, named) => kind == *of_kind && within(&named),
         };
-        let permits = self.rules.iter().filter(|rule| matches!(rule.effect, Effect::Permit));
+        let permits = self.rules.iter().filter(|rule| matches!(rule.effect, Effect::Permit(_)));
         permits.filter(|rule| means(&rule.policy)).map(|rule| rule.summary()).collect()
     }
 }

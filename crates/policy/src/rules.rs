@@ -16,10 +16,20 @@ use std::{
     sync::Arc,
 };
 
+/// When what policy permits is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Recording {
+    /// Before it runs.
+    #[default]
+    First,
+    /// A moment afterwards, where it is a read.
+    Deferred,
+}
+
 /// What a policy does when it matches.
 #[derive(Clone, Debug)]
 pub(crate) enum Effect {
-    Permit,
+    Permit(Recording),
     /// A forbid nothing lifts.
     Wall,
     /// A forbid approvals lift.
@@ -154,7 +164,7 @@ impl RuleSet {
         for rule in rules {
             set.reads = set.reads.and(rule.reads);
             let side =
-                if matches!(rule.effect, Effect::Permit) { &mut set.permits } else { &mut set.forbids };
+                if matches!(rule.effect, Effect::Permit(_)) { &mut set.permits } else { &mut set.forbids };
             // INVARIANT: loading refuses duplicate ids, the only way this can fail.
             let added = side.add(rule.policy.clone());
             debug_assert!(added.is_ok(), "{added:?}");

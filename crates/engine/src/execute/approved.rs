@@ -1,7 +1,7 @@
 //! Running what people approved: decided once more, connected, and only then its grant consumed.
 
 use super::{
-    Clearance, EndFacts,
+    Clearance, EndFacts, Recorded,
     again::{self, Again, Ready, Wanted},
     result_facts, streamed_body, unreachable,
 };
@@ -20,7 +20,7 @@ use countersign_core::{
     ApprovalId, Body, Refusal, Timestamp,
     approval::{Event as Step, Outcome},
 };
-use countersign_ledger::event::{Actor, Authorization, Event};
+use countersign_ledger::event::{Actor, Authorization, Event, Recording};
 use std::{sync::Arc, time::Duration};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -143,12 +143,17 @@ pub(super) async fn begin(gate: &Arc<Gate>, ready: Ready) -> Result<Beginning, E
             bundle: basis.bundle,
             policies: basis.policies.clone(),
             body_bound,
+            recording: Recording::First,
         });
         Ok(Write::by(actor_of(&action.requester)).with_private(event, private.clone()))
     });
     let Ok((hold, receipt)) = begun.await? else { return Ok(Beginning::TooLate) };
     let limit = tokio::spawn(cancel_after(cancel.clone(), gate.limits().run_for)).abort_handle();
-    let clearance = Clearance { action: Arc::new(action), cancel: cancel.clone(), _receipt: receipt };
+    let clearance = Clearance {
+        action: Arc::new(action),
+        cancel: cancel.clone(),
+        _recorded: Recorded::Durably { _receipt: receipt },
+    };
     let begun = Begun { hold, began_at: gate.now(), cancel, limit, _place: place };
     Ok(Beginning::Begun(clearance, Box::new(begun)))
 }

@@ -71,6 +71,11 @@ pub trait Exchange: Send {
     /// waiting client. Only an exchange that is kept, [`Passage::Own`], is told.
     async fn held(&mut self, _: &Ticket) {}
 
+    /// Whether what runs was recognised as nothing but a read, without doubt: policy may have it recorded afterwards.
+    fn only_reads(&self) -> bool {
+        false
+    }
+
     /// Finds out about the action what can be found out without running anything of it: when a rule looks at that, when
     /// people are to be asked, and once more when they have decided and it is about to run. Must end by itself, soon.
     /// What could not be found out is part of the answer; `None` where there is nothing to be found out.

@@ -70,7 +70,7 @@ async fn a_permitted_action_cut_off_by_a_crash_is_brought_before_a_person() {
 
 /// What happens to commits: 0 nothing, 1 the disk is full, 2 it fails.
 #[derive(Debug, Default)]
-struct Switch(AtomicU8);
+pub(crate) struct Switch(pub(crate) AtomicU8);
 
 impl Fault for Switch {
     fn strikes(&self) -> Option<DiskFault> {

@@ -268,11 +268,17 @@ pub(crate) struct Live {
     cloud: Arc<Cloud>,
     life: u64,
     body: Bytes,
+    /// Its wire knows it for a read.
+    reads: bool,
 }
 
 #[async_trait]
 impl Exchange for Live {
     type Reply = Bytes;
+
+    fn only_reads(&self) -> bool {
+        self.reads
+    }
 
     async fn bind(&mut self) -> Result<Bytes, BindError> {
         Ok(self.body.clone())
@@ -484,14 +490,20 @@ impl Stage {
         patience: Duration,
     ) -> Result<Reply<Bytes>, Error> {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let exchange = Live { cloud: Arc::clone(&self.cloud), life: self.life, body };
+        let exchange = Live { cloud: Arc::clone(&self.cloud), life: self.life, body, reads: false };
         flow::handle(&self.gate, request(class, patience), exchange).await
+    }
+
+    /// A request's exchange that its wire knows for a read.
+    pub(crate) fn reading(&self, body: &str) -> Live {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        Live { cloud: Arc::clone(&self.cloud), life: self.life, body, reads: true }
     }
 
     /// A session in which an action can be asked for.
     pub(crate) fn session(&self, body: &str) -> (Session, tokio::sync::mpsc::UnboundedReceiver<Ticket>) {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let live = Live { cloud: Arc::clone(&self.cloud), life: self.life, body };
+        let live = Live { cloud: Arc::clone(&self.cloud), life: self.life, body, reads: false };
         let (notices, shown) = tokio::sync::mpsc::unbounded_channel();
         (Session { live, notices, leaves: false }, shown)
     }

@@ -4,7 +4,7 @@
 
 use crate::{
     error::EntryError,
-    event::{Actor, Asked, Authorization, ResultFacts},
+    event::{Actor, Asked, Authorization, Recording, ResultFacts},
 };
 use countersign_core::{
     PersonId, PolicyId,
@@ -48,6 +48,9 @@ pub(super) fn authorization(leaf: &mut Object<'_>, facts: &Authorization) -> Res
         out.integer("epoch", epoch);
         out.plain("gateway", &facts.gateway);
         out.strings("policies", facts.policies.iter().map(PolicyId::as_str));
+        if facts.recording == Recording::Deferred {
+            out.string("recording", "deferred");
+        }
     });
     Ok(())
 }

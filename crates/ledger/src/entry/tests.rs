@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Asked, Authorization, ResultFacts};
+use crate::event::{Asked, Authorization, Recording, ResultFacts};
 use countersign_core::{
     AgentId, ApprovalId, CredentialId, Digest, EnvironmentName, PersonId, PolicyId, TargetName,
     approval::Outcome, canonical,
@@ -50,6 +50,7 @@ fn authorization(operation: &str, approval: Option<ApprovalId>, behalf: u128) ->
         bundle: Digest([4; 32]),
         policies: ["a", "b"].map(|id| PolicyId::new(id).unwrap()).into(),
         body_bound: approval.is_some(),
+        recording: if approval.is_some() { Recording::First } else { Recording::Deferred },
     })
 }
 

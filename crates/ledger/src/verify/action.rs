@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     entry::Entry,
-    event::{Asked, Authorization, Event},
+    event::{Asked, Authorization, Event, Recording},
     tree::LeafHash,
 };
 use countersign_core::{Assurance, Timestamp, approval::Outcome};
@@ -218,6 +218,14 @@ impl Case {
             }
             (None, None) => {}
         }
+        let deferred = facts.recording == Recording::Deferred;
+        let read = facts.approval.is_none() && facts.asked.class == "read";
+        demand(
+            Rule::Granted,
+            !deferred || read,
+            "a record made before it ran",
+            "a deferred one of what is no permitted read",
+        )?;
         self.attempts = self.attempts.saturating_add(1);
         same(Rule::Attempt, "attempt", &self.attempts, &facts.attempt)?;
         self.live = Some(facts.attempt);

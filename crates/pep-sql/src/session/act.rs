@@ -154,6 +154,7 @@ struct Asking<'a> {
     gate: &'a Gate,
     /// What is looked into beforehand.
     scouting: Box<Scouting>,
+    only_reads: bool,
 }
 
 #[async_trait]
@@ -162,6 +163,10 @@ impl Exchange for Asking<'_> {
 
     fn passage(&self) -> Through {
         Through::Own
+    }
+
+    fn only_reads(&self) -> bool {
+        self.only_reads
     }
 
     async fn held(&mut self, ticket: &Ticket) {
@@ -343,7 +348,9 @@ impl Session {
     ) -> Result<Reply<(Clearance, Ending)>, Ended> {
         let request = self.request(wish, understood);
         let (shared, gate) = (&*self.shared, &*self.gate);
-        let asking = Asking { client: &mut self.client.write, shared, gate, scouting };
+        // Where the server itself refuses a write: with something unfinished before it, that is not sure.
+        let only_reads = understood.access == Access::ReadOnly && self.begun.is_none();
+        let asking = Asking { client: &mut self.client.write, shared, gate, scouting, only_reads };
         let (client, server) = (&mut self.client.inbox, &mut self.server.inbox);
         let mut handled = std::pin::pin!(flow::handle(&self.gate, request, asking));
         let decided = loop {
@@ -394,6 +401,11 @@ impl Session {
                 return Err(error);
             }
         };
+        if let Err(error) = self.closing.durable().await {
+            let why = "the end of the statement before could not be recorded".into();
+            ending.failed(&Failed { sent: Sent::No, why }).await?;
+            return Err(error.into());
+        }
         self.shared.recall();
         passage.veil = veil;
         passage.to_the_end = ending.is_approved();
@@ -421,7 +433,7 @@ impl Session {
         if approved && client_gone {
             ending.finish_undelivered(facts, kept(&seen, sent, kind, was)).await?;
         } else {
-            ending.finish(facts).await?;
+            self.closing = ending.finish_behind(facts).await?;
         }
         if client_gone { Err(Ended::ClientGone) } else { Ok(()) }
     }

@@ -14,7 +14,7 @@ use crate::{
 };
 use bytes::{BufMut as _, BytesMut};
 use countersign_core::{ApprovalId, RefusalCode, Requester};
-use countersign_engine::{Gate, port::identity::Presented, record};
+use countersign_engine::{Gate, execute::Closing, port::identity::Presented, record};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
@@ -370,6 +370,7 @@ impl Door {
             skipping: false,
             unsynced: false,
             begun: None,
+            closing: Closing::default(),
         };
         Ok(Opened::Session(Box::new((session, place))))
     }

@@ -2,8 +2,8 @@
 //! bounded memo. Callers wait without blocking a thread of theirs.
 
 use super::{
-    Asked, BoundValue, Counted, Preflight, Question, SessionFacts, SqlTarget, Understood, assemble, preflight,
-    shape,
+    Asked, BoundValue, Counted, Preflight, Question, SessionFacts, SqlTarget, Understood, assemble,
+    preflight, shape,
 };
 use parking_lot::Mutex;
 use quick_cache::{Equivalent, sync::Cache};

@@ -51,11 +51,11 @@ fn unknown_annotations_are_refused_with_the_nearest_name() {
     );
     check(
         "@id(\"a\") @zzzzzzzzzz forbid (principal, action, resource);",
-        "rules.cedar:1:10: `@zzzzzzzzzz` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`",
+        "rules.cedar:1:10: `@zzzzzzzzzz` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@record`",
     );
     check(
         &gate(&format!("{SRE}\n@preflight(\"row_count\")")),
-        "rules.cedar:4:1: `@preflight` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`",
+        "rules.cedar:4:1: `@preflight` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@record`",
     );
 }
 
@@ -353,5 +353,19 @@ fn a_broken_vocabulary_is_reported_as_configuration() {
     assert!(
         told(&errors).contains("configuration: target `crm` is in the undeclared environment `prod`"),
         "{errors:?}"
+    );
+}
+
+#[test]
+fn a_record_is_deferred_or_first_and_stands_on_a_permit() {
+    check("@id(\"a\") @record(\"deferred\") permit (principal, action, resource);", "loads");
+    check("@id(\"a\") @record(\"first\") permit (principal, action, resource);", "loads");
+    check(
+        "@id(\"a\") @record(\"never\") permit (principal, action, resource);",
+        "rules.cedar:1:10: `never` is not a value of `@record`\n  hint: use `first`, or `deferred` for reads that may be recorded a moment afterwards",
+    );
+    check(
+        "@id(\"a\") @record(\"deferred\") forbid (principal, action, resource);",
+        "rules.cedar:1:10: `@record` stands on a forbid\n  hint: it belongs on a permit: `@record(\"deferred\") permit (…)`",
     );
 }

@@ -171,6 +171,8 @@ fn whatever_runs_without_a_grant_in_force_is_told() {
         ("without its approval", told(|story| { story.granted(1); story.add(1, agent(), authorization(1, 1, None)); }), Rule::Granted),
         ("on an approval nobody saw", told(|story| story.run(1, 1)), Rule::Granted),
         ("on another's approval", told(|story| { story.granted(1); story.add(1, agent(), authorization(1, 1, Some(approval(2)))); }), Rule::Granted),
+        ("recorded afterwards, by approval", told(|story| { story.granted(1); story.add(1, agent(), deferred(1, "export", Some(approval(1)))); }), Rule::Granted),
+        ("recorded afterwards, no read", told(|story| story.add(1, agent(), deferred(1, "export", None))), Rule::Granted),
         ("after it was revoked", told(|story| { story.revoked(1); story.run(1, 1); }), Rule::Granted),
         ("after it was rejected", told(|story| { story.rejected(1); story.run(1, 1); }), Rule::Granted),
         ("after use_by", told(|story| { story.granted(1); story.log.now += 400_000_000; story.run(1, 1); }), Rule::Deadline),
@@ -448,4 +450,13 @@ fn whoever_lifted_a_gate_alone_lifts_no_gate_for_others_of_its_own_later() {
     };
     assert_eq!(later(2), None);
     assert_eq!(later(1), Some(Rule::Distinct));
+}
+
+#[test]
+fn a_permitted_read_may_be_recorded_afterwards() {
+    let told = told(|story| {
+        story.add(1, agent(), deferred(1, "read", None));
+        story.add(1, agent(), result(1));
+    });
+    assert_eq!(told, None);
 }

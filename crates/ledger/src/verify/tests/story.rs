@@ -4,8 +4,8 @@ use crate::{
     assertion::tests::{ORIGIN, RELYING_PARTY, SoftKey, authenticator_data, client_data},
     bundle_digest,
     event::{
-        Actor, Asked, Assertion, Authorization, ClosedAs, Event, Found, GateTerms, Judged, ResultFacts,
-        RoundTerms,
+        Actor, Asked, Assertion, Authorization, ClosedAs, Event, Found, GateTerms, Judged, Recording,
+        ResultFacts, RoundTerms,
     },
     testlog::{Log, POLICY},
 };
@@ -87,7 +87,15 @@ pub(super) fn authorization(n: u128, attempt: u32, by: Option<ApprovalId>) -> Ev
         bundle: bundle_digest(POLICY),
         policies: [].into(),
         body_bound: true,
+        recording: Recording::First,
     })
+}
+
+/// Recorded a moment after it ran.
+pub(super) fn deferred(n: u128, class: &str, by: Option<ApprovalId>) -> Event {
+    let Event::ExecutionAuthorized(facts) = authorization(n, 1, by) else { unreachable!() };
+    let asked = Asked { class: class.into(), ..facts.asked };
+    Event::ExecutionAuthorized(Authorization { asked, recording: Recording::Deferred, ..facts })
 }
 
 pub(super) fn result(attempt: u32) -> Event {
