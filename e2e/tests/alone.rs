@@ -26,7 +26,7 @@ async fn target() -> String {
                 let mut buffer = [0; 1024];
                 while !head.windows(4).any(|end| end == b"\r\n\r\n") {
                     match stream.read(&mut buffer).await {
-                        Ok(read @ 1..) => head.extend_from_slice(&buffer[..read]),
+                        Ok(read @ 1..) => head.extend_from_slice(buffer.get(..read).unwrap_or_default()),
                         Ok(_) | Err(_) => return,
                     }
                 }

@@ -259,8 +259,29 @@ async fn cancel(cluster: &Postgres, gateway: &Gateway, token: &str) -> Result<(f
     Ok((middle, times.last().copied().unwrap_or_default()))
 }
 
+/// The loads that no goal speaks of.
+fn others(ways: &Ways<'_>, loads: &mut Map<String, Value>) -> Result<()> {
+    let rows = ways.row(true, &Script::Text(THOUSAND), "simple", 1, SPAN)?;
+    loads.insert("1000 rows simple tls 1".into(), told(&rows));
+    for name in ["select-only", "tpcb-like"] {
+        for mode in ["simple", "prepared"] {
+            for tls in [false, true] {
+                for clients in [1, MANY] {
+                    let wire = if tls { "tls" } else { "plain" };
+                    let load = format!("{name} {mode} {wire} {clients}");
+                    if !loads.contains_key(&load) {
+                        loads.insert(load, told(&ways.row(tls, &Script::Own(name), mode, clients, SPAN)?));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
+    let short = std::env::args().any(|argument| argument == "short");
     let made = generate_simple_self_signed(["localhost".to_owned()])?;
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let tls = (certificate.as_str(), key.as_str());
@@ -293,22 +314,7 @@ async fn main() -> Result<()> {
     loads.insert("select-only simple plain 16".into(), told(&many));
     loads.insert("1000 rows simple plain 1".into(), told(&rows));
     if !short {
-        let rows = ways.row(true, &Script::Text(THOUSAND), "simple", 1, SPAN)?;
-        loads.insert("1000 rows simple tls 1".into(), told(&rows));
-    }
-    let short = std::env::args().any(|argument| argument == "short");
-    for name in ["select-only", "tpcb-like"].into_iter().filter(|_| !short) {
-        for mode in ["simple", "prepared"] {
-            for tls in [false, true] {
-                for clients in [1, MANY] {
-                    let wire = if tls { "tls" } else { "plain" };
-                    let load = format!("{name} {mode} {wire} {clients}");
-                    if !loads.contains_key(&load) {
-                        loads.insert(load, told(&ways.row(tls, &Script::Own(name), mode, clients, SPAN)?));
-                    }
-                }
-            }
-        }
+        others(&ways, &mut loads)?;
     }
     let (copied_out, copied_in) = ways.copied()?;
     let ratio = |[_, pgbouncer, gateway]: [f64; 3]| pgbouncer / gateway;

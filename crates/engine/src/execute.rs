@@ -207,9 +207,9 @@ impl Open {
     }
 
     fn submit(self, event: Event, private: Vec<PrivateField>) -> Result<Submitted, Error> {
-        let Self { gate, slot, action, actor, last_leaf, _place, .. } = self;
+        let Self { gate, slot, action, actor, last_leaf, _place: place, .. } = self;
         let answer = slot.submit(commit(&gate, action, &actor, last_leaf, event, private)?);
-        Ok(Submitted { answer, gate, action, _place })
+        Ok(Submitted { answer, gate, action, _place: place })
     }
 }
 

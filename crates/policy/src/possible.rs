@@ -34,7 +34,8 @@ impl Bundle {
         if walled {
             return false;
         }
-        let depends = |rule: &&std::sync::Arc<Rule>| matches!(rule.effect, Effect::Permit) && rule.reads.call;
+        let depends =
+            |rule: &&std::sync::Arc<Rule>| matches!(rule.effect, Effect::Permit(_)) && rule.reads.call;
         !matched(&rules.permits).is_empty()
             || self.rules.iter().filter(depends).any(|rule| is_in_scope(rule, subject, slice, asked))
     }

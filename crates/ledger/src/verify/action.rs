@@ -11,7 +11,7 @@ use crate::{
     event::{Asked, Authorization, Event, Recording},
     tree::LeafHash,
 };
-use countersign_core::{Assurance, Timestamp, approval::Outcome};
+use countersign_core::{ApprovalId, Assurance, Timestamp, approval::Outcome};
 
 /// An action as far as it was read.
 #[derive(Debug)]
@@ -99,9 +99,8 @@ impl Case {
             }
             Event::ApprovalGlassReviewed { approval, broken_by, .. } => {
                 // Long after it ran, as a rule.
-                let held =
-                    self.held.as_ref().ok_or_else(|| breach(Rule::BreakGlass, "an approval", "none"))?;
-                held.reviewed(*approval, *broken_by, &entry.actor)?;
+                let none = || breach(Rule::BreakGlass, "an approval", "none");
+                self.held.as_ref().ok_or_else(none)?.reviewed(*approval, *broken_by, &entry.actor)?;
             }
             Event::ApprovalGranted { approval, use_by } => {
                 self.waiting()?.grant(at, *approval, *use_by)?;
@@ -109,8 +108,7 @@ impl Case {
             }
             Event::ApprovalClosed { approval, closing, .. } => self.waiting()?.close(*approval, *closing)?,
             Event::ApprovalRevokedWhileRunning { approval, .. } => {
-                let held = self.held.as_ref().map(|held| held.id);
-                same(Rule::Order, "approval", &held, &Some(*approval))?;
+                self.same_approval(*approval)?;
                 demand(Rule::Order, self.live.is_some(), "an attempt that is running", "none")?;
                 self.revoked_while_running = true;
             }
@@ -135,8 +133,7 @@ impl Case {
                 self.end = End::Resolved;
             }
             Event::ResultDelivered { approval } | Event::ApprovalVoteRefused { approval, .. } => {
-                let held = self.held.as_ref().map(|held| held.id);
-                same(Rule::Order, "approval", &held, &Some(*approval))?;
+                self.same_approval(*approval)?;
             }
             Event::LogOpened { .. }
             | Event::KeyRotated { .. }
@@ -175,6 +172,11 @@ impl Case {
             | Event::IntakeRefused { .. } => {}
         }
         Ok(gain)
+    }
+
+    fn same_approval(&self, approval: ApprovalId) -> Result<(), Breach> {
+        let held = self.held.as_ref().map(|held| held.id);
+        same(Rule::Order, "approval", &held, &Some(approval))
     }
 
     fn refused(&mut self, asked: &Asked) -> Result<(), Breach> {

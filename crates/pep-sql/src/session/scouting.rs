@@ -49,7 +49,7 @@ impl Scouting {
         // It may have waited for hours: names are looked up as they are now.
         let catalog = self.catalog.again(&nonce).await;
         let question = Question { catalog: Arc::clone(&catalog), ..self.question.clone() };
-        let understood = self.reader.understand(question.clone()).await;
+        let understood = self.reader.understand(&question).await;
         let mut findings = Vec::with_capacity(4);
         if let Some(meaning) = meaning(&understood, &catalog) {
             findings.push(meaning);

@@ -119,11 +119,12 @@ fn tokens(sql: &str) -> Option<Vec<(usize, Token<'_>)>> {
         if let Some((before, last)) = tokens.last() {
             let touches = before + length(*last) == at;
             let joined = match (*last, token) {
-                // A string goes on in the next one.
-                (Token::Text(_), Token::Text(_)) => true,
-                // A prefix changes what a string is, and a point what a number is.
+                // A string goes on in the next one, and a point changes what a number is.
+                (Token::Text(_), Token::Text(_))
+                | (Token::Number(_), Token::Mark("."))
+                | (Token::Mark("."), Token::Number(_)) => true,
+                // A prefix changes what a string is.
                 (Token::Word(_), Token::Text(_)) | (Token::Text(_), Token::Word(_)) => touches,
-                (Token::Number(_), Token::Mark(".")) | (Token::Mark("."), Token::Number(_)) => true,
                 _ => false,
             };
             if joined {
