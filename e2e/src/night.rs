@@ -96,7 +96,8 @@ async fn enrolled(gateway: &Gateway, link: &str) -> Result<Person, E2eError> {
 /// Writes the demo's configuration and policies.
 pub fn write(folder: &Path, upstream: &str, console: u16, wire: u16) -> io::Result<()> {
     fs::create_dir_all(folder.join("policy"))?;
-    for (name, text) in policy::FILES {
+    // There is no MCP server here.
+    for (name, text) in policy::FILES.into_iter().filter(|(name, _)| *name != policy::TOOLS_FILE) {
         fs::write(folder.join("policy").join(name), text)?;
     }
     fs::write(folder.join("cloud.json"), OPENAPI)?;

@@ -2,11 +2,15 @@
 //! themselves.
 
 /// File name and text of each policy file, in the order to read them.
-pub const FILES: [(&str, &str); 3] = [
+pub const FILES: [(&str, &str); 4] = [
     ("10-agents.cedar", include_str!("../policy/10-agents.cedar")),
+    (TOOLS_FILE, include_str!("../policy/15-tools.cedar")),
     ("20-walls.cedar", include_str!("../policy/20-walls.cedar")),
     ("30-gates.cedar", include_str!("../policy/30-gates.cedar")),
 ];
+
+/// Which of them speaks of the MCP server alone.
+pub const TOOLS_FILE: &str = "15-tools.cedar";
 
 /// The groups people and agents may be in.
 pub const GROUPS: [&str; 4] = [AGENTS, "privacy", "security", "sre"];

@@ -206,8 +206,8 @@ mod tests {
                 "added b.y - {}",
                 "same c[0] 1 1",
                 "removed c[1] 2 -",
-                "added n - null",
-                "removed z true -"
+                "removed z true -",
+                "added n - null"
             ]
         );
     }

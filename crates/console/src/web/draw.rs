@@ -1,6 +1,7 @@
 //! Small pieces of markup that several pages share: times, states, icons, digests. Whatever comes in is escaped.
 
 use super::escape;
+use crate::model::tools::DiffLine;
 use askama::filters::{Escaper as _, Html};
 
 /// A moment: readable without a script, in the viewer's own zone with one; UTC on hover.
@@ -129,6 +130,33 @@ fn attribute(text: &str) -> String {
     out
 }
 
+/// What was there, with what is not any more marked.
+pub(crate) fn was(line: &DiffLine) -> String {
+    parted("del", line.before.as_deref(), line.after.as_deref())
+}
+
+/// What is there now, with what was not there before marked.
+pub(crate) fn is(line: &DiffLine) -> String {
+    parted("ins", line.after.as_deref(), line.before.as_deref())
+}
+
+/// A text with the part marked in which it differs from another.
+fn parted(tag: &str, text: Option<&str>, other: Option<&str>) -> String {
+    let Some(text) = text else { return String::new() };
+    let Some(other) = other else { return format!("<{tag}>{}</{tag}>", escape::text(text)) };
+    let common = |same: usize, (left, right): (char, char)| {
+        if left == right { Ok(same + left.len_utf8()) } else { Err(same) }
+    };
+    let (Ok(start) | Err(start)) = text.chars().zip(other.chars()).try_fold(0, common);
+    let (head, rest) = text.split_at_checked(start).unwrap_or((text, ""));
+    let other = other.get(start..).unwrap_or_default();
+    let (Ok(end) | Err(end)) = rest.chars().rev().zip(other.chars().rev()).try_fold(0, common);
+    let (middle, tail) = rest.split_at_checked(rest.len() - end).unwrap_or((rest, ""));
+    let middle =
+        if middle.is_empty() { String::new() } else { format!("<{tag}>{}</{tag}>", escape::text(middle)) };
+    format!("{}{middle}{}", escape::text(head), escape::text(tail))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,5 +188,18 @@ mod tests {
             assert!(drawn.contains("<svg") && !drawn.contains(&format!(">{word}<")), "{word}");
         }
         assert_eq!(state("<b>"), "<span class=\"state flat\">&#60;b&#62;</span>");
+    }
+
+    #[test]
+    fn only_what_differs_is_marked_and_nothing_of_it_is_markup() {
+        for (text, other, want) in [
+            ("Counts rows.", Some("Counts all rows."), "Counts rows."),
+            ("Counts all rows.", Some("Counts rows."), "Counts <ins>all </ins>rows."),
+            ("<b>\u{202e}", None, "<ins>&#60;b&#62;<mark>⟨U+202E⟩</mark></ins>"),
+            ("é", Some("è"), "<ins>é</ins>"),
+            ("aa", Some("a"), "a<ins>a</ins>"),
+        ] {
+            assert_eq!(parted("ins", Some(text), other), want);
+        }
     }
 }
