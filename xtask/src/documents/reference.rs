@@ -52,7 +52,8 @@ fn every_key_of_an_http_target_stands_in_the_book() {
     let tree = Tree::read().unwrap();
     let mut keys = Vec::new();
     for (path, sections) in [
-        ("crates/pep-http/src/config.rs", &["HttpSection", "CredentialSection", "LimitsSection"][..]),
+        ("crates/pep-http/src/config.rs", &["HttpSection", "LimitsSection"][..]),
+        ("crates/pep/src/credential.rs", &["CredentialSection"][..]),
         ("crates/pep/src/tls.rs", &["ListenerTlsSection", "UpstreamTlsSection"][..]),
         (
             "crates/pep-http/src/config/operation.rs",
@@ -76,7 +77,8 @@ fn every_key_of_an_mcp_target_and_every_operation_of_mcp_stands_in_the_book() {
     let tree = Tree::read().unwrap();
     let mut words = Vec::new();
     for (path, sections) in [
-        ("crates/pep-mcp/src/config.rs", &["McpSection", "CredentialSection", "LimitsSection"][..]),
+        ("crates/pep-mcp/src/config.rs", &["McpSection", "LimitsSection"][..]),
+        ("crates/pep/src/credential.rs", &["CredentialSection"][..]),
         ("crates/pep-mcp/src/config/tool.rs", &["ToolSection"][..]),
     ] {
         let text = &tree.file(path).unwrap().text;

@@ -24,9 +24,9 @@ fn the_policies_and_the_target_of_the_guides_load_together() {
     let folder = TempDir::new().unwrap();
     let policies = blocks(&tree, "docs/book/src/guide/policies.md", "cedar");
     let targets = blocks(&tree, "docs/book/src/guide/http.md", "toml");
-    assert_eq!((policies.len(), targets.len()), (2, 1));
+    assert_eq!((policies.len(), targets.len()), (3, 1));
     let head = "[policy]\nlabels = [\"fedramp\", \"pii\"]\n\n[people]\n\
-                groups = [\"contractors\", \"platform-agents\", \"privacy\"]\n\n";
+                groups = [\"contractors\", \"dba\", \"on-call\", \"platform-agents\", \"privacy\"]\n\n";
     fs::write(folder.path().join("countersign.toml"), format!("{head}{}\n", targets.concat())).unwrap();
     let document =
         r#"{"openapi": "3.0.3", "paths": {"/v1/invoices": {"get": {"operationId": "listInvoices"}}}}"#;
@@ -77,9 +77,16 @@ fn the_policy_and_the_target_of_the_mcp_guide_load_together() {
     let folder = TempDir::new().unwrap();
     let policies = blocks(&tree, "docs/book/src/guide/mcp.md", "cedar");
     let targets = blocks(&tree, "docs/book/src/guide/mcp.md", "toml");
-    assert_eq!((policies.len(), targets.len()), (1, 1));
-    let head = "[people]\ngroups = [\"agents\", \"sre\"]\n\n";
-    fs::write(folder.path().join("countersign.toml"), format!("{head}{}\n", targets.concat())).unwrap();
+    let [reached, started, tokens] = targets.as_slice() else { unreachable!("{targets:?}") };
+    assert_eq!(policies.len(), 1);
+    let head = "[people]\ngroups = [\"agents\", \"sre\"]";
+    // Tokens of its own stand in place of the credential.
+    let reached: Vec<&str> = reached.lines().filter(|line| !line.starts_with("credential = ")).collect();
+    let issuer = "[[issuers]]\nname = \"login\"\nissuer = \"https://login.example.com\"\n\
+                  audiences = [\"https://gateway.example.com/mcp\"]\n\n\
+                  [[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"bot\" }";
+    let text = [head, &reached.join("\n"), tokens, started, issuer].join("\n\n");
+    fs::write(folder.path().join("countersign.toml"), text).unwrap();
     fs::create_dir(folder.path().join("policy")).unwrap();
     fs::write(folder.path().join("policy/guide.cedar"), policies.concat()).unwrap();
     assert_eq!(check(folder.path()), Ok(()));
