@@ -118,34 +118,6 @@ async fn a_server_that_the_gateway_starts_has_what_is_written_and_ends_with_its_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_started_server_that_dies_ends_the_session_and_none_outlives_the_gateway() {
-    let mut stage = Stage::open_started("50s").await;
-    let dead = stage.beside("dead");
-    let steps = json!([
-        {"do": "call", "tool": "slowly"}, {"do": "await", "file": dead},
-        {"do": "call", "tool": "count_rows", "arguments": {"table": "b"}}, {"do": "stay"},
-    ]);
-    // The shim opens another session where the first was lost.
-    let agent = stage.desktop(&steps);
-    stage.runs("slowly").await;
-    let first = id(&stage.started().remove(0));
-    let killed = std::process::Command::new("kill").args(["-9", &first.to_string()]).status().unwrap();
-    assert!(killed.success());
-    ends(first).await;
-    while !stage.gateway.log().contains("a server ended by itself") {
-        sleep(Duration::from_millis(20)).await;
-    }
-    std::fs::write(&dead, "").unwrap();
-    while stage.started().len() < 2 {
-        sleep(Duration::from_millis(20)).await;
-    }
-    let second = id(stage.started().last().unwrap());
-    assert_eq!(stage.gateway.stop().unwrap(), Some(0));
-    ends(second).await;
-    agent.kill();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_held_call_to_a_started_server_survives_the_gateways_death_and_runs_once() {
     let mut stage = Stage::open_started("50s").await;
     let steps = json!([{"do": "call", "tool": "delete_rows", "arguments": rows(7)}]);
