@@ -155,6 +155,21 @@ impl Postgres {
         }
     }
 
+    /// Waits until this SQL has that answer. An error when it does not within a minute.
+    pub async fn comes_to(&self, database: &str, sql: &str, answer: &str) -> io::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let found = self.run(database, sql)?;
+            if found == answer {
+                return Ok(());
+            }
+            if begun.elapsed() > READY_WITHIN {
+                return Err(io::Error::other(format!("`{sql}` is still {found} and not {answer}")));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn answers(&mut self) -> bool {
         let begun = Instant::now();
         while begun.elapsed() < READY_WITHIN {

@@ -1,10 +1,11 @@
 //! Both eras of the protocol on both sides, with the official SDK: what agents are served is the same, and so is what
 //! reaches the server.
 
-use crate::{named, rows, stage::Stage};
+use crate::{
+    named, rows,
+    stage::{Stage, until},
+};
 use serde_json::{Value, json};
-use std::time::Duration;
-use tokio::time::sleep;
 
 const LATER: &str = "2026-07-28";
 
@@ -160,9 +161,7 @@ async fn a_gateway_that_goes_takes_no_call_of_the_later_era_with_it() {
     marked[0]["progress"] = true.into();
     marked[0]["mark"] = waits.to_str().into();
     let agent = stage.agent(&stage.token, "auto", &marked);
-    while !waits.exists() {
-        sleep(Duration::from_millis(20)).await;
-    }
+    until("the agent waits", || waits.exists()).await;
     assert_eq!(stage.gateway.stop().unwrap(), Some(0));
     agent.ended().await;
     stage.gateway.restart().await.unwrap();

@@ -12,7 +12,7 @@ mod tools;
 mod typescript;
 
 use serde_json::{Value, json};
-use stage::{SECRET, Stage};
+use stage::{SECRET, Stage, until};
 
 fn rows(count: u64) -> Value {
     json!({"table": "orders", "count": count})
@@ -160,9 +160,7 @@ async fn what_ran_when_the_gateway_died_is_unknown_and_what_ran_when_the_agent_d
     let agent = stage.agent(&stage.token, "legacy", &steps);
     let id = stage.approval("pending").await;
     stage.vote(&id, "approve", None).await;
-    while stage.ran("lingers") < 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    until("it runs again", || stage.ran("lingers") > 1).await;
     stage.gateway.kill().unwrap();
     agent.ended().await;
     stage.gateway.restart().await.unwrap();

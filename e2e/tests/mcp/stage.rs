@@ -39,6 +39,15 @@ impl Drop for Stage {
     }
 }
 
+/// Waits until something holds.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "it never came to this: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Where `.ci/drivers` puts the SDK.
 fn sdk() -> PathBuf {
     let test = std::env::current_exe().unwrap();
@@ -363,11 +372,7 @@ impl Stage {
 
     /// Waits until a tool ran.
     pub(crate) async fn runs(&self, tool: &str) {
-        let begun = Instant::now();
-        while self.ran(tool) == 0 {
-            assert!(begun.elapsed() < PATIENCE, "`{tool}` does not run");
-            sleep(Duration::from_millis(20)).await;
-        }
+        until(&format!("`{tool}` runs"), || self.ran(tool) > 0).await;
     }
 }
 

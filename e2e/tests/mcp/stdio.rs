@@ -1,10 +1,11 @@
 //! Over standard input and output, in both directions: clients that start the gateway's shim, and servers that the gateway
 //! starts, with the official SDK on the other side.
 
-use crate::{named, rows, stage::Stage};
+use crate::{
+    named, rows,
+    stage::{Stage, until},
+};
 use serde_json::{Value, json};
-use std::time::Duration;
-use tokio::time::sleep;
 
 /// Whether a process is there and at work.
 fn lives(id: u64) -> bool {
@@ -13,9 +14,7 @@ fn lives(id: u64) -> bool {
 }
 
 async fn ends(id: u64) {
-    while lives(id) {
-        sleep(Duration::from_millis(20)).await;
-    }
+    until(&format!("process {id} has ended"), || !lives(id)).await;
 }
 
 impl Stage {
@@ -115,6 +114,30 @@ async fn a_server_that_the_gateway_starts_has_what_is_written_and_ends_with_its_
     assert_eq!((stage.ran("delete_rows"), stage.started().len()), (1, 2));
     assert!(stage.gateway.log().contains("the shop is open"), "{}", stage.gateway.log());
     assert!(!stage.gateway.log().contains(crate::stage::SECRET));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_started_server_that_dies_ends_the_session_and_none_outlives_the_gateway() {
+    let mut stage = Stage::open_started("50s").await;
+    let dead = stage.beside("dead");
+    let steps = json!([
+        {"do": "call", "tool": "slowly"}, {"do": "await", "file": dead},
+        {"do": "call", "tool": "count_rows", "arguments": {"table": "b"}}, {"do": "stay"},
+    ]);
+    // The shim opens another session where the first was lost.
+    let agent = stage.desktop(&steps);
+    stage.runs("slowly").await;
+    let first = id(&stage.started().remove(0));
+    let killed = std::process::Command::new("kill").args(["-9", &first.to_string()]).status().unwrap();
+    assert!(killed.success());
+    ends(first).await;
+    until("the gateway says so", || stage.gateway.log().contains("a server ended by itself")).await;
+    std::fs::write(&dead, "").unwrap();
+    until("another server is there", || stage.started().len() > 1).await;
+    let second = id(stage.started().last().unwrap());
+    assert_eq!(stage.gateway.stop().unwrap(), Some(0));
+    ends(second).await;
+    agent.kill();
 }
 
 #[tokio::test(flavor = "multi_thread")]

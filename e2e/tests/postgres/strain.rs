@@ -62,9 +62,7 @@ async fn a_client_that_stops_reading_holds_nobody_else_up() {
     }
     // The servers wait for somebody to read: nobody in between has taken more than a little.
     let waiting = "select count(*) from pg_stat_activity where wait_event = 'ClientWrite'";
-    while stage.cluster.run("shop", waiting).unwrap() != "4" {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    stage.cluster.comes_to("shop", waiting, "4").await.unwrap();
     for _ in 0..20 {
         let answer =
             tokio::time::timeout(Duration::from_secs(30), other.query("select count(*) from orders"));
@@ -78,8 +76,6 @@ async fn a_client_that_stops_reading_holds_nobody_else_up() {
     }
     // The others leave without having read: their statements are cancelled.
     drop(slow);
-    while stage.cluster.run("shop", waiting).unwrap() != "0" {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    stage.cluster.comes_to("shop", waiting, "0").await.unwrap();
     other.query("select count(*) from orders").await.unwrap();
 }

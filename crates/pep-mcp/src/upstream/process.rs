@@ -175,20 +175,21 @@ pub(crate) fn on_one_line(message: &[u8]) -> Vec<u8> {
     message.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect()
 }
 
-/// Reads what the server says to its end, or to a line that is longer than is read.
+/// Reads what the server says to its end. An error when a line is longer than is read.
 async fn read(
     mut stdout: impl AsyncBufRead + Unpin,
     shared: Arc<Shared>,
     outgoing: mpsc::WeakSender<Bytes>,
     limit: usize,
-) {
-    while let Ok(Some(line)) = next_line(&mut stdout, limit).await {
+) -> std::io::Result<()> {
+    while let Some(line) = next_line(&mut stdout, limit).await? {
         let Some(back) = shared.heard(&line) else { continue };
-        let Some(outgoing) = outgoing.upgrade() else { return };
+        let Some(outgoing) = outgoing.upgrade() else { break };
         if outgoing.send(back.into()).await.is_err() {
-            return;
+            break;
         }
     }
+    Ok(())
 }
 
 /// The next line that is not empty, without its end; `None` at the end. An error when it is longer than `limit`.

@@ -159,12 +159,9 @@ async fn what_is_locked_is_not_waited_for_long() {
     let mut locked = stage.cluster.psql("shop");
     locked.args(["-c", "begin; lock table orders; select pg_sleep(20); commit"]);
     let mut locked = locked.spawn().unwrap();
-    while stage.direct(
-        "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and relation = 'orders'::regclass",
-    ) != "1"
-    {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let held =
+        "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and relation = 'orders'::regclass";
+    stage.cluster.comes_to("shop", held, "1").await.unwrap();
     let asked = stage.start("delete from orders where id <= 14");
     stage.held().await;
     let why = missing(&evidence(&stage).await);

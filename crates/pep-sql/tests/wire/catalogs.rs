@@ -15,9 +15,7 @@ async fn a_locked_table_does_not_keep_the_catalog_from_being_read_for_long() {
     let mut locked = locked.spawn().unwrap();
     let held =
         "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and relation = 'audit'::regclass";
-    while stage.direct(held) != "1" {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    stage.cluster.comes_to("shop", held, "1").await.unwrap();
     let began = Instant::now();
     let all = [stage.start("select 1"), stage.start("select 2"), stage.start("select count(*) from orders")];
     let mut said = Vec::new();
@@ -65,10 +63,7 @@ async fn what_was_redefined_while_it_waited_goes_back_to_people() {
         stage.direct(change);
         stage.approve(2, id).await;
         rounds += 1;
-        while stage.entries("approval.round_opened").await.len() < rounds {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let opened = stage.entries("approval.round_opened").await;
+        let opened = stage.entries_from("approval.round_opened", rounds).await;
         assert_eq!(opened[rounds - 1]["because"], "evidence", "{change}");
         assert_eq!(stage.direct("select count(*) from orders"), "100", "{change}");
         stage.reject(1, id, "not that").await;

@@ -16,9 +16,7 @@ async fn revoking_cancels_what_runs_at_the_server_and_the_record_says_so() {
     let id = stage.held().await;
     stage.approve(1, id).await;
     let sleeping = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
-    while stage.direct(sleeping) != "1" {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    stage.cluster.comes_to("shop", sleeping, "1").await.unwrap();
     let began = std::time::Instant::now();
     settle::revoke(&stage.gate, id, Taker::Operator, "wrong table").await.unwrap().unwrap();
     let said = asked.await.unwrap();

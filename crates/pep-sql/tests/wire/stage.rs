@@ -269,11 +269,17 @@ impl Stage {
 
     /// How the first executions ended, in the server's words; waits until there are so many.
     pub(crate) async fn results(&self, count: usize) -> Vec<String> {
+        let found = self.entries_from("execution.result", count).await;
+        found.iter().map(|data| data["status"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// [`Self::entries`], once there are so many.
+    pub(crate) async fn entries_from(&self, kind: &str, count: usize) -> Vec<Value> {
         let found = async {
             loop {
-                let found = self.entries("execution.result").await;
+                let found = self.entries(kind).await;
                 if found.len() >= count {
-                    return found.iter().map(|data| data["status"].as_str().unwrap().to_owned()).collect();
+                    return found;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

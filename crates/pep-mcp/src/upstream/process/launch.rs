@@ -6,11 +6,19 @@ use countersign_engine::port::upstream::{Failed, Sent};
 use countersign_pep::{SecretError, SecretRef};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
-use std::{collections::BTreeMap, fmt, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::BufReader,
     process::{Child, Command},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -153,7 +161,8 @@ struct Seen {
     _place: OwnedSemaphorePermit,
 }
 
-type Tasks = (tokio::task::JoinHandle<()>, tokio::task::JoinHandle<()>);
+/// Writing, and reading with how that ended.
+type Tasks = (JoinHandle<()>, JoinHandle<io::Result<()>>);
 
 impl Seen {
     async fn until_it_ends(self, mut child: Child, group: Group, stop: CancellationToken, pipes: Tasks) {
@@ -170,20 +179,30 @@ impl Seen {
                 self.pauses.lock().stopped();
             }
             ended = child.wait() => {
-                let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
-                tracing::warn!(server = %self.name, %status, "a server ended by itself");
+                self.by_itself(begun, &ended);
                 // What it said last is still in the pipe, unless something it started keeps that open.
                 let _ = timeout(ENDS_WITHIN, &mut reads).await;
-                self.pauses.lock().ended(begun.elapsed(), Instant::now());
             }
-            _ = &mut reads => {
-                tracing::warn!(server = %self.name, "a server said its last, or more than is read at once");
-                self.pauses.lock().ended(begun.elapsed(), Instant::now());
+            read = &mut reads => {
+                // Whoever ends closes its pipes first.
+                let ended = if matches!(read, Ok(Ok(()))) { timeout(ENDS_WITHIN, child.wait()).await.ok() } else { None };
+                if let Some(ended) = ended {
+                    self.by_itself(begun, &ended);
+                } else {
+                    tracing::warn!(server = %self.name, "a server said its last, or more than is read at once");
+                    self.pauses.lock().ended(begun.elapsed(), Instant::now());
+                }
             }
         }
         reads.abort();
         drop(group);
         let _ = child.wait().await;
+    }
+
+    fn by_itself(&self, begun: Instant, ended: &io::Result<ExitStatus>) {
+        let status = ended.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+        tracing::warn!(server = %self.name, %status, "a server ended by itself");
+        self.pauses.lock().ended(begun.elapsed(), Instant::now());
     }
 }
 
