@@ -252,7 +252,7 @@ impl Session {
         let digest =
             Digest::of_parts("countersign/sql-statement/v1", &[&wish.payload.head, body(&wish.payload)]);
         let scouting = self.scouting(question, &understood);
-        match self.decide(&wish, &understood, scouting).await? {
+        match self.decide(&wish, &understood, &shape, scouting).await? {
             Reply::Live((clearance, ending)) => {
                 self.run_cleared((wish, veil, shape), &understood, digest, clearance, ending).await
             }
@@ -344,12 +344,13 @@ impl Session {
         &mut self,
         wish: &Wish,
         understood: &Understood,
+        shape: &Shape,
         scouting: Box<Scouting>,
     ) -> Result<Reply<(Clearance, Ending)>, Ended> {
         let request = self.request(wish, understood);
         let (shared, gate) = (&*self.shared, &*self.gate);
-        // Where the server itself refuses a write: with something unfinished before it, that is not sure.
-        let only_reads = understood.access == Access::ReadOnly && self.begun.is_none();
+        // Where the server itself refuses a write.
+        let only_reads = understood.access == Access::ReadOnly && *shape == Shape::Whole(Guard::ReadOnly);
         let asking = Asking { client: &mut self.client.write, shared, gate, scouting, only_reads };
         let (client, server) = (&mut self.client.inbox, &mut self.server.inbox);
         let mut handled = std::pin::pin!(flow::handle(&self.gate, request, asking));

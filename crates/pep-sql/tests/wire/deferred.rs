@@ -16,12 +16,20 @@ async fn only_what_the_server_holds_to_reading_is_recorded_afterwards() {
         // All rows: an export.
         "select * from orders",
         "select id from orders where id = 8",
+        // In a transaction that has failed, no guard of ours stands.
+        "begin",
+        "update orders set total = 1 / 0 where id = 7",
+        "select id from orders where id = 9",
+        "rollback",
     ] {
         command.args(["-c", sql]);
     }
     let said = finished(command).await;
-    assert!(said.out.starts_with("7\nUPDATE 1\nBEGIN\n2") && said.out.ends_with('8'), "{said:?}");
-    assert_eq!(stage.results(7).await.len(), 7);
+    assert!(
+        said.out.starts_with("7\nUPDATE 1\nBEGIN\n2") && said.out.ends_with("8\nBEGIN\nROLLBACK"),
+        "{said:?}"
+    );
+    assert_eq!(stage.results(11).await.len(), 11);
     let authorized = stage.entries("execution.authorized").await;
     let mut recorded: Vec<(&str, &str)> = authorized
         .iter()
@@ -38,8 +46,12 @@ async fn only_what_the_server_holds_to_reading_is_recorded_afterwards() {
             ("sql.read", "deferred"),
             ("sql.read", "deferred"),
             ("sql.read", "deferred"),
+            ("sql.read", "first"),
             ("sql.txn", "first"),
             ("sql.txn", "first"),
+            ("sql.txn", "first"),
+            ("sql.txn", "first"),
+            ("sql.update.bounded", "first"),
             ("sql.update.bounded", "first"),
         ]
     );
