@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod night;
 pub mod seed;
 
+use countersign_demo::person::Person;
 use serde_json::Value;
 use std::{
     fs::{self, OpenOptions},
@@ -22,6 +23,8 @@ use tokio::time::{Instant, sleep};
 
 /// How long the gateway may take until it is ready, with a debug build on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long an approval may take until it is where it should be.
+const COMES_WITHIN: Duration = Duration::from_mins(1);
 /// Ports to try when somebody else takes the chosen one first.
 const TRIES: usize = 5;
 
@@ -32,8 +35,9 @@ pub struct Setup<'a> {
     pub policy: &'a str,
     /// Every group, as a TOML list.
     pub groups: &'a str,
-    /// The target's section without its `listen`, in TOML.
-    pub target: &'a str,
+    /// The targets and whatever else belongs into `countersign.toml`, in TOML. `WIRE` stands for the port of
+    /// [`Gateway::url`], `SECOND` for that of [`Gateway::second_port`].
+    pub sections: &'a str,
     /// More files beside the configuration: name and text.
     pub files: &'a [(&'a str, &'a str)],
 }
@@ -47,6 +51,8 @@ pub enum E2eError {
     Io(#[from] io::Error),
     #[error("the gateway did not become ready; it says:\n{0}")]
     NotReady(String),
+    #[error("no approval is {state}; the gateway says:\n{log}")]
+    NeverCame { state: String, log: String },
     #[error("`{command}` failed:\n{said}")]
     Command { command: String, said: String },
     #[error("the demo's people or cloud cannot go on")]
@@ -68,6 +74,21 @@ impl From<fantoccini::error::CmdError> for E2eError {
 /// Variables of the gateway's environment: name and value.
 pub type Environment<'a> = &'a [(&'a str, &'a str)];
 
+/// Where a gateway listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    pub console: u16,
+    pub wire: u16,
+    pub second: u16,
+}
+
+impl Ports {
+    fn free() -> io::Result<Self> {
+        use countersign_testkit::ports::free;
+        Ok(Self { console: free()?, wire: free()?, second: free()? })
+    }
+}
+
 /// A running gateway. Dropping it kills it.
 #[derive(Debug)]
 pub struct Gateway {
@@ -79,18 +100,25 @@ pub struct Gateway {
     pub url: String,
     /// Where people decide.
     pub console_url: String,
+    /// For what listens beside that.
+    pub second_port: u16,
 }
 
 impl Gateway {
     /// Writes the configuration, starts `countersign serve` and waits until it is ready.
     pub async fn start(setup: &Setup<'_>) -> Result<Self, E2eError> {
-        Self::start_written(|folder, console, wire| write(folder, setup, console, wire), &[]).await
+        Self::start_in(setup, &[]).await
     }
 
-    /// The same with files of the caller's own: `written` gets the folder, the console's port and the wire's, and
-    /// writes `countersign.toml` and all that belongs to it.
+    /// The same with more in its environment.
+    pub async fn start_in(setup: &Setup<'_>, environment: Environment<'_>) -> Result<Self, E2eError> {
+        Self::start_written(|folder, ports| write(folder, setup, ports), environment).await
+    }
+
+    /// The same with files of the caller's own: `written` gets the folder and the ports, and writes `countersign.toml` and
+    /// all that belongs to it.
     pub async fn start_written(
-        written: impl Fn(&Path, u16, u16) -> io::Result<()>,
+        written: impl Fn(&Path, Ports) -> io::Result<()>,
         environment: Environment<'_>,
     ) -> Result<Self, E2eError> {
         let binary = binary()?;
@@ -99,13 +127,18 @@ impl Gateway {
         let mut said = String::new();
         for _ in 0..TRIES {
             let folder = TempDir::new()?;
-            let (console, wire) = (countersign_testkit::ports::free()?, countersign_testkit::ports::free()?);
-            written(folder.path(), console, wire)?;
+            let ports = Ports::free()?;
+            written(folder.path(), ports)?;
             let child = serve(&binary, folder.path(), &environment)?;
-            let url = format!("http://127.0.0.1:{wire}");
-            let console_url = format!("http://localhost:{console}");
-            let (binary, environment) = (binary.clone(), environment.clone());
-            let mut gateway = Self { child, folder, binary, environment, url, console_url };
+            let mut gateway = Self {
+                child,
+                folder,
+                binary: binary.clone(),
+                environment: environment.clone(),
+                url: format!("http://127.0.0.1:{}", ports.wire),
+                console_url: format!("http://localhost:{}", ports.console),
+                second_port: ports.second,
+            };
             if gateway.is_ready().await {
                 return Ok(gateway);
             }
@@ -187,6 +220,35 @@ impl Gateway {
         text(&made, "/token", "agent token create")
     }
 
+    /// Invites a person who makes a passkey.
+    pub async fn person(&self, email: &str, group: &str) -> Result<Person, E2eError> {
+        let mut person = Person::open(&self.console_url, &self.invite(email, group).await?).await?;
+        person.register_passkey().await?;
+        Ok(person)
+    }
+
+    /// The approvals in this state, the newest first.
+    pub async fn approvals(&self, state: &str) -> Result<Vec<Value>, E2eError> {
+        let arguments = ["approvals", "list", "--status", state, "--limit", "200"];
+        let mut list = self.command(&arguments).await?;
+        match list.pointer_mut("/items").map(Value::take) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => Err(E2eError::Command { command: arguments.join(" "), said: list.to_string() }),
+        }
+    }
+
+    /// Waits until an approval is in this state: the newest one's id.
+    pub async fn approval(&self, state: &str) -> Result<String, E2eError> {
+        let begun = Instant::now();
+        while begun.elapsed() < COMES_WITHIN {
+            if let Some(newest) = self.approvals(state).await?.first() {
+                return text(newest, "/id", "approvals list");
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        Err(E2eError::NeverCame { state: state.into(), log: self.log() })
+    }
+
     /// The most memory the gateway ever had resident, in KiB. The kernel counts it by processor and in batches, so what it
     /// tells may also be a little less than before: subtract saturating.
     pub fn peak_memory_kib(&self) -> Result<u64, E2eError> {
@@ -248,13 +310,14 @@ pub fn binary() -> Result<PathBuf, E2eError> {
     if binary.exists() { Ok(binary) } else { Err(E2eError::NotBuilt(binary)) }
 }
 
-fn write(folder: &Path, setup: &Setup<'_>, console: u16, wire: u16) -> io::Result<()> {
+fn write(folder: &Path, setup: &Setup<'_>, ports: Ports) -> io::Result<()> {
     fs::create_dir(folder.join("policy"))?;
     fs::write(folder.join("policy/policy.cedar"), setup.policy)?;
     for (name, text) in setup.files {
         fs::write(folder.join(name), text)?;
     }
-    let Setup { groups, target, .. } = setup;
+    let Setup { groups, sections, .. } = setup;
+    let Ports { console, wire, second } = ports;
     let text = format!(
         r#"[gateway]
 name = "countersign.test"
@@ -269,11 +332,10 @@ path = "policy"
 [people]
 groups = {groups}
 
-[[http]]
-listen = "127.0.0.1:{wire}"
-{target}
+{sections}
 "#
     );
+    let text = text.replace("WIRE", &wire.to_string()).replace("SECOND", &second.to_string());
     fs::write(folder.join("countersign.toml"), text)
 }
 

@@ -2,7 +2,7 @@
 //! the test, and so outlives every gateway: it remembers what really happened.
 
 use crate::{
-    E2eError, Environment, Gateway,
+    E2eError, Environment, Gateway, Ports,
     ledger::{self, Entry},
 };
 use countersign_demo::{Cloud, cloud::OPENAPI, http, person::Person, policy};
@@ -39,11 +39,8 @@ impl Night {
         upstream: &str,
         environment: Environment<'_>,
     ) -> Result<Self, E2eError> {
-        let gateway = Gateway::start_written(
-            |folder, console, wire| write(folder, upstream, console, wire),
-            environment,
-        )
-        .await?;
+        let gateway =
+            Gateway::start_written(|folder, ports| write(folder, upstream, ports), environment).await?;
         let mut links = Vec::new();
         for email in ["ana@example.com", "ben@example.com", "olga@example.com"] {
             links.push(invite(&gateway, email).await?);
@@ -94,7 +91,8 @@ async fn enrolled(gateway: &Gateway, link: &str) -> Result<Person, E2eError> {
 }
 
 /// Writes the demo's configuration and policies.
-pub fn write(folder: &Path, upstream: &str, console: u16, wire: u16) -> io::Result<()> {
+pub fn write(folder: &Path, upstream: &str, ports: Ports) -> io::Result<()> {
+    let Ports { console, wire, .. } = ports;
     fs::create_dir_all(folder.join("policy"))?;
     // There is no MCP server here.
     for (name, text) in policy::FILES.into_iter().filter(|(name, _)| *name != policy::TOOLS_FILE) {

@@ -75,10 +75,10 @@ async fn write(browser: &Browser, css: &str, words: &str) {
 async fn one_alone_and_one_in_anothers_place() {
     let upstream = target().await;
     let section = format!(
-        "name = \"shop\"\nenvironment = \"prod\"\nupstream = \"{upstream}\"\n\n[[http.operations]]\nname = \"dropTable\"\nmethod = \"DELETE\"\npath = \"/tables/{{table}}\"\nclass = \"delete\"\nsentence = \"Drop the table {{table}}\"\n"
+        "[[http]]\nlisten = \"127.0.0.1:WIRE\"\nname = \"shop\"\nenvironment = \"prod\"\nupstream = \"{upstream}\"\n\n[[http.operations]]\nname = \"dropTable\"\nmethod = \"DELETE\"\npath = \"/tables/{{table}}\"\nclass = \"delete\"\nsentence = \"Drop the table {{table}}\"\n"
     );
     let groups = r#"["agents", "dba", "on-call", "others"]"#;
-    let setup = Setup { policy: POLICY, groups, target: &section, files: &[] };
+    let setup = Setup { policy: POLICY, groups, sections: &section, files: &[] };
     let gateway = Gateway::start(&setup).await.unwrap();
     gateway.invite("olga@example.com", "dba").await.unwrap();
     let token = gateway.agent("night", "olga@example.com", "agents").await.unwrap();

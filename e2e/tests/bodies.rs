@@ -20,7 +20,9 @@ const REST: usize = 1 << 10;
 /// What the gateway may grow by while 128 MiB lie with it: its bound for bodies, and what reading and parsing take.
 const GROWTH_KIB: u64 = 32 << 10;
 
-const TARGET: &str = r#"name = "files"
+const TARGET: &str = r#"[[http]]
+listen = "127.0.0.1:WIRE"
+name = "files"
 environment = "prod"
 body_limit = "2MiB"
 upstream = "UPSTREAM"
@@ -80,7 +82,7 @@ async fn many_large_bodies_at_once_stay_outside_memory_and_arrive_whole() {
     let setup = Setup {
         policy: include_str!("../fixtures/nginx.cedar"),
         groups: r#"["operators", "sre"]"#,
-        target: &target,
+        sections: &target,
         files: &[],
     };
     let gateway = Gateway::start(&setup).await.unwrap();

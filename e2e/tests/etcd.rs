@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use countersign_demo::person::{Person, Strength};
+use countersign_demo::person::Strength;
 use countersign_e2e::{
     Gateway, Setup,
     client::{Seen, curl, python},
@@ -34,26 +34,19 @@ impl Stage {
     async fn open() -> Self {
         let etcd = Etcd::start().await.unwrap();
         let target = format!(
-            "name = \"etcd\"\nenvironment = \"prod\"\nupstream = \"{}\"\nopenapi = \"etcd-openapi.json\"",
+            "[[http]]\nlisten = \"127.0.0.1:WIRE\"\nname = \"etcd\"\nenvironment = \"prod\"\nupstream = \"{}\"\nopenapi = \"etcd-openapi.json\"",
             etcd.url()
         );
         let setup = Setup {
             policy: include_str!("../fixtures/etcd.cedar"),
             groups: r#"["operators", "sre"]"#,
-            target: &target,
+            sections: &target,
             files: &[("etcd-openapi.json", include_str!("../fixtures/etcd-openapi.json"))],
         };
         let gateway = Gateway::start(&setup).await.unwrap();
         gateway.invite("olga@example.com", "sre").await.unwrap();
         let token = gateway.agent("bot", "olga@example.com", "operators").await.unwrap();
         Self { etcd, gateway, token }
-    }
-
-    async fn reviewer(&self, email: &str) -> Person {
-        let link = self.gateway.invite(email, "sre").await.unwrap();
-        let mut person = Person::open(&self.gateway.console_url, &link).await.unwrap();
-        person.register_passkey().await.unwrap();
-        person
     }
 
     /// Past the gateway.
@@ -138,7 +131,7 @@ async fn reads_through_the_gateway_are_byte_for_byte_what_etcd_says() {
 #[tokio::test]
 async fn a_production_key_is_put_only_with_a_persons_word() {
     let stage = Stage::open().await;
-    let mut ana = stage.reviewer("ana@example.com").await;
+    let mut ana = stage.gateway.person("ana@example.com", "sre").await.unwrap();
     let free = stage.asked("/v3/kv/put", &json!({ "key": b64("dev/timeout"), "value": b64("1") })).await;
     assert_eq!((free.status, stage.value("dev/timeout").await.as_deref()), (200, Some("1")));
     let put = json!({ "key": b64("prod/timeout"), "value": b64("30") });
@@ -165,8 +158,10 @@ async fn a_production_key_is_put_only_with_a_persons_word() {
 #[tokio::test]
 async fn deleting_a_range_is_refused_without_two_people() {
     let stage = Stage::open().await;
-    let (mut ana, mut ben) =
-        (stage.reviewer("ana@example.com").await, stage.reviewer("ben@example.com").await);
+    let (mut ana, mut ben) = (
+        stage.gateway.person("ana@example.com", "sre").await.unwrap(),
+        stage.gateway.person("ben@example.com", "sre").await.unwrap(),
+    );
     for key in ["a/1", "a/2"] {
         stage.directly("/v3/kv/put", &json!({ "key": b64(key), "value": b64("v") })).await;
     }

@@ -42,7 +42,9 @@ impl Stage {
     async fn open() -> Self {
         let nginx = Nginx::start(Site::Files).await.unwrap();
         let target = format!(
-            r#"name = "files"
+            r#"[[http]]
+listen = "127.0.0.1:WIRE"
+name = "files"
 environment = "prod"
 upstream = "{}"
 
@@ -65,7 +67,7 @@ sentence = "Store the file {{file}}"
         let setup = Setup {
             policy: include_str!("../fixtures/nginx.cedar"),
             groups: r#"["operators", "sre"]"#,
-            target: &target,
+            sections: &target,
             files: &[],
         };
         let gateway = Gateway::start(&setup).await.unwrap();

@@ -2,7 +2,7 @@
 //! has not verified opens nothing, and an account is linked by whoever is here already.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use countersign_e2e::{Gateway, browser::Browser};
+use countersign_e2e::{Gateway, Setup, browser::Browser};
 use fantoccini::Locator;
 use serde_json::Value;
 use std::{
@@ -56,43 +56,22 @@ fn drivers() -> PathBuf {
     target.join("drivers")
 }
 
-fn write(folder: &Path, console: u16, wire: u16, provider: u16) -> std::io::Result<()> {
-    std::fs::create_dir(folder.join("policy"))?;
-    std::fs::write(folder.join("policy/policy.cedar"), include_str!("../fixtures/postgres.cedar"))?;
-    std::fs::write(folder.join("client-secret"), "planted-client-secret\n")?;
-    let text = format!(
-        r#"[gateway]
-name = "countersign.test"
-
-[console]
-listen = "127.0.0.1:{console}"
-url = "http://localhost:{console}"
-
-[policy]
-path = "policy"
-
-[people]
-groups = ["agents", "sre"]
-
-[[sign_in]]
+const SECTIONS: &str = r#"[[sign_in]]
 name = "corp"
 label = "Example SSO"
-issuer = "http://localhost:{provider}"
+issuer = "http://localhost:PROVIDER"
 client_id = "countersign"
 client_secret_from = "file:client-secret"
 domains = ["example.com"]
 scopes = ["email", "profile", "groups"]
-groups = {{ "Reliability" = "sre" }}
+groups = { "Reliability" = "sre" }
 
 [[http]]
 name = "api"
 environment = "prod"
-listen = "127.0.0.1:{wire}"
+listen = "127.0.0.1:WIRE"
 upstream = "http://127.0.0.1:9"
-"#
-    );
-    std::fs::write(folder.join("countersign.toml"), text)
-}
+"#;
 
 /// Types a login at the provider's own pages, and says yes.
 async fn at_the_provider(browser: &Browser, login: &str) {
@@ -115,8 +94,13 @@ async fn picture(browser: &Browser, name: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn people_come_in_by_their_providers_word_and_by_nothing_less() {
     let port = countersign_testkit::ports::free().unwrap();
-    let written = |folder: &Path, console: u16, wire: u16| write(folder, console, wire, port);
-    let gateway = Gateway::start_written(written, &[]).await.unwrap();
+    let setup = Setup {
+        policy: include_str!("../fixtures/postgres.cedar"),
+        groups: r#"["agents", "sre"]"#,
+        sections: &SECTIONS.replace("PROVIDER", &port.to_string()),
+        files: &[("client-secret", "planted-client-secret\n")],
+    };
+    let gateway = Gateway::start(&setup).await.unwrap();
     let provider = Provider::start(port, &gateway.console_url);
     let console = &gateway.console_url;
     gateway.command(&["person", "invite", "ana@example.com"]).await.unwrap();

@@ -88,7 +88,9 @@ impl Drop for Target {
 
 async fn gateway(pki: &Pki, port: u16, authority: &str) -> (Gateway, String) {
     let target = format!(
-        r#"name = "secure"
+        r#"[[http]]
+listen = "127.0.0.1:WIRE"
+name = "secure"
 environment = "prod"
 upstream = "https://localhost:{port}"
 listener_tls = {{ certificate = "tls.pem", key = "tls.key" }}
@@ -106,7 +108,7 @@ sentence = "Read the file {{file}}"
     let setup = Setup {
         policy: include_str!("../fixtures/nginx.cedar"),
         groups: r#"["operators", "sre"]"#,
-        target: &target,
+        sections: &target,
         files: &files,
     };
     let gateway = Gateway::start(&setup).await.unwrap();

@@ -51,13 +51,13 @@ struct Stage {
 impl Stage {
     async fn open() -> Self {
         let target = format!(
-            "name = \"machines\"\nenvironment = \"prod\"\nupstream = \"{}\"\nupgrades = \"action\"\n",
+            "[[http]]\nlisten = \"127.0.0.1:WIRE\"\nname = \"machines\"\nenvironment = \"prod\"\nupstream = \"{}\"\nupgrades = \"action\"\n",
             echo().await
         );
         let setup = Setup {
             policy: include_str!("../fixtures/websocket.cedar"),
             groups: r#"["operators", "sre"]"#,
-            target: &target,
+            sections: &target,
             files: &[],
         };
         let gateway = Gateway::start(&setup).await.unwrap();

@@ -1,9 +1,9 @@
 //! Tokens of a CI service through the real binary, with `curl` and `psql`: they are an agent's credential on both
 //! wires, whoever they act for has no vote, and nothing of them is written anywhere.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use countersign_demo::person::{Person, Strength};
-use countersign_e2e::{Gateway, client::curl};
+use countersign_demo::person::Strength;
+use countersign_e2e::{Gateway, Setup, client::curl};
 use countersign_testkit::{
     issuer::{SigningKey, TokenIssuer},
     postgres::{Options, Postgres},
@@ -11,10 +11,9 @@ use countersign_testkit::{
 };
 use serde_json::{Value, json};
 use std::{
-    path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 const SECRET: &str = "planted-upstream-secret";
@@ -26,32 +25,6 @@ struct Stage {
     target: Server,
     issuer: TokenIssuer,
     key: SigningKey,
-    port: String,
-}
-
-fn write(folder: &Path, console: u16, wire: u16, text: &str) -> std::io::Result<()> {
-    std::fs::create_dir(folder.join("policy"))?;
-    std::fs::write(folder.join("policy/policy.cedar"), include_str!("../fixtures/postgres.cedar"))?;
-    std::fs::write(folder.join("secret"), SECRET)?;
-    let sql = countersign_testkit::ports::free()?;
-    std::fs::write(folder.join("sql-port"), sql.to_string())?;
-    let head = format!(
-        r#"[gateway]
-name = "countersign.test"
-
-[console]
-listen = "127.0.0.1:{console}"
-url = "http://localhost:{console}"
-
-[policy]
-path = "policy"
-
-[people]
-groups = ["agents", "sre"]
-"#
-    );
-    let text = text.replace("WIRE", &wire.to_string()).replace("SQL", &sql.to_string());
-    std::fs::write(folder.join("countersign.toml"), format!("{head}\n{text}"))
 }
 
 impl Stage {
@@ -84,7 +57,7 @@ sentence = "Read the status"
 [[postgres]]
 name = "shop"
 environment = "prod"
-listen = "127.0.0.1:SQL"
+listen = "127.0.0.1:SECOND"
 upstream = "127.0.0.1:{}"
 databases = ["shop"]
 credential = {{ profile = "shop-app", user = "app", value_from = "file:secret" }}
@@ -108,12 +81,15 @@ people = {{ "ana-gh" = "ana@example.com" }}
             cluster.port(),
             issuer.url(),
         );
-        let gateway =
-            Gateway::start_written(|folder, console, wire| write(folder, console, wire, &text), &[]).await;
-        let gateway = gateway.unwrap();
-        let port = std::fs::read_to_string(gateway.folder().join("sql-port")).unwrap();
+        let setup = Setup {
+            policy: include_str!("../fixtures/postgres.cedar"),
+            groups: r#"["agents", "sre"]"#,
+            sections: &text,
+            files: &[("secret", SECRET)],
+        };
+        let gateway = Gateway::start(&setup).await.unwrap();
         gateway.invite("olga@example.com", "sre").await.unwrap();
-        Self { cluster, gateway, target, issuer, key, port }
+        Self { cluster, gateway, target, issuer, key }
     }
 
     fn token(&self, change: impl FnOnce(&mut Value)) -> String {
@@ -139,7 +115,7 @@ people = {{ "ana-gh" = "ana@example.com" }}
             "-h",
             "127.0.0.1",
             "-p",
-            &self.port,
+            &self.gateway.second_port.to_string(),
             "-U",
             "ci",
             "-d",
@@ -147,24 +123,6 @@ people = {{ "ana-gh" = "ana@example.com" }}
         ]);
         command.args(["-X", "-A", "-t", "-c", sql]).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
-    }
-
-    async fn pending(&self) -> String {
-        for _ in 0..600 {
-            let list = self.gateway.command(&["approvals", "list", "--status", "pending"]).await.unwrap();
-            if let Some(id) = list.pointer("/items/0/id").and_then(Value::as_str) {
-                return id.to_owned();
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("nothing is pending: {}", self.gateway.log());
-    }
-
-    async fn person(&self, email: &str) -> Person {
-        let link = self.gateway.invite(email, "sre").await.unwrap();
-        let mut person = Person::open(&self.gateway.console_url, &link).await.unwrap();
-        person.register_passkey().await.unwrap();
-        person
     }
 }
 
@@ -180,8 +138,11 @@ async fn a_pipelines_token_is_a_credential_on_every_wire_and_its_person_has_no_v
     let token = stage.token(|_| {});
     let (status, said) = stage.get(&token).await;
     assert_eq!(status, 401, "nobody here is the person it acts for: {said}");
-    let mut ana = stage.person("ana@example.com").await;
-    let mut others = [stage.person("ben@example.com").await, stage.person("cleo@example.com").await];
+    let mut ana = stage.gateway.person("ana@example.com", "sre").await.unwrap();
+    let mut others = [
+        stage.gateway.person("ben@example.com", "sre").await.unwrap(),
+        stage.gateway.person("cleo@example.com", "sre").await.unwrap(),
+    ];
     assert_eq!(stage.get(&token).await, (200, r#"{"status":"fine"}"#.into()));
     assert_eq!(ended(stage.psql(&token, "select count(*) from orders")).await, ("100".into(), String::new()));
 
@@ -205,7 +166,7 @@ async fn a_pipelines_token_is_a_credential_on_every_wire_and_its_person_has_no_v
 
     // Held on one wire; the person it acts for is told why they have no vote.
     let held = stage.psql(&token, "delete from orders where id <= 14");
-    let id = stage.pending().await;
+    let id = stage.gateway.approval("pending").await.unwrap();
     let refused = ana.vote(&id, "approve", Strength::Session, None).await.unwrap();
     assert!(!refused.is_success(), "{}", refused.told());
     assert!(refused.told().contains("requester's side"), "{}", refused.told());

@@ -182,7 +182,7 @@ async fn a_running_gateway_lays_out_tiles_and_erases_at_its_own_socket() {
     let setup = Setup {
         policy: include_str!("../../fixtures/nginx.cedar"),
         groups: r#"["operators"]"#,
-        target: "name = \"files\"\nenvironment = \"prod\"\nupstream = \"http://127.0.0.1:9\"\n",
+        sections: "[[http]]\nlisten = \"127.0.0.1:WIRE\"\nname = \"files\"\nenvironment = \"prod\"\nupstream = \"http://127.0.0.1:9\"\n",
         files: &[],
     };
     let gateway = Gateway::start(&setup).await.unwrap();

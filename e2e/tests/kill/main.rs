@@ -17,7 +17,6 @@ use countersign_e2e::{
     seed::Seed,
 };
 use reviewer::Reviewer;
-use serde_json::Value;
 use std::time::Duration;
 use tokio::{
     sync::watch,
@@ -74,9 +73,7 @@ async fn killed_while_it_starts_for_the_first_time_it_starts_again() {
     let cloud = countersign_demo::Cloud::start(night::CREDENTIAL).await.unwrap();
     let upstream = cloud.url();
     let mut gateway =
-        Gateway::start_written(|folder, console, wire| night::write(folder, &upstream, console, wire), &[])
-            .await
-            .unwrap();
+        Gateway::start_written(|folder, ports| night::write(folder, &upstream, ports), &[]).await.unwrap();
     for moment in 0..12 {
         gateway.kill().unwrap();
         for folder in ["data", "mark"] {
@@ -152,14 +149,8 @@ async fn settled(gateway: &Gateway) -> Result<Vec<Entry>, String> {
 
 /// Nothing waits, is granted or runs any more.
 async fn nothing_is_left(gateway: &Gateway) -> Result<(), String> {
-    let listed = |state: &'static str| async move {
-        let arguments = ["approvals", "list", "--status", state, "--limit", "200"];
-        let listing = gateway.command(&arguments).await.map_err(|error| error.to_string())?;
-        let items = listing.pointer("/items").and_then(Value::as_array).cloned();
-        items.ok_or_else(|| format!("no list of {state} approvals: {listing}"))
-    };
     for state in ["pending", "granted", "executing"] {
-        let left = listed(state).await?;
+        let left = gateway.approvals(state).await.map_err(|error| error.to_string())?;
         if !left.is_empty() {
             return Err(format!("still {state}: {left:#?}"));
         }

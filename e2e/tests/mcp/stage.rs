@@ -1,7 +1,7 @@
 //! An MCP server of the official SDK behind the real binary, and agents with the SDK's client.
 
 use countersign_demo::person::{Person, Strength};
-use countersign_e2e::Gateway;
+use countersign_e2e::{Gateway, Setup};
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
@@ -91,29 +91,14 @@ struct Lines<'l> {
     hold_limit: &'l str,
 }
 
-fn write(folder: &Path, console: u16, wire: u16, server: &str, lines: &Lines<'_>) -> std::io::Result<()> {
-    let Lines { policy, target, behind, hold_limit } = lines;
-    std::fs::create_dir(folder.join("policy"))?;
-    std::fs::write(folder.join("policy/policy.cedar"), policy)?;
-    std::fs::write(folder.join("secret"), SECRET)?;
+/// The target with its tools, and all behind it; `SERVER` stands for where the server is.
+fn sections(server: &str, lines: &Lines<'_>) -> String {
+    let Lines { target, behind, hold_limit, .. } = lines;
     let text = format!(
-        r#"[gateway]
-name = "countersign.test"
-
-[console]
-listen = "127.0.0.1:{console}"
-url = "http://localhost:{console}"
-
-[policy]
-path = "policy"
-
-[people]
-groups = ["agents", "readers", "sre"]
-
-[[mcp]]
+        r#"[[mcp]]
 name = "shop"
 environment = "prod"
-listen = "127.0.0.1:{wire}"
+listen = "127.0.0.1:WIRE"
 hold_limit = "{hold_limit}"
 limits = {{ sessions = 300 }}
 {target}
@@ -143,10 +128,7 @@ arguments = {{ table = "text", count = "number" }}
 {behind}
 "#
     );
-    std::fs::write(
-        folder.join("countersign.toml"),
-        text.replace("WIRE", &wire.to_string()).replace("SERVER", server),
-    )
+    text.replace("SERVER", server)
 }
 
 impl Stage {
@@ -244,17 +226,16 @@ impl Stage {
     }
 
     async fn before(folder: TempDir, server: Option<Child>, server_url: String, lines: &Lines<'_>) -> Self {
-        let written =
-            |folder: &Path, console: u16, wire: u16| write(folder, console, wire, &server_url, lines);
-        let gateway = Gateway::start_written(
-            written,
-            &[("PLANTED_IN_THE_GATEWAY", "1"), ("GATEWAY_SECRET", "planted-secret-of-the-gateway")],
-        )
-        .await
-        .unwrap();
-        let link = gateway.invite("ana@example.com", "sre").await.unwrap();
-        let mut ana = Person::open(&gateway.console_url, &link).await.unwrap();
-        ana.register_passkey().await.unwrap();
+        let setup = Setup {
+            policy: lines.policy,
+            groups: r#"["agents", "readers", "sre"]"#,
+            sections: &sections(&server_url, lines),
+            files: &[("secret", SECRET)],
+        };
+        let environment =
+            [("PLANTED_IN_THE_GATEWAY", "1"), ("GATEWAY_SECRET", "planted-secret-of-the-gateway")];
+        let gateway = Gateway::start_in(&setup, &environment).await.unwrap();
+        let ana = gateway.person("ana@example.com", "sre").await.unwrap();
         gateway.invite("olga@example.com", "sre").await.unwrap();
         let token = gateway.agent("bot", "olga@example.com", "agents").await.unwrap();
         let rogue = gateway.agent("rogue", "olga@example.com", "agents").await.unwrap();
@@ -329,27 +310,14 @@ impl Stage {
 
     /// Waits until an approval is in this state: its id.
     pub(crate) async fn approval(&self, state: &str) -> String {
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            let arguments = ["approvals", "list", "--status", state, "--limit", "10"];
-            let list = self.gateway.command(&arguments).await.unwrap();
-            if let Some(id) = list.pointer("/items/0/id").and_then(Value::as_str) {
-                return id.to_owned();
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        panic!("nothing is {state}: {}", self.gateway.log());
+        self.gateway.approval(state).await.unwrap()
     }
 
     /// Waits until so many approvals are withdrawn.
     pub(crate) async fn withdrawn(&self, count: usize) {
         let begun = Instant::now();
-        loop {
-            let list = self.gateway.command(&["approvals", "list", "--status", "withdrawn"]).await.unwrap();
-            if list.pointer("/items").and_then(Value::as_array).map(Vec::len) == Some(count) {
-                return;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{list}: {}", self.gateway.log());
+        while self.gateway.approvals("withdrawn").await.unwrap().len() != count {
+            assert!(begun.elapsed() < PATIENCE, "{}", self.gateway.log());
             sleep(Duration::from_millis(50)).await;
         }
     }

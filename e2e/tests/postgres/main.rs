@@ -1,18 +1,13 @@
 //! A database behind the real binary: a `DELETE` through `psql` is held, survives the gateway's death, is approved by
 //! two people and runs once; what ran when the gateway died is unknown, and is never repeated.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod strain;
 
 use countersign_demo::person::{Person, Strength};
-use countersign_e2e::{Gateway, browser::Browser, night::verified_entries};
+use countersign_e2e::{Gateway, Setup, browser::Browser, night::verified_entries};
 use countersign_testkit::postgres::{Options, Postgres};
-use serde_json::Value;
-use std::{
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::process::{Child, Command, Stdio};
 
 const SECRET: &str = "planted-upstream-secret";
 const READER: &str = "planted-reader-secret";
@@ -25,38 +20,16 @@ struct Stage {
     people: [Person; 2],
 }
 
-fn write(folder: &Path, console: u16, wire: u16, database: u16) -> std::io::Result<()> {
-    std::fs::create_dir(folder.join("policy"))?;
-    std::fs::write(folder.join("policy/policy.cedar"), include_str!("../../fixtures/postgres.cedar"))?;
-    std::fs::write(folder.join("secret"), SECRET)?;
-    std::fs::write(folder.join("reader"), READER)?;
-    let text = format!(
-        r#"[gateway]
-name = "countersign.test"
-
-[console]
-listen = "127.0.0.1:{console}"
-url = "http://localhost:{console}"
-
-[policy]
-path = "policy"
-
-[people]
-groups = ["agents", "sre"]
-
-[[postgres]]
+const SECTIONS: &str = r#"[[postgres]]
 name = "shop"
 environment = "prod"
-listen = "127.0.0.1:{wire}"
-upstream = "127.0.0.1:{database}"
+listen = "127.0.0.1:WIRE"
+upstream = "127.0.0.1:DATABASE"
 databases = ["shop"]
-credential = {{ profile = "shop-app", user = "app", value_from = "file:secret" }}
-preflight = {{ user = "reader", value_from = "file:reader" }}
-tables = [{{ table = "public.orders", labels = ["pii"] }}]
-"#
-    );
-    std::fs::write(folder.join("countersign.toml"), text)
-}
+credential = { profile = "shop-app", user = "app", value_from = "file:secret" }
+preflight = { user = "reader", value_from = "file:reader" }
+tables = [{ table = "public.orders", labels = ["pii"] }]
+"#;
 
 impl Stage {
     async fn open() -> Self {
@@ -69,13 +42,17 @@ impl Stage {
             grant select on orders to reader; \
             create function slowly() returns trigger language plpgsql as 'begin perform pg_sleep(0.3); return old; end'";
         cluster.run("shop", tables).unwrap();
-        let database = cluster.port();
-        let written = |folder: &Path, console: u16, wire: u16| write(folder, console, wire, database);
-        let gateway = Gateway::start_written(written, &[]).await.unwrap();
+        let setup = Setup {
+            policy: include_str!("../../fixtures/postgres.cedar"),
+            groups: r#"["agents", "sre"]"#,
+            sections: &SECTIONS.replace("DATABASE", &cluster.port().to_string()),
+            files: &[("secret", SECRET), ("reader", READER)],
+        };
+        let gateway = Gateway::start(&setup).await.unwrap();
         gateway.invite("olga@example.com", "sre").await.unwrap();
         let token = gateway.agent("bot", "olga@example.com", "agents").await.unwrap();
-        let [ana, ben] = ["ana@example.com", "ben@example.com"].map(|email| person(&gateway, email));
-        let people = [ana.await, ben.await];
+        let [ana, ben] = ["ana@example.com", "ben@example.com"].map(|email| gateway.person(email, "sre"));
+        let people = [ana.await.unwrap(), ben.await.unwrap()];
         let port = gateway.url.rsplit(':').next().unwrap().to_owned();
         Self { cluster, gateway, port, token, people }
     }
@@ -107,15 +84,7 @@ impl Stage {
 
     /// Waits until an approval is in this state: its id.
     async fn approval(&self, state: &str) -> String {
-        for _ in 0..600 {
-            let arguments = ["approvals", "list", "--status", state, "--limit", "10"];
-            let list = self.gateway.command(&arguments).await.unwrap();
-            if let Some(id) = list.pointer("/items/0/id").and_then(Value::as_str) {
-                return id.to_owned();
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("nothing is {state}: {}", self.gateway.log());
+        self.gateway.approval(state).await.unwrap()
     }
 
     async fn approve(&mut self, id: &str) {
@@ -124,13 +93,6 @@ impl Stage {
             assert!(vote.is_success(), "{}", vote.told());
         }
     }
-}
-
-async fn person(gateway: &Gateway, email: &str) -> Person {
-    let link = gateway.invite(email, "sre").await.unwrap();
-    let mut person = Person::open(&gateway.console_url, &link).await.unwrap();
-    person.register_passkey().await.unwrap();
-    person
 }
 
 async fn ended(child: Child) -> (String, String) {
