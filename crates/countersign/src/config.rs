@@ -235,6 +235,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         listen: target.listen,
     });
     check_listeners(console.listen, listening.chain(databases).chain(servers), &mut mistakes);
+    check_texts(&mcp, &postgres, &mut mistakes);
     let bodies = file.bodies.unwrap_or_default();
     check_bodies(&bodies, &http, &mut mistakes);
     let http: Vec<HttpTarget> = http.into_iter().map(|(_, target)| target).collect();
@@ -242,7 +243,13 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let mut vocabulary = vocabulary(&http, &groups, environments, policy.labels);
     let mcp: Vec<McpTarget> = mcp.into_iter().map(|(_, target)| target).collect();
     for target in &postgres {
-        declare(target, &mut vocabulary);
+        let sql = &target.sql;
+        vocabulary.environments.insert(sql.environment.clone());
+        vocabulary.labels.extend(sql.labels.iter().cloned());
+        vocabulary.labels.extend(sql.tables.iter().flat_map(|table| table.labels.iter().cloned()));
+        let declared = DeclaredTarget { environment: sql.environment.clone(), labels: sql.labels.clone() };
+        vocabulary.targets.insert(sql.target.clone(), declared);
+        vocabulary.operations.extend(sql_operations(&sql.target));
     }
     for target in &mcp {
         declare_server(target, &mut vocabulary);
@@ -339,22 +346,14 @@ fn check_listeners<'t>(
     }
 }
 
-/// A database in policy's words.
-fn declare(target: &PostgresTarget, vocabulary: &mut Vocabulary) {
-    let sql = &target.sql;
-    vocabulary.environments.insert(sql.environment.clone());
-    vocabulary.labels.extend(sql.labels.iter().cloned());
-    vocabulary.labels.extend(sql.tables.iter().flat_map(|table| table.labels.iter().cloned()));
-    let declared = DeclaredTarget { environment: sql.environment.clone(), labels: sql.labels.clone() };
-    vocabulary.targets.insert(sql.target.clone(), declared);
-    vocabulary.operations.extend(SqlOperation::ALL.into_iter().map(|operation| {
-        countersign_policy::DeclaredOperation {
-            target: sql.target.clone(),
-            name: operation.as_str().into(),
-            class: operation.class(),
-            facts: BTreeMap::new(),
-        }
-    }));
+/// What SQL can do, in policy's words, at a target where it is sent.
+fn sql_operations(target: &TargetName) -> impl Iterator<Item = countersign_policy::DeclaredOperation> + '_ {
+    SqlOperation::ALL.into_iter().map(|operation| countersign_policy::DeclaredOperation {
+        target: target.clone(),
+        name: operation.as_str().into(),
+        class: operation.class(),
+        facts: BTreeMap::new(),
+    })
 }
 
 /// An MCP server in policy's words: what every one offers, and its declared tools with their arguments.
@@ -366,14 +365,60 @@ fn declare_server(target: &McpTarget, vocabulary: &mut Vocabulary) {
     vocabulary.targets.insert(around.target.clone(), declared);
     vocabulary.mcp.insert(around.target.clone());
     let own = MCP_OPERATIONS.iter().map(|(name, class)| ((*name).to_owned(), *class, BTreeMap::new()));
-    let tools = target.classifier.tools().map(|tool| {
+    let tools = target.classifier.tools().filter_map(|tool| {
         let facts = tool.arguments.iter().map(|(name, given)| (name.clone(), policy_type(*given))).collect();
-        (tool.name.clone(), tool.class, facts)
+        Some((tool.name.clone(), tool.class?, facts))
     });
+    if target.sql().next().is_some() {
+        vocabulary.operations.extend(sql_operations(&around.target));
+    }
     vocabulary.operations.extend(own.chain(tools).map(|(name, class, facts)| {
         let target = around.target.clone();
         countersign_policy::DeclaredOperation { target, name, class, facts }
     }));
+}
+
+/// The texts of tools go to databases that are declared, in the same environment: what is true of one would otherwise not
+/// be true of the other.
+fn check_texts(
+    mcp: &[(usize, McpTarget)],
+    postgres: &[(usize, PostgresTarget)],
+    mistakes: &mut Vec<Mistake>,
+) {
+    for (number, server) in mcp {
+        let around = server.classifier.surroundings();
+        for (tool, sql) in server.sql() {
+            let known = postgres.iter().map(|(_, target)| target);
+            let target = known.clone().find(|target| target.name().as_str() == sql.target);
+            let (key, why, hint) = match target {
+                None => (
+                    "target",
+                    format!("there is no `[[postgres]]` target `{}`", sql.target),
+                    "name the target that the tool's SQL goes to, or declare it".to_owned(),
+                ),
+                Some(target) if !target.databases.contains(&sql.database) => (
+                    "database",
+                    format!("`{}` offers no database `{}`", sql.target, sql.database),
+                    format!("name one of its `databases`: {}", listed(&target.databases)),
+                ),
+                Some(target) if target.sql.environment != around.environment => (
+                    "target",
+                    format!(
+                        "`{}` is in `{}`, and the server in `{}`",
+                        sql.target, target.sql.environment, around.environment
+                    ),
+                    "put both in one environment".to_owned(),
+                ),
+                Some(_) => continue,
+            };
+            let place = format!("mcp.{}.tools.{tool}.sql.{key}", around.target);
+            mistakes.push(Mistake { item: Some(*number), ..Mistake::new(place, why, hint) });
+        }
+    }
+}
+
+fn listed(names: &BTreeSet<String>) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// An argument of a tool in policy's words.

@@ -12,6 +12,12 @@ use crate::{
 use countersign_engine::{Gate, definitions, port::store::Health, start, timers};
 use countersign_pep::{BoundListener, Doors, Serving as Wires};
 use countersign_pep_http::bodies::Bodies;
+use countersign_pep_mcp::config::{McpTarget, SqlSection};
+use countersign_pep_sql::{
+    config::PostgresTarget,
+    text::SqlTexts,
+    understand::{Reader, ReaderLimits},
+};
 use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -71,6 +77,28 @@ impl StoreWatch {
     }
 }
 
+/// Finds who reads the texts of tools.
+fn read_texts(gate: &Arc<Gate>, mcp: &mut [McpTarget], postgres: &[PostgresTarget]) -> Result<(), Failure> {
+    if mcp.iter().all(|server| server.sql().next().is_none()) {
+        return Ok(());
+    }
+    let reader = Reader::start(ReaderLimits::default())
+        .map_err(|error| Failure::of("the threads that read SQL cannot be started", &error))?;
+    for server in mcp {
+        let texts: Vec<(String, SqlSection)> =
+            server.sql().map(|(tool, sql)| (tool.to_owned(), sql.clone())).collect();
+        for (tool, SqlSection { target, database, user, .. }) in texts {
+            let target = postgres.iter().find(|known| known.name().as_str() == target);
+            let texts = target.and_then(|target| {
+                SqlTexts::new(Arc::clone(gate), reader.clone(), target, &database, user.as_deref())
+            });
+            let texts = texts.ok_or_else(|| Failure::new(format!("nobody reads the SQL of `{tool}`")))?;
+            server.read_by(&tool, Arc::new(texts));
+        }
+    }
+    Ok(())
+}
+
 impl Serving {
     /// Opens every listener, then goes on with what was approved before.
     pub(crate) async fn start(opened: Opened) -> Result<Self, Failure> {
@@ -89,7 +117,8 @@ impl Serving {
         let mut config = config;
         let bodies = Arc::new(Bodies::new(&config.bodies, config.data.clone()));
         let (http, postgres) = (std::mem::take(&mut config.http), std::mem::take(&mut config.postgres));
-        let mcp = std::mem::take(&mut config.mcp);
+        let mut mcp = std::mem::take(&mut config.mcp);
+        read_texts(&gate, &mut mcp, &postgres)?;
         let mut doors = Doors::default();
         countersign_pep_http::listen(&mut doors, Arc::clone(&gate), http, bodies)
             .await

@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod identity;
 pub mod store;
+pub mod text;
 pub mod upstream;

@@ -4,12 +4,16 @@
 use crate::{
     config::ToolSection,
     members::{self, Members},
+    text::{self, Text, Texts},
     tools::Definition,
 };
 use countersign_core::{Class, EnvironmentName, Operation, Resource, TargetName, visible};
-use countersign_engine::definitions::Standing;
+use countersign_engine::{definitions::Standing, port::text::TextReader};
 use serde_json::{Map, Value, value::RawValue};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The operations every server has beside its declared tools, each with its class. A test of the binary holds policy's
 /// words to them.
@@ -41,6 +45,7 @@ pub struct Surroundings {
 pub struct Classifier {
     around: Surroundings,
     tools: BTreeMap<String, ToolSection>,
+    texts: Arc<Texts>,
 }
 
 /// What a message would do.
@@ -54,7 +59,27 @@ pub(crate) struct Understood {
 
 impl Classifier {
     pub(crate) fn new(around: Surroundings, tools: Vec<ToolSection>) -> Self {
-        Self { around, tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect() }
+        let mut texts = Texts::default();
+        for tool in &tools {
+            if let Some(sql) = &tool.sql {
+                texts.expect(tool.name.clone(), sql.argument.clone());
+            }
+        }
+        let tools = tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect();
+        Self { around, tools, texts: Arc::new(texts) }
+    }
+
+    pub(crate) fn read_by(&mut self, tool: &str, reader: Arc<dyn TextReader>) {
+        Arc::make_mut(&mut self.texts).read_by(tool, reader);
+    }
+
+    pub(crate) fn texts(&self) -> &Arc<Texts> {
+        &self.texts
+    }
+
+    /// The text that a call of this tool is decided on by, where it is one that goes by its text.
+    pub(crate) fn text_of(&self, name: &str, standing: Standing) -> Option<&Text> {
+        self.texts.of(name).filter(|_| standing == Standing::Accepted)
     }
 
     pub fn surroundings(&self) -> &Surroundings {
@@ -91,7 +116,7 @@ impl Classifier {
             declared.filter_map(|argument| Some((argument.clone(), given(argument)?.clone()))).collect();
         let labels = self.around.labels.iter().chain(tool.into_iter().flat_map(|tool| &tool.labels));
         let labels: BTreeSet<String> = labels.cloned().collect();
-        let class = tool.map_or(Class::Unknown, |tool| tool.class);
+        let class = tool.and_then(|tool| tool.class).unwrap_or(Class::Unknown);
         let mut facts = self.facts("tools/call");
         facts.insert("tool".into(), name.into());
         facts.insert("definition".into(), definition.digest.to_string().into());
@@ -105,6 +130,19 @@ impl Classifier {
             resources: vec![Resource { kind: "tool".into(), name: name.into(), labels }],
             facts,
         }
+    }
+
+    /// Everything that a call could come to, before its arguments are known.
+    pub(crate) fn possible_calls(
+        &self,
+        name: &str,
+        definition: &Definition,
+        standing: Standing,
+    ) -> Vec<Understood> {
+        let call = || self.call(name, None, definition, standing);
+        let Some(text) = self.text_of(name, standing) else { return vec![call()] };
+        let target = self.around.target.as_str();
+        text.possible().into_iter().map(|effect| text::as_effect(call(), name, target, effect)).collect()
     }
 
     /// Any other message: `operation` is one of [`OPERATIONS`].
@@ -173,7 +211,9 @@ impl Classifier {
             None => String::new(),
         };
         let does = match (tool, standing) {
-            (Some(tool), _) => format!("Call {} ({})", quoted(name), tool.class.as_str()),
+            (Some(tool), _) => {
+                format!("Call {} ({})", quoted(name), tool.class.unwrap_or(Class::Unknown).as_str())
+            }
             (None, Standing::Accepted) => format!("Call the undeclared tool {}", quoted(name)),
             (None, Standing::Changed) => format!("Call {}, which its server describes anew", quoted(name)),
             (None, Standing::New | Standing::Refused) => {
@@ -227,7 +267,7 @@ fn shown(value: &RawValue) -> String {
 }
 
 /// In quotation marks it cannot leave.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let count = text.chars().count();
     if count > LONGEST {
         return format!("a text of {count} characters");

@@ -8,7 +8,7 @@ pub(crate) use oauth::Resource;
 pub use oauth::{ClientCredentialsSection, ResourceSection};
 pub use run::RunSection;
 pub(crate) use tool::is_name as is_tool_name;
-pub use tool::{ArgumentType, ToolSection};
+pub use tool::{ArgumentType, SqlSection, ToolSection};
 
 use crate::{
     classify::{Classifier, Surroundings},
@@ -18,6 +18,7 @@ use crate::{
         http::{Endpoint, Http, Own},
     },
 };
+use countersign_engine::port::text::TextReader;
 use countersign_pep::{
     CredentialSection, Fault, Origin, SecretError, Size, Span, kept, named,
     tls::{ListenerTlsSection, UpstreamTlsSection},
@@ -166,6 +167,16 @@ impl McpTarget {
     /// Refuses a target whose credential, or another secret of it, is not there.
     pub fn check_credential(&self) -> Result<(), SecretError> {
         self.way.check_secrets()
+    }
+
+    /// The tools whose calls are what their SQL does, each with where that goes.
+    pub fn sql(&self) -> impl Iterator<Item = (&str, &SqlSection)> {
+        self.classifier.tools().filter_map(|tool| Some((tool.name.as_str(), tool.sql.as_ref()?)))
+    }
+
+    /// Has the texts of a tool read. Until then it is not called.
+    pub fn read_by(&mut self, tool: &str, reader: Arc<dyn TextReader>) {
+        self.classifier.read_by(tool, reader);
     }
 
     pub(crate) fn surroundings(&self) -> &Surroundings {

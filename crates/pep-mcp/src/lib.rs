@@ -18,6 +18,7 @@ mod reply;
 mod session;
 pub mod shim;
 mod stream;
+mod text;
 pub mod tools;
 pub mod upstream;
 

@@ -9,9 +9,11 @@ pub mod frame;
 pub mod listen;
 pub mod message;
 pub mod reply;
+mod scouting;
 mod scram;
 mod session;
 pub mod startup;
+pub mod text;
 pub mod understand;
 pub mod upstream;
 

@@ -8,7 +8,6 @@ mod open;
 mod pipeline;
 mod reason;
 mod relay;
-mod scouting;
 mod shape;
 mod state;
 mod veil;

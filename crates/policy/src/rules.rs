@@ -90,13 +90,14 @@ impl Actions {
             let own = uid(&types.action, &name);
             let of_class = uid(&types.action, class.as_str());
             let within: Vec<String> = match operation {
-                Some(operation) if vocabulary.mcp.contains(&operation.target) => {
-                    mcp::lineage(&operation.target, &operation.name).into()
+                Some(operation) => {
+                    let sql = sql::class_of(&operation.name).map(|_| sql::lineage(&operation.name));
+                    let speaks_mcp = vocabulary.mcp.contains(&operation.target);
+                    let of_mcp = speaks_mcp.then(|| mcp::lineage(&operation.target, &operation.name));
+                    let sql = sql.into_iter().flatten().map(str::to_owned);
+                    sql.chain(of_mcp.into_iter().flatten()).collect()
                 }
-                Some(operation) if sql::class_of(&operation.name).is_some() => {
-                    sql::lineage(&operation.name).into_iter().map(str::to_owned).collect()
-                }
-                Some(_) | None => Vec::new(),
+                None => Vec::new(),
             };
             let mut ancestors: Vec<EntityUid> =
                 within.into_iter().map(|name| uid(&types.action, name)).collect();

@@ -79,7 +79,9 @@ pub(crate) fn request_schema(vocabulary: &Vocabulary) -> Value {
             operation.facts.iter().map(|(name, kind)| (name.clone(), optional(of_fact(*kind)))).collect();
         let made = if vocabulary.mcp.contains(&operation.target) {
             let [kind, server, _] = mcp::lineage(&operation.target, &operation.name);
-            action(&[operation.class.as_str(), &kind, &server], &context(&none, &facts))
+            // What a tool's SQL does stands in the SQL operation, and with it in that one's class.
+            let does = sql::class_of(&operation.name).map_or(operation.class.as_str(), |_| &operation.name);
+            action(&[does, &kind, &server], &context(&none, &facts))
         } else {
             let parents = match sql::class_of(&operation.name) {
                 Some(_) => [operation.name.as_str()],

@@ -73,6 +73,9 @@ pub const SQL_FACTS: [(&str, FactType); 32] = [
 /// The fact that names each effect with its resources: read here, not seen by policies.
 pub(crate) const EFFECTS: &str = "effects";
 
+/// Under which name the facts of another wire hold those of a text of SQL.
+pub(crate) const LANGUAGE: &str = "sql";
+
 /// The wires whose facts are `context.sql`.
 pub(crate) fn is_sql_wire(wire: &str) -> bool {
     wire == "postgres"

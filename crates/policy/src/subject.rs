@@ -11,7 +11,7 @@ use crate::{
 };
 use countersign_core::{Action, Body, PrincipalId, PrincipalKind, visible};
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
@@ -100,8 +100,12 @@ impl<'a> Subject<'a> {
             return refuse("a rule looks at the body, which was not read".into());
         }
         let http = if action.wire == HTTP { Some(facts(action, known)?) } else { None };
-        let sql = if sql::is_sql_wire(&action.wire) { Some(sql_facts(action)?) } else { None };
+        let sql = told_sql(action).map(sql_facts).transpose()?;
         let speaks_mcp = action.wire == mcp::WIRE;
+        if sql.is_none() && action.operation.name.as_deref().is_some_and(|name| sql::class_of(name).is_some())
+        {
+            return refuse("the action is one of SQL, and does not say what the SQL does".into());
+        }
         if speaks_mcp != bundle.vocabulary.mcp.contains(&action.target) {
             return refuse(format!(
                 "target `{}` and the action's wire do not belong together",
@@ -185,7 +189,7 @@ fn asks<'a>(
     action: &'a Action,
     known: &'a KnownAction,
 ) -> Result<Vec<Ask<'a>>, Incomplete> {
-    let Some(effects) = action.facts.get(EFFECTS).filter(|_| sql::is_sql_wire(&action.wire)) else {
+    let Some(effects) = told_sql(action).and_then(|told| told.get(EFFECTS)) else {
         return Ok(vec![Ask { known, about: (0..action.resources.len()).collect() }]);
     };
     let mut asks: Vec<Ask<'_>> = Vec::new();
@@ -215,16 +219,24 @@ fn asks<'a>(
 
 /// The operations of an action's effects, on a wire that tells them, as far as they can be read.
 pub(crate) fn effects(action: &Action) -> impl Iterator<Item = &str> {
-    let told = action.facts.get(EFFECTS).filter(|_| sql::is_sql_wire(&action.wire));
+    let told = told_sql(action).and_then(|told| told.get(EFFECTS));
     let all = told.and_then(Value::as_array).into_iter().flatten();
     all.filter_map(|effect| effect.get("operation").and_then(Value::as_str))
 }
 
+/// What an action says of its SQL: all of its facts on a wire of SQL, and a part of them where a tool is given a text.
+fn told_sql(action: &Action) -> Option<&Map<String, Value>> {
+    if sql::is_sql_wire(&action.wire) {
+        return Some(&action.facts);
+    }
+    action.facts.get(sql::LANGUAGE).filter(|_| action.wire == mcp::WIRE).and_then(Value::as_object)
+}
+
 /// The facts of `context.sql`: every one of them, of its type.
-fn sql_facts(action: &Action) -> Result<BTreeMap<&str, Fact<'_>>, Incomplete> {
+fn sql_facts(told: &Map<String, Value>) -> Result<BTreeMap<&str, Fact<'_>>, Incomplete> {
     let mut facts = BTreeMap::new();
     for (name, kind) in sql::SQL_FACTS {
-        let Some(value) = action.facts.get(name) else {
+        let Some(value) = told.get(name) else {
             if sql::is_optional(name) {
                 continue;
             }

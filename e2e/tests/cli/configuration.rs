@@ -12,7 +12,7 @@ upstream = "http://127.0.0.1:8081"
 "#;
 
 /// What is added to a configuration that holds, and what must be said of it.
-const MISTAKES: [(&str, &[&str]); 35] = [
+const MISTAKES: [(&str, &[&str]); 38] = [
     ("[gatway]\nname = \"x\"", &["gatway", "did you mean `gateway`?"]),
     ("[gateway]\ndta = \"x\"", &["gateway.dta", "did you mean `data`?"]),
     ("[gateway]\nname = \"a b\"", &["gateway.name", "`a b`"]),
@@ -84,20 +84,49 @@ const MISTAKES: [(&str, &[&str]); 35] = [
         "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\naudience = \"x\"\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\n",
         &["issuers.ci.audience", "did you mean `audiences`?"],
     ),
+    ("~target = \"orders\"", &["mcp.tools.tools.run_sql.sql.target", "`elsewhere`", "declare it"]),
+    ("~database = \"shop\"", &["mcp.tools.tools.run_sql.sql.database", "`elsewhere`", "`shop`"]),
+    ("~environment = \"prod\"", &["mcp.tools.tools.run_sql.sql.target", "`elsewhere`", "one environment"]),
 ];
+
+/// A tool that is given SQL, and the database it is for.
+const SQL: &str = r#"
+[[mcp]]
+name = "tools"
+environment = "prod"
+listen = "127.0.0.1:7104"
+upstream = "http://127.0.0.1:8082/mcp"
+
+[[mcp.tools]]
+name = "run_sql"
+sql = { argument = "query", target = "orders", database = "shop" }
+
+[[postgres]]
+name = "orders"
+environment = "prod"
+listen = "127.0.0.1:7103"
+upstream = "127.0.0.1:5432"
+databases = ["shop"]
+credential = { profile = "app", user = "app", value_from = "env:PASSWORD" }
+"#;
 
 #[tokio::test]
 async fn every_mistake_is_told_with_place_value_and_remedy() {
     let desk = Desk::open().await;
     for (text, says) in MISTAKES {
-        let text = match text.strip_prefix('+') {
+        let text = match (text.strip_prefix('+'), text.strip_prefix('~')) {
+            // A part of the tool's target, or of the tool, that is of something else.
+            (None, Some(part)) => {
+                let (key, _) = part.split_once(' ').unwrap();
+                SQL.replacen(part, &format!("{key} = \"elsewhere\""), 1)
+            }
             // A key of the target instead of its own.
-            Some(line) => {
+            (Some(line), _) => {
                 let key = line.split(' ').next().unwrap();
                 let kept: Vec<&str> = TARGET.lines().filter(|line| !line.starts_with(key)).collect();
                 format!("{}\n{line}\n", kept.join("\n"))
             }
-            None => text.to_owned(),
+            (None, None) => text.to_owned(),
         };
         desk.write("wrong.toml", &text);
         let ran = desk.refused(&["--config", "wrong.toml", "check"], 2, says).await;

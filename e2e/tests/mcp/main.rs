@@ -5,6 +5,7 @@
 mod eras;
 mod hostile;
 mod oauth;
+mod sql;
 mod stage;
 mod stdio;
 mod suite;

@@ -2,6 +2,7 @@
 
 use countersign_demo::person::{Person, Strength};
 use countersign_e2e::{Gateway, Setup};
+use countersign_testkit::postgres::Postgres;
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
@@ -203,6 +204,37 @@ impl Stage {
             sleep(Duration::from_millis(50)).await;
         }
         stage
+    }
+
+    /// With a server whose `run_sql` runs its texts in the database `shop` of this cluster.
+    pub(crate) async fn open_sql(cluster: &Postgres) -> Self {
+        let psql = cluster.program("psql");
+        let at = ["-h", "127.0.0.1", "-p", &cluster.port().to_string(), "-U", "app", "-d", "shop"];
+        let command: Vec<String> = std::iter::once(psql.get_program().to_string_lossy().into_owned())
+            .chain(at.map(str::to_owned))
+            .collect();
+        let mut server = python("mcp_server.py");
+        server.env("SHOP_PSQL", json!(command).to_string()).env("PGPASSWORD", SECRET);
+        let behind = format!(
+            r#"[[mcp.tools]]
+name = "run_sql"
+sql = {{ argument = "query", target = "orders", database = "shop" }}
+
+[[postgres]]
+name = "orders"
+environment = "prod"
+listen = "127.0.0.1:SECOND"
+upstream = "127.0.0.1:{}"
+databases = ["shop"]
+credential = {{ profile = "app", user = "app", value_from = "file:secret" }}
+preflight = {{ user = "reader", value_from = "file:secret" }}
+tables = [{{ table = "public.customers", labels = ["pii"] }}]
+"#,
+            cluster.port()
+        );
+        let policy = include_str!("../../fixtures/mcp_sql.cedar");
+        let lines = Lines { policy, target: "protocol = \"earlier\"", behind: &behind, hold_limit: "50s" };
+        Self::open_server(server, &lines).await
     }
 
     /// With a server that the gateway starts.

@@ -64,7 +64,7 @@ async fn inspect(path: &Path, target: &str, agent: Option<&str>, output: Output)
         let (definition, standing) = newest(tool);
         let flags = flags(tool, &definition);
         let may = match &agent {
-            Some(agent) => may(&door, server, agent, (&definition, standing)).await?,
+            Some(agent) => may(&door, server, agent, (&text(tool, "/tool"), &definition, standing)).await?,
             None => Value::Null,
         };
         if let Some(tool) = tool.as_object_mut() {
@@ -155,11 +155,14 @@ async fn may(
     door: &Door,
     server: &McpTarget,
     agent: &Requester,
-    (definition, standing): (&str, Standing),
+    (name, definition, standing): (&str, &str, Standing),
 ) -> Result<Value, Failure> {
     let target = server.classifier.surroundings().target.as_str();
     let path = format!("{}/{}", tools_of(target), segment(definition));
     let full = door.call(Method::GET, &path, &Value::Null).await?;
+    if let Some((_, sql)) = server.sql().find(|(tool, _)| *tool == name && standing == Standing::Accepted) {
+        return Ok(format!("by its `{}`", sql.argument).into());
+    }
     let Some(request) = server.question(agent.clone(), &text(&full, "/text"), standing) else {
         return Ok("cannot be called".into());
     };

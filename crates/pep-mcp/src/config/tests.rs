@@ -22,6 +22,7 @@ fn a_minimal_section_has_safe_defaults() {
 
 #[test]
 fn every_fault_is_told_at_once_with_its_place() {
+    let sql = json!({"argument": "query", "target": "orders", "database": "shop"});
     let faults = checked(|section| {
         section["name"] = "no name".into();
         section["listen"] = "0.0.0.0:7201".into();
@@ -34,6 +35,9 @@ fn every_fault_is_told_at_once_with_its_place() {
             {"name": "approval_wait", "class": "read"},
             {"name": "b", "class": "read", "sentence": "Read {x} and {"},
             {"name": "b", "class": "read"},
+            {"name": "c"},
+            {"name": "d", "class": "read", "sql": sql},
+            {"name": "e", "sql": sql, "arguments": {"query": "text"}},
         ]);
     });
     let told: Vec<_> = faults.unwrap_err().iter().map(ToString::to_string).collect();
@@ -48,6 +52,9 @@ fn every_fault_is_told_at_once_with_its_place() {
         "tools[2].name",
         "tools[3].sentence",
         "tools[3].sentence",
+        "tools[5].class",
+        "tools[6].class",
+        "tools[7].sql",
         "tools",
     ];
     assert_eq!(told.len(), places.len(), "{told:#?}");

@@ -11,7 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct ToolSection {
     /// As the server calls it.
     pub name: String,
-    pub class: Class,
+    /// What its calls are; a tool has this or `sql`.
+    pub class: Option<Class>,
+    /// Its calls are what the SQL does that they carry.
+    pub sql: Option<SqlSection>,
     /// What it does, as a sentence: `Delete {count} rows of {table}`.
     pub sentence: Option<String>,
     #[serde(default)]
@@ -19,6 +22,20 @@ pub struct ToolSection {
     /// The arguments policies may look at in `context.input`, and what they are. One of another type is refused.
     #[serde(default)]
     pub arguments: BTreeMap<String, ArgumentType>,
+}
+
+/// The SQL of a tool's calls.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SqlSection {
+    /// Which argument holds the text.
+    pub argument: String,
+    /// The `[[postgres]]` target it is meant for: its names are looked up there, its tables are labelled and counted as
+    /// that target says.
+    pub target: String,
+    pub database: String,
+    /// The role that the server logs in as; that of the target unless it is another.
+    pub user: Option<String>,
 }
 
 /// What kind of value an argument is.
@@ -58,6 +75,19 @@ impl ToolSection {
         } else if crate::approvals::NAMES.contains(&self.name.as_str()) {
             let why = format!("`{}` is a tool of the gateway's own", self.name);
             fault("name", why, "leave the tool out: agents cannot call the server's");
+        }
+        match (&self.class, &self.sql) {
+            (Some(_), None) | (None, Some(_)) => {}
+            (None, None) => {
+                fault("class", "it is not said what its calls are".into(), "give it a `class`, or `sql`");
+            }
+            (Some(_), Some(_)) => {
+                fault("class", "its calls are what their SQL is".into(), "keep `class` or `sql`, not both");
+            }
+        }
+        if self.sql.is_some() && (self.sentence.is_some() || !self.arguments.is_empty()) {
+            let why = "its calls are told and decided on by their SQL, in `context.sql`".into();
+            fault("sql", why, "leave out `sentence` and `arguments`");
         }
         if let Some(sentence) = &self.sentence {
             let mut rest = sentence.as_str();

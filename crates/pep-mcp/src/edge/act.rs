@@ -9,6 +9,7 @@ use crate::{
     reply::{self, Shape, code},
     session::{Place, Session},
     stream::{self, Body, Flow, Later, Leaving, Legs, Waiting},
+    text,
     tools::{Definition, Ruling},
     upstream::exchange::{Answer, Asking, Event},
 };
@@ -75,7 +76,22 @@ impl Door {
         if let Err(why) = self.book.check(&name, &definition, arguments) {
             return self.refuse_call(&said, RefusalCode::Malformed, &why).await;
         }
-        let understood = self.target.classifier.call(&name, arguments, &definition, standing);
+        let mut understood = self.target.classifier.call(&name, arguments, &definition, standing);
+        if let Some(text) = self.target.classifier.text_of(&name, standing) {
+            let Some(given) = text.given(arguments) else {
+                let why = format!(
+                    "The tool is decided on by its `{}`, and this call has none.\nWhat to do: give it as a text.",
+                    text.argument()
+                );
+                return self.refuse_call(&said, RefusalCode::Malformed, &why).await;
+            };
+            let effect = match text.read(&given).await {
+                Ok(effect) => effect,
+                Err(why) => return self.refuse_call(&said, RefusalCode::Malformed, &why).await,
+            };
+            let target = self.target.surroundings().target.as_str();
+            understood = text::as_effect(understood, &name, target, effect);
+        }
         self.act(said, Some((&name, &definition)), understood, Shape::Tool).await
     }
 
@@ -257,6 +273,7 @@ impl Door {
         Asking {
             way: Arc::clone(&self.target.way),
             book: Arc::clone(&self.book),
+            texts: Arc::clone(self.target.classifier.texts()),
             peer: said.session.peer.clone(),
             session: Some(Arc::clone(&said.session)),
             under_way: Arc::clone(&place.under_way),

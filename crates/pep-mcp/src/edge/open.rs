@@ -98,6 +98,7 @@ impl Door {
         let exchange = Asking {
             way: Arc::clone(&self.target.way),
             book: Arc::clone(&self.book),
+            texts: Arc::clone(self.target.classifier.texts()),
             peer: peer.clone(),
             session: is_later.then(|| Arc::clone(&opening)),
             under_way: Arc::clone(&place.under_way),

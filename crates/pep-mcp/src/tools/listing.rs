@@ -2,7 +2,7 @@
 //! has accepted, and with the gateway's own tools at its end.
 
 use super::{Definition, Ruling, read};
-use crate::{approvals, call, config::McpTarget, edge::Door, members::Members};
+use crate::{approvals, call, classify::Understood, config::McpTarget, edge::Door, members::Members};
 use countersign_core::Requester;
 use countersign_engine::{
     definitions::Standing,
@@ -72,8 +72,11 @@ impl Listing {
 
     /// Whether policy could ever permit this agent to call the tool.
     fn could_ever(&self, name: &str, definition: &Definition, standing: Standing) -> bool {
-        let asked = asked(&self.door.target, self.requester.clone(), (name, definition), standing);
-        intake::could_ever(&self.door.gate, asked)
+        let target = &self.door.target;
+        target.classifier.possible_calls(name, definition, standing).into_iter().any(|call| {
+            let asked = asked(target, self.requester.clone(), (name, definition), call);
+            intake::could_ever(&self.door.gate, asked)
+        })
     }
 }
 
@@ -81,7 +84,8 @@ impl McpTarget {
     /// What policy would be asked of a call without arguments, of a tool that is described so; `None` when it is no tool.
     pub fn question(&self, requester: Requester, definition: &str, standing: Standing) -> Option<Request> {
         let (name, read) = read(serde_json::from_str(definition).ok()?)?;
-        Some(asked(self, requester, (&name, &read.definition), standing))
+        let call = self.classifier.call(&name, None, &read.definition, standing);
+        Some(asked(self, requester, (&name, &read.definition), call))
     }
 }
 
@@ -90,9 +94,8 @@ fn asked(
     target: &McpTarget,
     requester: Requester,
     (name, definition): (&str, &Definition),
-    standing: Standing,
+    understood: Understood,
 ) -> Request {
-    let understood = target.classifier.call(name, None, definition, standing);
     let prepared = call::Prepared::of("{}".into());
     call::asked(target, requester, "tools/call", Some((name, definition)), understood, prepared)
 }

@@ -12,15 +12,16 @@ use crate::{
     members::Members,
     method::{self, FromServer},
     session::{Session, UnderWay},
+    text::Texts,
     tools::{Book, Ruling},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use countersign_core::{ApprovalId, Body, Requester, approval::Outcome};
+use countersign_core::{Action, ApprovalId, Body, Requester, approval::Outcome};
 use countersign_engine::{
     Gate, Ticket, actor_of,
     execute::{Clearance, EndFacts, Ending},
-    port::upstream::{BindError, Exchange, Failed, Kept, Passage, Sent},
+    port::upstream::{BindError, Exchange, Failed, Gathered, Kept, Passage, Sent},
     settle,
 };
 use http::StatusCode;
@@ -68,6 +69,7 @@ impl Form {
 pub(crate) struct Asking {
     pub(crate) way: Arc<Way>,
     pub(crate) book: Arc<Book>,
+    pub(crate) texts: Arc<Texts>,
     pub(crate) peer: Peer,
     /// `None` while the session is being opened.
     pub(crate) session: Option<Arc<Session>>,
@@ -98,6 +100,11 @@ impl Exchange for Asking {
         }
         // An agent that is not listening is noticed by whoever writes to it.
         let _ = self.events.try_send(Event::Held(Box::new(ticket.clone())));
+    }
+
+    async fn gather(&mut self, action: &Action) -> Option<Gathered> {
+        let (tool, _) = Head::read(&action.payload.head)?.tool?;
+        self.texts.gather(&tool, action).await
     }
 
     async fn bind(&mut self) -> Result<Bytes, BindError> {

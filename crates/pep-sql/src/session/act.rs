@@ -7,7 +7,6 @@ use super::{
     open::Shared,
     pipeline::{Pipeline, Step},
     relay::{Ends, Seen},
-    scouting::Scouting,
     shape::{Begun, Shape},
     state::{End, IDLE, OPEN},
     veil::Veil,
@@ -15,6 +14,7 @@ use super::{
 use crate::{
     error::Ended,
     reply::{Said, Severity, message, put_text, ready, sqlstate},
+    scouting::{Scouting, look_up},
     understand::{Access, Asked, BoundValue, Question, Understood},
 };
 use async_trait::async_trait;
@@ -181,7 +181,7 @@ impl Exchange for Asking<'_> {
 
     async fn gather(&mut self, action: &Action) -> Option<Gathered> {
         let nonce = || self.gate.journal().random();
-        self.scouting.gather(action, || self.gate.now(), nonce).await
+        self.scouting.gather((&action.facts, action.resources.len()), || self.gate.now(), nonce).await
     }
 
     async fn bind(&mut self) -> Result<Bytes, BindError> {
@@ -279,18 +279,7 @@ impl Session {
             catalog,
             target: Arc::clone(&self.target.sql),
         };
-        let understood = self.reader.understand(&question).await;
-        if understood.unresolved.is_empty() {
-            return (question, understood);
-        }
-        // A name that is not known may be newer than what is known.
-        let catalog = self.catalog.again(nonce).await;
-        if catalog.version() == question.catalog.version() {
-            return (question, understood);
-        }
-        let question = Question { catalog, ..question };
-        let understood = self.reader.understand(&question).await;
-        (question, understood)
+        look_up(&self.reader, &self.catalog, question, nonce).await
     }
 
     fn request(&self, wish: &Wish, understood: &Understood) -> Request {

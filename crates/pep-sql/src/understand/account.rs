@@ -2,8 +2,7 @@
 
 use super::catalog::{Relation, Stands};
 use super::{
-    Access, SessionEffect, SettingChange, SettingKind, SettingScope, SqlOperation, SqlRefusal, SqlTarget,
-    bounds::Condition, names,
+    Access, SessionEffect, SettingChange, SqlOperation, SqlRefusal, SqlTarget, bounds::Condition, names,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -227,8 +226,7 @@ impl Account {
         }
         if !self.triggers.is_empty() {
             // A trigger may set anything for the session: whoever keeps its facts must ask the server.
-            let (name, scope, kind) = ("unknown".into(), SettingScope::Session, SettingKind::Meaning);
-            self.session.push(SessionEffect::Set(SettingChange { name, value: None, scope, kind }));
+            self.session.push(SessionEffect::Set(SettingChange::of_code()));
         }
         let unknown = |operation| matches!(operation, SqlOperation::Indirect | SqlOperation::Unknown);
         if self.effects.iter().any(|(operation, _)| unknown(*operation)) {

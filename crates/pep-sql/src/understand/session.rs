@@ -281,6 +281,21 @@ pub struct SettingChange {
     pub kind: SettingKind,
 }
 
+impl SettingChange {
+    /// The name of what code sets that runs unseen.
+    const UNSEEN: &str = "unknown";
+
+    /// What code may set that runs unseen, such as a trigger's.
+    pub(crate) fn of_code() -> Self {
+        let (name, scope, kind) = (Self::UNSEEN.into(), SettingScope::Session, SettingKind::Meaning);
+        Self { name, value: None, scope, kind }
+    }
+
+    pub(crate) fn is_of_code(&self) -> bool {
+        self.name == Self::UNSEEN
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SettingScope {
     Session,

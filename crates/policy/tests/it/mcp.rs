@@ -3,7 +3,7 @@
 use crate::world::*;
 use countersign_core::{Action, Class, Operation, Resource};
 use countersign_policy::{Bundle, DeclaredOperation, FactType, MCP_OPERATIONS, Source, Vocabulary};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 const ALL: &str = "@id(\"all\") permit (principal, action, resource);\n";
@@ -93,6 +93,62 @@ fn rules_look_at_arguments_and_one_of_another_type_refuses() {
     let mut open = delete(json!({}));
     open.facts.insert("hints".into(), json!(["open-world"]));
     assert_eq!(decided(&rules, &open), "wall warned");
+}
+
+/// A tool that was given SQL: rows of `users` go into `summary`.
+fn sql(change: impl FnOnce(&mut Map<String, Value>)) -> Action {
+    let mut action = call("sql.insert", Class::Write, "run_sql", &json!({}));
+    let named = |name: &str, label: &str| Resource {
+        kind: "table".into(),
+        name: name.into(),
+        labels: [label.to_owned()].into(),
+    };
+    action.resources.splice(0..0, [named("public.summary", "fedramp"), named("public.users", "pii")]);
+    let mut told = sql_facts();
+    let effects = json!([
+        { "operation": "sql.insert", "resources": [0, 2] },
+        { "operation": "sql.read.sensitive", "resources": [1] },
+    ]);
+    told.insert("effects".into(), effects);
+    change(&mut told);
+    action.facts.insert("sql".into(), Value::Object(told));
+    action
+}
+
+#[test]
+#[rustfmt::skip]
+fn what_a_tools_sql_does_stands_in_sql_and_in_its_server() {
+    let bundle = |rules: &str| {
+        let mut vocabulary = with_mcp();
+        vocabulary.operations.extend(sql_operations("crm"));
+        Bundle::load(vec![Source::new("rules.cedar", rules)], &vocabulary).unwrap_or_else(|errors| panic!("{}", told(&errors)))
+    };
+    let decided = |rules: &str, action: &Action| word(&bundle(rules).decide(action, NOW).decision);
+    let wall = |rest: &str| format!("{ALL}@id(\"w\") forbid (principal, action {rest};");
+    for (rest, want) in [
+        ("== Action::\"crm/sql.insert\", resource)", "wall w"),
+        ("in Action::\"sql.insert\", resource)", "wall w"),
+        // Every one of its effects is asked about.
+        ("in Action::\"sql.read\", resource)", "wall w"),
+        ("in Action::\"write\", resource)", "wall w"),
+        ("in Action::\"mcp.tool\", resource)", "wall w"),
+        ("in Action::\"mcp/crm\", resource)", "wall w"),
+        ("in Action::\"sql.delete\", resource)", "permit all"),
+        ("in Action::\"unknown\", resource)", "permit all"),
+        // Each with its own resources.
+        ("in Action::\"sql.read\", resource) when { resource.labels.contains(\"fedramp\") }", "permit all"),
+        ("in Action::\"sql\", resource) when { context has sql && context has mcp && context.mcp.tool == \"run_sql\" && resource.kind == \"tool\" }", "wall w"),
+    ] {
+        assert_eq!(decided(&wall(rest), &sql(|_| {})), want, "{rest}");
+    }
+    for name in sql_facts().keys() {
+        assert_eq!(decided(ALL, &sql(|told| drop(told.remove(name)))), "policy-error", "{name}");
+    }
+    let mut unsaid = sql(|_| {});
+    unsaid.facts.remove("sql");
+    assert_eq!(decided(ALL, &unsaid), "policy-error");
+    let unnamed = json!([{ "operation": "sql.insert", "resources": [0, 1] }]);
+    assert_eq!(decided(ALL, &sql(|told| drop(told.insert("effects".into(), unnamed)))), "policy-error");
 }
 
 #[test]

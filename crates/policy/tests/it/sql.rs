@@ -2,9 +2,7 @@
 
 use crate::world::*;
 use countersign_core::{Action, Class, Operation, Resource};
-use countersign_policy::{
-    Bundle, DeclaredOperation, FactType, SQL_FACTS, SQL_OPERATIONS, Source, Vocabulary,
-};
+use countersign_policy::{Bundle, DeclaredOperation, Source, Vocabulary};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -12,13 +10,7 @@ const ALL: &str = "@id(\"all\") permit (principal, action, resource);\n";
 
 fn with_sql() -> Vocabulary {
     let mut vocabulary = vocabulary();
-    let declared = SQL_OPERATIONS.map(|(name, class)| DeclaredOperation {
-        target: target("crm"),
-        name: name.into(),
-        class,
-        facts: BTreeMap::new(),
-    });
-    vocabulary.operations.extend(declared);
+    vocabulary.operations.extend(sql_operations("crm"));
     vocabulary
 }
 
@@ -38,16 +30,7 @@ fn table(name: &str, labels: &[&str]) -> Resource {
 
 /// Rows of `users` (personal data) go into `summary`.
 fn copy() -> Action {
-    let mut facts = serde_json::Map::new();
-    for (name, kind) in SQL_FACTS.into_iter().filter(|(name, _)| !name.starts_with("est_")) {
-        let value = match kind {
-            FactType::String => json!(""),
-            FactType::Long => json!(0),
-            FactType::Bool => json!(false),
-            FactType::SetOfString => json!([]),
-        };
-        facts.insert(name.into(), value);
-    }
+    let mut facts = sql_facts();
     let effects = json!([
         { "operation": "sql.insert", "resources": [0] },
         { "operation": "sql.read.sensitive", "resources": [1] },

@@ -6,9 +6,10 @@ use countersign_core::{
     Timestamp,
 };
 use countersign_policy::{
-    Bundle, DeclaredOperation, DeclaredTarget, FactType, PolicyError, Source, Vocabulary,
+    Bundle, DeclaredOperation, DeclaredTarget, FactType, PolicyError, SQL_FACTS, SQL_OPERATIONS, Source,
+    Vocabulary,
 };
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The three policies of `ARCHITECTURE.md`, word for word.
@@ -105,7 +106,7 @@ pub(crate) fn list() -> Action {
     }
 }
 
-pub(crate) fn http(method: &str, path: &str) -> Map<String, serde_json::Value> {
+pub(crate) fn http(method: &str, path: &str) -> Map<String, Value> {
     [("method".to_owned(), json!(method)), ("path".to_owned(), json!(path))].into_iter().collect()
 }
 
@@ -174,4 +175,29 @@ pub(crate) fn terms(text: &str, action: &Action) -> Terms {
         Decision::Review(terms) => terms,
         other @ (Decision::Permit(_) | Decision::Forbid(_)) => panic!("{other:?}"),
     }
+}
+
+/// What SQL can do at a target.
+pub(crate) fn sql_operations(of: &str) -> [DeclaredOperation; SQL_OPERATIONS.len()] {
+    SQL_OPERATIONS.map(|(name, class)| DeclaredOperation {
+        target: target(of),
+        name: name.into(),
+        class,
+        facts: BTreeMap::new(),
+    })
+}
+
+/// Facts of SQL that say nothing.
+pub(crate) fn sql_facts() -> Map<String, Value> {
+    let always = SQL_FACTS.into_iter().filter(|(name, _)| !name.starts_with("est_"));
+    let nothing = always.map(|(name, kind)| {
+        let value = match kind {
+            FactType::String => json!(""),
+            FactType::Long => json!(0),
+            FactType::Bool => json!(false),
+            FactType::SetOfString => json!([]),
+        };
+        (name.to_owned(), value)
+    });
+    nothing.collect()
 }

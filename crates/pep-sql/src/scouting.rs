@@ -6,7 +6,7 @@ use crate::{
     understand::{Access, Catalog, Question, Reader, RowEvidence, SqlOperation, Understood},
 };
 use countersign_core::{
-    Action, Evidence, Timestamp,
+    Evidence, Timestamp,
     evidence::{Finding, Found, Quality},
 };
 use countersign_engine::port::upstream::Gathered;
@@ -22,24 +22,25 @@ const FACTS: &str = "est_";
 const MEANING: &str = "meaning";
 
 /// One statement, to be looked into as often as somebody wants to know.
-pub(super) struct Scouting {
+pub(crate) struct Scouting {
     /// Who counts, where somebody may.
-    pub(super) scout: Option<Arc<Scout>>,
-    pub(super) reader: Reader,
-    pub(super) catalog: Arc<Watch>,
+    pub(crate) scout: Option<Arc<Scout>>,
+    pub(crate) reader: Reader,
+    pub(crate) catalog: Arc<Watch>,
     /// The settings that the statement's words are read with.
-    pub(super) settings: BTreeMap<String, String>,
+    pub(crate) settings: BTreeMap<String, String>,
     /// Whether what others see is all there is: nothing of this session waits to be committed.
-    pub(super) committed: bool,
-    pub(super) question: Question,
-    pub(super) understood: Arc<Understood>,
+    pub(crate) committed: bool,
+    pub(crate) question: Question,
+    pub(crate) understood: Arc<Understood>,
 }
 
 impl Scouting {
+    /// What is found out at this moment: `told` are the facts of the action so far, and `resources` is how many it names.
     /// `None` for what is about no rows and names nothing.
-    pub(super) async fn gather(
+    pub(crate) async fn gather(
         &self,
-        action: &Action,
+        (told, resources): (&Map<String, Value>, usize),
         now: impl Fn() -> Timestamp,
         nonce: impl Fn() -> [u8; 18],
     ) -> Option<Gathered> {
@@ -67,14 +68,13 @@ impl Scouting {
             None => Vec::new(),
         };
         let problem = looked.iter().find_map(|looked| looked.count.as_ref().err().cloned());
-        let mut facts = facts(&action.facts, self.all(&looked), problem);
+        let mut facts = facts(told, self.all(&looked), problem);
         let rows = self.gravest(&looked);
         let sentence = if self.is_still(&understood) || !catalog.is_known() {
             let plain = || self.understood.sentence.clone();
             rows.map_or_else(plain, |rows| self.understood.sentence_with(rows))
         } else {
-            turned(&mut facts, action.resources.len());
-            format!("What it names was changed since it was asked for. It read: {}", self.understood.sentence)
+            turned(&mut facts, resources, &self.understood.sentence)
         };
         Some(Gathered { facts, sentence, evidence: Evidence { gathered_at: now(), findings } })
     }
@@ -176,8 +176,9 @@ fn meaning(understood: &Understood, catalog: &Catalog) -> Option<Finding> {
     Some(Finding { about, source, found: Found::Fixed { digest } })
 }
 
-/// Facts of what does not do what it was asked to do any more: policy and people are told that nobody knows.
-fn turned(facts: &mut Map<String, Value>, resources: usize) {
+/// Facts, and the sentence, of what does not do what it was asked to do any more: policy and people are told that nobody
+/// knows.
+pub(crate) fn turned(facts: &mut Map<String, Value>, resources: usize, sentence: &str) -> String {
     let all: Vec<usize> = (0..resources).collect();
     let unknown = SqlOperation::Unknown.as_str();
     facts.insert("effects".into(), json!([{ "operation": unknown, "resources": all }]));
@@ -186,6 +187,28 @@ fn turned(facts: &mut Map<String, Value>, resources: usize) {
     facts.insert("access".into(), Access::Unknown.as_str().into());
     facts.insert("risk".into(), "critical".into());
     facts.insert("reasons".into(), json!(["what it names was changed since it was asked for"]));
+    format!("What it names was changed since it was asked for. It read: {sentence}")
+}
+
+/// Understands a question with the catalog that it comes with, and once more with a newer one where it has names that
+/// may be newer than what is known: the question that was answered, and its answer.
+pub(crate) async fn look_up(
+    reader: &Reader,
+    catalog: &Watch,
+    question: Question,
+    nonce: impl Fn() -> [u8; 18],
+) -> (Question, Arc<Understood>) {
+    let understood = reader.understand(&question).await;
+    if understood.unresolved.is_empty() {
+        return (question, understood);
+    }
+    let catalog = catalog.again(nonce).await;
+    if catalog.version() == question.catalog.version() {
+        return (question, understood);
+    }
+    let question = Question { catalog, ..question };
+    let understood = reader.understand(&question).await;
+    (question, understood)
 }
 
 /// The one number that people and policies are told; an estimate where nothing is surer.
