@@ -18,7 +18,7 @@ use axum::{extract::State, response::Response};
 use countersign_core::{ApprovalId, approval::Outcome};
 use countersign_engine::{hold::Hold, read};
 use countersign_ledger::{Entry, event::Event};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Larger bodies are put on the page only when somebody opens them, and until then nobody can approve.
 const LARGE: usize = 256 * 1024;
@@ -106,11 +106,7 @@ impl ApprovalPage {
         let wanted = full.item.you.wanted.as_deref().unwrap_or("chat");
         let signs = passkeys > 0;
         Self {
-            facts: full
-                .facts
-                .as_object()
-                .map(|facts| facts.clone().into_iter().collect())
-                .unwrap_or_default(),
+            facts: full.facts.as_object().map(rows).unwrap_or_default(),
             request: request_lines(&full.payload.head),
             decoded: if large { None } else { laid_out(body) },
             large,
@@ -128,6 +124,20 @@ impl ApprovalPage {
             full,
         }
     }
+}
+
+/// Facts a row each; those of a text inside an argument stand under its language.
+fn rows(facts: &Map<String, Value>) -> Vec<(String, Value)> {
+    let mut rows = Vec::with_capacity(facts.len());
+    for (name, value) in facts {
+        if let Value::Object(members) = value {
+            let each = members.iter().map(|(member, value)| (format!("{name}.{member}"), value.clone()));
+            rows.extend(each);
+        } else {
+            rows.push((name.clone(), value.clone()));
+        }
+    }
+    rows
 }
 
 #[cfg(test)]
