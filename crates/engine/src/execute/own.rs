@@ -40,7 +40,8 @@ pub(crate) async fn once_granted<E: Exchange>(
             At::Granted => {
                 if let Some(work) = gate.holds.work(id) {
                     let mut work = AtWork { gate, id, work: Some(work), wakes: true };
-                    match attempt(gate, id, exchange).await? {
+                    // All that wait would carry its room, and few are at work.
+                    match Box::pin(attempt(gate, id, exchange)).await? {
                         ControlFlow::Break(reply) => return Ok(reply),
                         ControlFlow::Continue(kept) => exchange = kept,
                     }
