@@ -25,6 +25,28 @@ fn named(text: &str) -> String {
     text.get(at..at + 30).unwrap().to_owned()
 }
 
+/// What a program printed, once it has ended, and whether it ended well.
+async fn printed(child: std::process::Child) -> (bool, String) {
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (ended.status.success(), text(&ended.stdout) + &text(&ended.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_of_the_documents_hears_that_people_are_asked_and_gets_its_result() {
+    let mut stage = Stage::open("50s").await;
+    let (fine, listed) = printed(stage.example(&[])).await;
+    assert!(fine && listed.contains("delete_rows - Deletes rows."), "{listed}");
+    let asks = stage.example(&["delete_rows", r#"{"table": "orders", "count": 14}"#]);
+    let id = stage.approval("pending").await;
+    stage.vote(&id, "approve", None).await;
+    let (fine, said) = printed(asks).await;
+    assert!(fine && said.starts_with(".. ") && said.contains(&id), "{said}");
+    assert!(said.ends_with("deleted 14 rows of orders\n"), "{said}");
+    let (fine, said) = printed(stage.example(&["delete_rows", r#"{"table": "orders", "count": 100}"#])).await;
+    assert!(!fine && said.contains("a hundred rows at once are too many"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_uses_the_server_as_if_it_were_there_itself() {
     let stage = Stage::open("50s").await;

@@ -315,6 +315,18 @@ tables = [{{ table = "public.customers", labels = ["pii"] }}]
         Agent(command.args([&self.url, token, mode, &steps.to_string()]).spawn().unwrap())
     }
 
+    /// Starts the agent of the documents, with these arguments behind the address.
+    pub(crate) fn example(&self, arguments: &[&str]) -> Child {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/mcp_agent.py");
+        let mut command = Command::new("python3");
+        command
+            .env("PYTHONPATH", sdk())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("COUNTERSIGN_TOKEN", &self.token);
+        command.arg(script).arg(&self.url).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// The same with the TypeScript SDK's client.
     pub(crate) fn agent_typescript(&self, mode: &str, steps: &Value) -> Agent {
         let mut command = node("mcp_client.mjs");
