@@ -2,7 +2,7 @@
 //! has not verified opens nothing, and an account is linked by whoever is here already.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use countersign_e2e::{Gateway, Setup, browser::Browser};
+use countersign_e2e::{Gateway, Setup, browser::Browser, client::curl};
 use fantoccini::Locator;
 use serde_json::Value;
 use std::{
@@ -75,11 +75,16 @@ upstream = "http://127.0.0.1:9"
 
 /// Types a login at the provider's own pages, and says yes.
 async fn at_the_provider(browser: &Browser, login: &str) {
+    log_in(browser, login).await;
+    browser.until_text("body", "Continue").await.unwrap();
+    browser.click("button[type=submit]").await.unwrap();
+}
+
+/// Types a login there. Whoever said yes before is not asked again.
+async fn log_in(browser: &Browser, login: &str) {
     browser.text("input[name=login]").await.unwrap();
     browser.page.find(Locator::Css("input[name=login]")).await.unwrap().send_keys(login).await.unwrap();
     browser.page.find(Locator::Css("input[name=password]")).await.unwrap().send_keys("x").await.unwrap();
-    browser.click("button[type=submit]").await.unwrap();
-    browser.until_text("body", "Continue").await.unwrap();
     browser.click("button[type=submit]").await.unwrap();
 }
 
@@ -141,6 +146,9 @@ async fn people_come_in_by_their_providers_word_and_by_nothing_less() {
     assert_eq!(items.first().and_then(|one| one.get("state")).and_then(Value::as_str), Some("enrolled"));
 
     // Signing out leads to the provider, which asks once more, and back.
+    // To where it can be reached, whatever else the page shows.
+    let reach = "document.querySelector(\"form[data-api='DELETE /api/v1/session']\").scrollIntoView({block: 'center'})";
+    ana.page.execute(reach, vec![]).await.unwrap();
     ana.click("form[data-api='DELETE /api/v1/session'] button.plain").await.unwrap();
     ana.until("location.port !== '' && location.pathname.startsWith('/session/end')").await.unwrap();
     ana.page.goto(&format!("{console}/")).await.unwrap();
@@ -155,4 +163,60 @@ async fn people_come_in_by_their_providers_word_and_by_nothing_less() {
     for secret in ["planted-client-secret", "code="] {
         assert!(!gateway.log().contains(secret), "{secret}");
     }
+}
+
+/// A gate that asks how its voter signed in.
+const STEP_UP: &str = r#"
+@id("agents") permit (principal in Group::"agents", action, resource in Environment::"prod");
+@id("gold") @gate("gold") @approvers("Group::\"sre\"") @acr("gold") @fresh("5m") @reason("the shop changes")
+forbid (principal, action, resource);
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_wants_a_stronger_sign_in_leads_to_the_provider_which_asks_anew() {
+    let port = countersign_testkit::ports::free().unwrap();
+    let setup = Setup {
+        policy: STEP_UP,
+        groups: r#"["agents", "sre"]"#,
+        sections: &SECTIONS.replace("PROVIDER", &port.to_string()),
+        files: &[("client-secret", "planted-client-secret\n")],
+    };
+    let gateway = Gateway::start(&setup).await.unwrap();
+    let provider = Provider::start(port, &gateway.console_url);
+    gateway.invite("ana@example.com", "sre").await.unwrap();
+    gateway.invite("olga@example.com", "sre").await.unwrap();
+    let token = gateway.agent("bot", "olga@example.com", "agents").await.unwrap();
+    let (authorization, url) =
+        (format!("Authorization: Bearer {token}"), format!("{}/orders/7", gateway.url));
+    let asked = ["-X", "DELETE", "-H", &authorization, "-H", "Prefer: respond-async", &url];
+    assert_eq!(curl(&asked).await.unwrap().status, 202);
+    let id = gateway.approval("pending").await.unwrap();
+
+    let page = format!("{}/approvals/{id}", gateway.console_url);
+    let again = format!("form:has(input[value='/approvals/{id}']) button");
+    for (width, name) in [(1280, "step-up"), (390, "step-up-phone")] {
+        let ana = Browser::start(width, 900).await.unwrap();
+        ana.page.goto(&page).await.unwrap();
+        ana.text("[data-provider=corp]").await.unwrap();
+        ana.click("[data-provider=corp]").await.unwrap();
+        at_the_provider(&ana, "ana").await;
+        ana.until_text("main", "This gate wants").await.unwrap();
+        assert_eq!(ana.overflow().await.unwrap(), 0);
+        ana.until("document.querySelector('#approve').disabled").await.unwrap();
+        ana.page
+            .execute("document.querySelector('.banner.amber').scrollIntoView({block: 'center'})", vec![])
+            .await
+            .unwrap();
+        picture(&ana, name).await;
+        // Ana is signed in at the provider, and still has to say who she is.
+        ana.click(&again).await.unwrap();
+        log_in(&ana, "ana").await;
+        ana.until(&format!("location.pathname === '/approvals/{id}'")).await.unwrap();
+        // She did, a moment ago; this provider says nothing of gold.
+        ana.until_text("main", "This gate wants a sign-in of another strength at your provider.")
+            .await
+            .unwrap();
+        ana.close().await.unwrap();
+    }
+    drop(provider);
 }

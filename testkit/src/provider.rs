@@ -123,6 +123,13 @@ impl OpenIdProvider {
         lock(&self.shared).key.public_der()
     }
 
+    /// A token of its own making, signed with its key.
+    pub fn sign(&self, head: &Value, claims: &Value) -> io::Result<String> {
+        let shared = lock(&self.shared);
+        let own = json!({"alg": shared.key.algorithm(), "kid": shared.key.id});
+        shared.key.token(&merged(own, head), claims)
+    }
+
     /// The paths it was asked for.
     pub fn asked(&self) -> Vec<String> {
         self.server.asked()

@@ -147,6 +147,7 @@ function fields(form) {
     if ("list" in field.dataset) body[field.name] = field.value.split(/[\s,]+/).filter(Boolean);
     // What is typed is the viewer's own time; what is sent is UTC.
     else if ("moment" in field.dataset) body[field.name] = field.value && new Date(field.value).toISOString();
+    else if ("json" in field.dataset) body[field.name] = JSON.parse(field.value);
     else if ("bool" in field.dataset) body[field.name] = field.value === "true";
     else if (field.selectedOptions?.[0] && "null" in field.selectedOptions[0].dataset) body[field.name] = null;
     else body[field.name] = field.value;

@@ -219,6 +219,7 @@ impl From<VoteRefused> for Problem {
             VoteRefused::Ballot | VoteRefused::Rule(Refused::OldRound { .. }) => {
                 Some("open the approval again and look at what changed")
             }
+            VoteRefused::StepUp(_) => Some("sign in again at your provider, from the approval's page"),
             VoteRefused::ReviewOpen(_) => Some("ask somebody else who decides to review it"),
             VoteRefused::Rule(_)
             | VoteRefused::NotEligible(_)
@@ -254,6 +255,7 @@ fn vote_code(refused: &VoteRefused) -> &'static str {
         VoteRefused::ReasonMissing | VoteRefused::GlassReasonMissing => "reason-missing",
         VoteRefused::ReviewOpen(_) => "review-open",
         VoteRefused::NobodyTold => "nobody-told",
+        VoteRefused::StepUp(_) => "sign-in-again",
     }
 }
 

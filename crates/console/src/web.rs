@@ -20,7 +20,7 @@ use axum::{
     Router,
     extract::Request,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 
 /// Every page and asset.
@@ -48,6 +48,7 @@ pub(crate) fn routes() -> Router<Console> {
         .route("/account", get(things::account))
         .route("/sign-in", get(door::sign_in))
         .route("/sign-in/{provider}/back", get(door::back))
+        .route("/sign-in/{provider}/logout", post(door::logout))
         .route("/enrol", get(door::enrol))
         .merge(assets::routes())
 }

@@ -1,6 +1,8 @@
 //! What policy says about an action: permit, review on terms, or forbid.
 
-use crate::{Assurance, BundleDigest, GateName, GroupName, PersonId, PolicyId, evidence::DriftBound};
+use crate::{
+    Assurance, BundleDigest, GateName, GroupName, PersonId, PolicyId, SignInTerms, evidence::DriftBound,
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
@@ -54,6 +56,9 @@ pub struct Gate {
     /// Who may lift it alone when it cannot wait; `None`: nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<Approvers>,
+    /// What a voter's sign-in has to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<SignInTerms>,
 }
 
 /// Who may lift a gate, before the rules against the requester's side.

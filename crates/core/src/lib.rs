@@ -10,6 +10,7 @@ pub mod digest;
 pub mod evidence;
 pub mod id;
 pub mod principal;
+pub mod sign_in;
 pub mod statement;
 pub mod time;
 pub mod visible;
@@ -24,4 +25,5 @@ pub use id::{
     GroupName, PersonId, PolicyId, TargetName,
 };
 pub use principal::{PrincipalId, PrincipalKind, Requester};
+pub use sign_in::{SignIn, SignInTerms};
 pub use time::Timestamp;

@@ -10,9 +10,10 @@ use crate::{
     vote::{self, Cast, VoteRefused},
 };
 use countersign_core::{
-    ApprovalId, Assurance, PersonId,
+    ApprovalId, Assurance, PersonId, SignIn,
     approval::{Event as Step, Refused, State},
     decision::Gate as ShutGate,
+    sign_in::NotMet,
 };
 use countersign_ledger::{
     entry::PrivateField,
@@ -129,6 +130,10 @@ pub(crate) async fn shatter(gate: &Gate, cast: &Cast) -> Result<Result<Hold, Vot
     if let Err(refused) = may(gate, &hold, voter).await? {
         return Ok(Err(refused));
     }
+    let sign_in = match signed_in(gate, &hold, cast) {
+        Ok(sign_in) => sign_in,
+        Err(why) => return Ok(Err(why.into())),
+    };
     let told = to_tell(gate, &hold, voter);
     let revised = hold::revise(gate, approval, |hold, now| {
         let (round, assurance) = (cast.statement.round, cast.assurance);
@@ -137,7 +142,8 @@ pub(crate) async fn shatter(gate: &Gate, cast: &Cast) -> Result<Result<Hold, Vot
         hold.glass.push(Glass { by: voter, at: now, reason: reason.to_owned(), told: told.clone(), review });
         let private = PrivateField { path: "reason".into(), value: reason.to_owned().into_bytes().into() };
         let (statement, assertion) = (cast.statement.clone(), assertion.clone());
-        let broken = Event::ApprovalGlassBroken { statement, assertion, told };
+        let sign_in = sign_in.clone();
+        let broken = Event::ApprovalGlassBroken { statement, assertion, told, sign_in };
         let write = Write::by(Actor::Person { id: voter }).with_private(broken, vec![private]);
         Ok(match hold.approval.state {
             State::Granted { use_by } => write.event(Event::ApprovalGranted { approval, use_by }),
@@ -157,6 +163,16 @@ pub(crate) async fn shatter(gate: &Gate, cast: &Cast) -> Result<Result<Hold, Vot
         }
         Err(error) => Err(error),
     }
+}
+
+/// How the voter signed in, where a gate they lift asks for it; or what is missing.
+fn signed_in(gate: &Gate, hold: &Hold, cast: &Cast) -> Result<Option<SignIn>, NotMet> {
+    let mut asked = None;
+    for (_, shut) in hold.approval.shut_gates().filter(|(_, shut)| shut.sign_in.is_some()) {
+        vote::signed_in(shut, cast, gate.now())?;
+        asked = Some(cast.sign_in.clone());
+    }
+    Ok(asked)
 }
 
 /// Whether this person may review that break-glass: they decide here or administer, did not break it, are not of the

@@ -312,6 +312,7 @@ pub(crate) fn round_terms(
         people: gate.approvers.people.clone(),
         policies: gate.policies.clone(),
         break_glass: gate.break_glass.clone(),
+        sign_in: gate.sign_in.clone(),
     });
     RoundTerms {
         approval: id,

@@ -5,7 +5,7 @@
 
 use countersign_core::{
     Action, Assurance, Body, Digest, EnvironmentName, Evidence, GateName, PersonId, PolicyId, PrincipalId,
-    Resource, TargetName, Timestamp,
+    Resource, SignInTerms, TargetName, Timestamp,
     canonical::{self, CanonicalError},
     decision::{Approvers, Gate},
     visible,
@@ -68,6 +68,9 @@ pub struct ViewGate {
     /// Who may lift it alone; `None`: nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<Approvers>,
+    /// What a voter's sign-in has to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<SignInTerms>,
 }
 
 impl View {
@@ -138,6 +141,7 @@ impl ViewGate {
             assurance: gate.assurance,
             policies: gate.policies.clone(),
             break_glass: gate.break_glass.clone(),
+            sign_in: gate.sign_in.clone(),
         }
     }
 }

@@ -8,9 +8,10 @@ use crate::{
     hold::{self, Hold, Write},
 };
 use countersign_core::{
-    ApprovalId, Assurance, Digest, GateName, PersonId, Requester, Timestamp,
+    ApprovalId, Assurance, Digest, GateName, PersonId, Requester, SignIn, Timestamp,
     approval::{CastVote, Event as Step, Refused, State},
     decision::Gate as ShutGate,
+    sign_in::NotMet,
     statement::{Statement, Verdict},
 };
 use countersign_ledger::{
@@ -43,6 +44,8 @@ pub enum VoteRefused {
     GlassReasonMissing,
     #[error("your break-glass of approval `{0}` has not been reviewed by somebody else yet")]
     ReviewOpen(ApprovalId),
+    #[error(transparent)]
+    StepUp(#[from] NotMet),
     #[error("nobody else who may decide could be told, so the glass stays whole")]
     NobodyTold,
 }
@@ -65,6 +68,8 @@ pub struct Cast {
     pub assertion: Option<Assertion>,
     /// Reaches the requester when the vote is a no.
     pub reason: Option<String>,
+    /// How the voter is signed in.
+    pub sign_in: SignIn,
 }
 
 /// Ballots handed out and not used yet.
@@ -145,10 +150,12 @@ pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefus
     let named =
         hold.approval.round().and_then(|round| round.gates.iter().find(|gate| gate.name == statement.gate));
     if let Some(shut) = named
-        && let Err(refused) = may_cast(gate, &hold, shut, statement)
+        && let Err(refused) =
+            may_cast(gate, &hold, shut, statement).and_then(|()| Ok(signed_in(shut, &cast, gate.now())?))
     {
         return refuse(gate, approval, voter, Some(statement.gate.clone()), refused).await;
     }
+    let asked = named.and_then(|shut| shut.sign_in.as_ref()).map(|_| cast.sign_in.clone());
     let revised = hold::revise(gate, approval, |hold, now| {
         let round = statement.round;
         let gate_name = statement.gate.clone();
@@ -156,6 +163,7 @@ pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefus
             statement: statement.clone(),
             assurance: cast.assurance,
             assertion: cast.assertion.clone(),
+            sign_in: asked.clone(),
         };
         let write = Write::by(Actor::Person { id: voter });
         match statement.decision {
@@ -187,6 +195,16 @@ pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefus
             Ok(Ok(hold))
         }
         Err(refused) => refuse(gate, approval, voter, Some(statement.gate.clone()), refused.into()).await,
+    }
+}
+
+/// Whether the voter's sign-in is what a gate asks for. Whoever says no is asked nothing.
+pub(crate) fn signed_in(shut: &ShutGate, cast: &Cast, now: Timestamp) -> Result<(), NotMet> {
+    match (&shut.sign_in, cast.statement.decision) {
+        (None, _) | (Some(_), Verdict::Reject) => Ok(()),
+        (Some(terms), Verdict::Approve | Verdict::BreakGlass) => {
+            terms.met_by(&cast.sign_in, cast.assurance, now)
+        }
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod agents;
 pub(crate) mod chain;
 pub(crate) mod delegations;
 pub(crate) mod links;
+pub(crate) mod logout;
 pub(crate) mod passkeys;
 pub(crate) mod people;
 pub(crate) mod providers;

@@ -111,4 +111,9 @@ impl Providers {
         taken.retain(|_, ends| now < *ends);
         taken.insert(state, ends).is_none()
     }
+
+    /// What was taken for nothing may be taken again.
+    pub(crate) fn give_back(&self, state: &Digest) {
+        self.taken.lock().remove(state);
+    }
 }

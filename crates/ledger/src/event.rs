@@ -5,7 +5,8 @@
 
 use countersign_core::{
     AgentId, ApprovalId, Assurance, BundleDigest, CredentialId, Digest, EntryId, EnvironmentName, GateName,
-    GatewayId, GroupName, PersonId, PolicyId, PrincipalKind, RefusalCode, TargetName, Timestamp,
+    GatewayId, GroupName, PersonId, PolicyId, PrincipalKind, RefusalCode, SignIn, SignInTerms, TargetName,
+    Timestamp,
     approval::{Outcome, Taker},
     decision::Approvers,
     statement::Statement,
@@ -190,7 +191,14 @@ pub enum Event {
         because: Option<Reopened>,
     },
     #[serde(rename = "approval.voted")]
-    ApprovalVoted { statement: Statement, assurance: Assurance, assertion: Option<Assertion> },
+    ApprovalVoted {
+        statement: Statement,
+        assurance: Assurance,
+        assertion: Option<Assertion>,
+        /// How the voter had signed in, where the gate asks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sign_in: Option<SignIn>,
+    },
     #[serde(rename = "approval.vote_refused")]
     ApprovalVoteRefused { approval: ApprovalId, gate: Option<GateName>, reason: String },
     /// One person lifted every gate that was still shut, alone. From here on a review is open, and until it is closed they
@@ -201,6 +209,9 @@ pub enum Event {
         assertion: Assertion,
         /// Who was told at once: everybody else who may decide it.
         told: BTreeSet<PersonId>,
+        /// How they had signed in, where one of the gates asks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sign_in: Option<SignIn>,
     },
     /// Somebody else has looked at a break-glass.
     #[serde(rename = "approval.glass_reviewed")]
@@ -398,6 +409,9 @@ pub struct GateTerms {
     /// Who may lift it alone; `None`: nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<Approvers>,
+    /// What a voter's sign-in has to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<SignInTerms>,
 }
 
 /// A passkey's signature over a statement's challenge (`WebAuthn` Level 3, section 6.3.3); each part base64url.

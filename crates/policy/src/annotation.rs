@@ -9,7 +9,7 @@ use crate::{
 };
 use cedar_policy::EntityUid;
 use countersign_core::{
-    Assurance, GateName, GroupName, PersonId, decision::Approvers, evidence::DriftBound, visible,
+    Assurance, GateName, GroupName, PersonId, SignInTerms, decision::Approvers, evidence::DriftBound, visible,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,7 @@ use std::{
 /// Annotations any policy may carry.
 const COMMON: [&str; 2] = ["id", "reason"];
 /// Annotations of a gate, beside [`COMMON`].
-const OF_GATES: [&str; 11] = [
+const OF_GATES: [&str; 14] = [
     "gate",
     "approvers",
     "quorum",
@@ -32,6 +32,9 @@ const OF_GATES: [&str; 11] = [
     "distinct",
     "drift",
     "break_glass",
+    "fresh",
+    "acr",
+    "amr",
 ];
 /// The annotation of a permit, beside [`COMMON`].
 const RECORD: &str = "record";
@@ -108,6 +111,7 @@ impl Reader<'_> {
         let name = self.gate_name();
         let approvers = self.approvers();
         let break_glass = self.break_glass();
+        let sign_in = self.sign_in();
         let quorum = self.quorum();
         let expires_in = self.duration("expires", DEFAULT_EXPIRES);
         let valid_for = self.duration("valid_for", DEFAULT_VALID_FOR);
@@ -131,6 +135,7 @@ impl Reader<'_> {
             distinct,
             drift: drift?,
             break_glass: break_glass?,
+            sign_in: sign_in?,
         };
         (self.mistakes.len() == before).then_some(rule)
     }
@@ -163,6 +168,34 @@ impl Reader<'_> {
         const HINT: &str = r#"name those who may lift this gate alone: `@break_glass("Group::\"on-call\"")`"#;
         let Some(text) = self.values.get("break_glass").copied() else { return Some(None) };
         self.people("break_glass", text, HINT).map(Some)
+    }
+
+    /// What a voter's sign-in has to be, when it says so.
+    #[expect(clippy::option_option, reason = "not said, and said wrongly, are two things")]
+    fn sign_in(&mut self) -> Option<Option<SignInTerms>> {
+        let within_s = if self.values.contains_key("fresh") {
+            Some(self.duration("fresh", Duration::ZERO)?.as_secs())
+        } else {
+            None
+        };
+        let (acr, amr) = (self.words("acr")?, self.words("amr")?);
+        let terms = SignInTerms { within_s, acr, amr };
+        Some((terms != SignInTerms::default()).then_some(terms))
+    }
+
+    /// Words of a provider, separated by commas.
+    fn words(&mut self, key: &str) -> Option<BTreeSet<String>> {
+        let Some(text) = self.values.get(key).copied() else { return Some(BTreeSet::new()) };
+        let words: BTreeSet<String> = text.split(',').map(|word| word.trim().to_owned()).collect();
+        let good = |word: &String| {
+            (1..=200).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if words.iter().all(good) {
+            return Some(words);
+        }
+        let hint = "write what the provider says, several separated by commas: `@amr(\"hwk, mfa\")`";
+        self.mistake(key, format!("`{text}` names nothing a provider could say"), hint);
+        None
     }
 
     /// Groups and people, as an annotation names them.

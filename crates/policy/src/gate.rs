@@ -1,7 +1,7 @@
 //! What a gate asks for, and how the rules of one gate combine. Only those that matched count.
 
 use countersign_core::{
-    Assurance, GateName, PolicyId,
+    Assurance, GateName, PolicyId, SignInTerms,
     decision::{Approvers, Basis, Gate, Terms},
     evidence::DriftBound,
 };
@@ -33,6 +33,8 @@ pub(crate) struct GateRule {
     pub(crate) drift: DriftBound,
     /// Who may lift it alone; `None`: nobody.
     pub(crate) break_glass: Option<Approvers>,
+    /// What a voter's sign-in has to be.
+    pub(crate) sign_in: Option<SignInTerms>,
     pub(crate) reason: String,
 }
 
@@ -73,10 +75,11 @@ fn gate(policy: &PolicyId, rule: &GateRule) -> Gate {
         reason: rule.reason.clone(),
         distinct: rule.distinct,
         break_glass: rule.break_glass.clone(),
+        sign_in: rule.sign_in.clone(),
     }
 }
 
-/// One more rule of the same gate. Its approvers and who may break its glass are the same: a bundle where they differ
+/// One more rule of the same gate. Its approvers, who may break its glass and what it asks of a sign-in are the same: a bundle where they differ
 /// does not load.
 fn tighten(gate: &mut Gate, policy: &PolicyId, rule: &GateRule) {
     if !gate.policies.insert(policy.clone()) {

@@ -267,6 +267,14 @@ fn check_gates(drafts: &[Draft<'_>], errors: &mut Vec<PolicyError>) {
             let wrong = format!("gate `{name}` has another break-glass elsewhere");
             errors.push(draft.place.error_of("break_glass", wrong).hint(hint));
         }
+        if first.sign_in != gate.sign_in {
+            let hint = format!(
+                "policies of one gate share `@fresh`, `@acr` and `@amr`; see {}:{}, or name another gate",
+                place.source.name, at.line
+            );
+            let wrong = format!("gate `{name}` asks another sign-in elsewhere");
+            errors.push(draft.place.error_of("gate", wrong).hint(hint));
+        }
         if first.approvers != gate.approvers {
             let hint = format!(
                 "policies of one gate share their approvers; see {}:{}, or name another gate",

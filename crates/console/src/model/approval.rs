@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{caller::Caller, console::Console, error::Problem};
 use countersign_core::{
-    ApprovalId, GroupName, PersonId, Timestamp,
+    ApprovalId, Assurance, GroupName, PersonId, SignInTerms, Timestamp,
     approval::{Closing, Round, State},
     decision::Gate,
     evidence::{Finding, Found},
@@ -76,8 +76,19 @@ pub(crate) struct You {
     /// In whose place the vote would be; `null`: your own.
     pub(crate) on_behalf_of: Option<Named>,
     pub(crate) can_revoke: bool,
+    /// What is missing in how you signed in; `null`: nothing.
+    pub(crate) sign_in_again: Option<StepUp>,
     /// What policy wants of the vote: `passkey`, `session` or `chat`.
     pub(crate) wanted: Option<String>,
+}
+
+/// A sign-in that a gate asks for and this session is not.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct StepUp {
+    pub(crate) why: String,
+    /// To be handed to `POST /api/v1/session/provider`.
+    #[schema(value_type = Object)]
+    pub(crate) terms: SignInTerms,
 }
 
 /// An approval, whole.
@@ -404,11 +415,27 @@ fn you(console: &Console, hold: &Hold, caller: &Caller) -> You {
         (State::Pending, Ok(seat)) if voted(seat.gate) => why("you have voted"),
         (State::Pending, Ok(seat)) => {
             let on_behalf_of = seat.on_behalf_of.map(|absent| console.person_named(absent));
-            You { can_vote: true, on_behalf_of, wanted: Some(seat.gate.assurance.as_str().into()), ..base }
+            let sign_in_again = step_up(console, seat.gate, caller);
+            You {
+                can_vote: true,
+                on_behalf_of,
+                sign_in_again,
+                wanted: Some(seat.gate.assurance.as_str().into()),
+                ..base
+            }
         }
         (State::Pending, Err(VoteRefused::NotAPerson)) => why("you are not enrolled as a reviewer"),
         (State::Pending, Err(refused)) => why(&refused.to_string()),
     }
+}
+
+/// What is missing in how the viewer signed in. A passkey, where they have one, proves them anew with the vote itself.
+fn step_up(console: &Console, gate: &Gate, caller: &Caller) -> Option<StepUp> {
+    let (terms, session) = (gate.sign_in.as_ref()?, caller.session.as_ref()?);
+    let signs = !console.directory().passkeys(session.person).is_empty();
+    let assurance = if signs { Assurance::Passkey } else { Assurance::Session };
+    let why = terms.met_by(&session.sign_in, assurance, console.gate().now()).err()?;
+    Some(StepUp { why: why.to_string(), terms: terms.clone() })
 }
 
 struct Deciding {

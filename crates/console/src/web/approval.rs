@@ -38,6 +38,8 @@ struct ApprovalPage {
     wanted_words: &'static str,
     given_words: &'static str,
     strong_enough: bool,
+    /// Where the viewer can sign in again: providers by name and label.
+    providers: Vec<(String, String)>,
     /// The viewer has a passkey.
     signs: bool,
     presets: &'static [&'static str],
@@ -65,7 +67,9 @@ pub(super) async fn page(
     let full = approval::drawn(&console, &read, &viewer.caller).await?;
     let passkeys = console.directory().passkeys(viewer.session.person).len();
     let ran = ran(&console, &read.hold).await?;
-    draw_page(&ApprovalPage { ran, ..ApprovalPage::new(frame, full, passkeys) })
+    let linked = console.directory().offered_to(viewer.session.person).into_iter();
+    let linked = linked.filter(|(_, at)| at.is_some()).map(|(offered, _)| (offered.name, offered.label));
+    draw_page(&ApprovalPage { ran, providers: linked.collect(), ..ApprovalPage::new(frame, full, passkeys) })
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "only a result tells how an execution ended")]
@@ -117,6 +121,7 @@ impl ApprovalPage {
             },
             given_words: if signs { "a passkey’s signature" } else { "a signed-in session" },
             signs,
+            providers: Vec::new(),
             strong_enough: signs || wanted != "passkey",
             presets: &PRESETS,
             ran: None,

@@ -14,12 +14,16 @@ use crate::{
 };
 use askama::Template;
 use axum::{
+    body::Bytes,
     extract::{RawQuery, State},
     response::{IntoResponse, Response},
 };
-use countersign_identity::{Answer, Arrived, Offered, is_ours};
-use http::{HeaderMap, HeaderValue, header};
+use countersign_identity::{Answer, Arrived, IdentityError, Offered, is_ours};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
+
+/// The longest notice of a provider that is read.
+const LONGEST_LOGOUT: usize = 16 << 10;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,6 +114,34 @@ async fn arrive(
             Ok(response)
         }
         Arrived::Linked { next } => draw_page(&ArrivedPage { frame, next, title: "Account linked" }),
+    }
+}
+
+/// A provider says that sessions of its own have ended. It is no browser: its signature is all there is to believe.
+pub(super) async fn logout(
+    State(console): State<Console>,
+    knock: Knock,
+    Id(provider): Id<String>,
+    body: Bytes,
+) -> Response {
+    let token = url::form_urlencoded::parse(&body).filter(|(name, _)| name == "logout_token");
+    let tokens: Vec<String> = token.map(|(_, token)| token.into_owned()).take(2).collect();
+    let ended = match tokens.as_slice() {
+        [token] if body.len() <= LONGEST_LOGOUT => {
+            console.directory().end_by_provider(&provider, token, knock.visitor().source).await
+        }
+        _ => {
+            return Problem::new(StatusCode::BAD_REQUEST, "invalid", "one `logout_token` is expected")
+                .into_response();
+        }
+    };
+    match ended {
+        Ok(_) => StatusCode::OK.into_response(),
+        // Section 2.8: whatever is wrong with it is a bad request.
+        Err(error @ IdentityError::NotVouched(_)) => {
+            Problem::from(error).with_status(StatusCode::BAD_REQUEST).into_response()
+        }
+        Err(error) => Problem::from(error).into_response(),
     }
 }
 

@@ -93,6 +93,17 @@ pub(crate) fn entry_kind(kind: &str) -> &str {
     }
 }
 
+/// Words of ours as a sentence.
+pub(crate) fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
+}
+
+/// A value as JSON, for an attribute.
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 /// `14,000`.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand over references")]
 pub(crate) fn number(value: &u64) -> String {

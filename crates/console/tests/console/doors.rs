@@ -312,3 +312,24 @@ async fn a_passkey_signs_its_owner_in() {
     let spent = stage.call(request("POST", "/api/v1/session/link", Some(json!({"token": "x"})))).await;
     assert_eq!(spent.problem(), (410, "link-spent".into()));
 }
+
+#[tokio::test]
+async fn a_providers_notice_needs_no_origin_and_is_believed_by_its_signature_alone() {
+    let stage = Stage::new().await;
+    let notice = |body: &'static str| {
+        let mut asked = request("POST", "/sign-in/corp/logout", None);
+        asked.headers_mut().remove(header::ORIGIN);
+        asked
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, "application/x-www-form-urlencoded".parse().unwrap());
+        *asked.body_mut() = axum::body::Body::from(body);
+        asked
+    };
+    for (body, status) in [("", 400), ("logout_token=a&logout_token=b", 400), ("logout_token=a.b.c", 404)] {
+        assert_eq!(stage.call(notice(body)).await.problem().0, status, "{body}");
+    }
+    // The same address without the last word is a page's business again.
+    let mut elsewhere = notice("logout_token=a");
+    *elsewhere.uri_mut() = "/api/v1/session".parse().unwrap();
+    assert_eq!(stage.call(elsewhere).await.problem(), (403, "origin".into()));
+}

@@ -50,6 +50,8 @@ pub(crate) const POLICY: &str = r#"
 @reason("data leaves the system") forbid (principal, action in Action::"export", resource);
 @id("change") @gate("change") @approvers("Group::\"sre\"") @quorum("1") @expires("30m") @valid_for("10m") @step_up("session")
 @reason("production changes") forbid (principal, action in Action::"configure", resource);
+@id("fresh") @gate("fresh") @approvers("Group::\"sre\"") @fresh("5m") @reason("only by who was here just now")
+forbid (principal, action in Action::"connect", resource);
 @id("gone") @gate("gone") @approvers("Group::\"privacy\"") @quorum("2") @expires("30m") @valid_for("10m") @step_up("passkey")
 @break_glass("Group::\"sre\"") @reason("what is deleted is gone") forbid (principal, action in Action::"delete", resource);
 "#;

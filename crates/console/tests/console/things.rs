@@ -97,7 +97,7 @@ async fn the_policy_in_force_is_told_whole_and_explains_itself() {
     let policy = stage.as_person(&stage.olga, "GET", "/api/v1/policy", None).await.ok();
     let kinds: Vec<&str> =
         policy["rules"].as_array().unwrap().iter().map(|rule| rule["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["permit", "wall", "gate", "gate", "gate"]);
+    assert_eq!(kinds, ["permit", "wall", "gate", "gate", "gate", "gate"]);
     assert!(policy["sources"][0]["text"].as_str().unwrap().contains("@gate"));
     assert!(policy["warnings"][0].as_str().unwrap().contains("gate `data`"), "{policy}");
     let id = stage.hold(Class::Export, b"x").await;

@@ -198,3 +198,30 @@ async fn lists_say_what_waits_for_whom_and_page_without_repeating() {
     assert_eq!(one["items"].as_array().unwrap().len(), 1);
     assert_eq!(one["items"][0]["gates"][0]["approvers"], "one person of sre, signed in");
 }
+
+#[tokio::test]
+async fn a_gate_that_asks_for_a_fresh_sign_in_says_so_and_takes_nothing_less() {
+    let stage = Stage::new().await;
+    let mut ana = stage.person("Ana", &["sre"], "reviewer").await;
+    let id = stage.hold(Class::Connect, b"x").await;
+    let shown = stage.as_person(&ana, "GET", &format!("/api/v1/approvals/{id}"), None).await.ok();
+    assert_eq!(shown["you"]["sign_in_again"]["terms"]["within_s"], 300, "{shown}");
+    let page = stage.page(&ana, &format!("/approvals/{id}")).await.text();
+    assert!(page.contains("This gate wants you to have proven who you are more recently."), "{page}");
+    assert_eq!(stage.approve(&mut ana, &id).await.problem(), (409, "sign-in-again".into()));
+    assert_eq!((stage.count("approval.vote_refused").await, stage.state(&id).await.as_str()), (1, "pending"));
+    // A vote by passkey proves it with the vote itself.
+    stage.register(&mut ana).await;
+    let shown = stage.as_person(&ana, "GET", &format!("/api/v1/approvals/{id}"), None).await.ok();
+    assert_eq!(shown["you"]["sign_in_again"], Value::Null);
+    stage.approve(&mut ana, &id).await.ok();
+    stage.until(&id, "done").await;
+    // Whoever says no is asked nothing.
+    let ben = stage.person("Ben", &["sre"], "reviewer").await;
+    let other = stage.hold(Class::Connect, b"y").await;
+    let asked = ballot(&stage, &ben, &other, "reject").await;
+    let said = json!({"statement": asked["statement"], "assertion": null, "reason": "no"});
+    assert_eq!(cast(&stage, &ben, &other, said).await.ok()["state"], "rejected");
+    let export = stage.operator("GET", "/api/v1/ledger/export", None).await;
+    countersign_ledger::verify::verify(export.body.as_slice(), stage.keys.log().verifier()).unwrap();
+}

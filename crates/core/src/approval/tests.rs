@@ -27,6 +27,7 @@ fn gate(name: &str, quorum: u32, assurance: Assurance) -> Gate {
         reason: "because".into(),
         distinct: false,
         break_glass: None,
+        sign_in: None,
     }
 }
 

@@ -538,7 +538,18 @@ impl Stage {
     pub(crate) async fn approve(&self, voter: PersonId, id: ApprovalId) -> Result<Hold, VoteRefused> {
         let statement = self.ballot(voter, id).await?.statement;
         let assurance = Assurance::Session;
-        vote::cast(&self.gate, Cast { statement, assurance, assertion: None, reason: None }).await.unwrap()
+        vote::cast(
+            &self.gate,
+            Cast {
+                statement,
+                assurance,
+                assertion: None,
+                reason: None,
+                sign_in: countersign_core::SignIn::default(),
+            },
+        )
+        .await
+        .unwrap()
     }
 
     pub(crate) async fn reject(
@@ -549,8 +560,13 @@ impl Stage {
     ) -> Result<Hold, VoteRefused> {
         let ballot = vote::prepare(&self.gate, voter, id, Verdict::Reject).await.unwrap()?;
         let reason = Some(why.to_owned());
-        let cast =
-            Cast { statement: ballot.statement, assurance: Assurance::Session, assertion: None, reason };
+        let cast = Cast {
+            statement: ballot.statement,
+            assurance: Assurance::Session,
+            assertion: None,
+            reason,
+            sign_in: countersign_core::SignIn::default(),
+        };
         vote::cast(&self.gate, cast).await.unwrap()
     }
 

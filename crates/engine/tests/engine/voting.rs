@@ -45,7 +45,13 @@ async fn a_ballot_counts_once_and_only_as_handed_out() {
     let stage = Stage::new().await;
     let id = stage.hold(Class::Export, "all").await;
     let statement = stage.ballot(person(1), id).await.unwrap().statement;
-    let cast = |statement| Cast { statement, assurance: Assurance::Session, assertion: None, reason: None };
+    let cast = |statement| Cast {
+        statement,
+        assurance: Assurance::Session,
+        assertion: None,
+        reason: None,
+        sign_in: countersign_core::SignIn::default(),
+    };
     let mut forged = statement.clone();
     forged.voter = person(2);
     let refused = vote::cast(&stage.gate, cast(forged)).await.unwrap().unwrap_err();
@@ -60,7 +66,13 @@ async fn a_ballot_counts_once_and_only_as_handed_out() {
 async fn a_person_who_asks_for_ballots_without_end_takes_nobody_elses() {
     let stage = Stage::new().await;
     let id = stage.hold(Class::Export, "all").await;
-    let cast = |statement| Cast { statement, assurance: Assurance::Session, assertion: None, reason: None };
+    let cast = |statement| Cast {
+        statement,
+        assurance: Assurance::Session,
+        assertion: None,
+        reason: None,
+        sign_in: countersign_core::SignIn::default(),
+    };
     let others = stage.ballot(person(2), id).await.unwrap().statement;
     let first = stage.ballot(person(1), id).await.unwrap().statement;
     let mut last = first.clone();
@@ -83,8 +95,13 @@ async fn people_who_left_since_their_vote_do_not_count_when_it_runs() {
     let id = stage.hold(Class::Configure, "on").await;
     stage.people.left.lock().unwrap().clear();
     let ballot = stage.ballot(person(1), id).await.unwrap();
-    let cast =
-        Cast { statement: ballot.statement, assurance: Assurance::Session, assertion: None, reason: None };
+    let cast = Cast {
+        statement: ballot.statement,
+        assurance: Assurance::Session,
+        assertion: None,
+        reason: None,
+        sign_in: countersign_core::SignIn::default(),
+    };
     vote::cast(&stage.gate, cast).await.unwrap().unwrap();
     stage.people.left.lock().unwrap().insert(person(1));
     stage.until(id, "pending").await;
@@ -187,8 +204,13 @@ async fn a_vote_on_the_deadline_is_too_late() {
     let id = stage.hold(Class::Configure, "on").await;
     let ballot = stage.ballot(person(1), id).await.unwrap();
     stage.clock.pass(Duration::from_mins(30));
-    let cast =
-        Cast { statement: ballot.statement, assurance: Assurance::Session, assertion: None, reason: None };
+    let cast = Cast {
+        statement: ballot.statement,
+        assurance: Assurance::Session,
+        assertion: None,
+        reason: None,
+        sign_in: countersign_core::SignIn::default(),
+    };
     assert!(vote::cast(&stage.gate, cast).await.unwrap().is_err());
     stage.until(id, "lapsed").await;
     assert_eq!(stage.cloud.count(), 0);

@@ -5,7 +5,7 @@ use super::{
     sessions::{Beginning, SignedIn, Visitor},
 };
 use crate::{error::IdentityError, record::person::Person, secret};
-use countersign_core::Assurance;
+use countersign_core::{Assurance, SignIn};
 
 impl Directory {
     /// Uses up a link and signs its person in at assurance `session`, so that they can register a passkey.
@@ -42,8 +42,14 @@ impl Directory {
         if person.doc.enrolled_at.is_none() {
             draft.replace(&person, Person { enrolled_at: Some(now), ..person.doc.clone() })?;
         }
-        let beginning =
-            Beginning { person: &person.doc, assurance: Assurance::Session, provider: None, visitor };
+        let beginning = Beginning {
+            person: &person.doc,
+            assurance: Assurance::Session,
+            provider: None,
+            sid: None,
+            sign_in: SignIn::default(),
+            visitor,
+        };
         let signed_in = self.add_session(&mut draft, &beginning)?;
         match self.write(draft).await {
             Ok(()) => Ok(signed_in),

@@ -13,7 +13,9 @@ use crate::{
     },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign_core::{Assurance, CredentialId, Digest, PersonId, RefusalCode, statement::Statement};
+use countersign_core::{
+    Assurance, CredentialId, Digest, PersonId, RefusalCode, SignIn, statement::Statement,
+};
 use countersign_engine::journal::Note;
 use countersign_ledger::{
     CoseKey,
@@ -235,7 +237,14 @@ impl Directory {
             let held = self.standing_person(person.id)?;
             draft.replace(&held, Person { enrolled_at: Some(now), ..held.doc.clone() })?;
         }
-        let beginning = Beginning { person: &person, assurance: Assurance::Passkey, provider: None, visitor };
+        let beginning = Beginning {
+            person: &person,
+            assurance: Assurance::Passkey,
+            provider: None,
+            sid: None,
+            sign_in: SignIn { proven_at: Some(self.journal.now()), ..SignIn::default() },
+            visitor,
+        };
         let signed_in = self.add_session(&mut draft, &beginning)?;
         self.write(draft).await?;
         Ok(signed_in)

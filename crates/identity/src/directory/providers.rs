@@ -23,7 +23,7 @@ use crate::{
     },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign_core::{Assurance, Digest, GroupName, PersonId, Timestamp};
+use countersign_core::{Assurance, Digest, GroupName, PersonId, SignInTerms, Timestamp};
 use countersign_engine::{journal::Note, port::identity::Introduction};
 use countersign_ledger::event::{Actor, Event};
 use std::{collections::BTreeSet, time::Duration};
@@ -71,6 +71,13 @@ impl std::fmt::Debug for Answer<'_> {
     }
 }
 
+/// What a flow is for, beside signing in.
+#[derive(Default)]
+struct Wanted {
+    terms: Option<SignInTerms>,
+    linking: Option<SessionId>,
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub enum Arrived {
@@ -100,13 +107,27 @@ impl Directory {
 
     /// Sends a browser to a provider, to come back to `next`, a path of ours.
     pub async fn begin_with_provider(&self, provider: &str, next: &str) -> Result<Begun, IdentityError> {
-        self.begin_flow(provider, next, None).await
+        self.begin_flow(provider, next, Wanted::default()).await
+    }
+
+    /// The same for a sign-in that is as recent and as strong as a gate asks: a person proves themself anew.
+    pub async fn begin_again(
+        &self,
+        provider: &str,
+        next: &str,
+        terms: &SignInTerms,
+    ) -> Result<Begun, IdentityError> {
+        let words = terms.acr.iter().chain(&terms.amr);
+        if terms.acr.len() + terms.amr.len() > MOST || words.into_iter().any(|word| word.len() > 200) {
+            return Err(IdentityError::SignInOver);
+        }
+        self.begin_flow(provider, next, Wanted { terms: Some(terms.clone()), linking: None }).await
     }
 
     /// The same for somebody who is signed in and links an account. Whoever may change their passkeys may.
     pub async fn begin_linking(&self, session: &SessionInfo, provider: &str) -> Result<Begun, IdentityError> {
         self.freshly_proven(session)?;
-        self.begin_flow(provider, "/account", Some(session.id)).await
+        self.begin_flow(provider, "/account", Wanted { terms: None, linking: Some(session.id) }).await
     }
 
     /// Takes what a browser brings back. It counts once, in the browser that began, from the provider it was sent to.
@@ -175,7 +196,7 @@ impl Directory {
         &self,
         provider: &str,
         next: &str,
-        linking: Option<SessionId>,
+        Wanted { terms, linking }: Wanted,
     ) -> Result<Begun, IdentityError> {
         let known = self.provider(provider)?;
         let provider = &known.provider;
@@ -192,6 +213,7 @@ impl Directory {
             ends: now.plus(LASTS),
             next: next.to_owned(),
             linking,
+            within_s: terms.as_ref().and_then(|terms| terms.within_s),
         };
         let challenge = URL_SAFE_NO_PAD.encode(Digest::of(flow.verifier.as_bytes()).as_bytes());
         let mut location = metadata.authorization.clone();
@@ -206,12 +228,18 @@ impl Directory {
             .append_pair("nonce", &flow.nonce)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256");
-        if !provider.acr.is_empty() {
-            let acr: Vec<&str> = provider.acr.iter().map(String::as_str).collect();
+        let asked = terms.as_ref().map(|terms| &terms.acr).filter(|acr| !acr.is_empty());
+        let acr: Vec<&str> = asked.unwrap_or(&provider.acr).iter().map(String::as_str).collect();
+        if !acr.is_empty() {
             location.query_pairs_mut().append_pair("acr_values", &acr.join(" "));
         }
-        if let Some(longest) = provider.max_age {
-            location.query_pairs_mut().append_pair("max_age", &longest.as_secs().to_string());
+        let within = [provider.max_age.map(|longest| longest.as_secs()), flow.within_s];
+        if let Some(longest) = within.into_iter().flatten().min() {
+            location.query_pairs_mut().append_pair("max_age", &longest.to_string());
+        }
+        if terms.is_some() {
+            // Not whoever happens to be signed in there: the person proves themself again.
+            location.query_pairs_mut().append_pair("prompt", "login");
         }
         let sealed = self.providers.sealer.seal(&flow, self.journal.random());
         Ok(Begun { location: location.into(), flow: Secret::new(sealed.ok_or(IdentityError::SignInOver)?) })
@@ -296,6 +324,8 @@ impl Directory {
             person: &person,
             assurance: Assurance::Session,
             provider: Some(&provider.issuer.name),
+            sid: vouched.sid.as_deref(),
+            sign_in: vouched.sign_in.clone(),
             visitor,
         };
         let signed_in = self.add_session(&mut draft, &beginning)?;

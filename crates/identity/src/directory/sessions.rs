@@ -14,7 +14,7 @@ use crate::{
 };
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign_core::{Assurance, GroupName, PersonId, Timestamp, visible};
+use countersign_core::{Assurance, GroupName, PersonId, SignIn, Timestamp, visible};
 use countersign_engine::journal::Note;
 use countersign_ledger::event::{Actor, Event};
 use std::{collections::BTreeSet, net::IpAddr, sync::atomic::Ordering, time::Duration};
@@ -59,6 +59,8 @@ pub struct SessionInfo {
     pub assurance: Assurance,
     /// The provider they came through; `None`: a link or a passkey.
     pub provider: Option<String>,
+    /// When and how they proved who they are.
+    pub sign_in: SignIn,
     /// To be written into every form and demanded back with every write; good for this session only.
     pub csrf: Secret,
     pub opened_at: Timestamp,
@@ -79,6 +81,9 @@ pub(super) struct Beginning<'r> {
     pub(super) assurance: Assurance,
     /// The provider they came through.
     pub(super) provider: Option<&'r str>,
+    /// The provider's own name for its session.
+    pub(super) sid: Option<&'r str>,
+    pub(super) sign_in: SignIn,
     pub(super) visitor: &'r Visitor<'r>,
 }
 
@@ -145,7 +150,7 @@ impl Directory {
         beginning: &Beginning<'_>,
     ) -> Result<SignedIn, IdentityError> {
         let now = self.journal.now();
-        let Beginning { person, assurance, provider, visitor } = *beginning;
+        let Beginning { person, assurance, provider, sid, ref sign_in, visitor } = *beginning;
         self.end_before(draft, person.id, visitor, now);
         let token = Secret::of_bytes(&self.journal.random());
         let agent = visitor.user_agent.map(|agent| agent.chars().take(256).collect::<String>());
@@ -154,6 +159,8 @@ impl Directory {
             person: person.id,
             assurance,
             provider: provider.map(str::to_owned),
+            sid: sid.map(str::to_owned),
+            sign_in: sign_in.clone(),
             opened_at: now,
             seen_at: now,
             user_agent: agent.map(|agent| visible::one_line(&agent)),
@@ -213,6 +220,7 @@ impl Directory {
             groups: person.groups.intersection(&self.groups).cloned().collect(),
             assurance: session.assurance,
             provider: session.provider.clone(),
+            sign_in: session.sign_in.clone(),
             csrf: csrf_token(token),
             opened_at: session.opened_at,
             ends_at: session.opened_at.plus(self.settings.session_end),

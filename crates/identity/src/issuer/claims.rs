@@ -32,8 +32,18 @@ pub(crate) fn texts(value: &Value) -> Vec<String> {
 
 /// Checks issuer, audience and times. Gives the moment the token ends.
 pub(crate) fn check(issuer: &Issuer, token: &Signed, now: Timestamp) -> Result<Timestamp, Unsound> {
+    check_kind(issuer, token, now, &KINDS)
+}
+
+/// The same for a token of one of these kinds.
+pub(crate) fn check_kind(
+    issuer: &Issuer,
+    token: &Signed,
+    now: Timestamp,
+    kinds: &[&str],
+) -> Result<Timestamp, Unsound> {
     let claims = &token.claims;
-    if token.kind.as_deref().is_some_and(|kind| !KINDS.contains(&kind)) {
+    if token.kind.as_deref().is_some_and(|kind| !kinds.contains(&kind)) {
         return Err(Unsound("the token is of a kind that is not for presenting"));
     }
     if claims.get("iss").and_then(Value::as_str) != Some(&issuer.issuer) {

@@ -100,7 +100,11 @@ pub struct Account {
 impl Account {
     /// What it is found by.
     pub(crate) fn key(&self) -> Digest {
-        Digest::of_parts("countersign/account/v1", &[self.issuer.as_bytes(), self.subject.as_bytes()])
+        Self::key_of(&self.issuer, &self.subject)
+    }
+
+    pub(crate) fn key_of(issuer: &str, subject: &str) -> Digest {
+        Digest::of_parts("countersign/account/v1", &[issuer.as_bytes(), subject.as_bytes()])
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Held, Stored, lookup};
 use crate::memory::{Memory, SessionState};
-use countersign_core::{Assurance, Digest, PersonId, Timestamp};
+use countersign_core::{Assurance, Digest, PersonId, SignIn, Timestamp};
 use countersign_engine::port::store::{Key, Kind};
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::atomic::AtomicI64};
@@ -35,6 +35,11 @@ pub(crate) struct Session {
     /// The provider they came through; `None`: a link or a passkey.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) provider: Option<String>,
+    /// The provider's own name for its session (`sid`), by which it may end it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sid: Option<String>,
+    #[serde(default)]
+    pub(crate) sign_in: SignIn,
     pub(crate) opened_at: Timestamp,
     /// When it was last used, as far as that was written down.
     pub(crate) seen_at: Timestamp,

@@ -10,10 +10,10 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use countersign_core::Timestamp;
+use countersign_core::{SignIn, Timestamp};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 use subtle::ConstantTimeEq;
 use url::form_urlencoded::{Serializer, byte_serialize};
 use zeroize::Zeroizing;
@@ -44,6 +44,9 @@ pub(crate) struct Vouched {
     pub(crate) name: Option<String>,
     /// What the provider's claim of groups lists.
     pub(crate) groups: BTreeSet<String>,
+    /// The provider's own name for its session.
+    pub(crate) sid: Option<String>,
+    pub(crate) sign_in: SignIn,
 }
 
 impl Known {
@@ -149,12 +152,17 @@ fn vouched(
     if !provider.amr.is_empty() && !methods.iter().any(|method| provider.amr.contains(method)) {
         return Err(Unsound("the sign-in was not as strong as is asked for"));
     }
-    if let Some(longest) = provider.max_age {
-        let at = claims::time(claims, "auth_time")?;
+    let proven_at = claims::time(claims, "auth_time")?;
+    let within = [provider.max_age, flow.within_s.map(Duration::from_secs)];
+    if let Some(longest) = within.into_iter().flatten().min() {
+        let at = proven_at;
         let at = at.ok_or(Unsound("the ID token does not say when the person proved themself"))?;
         if now.since(at) > longest.saturating_add(provider.issuer.skew) {
             return Err(Unsound("the person proved themself too long ago"));
         }
+    }
+    if proven_at.is_some_and(|at| at > now.plus(provider.issuer.skew)) {
+        return Err(Unsound("the person is said to have proven themself in the future"));
     }
     let subject = text("sub").filter(|subject| !subject.is_empty() && subject.len() <= 255);
     let verified = provider.email_is_verified || claims.get("email_verified") == Some(&Value::Bool(true));
@@ -168,5 +176,12 @@ fn vouched(
             .unwrap_or_default()
             .into_iter()
             .collect(),
+        sid: text("sid").filter(|sid| (1..=255).contains(&sid.len())).map(str::to_owned),
+        sign_in: SignIn {
+            // Never later than now, whatever the provider's clock says.
+            proven_at: proven_at.map(|at| at.min(now)),
+            acr: text("acr").filter(|acr| acr.len() <= 200).map(str::to_owned),
+            amr: methods.into_iter().filter(|method| method.len() <= 200).take(16).collect(),
+        },
     })
 }

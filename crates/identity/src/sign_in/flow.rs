@@ -27,6 +27,8 @@ pub(crate) struct Flow {
     pub(crate) next: String,
     /// The session whose person links the account; `None`: somebody signs in.
     pub(crate) linking: Option<SessionId>,
+    /// How long ago the person may have proven themself, in seconds, where this sign-in is for that.
+    pub(crate) within_s: Option<u64>,
 }
 
 impl fmt::Debug for Flow {
@@ -88,6 +90,7 @@ mod tests {
             ends: Timestamp(10),
             next: "/".into(),
             linking: None,
+            within_s: None,
         };
         let sealer = Sealer::new(&[1; 32]);
         let sealed = sealer.seal(&flow, [3; NONCE_LEN]).unwrap();

@@ -408,3 +408,104 @@ async fn the_first_administrator_is_named_and_not_whoever_comes_first() {
     assert_eq!(stage.world.types().pop().unwrap(), "person.role_changed");
     assert_eq!(HOME, VISITOR.source);
 }
+
+#[tokio::test]
+async fn a_session_knows_how_its_person_proved_themself_and_a_gate_can_ask_for_it_anew() {
+    let stage = Stage::new().await;
+    stage.invited("Ana", &[]).await;
+    let plain = stage.sign_in().await.unwrap().session;
+    assert_eq!(plain.sign_in, countersign_core::SignIn::default(), "nobody says");
+    let at = stage.world.now().0 / 1_000_000;
+    let strong =
+        json!({"email": "ana@example.com", "auth_time": at - 30, "acr": "gold", "amr": ["hwk", "pin"]});
+    let session = stage.saying(strong.clone()).await.unwrap().session;
+    assert_eq!(session.sign_in.proven_at.map(|at| at.0 / 1_000_000), Some(at - 30));
+    assert_eq!((session.sign_in.acr.as_deref(), session.sign_in.amr.len()), (Some("gold"), 2));
+    let terms = countersign_core::SignInTerms {
+        within_s: Some(60),
+        acr: ["gold".to_owned()].into(),
+        amr: ["hwk".to_owned()].into(),
+    };
+    let again = |claims: Value| {
+        let (stage, terms) = (&stage, &terms);
+        async move {
+            stage.op.lie(|lies| lies.claims = claims);
+            let begun = stage.directory.begin_again("corp", "/approvals/apr_1", terms).await.unwrap();
+            for asked in ["max_age=60", "acr_values=gold", "prompt=login"] {
+                assert!(begun.location.contains(asked), "{}", begun.location);
+            }
+            let back = stage.op.authorize(&begun.location).unwrap();
+            come_back(&stage.directory, &begun, &back).await
+        }
+    };
+    assert!(again(strong).await.is_ok());
+    let ahead = json!({"email": "ana@example.com", "auth_time": at + 3600});
+    let old = json!({"email": "ana@example.com", "auth_time": at - 3600, "acr": "gold"});
+    for unproven in [json!({"email": "ana@example.com"}), old, ahead] {
+        let refused = again(unproven.clone()).await;
+        assert!(matches!(refused, Err(E::NotVouched(_))), "{unproven}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_ends_the_sessions_it_began_under_its_signature_once() {
+    const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+    let stage = Stage::new().await;
+    stage.invited("Ana", &[]).await;
+    let come = |sid: &'static str| {
+        let stage = &stage;
+        async move {
+            let claims = json!({"email": "ana@example.com", "sid": sid});
+            stage.saying(claims).await.unwrap().token
+        }
+    };
+    let open = |token: countersign_identity::Secret| {
+        let directory = Arc::clone(&stage.directory);
+        async move { directory.session(token.reveal()).await.is_ok() }
+    };
+    let at = stage.world.now().0 / 1_000_000;
+    let token = |change: Value| {
+        let mut claims = json!({"iss": stage.op.url(), "aud": CLIENT, "iat": at, "exp": at + 120,
+            "jti": "l-1", "events": {EVENT: {}}, "sub": "u-1"});
+        for (name, value) in change.as_object().unwrap() {
+            if value.is_null() {
+                claims.as_object_mut().unwrap().remove(name);
+            } else {
+                claims[name.as_str()] = value.clone();
+            }
+        }
+        stage.op.sign(&json!({"typ": "logout+jwt"}), &claims).unwrap()
+    };
+    let end = |token: String| {
+        let directory = Arc::clone(&stage.directory);
+        async move { directory.end_by_provider("corp", &token, VISITOR.source).await }
+    };
+    let (one, two) = (come("s-1").await, come("s-2").await);
+    assert_eq!(end(token(json!({"jti": "a", "sid": "s-1"}))).await.unwrap(), 1);
+    assert!(!open(one).await && open(two.clone()).await);
+    assert_eq!(stage.world.types().last().map(String::as_str), Some("session.closed"));
+    for (what, change) in [
+        ("used before", json!({"jti": "a", "sid": "s-2"})),
+        ("of another client", json!({"jti": "b", "aud": "other"})),
+        ("of another issuer", json!({"jti": "c", "iss": "https://evil.example"})),
+        ("an ID token", json!({"jti": "d", "nonce": "n"})),
+        ("without its event", json!({"jti": "e", "events": null})),
+        ("without a name", json!({"jti": null})),
+        ("for nobody", json!({"jti": "f", "sub": null})),
+        ("over", json!({"jti": "g", "exp": at - 600})),
+        ("without its time", json!({"jti": "h", "iat": null})),
+    ] {
+        let refused = end(token(change)).await;
+        assert!(matches!(refused, Err(E::NotVouched(_))), "{what}: {refused:?}");
+    }
+    let strange = SigningKey::rsa("op-1").unwrap();
+    let claims = json!({"iss": stage.op.url(), "aud": CLIENT, "iat": at, "exp": at + 120, "jti": "z",
+        "events": {EVENT: {}}, "sub": "u-1"});
+    let forged = strange.token(&json!({"alg": "RS256", "kid": "op-1"}), &claims).unwrap();
+    assert!(matches!(end(forged).await, Err(E::NotVouched(_))));
+    assert!(open(two.clone()).await);
+    // Somebody else's subject ends nothing; the person's own ends all that began there.
+    assert_eq!(end(token(json!({"jti": "i", "sub": "u-2"}))).await.unwrap(), 0);
+    assert_eq!(end(token(json!({"jti": "j"}))).await.unwrap(), 1);
+    assert!(!open(two).await);
+}

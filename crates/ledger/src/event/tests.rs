@@ -13,7 +13,7 @@ fn samples() -> Vec<Value> {
         "operation": "list", "target": "crm", "wire": "http"});
     let gate = json!({"gate": "data", "quorum": 1, "assurance": "session", "distinct": true,
         "groups": ["privacy"], "people": [person], "policies": ["p"],
-        "break_glass": {"groups": ["sre"], "people": []}});
+        "break_glass": {"groups": ["sre"], "people": []}, "sign_in": {"within_s": 60, "acr": ["a"], "amr": ["hwk"]}});
     let round = json!({"approval": approval, "number": 1, "bundle": digest, "evidence": digest, "view": digest,
         "deadline": time, "gates": [gate], "excluded": [person]});
     let statement = json!({"approval": approval, "round": 1, "gate": "data", "decision": "approve",
@@ -73,7 +73,10 @@ fn samples() -> Vec<Value> {
         ("action.refused", json!({"asked": asked, "code": "wall", "bundle": digest, "policies": ["p"]})),
         ("approval.requested", json!({"asked": asked, "round": round})),
         ("approval.round_opened", json!({"round": round, "because": "evidence"})),
-        ("approval.voted", json!({"statement": statement, "assurance": "passkey", "assertion": assertion})),
+        (
+            "approval.voted",
+            json!({"statement": statement, "assurance": "passkey", "assertion": assertion, "sign_in": {"proven_at": time, "acr": "a", "amr": ["hwk"]}}),
+        ),
         ("approval.vote_refused", json!({"approval": approval, "gate": null, "reason": "late"})),
         ("approval.glass_broken", json!({"statement": alone, "assertion": assertion, "told": [person]})),
         (

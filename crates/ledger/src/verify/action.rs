@@ -69,6 +69,27 @@ impl Case {
         Ok(())
     }
 
+    /// A vote, or one person's for all gates.
+    fn voted(&mut self, entry: &Entry, passkeys: &Passkeys) -> Result<(), Breach> {
+        let (at, actor, asked) = (entry.at, &entry.actor, self.asked.as_ref().map(|asked| asked.digest));
+        if let Event::ApprovalVoted { statement, assurance, assertion, sign_in } = &entry.event {
+            let (assurance, assertion, sign_in) = (*assurance, assertion.as_ref(), sign_in.as_ref());
+            let ballot = Ballot { at, actor, statement, assurance, assertion, sign_in };
+            self.waiting()?.vote(&asked.unwrap_or(statement.action_digest), &ballot, passkeys)?;
+        }
+        if let Event::ApprovalGlassBroken { statement, assertion, told, sign_in } = &entry.event {
+            let (assurance, assertion, sign_in) = (Assurance::Passkey, Some(assertion), sign_in.as_ref());
+            let ballot = Ballot { at, actor, statement, assurance, assertion, sign_in };
+            self.waiting()?.break_glass(
+                &asked.unwrap_or(statement.action_digest),
+                &ballot,
+                told,
+                passkeys,
+            )?;
+        }
+        Ok(())
+    }
+
     /// Takes one entry in.
     pub(super) fn step(&mut self, entry: &Entry, passkeys: &Passkeys) -> Result<Gain, Breach> {
         let (at, mut gain) = (entry.at, Gain::default());
@@ -80,21 +101,8 @@ impl Case {
                 self.held = Some(Held::requested(at, round)?);
             }
             Event::ApprovalRoundOpened { round, .. } => self.waiting()?.open_round(at, round)?,
-            Event::ApprovalVoted { statement, assurance, assertion } => {
-                let digest = self.asked.as_ref().map_or(statement.action_digest, |asked| asked.digest);
-                let (actor, assertion, assurance) = (&entry.actor, assertion.as_ref(), *assurance);
-                self.waiting()?.vote(
-                    &digest,
-                    &Ballot { at, actor, statement, assurance, assertion },
-                    passkeys,
-                )?;
-                gain.votes = 1;
-            }
-            Event::ApprovalGlassBroken { statement, assertion, told } => {
-                let digest = self.asked.as_ref().map_or(statement.action_digest, |asked| asked.digest);
-                let (actor, assertion, assurance) = (&entry.actor, Some(assertion), Assurance::Passkey);
-                let ballot = Ballot { at, actor, statement, assurance, assertion };
-                self.waiting()?.break_glass(&digest, &ballot, told, passkeys)?;
+            Event::ApprovalVoted { .. } | Event::ApprovalGlassBroken { .. } => {
+                self.voted(entry, passkeys)?;
                 gain.votes = 1;
             }
             Event::ApprovalGlassReviewed { approval, broken_by, .. } => {

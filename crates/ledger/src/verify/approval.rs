@@ -7,7 +7,7 @@ use super::{
 };
 use crate::event::{Actor, Assertion, ClosedAs, GateTerms, RoundTerms};
 use countersign_core::{
-    ApprovalId, Assurance, Digest, GateName, PersonId, Timestamp,
+    ApprovalId, Assurance, Digest, GateName, PersonId, SignIn, Timestamp,
     statement::{Statement, Verdict},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +40,7 @@ pub(super) struct Ballot<'a> {
     pub(super) statement: &'a Statement,
     pub(super) assurance: Assurance,
     pub(super) assertion: Option<&'a Assertion>,
+    pub(super) sign_in: Option<&'a SignIn>,
 }
 
 impl Held {
@@ -137,6 +138,7 @@ impl Held {
         let (wanted, given) = (gate.assurance, assurance);
         demand(Rule::Assurance, given >= wanted, format!("at least `{}`", wanted.as_str()), given.as_str())?;
         let (voter, seat) = (statement.voter, statement.on_behalf_of.unwrap_or(statement.voter));
+        signed_in(gate, ballot)?;
         self.check_distinct(gate, voter)?;
         self.check_distinct(gate, seat)?;
         if let Some(round) = self.rounds.last_mut() {
@@ -183,6 +185,7 @@ impl Held {
             // Who belongs to a group is asked of policy at the time; named people are in the terms.
             let named = alone.is_some_and(|alone| !alone.groups.is_empty() || alone.people.contains(&voter));
             demand(Rule::BreakGlass, named, format!("break-glass for `{}` by them", gate.gate), "none")?;
+            signed_in(gate, ballot)?;
         }
         let gates = shut.into_iter().map(|gate| gate.gate.clone()).collect();
         round.broken = Some((voter, gates));
@@ -296,6 +299,14 @@ impl Round {
         }
         u32::try_from(self.voices(gate)).is_ok_and(|voices| voices >= gate.quorum)
     }
+}
+
+fn signed_in(gate: &GateTerms, ballot: &Ballot<'_>) -> Result<(), Breach> {
+    let Some(terms) = &gate.sign_in else { return Ok(()) };
+    let nobody_says = SignIn::default();
+    let sign_in = ballot.sign_in.unwrap_or(&nobody_says);
+    let met = terms.met_by(sign_in, ballot.assurance, ballot.at);
+    met.map_err(|why| breach(Rule::SignIn, format!("a sign-in as `{}` asks", gate.gate), why))
 }
 
 fn in_time(at: Timestamp, terms: &RoundTerms, statement: &Statement) -> Result<(), Breach> {

@@ -64,6 +64,7 @@ rules! {
     Nonce, "nonce", "a vote's nonce is used once";
     BreakGlass, "break-glass", "one person lifts gates alone only where policy allows it, others are told, and a break-glass of theirs before was reviewed by somebody else";
     StandIn, "stand-in", "whoever votes for another stands in for them at that moment, and no say counts twice";
+    SignIn, "sign-in", "a voter has signed in as their gate asks";
     Deadline, "deadline", "votes and grants come before their deadlines";
     Quorum, "quorum", "an approval is granted when every gate has its quorum";
     Granted, "granted", "nothing runs but by permission of policy or by a grant in force";

@@ -185,6 +185,7 @@ impl Stage {
             assurance: Assurance::Session,
             assertion: None,
             reason: None,
+            sign_in: countersign_core::SignIn::default(),
         };
         vote::cast(&self.gate, cast).await.unwrap().unwrap();
     }

@@ -256,14 +256,26 @@ impl Stage {
     pub(crate) async fn approve(&self, n: u128, id: ApprovalId) {
         let ballot = vote::prepare(&self.gate, person(n), id, Verdict::Approve).await.unwrap().unwrap();
         let assurance = Assurance::Session;
-        let cast = Cast { statement: ballot.statement, assurance, assertion: None, reason: None };
+        let cast = Cast {
+            statement: ballot.statement,
+            assurance,
+            assertion: None,
+            reason: None,
+            sign_in: countersign_core::SignIn::default(),
+        };
         vote::cast(&self.gate, cast).await.unwrap().unwrap();
     }
 
     pub(crate) async fn reject(&self, n: u128, id: ApprovalId, why: &str) {
         let ballot = vote::prepare(&self.gate, person(n), id, Verdict::Reject).await.unwrap().unwrap();
         let (assurance, reason) = (Assurance::Session, Some(why.to_owned()));
-        let cast = Cast { statement: ballot.statement, assurance, assertion: None, reason };
+        let cast = Cast {
+            statement: ballot.statement,
+            assurance,
+            assertion: None,
+            reason,
+            sign_in: countersign_core::SignIn::default(),
+        };
         vote::cast(&self.gate, cast).await.unwrap().unwrap();
     }
 

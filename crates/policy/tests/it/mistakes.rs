@@ -51,11 +51,11 @@ fn unknown_annotations_are_refused_with_the_nearest_name() {
     );
     check(
         "@id(\"a\") @zzzzzzzzzz forbid (principal, action, resource);",
-        "rules.cedar:1:10: `@zzzzzzzzzz` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@record`",
+        "rules.cedar:1:10: `@zzzzzzzzzz` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@fresh`, `@acr`, `@amr`, `@record`",
     );
     check(
         &gate(&format!("{SRE}\n@preflight(\"row_count\")")),
-        "rules.cedar:4:1: `@preflight` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@record`",
+        "rules.cedar:4:1: `@preflight` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@fresh`, `@acr`, `@amr`, `@record`",
     );
 }
 

@@ -213,3 +213,30 @@ fn a_stand_in_may_what_the_absent_may_and_no_more() {
         assert_eq!(found.is_ok(), may, "{found:?}");
     }
 }
+
+#[test]
+fn a_gate_says_what_a_voters_sign_in_has_to_be() {
+    let text = r#"@id("all") permit (principal, action, resource);
+@id("g") @gate("g") @approvers("Group::\"privacy\"") @fresh("10m") @acr("urn:gold, urn:silver") @amr("hwk")
+forbid (principal, action, resource);"#;
+    let (_, gate) = gate_of(text);
+    let terms = gate.sign_in.unwrap();
+    assert_eq!((terms.within_s, terms.acr.len(), terms.amr.len()), (Some(600), 2, 1));
+    let plain = gate_of(&text.replace(r#" @fresh("10m") @acr("urn:gold, urn:silver") @amr("hwk")"#, "")).1;
+    assert_eq!(plain.sign_in, None);
+    for wrong in [r#"@fresh("soon")"#, r#"@acr("a,,b")"#, r#"@amr("a b")"#] {
+        let told = try_load(
+            &text
+                .replace(r#"@fresh("10m")"#, "")
+                .replace(r#"@acr("urn:gold, urn:silver")"#, "")
+                .replace(r#"@amr("hwk")"#, wrong),
+        );
+        assert!(told.is_err(), "{wrong}");
+    }
+    let other = format!(
+        "{text}\n{}",
+        r#"@id("h") @gate("g") @approvers("Group::\"privacy\"") forbid (principal, action, resource);"#
+    );
+    let told = try_load(&other).unwrap_err();
+    assert!(told.iter().any(|error| error.to_string().contains("another sign-in elsewhere")), "{told:?}");
+}

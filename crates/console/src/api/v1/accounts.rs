@@ -11,6 +11,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use countersign_core::SignInTerms;
 use countersign_identity::Begun;
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ pub(crate) struct Begin {
     /// A path of the console.
     #[serde(default)]
     next: String,
+    /// What the sign-in has to be, where a gate asks for it.
+    #[schema(value_type = Option<Object>)]
+    terms: Option<SignInTerms>,
 }
 
 /// Which account to link.
@@ -49,7 +53,11 @@ pub(crate) async fn begin(
     _knock: Knock,
     Input(asked): Input<Begin>,
 ) -> Result<Response, Problem> {
-    let begun = console.directory().begin_with_provider(&asked.provider, &asked.next).await?;
+    let directory = console.directory();
+    let begun = match &asked.terms {
+        None => directory.begin_with_provider(&asked.provider, &asked.next).await?,
+        Some(terms) => directory.begin_again(&asked.provider, &asked.next, terms).await?,
+    };
     elsewhere(&console, begun)
 }
 

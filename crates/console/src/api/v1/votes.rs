@@ -119,7 +119,13 @@ pub(crate) async fn cast(
             }
         }
     };
-    let cast = Cast { statement, assurance, assertion, reason };
+    let session = caller.signed_in()?;
+    // Its provider may have ended it since the request came in: what it proved is not so any more.
+    if !console.directory().is_open(session.id) {
+        return Err(Problem::not_signed_in());
+    }
+    let sign_in = session.sign_in.clone();
+    let cast = Cast { statement, assurance, assertion, reason, sign_in };
     vote::cast(console.gate(), cast).await??;
     let read = approval::load(&console, id).await?;
     approval::full(&console, &read, &caller).await.map(Json)

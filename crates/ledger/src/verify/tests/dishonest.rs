@@ -6,7 +6,8 @@ use crate::{
     event::{Actor, ClosedAs, Event, GateTerms},
 };
 use countersign_core::{
-    Assurance, Digest, Timestamp, approval::Taker, decision::Approvers, statement::Verdict,
+    Assurance, Digest, SignIn, SignInTerms, Timestamp, approval::Taker, decision::Approvers,
+    statement::Verdict,
 };
 
 fn told(tell: impl FnOnce(&mut Story)) -> Option<Rule> {
@@ -459,4 +460,25 @@ fn a_permitted_read_may_be_recorded_afterwards() {
         story.add(1, agent(), result(1));
     });
     assert_eq!(told, None);
+}
+
+#[test]
+fn a_vote_after_another_sign_in_than_the_gate_asks_is_told() {
+    let voted = |ago: Option<i64>, acr: Option<&str>| {
+        let terms = SignInTerms { within_s: Some(60), acr: ["gold".to_owned()].into(), amr: [].into() };
+        let asks = GateTerms { sign_in: Some(terms), ..gate("data", 1, Assurance::Session) };
+        with_gates(vec![asks], |story| {
+            let mut vote = story.ballot(1, 1, "data", 1);
+            vote.assurance = Assurance::Session;
+            let proven_at = ago.map(|ago| Timestamp(story.log.now - ago * 1_000_000));
+            vote.sign_in = Some(SignIn { proven_at, acr: acr.map(str::to_owned), amr: [].into() });
+            story.cast(1, &vote);
+        })
+    };
+    assert_eq!(voted(Some(50), Some("gold")), None);
+    for (ago, acr) in
+        [(Some(70), Some("gold")), (None, Some("gold")), (Some(50), Some("tin")), (Some(50), None)]
+    {
+        assert_eq!(voted(ago, acr), Some(Rule::SignIn), "{ago:?} {acr:?}");
+    }
 }

@@ -12,7 +12,7 @@ use crate::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::{
     ActionId, AgentId, ApprovalId, Assurance, CredentialId, Digest, EnvironmentName, GateName, GatewayId,
-    PersonId, TargetName, Timestamp,
+    PersonId, SignIn, TargetName, Timestamp,
     approval::{Outcome, Taker},
     decision::Approvers,
     statement::{Statement, Verdict},
@@ -67,6 +67,7 @@ pub(super) fn gate(name: &str, quorum: u32, assurance: Assurance) -> GateTerms {
         people: [].into(),
         policies: [].into(),
         break_glass: None,
+        sign_in: None,
     }
 }
 
@@ -119,6 +120,7 @@ pub(super) struct Vote {
     pub(super) signer: u128,
     /// The credential the assertion names.
     pub(super) credential: CredentialId,
+    pub(super) sign_in: Option<SignIn>,
 }
 
 impl Story {
@@ -190,13 +192,15 @@ impl Story {
             assurance: Assurance::Passkey,
             signer: voter,
             credential: credential(voter),
+            sign_in: None,
         }
     }
 
     /// The entry of a vote, signed by its signer's passkey.
     pub(super) fn voted(&self, vote: &Vote) -> Event {
         let assertion = (vote.assurance == Assurance::Passkey).then(|| self.signed(vote));
-        Event::ApprovalVoted { statement: vote.statement.clone(), assurance: vote.assurance, assertion }
+        let (statement, sign_in) = (vote.statement.clone(), vote.sign_in.clone());
+        Event::ApprovalVoted { statement, assurance: vote.assurance, assertion, sign_in }
     }
 
     fn signed(&self, vote: &Vote) -> Assertion {
@@ -222,7 +226,11 @@ impl Story {
     pub(super) fn shatter(&mut self, n: u128, vote: &Vote, told: &[u128]) {
         let (statement, assertion) = (vote.statement.clone(), self.signed(vote));
         let told = told.iter().copied().map(person).collect();
-        self.add(n, vote.actor.clone(), Event::ApprovalGlassBroken { statement, assertion, told });
+        self.add(
+            n,
+            vote.actor.clone(),
+            Event::ApprovalGlassBroken { statement, assertion, told, sign_in: None },
+        );
     }
 
     pub(super) fn reviewed(&mut self, n: u128, broken_by: u128, actor: Actor) {
