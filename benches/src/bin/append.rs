@@ -211,5 +211,6 @@ fn result() -> Event {
         bytes_sent: 321,
         bytes_received: 4567,
         ended_by: None,
+        kept: None,
     })
 }

@@ -305,6 +305,19 @@ pub(crate) enum PolicyCommand {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ResultsArgs {
+    /// The action's id.
+    pub(crate) action: String,
+    /// The key it was kept under: `env:NAME` or `file:PATH`.
+    #[arg(long)]
+    pub(crate) key_from: String,
+    /// An export with disclosed values (`--disclose all`) to read it from, without a gateway; `countersign verify` says
+    /// whether it is genuine.
+    #[arg(long)]
+    pub(crate) from_export: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// First tree index.
     #[arg(long, default_value_t = 0)]
@@ -362,6 +375,8 @@ pub(crate) enum LogCommand {
         #[arg(long)]
         reason: String,
     },
+    /// Print what was kept of an action's result, where policy asked for that (`@keep_results`).
+    Results(ResultsArgs),
     /// Put new keys in force; the old ones sign the change. The gateway must not run.
     RotateKeys,
     /// Accept a log that is behind its high-water mark, after a restore; this is recorded. The gateway must not run.

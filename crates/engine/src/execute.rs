@@ -21,13 +21,14 @@ use crate::{
     reply::{Refused, Reply},
     running::Place,
 };
+use bytes::Bytes;
 use countersign_core::{
     Action, ActionId, Body, Class, Digest, Payload, Refusal, RefusalCode, Timestamp, approval::Outcome,
     decision::Basis,
 };
 use countersign_ledger::{
     entry::PrivateField,
-    event::{Actor, Authorization, Event, Recording, ResultFacts},
+    event::{Actor, Authorization, Event, KeptAmount, Recording, ResultFacts},
 };
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Clearance {
     action: Arc<Action>,
     cancel: CancellationToken,
+    keeps: Option<u64>,
     _recorded: Recorded,
 }
 
@@ -54,6 +56,12 @@ enum Recorded {
 }
 
 impl Clearance {
+    /// How many bytes of the result policy wants to be kept ([`EndFacts::results`]). A wire that cannot keep them sends
+    /// nothing.
+    pub const fn keeps_results(&self) -> Option<u64> {
+        self.keeps
+    }
+
     pub fn action(&self) -> &Action {
         &self.action
     }
@@ -85,6 +93,16 @@ pub struct EndFacts {
     pub ended_by: Option<String>,
     /// Digest of a body that streamed unread, so that the record says what it was.
     pub streamed_body: Option<Digest>,
+    /// What is kept of the result where policy asks for it.
+    pub results: Option<KeptResults>,
+}
+
+/// What is kept of a result, sealed by its wire before the engine sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptResults {
+    pub amount: KeptAmount,
+    /// The entry's private value; `None` when nothing could be kept.
+    pub sealed: Option<Bytes>,
 }
 
 /// The duty to say how an execution ended. Let go unsaid, it records what is known: that nothing was sent, when the
@@ -190,14 +208,20 @@ impl Ending {
     }
 
     /// Records that the exchange failed: taken back when nothing was sent, unknown otherwise.
-    pub async fn failed(mut self, failed: &Failed) -> Result<(), Error> {
+    pub async fn failed(self, failed: &Failed) -> Result<(), Error> {
+        self.lost(failed, None).await
+    }
+
+    /// The same, with what was kept of the result until then.
+    pub async fn lost(mut self, failed: &Failed, results: Option<KeptResults>) -> Result<(), Error> {
         let open = match std::mem::take(&mut self.0) {
             Duty::Done => return Ok(()),
             Duty::Permitted(open) => open,
             Duty::Deferred(read) => return read.failed(failed),
-            Duty::Approved(attempt) => return attempt.failed(failed.clone()).await,
+            Duty::Approved(attempt) => return attempt.failed(failed.clone(), results).await,
         };
-        open.close(failure(failed), Vec::new()).await
+        let private = kept_results(results.as_ref()).into_iter().collect();
+        open.close(failure(failed), private).await
     }
 }
 
@@ -305,7 +329,7 @@ fn commit(
 }
 
 fn ended(began_at: Timestamp, now: Timestamp, facts: EndFacts) -> (Event, Vec<PrivateField>) {
-    let private = streamed_body(&facts);
+    let private = private_of_end(&facts);
     (Event::ExecutionResult(result_facts(1, began_at, now, facts)), private)
 }
 
@@ -317,12 +341,20 @@ fn failure(failed: &Failed) -> Event {
     }
 }
 
-/// Runs what policy permits outright, answering as the target does. `recording` is what policy says of its record.
+/// What policy asks of the record of what it permits outright.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asks {
+    pub(crate) recording: countersign_policy::Recording,
+    /// How many bytes of the result are kept.
+    pub(crate) keeps: Option<u64>,
+}
+
+/// Runs what policy permits outright, answering as the target does.
 pub(crate) async fn permitted<E: Exchange>(
     gate: &Arc<Gate>,
     mut action: Action,
     basis: Basis,
-    recording: countersign_policy::Recording,
+    asks: Asks,
     mut exchange: E,
 ) -> Result<Reply<E::Reply>, Error> {
     if let Err(failed) = exchange.connect().await {
@@ -333,7 +365,7 @@ pub(crate) async fn permitted<E: Exchange>(
     if let Some(scope) = gate.frozen(action.requester.principal, &action.target) {
         return record::refused(gate, &action, record::frozen(&scope)).await;
     }
-    if recording == countersign_policy::Recording::Deferred
+    if asks.recording == countersign_policy::Recording::Deferred
         && action.operation.class == Class::Read
         && exchange.only_reads()
         && let Some(places) = Late::admit(gate, 2)
@@ -360,8 +392,8 @@ pub(crate) async fn permitted<E: Exchange>(
     let mut ending = Ending(Duty::Permitted(open));
     let receipt = ending.authorized().await?;
     exchange.unload(&mut action.payload);
-    let clearance =
-        Clearance { action: Arc::new(action), cancel, _recorded: Recorded::Durably { _receipt: receipt } };
+    let recorded = Recorded::Durably { _receipt: receipt };
+    let clearance = Clearance { action: Arc::new(action), cancel, keeps: asks.keeps, _recorded: recorded };
     match exchange.send(clearance, ending).await {
         Ok(reply) => Ok(Reply::Live(reply)),
         Err(failed) => Ok(Reply::Refused(Refused {
@@ -405,15 +437,22 @@ fn result_facts(attempt: u32, began_at: Timestamp, now: Timestamp, facts: EndFac
         bytes_sent: facts.bytes_sent,
         bytes_received: facts.bytes_received,
         ended_by: facts.ended_by,
+        kept: facts.results.map(|results| results.amount),
     }
 }
 
-fn streamed_body(facts: &EndFacts) -> Vec<PrivateField> {
+/// What is bound to the end of an execution and not told by it.
+fn private_of_end(facts: &EndFacts) -> Vec<PrivateField> {
     let field = |digest: &Digest| PrivateField {
         path: "streamed_body_digest".into(),
         value: digest.to_string().into_bytes().into(),
     };
-    facts.streamed_body.iter().map(field).collect()
+    facts.streamed_body.iter().map(field).chain(kept_results(facts.results.as_ref())).collect()
+}
+
+fn kept_results(results: Option<&KeptResults>) -> Option<PrivateField> {
+    let value = results?.sealed.clone()?;
+    Some(PrivateField { path: "results".into(), value })
 }
 
 pub(crate) fn unreachable(failed: &Failed) -> Refusal {

@@ -6,7 +6,7 @@
 
 use crate::{
     error::Error,
-    execute,
+    execute::{self, Asks},
     gate::Gate,
     hold,
     intake::{self, Request},
@@ -15,6 +15,7 @@ use crate::{
     reply::Reply,
 };
 use countersign_core::{Body, Decision};
+use countersign_policy::Bundle;
 use std::sync::Arc;
 
 pub async fn handle<E: Exchange>(
@@ -43,10 +44,14 @@ pub async fn handle<E: Exchange>(
         intake::take_in(&mut action, gathered);
         decision = None;
     }
-    match decision.unwrap_or_else(|| policy.decide(&action, gate.now()).decision) {
+    let decision = decision.unwrap_or_else(|| policy.decide(&action, gate.now()).decision);
+    if keeps(&policy, &decision).is_some() && !exchange.keeps_results() {
+        return record::refused(gate, &action, record::not_kept()).await;
+    }
+    match decision {
         Decision::Permit(basis) => {
-            let recording = policy.recording(&basis);
-            execute::permitted(gate, action, basis, recording, exchange).await
+            let asks = Asks { recording: policy.recording(&basis), keeps: policy.keeps(&basis) };
+            execute::permitted(gate, action, basis, asks, exchange).await
         }
         Decision::Review(terms) => {
             // What waits is in the store: no old bundle is kept for it here, and an exchange only where it is the one
@@ -69,5 +74,14 @@ pub async fn handle<E: Exchange>(
             }
         }
         Decision::Forbid(refusal) => record::refused(gate, &action, refusal).await,
+    }
+}
+
+/// How many bytes of the result policy wants kept.
+fn keeps(policy: &Bundle, decision: &Decision) -> Option<u64> {
+    match decision {
+        Decision::Permit(basis) => policy.keeps(basis),
+        Decision::Review(terms) => policy.keeps(&terms.basis),
+        Decision::Forbid(_) => None,
     }
 }

@@ -155,6 +155,15 @@ pub(crate) fn not_recordable() -> Refusal {
     }
 }
 
+pub(crate) fn not_kept() -> Refusal {
+    Refusal {
+        code: RefusalCode::NotRecordable,
+        reason: "policy wants its result kept, and nothing here keeps it, so it does not run".into(),
+        remedy: "ask the gateway's operator for a key that results are kept under".into(),
+        basis: None,
+    }
+}
+
 /// An error with its sources, on one line.
 pub fn chain(error: &Error) -> String {
     let mut out = error.to_string();

@@ -475,6 +475,19 @@ pub struct ResultFacts {
     pub bytes_received: u64,
     /// Where something ended early: who ended it, in one word.
     pub ended_by: Option<String>,
+    /// What of the result is kept, where policy asks for it; the rest of it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptAmount>,
+}
+
+/// How much of a result is kept beside its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptAmount {
+    /// How many bytes are kept, from the first on.
+    pub bytes: u64,
+    /// How many there were.
+    pub of: u64,
 }
 
 /// Why people have to decide again.

@@ -11,7 +11,7 @@ use crate::{
 };
 use countersign_core::{GroupName, TargetName};
 use countersign_pep::{
-    Fault, Size, Span, kept, named,
+    Fault, NOT_A_REFERENCE, SecretRef, Size, Span, kept, named,
     tls::{ListenerTlsSection, UpstreamTlsSection},
 };
 use rustls::{ClientConfig, ServerConfig};
@@ -62,6 +62,9 @@ pub struct PostgresSection {
     pub tables: Vec<TableSection>,
     /// What some may see only masked.
     pub mask: Option<MaskSection>,
+    /// The key that results are kept under where a policy says `@keep_results`: `env:NAME` or `file:PATH`, 32 bytes in
+    /// base64. Left out, such statements do not run.
+    pub results_key_from: Option<String>,
     /// Functions taken to be harmless, as `schema.name` or `schema.*`.
     #[serde(default)]
     pub trusted_functions: BTreeSet<String>,
@@ -186,6 +189,8 @@ pub struct PostgresTarget {
     pub limits: LimitsSection,
     /// What the words of statements are read against.
     pub sql: Arc<SqlTarget>,
+    /// What kept results are encrypted with.
+    pub(crate) results_key: Option<SecretRef>,
     pub(crate) masked: Option<Masked>,
     pub(crate) way: Arc<Way>,
     pub(crate) catalogs: BTreeMap<String, Arc<Watch>>,
@@ -240,6 +245,7 @@ impl PostgresSection {
             let why = "TLS is demanded of clients, and there is no certificate";
             faults.push(Fault::new(format!("{place}.plain"), why, "add `listener_tls`"));
         }
+        let results_key = self.results_key(&place, folder, &mut faults);
         let connector = self.connector(&place, folder, address.as_ref(), &mut faults);
         let (Some((target, environment)), Some(address), Some(credential), true) =
             (names, address, credential, faults.is_empty())
@@ -275,10 +281,18 @@ impl PostgresSection {
             limits: self.limits,
             sql: Arc::new(sql),
             masked,
+            results_key,
             catalogs,
             scouts: scouts.unwrap_or_default(),
             way,
         })
+    }
+
+    fn results_key(&self, place: &str, folder: &Path, faults: &mut Vec<Fault>) -> Option<SecretRef> {
+        let text = self.results_key_from.as_ref()?;
+        let reference = SecretRef::read(text, folder);
+        let fault = |why| Fault::new(format!("{place}.results_key_from"), why, NOT_A_REFERENCE);
+        kept(reference.map_err(fault), faults)
     }
 
     fn masked(&self, place: &str, faults: &mut Vec<Fault>) -> Option<Masked> {

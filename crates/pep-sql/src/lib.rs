@@ -9,6 +9,7 @@ pub mod frame;
 pub mod listen;
 pub mod message;
 pub mod reply;
+pub mod results;
 mod scouting;
 mod scram;
 mod session;

@@ -3,6 +3,8 @@
 
 mod act;
 mod guard;
+mod keep;
+mod left;
 mod line;
 mod open;
 mod pipeline;
@@ -293,7 +295,7 @@ impl Session {
     /// Forwards what is no action.
     async fn plain(&mut self, passage: Passage, begun: Option<Begun>) -> Result<(), Ended> {
         let ends = passage.ends;
-        let seen = self.relay(passage, std::future::pending()).await?;
+        let seen = self.relay(passage, None, std::future::pending()).await?;
         self.begun = begun;
         self.after(ends, seen.error.is_some());
         if seen.client_gone { Err(Ended::ClientGone) } else { Ok(()) }

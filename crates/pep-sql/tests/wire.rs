@@ -25,6 +25,8 @@ mod deferred;
 mod gated;
 #[path = "wire/guarded.rs"]
 mod guarded;
+#[path = "wire/kept.rs"]
+mod kept;
 #[path = "wire/leaving.rs"]
 mod leaving;
 #[path = "wire/masked.rs"]

@@ -36,8 +36,12 @@ const OF_GATES: [&str; 14] = [
     "acr",
     "amr",
 ];
-/// The annotation of a permit, beside [`COMMON`].
+/// The annotation of a permit alone, beside [`COMMON`].
 const RECORD: &str = "record";
+/// The annotation of permits and gates: how much of a result is kept.
+const KEEP_RESULTS: &str = "keep_results";
+/// More is never kept of one result.
+const MOST_KEPT: u64 = 1 << 20;
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 
 /// A mistake in one annotation, for the caller to place.
@@ -60,8 +64,8 @@ impl Reader<'_> {
     /// Refuses annotations nobody knows and text that hides something.
     pub(crate) fn check_keys(&mut self) {
         for (key, value) in self.values.clone() {
-            if !COMMON.contains(&key) && !OF_GATES.contains(&key) && key != RECORD {
-                let known = || COMMON.into_iter().chain(OF_GATES).chain([RECORD]);
+            let known = || COMMON.into_iter().chain(OF_GATES).chain([RECORD, KEEP_RESULTS]);
+            if !known().any(|word| word == key) {
                 let hint = nearest(key, known()).map_or_else(
                     || format!("known annotations are `@{}`", known().collect::<Vec<_>>().join("`, `@")),
                     |near| format!("did you mean `@{near}`?"),
@@ -88,6 +92,11 @@ impl Reader<'_> {
     pub(crate) fn recording(&mut self) -> Option<Recording> {
         match self.values.get(RECORD).copied() {
             None | Some("first") => Some(Recording::First),
+            Some("deferred") if self.values.contains_key(KEEP_RESULTS) => {
+                let hint = "take one of them out: what is kept is recorded before it runs";
+                self.mistake(RECORD, "`@record(\"deferred\")` stands beside `@keep_results`", hint);
+                None
+            }
             Some("deferred") => Some(Recording::Deferred),
             Some(other) => {
                 let hint = "use `first`, or `deferred` for reads that may be recorded a moment afterwards";
@@ -103,6 +112,25 @@ impl Reader<'_> {
             let hint = "it belongs on a permit: `@record(\"deferred\") permit (…)`";
             self.mistake(RECORD, "`@record` stands on a forbid", hint);
         }
+    }
+
+    /// Refuses what only makes sense where something may run.
+    pub(crate) fn check_no_keeps(&mut self) {
+        if self.values.contains_key(KEEP_RESULTS) {
+            let hint = "write it on the permit, or on the gate, that lets it run";
+            self.mistake(KEEP_RESULTS, "`@keep_results` stands where nothing is let run", hint);
+        }
+    }
+
+    /// How much of a result is kept, where it says so.
+    pub(crate) fn keeps(&mut self) -> Option<u64> {
+        let text = self.values.get(KEEP_RESULTS).copied()?;
+        let amount = bytes(text);
+        if amount.is_none() {
+            let hint = "write how much of each result: `64KiB`, at most `1MiB`";
+            self.mistake(KEEP_RESULTS, format!("`{text}` is no amount for `@keep_results`"), hint);
+        }
+        amount
     }
 
     /// The gate this policy is; `None` when something is wrong with it.
@@ -326,6 +354,20 @@ fn drift(text: &str) -> Option<DriftBound> {
     (100..=10_000).contains(&percent).then_some(DriftBound(percent))
 }
 
+/// `512B`, `64KiB`, `1MiB`: positive, and no more than is ever kept.
+fn bytes(text: &str) -> Option<u64> {
+    let unit_at = text.find(|character: char| !character.is_ascii_digit())?;
+    let (digits, unit) = text.split_at_checked(unit_at)?;
+    let each = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        _ => return None,
+    };
+    let bytes = digits.parse::<u64>().ok()?.checked_mul(each)?;
+    (1..=MOST_KEPT).contains(&bytes).then_some(bytes)
+}
+
 /// `90s`, `30m`, `24h`, `7d`: positive, at most 30 days.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let unit_at = text.find(|character: char| !character.is_ascii_digit())?;
@@ -348,10 +390,37 @@ mod tests {
 
     #[test]
     #[rustfmt::skip]
+    fn amounts_are_bounded() {
+        for (text, want) in [
+            ("1B", Some(1)),
+            ("64KiB", Some(65_536)),
+            ("1MiB", Some(1 << 20)),
+            ("2MiB", None),
+            ("0B", None),
+            ("64", None),
+            ("KiB", None),
+            ("64kb", None),
+        ] {
+            assert_eq!(bytes(text), want, "{text}");
+        }
+    }
+
+    #[test]
     fn drift_is_how_often_as_much() {
         for (text, percent) in [
-            ("1x", Some(100)), ("2x", Some(200)), ("1.5x", Some(150)), ("1.05x", Some(105)), ("100x", Some(10_000)),
-            ("0.9x", None), ("101x", None), ("x", None), ("2", None), ("1.x", None), ("1.005x", None), ("-1x", None), ("99999999999x", None),
+            ("1x", Some(100)),
+            ("2x", Some(200)),
+            ("1.5x", Some(150)),
+            ("1.05x", Some(105)),
+            ("100x", Some(10_000)),
+            ("0.9x", None),
+            ("101x", None),
+            ("x", None),
+            ("2", None),
+            ("1.x", None),
+            ("1.005x", None),
+            ("-1x", None),
+            ("99999999999x", None),
         ] {
             assert_eq!(drift(text).map(|bound| bound.0), percent, "{text}");
         }

@@ -166,11 +166,18 @@ impl Bundle {
             rule.is_some_and(|rule| matches!(rule.effect, Effect::Permit(Recording::Deferred)))
         };
         let all = basis.policies.iter().all(deferred);
-        if all && !basis.policies.is_empty() && basis.bundle == self.digest {
+        // What is kept of a result is never lost with a crash that came after its caller had it.
+        if all && self.keeps(basis).is_none() && !basis.policies.is_empty() && basis.bundle == self.digest {
             Recording::Deferred
         } else {
             Recording::First
         }
+    }
+
+    /// How many bytes of the result the policies that let an action run want to be kept; the most any of them says.
+    pub fn keeps(&self, basis: &Basis) -> Option<u64> {
+        let rules = basis.policies.iter().filter_map(|id| self.rule(id.as_str()));
+        rules.filter_map(|rule| rule.keeps).max()
     }
 
     /// The rules for the action itself and for everything else that it does.

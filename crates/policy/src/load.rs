@@ -52,6 +52,7 @@ pub(crate) struct Draft<'s> {
     pub(crate) on_votes: bool,
     id: Option<PolicyId>,
     effect: Option<Effect>,
+    keeps: Option<u64>,
     pub(crate) analysis: Analysis,
 }
 
@@ -89,6 +90,7 @@ impl Draft<'_> {
             policy: self.policy.new_id(CedarId::new(id.as_str())),
             id,
             effect: self.effect?,
+            keeps: self.keeps,
             reason: self.policy.annotation("reason").map(str::to_owned),
             file: self.place.source.name.clone(),
             position: position(&self.place.source.text, self.place.statement.offset),
@@ -123,8 +125,8 @@ fn draft<'s>(
     lint::names(place, &analysis, ground.vocabulary, errors);
     let on_votes = is_on_votes(place, &policy, &ground.types, errors);
     let id = read_id(place, &policy, errors);
-    let effect = read_effect(place, &policy, on_votes, ground, errors);
-    Some(Draft { place, policy, on_votes, id, effect, analysis })
+    let (effect, keeps) = read_effect(place, &policy, on_votes, ground, errors);
+    Some(Draft { place, policy, on_votes, id, effect, keeps, analysis })
 }
 
 fn unparsable(place: Place<'_>, error: &cedar_policy::ParseError) -> PolicyError {
@@ -186,7 +188,7 @@ fn read_effect(
     on_votes: bool,
     ground: &Ground<'_>,
     errors: &mut Vec<PolicyError>,
-) -> Option<Effect> {
+) -> (Option<Effect>, Option<u64>) {
     let mut reader = Reader {
         values: policy.annotations().collect(),
         vocabulary: ground.vocabulary,
@@ -194,6 +196,7 @@ fn read_effect(
         mistakes: Vec::new(),
     };
     reader.check_keys();
+    let keeps = reader.keeps();
     let is_permit = policy.effect() == cedar_policy::Effect::Permit;
     let effect = match (on_votes, is_permit, reader.values.contains_key("gate")) {
         (true, true, _) => {
@@ -204,6 +207,7 @@ fn read_effect(
         }
         (true, false, _) => {
             reader.check_no_record();
+            reader.check_no_keeps();
             reader.check_no_gate("a rule about voting", "votes are not themselves approved; remove it");
             Some(Effect::VoteWall)
         }
@@ -213,6 +217,7 @@ fn read_effect(
         }
         (false, false, false) => {
             reader.check_no_record();
+            reader.check_no_keeps();
             reader.check_no_gate(
                 "a forbid without `@gate`",
                 "add `@gate(\"…\")`, or remove it: a wall is never lifted",
@@ -227,7 +232,7 @@ fn read_effect(
     for mistake in reader.mistakes {
         errors.push(place.error_of(&mistake.key, mistake.message).hint(mistake.hint));
     }
-    effect
+    (effect, keeps)
 }
 
 /// File names and policy ids are used once.

@@ -47,6 +47,8 @@ pub(crate) struct Rule {
     pub(crate) file: String,
     pub(crate) position: Position,
     pub(crate) reads: Reads,
+    /// How many bytes of the result it wants kept.
+    pub(crate) keeps: Option<u64>,
     pub(crate) policy: Policy,
 }
 

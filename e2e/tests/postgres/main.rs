@@ -2,6 +2,7 @@
 //! two people and runs once; what ran when the gateway died is unknown, and is never repeated.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod kept;
 mod strain;
 
 use countersign_demo::person::{Person, Strength};
@@ -33,6 +34,11 @@ tables = [{ table = "public.orders", labels = ["pii"] }]
 
 impl Stage {
     async fn open() -> Self {
+        Self::open_with("", "").await
+    }
+
+    /// With more policies, and more said of the target.
+    async fn open_with(policy: &str, target: &str) -> Self {
         let cluster = Postgres::start(&Options::default()).await.unwrap();
         cluster.run("postgres", &format!("create role app login password '{SECRET}'")).unwrap();
         cluster.run("postgres", &format!("create role reader login password '{READER}'")).unwrap();
@@ -43,9 +49,9 @@ impl Stage {
             create function slowly() returns trigger language plpgsql as 'begin perform pg_sleep(0.3); return old; end'";
         cluster.run("shop", tables).unwrap();
         let setup = Setup {
-            policy: include_str!("../../fixtures/postgres.cedar"),
+            policy: &[include_str!("../../fixtures/postgres.cedar"), policy].concat(),
             groups: r#"["agents", "sre"]"#,
-            sections: &SECTIONS.replace("DATABASE", &cluster.port().to_string()),
+            sections: &(SECTIONS.replace("DATABASE", &cluster.port().to_string()) + target),
             files: &[("secret", SECRET), ("reader", READER)],
         };
         let gateway = Gateway::start(&setup).await.unwrap();

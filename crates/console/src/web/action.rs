@@ -89,8 +89,16 @@ pub(super) async fn proof(
     text.map(plain_text).ok_or_else(|| Problem::internal("the proof could not be made").into())
 }
 
+/// The private value that is a result, see ADR 0026.
+const RESULTS: &str = "results";
+/// What the page says in its place: nothing here can open it, and it is long.
+const SEALED: &str = "sealed; `countersign log results ACTION --key-from …` opens it for whoever has the key";
+
 impl Step {
-    fn new(entry: EntryItem, proven: Option<u64>) -> Self {
+    fn new(mut entry: EntryItem, proven: Option<u64>) -> Self {
+        if let Some(sealed) = entry.private.get_mut(RESULTS) {
+            *sealed = SEALED.into();
+        }
         let statement = entry.data.get("statement");
         let find =
             |key: &str| entry.data.get(key).or_else(|| statement.and_then(|statement| statement.get(key)));

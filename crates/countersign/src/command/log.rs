@@ -1,6 +1,8 @@
 //! `countersign log`: the ledger's keys, its own check, restores, tiles and erasure. `audit`, `rotate-keys` and
 //! `accept-rollback` want the gateway stopped.
 
+mod results;
+
 use crate::{
     cli::{LogCommand, Output},
     config::Config,
@@ -48,6 +50,7 @@ pub(super) async fn run(config: Config, command: LogCommand, output: Output) -> 
                 format!("Erased from {entry}: {}. Every proof stands.", paths.join(", "))
             })
         }
+        LogCommand::Results(wanted) => results::show(config, wanted, output).await,
         LogCommand::RotateKeys => rotate(config, output).await,
         LogCommand::AcceptRollback => {
             let keys = wiring::open_keys(&config)?;

@@ -57,6 +57,8 @@ pub(super) struct Ready {
     pub(super) held: Hold,
     pub(super) action: Action,
     pub(super) basis: Basis,
+    /// How many bytes of the result policy wants kept.
+    pub(super) keeps: Option<u64>,
 }
 
 /// Loads what people approved.
@@ -97,7 +99,8 @@ pub(super) async fn decide(
     if let Some(gathered) = gathered {
         intake::take_in(&mut action, gathered);
     }
-    let (basis, wanted, terms) = match gate.policies().current().decide(&action, gate.now()).decision {
+    let policy = gate.policies().current();
+    let (basis, wanted, terms) = match policy.decide(&action, gate.now()).decision {
         Decision::Permit(basis) => (basis, Vec::new(), None),
         Decision::Review(terms) => (terms.basis.clone(), terms.gates.clone(), Some(terms)),
         Decision::Forbid(_) => {
@@ -114,7 +117,8 @@ pub(super) async fn decide(
         reopen(gate, &held, &action, Reopening { gates: shut, drifted, bundle: basis.bundle, terms }).await?;
         return Ok(Again::Over);
     }
-    Ok(Again::Ready(Box::new(Ready { held, action, basis })))
+    let keeps = policy.keeps(&basis);
+    Ok(Again::Ready(Box::new(Ready { held, action, basis, keeps })))
 }
 
 /// Why what is found now is not what was decided on. What cannot be found out any more is not what was decided on.

@@ -1,9 +1,9 @@
 //! Running what people approved: decided once more, connected, and only then its grant consumed.
 
 use super::{
-    Clearance, EndFacts, Recorded,
+    Clearance, EndFacts, KeptResults, Recorded,
     again::{self, Again, Ready, Wanted},
-    result_facts, streamed_body, unreachable,
+    kept_results, private_of_end, result_facts, unreachable,
 };
 use crate::{
     error::Error,
@@ -81,6 +81,10 @@ async fn attempt(gate: &Arc<Gate>, id: ApprovalId) -> Result<Tried, Error> {
         Again::Over => return Ok(Tried::Over),
         Again::NotNow(refusal) => return Ok(Tried::NothingSent(refusal)),
     };
+    // Policy asks for it since it was approved, and answers that are fetched are kept by no wire.
+    if ready.keeps.is_some() {
+        return Ok(Tried::NothingSent(record::not_kept()));
+    }
     let exchange = match upstream.connect(&ready.action).await {
         Ok(exchange) => exchange,
         Err(failed) => return Ok(Tried::NothingSent(unreachable(&failed))),
@@ -92,7 +96,7 @@ async fn attempt(gate: &Arc<Gate>, id: ApprovalId) -> Result<Tried, Error> {
     };
     let ran = exchange.run(clearance, gate.limits().keep_bytes).await;
     let nothing_sent = ran.as_ref().err().filter(|failed| failed.sent == Sent::No).map(unreachable);
-    begun.finish(gate, ran.map(End::fetched)).await?;
+    begun.finish(gate, ran.map(End::fetched), None).await?;
     Ok(nothing_sent.map_or(Tried::Over, Tried::NothingSent))
 }
 
@@ -123,7 +127,7 @@ impl Drop for Begun {
 
 /// Consumes the grant: `Begin` and `execution.authorized` in one commit, whose receipt makes the clearance.
 pub(super) async fn begin(gate: &Arc<Gate>, ready: Ready) -> Result<Beginning, Error> {
-    let Ready { held, action, basis } = ready;
+    let Ready { held, action, basis, keeps } = ready;
     let id = held.approval.id;
     let (owner, epoch) = (gate.who().id, gate.who().epoch);
     let (place, cancel) = gate.running.enter(action.id, action.requester.principal, action.target.clone());
@@ -152,6 +156,7 @@ pub(super) async fn begin(gate: &Arc<Gate>, ready: Ready) -> Result<Beginning, E
     let clearance = Clearance {
         action: Arc::new(action),
         cancel: cancel.clone(),
+        keeps,
         _recorded: Recorded::Durably { _receipt: receipt },
     };
     let begun = Begun { hold, began_at: gate.now(), cancel, limit, _place: place };
@@ -180,6 +185,7 @@ impl End {
             bytes_received: kept.bytes_received,
             ended_by: None,
             streamed_body: None,
+            results: None,
         };
         let delivery = if kept.body.is_some() { Delivery::Kept } else { Delivery::NotKept };
         Self { facts, delivery, answer: Some(kept).filter(|kept| kept.body.is_some()) }
@@ -188,7 +194,13 @@ impl End {
 
 impl Begun {
     /// Records how the attempt ended: taken back when nothing was sent, unknown when it was lost from sight.
-    pub(super) async fn finish(self, gate: &Arc<Gate>, ran: Result<End, Failed>) -> Result<(), Error> {
+    /// `lost` is what was kept of a result whose end was not seen.
+    pub(super) async fn finish(
+        self,
+        gate: &Arc<Gate>,
+        ran: Result<End, Failed>,
+        lost: Option<KeptResults>,
+    ) -> Result<(), Error> {
         let (id, attempt, began_at) = (self.hold.approval.id, self.hold.approval.attempts, self.began_at);
         let (owner, epoch) = (gate.who().id, gate.who().epoch);
         let answer = match ran.as_ref().ok().and_then(|end| end.answer.as_ref()) {
@@ -201,13 +213,14 @@ impl Begun {
             }),
             None => None,
         };
+        let kept: Vec<_> = kept_results(lost.as_ref()).into_iter().collect();
         let revised = hold::revise(gate, id, |hold, now| {
             let write = Write::by(Actor::Gateway);
             Ok(match &ran {
                 Ok(end) => {
                     hold.step(Step::Finish { owner, epoch, outcome: end.facts.outcome }, now)?;
                     hold.delivery = end.delivery;
-                    let private = streamed_body(&end.facts);
+                    let private = private_of_end(&end.facts);
                     let facts = result_facts(attempt, began_at, now, end.facts.clone());
                     let write = write.with_private(Event::ExecutionResult(facts), private);
                     let write = answer.iter().fold(write, |write, change| write.change(change.clone()));
@@ -223,12 +236,13 @@ impl Begun {
                 Err(_) if self.cancel.is_cancelled() => {
                     hold.step(Step::Finish { owner, epoch, outcome: Outcome::Cancelled }, now)?;
                     hold.delivery = Delivery::NotKept;
-                    write.event(cancelled(attempt, began_at, now))
+                    write.with_private(cancelled(attempt, began_at, now, lost.clone()), kept.clone())
                 }
                 Err(failed) => {
                     hold.step(Step::Finish { owner, epoch, outcome: Outcome::Unknown }, now)?;
                     hold.delivery = Delivery::NotKept;
-                    write.event(Event::ExecutionUnknown { attempt, why: failed.why.clone() })
+                    let event = Event::ExecutionUnknown { attempt, why: failed.why.clone() };
+                    write.with_private(event, kept.clone())
                 }
             })
         });
@@ -237,7 +251,7 @@ impl Begun {
     }
 }
 
-fn cancelled(attempt: u32, began_at: Timestamp, now: Timestamp) -> Event {
+fn cancelled(attempt: u32, began_at: Timestamp, now: Timestamp, results: Option<KeptResults>) -> Event {
     let facts = EndFacts {
         outcome: Outcome::Cancelled,
         status: String::new(),
@@ -245,6 +259,7 @@ fn cancelled(attempt: u32, began_at: Timestamp, now: Timestamp) -> Event {
         bytes_received: 0,
         ended_by: Some("revoked".into()),
         streamed_body: None,
+        results,
     };
     Event::ExecutionResult(result_facts(attempt, began_at, now, facts))
 }

@@ -54,7 +54,7 @@ pub(super) async fn run<E: Exchange>(
         _place: place,
     };
     exchange.unload(&mut action.payload);
-    let clearance = Clearance { action: Arc::new(action), cancel, _recorded: Recorded::Soon };
+    let clearance = Clearance { action: Arc::new(action), cancel, keeps: None, _recorded: Recorded::Soon };
     match exchange.send(clearance, Ending(Duty::Deferred(Box::new(deferred)))).await {
         Ok(reply) => Ok(Reply::Live(reply)),
         Err(failed) => Ok(Reply::Refused(Refused {

@@ -3,7 +3,7 @@
 //! nothing: the grant stays until it lapses, and the same action asked again attaches to it.
 
 use super::{
-    Clearance, Duty, EndFacts, Ending,
+    Clearance, Duty, EndFacts, Ending, KeptResults,
     again::{self, Again, Ready, Wanted},
     approved::{self, Beginning, Begun, End},
     broken, unreachable,
@@ -111,6 +111,10 @@ async fn attempt<E: Exchange>(
         Again::Over => return Ok(ControlFlow::Continue(exchange)),
         Again::NotNow(refusal) => return refused(gate, id, refusal).await.map(ControlFlow::Break),
     };
+    // Policy may ask for it only since people were asked.
+    if ready.keeps.is_some() && !exchange.keeps_results() {
+        return refused(gate, id, record::not_kept()).await.map(ControlFlow::Break);
+    }
     if let Err(failed) = exchange.connect().await {
         return refused(gate, id, unreachable(&failed)).await.map(ControlFlow::Break);
     }
@@ -167,16 +171,16 @@ impl Attempt {
             Some(kept) if kept.body.is_some() => End { facts, delivery: Delivery::Kept, answer: Some(kept) },
             Some(_) => End { facts, delivery: Delivery::NotKept, answer: None },
         };
-        self.finish(Ok(end)).await
+        self.finish(Ok(end), None).await
     }
 
-    pub(super) async fn failed(self, failed: Failed) -> Result<(), Error> {
-        self.finish(Err(failed)).await
+    pub(super) async fn failed(self, failed: Failed, results: Option<KeptResults>) -> Result<(), Error> {
+        self.finish(Err(failed), results).await
     }
 
     /// In a task of its own: the end is recorded whether or not the caller stays for it.
-    async fn finish(self, ran: Result<End, Failed>) -> Result<(), Error> {
-        let finished = tokio::spawn(async move { self.begun.finish(&self.gate, ran).await });
+    async fn finish(self, ran: Result<End, Failed>, lost: Option<KeptResults>) -> Result<(), Error> {
+        let finished = tokio::spawn(async move { self.begun.finish(&self.gate, ran, lost).await });
         finished.await.map_err(|_| CommitError::Lost)?
     }
 
@@ -187,7 +191,7 @@ impl Attempt {
             Sent::Maybe => "the exchange was let go before it ended",
         };
         let (sent, action) = (self.sent, self.begun.hold.action());
-        if let Err(error) = self.failed(Failed { sent, why: why.into() }).await {
+        if let Err(error) = self.failed(Failed { sent, why: why.into() }, None).await {
             tracing::error!(%action, error = %record::chain(&error), "the end of an execution was not recorded");
         }
     }

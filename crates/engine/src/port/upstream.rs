@@ -67,6 +67,12 @@ pub trait Exchange: Send {
         Passage::Fresh
     }
 
+    /// Whether what policy wants kept of a result can be ([`EndFacts::results`](crate::execute::EndFacts)); where it cannot,
+    /// nothing runs.
+    fn keeps_results(&self) -> bool {
+        false
+    }
+
     /// Told at once when the action waits for people, and again when it waits for further ones: what to show the
     /// waiting client. Only an exchange that is kept, [`Passage::Own`], is told.
     async fn held(&mut self, _: &Ticket) {}

@@ -3,7 +3,7 @@
 
 use crate::{
     recovery::Switch,
-    stage::{Stage, request},
+    stage::{Stage, person, request},
 };
 use countersign_core::Class;
 use countersign_engine::{
@@ -143,4 +143,27 @@ async fn a_read_whose_end_a_crash_took_is_closed_and_nobody_has_to_find_out() {
     assert!(entries.iter().any(|entry| matches!(entry.event, Event::ExecutionUnknown { .. })));
     successor.verify();
     asking.abort();
+}
+
+/// A wire that keeps no results is asked for none: what policy wants kept does not run through it, permitted or approved.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_wire_cannot_keep_does_not_run() {
+    const KEPT: &str = r#"
+@id("agents") @keep_results("1KiB") permit (principal in Group::"agents", action, resource in Environment::"prod");
+"#;
+    let stage = Stage::new().await;
+    let patience = Duration::from_secs(20);
+    // Approved before policy asked for it.
+    let id = stage.hold(Class::Export, "q").await;
+    stage.policy(KEPT).await;
+    for voter in [person(1), person(2)] {
+        stage.approve(voter, id).await.unwrap();
+    }
+    stage.until(id, "granted").await;
+    for class in [Class::Read, Class::Write] {
+        let reply = stage.ask(class, "q", patience).await.unwrap();
+        let Reply::Refused(refused) = reply else { unreachable!("{reply:?}") };
+        assert!(refused.refusal.reason.contains("policy wants its result kept"), "{refused:?}");
+    }
+    assert_eq!(stage.cloud.count(), 0);
 }

@@ -360,6 +360,7 @@ fn done() -> EndFacts {
         bytes_received: 2,
         ended_by: None,
         streamed_body: None,
+        results: None,
     }
 }
 

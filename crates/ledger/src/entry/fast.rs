@@ -58,6 +58,10 @@ pub(super) fn authorization(leaf: &mut Object<'_>, facts: &Authorization) -> Res
 pub(super) fn result(leaf: &mut Object<'_>, facts: &ResultFacts) -> Result<(), EntryError> {
     let [received, sent, duration] =
         [integer(facts.bytes_received)?, integer(facts.bytes_sent)?, integer(facts.duration_us)?];
+    let kept = match facts.kept {
+        Some(kept) => Some((integer(kept.bytes)?, integer(kept.of)?)),
+        None => None,
+    };
     leaf.object("data", |out| {
         out.integer("attempt", facts.attempt.into());
         out.integer("bytes_received", received);
@@ -67,6 +71,12 @@ pub(super) fn result(leaf: &mut Object<'_>, facts: &ResultFacts) -> Result<(), E
             Some(who) => out.string("ended_by", who),
             None => out.raw("ended_by", b"null"),
         };
+        if let Some((bytes, of)) = kept {
+            out.object("kept", |out| {
+                out.integer("bytes", bytes);
+                out.integer("of", of);
+            });
+        }
         out.string("outcome", facts.outcome.as_str());
         out.string("status", &facts.status);
     });

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Asked, Authorization, Recording, ResultFacts};
+use crate::event::{Asked, Authorization, KeptAmount, Recording, ResultFacts};
 use countersign_core::{
     AgentId, ApprovalId, CredentialId, Digest, EnvironmentName, PersonId, PolicyId, TargetName,
     approval::Outcome, canonical,
@@ -62,6 +62,7 @@ fn result(status: &str, ended_by: Option<String>, bytes: u64) -> Event {
         duration_us: 12,
         bytes_sent: 0,
         bytes_received: bytes,
+        kept: ended_by.is_some().then_some(KeptAmount { bytes: bytes / 2, of: bytes }),
         ended_by,
     })
 }

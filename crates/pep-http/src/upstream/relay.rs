@@ -97,6 +97,7 @@ impl Duty {
             bytes_received: self.received,
             ended_by: by.map(str::to_owned),
             streamed_body: self.streamed.as_ref().map(Streamed::digest),
+            results: None,
         }
     }
 }

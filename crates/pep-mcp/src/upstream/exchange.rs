@@ -207,6 +207,7 @@ impl Asking {
             bytes_received,
             ended_by: ended_by.map(str::to_owned),
             streamed_body: None,
+            results: None,
         };
         let recorded = match &ended {
             Ok((answer, status, received)) => {

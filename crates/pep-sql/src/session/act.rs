@@ -3,17 +3,18 @@
 use super::{
     Session,
     guard::{Guard, Sending},
+    left,
     line::Inbox,
     open::Shared,
     pipeline::{Pipeline, Step},
     relay::{Ends, Seen},
     shape::{Begun, Shape},
-    state::{End, IDLE, OPEN},
+    state::{End, IDLE},
     veil::Veil,
 };
 use crate::{
     error::Ended,
-    reply::{Said, Severity, message, put_text, ready, sqlstate},
+    reply::{Said, Severity, message, sqlstate},
     scouting::{Scouting, look_up},
     understand::{Access, Asked, BoundValue, Question, Understood},
 };
@@ -25,11 +26,10 @@ use countersign_engine::{
     Gate, Reply, Request, Ticket,
     execute::{Clearance, EndFacts, Ending},
     flow,
-    port::upstream::{BindError, Exchange, Failed, Gathered, Kept, Passage as Through, Sent},
+    port::upstream::{BindError, Exchange, Failed, Gathered, Passage as Through, Sent},
     settle,
 };
 use countersign_ledger::event::Actor;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::io::{AsyncWriteExt as _, WriteHalf};
@@ -51,10 +51,12 @@ pub(super) struct Wish {
     cuts: Vec<usize>,
     ends: Ends,
     kind: Kind,
+    /// Of a pipeline, the formats that each `Execute` gets its columns in.
+    formats: Option<Vec<Arc<[i16]>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Simple,
     Extended,
 }
@@ -73,12 +75,13 @@ impl Wish {
             cuts: Vec::new(),
             ends: Ends::Ready,
             kind: Kind::Simple,
+            formats: None,
         }
     }
 
     /// A pipeline: its messages as they were sent, and what each `Execute` runs, written out.
     pub(super) fn extended(pipeline: Pipeline, ends: Ends) -> Self {
-        let Pipeline { mut bytes, mut asks, steps, cuts, asked, .. } = pipeline;
+        let Pipeline { mut bytes, mut asks, steps, cuts, asked, formats, .. } = pipeline;
         for end in [&mut bytes, &mut asks] {
             message(end, ends.tag(), |_| {});
         }
@@ -95,6 +98,7 @@ impl Wish {
             cuts,
             ends,
             kind: Kind::Extended,
+            formats: Some(formats),
         }
     }
 }
@@ -155,6 +159,8 @@ struct Asking<'a> {
     /// What is looked into beforehand.
     scouting: Box<Scouting>,
     only_reads: bool,
+    /// There is a key that results are kept under.
+    keeps_results: bool,
 }
 
 #[async_trait]
@@ -167,6 +173,10 @@ impl Exchange for Asking<'_> {
 
     fn only_reads(&self) -> bool {
         self.only_reads
+    }
+
+    fn keeps_results(&self) -> bool {
+        self.keeps_results
     }
 
     async fn held(&mut self, ticket: &Ticket) {
@@ -196,16 +206,6 @@ impl Exchange for Asking<'_> {
     async fn send(self, clearance: Clearance, ending: Ending) -> Result<Self::Reply, Failed> {
         Ok((clearance, ending))
     }
-}
-
-/// What is kept of a statement whose client was gone when it ended.
-#[derive(Debug, Serialize, Deserialize)]
-struct Left {
-    tags: Vec<String>,
-    error: Option<String>,
-    rows: u64,
-    simple: bool,
-    in_transaction: bool,
 }
 
 impl Session {
@@ -257,8 +257,7 @@ impl Session {
                 self.run_cleared((wish, veil, shape), &understood, digest, clearance, ending).await
             }
             Reply::Kept(handover) => {
-                let left: Option<Left> = serde_json::from_slice(&handover.kept().head).ok();
-                self.hand_over(&wish, left.as_ref()).await?;
+                self.hand_over(&wish, handover.kept()).await?;
                 Ok(handover.done().await?)
             }
             Reply::Pending(ticket) => self.refuse(Said::still_held(&ticket), wish.ends).await,
@@ -340,7 +339,9 @@ impl Session {
         let (shared, gate) = (&*self.shared, &*self.gate);
         // Where the server itself refuses a write.
         let only_reads = understood.access == Access::ReadOnly && *shape == Shape::Whole(Guard::ReadOnly);
-        let asking = Asking { client: &mut self.client.write, shared, gate, scouting, only_reads };
+        let keeps_results = self.target.results_key.is_some();
+        let asking =
+            Asking { client: &mut self.client.write, shared, gate, scouting, only_reads, keeps_results };
         let (client, server) = (&mut self.client.inbox, &mut self.server.inbox);
         let mut handled = std::pin::pin!(flow::handle(&self.gate, request, asking));
         let decided = loop {
@@ -383,6 +384,16 @@ impl Session {
             self.state.names.statements.remove("");
         }
         let sending = Sending { up, steps: wish.steps.into(), cuts: wish.cuts };
+        let mut keeping = match self.keeping(&clearance, wish.formats) {
+            Ok(keeping) => keeping,
+            Err(error) => {
+                tracing::error!(%error, "a result that policy wants kept could not be");
+                let why = "policy wants its result kept, and there is no key to keep it under";
+                ending.failed(&Failed { sent: Sent::No, why: why.into() }).await?;
+                let said = Said::new(sqlstate::NOT_OFFERED, why, "ask the gateway's operator");
+                return self.refuse(said, ends).await;
+            }
+        };
         let mut passage = match self.guarded(&shape, sending, ends).await {
             Ok(passage) => passage,
             Err(error) => {
@@ -400,10 +411,11 @@ impl Session {
         passage.veil = veil;
         passage.to_the_end = ending.is_approved();
         let approved = passage.to_the_end;
-        let seen = match self.relay(passage, clearance.cancelled()).await {
+        let seen = match self.relay(passage, keeping.as_deref_mut(), clearance.cancelled()).await {
             Ok(seen) => seen,
             Err(why) => {
-                ending.failed(&Failed { sent: Sent::Maybe, why: why.to_string() }).await?;
+                let failed = Failed { sent: Sent::Maybe, why: why.to_string() };
+                ending.lost(&failed, self.kept_results(&clearance, keeping)).await?;
                 return Err(why);
             }
         };
@@ -418,10 +430,11 @@ impl Session {
         };
         self.state.ran(understood, completed, ended, digest, (was, ends == Ends::Steps));
         self.after(ends, seen.error.is_some());
-        let facts = end_facts(&seen, sent);
+        let mut facts = end_facts(&seen, sent);
+        facts.results = self.kept_results(&clearance, keeping);
         let client_gone = seen.client_gone;
         if approved && client_gone {
-            ending.finish_undelivered(facts, kept(&seen, sent, kind, was)).await?;
+            ending.finish_undelivered(facts, left::kept(&seen, sent, kind, was)).await?;
         } else {
             self.closing = ending.finish_behind(facts).await?;
         }
@@ -438,62 +451,6 @@ impl Session {
             self.state.rows_written = self.state.rows_written.saturating_add(written);
         }
     }
-
-    /// Tells what became of a statement that ran while its client was away.
-    async fn hand_over(&mut self, wish: &Wish, left: Option<&Left>) -> Result<(), Ended> {
-        if let Some(left) = left
-            && left.rows == 0
-            && left.error.is_none()
-            && left.simple
-            && !left.in_transaction
-            && wish.kind == Kind::Simple
-        {
-            let mut out = BytesMut::new();
-            for tag in &left.tags {
-                message(&mut out, b'C', |out| put_text(out, tag));
-            }
-            ready(&mut out, self.state.status);
-            return self.client.send(&out).await.map_err(|_| Ended::ClientGone);
-        }
-        let what = left.map_or_else(|| "its outcome was not kept".to_owned(), Left::in_words);
-        let mut said = Said::new(
-            sqlstate::SPENT,
-            format!("it ran while its client was away: {what}"),
-            "do not repeat it unless it is wanted once more: that is a new action",
-        );
-        said.detail = "its rows are not kept; read them with a new statement".into();
-        self.refuse(said, wish.ends).await
-    }
-}
-
-impl Left {
-    fn in_words(&self) -> String {
-        let mut words = match &self.error {
-            Some(error) => format!("it failed with {error}"),
-            None => self.tags.join("; "),
-        };
-        if self.in_transaction {
-            words.push_str(", and its transaction was rolled back when its connection ended");
-        }
-        words
-    }
-}
-
-fn kept(seen: &Seen, sent: u64, kind: Kind, was: u8) -> Kept {
-    let left = Left {
-        tags: seen.tags.clone(),
-        error: seen.error.clone(),
-        rows: seen.rows,
-        simple: kind == Kind::Simple,
-        in_transaction: was == OPEN,
-    };
-    Kept {
-        status: status(seen),
-        head: serde_json::to_vec(&left).unwrap_or_default(),
-        body: Some(Vec::new()),
-        bytes_sent: sent,
-        bytes_received: seen.received,
-    }
 }
 
 fn end_facts(seen: &Seen, sent: u64) -> EndFacts {
@@ -505,11 +462,12 @@ fn end_facts(seen: &Seen, sent: u64) -> EndFacts {
         bytes_received: seen.received,
         ended_by: seen.cancelled_by.filter(|_| cancelled).map(str::to_owned),
         streamed_body: seen.copy_digest,
+        results: None,
     }
 }
 
 /// The server's own words for how it went.
-fn status(seen: &Seen) -> String {
+pub(super) fn status(seen: &Seen) -> String {
     const SHOWN: usize = 20;
     let mut tags: Vec<&str> = seen.tags.iter().map(String::as_str).take(SHOWN).collect();
     if seen.tags.len() > SHOWN {

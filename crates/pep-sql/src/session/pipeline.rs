@@ -60,6 +60,8 @@ impl Eq for Described {}
 pub(super) struct Portal {
     pub(super) parsed: Parsed,
     values: Vec<BoundValue>,
+    /// The formats of its columns: 0 is text and 1 binary; one for all, or one for each, or none for all text.
+    formats: Arc<[i16]>,
 }
 
 /// What the server knows by name.
@@ -103,6 +105,8 @@ pub(super) struct Pipeline {
     pub(super) cuts: Vec<usize>,
     /// One for each `Execute`, with the number of rows it asks for.
     pub(super) asked: Vec<(Asked, i32)>,
+    /// One for each `Execute`: the formats of its columns, see [`Portal`].
+    pub(super) formats: Vec<Arc<[i16]>>,
 }
 
 /// Names of ours for those that a client chose, in the order in which they come; the unnamed stays unnamed.
@@ -202,6 +206,7 @@ impl Pipeline {
                 let (types, values) = (types.to_vec(), Some(portal.values.clone()));
                 let asked = Asked { sql: sql.to_string(), types, values };
                 self.asked.push((asked, rows));
+                self.formats.push(Arc::clone(&portal.formats));
                 Step::Execute(name.into())
             }
             _ => return Err(FrameError::Meaningless.into()),
@@ -263,10 +268,8 @@ impl Pipeline {
                 _ => return Err(FrameError::Meaningless.into()),
             });
         }
-        for _ in 0..fields.count()? {
-            fields.i16()?;
-        }
-        Ok(Step::Bind { name: name.into(), portal: Arc::new(Portal { parsed, values }) })
+        let formats = (0..fields.count()?).map(|_| fields.i16()).collect::<Result<_, _>>()?;
+        Ok(Step::Bind { name: name.into(), portal: Arc::new(Portal { parsed, values, formats }) })
     }
 
     /// The text a name will stand for once everything before has been done.

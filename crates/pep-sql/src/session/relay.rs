@@ -11,6 +11,7 @@ use crate::{
     error::Ended,
     frame::{self, Fields, FrameError, HEADER, sqlstate},
     message::{Backend, BackendRule, Frontend},
+    results::Keeping,
     upstream::Stream,
 };
 use aws_lc_rs::digest;
@@ -112,10 +113,11 @@ struct Relay<'a> {
 
 impl Session {
     /// Forwards and relays until the server has answered; fails when the server was lost in the middle of it. `stop`
-    /// resolves when it must be cancelled.
+    /// resolves when it must be cancelled; `keeping` takes note of what the client is sent, to the moment it is gone.
     pub(super) async fn relay(
         &mut self,
         passage: Passage,
+        mut keeping: Option<&mut Keeping>,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<Seen, Ended> {
         let Passage { mut up, before, after, steps, ends, to_the_end, veil } = passage;
@@ -186,17 +188,17 @@ impl Session {
                 }
             };
             // What is there is read even when the server has closed behind it: it may say why.
+            let there = out.len();
             let read = relay.read(&mut server.inbox.buffer, &mut out);
+            if let Some(keeping) = keeping.as_deref_mut().filter(|_| !relay.seen.client_gone) {
+                keeping.take(out.get(there..).unwrap_or_default());
+            }
             let copied = read.and_then(|()| {
                 let more =
                     relay.copy(&mut client.inbox.buffer, relay.seen.client_gone).map_err(Ended::Client)?;
                 if !more.is_empty() {
                     up_dirty = true;
-                    up = if up.is_empty() {
-                        more.freeze()
-                    } else {
-                        [up.split_off(0), more.freeze()].concat().into()
-                    };
+                    up = behind(up.split_off(0), more.freeze());
                 }
                 Ok(())
             });
@@ -570,6 +572,11 @@ fn finished(hash: digest::Context) -> Digest {
         *place = *byte;
     }
     Digest(out)
+}
+
+/// One behind the other.
+fn behind(first: Bytes, second: Bytes) -> Bytes {
+    if first.is_empty() { second } else { [first, second].concat().into() }
 }
 
 /// Moves the first bytes of the buffer behind what is on its way to the client.

@@ -99,7 +99,7 @@ async fn what_ran_while_its_client_was_gone_is_told_to_the_repeat() {
     assert_eq!(stage.entries("execution.authorized").await.len(), 1);
 }
 
-async fn until(mut reached: impl FnMut() -> bool) {
+pub(crate) async fn until(mut reached: impl FnMut() -> bool) {
     for _ in 0..600 {
         if reached() {
             return;

@@ -51,11 +51,11 @@ fn unknown_annotations_are_refused_with_the_nearest_name() {
     );
     check(
         "@id(\"a\") @zzzzzzzzzz forbid (principal, action, resource);",
-        "rules.cedar:1:10: `@zzzzzzzzzz` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@fresh`, `@acr`, `@amr`, `@record`",
+        "rules.cedar:1:10: `@zzzzzzzzzz` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@fresh`, `@acr`, `@amr`, `@record`, `@keep_results`",
     );
     check(
         &gate(&format!("{SRE}\n@preflight(\"row_count\")")),
-        "rules.cedar:4:1: `@preflight` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@fresh`, `@acr`, `@amr`, `@record`",
+        "rules.cedar:4:1: `@preflight` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@fresh`, `@acr`, `@amr`, `@record`, `@keep_results`",
     );
 }
 
@@ -353,6 +353,26 @@ fn a_broken_vocabulary_is_reported_as_configuration() {
     assert!(
         told(&errors).contains("configuration: target `crm` is in the undeclared environment `prod`"),
         "{errors:?}"
+    );
+}
+
+#[test]
+fn what_is_kept_is_bounded_recorded_first_and_said_where_something_runs() {
+    check(
+        "@id(\"a\") @record(\"first\") @keep_results(\"1MiB\") permit (principal, action, resource);",
+        "loads",
+    );
+    check(
+        "@id(\"a\") @record(\"deferred\") @keep_results(\"1KiB\") permit (principal, action, resource);",
+        "rules.cedar:1:10: `@record(\"deferred\")` stands beside `@keep_results`\n  hint: take one of them out: what is kept is recorded before it runs",
+    );
+    check(
+        "@id(\"a\") @keep_results(\"2MiB\") permit (principal, action, resource);",
+        "rules.cedar:1:10: `2MiB` is no amount for `@keep_results`\n  hint: write how much of each result: `64KiB`, at most `1MiB`",
+    );
+    check(
+        "@id(\"a\") @keep_results(\"1KiB\") forbid (principal, action, resource);",
+        "rules.cedar:1:10: `@keep_results` stands where nothing is let run\n  hint: write it on the permit, or on the gate, that lets it run",
     );
 }
 

@@ -108,6 +108,7 @@ pub(super) fn result(attempt: u32) -> Event {
         bytes_sent: 6,
         bytes_received: 7,
         ended_by: None,
+        kept: None,
     })
 }
 
