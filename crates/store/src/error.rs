@@ -29,6 +29,10 @@ pub enum OpenError {
     )]
     NewerSchema { found: i64, known: i64 },
     #[error(
+        "the database was made by another build: its `{name}` is not as this version makes it\n\nhint: run the build that made it, or move the database and its mark away and begin a new log"
+    )]
+    OtherBuild { name: String },
+    #[error(
         "the ledger in the database does not hold: {0}\n\nhint: keep this database for the investigation and restore one that verifies"
     )]
     Damaged(String),

@@ -424,6 +424,14 @@ async fn a_newer_schema_and_a_stranger_are_left_alone() {
     let newer = SqliteStore::open(&place.options()).unwrap_err();
     assert!(matches!(newer, OpenError::NewerSchema { found: 999, .. }));
 
+    // A build between two releases made it: the number is right, and a column is not there.
+    let place = SqlitePlace::new();
+    place.close(place.open().await).await;
+    tamper(&place, "ALTER TABLE batch DROP COLUMN facts");
+    let other = SqliteStore::open(&place.options()).unwrap_err();
+    assert!(matches!(&other, OpenError::OtherBuild { name } if name == "batch"), "{other}");
+    assert!(other.to_string().contains("hint: run the build that made it"), "{other}");
+
     let place = SqlitePlace::new();
     tamper(&place, "CREATE TABLE somebody_elses (x)");
     fs::set_permissions(place.file("state.db"), fs::Permissions::from_mode(0o600)).unwrap();
