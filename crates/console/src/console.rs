@@ -18,6 +18,8 @@ struct Shared {
     readings: Readings,
     streams: Streams,
     once: Arc<Memory>,
+    /// Held while a provisioning client's change is made of what there is: changes see each other's results.
+    provisioning: tokio::sync::Mutex<()>,
 }
 
 /// The ledger's public side, as pages and the API show it.
@@ -35,8 +37,9 @@ impl Console {
     pub fn new(gate: Arc<Gate>, directory: Arc<Directory>, keys: Keys) -> Self {
         let proofs = Mutex::new(Proofs::default());
         let (readings, streams) = (Readings::default(), Streams::default());
-        let once = Arc::default();
-        Self(Arc::new(Shared { gate, directory, keys, proofs, readings, streams, once }))
+        let (once, provisioning) = (Arc::default(), tokio::sync::Mutex::new(()));
+        let shared = Shared { gate, directory, keys, proofs, readings, streams, once, provisioning };
+        Self(Arc::new(shared))
     }
 
     pub(crate) fn gate(&self) -> &Arc<Gate> {
@@ -76,6 +79,11 @@ impl Console {
     /// Which idempotency keys were used.
     pub(crate) fn once(&self) -> &Arc<Memory> {
         &self.0.once
+    }
+
+    /// One change of a provisioning client at a time.
+    pub(crate) fn provisioning(&self) -> &tokio::sync::Mutex<()> {
+        &self.0.provisioning
     }
 
     /// The event streams that are open.

@@ -160,7 +160,9 @@ impl From<IdentityError> for Problem {
         let (status, code) = match &error {
             E::NotSignedIn => return Self::not_signed_in(),
             E::NotFresh => (StatusCode::FORBIDDEN, "not-fresh"),
-            E::NotAllowed { .. } | E::OwnGroups | E::OwnRole => (StatusCode::FORBIDDEN, "not-allowed"),
+            E::NotAllowed { .. } | E::OwnGroups | E::OwnRole | E::Protected | E::SetHere(_) => {
+                (StatusCode::FORBIDDEN, "not-allowed")
+            }
             E::UnknownPerson(_) | E::UnknownAgent(_) | E::UnknownCredential(_) => {
                 (StatusCode::NOT_FOUND, "not-found")
             }

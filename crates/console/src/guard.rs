@@ -1,7 +1,7 @@
 //! What stands before every route: the exact host, the exact origin, no agent credentials, limits on size and time,
 //! and the headers that keep a browser from doing anything the pages do not need.
 
-use crate::{console::Console, error::Problem, once::once};
+use crate::{console::Console, error::Problem, once::once, scim};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
@@ -66,7 +66,9 @@ async fn exact_origin(State(console): State<Console>, request: Request, next: Ne
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     // A provider's own server comes without one. No cookie is looked at there: only the signature of what it brings.
     let from_provider = path.starts_with("/sign-in/") && path.ends_with("/logout");
-    if !reads && !from_provider && single(request.headers(), &header::ORIGIN) != Some(console.origin()) {
+    // Nor does a provisioning client: its token is no cookie that a browser would send along.
+    let no_browser = from_provider || path.starts_with(scim::ROOT);
+    if !reads && !no_browser && single(request.headers(), &header::ORIGIN) != Some(console.origin()) {
         let detail = "a change must come from the console's own pages";
         let problem = Problem::new(StatusCode::FORBIDDEN, "origin", detail);
         return problem.hint(format!("send `Origin: {}`", console.origin())).into_response();
@@ -94,6 +96,10 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 
 /// Agents have no business here. Where one tried to decide something, that is recorded.
 async fn no_agents(State(console): State<Console>, request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with(scim::ROOT) {
+        // Its own token and no other: looked at there.
+        return next.run(request).await;
+    }
     let sent = request.headers().get_all(header::AUTHORIZATION).into_iter();
     let bearer = sent.filter_map(|value| value.to_str().ok()).find_map(bearer);
     let Some(token) = bearer.map(ToOwned::to_owned) else { return next.run(request).await };

@@ -22,6 +22,8 @@ mod once;
 mod records;
 #[path = "console/roles.rs"]
 mod roles;
+#[path = "console/scim.rs"]
+mod scim;
 #[path = "console/side.rs"]
 mod side;
 #[path = "console/stage.rs"]

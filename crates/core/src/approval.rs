@@ -190,6 +190,10 @@ pub enum Event {
     },
     /// The requester takes it back.
     Withdraw,
+    /// Somebody has left: their votes of the open round count no more, nor do those cast in their place.
+    Leave {
+        voter: PersonId,
+    },
     /// A timer rang; only `now` decides whether anything lapsed.
     Elapse,
     Revoke(Taker),
@@ -323,6 +327,7 @@ impl Approval {
             (S::Pending, E::BreakGlass { voter, round, assurance }) => {
                 self.break_glass(voter, round, assurance, now)
             }
+            (S::Pending, E::Leave { voter }) => self.leave(voter),
             (S::Pending | S::Granted { .. }, E::Withdraw) => Ok(S::Closed(Closing::Withdrawn)),
             (S::Pending | S::Granted { .. }, E::Revoke(by)) => Ok(S::Closed(Closing::Revoked { by })),
             (S::Pending | S::Granted { .. }, E::Reopen(round)) => self.reopen(*round),
@@ -360,6 +365,7 @@ impl Approval {
                 | E::Reject { .. }
                 | E::BreakGlass { .. }
                 | E::Withdraw
+                | E::Leave { .. }
                 | E::Elapse
                 | E::Revoke(_)
                 | E::Reopen(_)
@@ -412,6 +418,20 @@ impl Approval {
             return Ok(State::Pending);
         }
         Ok(self.granted(now))
+    }
+
+    fn leave(&mut self, voter: PersonId) -> Result<State, Refused> {
+        let Some(round) = self.rounds.last_mut() else { return Err(Refused::OutOfOrder("empty")) };
+        let before: usize = round.votes.values().map(BTreeMap::len).sum();
+        for votes in round.votes.values_mut() {
+            votes.retain(|person, cast| *person != voter && cast.on_behalf_of != Some(voter));
+        }
+        let after: usize = round.votes.values().map(BTreeMap::len).sum();
+        if before == after {
+            Err(Refused::OutOfOrder("without a vote of theirs"))
+        } else {
+            Ok(State::Pending)
+        }
     }
 
     fn granted(&self, now: Timestamp) -> State {

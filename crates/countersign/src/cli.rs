@@ -46,6 +46,9 @@ pub(crate) enum Command {
     /// Agents and services, and their tokens.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Directories that say which people there are, through SCIM.
+    #[command(subcommand)]
+    Scim(ScimCommand),
     /// Where actions go.
     #[command(subcommand)]
     Target(TargetCommand),
@@ -213,6 +216,29 @@ pub(crate) enum TokenCommand {
     },
     /// An agent's tokens, without their secrets.
     List { agent: String },
+    /// Make a token worthless from now on.
+    Revoke { id: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScimCommand {
+    /// What a provisioning client comes with.
+    #[command(subcommand)]
+    Token(ScimTokenCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScimTokenCommand {
+    /// Make a token; it is shown this once.
+    Create {
+        #[arg(long, default_value = "scim")]
+        label: String,
+        /// Such as `90d`; without it the token does not expire.
+        #[arg(long)]
+        expires: Option<String>,
+    },
+    /// Every token, without its secret.
+    List,
     /// Make a token worthless from now on.
     Revoke { id: String },
 }

@@ -11,6 +11,7 @@ mod log;
 mod mcp;
 mod person;
 mod policy;
+mod scim;
 mod serve;
 mod target;
 mod verify;
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve => serve::run(load(&path)?).await,
         Command::Person(command) => person::run(&door(&path).await?, command, output).await,
         Command::Agent(command) => agent::run(&door(&path).await?, command, output).await,
+        Command::Scim(command) => scim::run(&door(&path).await?, command, output).await,
         Command::Target(command) => target::run(&load(&path)?, &command, output),
         Command::Mcp(command) => mcp::run(&path, command, output).await,
         Command::Approvals(command) => approvals::run(&door(&path).await?, command, output).await,

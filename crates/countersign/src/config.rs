@@ -112,6 +112,9 @@ pub(crate) struct PeopleSection {
     /// Addresses of those who are administrators from the beginning.
     #[serde(default)]
     pub(crate) administrators: BTreeSet<String>,
+    /// The groups a provisioning client speaks for: what it calls each, and what it is here.
+    #[serde(default)]
+    pub(crate) scim_groups: BTreeMap<String, String>,
     /// How long people brought in by the requester's side have no vote for it.
     pub(crate) cooling_off: Option<Span>,
 }
@@ -211,6 +214,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let providers = providers::check(file.sign_in, folder, &groups, &mut mistakes);
     let read = |text: String| EmailAddress::new(&text);
     let administrators = checked_names(&people.administrators, "people.administrators", read, &mut mistakes);
+    let scim_groups = checked_scim_groups(people.scim_groups, &groups, &mut mistakes);
     let environments =
         checked_names(&policy.environments, "policy.environments", EnvironmentName::new, &mut mistakes);
     let http = checked_targets(file.http, |section| section.check(folder), &mut mistakes);
@@ -258,6 +262,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     settings.issuers = issuers;
     settings.providers = providers;
     settings.administrators = administrators;
+    settings.scim_groups = scim_groups;
     Ok(Config {
         path: path.to_owned(),
         name: gateway.name,
@@ -292,6 +297,32 @@ fn checked_targets<S, T>(
         }
     }
     targets
+}
+
+/// Groups that are declared, each spoken for under one name.
+fn checked_scim_groups(
+    sections: BTreeMap<String, String>,
+    declared: &BTreeSet<GroupName>,
+    mistakes: &mut Vec<Mistake>,
+) -> BTreeMap<String, GroupName> {
+    const PLACE: &str = "people.scim_groups";
+    let mut groups: BTreeMap<String, GroupName> = BTreeMap::new();
+    for (theirs, ours) in sections {
+        let Some(group) = declared.iter().find(|group| group.as_str() == ours) else {
+            let hint = "declare it in `people.groups`";
+            mistakes.push(Mistake::new(PLACE, format!("there is no group `{ours}`"), hint));
+            continue;
+        };
+        let same =
+            |(name, known): (&String, &GroupName)| known == group || name.eq_ignore_ascii_case(&theirs);
+        if theirs.trim().is_empty() || groups.iter().any(same) {
+            let why = format!("`{theirs}` or `{ours}` is there twice, or has no name");
+            mistakes.push(Mistake::new(PLACE, why, "give each group one name of the directory's"));
+            continue;
+        }
+        groups.insert(theirs, group.clone());
+    }
+    groups
 }
 
 fn checked_names<T: Ord, E: fmt::Display>(

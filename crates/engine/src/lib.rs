@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod definitions;
+pub mod depart;
 pub mod error;
 pub mod execute;
 pub mod flow;

@@ -9,6 +9,7 @@ pub(crate) mod logout;
 pub(crate) mod passkeys;
 pub(crate) mod people;
 pub(crate) mod providers;
+pub(crate) mod provisioning;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 mod voters;

@@ -24,6 +24,10 @@ pub enum IdentityError {
     OwnGroups,
     #[error("nobody changes their own role")]
     OwnRole,
+    #[error("the configuration names them as an administrator, which no provisioning client changes")]
+    Protected,
+    #[error("{0} was set here, and no provisioning client changes it")]
+    SetHere(&'static str),
 
     // Coming in through a provider.
     #[error("there is no such provider")]
@@ -149,6 +153,8 @@ impl IdentityError {
             Self::ClonedPasskey => "remove this passkey and register a new one",
             Self::Write(_) => "see what the gateway says of its store's health",
             Self::UnknownProvider
+            | Self::Protected
+            | Self::SetHere(_)
             | Self::NotAllowed { .. }
             | Self::UnknownPerson(_)
             | Self::UnknownAgent(_)

@@ -29,6 +29,7 @@ pub use directory::{
     chain::Behind,
     people::{Link, NewPerson},
     providers::{Answer, Arrived, Begun, Offered, is_ours},
+    provisioning::{Since, Told},
     sessions::{SessionInfo, SignedIn, Visitor},
     workloads::IssuerSeen,
 };
@@ -45,6 +46,7 @@ pub use record::{
     link::LinkKind,
     passkey::Passkey,
     person::{Account, Delegation, Person, PersonState, Role},
+    provisioner::Provisioner,
     session::SessionId,
 };
 pub use secret::Secret;

@@ -9,6 +9,7 @@ use crate::{
         link::LinkRecord,
         passkey::Passkey,
         person::Person,
+        provisioner::Provisioner,
         session::{Session, SessionId},
     },
 };
@@ -40,6 +41,8 @@ pub(crate) struct Memory {
     pub(crate) agent_names: HashMap<String, AgentId>,
     pub(crate) tokens: HashMap<Digest, TokenState>,
     pub(crate) token_ids: BTreeMap<CredentialId, Digest>,
+    /// By the fingerprint of its secret.
+    pub(crate) provisioners: HashMap<Digest, Held<Provisioner>>,
 }
 
 /// A session and when it was last used, in microseconds: newer than what is stored.
@@ -90,6 +93,7 @@ impl Memory {
         load_all::<Session>(store, &mut memory).await?;
         load_all::<Agent>(store, &mut memory).await?;
         load_all::<Token>(store, &mut memory).await?;
+        load_all::<Provisioner>(store, &mut memory).await?;
         Ok(memory)
     }
 

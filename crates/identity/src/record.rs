@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod link;
 pub(crate) mod passkey;
 pub(crate) mod person;
+pub(crate) mod provisioner;
 pub(crate) mod session;
 
 use crate::memory::Memory;

@@ -52,9 +52,20 @@ pub(crate) mod token {
     const BODY: usize = 43;
     const CHECK: usize = 6;
 
+    /// Begins what a provisioning client presents: of the same make, and no agent's token by its first letters.
+    const PROVISIONER: &str = "css_";
+
     pub(crate) fn text(bytes: &[u8; 32]) -> Secret {
-        let mut text = String::with_capacity(PREFIX.len() + BODY + CHECK);
-        text.push_str(PREFIX);
+        with_prefix(PREFIX, bytes)
+    }
+
+    pub(crate) fn provisioner(bytes: &[u8; 32]) -> Secret {
+        with_prefix(PROVISIONER, bytes)
+    }
+
+    fn with_prefix(prefix: &str, bytes: &[u8; 32]) -> Secret {
+        let mut text = String::with_capacity(prefix.len() + BODY + CHECK);
+        text.push_str(prefix);
         text.push_str(&base62(bytes, BODY));
         let check = base62(&crc32(text.as_bytes()).to_be_bytes(), CHECK);
         text.push_str(&check);
@@ -63,13 +74,22 @@ pub(crate) mod token {
 
     /// Whether the text can be a token at all; checked before anything is looked up.
     pub(crate) fn has_shape(text: &str) -> bool {
+        is_made(PREFIX, text)
+    }
+
+    /// The same for a provisioning client's.
+    pub(crate) fn has_provisioner_shape(text: &str) -> bool {
+        is_made(PROVISIONER, text)
+    }
+
+    fn is_made(prefix: &str, text: &str) -> bool {
         let Some((signed, check)) = text.len().checked_sub(CHECK).and_then(|at| text.split_at_checked(at))
         else {
             return false;
         };
-        text.len() == PREFIX.len() + BODY + CHECK
+        text.len() == prefix.len() + BODY + CHECK
             && signed
-                .strip_prefix(PREFIX)
+                .strip_prefix(prefix)
                 .is_some_and(|body| body.bytes().all(|byte| byte.is_ascii_alphanumeric()))
             && base62(&crc32(signed.as_bytes()).to_be_bytes(), CHECK) == check
     }

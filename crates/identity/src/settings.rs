@@ -1,7 +1,12 @@
 //! What the room is told at start: where the console is, and how long things last.
 
 use crate::{cookie::CookieRule, email::EmailAddress, issuer::Issuer, sign_in::Provider};
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use countersign_core::GroupName;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 use url::{Host, Url};
 
 /// The console's origin and the room's time limits.
@@ -26,6 +31,8 @@ pub struct Settings {
     pub providers: Vec<Provider>,
     /// Who is an administrator from the beginning, whoever comes first.
     pub administrators: BTreeSet<EmailAddress>,
+    /// The groups a provisioning client speaks for: what it calls them, and what they are here.
+    pub scim_groups: BTreeMap<String, GroupName>,
 }
 
 /// The console's address cannot be used.
@@ -71,6 +78,7 @@ impl Settings {
             issuers: Vec::new(),
             providers: Vec::new(),
             administrators: BTreeSet::new(),
+            scim_groups: BTreeMap::new(),
         })
     }
 

@@ -109,6 +109,21 @@ pub enum Event {
     },
     #[serde(rename = "person.disabled")]
     PersonDisabled { person: PersonId },
+    /// A provisioning client brought back somebody it had taken out.
+    #[serde(rename = "person.returned")]
+    PersonReturned { person: PersonId },
+    /// A provisioning client says something else of somebody: their name, their address, what it calls them.
+    #[serde(rename = "person.provisioned")]
+    PersonProvisioned {
+        person: PersonId,
+        /// The client's token.
+        credential: CredentialId,
+    },
+    /// A provisioning client may speak under this token.
+    #[serde(rename = "provisioner.created")]
+    ProvisionerCreated { credential: CredentialId, expires: Option<Timestamp> },
+    #[serde(rename = "provisioner.revoked")]
+    ProvisionerRevoked { credential: CredentialId },
     /// Somebody votes in this person's place from one moment to another.
     #[serde(rename = "delegation.set")]
     DelegationSet { person: PersonId, to: PersonId, from: Timestamp, until: Timestamp },
@@ -201,6 +216,9 @@ pub enum Event {
     },
     #[serde(rename = "approval.vote_refused")]
     ApprovalVoteRefused { approval: ApprovalId, gate: Option<GateName>, reason: String },
+    /// Somebody who voted in the open round has left: their votes, and those cast in their place, count no more.
+    #[serde(rename = "approval.votes_withdrawn")]
+    ApprovalVotesWithdrawn { approval: ApprovalId, person: PersonId },
     /// One person lifted every gate that was still shut, alone. From here on a review is open, and until it is closed they
     /// break no other.
     #[serde(rename = "approval.glass_broken")]
@@ -261,6 +279,10 @@ impl Event {
             Self::PersonGroupsChanged { .. } => "person.groups_changed",
             Self::PersonRoleChanged { .. } => "person.role_changed",
             Self::PersonDisabled { .. } => "person.disabled",
+            Self::PersonReturned { .. } => "person.returned",
+            Self::PersonProvisioned { .. } => "person.provisioned",
+            Self::ProvisionerCreated { .. } => "provisioner.created",
+            Self::ProvisionerRevoked { .. } => "provisioner.revoked",
             Self::DelegationSet { .. } => "delegation.set",
             Self::DelegationEnded { .. } => "delegation.ended",
             Self::PasskeyRegistered { .. } => "passkey.registered",
@@ -280,6 +302,7 @@ impl Event {
             Self::ApprovalRoundOpened { .. } => "approval.round_opened",
             Self::ApprovalVoted { .. } => "approval.voted",
             Self::ApprovalVoteRefused { .. } => "approval.vote_refused",
+            Self::ApprovalVotesWithdrawn { .. } => "approval.votes_withdrawn",
             Self::ApprovalGlassBroken { .. } => "approval.glass_broken",
             Self::ApprovalGlassReviewed { .. } => "approval.glass_reviewed",
             Self::ApprovalGranted { .. } => "approval.granted",
@@ -328,6 +351,10 @@ impl Event {
             | Self::PersonGroupsChanged { .. }
             | Self::PersonRoleChanged { .. }
             | Self::PersonDisabled { .. }
+            | Self::PersonReturned { .. }
+            | Self::PersonProvisioned { .. }
+            | Self::ProvisionerCreated { .. }
+            | Self::ProvisionerRevoked { .. }
             | Self::DelegationSet { .. }
             | Self::DelegationEnded { .. }
             | Self::AccountLinked { .. }
@@ -343,6 +370,7 @@ impl Event {
             | Self::TokenRevoked { .. }
             | Self::IntakeRefused { .. }
             | Self::ApprovalVoteRefused { .. }
+            | Self::ApprovalVotesWithdrawn { .. }
             | Self::ApprovalGlassReviewed { .. }
             | Self::ApprovalGranted { .. }
             | Self::ApprovalClosed { .. }

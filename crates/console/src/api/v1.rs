@@ -11,6 +11,7 @@ pub(crate) mod ledger;
 pub(crate) mod passkeys;
 pub(crate) mod people;
 pub(crate) mod policy;
+pub(crate) mod scim;
 pub(crate) mod session;
 pub(crate) mod tools;
 pub(crate) mod upkeep;
@@ -67,6 +68,8 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(people::role))
         .routes(routes!(people::delegate, people::end_delegation))
         .routes(routes!(people::show, people::change, people::disable))
+        .routes(routes!(scim::list, scim::create))
+        .routes(routes!(scim::revoke))
         .routes(routes!(freezes::list, freezes::set, freezes::lift))
         .routes(routes!(events::stream))
 }

@@ -50,7 +50,10 @@ const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/freezes"),
 ];
-const MORE: [(&str, &str); 17] = [
+const MORE: [(&str, &str); 20] = [
+    ("GET", "/api/v1/scim/tokens"),
+    ("POST", "/api/v1/scim/tokens"),
+    ("DELETE", "/api/v1/scim/tokens/{id}"),
     ("GET", "/api/v1/reviews"),
     ("POST", "/api/v1/approvals/{id}/review"),
     ("PUT", "/api/v1/people/{id}/delegation"),

@@ -20,7 +20,7 @@ use countersign_engine::{
     },
     start::{self, Opening},
 };
-use countersign_identity::{Directory, Issuer, Settings};
+use countersign_identity::{Directory, EmailAddress, Issuer, Settings};
 use countersign_ledger::{LogKeys, Sealing};
 use countersign_policy::{Bundle, DeclaredTarget, Policies, Source, Vocabulary};
 use countersign_store::{SqliteOptions, SqliteStore};
@@ -221,6 +221,9 @@ impl Stage {
         );
         let mut settings = Settings::new(ORIGIN).unwrap();
         settings.issuers = issuers;
+        settings.administrators = [EmailAddress::new("root@example.com").unwrap()].into();
+        let sre = GroupName::new("sre").unwrap();
+        settings.scim_groups = [("Site Reliability".to_owned(), sre)].into();
         let directory = Directory::open(journal.clone(), groups(), settings).await.unwrap();
         let cloud = Arc::new(Cloud::default());
         let target = Target {

@@ -27,6 +27,8 @@ pub enum Kind {
     Session,
     Agent,
     Token,
+    /// A provisioning client's token.
+    Provisioner,
     /// A policy bundle's content, by digest.
     Bundle,
     Freeze,
@@ -39,7 +41,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Hold,
         Self::Action,
         Self::Answer,
@@ -49,6 +51,7 @@ impl Kind {
         Self::Session,
         Self::Agent,
         Self::Token,
+        Self::Provisioner,
         Self::Bundle,
         Self::Freeze,
         Self::Definition,
@@ -68,6 +71,7 @@ impl Kind {
             Self::Session => "session",
             Self::Agent => "agent",
             Self::Token => "token",
+            Self::Provisioner => "provisioner",
             Self::Bundle => "bundle",
             Self::Freeze => "freeze",
             Self::Definition => "definition",

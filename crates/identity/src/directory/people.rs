@@ -64,6 +64,7 @@ impl Directory {
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: Vec::new(),
             delegations: Vec::new(),
+            provisioned: None,
             invited_at: now,
             enrolled_at: None,
             disabled_at: None,
@@ -202,7 +203,7 @@ impl Directory {
         }
         let mut draft = Draft::default();
         draft.note(Note::new(by.actor(), Event::PersonDisabled { person }));
-        self.end_access(&mut draft, by, person);
+        self.end_access(&mut draft, by.actor(), person);
         draft.replace(&held, Person { disabled_at: Some(self.journal.now()), ..held.doc.clone() })?;
         self.write(draft).await
     }
@@ -255,11 +256,11 @@ impl Directory {
         Ok(Link { url, secret, kind, expires })
     }
 
-    fn end_access(&self, draft: &mut Draft, by: Author, person: PersonId) {
+    pub(super) fn end_access(&self, draft: &mut Draft, by: Actor, person: PersonId) {
         let memory = self.memory.read();
         let sessions: Vec<&Held<_>> = memory.sessions_of(person).collect();
         if !sessions.is_empty() {
-            draft.note(Note::new(by.actor(), Event::SessionClosed { person, everywhere: true }));
+            draft.note(Note::new(by, Event::SessionClosed { person, everywhere: true }));
         }
         for session in sessions {
             draft.delete(session);

@@ -382,6 +382,7 @@ impl Directory {
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: vec![account],
             delegations: Vec::new(),
+            provisioned: None,
             invited_at: now,
             enrolled_at: None,
             disabled_at: None,

@@ -72,10 +72,36 @@ pub struct Person {
     /// Accounts at providers that speak for this person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<Account>,
+    /// What a provisioning client says of them; `None`: none ever did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) provisioned: Option<Provisioned>,
     pub invited_at: Timestamp,
     /// When they first opened a link of theirs.
     pub enrolled_at: Option<Timestamp>,
     pub disabled_at: Option<Timestamp>,
+}
+
+/// What a provisioning client says of a person, and what it did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Provisioned {
+    pub(crate) user_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) external_id: Option<String>,
+    /// It made them; otherwise they were invited here, and it took them over.
+    pub(crate) made: bool,
+    /// It took them out, and may bring them back.
+    pub(crate) gone: bool,
+    /// It took them out for good: it knows them no more.
+    pub(crate) deleted: bool,
+    pub(crate) changed_at: Timestamp,
+}
+
+impl Provisioned {
+    /// Of somebody who was invited here.
+    pub(crate) fn here(user_name: String, now: Timestamp) -> Self {
+        Self { user_name, external_id: None, made: false, gone: false, deleted: false, changed_at: now }
+    }
 }
 
 /// Somebody else votes in a person's place for a time.
@@ -130,6 +156,21 @@ impl Person {
         self.disabled_at.is_some()
     }
 
+    /// What a provisioning client calls them.
+    pub fn user_name(&self) -> &str {
+        self.provisioned.as_ref().map_or(self.email.as_str(), |provisioned| &provisioned.user_name)
+    }
+
+    /// The client's own id of them.
+    pub fn external_id(&self) -> Option<&str> {
+        self.provisioned.as_ref()?.external_id.as_deref()
+    }
+
+    /// When a client last changed them; when they were invited, where none did.
+    pub fn provisioned_at(&self) -> Timestamp {
+        self.provisioned.as_ref().map_or(self.invited_at, |provisioned| provisioned.changed_at)
+    }
+
     /// Whether they can be asked to vote at all.
     pub fn can_vote(&self) -> bool {
         self.state() == PersonState::Enrolled && matches!(self.role, Role::Reviewer | Role::Administrator)
@@ -166,17 +207,19 @@ impl Stored for Person {
     }
 
     fn place(held: Held<Self>, memory: &mut Memory) {
-        memory.emails.insert(held.doc.email.clone(), held.doc.id);
+        let email = held.doc.email.clone();
         let accounts: Vec<Digest> = held.doc.accounts.iter().map(Account::key).collect();
         let person = held.doc.id;
         for one in &held.doc.delegations {
             memory.stand_ins.entry(one.to).or_default().insert(person);
         }
         if let Some(before) = memory.people.insert(person, held) {
+            memory.emails.remove(&before.doc.email);
             for account in &before.doc.accounts {
                 memory.accounts.remove(&account.key());
             }
         }
+        memory.emails.insert(email, person);
         memory.accounts.extend(accounts.into_iter().map(|account| (account, person)));
     }
 

@@ -45,6 +45,11 @@ fn samples() -> Vec<Value> {
         ("person.link_issued", json!({"person": person})),
         ("person.groups_changed", json!({"person": person, "added": [], "removed": ["privacy"]})),
         ("person.disabled", json!({"person": person})),
+        ("person.returned", json!({"person": person})),
+        ("person.provisioned", json!({"person": person, "credential": credential})),
+        ("provisioner.created", json!({"credential": credential, "expires": time})),
+        ("provisioner.revoked", json!({"credential": credential})),
+        ("approval.votes_withdrawn", json!({"approval": approval, "person": person})),
         ("delegation.set", json!({"person": person, "to": person, "from": time, "until": time})),
         ("delegation.ended", json!({"person": person, "to": person})),
         (

@@ -114,6 +114,9 @@ impl Case {
                 self.waiting()?.grant(at, *approval, *use_by)?;
                 gain.approvals = 1;
             }
+            Event::ApprovalVotesWithdrawn { approval, person } => {
+                self.waiting()?.withdraw(*approval, *person)?;
+            }
             Event::ApprovalClosed { approval, closing, .. } => self.waiting()?.close(*approval, *closing)?,
             Event::ApprovalRevokedWhileRunning { approval, .. } => {
                 self.same_approval(*approval)?;
@@ -164,6 +167,10 @@ impl Case {
             | Event::PersonGroupsChanged { .. }
             | Event::PersonRoleChanged { .. }
             | Event::PersonDisabled { .. }
+            | Event::PersonReturned { .. }
+            | Event::PersonProvisioned { .. }
+            | Event::ProvisionerCreated { .. }
+            | Event::ProvisionerRevoked { .. }
             | Event::DelegationSet { .. }
             | Event::DelegationEnded { .. }
             | Event::AccountLinked { .. }

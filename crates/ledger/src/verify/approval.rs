@@ -153,6 +153,17 @@ impl Held {
         Ok(())
     }
 
+    /// Somebody's votes of the open round count no more.
+    pub(super) fn withdraw(&mut self, id: ApprovalId, person: PersonId) -> Result<(), Breach> {
+        self.in_play()?;
+        same(Rule::Order, "approval", &self.id, &id)?;
+        demand(Rule::Order, self.granted.is_none(), "an approval that waits", "one that is granted")?;
+        for votes in self.rounds.last_mut().into_iter().flat_map(|round| round.votes.values_mut()) {
+            votes.retain(|voter, (_, seat)| *voter != person && *seat != person);
+        }
+        Ok(())
+    }
+
     /// One person for every gate still shut, where each of them names who may.
     pub(super) fn break_glass(
         &mut self,

@@ -63,8 +63,8 @@ pub(crate) struct CreateToken {
 /// A token, shown once.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Created {
-    id: String,
-    token: String,
+    pub(crate) id: String,
+    pub(crate) token: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -275,7 +275,7 @@ fn person(console: &Console, field: &str, named: &str) -> Result<PersonId, Probl
     found.map(|person| person.id).ok_or_else(unknown)
 }
 
-fn duration(span: &str) -> Result<Duration, Problem> {
+pub(crate) fn duration(span: &str) -> Result<Duration, Problem> {
     const DAY: u64 = 86_400;
     let refuse =
         || Problem::invalid("`expires_in` must be a span such as `30d`, `12h` or `15m`, at most `366d`");

@@ -9,6 +9,7 @@ use crate::{
 };
 use axum::{Json, extract::State};
 use countersign_core::{GroupName, PersonId, Timestamp};
+use countersign_engine::depart;
 use countersign_identity::{Delegation, NewPerson, Role, Seen};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -208,6 +209,7 @@ pub(crate) async fn disable(
 ) -> Result<StatusCode, Problem> {
     caller.administrator()?;
     console.directory().disable_person(caller.author, Seen { id, version }).await?;
+    depart::depart(console.gate(), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 117] = [
+const KEYS: [&str; 118] = [
     "sign_in",
     "label",
     "client_id",
@@ -21,6 +21,7 @@ const KEYS: [&str; 117] = [
     "amr",
     "max_age",
     "administrators",
+    "scim_groups",
     "issuers",
     "issuer",
     "audiences",
