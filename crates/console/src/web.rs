@@ -5,6 +5,7 @@ mod action;
 mod activity;
 mod approval;
 mod assets;
+mod channels;
 mod door;
 mod draw;
 mod escape;
@@ -44,6 +45,7 @@ pub(crate) fn routes() -> Router<Console> {
         .route("/agents", get(things::agents))
         .route("/agents/activity", get(activity::page))
         .route("/people", get(things::people))
+        .route("/channels", get(channels::page))
         .route("/freezes", get(things::freezes))
         .route("/account", get(things::account))
         .route("/sign-in", get(door::sign_in))

@@ -172,6 +172,8 @@ names! {
     GateName, "a gate name";
     /// The `@id` of a policy.
     PolicyId, "a policy id";
+    /// A way on which people are told, as configured.
+    ChannelName, "a channel name";
 }
 
 fn is_name(text: &str) -> bool {

@@ -21,8 +21,8 @@ pub use decision::{Decision, Refusal, RefusalCode, Terms};
 pub use digest::Digest;
 pub use evidence::Evidence;
 pub use id::{
-    ActionId, AgentId, ApprovalId, BundleDigest, CredentialId, EntryId, EnvironmentName, GateName, GatewayId,
-    GroupName, PersonId, PolicyId, TargetName,
+    ActionId, AgentId, ApprovalId, BundleDigest, ChannelName, CredentialId, EntryId, EnvironmentName,
+    GateName, GatewayId, GroupName, PersonId, PolicyId, TargetName,
 };
 pub use principal::{PrincipalId, PrincipalKind, Requester};
 pub use sign_in::{SignIn, SignInTerms};

@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// What waits, and what was decided.
     #[command(subcommand)]
     Approvals(ApprovalsCommand),
+    /// Ways on which people and systems are told of approvals.
+    #[command(subcommand)]
+    Channel(ChannelCommand),
     /// Policy files.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -309,6 +312,20 @@ pub(crate) enum ApprovalsCommand {
         id: String,
         #[arg(long)]
         reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ChannelCommand {
+    /// Every channel, and how it has fared.
+    List,
+    /// Send a test message from here, as the gateway would, and say whether it was taken.
+    Test { name: String },
+    /// Tell a channel once more what was given up, of one approval or of all.
+    Replay {
+        name: String,
+        #[arg(long)]
+        approval: Option<String>,
     },
 }
 

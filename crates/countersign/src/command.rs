@@ -2,6 +2,7 @@
 
 mod agent;
 mod approvals;
+mod channel;
 mod check;
 mod demo;
 mod export;
@@ -39,6 +40,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Target(command) => target::run(&load(&path)?, &command, output),
         Command::Mcp(command) => mcp::run(&path, command, output).await,
         Command::Approvals(command) => approvals::run(&door(&path).await?, command, output).await,
+        Command::Channel(command) => channel::run(&path, command, output).await,
         Command::Policy(command) => policy::run(&path, command, output),
         Command::Export(args) => export::run(&door(&path).await?, &args, output).await,
         Command::Verify { bundle, key } => verify::run(&bundle, &key, output),

@@ -23,6 +23,7 @@ use countersign_pep_sql::{
     understand::SqlOperation,
 };
 use countersign_policy::{DeclaredTarget, FactType as PolicyFact, Vocabulary};
+use countersign_reviewer::{ChannelConfig, ChannelSection};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -143,6 +144,7 @@ pub(crate) struct File {
     pub(crate) issuers: Vec<(usize, IssuerSection)>,
     pub(crate) sign_in: Vec<(usize, ProviderSection)>,
     pub(crate) mcp: Vec<(usize, McpSection)>,
+    pub(crate) channel: Vec<(usize, ChannelSection)>,
 }
 
 /// Everything the gateway runs on, checked.
@@ -163,6 +165,7 @@ pub(crate) struct Config {
     pub(crate) http: Vec<HttpTarget>,
     pub(crate) postgres: Vec<PostgresTarget>,
     pub(crate) mcp: Vec<McpTarget>,
+    pub(crate) channels: Vec<ChannelConfig>,
     pub(crate) vocabulary: Vocabulary,
     /// Over the file's bytes as they were read, overrides included.
     pub(crate) digest: Digest,
@@ -220,6 +223,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let http = checked_targets(file.http, |section| section.check(folder), &mut mistakes);
     let postgres = checked_targets(file.postgres, |section| section.check(folder), &mut mistakes);
     let mcp = checked_targets(file.mcp, |section| section.check(folder), &mut mistakes);
+    let channels = checked_channels(file.channel, folder, &mut mistakes);
     let listening = http.iter().map(|(number, target)| Listening {
         wire: "http",
         number: *number,
@@ -258,6 +262,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     for target in &mcp {
         declare_server(target, &mut vocabulary);
     }
+    vocabulary.channels = channels.iter().map(|channel| channel.spec().name).collect();
     let (Ok(mut settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
     settings.issuers = issuers;
     settings.providers = providers;
@@ -278,6 +283,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         http,
         postgres,
         mcp,
+        channels,
         vocabulary,
         digest,
     })
@@ -323,6 +329,25 @@ fn checked_scim_groups(
         groups.insert(theirs, group.clone());
     }
     groups
+}
+
+/// The channels that can be used, each with a name of its own.
+fn checked_channels(
+    sections: Vec<(usize, ChannelSection)>,
+    folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<ChannelConfig> {
+    let mut names = BTreeSet::new();
+    for (number, section) in &sections {
+        if !names.insert(section.name.clone()) {
+            let place = format!("channel.{}.name", section.name);
+            let why = format!("two channels are named `{}`", section.name);
+            let mistake = Mistake::new(place, why, "give each channel a name of its own");
+            mistakes.push(Mistake { item: Some(*number), ..mistake });
+        }
+    }
+    let channels = checked_targets(sections, |section| section.check(folder), mistakes);
+    channels.into_iter().map(|(_, channel)| channel).collect()
 }
 
 fn checked_names<T: Ord, E: fmt::Display>(

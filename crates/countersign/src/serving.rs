@@ -136,6 +136,10 @@ impl Serving {
         tasks.spawn(accept::operator(socket, countersign_console::operator_router(console), stop.clone()));
         let config = Arc::new(config);
         tasks.spawn(timers::run(Arc::clone(&gate)));
+        for channel in &config.channels {
+            let (name, tell) = (channel.spec().name, Arc::clone(channel.tell()));
+            tasks.spawn(countersign_reviewer::run(Arc::clone(&gate), name, tell));
+        }
         tasks.spawn(async move { directory.keep_issuers().await });
         tasks.spawn(watch::policies(Arc::clone(&gate), Arc::clone(&config), stop.clone()));
         start::resume(&gate)

@@ -12,6 +12,7 @@ use countersign_engine::{
     definitions::{self, Known},
     gate::Reachable,
     journal::Journal,
+    outbox::Channels,
     port::{
         store::{Change, Expect, Find, Kind, ReadError, Store},
         upstream::{Target, Upstream},
@@ -24,6 +25,7 @@ use countersign_pep_http::upstream::HttpUpstream;
 use countersign_pep_mcp::{tools::argument_types, upstream::McpUpstream};
 use countersign_pep_sql::upstream::PostgresUpstream;
 use countersign_policy::{Bundle, Policies, PolicyError, Vocabulary, sources_from_path};
+use countersign_reviewer::ChannelConfig;
 use countersign_store::{OnRollback, OpenError, SqliteOptions, SqliteStore};
 use std::{
     fs,
@@ -66,6 +68,7 @@ pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
         policies: Arc::new(Policies::new(bundle)),
         identity: Arc::clone(&directory) as Arc<dyn countersign_engine::port::identity::Identity>,
         targets: targets(&config)?,
+        channels: Channels::new(config.channels.iter().map(ChannelConfig::spec)),
         limits: config.limits.clone(),
         who,
         attach_secret,

@@ -61,6 +61,7 @@ fn bundle(classifier: &Classifier) -> Bundle {
         labels: policy::LABELS.iter().map(|label| (*label).to_owned()).collect(),
         operations: classifier.declared().into_iter().map(operation).chain(session).collect(),
         mcp: [tools].into(),
+        channels: BTreeSet::new(),
     };
     let sources = policy::FILES.iter().map(|(name, text)| Source::new(*name, *text)).collect();
     Bundle::load(sources, &vocabulary).unwrap_or_else(|errors| {

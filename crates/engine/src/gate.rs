@@ -5,6 +5,7 @@ use crate::{
     hold::Holds,
     journal::Journal,
     late::Late,
+    outbox::Channels,
     port::{
         identity::{Identity, NotAuthenticated, Presented},
         store::Store,
@@ -95,6 +96,7 @@ pub struct Gate {
     who: Who,
     /// Keys attachments; made at first start, never shown.
     attach_secret: [u8; 32],
+    channels: Channels,
     frozen: RwLock<BTreeSet<FreezeScope>>,
     changes: broadcast::Sender<Changed>,
     pub(crate) holds: Holds,
@@ -115,6 +117,8 @@ pub struct Parts {
     pub policies: Arc<Policies>,
     pub identity: Arc<dyn Identity>,
     pub targets: Vec<Reachable>,
+    /// The ways on which people are told.
+    pub channels: Channels,
     pub limits: Limits,
     pub who: Who,
     pub attach_secret: [u8; 32],
@@ -131,6 +135,7 @@ impl Gate {
             limits: parts.limits,
             who: parts.who,
             attach_secret: parts.attach_secret,
+            channels: parts.channels,
             frozen: RwLock::default(),
             changes: broadcast::channel(1024).0,
             holds: Holds::default(),
@@ -237,6 +242,11 @@ impl Gate {
         let principal = action.requester.principal.to_string();
         let parts: [&[u8]; 3] = [&self.attach_secret, principal.as_bytes(), digest.as_bytes()];
         Digest::of_parts("countersign/attach/v1", &parts).hex()
+    }
+
+    /// The ways on which people are told.
+    pub fn channels(&self) -> &Channels {
+        &self.channels
     }
 
     /// How many executions run right now.

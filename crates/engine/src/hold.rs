@@ -12,6 +12,7 @@ use crate::{
     execute,
     gate::{Changed, Gate, actor_of, asked},
     journal::Note,
+    outbox::{self, First},
     port::{
         identity::{StandIn, Voter},
         store::{Change, Commit, CommitError, Expect, Find, Kind, Receipt},
@@ -119,9 +120,14 @@ pub(crate) async fn place(gate: &Arc<Gate>, action: Action, terms: Terms) -> Res
         doc: json(&action)?.into(),
         keys: vec![],
     };
-    let commit = Commit { changes: vec![hold.put(Expect::Absent)?, stored], entries: vec![row] };
-    match gate.store().writer().commit(commit).await {
-        Ok(_) => gate.holds.insert(&hold, 1),
+    let entries = vec![row];
+    let mut changes = vec![hold.put(Expect::Absent)?, stored];
+    changes.extend(Box::pin(outbox::news(gate, &hold, &entries, First::Yes)).await?);
+    match gate.store().writer().commit(Commit { changes, entries }).await {
+        Ok(_) => {
+            gate.holds.insert(&hold, 1);
+            gate.channels().ring_of(&hold.notify);
+        }
         // An identical action was placed at the same moment; this one belongs to it.
         Err(CommitError::Conflict { .. }) => take_in(gate, &key).await?,
         Err(error) => return Err(error.into()),
@@ -494,9 +500,11 @@ pub(crate) async fn revise(
         }
         let mut changes = vec![hold.put(Expect::Version(version))?];
         changes.extend(write.changes);
+        changes.extend(Box::pin(outbox::news(gate, &hold, &entries, First::No)).await?);
         match gate.store().writer().commit(Commit { changes, entries }).await {
             Ok(receipt) => {
                 gate.holds.update(&hold, version + 1);
+                gate.channels().ring_of(&hold.notify);
                 gate.announce(Changed::Approval { id, state: hold.approval.state.as_str() });
                 return Ok(Ok((hold, receipt)));
             }

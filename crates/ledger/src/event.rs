@@ -4,9 +4,9 @@
 //! carries only commitments to them (see [`crate::entry`]).
 
 use countersign_core::{
-    AgentId, ApprovalId, Assurance, BundleDigest, CredentialId, Digest, EntryId, EnvironmentName, GateName,
-    GatewayId, GroupName, PersonId, PolicyId, PrincipalKind, RefusalCode, SignIn, SignInTerms, TargetName,
-    Timestamp,
+    AgentId, ApprovalId, Assurance, BundleDigest, ChannelName, CredentialId, Digest, EntryId,
+    EnvironmentName, GateName, GatewayId, GroupName, PersonId, PolicyId, PrincipalKind, RefusalCode, SignIn,
+    SignInTerms, TargetName, Timestamp,
     approval::{Outcome, Taker},
     decision::Approvers,
     statement::Statement,
@@ -87,6 +87,12 @@ pub enum Event {
     /// A tool may not be called as it is described.
     #[serde(rename = "tool.refused")]
     ToolRefused { target: TargetName, definition: Digest },
+    /// A channel could not be told of an approval for so long that the gateway stopped trying.
+    #[serde(rename = "notification.given_up")]
+    NotificationGivenUp { approval: ApprovalId, channel: ChannelName },
+    /// Somebody has a channel told once more what it could not be told.
+    #[serde(rename = "notification.replayed")]
+    NotificationReplayed { approval: ApprovalId, channel: ChannelName },
     #[serde(rename = "ledger.exported")]
     LedgerExported { from: u64, to: u64 },
     #[serde(rename = "ledger.read")]
@@ -271,6 +277,8 @@ impl Event {
             Self::ToolNoticed { .. } => "tool.noticed",
             Self::ToolAccepted { .. } => "tool.accepted",
             Self::ToolRefused { .. } => "tool.refused",
+            Self::NotificationGivenUp { .. } => "notification.given_up",
+            Self::NotificationReplayed { .. } => "notification.replayed",
             Self::LedgerExported { .. } => "ledger.exported",
             Self::LedgerRead { .. } => "ledger.read",
             Self::LedgerRedacted { .. } => "ledger.redacted",
@@ -343,6 +351,8 @@ impl Event {
             | Self::ToolNoticed { .. }
             | Self::ToolAccepted { .. }
             | Self::ToolRefused { .. }
+            | Self::NotificationGivenUp { .. }
+            | Self::NotificationReplayed { .. }
             | Self::LedgerExported { .. }
             | Self::LedgerRead { .. }
             | Self::LedgerRedacted { .. }

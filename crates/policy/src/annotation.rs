@@ -2,14 +2,15 @@
 
 use crate::{
     gate::{DEFAULT_EXPIRES, DEFAULT_STEP_UP, DEFAULT_VALID_FOR, GateRule},
-    nearest::nearest,
+    nearest::{nearest, suggestion},
     rules::Recording,
     schema::Types,
     vocabulary::Vocabulary,
 };
 use cedar_policy::EntityUid;
 use countersign_core::{
-    Assurance, GateName, GroupName, PersonId, SignInTerms, decision::Approvers, evidence::DriftBound, visible,
+    Assurance, ChannelName, GateName, GroupName, PersonId, SignInTerms, decision::Approvers,
+    evidence::DriftBound, visible,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -267,7 +268,7 @@ impl Reader<'_> {
             }
             _ => {
                 let groups = self.vocabulary.groups.iter().map(GroupName::as_str);
-                let hint = crate::nearest::suggestion(text, "group", groups);
+                let hint = suggestion(text, "group", groups);
                 self.mistake(key, format!("group `{}` is not declared", visible::one_line(text)), hint);
             }
         }
@@ -334,8 +335,19 @@ impl Reader<'_> {
         let Some(text) = self.values.get("notify").copied() else { return BTreeSet::new() };
         let channels: BTreeSet<String> = text.split(',').map(|channel| channel.trim().to_owned()).collect();
         if channels.iter().any(|channel| channel.is_empty() || channel.contains(' ')) {
-            let hint = "name channels, separated by commas: `@notify(\"slack:#db-prod, webhook:ops\")`";
+            let hint = "name channels, separated by commas: `@notify(\"db-prod, siem\")`";
             self.mistake("notify", format!("`{text}` does not name a channel"), hint);
+            return channels;
+        }
+        let known = &self.vocabulary.channels;
+        for channel in channels.iter().filter(|named| known.iter().all(|known| known.as_str() != *named)) {
+            let hint = suggestion(channel, "channel", known.iter().map(ChannelName::as_str));
+            let shown = visible::one_line(channel);
+            self.mistakes.push(Mistake {
+                key: "notify".into(),
+                message: format!("channel `{shown}` is not declared"),
+                hint,
+            });
         }
         channels
     }

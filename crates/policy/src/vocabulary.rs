@@ -3,7 +3,7 @@
 //! The Cedar schema is generated from it, so a policy that names anything else does not load.
 
 use crate::{PolicyError, mcp, nearest::suggestion, sql};
-use countersign_core::{Class, EnvironmentName, GroupName, TargetName, visible};
+use countersign_core::{ChannelName, Class, EnvironmentName, GroupName, TargetName, visible};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +21,9 @@ pub struct Vocabulary {
     /// The targets that speak MCP: their operations are tools, whose facts are `context.input`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub mcp: BTreeSet<TargetName>,
+    /// The channels that a gate may have told, with `@notify`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub channels: BTreeSet<ChannelName>,
 }
 
 /// A place actions go to.
@@ -238,6 +241,7 @@ mod tests {
             labels: ["pii".to_owned()].into(),
             operations: vec![operation("crm", "export")],
             mcp: BTreeSet::new(),
+            channels: BTreeSet::new(),
         }
     }
 

@@ -72,6 +72,26 @@ fn the_provider_of_the_guide_stands_in_a_configuration() {
 }
 
 #[test]
+fn the_channels_of_the_guide_are_named_by_its_gate() {
+    let tree = Tree::read().unwrap();
+    let folder = TempDir::new().unwrap();
+    let policies = blocks(&tree, "docs/book/src/guide/channels.md", "cedar");
+    let channels = blocks(&tree, "docs/book/src/guide/channels.md", "toml");
+    assert_eq!((policies.len(), channels.len()), (1, 1));
+    let head = "[people]\ngroups = [\"dba\"]\n\n";
+    let write = |channels: &str| {
+        fs::write(folder.path().join("countersign.toml"), format!("{head}{channels}\n")).unwrap();
+    };
+    fs::create_dir(folder.path().join("policy")).unwrap();
+    fs::write(folder.path().join("policy/guide.cedar"), policies.concat()).unwrap();
+    write(&channels.concat());
+    assert_eq!(check(folder.path()), Ok(()));
+    write(&channels.concat().replace("name = \"dba\"", "name = \"dbas\""));
+    let wrong = check(folder.path()).unwrap_err();
+    assert!(wrong.contains("channel `dba` is not declared\n  hint: did you mean `dbas`?"), "{wrong}");
+}
+
+#[test]
 fn the_policy_and_the_target_of_the_mcp_guide_load_together() {
     let tree = Tree::read().unwrap();
     let folder = TempDir::new().unwrap();

@@ -5,7 +5,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 /// Every crate, and what it may be built on.
-const EDGES: [(&str, &[&str]); 17] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("countersign-core", &[]),
     ("countersign-ledger", &["countersign-core"]),
     ("countersign-policy", &["countersign-core"]),
@@ -35,6 +35,7 @@ const EDGES: [(&str, &[&str]); 17] = [
             "countersign-identity",
         ],
     ),
+    ("countersign-reviewer", &["countersign-core", "countersign-engine", "countersign-pep"]),
     ("countersign-testkit", &[]),
     ("countersign-demo", &["countersign-testkit"]),
     (
@@ -51,6 +52,7 @@ const EDGES: [(&str, &[&str]); 17] = [
             "countersign-pep-mcp",
             "countersign-pep-sql",
             "countersign-console",
+            "countersign-reviewer",
             "countersign-demo",
         ],
     ),

@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod actions;
 pub(crate) mod agents;
 pub(crate) mod approvals;
+pub(crate) mod channels;
 pub(crate) mod events;
 pub(crate) mod freezes;
 pub(crate) mod glass;
@@ -71,5 +72,8 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(scim::list, scim::create))
         .routes(routes!(scim::revoke))
         .routes(routes!(freezes::list, freezes::set, freezes::lift))
+        .routes(routes!(channels::list))
+        .routes(routes!(channels::outgoing))
+        .routes(routes!(channels::replay))
         .routes(routes!(events::stream))
 }

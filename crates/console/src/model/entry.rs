@@ -130,7 +130,7 @@ fn private_text(path: &str, value: &[u8]) -> String {
             let _ = write!(out, "{byte:02x}");
             out
         }),
-        ("request_head", _) => super::payload::request_lines(value),
+        ("request_head", _) => countersign_engine::shown::request_lines(value),
         (_, Ok(text)) => text.to_owned(),
         (_, Err(_)) => visible::bytes(value),
     }

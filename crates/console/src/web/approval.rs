@@ -10,13 +10,17 @@ use crate::{
     error::Problem,
     model::{
         approval::{self, ApprovalFull},
-        payload::{body_text, laid_out, request_lines},
+        payload::laid_out,
     },
 };
 use askama::Template;
 use axum::{extract::State, response::Response};
 use countersign_core::{ApprovalId, approval::Outcome};
-use countersign_engine::{hold::Hold, read};
+use countersign_engine::{
+    hold::Hold,
+    read,
+    shown::{body_text, request_lines},
+};
 use countersign_ledger::{Entry, event::Event};
 use serde_json::{Map, Value};
 

@@ -1,9 +1,9 @@
 //! The one way text gets into a page: what would not be seen is written out, then HTML is escaped. The templates
 //! cannot go around it; what is drawn as markup here is escaped here.
 
-use crate::model::payload::is_plain;
 use askama::filters::{Escaper, Html};
 use countersign_core::visible::{self, Segment};
+use countersign_engine::shown::is_plain;
 use std::fmt::{self, Write};
 
 /// Writes hidden characters out and escapes HTML.

@@ -29,7 +29,7 @@ pub(super) struct Frame {
     pub(super) trouble: Option<String>,
 }
 
-const NAV: [(&str, &str, &str); 8] = [
+const NAV: [(&str, &str, &str); 9] = [
     ("inbox", "/", "Inbox"),
     ("history", "/history", "History"),
     ("ledger", "/ledger", "Ledger"),
@@ -37,6 +37,7 @@ const NAV: [(&str, &str, &str); 8] = [
     ("targets", "/targets", "Targets"),
     ("agents", "/agents", "Agents"),
     ("people", "/people", "People"),
+    ("channels", "/channels", "Channels"),
     ("freezes", "/freezes", "Freeze"),
 ];
 

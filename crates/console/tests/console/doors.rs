@@ -50,10 +50,13 @@ const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/freezes"),
 ];
-const MORE: [(&str, &str); 20] = [
+const MORE: [(&str, &str); 23] = [
     ("GET", "/api/v1/scim/tokens"),
     ("POST", "/api/v1/scim/tokens"),
     ("DELETE", "/api/v1/scim/tokens/{id}"),
+    ("GET", "/api/v1/channels"),
+    ("GET", "/api/v1/channels/{id}/outgoing"),
+    ("POST", "/api/v1/channels/{id}/replay"),
     ("GET", "/api/v1/reviews"),
     ("POST", "/api/v1/approvals/{id}/review"),
     ("PUT", "/api/v1/people/{id}/delegation"),
@@ -74,7 +77,8 @@ const MORE: [(&str, &str); 20] = [
 ];
 
 /// The pages and what is fetched for them.
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 18] = [
+    "/channels",
     "/targets/cloud/tools",
     "/targets/cloud/tools/sha256:0",
     "/",

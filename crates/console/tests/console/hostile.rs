@@ -17,7 +17,7 @@ const CORPUS: [&str; 9] = [
     "tag\u{e0041}\u{e007f} var\u{fe0f} nbsp\u{a0} filler\u{3164} marks e\u{301}\u{301}\u{301}\u{301}\u{301}",
 ];
 
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "/",
     "/fragments/inbox",
     "/approvals",
@@ -28,6 +28,7 @@ const PAGES: [&str; 12] = [
     "/targets",
     "/agents",
     "/people",
+    "/channels",
     "/freezes",
     "/account",
 ];

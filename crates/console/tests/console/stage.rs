@@ -237,6 +237,7 @@ impl Stage {
             policies: Arc::new(Policies::new(bundle(POLICY))),
             identity: Arc::clone(&directory) as Arc<dyn Identity>,
             targets: vec![(target, Arc::new(Way(Arc::clone(&cloud))))],
+            channels: countersign_engine::outbox::Channels::default(),
             limits: Limits::default(),
             who,
             attach_secret: [7; 32],

@@ -1,6 +1,8 @@
 //! `countersign check`: every problem at once, and what the configuration resolves to.
 
 use crate::{cli::Output, config::Config, failure::Failure, output};
+use countersign_engine::outbox::Hears;
+use countersign_reviewer::ChannelConfig;
 use serde_json::json;
 use std::path::Path;
 
@@ -18,6 +20,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             format!("{} ({}) -> {}", issuer.name, issuer.issuer, agents.join(", "))
         })
         .collect();
+    let channels: Vec<String> = config.channels.iter().map(channel).collect();
     let resolved = json!({
         "configuration": config.path.display().to_string(),
         "gateway": {"name": config.name, "data": config.data, "mark": config.mark},
@@ -31,7 +34,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         "bodies": {
             "in_memory_bytes": bodies.in_memory.0, "memory_bytes": bodies.memory.0, "disk_bytes": bodies.disk.0,
         },
-        "http": targets, "postgres": databases, "mcp": servers, "issuers": issuers,
+        "http": targets, "postgres": databases, "mcp": servers, "issuers": issuers, "channels": channels,
     });
     output::show(output, &resolved, |_| {
         let lines = [
@@ -81,12 +84,23 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             lines.into_iter().map(|(name, value, why)| vec![name.into(), value, why.into()]).collect();
         let targets = [targets.as_slice(), &databases, &servers].concat();
         let targets = if targets.is_empty() { "none".into() } else { targets.join("\n  ") };
+        let channels = if channels.is_empty() { "none".into() } else { channels.join("\n  ") };
         let issuers = if issuers.is_empty() { "none".into() } else { issuers.join("\n  ") };
         format!(
-            "{}\n\ntargets\n  {targets}\n\nissuers\n  {issuers}\n\nNo problem found.",
+            "{}\n\ntargets\n  {targets}\n\nissuers\n  {issuers}\n\nchannels\n  {channels}\n\nNo problem found.",
             output::table(&["setting", "value", "meaning"], &rows, "")
         )
     })
+}
+
+/// A channel: name, kind, where it goes, and of what it is told.
+fn channel(channel: &ChannelConfig) -> String {
+    let spec = channel.spec();
+    let hears = match spec.hears {
+        Hears::Named => "where a gate names it with `@notify`",
+        Hears::Everything => "every approval",
+    };
+    format!("{} ({}) -> {}: {hears}", spec.name, spec.kind, spec.place)
 }
 
 /// The targets of each wire: name, environment, and from where to where.

@@ -225,6 +225,11 @@ async fn reopen(gate: &Arc<Gate>, held: &Hold, action: &Action, reopening: Reope
         hold.evidence.clone_from(&action.evidence);
         hold.drift = terms.as_ref().map_or(hold.drift, |terms| terms.drift.min(hold.drift));
         hold.drifted.clone_from(&drifted);
+        for channel in terms.iter().flat_map(|terms| &terms.notify) {
+            if !hold.notify.contains(channel) {
+                hold.notify.push(channel.clone());
+            }
+        }
         hold.excluded.extend(excluded.clone());
         let opened = hold.approval.round().unwrap_or(&round);
         let terms = hold::round_terms(hold.approval.id, opened, &hold.excluded);

@@ -34,6 +34,8 @@ pub enum Kind {
     Freeze,
     /// What a target says about one of its tools, and what people made of it.
     Definition,
+    /// What one channel has been told of one approval, and what not yet.
+    Outgoing,
     /// An execution of which nobody knows whether it ran.
     Unresolved,
     /// Small facts about this installation.
@@ -41,7 +43,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Hold,
         Self::Action,
         Self::Answer,
@@ -55,6 +57,7 @@ impl Kind {
         Self::Bundle,
         Self::Freeze,
         Self::Definition,
+        Self::Outgoing,
         Self::Unresolved,
         Self::Meta,
     ];
@@ -75,6 +78,7 @@ impl Kind {
             Self::Bundle => "bundle",
             Self::Freeze => "freeze",
             Self::Definition => "definition",
+            Self::Outgoing => "outgoing",
             Self::Unresolved => "unresolved",
             Self::Meta => "meta",
         }

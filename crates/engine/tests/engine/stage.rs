@@ -463,6 +463,7 @@ impl Stage {
             policies,
             identity: Arc::clone(&people) as Arc<dyn Identity>,
             targets: vec![(target, Arc::new(Way(Arc::clone(&cloud), life)))],
+            channels: countersign_engine::outbox::Channels::default(),
             limits,
             who,
             attach_secret: [7; 32],

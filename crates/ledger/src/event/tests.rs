@@ -37,6 +37,8 @@ fn samples() -> Vec<Value> {
         ("freeze.lifted", json!({"scope": {"scope": "agent", "id": agent}})),
         ("tool.noticed", json!({"target": "shop", "definition": digest, "accepted": null})),
         ("tool.accepted", json!({"target": "shop", "definition": digest, "replaces": digest})),
+        ("notification.given_up", json!({"approval": approval, "channel": "ops"})),
+        ("notification.replayed", json!({"approval": approval, "channel": "ops"})),
         ("tool.refused", json!({"target": "shop", "definition": digest})),
         ("ledger.exported", json!({"from": 1, "to": 2})),
         ("ledger.read", json!({"what": "entries"})),
@@ -95,6 +97,15 @@ fn samples() -> Vec<Value> {
             "execution.authorized",
             json!({"asked": asked, "attempt": 1, "epoch": 1, "gateway": gateway, "approval": null, "bundle": digest, "policies": ["p"], "body_bound": false}),
         ),
+    ];
+    let all = samples.into_iter().chain(ends());
+    all.map(|(kind, data)| json!({"type": kind, "data": data})).collect()
+}
+
+/// How an execution can end.
+fn ends() -> Vec<(&'static str, Value)> {
+    let approval = "apr_00000000000000000000000001";
+    vec![
         ("execution.released", json!({"attempt": 1, "why": "unreachable"})),
         (
             "execution.result",
@@ -103,8 +114,7 @@ fn samples() -> Vec<Value> {
         ("execution.outcome_unknown", json!({"attempt": 1, "why": "restart"})),
         ("execution.resolved", json!({"by": "operator", "found": "did-not-run"})),
         ("result.delivered", json!({"approval": approval})),
-    ];
-    samples.into_iter().map(|(kind, data)| json!({"type": kind, "data": data})).collect()
+    ]
 }
 
 #[test]

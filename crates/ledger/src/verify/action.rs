@@ -159,6 +159,8 @@ impl Case {
             | Event::ToolNoticed { .. }
             | Event::ToolAccepted { .. }
             | Event::ToolRefused { .. }
+            | Event::NotificationGivenUp { .. }
+            | Event::NotificationReplayed { .. }
             | Event::LedgerExported { .. }
             | Event::LedgerRead { .. }
             | Event::LedgerRedacted { .. }

@@ -275,6 +275,7 @@ async fn gate(folder: &TempDir, target: &HttpTarget) -> Arc<Gate> {
         policies: Arc::new(Policies::new(bundle(target))),
         identity: Arc::new(People),
         targets: vec![(known, upstream)],
+        channels: countersign_engine::outbox::Channels::default(),
         limits: Limits::default(),
         who: Who { id: gateway, epoch: 1, console_url: "https://sign.example".into() },
         attach_secret: [7; 32],

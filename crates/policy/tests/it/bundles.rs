@@ -1,7 +1,7 @@
 //! Bundles as wholes: digests, storage, files, replacement.
 
 use crate::world::*;
-use countersign_policy::{Bundle, Membership, Policies, RuleKind, Source, sources_from_path};
+use countersign_policy::{Bundle, Membership, Policies, RuleKind, Source, Vocabulary, sources_from_path};
 use std::{fs, os::unix::fs::symlink, sync::Arc};
 
 fn two(first: &str, second: &str) -> Vec<Source> {
@@ -32,8 +32,11 @@ fn a_digest_names_exactly_one_content() {
 /// vocabulary.
 #[test]
 fn a_digest_is_stable_across_versions() {
+    // What a configuration does not have leaves no trace in the digest.
+    let vocabulary = Vocabulary { channels: [].into(), ..vocabulary() };
+    let bundle = Bundle::load(vec![Source::new("rules.cedar", EXAMPLES)], &vocabulary).unwrap();
     assert_eq!(
-        load(EXAMPLES).digest().to_string(),
+        bundle.digest().to_string(),
         "sha256:7cbf216cf67eda2490fc28261cac7cebf82aafd37f605ef2ec7fc1d45c93f327"
     );
 }

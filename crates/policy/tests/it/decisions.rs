@@ -100,10 +100,10 @@ fn rules_of_one_gate_are_one_gate_with_the_strictest_terms() {
     let text = with(
         r#"
 @id("big") @gate("data") @approvers("Group::\"privacy\"") @quorum("3") @expires("2h") @valid_for("5m") @reason("many rows")
-@notify("slack:#privacy")
+@notify("privacy-chat")
 forbid (principal, action in Action::"export", resource) when { context has http && context.http has rows && context.http.rows > 100 };
 @id("any") @gate("data") @approvers("Group::\"privacy\"") @quorum("1") @expires("10m") @step_up("passkey") @reason("an export")
-@notify("webhook:siem, slack:#privacy") @justification("required") @distinct @drift("1.5x")
+@notify("siem, privacy-chat") @justification("required") @distinct @drift("1.5x")
 forbid (principal, action in Action::"export", resource);"#,
     );
     let mut action = export();
@@ -120,7 +120,7 @@ forbid (principal, action in Action::"export", resource);"#,
     assert_eq!(gate.policies.len(), 2);
     assert_eq!(gate.reason, "an export; many rows");
     assert_eq!((both.expires_in.as_secs(), both.valid_for.as_secs()), (600, 300));
-    assert_eq!(both.notify, ["slack:#privacy".to_owned(), "webhook:siem".to_owned()].into());
+    assert_eq!(both.notify, ["privacy-chat".to_owned(), "siem".to_owned()].into());
 }
 
 #[test]

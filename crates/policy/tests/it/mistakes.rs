@@ -147,7 +147,12 @@ fn words_of_other_annotations_are_known_ones() {
         ("@distinct(\"false\")", "`false` is not a value of `@distinct`\n  hint: write it without a value"),
         (
             "@notify(\"\")",
-            "`` does not name a channel\n  hint: name channels, separated by commas: `@notify(\"slack:#db-prod, webhook:ops\")`",
+            "`` does not name a channel\n  hint: name channels, separated by commas: `@notify(\"db-prod, siem\")`",
+        ),
+        ("@notify(\"siem, sien\")", "channel `sien` is not declared\n  hint: did you mean `siem`?"),
+        (
+            "@notify(\"webhook:ops\")",
+            "channel `webhook:ops` is not declared\n  hint: declared channels are `privacy-chat`, `siem`",
         ),
         ("@gate(\"a b\")", ""),
     ] {

@@ -59,6 +59,7 @@ pub(crate) fn vocabulary() -> Vocabulary {
             operation("listCustomers", Class::Read, BTreeMap::new()),
             operation("deleteCustomer", Class::Delete, BTreeMap::new()),
         ],
+        channels: ["privacy-chat", "siem"].map(|name| name.parse().unwrap()).into(),
         ..Vocabulary::default()
     }
 }

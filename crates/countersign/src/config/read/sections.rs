@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 118] = [
+const KEYS: [&str; 125] = [
     "sign_in",
     "label",
     "client_id",
@@ -126,6 +126,13 @@ const KEYS: [&str; 118] = [
     "session_idle",
     "tools",
     "arguments",
+    "channel",
+    "secret_from",
+    "previous_secret_from",
+    "hears",
+    "show",
+    "time_limit",
+    "give_up_after",
 ];
 
 /// Reads every section there is. Without a mistake the file is whole.
@@ -150,6 +157,7 @@ pub(super) fn read(mut table: Table, places: &Places<'_>, mistakes: &mut Vec<Mis
     file.issuers = targets(&mut table, "issuers", places, mistakes);
     file.sign_in = targets(&mut table, "sign_in", places, mistakes);
     file.mcp = targets(&mut table, "mcp", places, mistakes);
+    file.channel = targets(&mut table, "channel", places, mistakes);
     mistakes.extend(table.keys().map(|key| unknown_key(key)));
     file
 }

@@ -1,0 +1,77 @@
+//! `countersign channel`: ways on which people and systems are told of approvals.
+
+use super::{door, load};
+use crate::{
+    cli::{ChannelCommand, Output},
+    failure::Failure,
+    operator::segment,
+    output,
+    system::{SystemClock, SystemEntropy},
+    wiring::counted,
+};
+use countersign_core::{ActionId, ApprovalId, EntryId};
+use countersign_engine::port::clock::{Clock, Entropy};
+use countersign_reviewer::Letter;
+use http::Method;
+use serde_json::{Value, json};
+use std::path::Path;
+
+pub(super) async fn run(path: &Path, command: ChannelCommand, output: Output) -> Result<(), Failure> {
+    match command {
+        ChannelCommand::List => {
+            let found = door(path).await?.call(Method::GET, "/api/v1/channels", &Value::Null).await?;
+            output::show(output, &json!({"items": found}), |found| {
+                let head =
+                    ["name", "kind", "place", "hears", "waiting", "given_up", "last_told", "last_error"];
+                super::person::rows(found, &head, "no channel is configured")
+            })
+        }
+        ChannelCommand::Test { name } => test(path, &name, output).await,
+        ChannelCommand::Replay { name, approval } => {
+            let at = format!("/api/v1/channels/{}/replay", segment(&name));
+            let done = door(path).await?.call(Method::POST, &at, &json!({"approval": approval})).await?;
+            output::show(output, &done, |done| {
+                let count = done.get("replayed").and_then(Value::as_u64).unwrap_or_default();
+                let approvals = counted(usize::try_from(count).unwrap_or(usize::MAX), "approval");
+                format!("`{name}` is told once more of {approvals}")
+            })
+        }
+    }
+}
+
+async fn test(path: &Path, name: &str, output: Output) -> Result<(), Failure> {
+    let config = load(path)?;
+    let Some(channel) = config.channels.iter().find(|channel| channel.spec().name.as_str() == name) else {
+        let known: Vec<String> =
+            config.channels.iter().map(|channel| channel.spec().name.to_string()).collect();
+        let failure =
+            Failure::usage(format!("no channel is named `{}`", countersign_core::visible::name(name)));
+        return Err(failure.hint(match known.as_slice() {
+            [] => "the configuration has no `[[channel]]`".to_owned(),
+            known => format!("there are `{}`", known.join("`, `")),
+        }));
+    };
+    let (spec, letter) = (channel.spec(), letter(&config.console_url));
+    match channel.tell().tell(&letter).await {
+        Ok(_) => {
+            let told = json!({"channel": spec.name, "place": spec.place, "id": letter.id, "taken": true});
+            output::show(output, &told, |_| format!("{} took the test message `{}`.", spec.place, letter.id))
+        }
+        Err(failed) => Err(Failure::new(format!("`{name}` was not told: {}", failed.why))
+            .hint("check address and secret; the receiver must answer 2xx")),
+    }
+}
+
+/// A message about an approval that is none.
+fn letter(console_url: &str) -> Letter {
+    let now = SystemClock.now();
+    let random = || {
+        let mut bytes = [0; 16];
+        SystemEntropy.fill(&mut bytes);
+        u128::from_be_bytes(bytes)
+    };
+    let entry = EntryId::from_parts(now.unix_ms(), random());
+    let approval = ApprovalId::from_parts(now.unix_ms(), random());
+    let action = ActionId::from_parts(now.unix_ms(), random());
+    Letter::of_test(entry, (approval, action), console_url, now)
+}

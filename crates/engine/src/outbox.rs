@@ -1,0 +1,201 @@
+//! The outbox: what each channel still has to be told of each approval. News of an approval is committed together with
+//! the change it is about, so a channel that is down, or a gateway that dies, loses none; whoever delivers takes it from
+//! here, in order, and says what became of it.
+
+mod channels;
+mod outgoing;
+
+pub use channels::{Channel, ChannelSpec, Channels, Hears, Standing};
+pub use outgoing::{GivenUp, Missed, News, Outgoing, Progress};
+
+use crate::{
+    error::Error,
+    gate::Gate,
+    hold::Hold,
+    journal::{JournalError, Note},
+    port::store::{Change, CommitError, EntryRow, Expect, Find, Kind},
+};
+use countersign_core::{ApprovalId, ChannelName, Timestamp};
+use countersign_ledger::event::{Actor, Event};
+
+/// How often a record is tried again when somebody else was faster.
+const TRIES: usize = 64;
+
+/// Which records of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shelf {
+    /// News that was not tried yet, or succeeded last.
+    Due,
+    /// News that failed and waits for its next try.
+    Later,
+    /// News that was given up.
+    GivenUp,
+    /// Everything there ever was.
+    All,
+}
+
+impl Shelf {
+    pub(crate) const fn key(self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Later => "later",
+            Self::GivenUp => "given_up",
+            Self::All => "channel",
+        }
+    }
+}
+
+/// The changes that put news of these entries into the outbox of every channel that hears of the approval.
+pub(crate) async fn news(
+    gate: &Gate,
+    hold: &Hold,
+    entries: &[EntryRow],
+    first: First,
+) -> Result<Vec<Change>, Error> {
+    let told: Vec<&EntryRow> = entries.iter().filter(|row| outgoing::is_news(row.sealed.kind)).collect();
+    let mut changes = Vec::new();
+    if told.is_empty() {
+        return Ok(changes);
+    }
+    for channel in gate.channels().of(&hold.notify) {
+        let (approval, name) = (hold.approval.id, &channel.spec.name);
+        let known = match first {
+            First::Yes => None,
+            First::No => load(gate, approval, name).await?,
+        };
+        let (mut outgoing, expect) = match known {
+            Some((outgoing, version)) => (outgoing, Expect::Version(version)),
+            None => (Outgoing::new(approval, name.clone()), Expect::Absent),
+        };
+        for row in &told {
+            outgoing.add(hold, row);
+        }
+        changes.push(outgoing.put(expect)?);
+    }
+    Ok(changes)
+}
+
+/// Whether an approval is only being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    Yes,
+    No,
+}
+
+/// What a channel still has to be told of an approval, with the version it was read at.
+pub async fn load(
+    gate: &Gate,
+    approval: ApprovalId,
+    channel: &ChannelName,
+) -> Result<Option<(Outgoing, u64)>, Error> {
+    let record = gate.store().fetch(Kind::Outgoing, &outgoing::id(approval, channel)).await?;
+    Ok(record.map(|record| Outgoing::read(&record).map(|read| (read, record.version))).transpose()?)
+}
+
+/// One page of a channel's records, newest approval first; `before` is the last of the page before.
+pub async fn page(
+    gate: &Gate,
+    channel: &ChannelName,
+    shelf: Shelf,
+    before: Option<ApprovalId>,
+    limit: usize,
+) -> Result<Vec<Outgoing>, Error> {
+    let before = before.map(|approval| outgoing::id(approval, channel));
+    let find = Find { keys: vec![(shelf.key(), channel.to_string())], before, limit };
+    let records = gate.store().find(Kind::Outgoing, find).await?;
+    Ok(records.iter().map(Outgoing::read).collect::<Result<_, _>>()?)
+}
+
+/// How many approvals are on a shelf of a channel, counted up to a bound.
+pub async fn count(gate: &Gate, channel: &ChannelName, shelf: Shelf, most: usize) -> Result<usize, Error> {
+    let find = Find { keys: vec![(shelf.key(), channel.to_string())], before: None, limit: most };
+    Ok(gate.store().find(Kind::Outgoing, find).await?.len())
+}
+
+/// The first news that waits was told. `posted` is where the channel put it, where it has a place to change later.
+pub async fn told(
+    gate: &Gate,
+    of: &Outgoing,
+    number: u32,
+    posted: Option<String>,
+) -> Result<Outgoing, Error> {
+    let now = gate.now();
+    amend(gate, of, |outgoing| {
+        outgoing.told(number, now, posted.clone());
+        None
+    })
+    .await
+}
+
+/// The first news that waits could not be told; it is tried again at `next`.
+pub async fn missed(
+    gate: &Gate,
+    of: &Outgoing,
+    number: u32,
+    why: &str,
+    next: Timestamp,
+) -> Result<Outgoing, Error> {
+    let now = gate.now();
+    amend(gate, of, |outgoing| {
+        outgoing.missed(number, Missed { at: now, why: why.to_owned() }, next);
+        None
+    })
+    .await
+}
+
+/// The first news that waits is not tried any more; those behind it go on. It can be replayed.
+pub async fn give_up(gate: &Gate, of: &Outgoing, number: u32, why: &str) -> Result<Outgoing, Error> {
+    let now = gate.now();
+    amend(gate, of, |outgoing| {
+        let missed = Missed { at: now, why: why.to_owned() };
+        outgoing.give_up(number, missed).then(|| {
+            let (approval, channel) = (outgoing.approval, outgoing.channel.clone());
+            Note::new(Actor::Gateway, Event::NotificationGivenUp { approval, channel }).private("error", why)
+        })
+    })
+    .await
+}
+
+/// What was given up is told once more, before whatever waits; recorded with who wanted it. `None`: nothing was given up.
+pub async fn replay(
+    gate: &Gate,
+    approval: ApprovalId,
+    channel: &ChannelName,
+    by: &Actor,
+) -> Result<Option<Outgoing>, Error> {
+    let Some((known, _)) = load(gate, approval, channel).await? else { return Ok(None) };
+    if known.given_up.is_empty() {
+        return Ok(None);
+    }
+    let outgoing = amend(gate, &known, |outgoing| {
+        outgoing.replay().then(|| {
+            let channel = outgoing.channel.clone();
+            Note::new(by.clone(), Event::NotificationReplayed { approval, channel })
+        })
+    });
+    let outgoing = outgoing.await?;
+    gate.channels().ring([channel]);
+    Ok(Some(outgoing))
+}
+
+/// Changes a record by compare-and-set: whoever adds news to it meanwhile loses nothing.
+async fn amend(
+    gate: &Gate,
+    of: &Outgoing,
+    mut change: impl FnMut(&mut Outgoing) -> Option<Note>,
+) -> Result<Outgoing, Error> {
+    let id = outgoing::id(of.approval, &of.channel);
+    for _ in 0..TRIES {
+        let Some((mut outgoing, version)) = load(gate, of.approval, &of.channel).await? else {
+            return Err(Error::Missing { kind: Kind::Outgoing, id });
+        };
+        let notes: Vec<Note> = change(&mut outgoing).into_iter().collect();
+        let put = outgoing.put(Expect::Version(version))?;
+        match gate.journal().commit(vec![put], notes).await {
+            Ok(_) => return Ok(outgoing),
+            Err(JournalError::Commit(CommitError::Conflict { .. })) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::Contended { kind: Kind::Outgoing, id })
+}

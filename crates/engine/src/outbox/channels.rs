@@ -1,0 +1,112 @@
+//! The channels of this gateway: which there are, which of them hear of an approval, and how each has fared since the
+//! start. Nothing here knows how any of them is spoken.
+
+use countersign_core::{ChannelName, Timestamp};
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use tokio::sync::Notify;
+
+/// A channel as the configuration declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelSpec {
+    pub name: ChannelName,
+    /// What is spoken there: `webhook`.
+    pub kind: &'static str,
+    /// Where it goes, without anything that could be a secret: scheme and host.
+    pub place: String,
+    pub hears: Hears,
+}
+
+/// Of which approvals a channel is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hears {
+    /// Those of which a gate names it with `@notify`.
+    Named,
+    Everything,
+}
+
+/// How a channel has fared since the gateway started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub last_told: Option<Timestamp>,
+    /// How often it failed since it last worked.
+    pub failures: u32,
+    pub failing_since: Option<Timestamp>,
+    pub last_error: Option<String>,
+    /// Nothing is tried before this moment.
+    pub next_try: Option<Timestamp>,
+}
+
+/// One channel.
+#[derive(Debug)]
+pub struct Channel {
+    pub spec: ChannelSpec,
+    bell: Notify,
+    standing: RwLock<Standing>,
+}
+
+impl Channel {
+    pub fn standing(&self) -> Standing {
+        self.standing.read().clone()
+    }
+
+    /// Resolves when there is news, or was since the last time.
+    pub async fn news(&self) {
+        self.bell.notified().await;
+    }
+
+    /// It works.
+    pub fn worked(&self, now: Timestamp) {
+        *self.standing.write() = Standing { last_told: Some(now), ..Standing::default() };
+    }
+
+    /// It does not work; nothing is tried before `next`.
+    pub fn failed(&self, now: Timestamp, why: &str, next: Timestamp) {
+        let mut standing = self.standing.write();
+        standing.failures = standing.failures.saturating_add(1);
+        standing.failing_since.get_or_insert(now);
+        standing.last_error = Some(why.to_owned());
+        standing.next_try = Some(next);
+    }
+}
+
+/// Every channel, by name.
+#[derive(Debug, Default)]
+pub struct Channels(BTreeMap<ChannelName, Channel>);
+
+impl Channels {
+    pub fn new(specs: impl IntoIterator<Item = ChannelSpec>) -> Self {
+        let channel = |spec: ChannelSpec| {
+            (spec.name.clone(), Channel { spec, bell: Notify::new(), standing: RwLock::default() })
+        };
+        Self(specs.into_iter().map(channel).collect())
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Channel> {
+        self.0.values()
+    }
+
+    pub fn named(&self, name: &ChannelName) -> Option<&Channel> {
+        self.0.get(name)
+    }
+
+    /// Those that hear of an approval whose gates name these. A name that the configuration has no more is nobody's.
+    pub(crate) fn of<'c>(&'c self, named: &'c [String]) -> impl Iterator<Item = &'c Channel> {
+        self.0.values().filter(|channel| match channel.spec.hears {
+            Hears::Everything => true,
+            Hears::Named => named.iter().any(|name| name == channel.spec.name.as_str()),
+        })
+    }
+
+    /// Tells that there is news for these.
+    pub(crate) fn ring<'n>(&self, names: impl IntoIterator<Item = &'n ChannelName>) {
+        for channel in names.into_iter().filter_map(|name| self.0.get(name)) {
+            channel.bell.notify_one();
+        }
+    }
+
+    /// Tells those that hear of an approval.
+    pub(crate) fn ring_of(&self, named: &[String]) {
+        self.ring(self.of(named).map(|channel| &channel.spec.name));
+    }
+}

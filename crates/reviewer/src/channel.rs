@@ -1,0 +1,92 @@
+//! What every channel is asked to do: tell one piece of news, or say why it could not and what to do about that.
+
+use crate::message::{Message, Room};
+use async_trait::async_trait;
+use countersign_core::{ActionId, ApprovalId, EntryId, Timestamp};
+use countersign_engine::outbox::News;
+use std::time::Duration;
+
+/// One piece of news, ready to be told.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// The same at every try of the same news on the same channel.
+    pub id: String,
+    pub approval: ApprovalId,
+    pub action: ActionId,
+    pub news: News,
+    pub message: Message,
+    /// Where the channel put the news before, where it has a place to change.
+    pub posted: Option<String>,
+    /// The gateway, as the address of its console.
+    pub source: String,
+    pub now: Timestamp,
+}
+
+/// Why something was not told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// In our own words, without anything the other side said.
+    pub why: String,
+    pub scope: Scope,
+    pub again: Again,
+}
+
+/// What a failure is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The channel: nothing else would get through either.
+    Channel,
+    /// This piece of news alone.
+    News,
+}
+
+/// Whether it is worth another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    Yes,
+    /// Not before so much time has passed: the other side asked for it.
+    After(Duration),
+    No,
+}
+
+impl Failed {
+    /// The channel does not work now.
+    pub fn channel(why: impl Into<String>) -> Self {
+        Self { why: why.into(), scope: Scope::Channel, again: Again::Yes }
+    }
+}
+
+/// A way on which people are told.
+#[async_trait]
+pub trait Tell: Send + Sync + std::fmt::Debug {
+    /// How much of the bytes it shows.
+    fn room(&self) -> Room;
+
+    /// News that could not be told for so long is given up.
+    fn give_up_after(&self) -> Duration;
+
+    /// Tells it. The answer is where it was put, where the channel has a place to change later.
+    async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed>;
+}
+
+impl Letter {
+    /// A message that says of itself that it is a test; nothing it names is there.
+    pub fn of_test(
+        entry: EntryId,
+        (approval, action): (ApprovalId, ActionId),
+        source: &str,
+        now: Timestamp,
+    ) -> Self {
+        let news = News {
+            number: 1,
+            entry,
+            kind: "channel.test".into(),
+            at: now,
+            state: "test".into(),
+            gates: Vec::new(),
+        };
+        let message = Message::of_test(source.to_owned());
+        let source = source.to_owned();
+        Self { id: entry.to_string(), approval, action, news, message, posted: None, source, now }
+    }
+}

@@ -1,0 +1,220 @@
+//! The worker of one channel: takes what waits in the outbox, tells it in order, and keeps what fails for later. Memory
+//! is bounded by the page it works on, whatever waits behind it; no channel waits for another.
+
+use crate::{
+    backoff,
+    channel::{Again, Failed, Letter, Scope, Tell},
+    message::Message,
+};
+use countersign_core::{ApprovalId, Timestamp};
+use countersign_engine::{
+    Error, Gate,
+    outbox::{self, Channel, News, Outgoing, Shelf},
+    read,
+    record::chain,
+};
+use futures_util::{StreamExt, stream};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// Approvals a working channel is told of at once.
+pub const AT_ONCE: usize = 8;
+/// Records in memory at once.
+const PAGE: usize = 64;
+/// The longest sleep: a stepped clock is noticed this soon.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// Delivers to one channel until the task is dropped. Whatever was under way then is told once more, under the same id.
+pub async fn run(gate: Arc<Gate>, channel: countersign_core::ChannelName, tell: Arc<dyn Tell>) {
+    let Some(known) = gate.channels().named(&channel) else { return };
+    let worker = Worker { gate: &gate, channel: known, tell: &*tell };
+    // At the start nobody knows when what failed before is to be tried again.
+    let mut later = Some(gate.now());
+    loop {
+        let next = match worker.round(&mut later).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!(%channel, error = %chain(&error), "the outbox could not be read or written");
+                Some(gate.now().plus(LONGEST))
+            }
+        };
+        worker.wait(next).await;
+    }
+}
+
+struct Worker<'g> {
+    gate: &'g Gate,
+    channel: &'g Channel,
+    tell: &'g dyn Tell,
+}
+
+/// What became of one record.
+enum Done {
+    /// Nothing of it waits.
+    Told,
+    /// The first that waits is tried again then.
+    At(Timestamp),
+    /// It was left alone: the channel does not work.
+    Left,
+}
+
+impl Worker<'_> {
+    /// Goes once through everything that can be told now. The answer is when to come again without being rung for.
+    async fn round(&self, later: &mut Option<Timestamp>) -> Result<Option<Timestamp>, Error> {
+        if let Some(pause) = self.pause() {
+            return Ok(Some(pause));
+        }
+        let mut soonest = self.pass(Shelf::Due).await?;
+        if later.is_some_and(|moment| moment <= self.gate.now()) && self.pause().is_none() {
+            *later = self.pass(Shelf::Later).await?;
+        } else {
+            soonest = earlier(soonest, *later);
+        }
+        *later = earlier(*later, soonest);
+        Ok(earlier(self.pause(), *later))
+    }
+
+    /// Until when nothing is tried.
+    fn pause(&self) -> Option<Timestamp> {
+        self.channel.standing().next_try.filter(|next| *next > self.gate.now())
+    }
+
+    /// Goes through one shelf, page by page. The answer is when the first of what failed is to be tried again.
+    async fn pass(&self, shelf: Shelf) -> Result<Option<Timestamp>, Error> {
+        let stopped = AtomicBool::new(false);
+        let (mut before, mut soonest) = (None::<ApprovalId>, None);
+        loop {
+            let page = outbox::page(self.gate, &self.channel.spec.name, shelf, before, PAGE).await?;
+            before = page.last().map(|outgoing| outgoing.approval);
+            let last = page.len() < PAGE;
+            // A channel that failed is tried with one at a time until it works again.
+            let at_once = if self.channel.standing().failures > 0 { 1 } else { AT_ONCE };
+            let mut under_way =
+                stream::iter(page.into_iter().map(|one| self.one(one, &stopped))).buffer_unordered(at_once);
+            while let Some(done) = under_way.next().await {
+                match done? {
+                    Done::At(moment) => soonest = earlier(soonest, Some(moment)),
+                    Done::Told | Done::Left => {}
+                }
+            }
+            if stopped.load(Ordering::Relaxed) {
+                // What was not looked at comes when the channel is tried again.
+                return Ok(earlier(soonest, self.pause().or(Some(self.gate.now()))));
+            }
+            if last {
+                return Ok(soonest);
+            }
+        }
+    }
+
+    /// Tells what waits of one approval, in order, up to the first that fails.
+    async fn one(&self, mut outgoing: Outgoing, stopped: &AtomicBool) -> Result<Done, Error> {
+        loop {
+            let Some(news) = outgoing.waiting.first().cloned() else { return Ok(Done::Told) };
+            if let Some(next) = outgoing.next_try.filter(|next| *next > self.gate.now()) {
+                return Ok(Done::At(next));
+            }
+            if stopped.load(Ordering::Relaxed) {
+                return Ok(Done::Left);
+            }
+            let Some(letter) = self.letter(&outgoing, &news).await? else {
+                let why = "the approval is not in the store any more";
+                outgoing = outbox::give_up(self.gate, &outgoing, news.number, why).await?;
+                continue;
+            };
+            match self.tell.tell(&letter).await {
+                Ok(posted) => {
+                    self.channel.worked(self.gate.now());
+                    outgoing = outbox::told(self.gate, &outgoing, news.number, posted).await?;
+                }
+                Err(failed) => {
+                    if failed.scope == Scope::Channel {
+                        stopped.store(true, Ordering::Relaxed);
+                    }
+                    outgoing = self.missed(outgoing, news.number, &failed).await?;
+                }
+            }
+        }
+    }
+
+    async fn letter(&self, outgoing: &Outgoing, news: &News) -> Result<Option<Letter>, Error> {
+        let Some(hold) = read::hold(self.gate, outgoing.approval).await? else { return Ok(None) };
+        let mut room = self.tell.room();
+        // Later news repeats what was asked, not the bytes.
+        let shows_bytes = matches!(&*news.kind, "approval.requested" | "approval.round_opened");
+        room.characters = room.characters.filter(|_| shows_bytes);
+        let action = match room.characters {
+            Some(_) => read::action(self.gate, hold.action()).await?,
+            None => None,
+        };
+        let name_of = |person| self.gate.identity().voter(person).map(|voter| voter.name);
+        let link = self.gate.approval_link(outgoing.approval);
+        Ok(Some(Letter {
+            id: news.entry.to_string(),
+            approval: outgoing.approval,
+            action: hold.action(),
+            news: news.clone(),
+            message: Message::of(&hold, action.as_ref(), room, link, name_of),
+            posted: outgoing.posted.clone(),
+            source: self.gate.who().console_url.clone(),
+            now: self.gate.now(),
+        }))
+    }
+
+    async fn missed(&self, outgoing: Outgoing, number: u32, failed: &Failed) -> Result<Outgoing, Error> {
+        let now = self.gate.now();
+        let tries = outgoing.tries.saturating_add(1);
+        let wish = match failed.again {
+            Again::After(span) => span,
+            Again::Yes | Again::No => Duration::ZERO,
+        };
+        let random = u32::from_be_bytes(self.gate.journal().random());
+        let (failures, longest) = match failed.scope {
+            Scope::Channel => (self.channel.standing().failures.saturating_add(1), backoff::CHANNEL),
+            Scope::News => (tries, backoff::NEWS),
+        };
+        let next = now.plus(backoff::wait(failures, longest, random).max(wish));
+        if failed.scope == Scope::Channel {
+            self.channel.failed(now, &failed.why, next);
+        }
+        let too_long =
+            outgoing.failing_since.is_some_and(|since| now.since(since) >= self.tell.give_up_after());
+        let (approval, why) = (outgoing.approval, &failed.why);
+        if failed.again == Again::No || too_long {
+            tracing::warn!(channel = %outgoing.channel, %approval, %why, "news was given up; it can be replayed");
+            return outbox::give_up(self.gate, &outgoing, number, why).await;
+        }
+        tracing::info!(channel = %outgoing.channel, %approval, tries, %why, "a channel was not told");
+        outbox::missed(self.gate, &outgoing, number, why, next).await
+    }
+
+    /// Sleeps until there is news, or until the moment, and never long at once while a moment is waited for.
+    async fn wait(&self, next: Option<Timestamp>) {
+        loop {
+            // While the channel pauses nobody rings it awake.
+            let paused = self.pause().is_some();
+            let left = next.map_or(Duration::MAX, |moment| moment.since(self.gate.now()));
+            if left.is_zero() {
+                return;
+            }
+            let news =
+                async { if paused { std::future::pending().await } else { self.channel.news().await } };
+            tokio::select! {
+                () = news => return,
+                () = tokio::time::sleep(left.min(LONGEST)) => {}
+            }
+        }
+    }
+}
+
+fn earlier(left: Option<Timestamp>, right: Option<Timestamp>) -> Option<Timestamp> {
+    match (left, right) {
+        (Some(left), Some(right)) => Some(left.min(right)),
+        (one, None) | (None, one) => one,
+    }
+}

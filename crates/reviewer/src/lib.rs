@@ -1,0 +1,16 @@
+//! How people are asked and told where they already work. One message, computed once, is drawn by each channel in its
+//! own way; a worker for each channel takes the news of approvals out of the outbox and delivers it, in order, at least
+//! once. Nothing here decides anything, and no channel's answer is ever taken for a decision that policy did not ask for.
+
+mod backoff;
+mod channel;
+mod config;
+mod deliver;
+pub mod message;
+mod outward;
+mod webhook;
+
+pub use channel::{Again, Failed, Letter, Scope, Tell};
+pub use config::{ChannelConfig, ChannelSection};
+pub use deliver::{AT_ONCE, run};
+pub use webhook::{SignatureError, Webhook, signed, verify};

@@ -1,0 +1,57 @@
+//! A text that is shown whole, or as its two ends with the number of characters between them said.
+
+use serde::Serialize;
+
+/// A text, or its two ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Excerpt {
+    Whole {
+        text: String,
+    },
+    /// Nothing can be approved on what is not shown.
+    Ends {
+        head: String,
+        /// Characters between the two ends.
+        left_out: usize,
+        tail: String,
+    },
+}
+
+impl Excerpt {
+    /// At most `most` characters of the text; never a part of a character.
+    pub fn of(text: &str, most: usize) -> Self {
+        let characters = text.chars().count();
+        if characters <= most {
+            return Self::Whole { text: text.to_owned() };
+        }
+        let (head, tail) = (most - most / 2, most / 2);
+        Self::Ends {
+            head: text.chars().take(head).collect(),
+            left_out: characters - most,
+            tail: text.chars().skip(characters - tail).collect(),
+        }
+    }
+
+    pub const fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_out_without_its_number() {
+        for (text, most, want) in [
+            ("", 4, Excerpt::Whole { text: String::new() }),
+            ("ab🎈d", 4, Excerpt::Whole { text: "ab🎈d".into() }),
+            ("ab🎈de", 4, Excerpt::Ends { head: "ab".into(), left_out: 1, tail: "de".into() }),
+            ("äöüß🎈", 3, Excerpt::Ends { head: "äö".into(), left_out: 2, tail: "🎈".into() }),
+            ("ab", 0, Excerpt::Ends { head: String::new(), left_out: 2, tail: String::new() }),
+        ] {
+            assert_eq!(Excerpt::of(text, most), want, "{text} {most}");
+        }
+    }
+}

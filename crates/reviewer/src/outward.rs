@@ -1,0 +1,104 @@
+//! One HTTP request to the one address a channel is configured with: verified TLS or this machine, an answer in
+//! bounded time, and no redirect is ever followed.
+
+use bytes::Bytes;
+use countersign_pep::Origin;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::Full;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use std::{sync::Arc, time::Duration};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Where a channel's requests go.
+#[derive(Clone)]
+pub(crate) struct Outward {
+    pub(crate) origin: Origin,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) time_limit: Duration,
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+}
+
+impl std::fmt::Debug for Outward {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Outward({})", self.origin)
+    }
+}
+
+impl Outward {
+    /// Posts on a connection of its own; the error is one plain sentence that names no path and nothing that was sent.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: Bytes,
+    ) -> Result<Answer, String> {
+        let sent = tokio::time::timeout(self.time_limit, self.exchange(path, headers, body)).await;
+        sent.map_err(|_| format!("`{}` did not answer within {} s", self.origin, self.time_limit.as_secs()))?
+    }
+
+    async fn exchange(
+        &self,
+        path: &str,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: Bytes,
+    ) -> Result<Answer, String> {
+        let stream = self.origin.dial().await?;
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(header::HOST, &self.origin.authority)
+            .header(header::USER_AGENT, concat!("countersign/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request =
+            request.body(Full::new(body)).map_err(|_| "the request cannot be written".to_owned())?;
+        match &self.tls {
+            None => self.send(stream, request).await,
+            Some(tls) => {
+                let name = ServerName::try_from(self.origin.host.clone());
+                let name =
+                    name.map_err(|_| format!("`{}` is no name a certificate can have", self.origin.host))?;
+                let connector = tokio_rustls::TlsConnector::from(Arc::clone(tls));
+                let stream = connector.connect(name, stream).await;
+                let stream = stream.map_err(|error| format!("no TLS with `{}`: {error}", self.origin))?;
+                self.send(stream, request).await
+            }
+        }
+    }
+
+    async fn send<S>(&self, stream: S, request: Request<Full<Bytes>>) -> Result<Answer, String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let broken = |_| format!("`{}` ended the connection before it answered", self.origin);
+        let opened = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = opened.map_err(broken)?;
+        let driver = Abort(tokio::spawn(async move {
+            // What goes wrong on it is seen by whoever waits for the answer.
+            let _ = connection.await;
+        }));
+        let response = sender.send_request(request).await.map_err(broken)?;
+        drop(driver);
+        // The head is the answer; what stands behind it is nobody's business here.
+        let (head, _) = response.into_parts();
+        Ok(Answer { status: head.status, headers: head.headers })
+    }
+}
+
+/// Ends the connection with whoever waits for it.
+struct Abort(tokio::task::JoinHandle<()>);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
