@@ -238,8 +238,12 @@ fn gateway_id(data: &Path) -> Result<GatewayId, Failure> {
     countersign_engine::port::clock::Entropy::fill(&SystemEntropy, &mut random);
     let now = countersign_engine::port::clock::Clock::now(&SystemClock);
     let id = GatewayId::from_parts(now.unix_ms(), u128::from_be_bytes(random));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(io)?;
+    // Whole or not there: who is killed in between leaves nothing that keeps the next one from starting.
+    let partial = data.join("gateway-id.partial");
+    let begun = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial);
+    let mut file = begun.map_err(io)?;
     writeln!(file, "{id}").and_then(|()| file.sync_all()).map_err(io)?;
+    fs::rename(&partial, &path).and_then(|()| fs::File::open(data)?.sync_all()).map_err(io)?;
     Ok(id)
 }
 

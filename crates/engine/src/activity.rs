@@ -65,7 +65,8 @@ pub async fn of_agents(gate: &Gate, since: Timestamp) -> Result<Seen, Error> {
     let mut after: HashMap<ActionId, After> = HashMap::new();
     let (mut before, mut looked) = (None, 0);
     loop {
-        let find = FindEntries { since: Some(since), before, limit: BATCH, ..FindEntries::default() };
+        let of = FindEntries { since: Some(since), limit: BATCH, bare: true, ..FindEntries::default() };
+        let find = FindEntries { before, ..of };
         let batch = gate.store().entries(find).await?;
         let last = batch.len() < BATCH;
         for stored in &batch {

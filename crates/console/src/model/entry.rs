@@ -247,6 +247,7 @@ pub(crate) async fn history(
             text: filter.text.clone(),
             before,
             limit: BATCH,
+            bare: true,
         };
         let batch = console.gate().store().entries(find).await?;
         let last = batch.len() < BATCH;

@@ -216,6 +216,8 @@ pub struct FindEntries {
     /// Only entries at tree indexes smaller than this one.
     pub before: Option<u64>,
     pub limit: usize,
+    /// The private values are looked through for `text` and not given: they can be megabytes each.
+    pub bare: bool,
 }
 
 /// An entry as stored.

@@ -112,8 +112,13 @@ impl Search<'_> {
     /// Takes the entry, unless the text is not in it.
     fn take(&mut self, batch: &Stored, index: u64) -> Result<()> {
         let bytes = batch.entry(index).cloned().ok_or_else(|| garbled("indexes of entries"))?;
-        let entry = StoredEntry { index, bytes, private: batch.private(index)? };
+        let unseen = self.find.bare && self.text.is_none();
+        let private = if unseen { Vec::new() } else { batch.private(index)? };
+        let mut entry = StoredEntry { index, bytes, private };
         if self.text.as_ref().is_none_or(|text| text.is_in(&entry)) {
+            if self.find.bare {
+                entry.private = Vec::new();
+            }
             self.found.push(entry);
         }
         Ok(())

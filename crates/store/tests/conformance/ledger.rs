@@ -182,6 +182,17 @@ pub(crate) async fn history_answers_by_each_field(place: impl Place) {
     ] {
         assert_eq!(indexes(&store, find).await, expected, "{what}");
     }
+    // A list without private values is still searched by them.
+    let secret = entry_of(10, None, Execution::Neither, &[("kept", "a long answer")]);
+    done(&store, entries(vec![secret])).await;
+    for (bare, given) in [(false, 1), (true, 0)] {
+        let find = FindEntries { text: Some("long answer".into()), bare, ..none.clone() };
+        let found = store.entries(find).await.unwrap();
+        assert_eq!(
+            found.iter().map(|entry| (entry.index, entry.private.len())).collect::<Vec<_>>(),
+            [(10, given)]
+        );
+    }
     let ledger = store.ledger().unwrap();
     assert_eq!(ledger.entries_of_action(action(0)).unwrap(), [6, 8]);
     assert_eq!(ledger.entries_of_kind("gateway.stopped").unwrap(), [0]);
