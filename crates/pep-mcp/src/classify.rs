@@ -62,7 +62,7 @@ impl Classifier {
         let mut texts = Texts::default();
         for tool in &tools {
             if let Some(sql) = &tool.sql {
-                texts.expect(tool.name.clone(), sql.argument.clone());
+                texts.expect(tool.name.clone(), sql.argument.clone(), sql.beside.clone());
             }
         }
         let tools = tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect();

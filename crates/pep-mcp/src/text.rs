@@ -8,7 +8,10 @@ use countersign_engine::port::{
     upstream::Gathered,
 };
 use serde_json::{Map, Value, json, value::RawValue};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Reads the texts of a target's tools, by the tool.
 #[derive(Clone, Debug, Default)]
@@ -18,13 +21,15 @@ pub(crate) struct Texts(BTreeMap<String, Text>);
 #[derive(Clone, Debug)]
 pub(crate) struct Text {
     argument: String,
+    /// Arguments that change nothing about it.
+    beside: BTreeSet<String>,
     /// `None` until somebody was found: nothing is called then.
     reader: Option<Arc<dyn TextReader>>,
 }
 
 impl Texts {
-    pub(crate) fn expect(&mut self, tool: String, argument: String) {
-        self.0.insert(tool, Text { argument, reader: None });
+    pub(crate) fn expect(&mut self, tool: String, argument: String, beside: BTreeSet<String>) {
+        self.0.insert(tool, Text { argument, beside, reader: None });
     }
 
     pub(crate) fn read_by(&mut self, tool: &str, reader: Arc<dyn TextReader>) {
@@ -56,12 +61,27 @@ impl Texts {
 
 impl Text {
     /// The text of a call; `None` where there is none.
-    pub(crate) fn given(&self, arguments: Option<&RawValue>) -> Option<String> {
+    fn given(&self, arguments: Option<&RawValue>) -> Option<String> {
         members::text(Members::read(arguments?)?.find(&self.argument)?)
     }
 
-    pub(crate) fn argument(&self) -> &str {
-        &self.argument
+    /// The same, and why there is none, so that a model can mend it: another argument could say where the text goes, and
+    /// nobody reads that.
+    pub(crate) fn alone(&self, arguments: Option<&RawValue>) -> Result<String, String> {
+        let Self { argument, beside, .. } = self;
+        let given = self.given(arguments).ok_or_else(|| {
+            format!(
+                "The tool is decided on by its `{argument}`, and this call has none.\nWhat to do: give it as a text."
+            )
+        })?;
+        let other = |name: &str| name != argument && !beside.contains(name);
+        if arguments.and_then(Members::read).is_some_and(|members| !members.any(other)) {
+            return Ok(given);
+        }
+        Err(format!(
+            "The tool is decided on by its `{argument}` alone, and this call says more.\n\
+             What to do: leave every other argument out; an administrator can allow harmless ones."
+        ))
     }
 
     /// What a call with this text does, beside being a call. Why it must not run, and what to do instead.

@@ -80,7 +80,8 @@ impl SqlTexts {
     }
 
     async fn understood(&self, text: &str) -> (Question, Arc<Understood>) {
-        let catalog = self.catalog.current(|| self.nonce()).await;
+        // Nothing of the server's guards what runs: names are looked up as they are at this moment.
+        let catalog = self.catalog.again(|| self.nonce()).await;
         look_up(&self.reader, &self.catalog, self.question(Some(text), catalog), || self.nonce()).await
     }
 }

@@ -264,29 +264,23 @@ fn check_gates(drafts: &[Draft<'_>], errors: &mut Vec<PolicyError>) {
         let name = &gate.name;
         let (first, place) = gates.entry(name).or_insert((&**gate, draft.place));
         let at = position(&place.source.text, place.statement.offset);
-        if first.break_glass != gate.break_glass {
-            let hint = format!(
-                "policies of one gate share their break-glass; see {}:{}, or name another gate",
-                place.source.name, at.line
-            );
-            let wrong = format!("gate `{name}` has another break-glass elsewhere");
-            errors.push(draft.place.error_of("break_glass", wrong).hint(hint));
-        }
-        if first.sign_in != gate.sign_in {
-            let hint = format!(
-                "policies of one gate share `@fresh`, `@acr` and `@amr`; see {}:{}, or name another gate",
-                place.source.name, at.line
-            );
-            let wrong = format!("gate `{name}` asks another sign-in elsewhere");
-            errors.push(draft.place.error_of("gate", wrong).hint(hint));
-        }
-        if first.approvers != gate.approvers {
-            let hint = format!(
-                "policies of one gate share their approvers; see {}:{}, or name another gate",
-                place.source.name, at.line
-            );
-            let wrong = format!("gate `{name}` has other approvers elsewhere");
-            errors.push(draft.place.error_of("approvers", wrong).hint(hint));
+        for (same, key, share, wrong) in [
+            (
+                first.break_glass == gate.break_glass,
+                "break_glass",
+                "their break-glass",
+                "has another break-glass",
+            ),
+            (first.sign_in == gate.sign_in, "gate", "`@fresh`, `@acr` and `@amr`", "asks another sign-in"),
+            (first.approvers == gate.approvers, "approvers", "their approvers", "has other approvers"),
+        ] {
+            if !same {
+                let (file, line) = (&place.source.name, at.line);
+                let hint =
+                    format!("policies of one gate share {share}; see {file}:{line}, or name another gate");
+                let wrong = format!("gate `{name}` {wrong} elsewhere");
+                errors.push(draft.place.error_of(key, wrong).hint(hint));
+            }
         }
     }
 }

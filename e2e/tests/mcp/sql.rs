@@ -47,7 +47,13 @@ async fn a_tools_sql_is_decided_on_by_what_it_does() {
     }
     let (failed, said) = stage.call("run_sql", &json!({"query": ["select 1"]})).await;
     assert!(failed && said.contains("What to do"), "{said}");
-    assert_eq!((count(&cluster).as_str(), stage.ran("run_sql")), ("100", 1));
+    // Another argument could say where the text goes.
+    let elsewhere = json!({"query": "select 1", "database": "elsewhere"});
+    let (failed, said) = stage.call("run_sql", &elsewhere).await;
+    assert!(failed && said.contains("by its `query` alone"), "{said}");
+    let limited = json!({"query": "select count(*) from orders", "seconds": 5});
+    assert_eq!(stage.call("run_sql", &limited).await, (false, "100".into()));
+    assert_eq!((count(&cluster).as_str(), stage.ran("run_sql")), ("100", 2));
 
     // Rows go away only with somebody's word, however the text is dressed up.
     let dressed = "select 1 /* harmless */; delete/**/from only orders where id <= 14";
@@ -64,7 +70,7 @@ async fn a_tools_sql_is_decided_on_by_what_it_does() {
     stage.vote(&id, "approve", None).await;
     let said = agent.ended().await;
     assert_eq!(said.last().unwrap()["error"], json!(false), "{said:?}");
-    assert_eq!((count(&cluster).as_str(), stage.ran("run_sql")), ("86", 2));
+    assert_eq!((count(&cluster).as_str(), stage.ran("run_sql")), ("86", 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -218,7 +218,7 @@ impl Stage {
         let behind = format!(
             r#"[[mcp.tools]]
 name = "run_sql"
-sql = {{ argument = "query", target = "orders", database = "shop" }}
+sql = {{ argument = "query", beside = ["seconds"], target = "orders", database = "shop" }}
 
 [[postgres]]
 name = "orders"

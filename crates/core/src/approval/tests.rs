@@ -69,6 +69,10 @@ fn no(n: u128) -> E {
     E::Reject { voter: person(n), round: 1, gate: GateName::new("data").unwrap(), reason: "no".into() }
 }
 
+fn leave(n: u128) -> E {
+    E::Leave { voter: person(n) }
+}
+
 fn begin() -> E {
     E::Begin { digest: Digest([1; 32]), owner: here(), epoch: ME }
 }
@@ -181,13 +185,29 @@ fn every_rule_has_a_row() {
     }
 }
 
+#[test]
+#[rustfmt::skip]
+fn who_leaves_takes_their_voice_along() {
+    for (rule, start, script, want) in [
+        ("who leaves takes their voice",     data(), vec![(yes(2), 10), (leave(2), 11), (yes(3), 12)], Ok("pending")),
+        ("and another one makes up for it",  data(), vec![(yes(2), 10), (leave(2), 11), (yes(3), 12), (yes(4), 13)], Ok("granted")),
+        ("others keep theirs",               data(), vec![(yes(2), 10), (yes(3), 10), (leave(2), 20)], Err(R::OutOfOrder("granted"))),
+        ("without a voice nothing changes",  data(), vec![(yes(2), 10), (leave(3), 11)], Err(R::OutOfOrder("without a vote of theirs"))),
+        ("cast for them it goes as well",    data(), vec![(for_another(2, 4, "data"), 10), (leave(4), 11), (yes(3), 12)], Ok("pending")),
+        ("what runs goes on",                data(), vec![(yes(2), 10), (yes(3), 10), (begin(), 20), (leave(2), 30)], Err(R::OutOfOrder("executing"))),
+    ] {
+        assert_eq!(play(start, script), want, "{rule}");
+    }
+}
+
 fn events() -> impl Strategy<Value = E> {
     let who = 1..6_u128;
     let strength = prop_oneof![Just(Assurance::Chat), Just(Assurance::Session), Just(Assurance::Passkey)];
     let name = prop_oneof![Just("data"), Just("pass")];
     prop_oneof![
         6 => (who.clone(), 1..3_u32, name, strength).prop_map(|(n, round, name, how)| vote(n, round, name, how)),
-        1 => who.prop_map(no),
+        1 => who.clone().prop_map(no),
+        1 => who.prop_map(leave),
         1 => Just(E::Withdraw),
         2 => Just(E::Elapse),
         1 => Just(E::Revoke(Taker::Operator)),

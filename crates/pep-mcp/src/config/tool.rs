@@ -30,6 +30,9 @@ pub struct ToolSection {
 pub struct SqlSection {
     /// Which argument holds the text.
     pub argument: String,
+    /// Others that do not change what the text does, such as a time limit. A call with any further one is refused.
+    #[serde(default)]
+    pub beside: BTreeSet<String>,
     /// The `[[postgres]]` target it is meant for: its names are looked up there, its tables are labelled and counted as
     /// that target says.
     pub target: String,

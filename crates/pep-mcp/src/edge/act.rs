@@ -78,14 +78,11 @@ impl Door {
         }
         let mut understood = self.target.classifier.call(&name, arguments, &definition, standing);
         if let Some(text) = self.target.classifier.text_of(&name, standing) {
-            let Some(given) = text.given(arguments) else {
-                let why = format!(
-                    "The tool is decided on by its `{}`, and this call has none.\nWhat to do: give it as a text.",
-                    text.argument()
-                );
-                return self.refuse_call(&said, RefusalCode::Malformed, &why).await;
+            let read = match text.alone(arguments) {
+                Ok(given) => text.read(&given).await,
+                Err(why) => Err(why),
             };
-            let effect = match text.read(&given).await {
+            let effect = match read {
                 Ok(effect) => effect,
                 Err(why) => return self.refuse_call(&said, RefusalCode::Malformed, &why).await,
             };

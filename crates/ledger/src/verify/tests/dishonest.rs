@@ -81,6 +81,27 @@ fn requester_side_approves_is_told() {
 }
 
 #[test]
+fn votes_that_were_taken_back_lift_nothing() {
+    let withdrawn = |who: u128, vote_again: bool| {
+        told(|story| {
+            story.request(1, vec![gate("data", 2, Assurance::Passkey)]);
+            story.vote(1, 1, "data", 1);
+            story.vote(1, 1, "data", 2);
+            let event = Event::ApprovalVotesWithdrawn { approval: approval(1), person: person(who) };
+            story.add(1, Actor::Gateway, event);
+            if vote_again {
+                story.vote(1, 1, "data", 3);
+            }
+            story.grant(1);
+            story.run(1, 1);
+        })
+    };
+    assert_eq!(withdrawn(2, false), Some(Rule::Quorum));
+    assert_eq!(withdrawn(2, true), None);
+    assert_eq!(withdrawn(4, false), None, "others keep theirs");
+}
+
+#[test]
 fn one_nonce_counts_once() {
     let found = told(|story| {
         story.request(1, vec![gate("data", 2, Assurance::Passkey)]);
