@@ -10,3 +10,4 @@ pub mod ports;
 pub mod postgres;
 pub mod provider;
 pub mod server;
+pub mod transmitter;

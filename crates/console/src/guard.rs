@@ -1,7 +1,7 @@
 //! What stands before every route: the exact host, the exact origin, no agent credentials, limits on size and time,
 //! and the headers that keep a browser from doing anything the pages do not need.
 
-use crate::{console::Console, error::Problem, once::once, scim};
+use crate::{console::Console, error::Problem, once::once, scim, signals};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
@@ -66,14 +66,19 @@ async fn exact_origin(State(console): State<Console>, request: Request, next: Ne
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     // A provider's own server comes without one. No cookie is looked at there: only the signature of what it brings.
     let from_provider = path.starts_with("/sign-in/") && path.ends_with("/logout");
-    // Nor does a provisioning client: its token is no cookie that a browser would send along.
-    let no_browser = from_provider || path.starts_with(scim::ROOT);
+    // Nor do those with a credential of their own: it is no cookie that a browser would send along.
+    let no_browser = from_provider || has_own_credential(path);
     if !reads && !no_browser && single(request.headers(), &header::ORIGIN) != Some(console.origin()) {
         let detail = "a change must come from the console's own pages";
         let problem = Problem::new(StatusCode::FORBIDDEN, "origin", detail);
         return problem.hint(format!("send `Origin: {}`", console.origin())).into_response();
     }
     next.run(request).await
+}
+
+/// Addresses of systems that come with a credential of their own and no other: it is looked at there.
+fn has_own_credential(path: &str) -> bool {
+    path.starts_with(scim::ROOT) || path.starts_with(signals::ROOT)
 }
 
 fn host_is(request: &Request, expected: &str) -> bool {
@@ -96,8 +101,7 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 
 /// Agents have no business here. Where one tried to decide something, that is recorded.
 async fn no_agents(State(console): State<Console>, request: Request, next: Next) -> Response {
-    if request.uri().path().starts_with(scim::ROOT) {
-        // Its own token and no other: looked at there.
+    if has_own_credential(request.uri().path()) {
         return next.run(request).await;
     }
     let sent = request.headers().get_all(header::AUTHORIZATION).into_iter();
@@ -110,6 +114,11 @@ async fn no_agents(State(console): State<Console>, request: Request, next: Next)
     let detail = "agents and services do not use this API: it is for people";
     let problem = Problem::new(StatusCode::FORBIDDEN, "agent-credential", detail);
     problem.hint("agents wait: a person decides in the console").into_response()
+}
+
+/// The one bearer token of a request; `None` where there is none, or several.
+pub(crate) fn bearer_of(headers: &HeaderMap) -> Option<&str> {
+    bearer(single(headers, &header::AUTHORIZATION)?).filter(|token| !token.is_empty())
 }
 
 fn bearer(value: &str) -> Option<&str> {

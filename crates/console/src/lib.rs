@@ -15,6 +15,7 @@ mod once;
 mod proofs;
 mod reading;
 mod scim;
+mod signals;
 mod streams;
 mod web;
 
@@ -30,7 +31,11 @@ use utoipa::openapi::OpenApi;
 /// Whoever serves it may put `axum::extract::ConnectInfo<SocketAddr>` into the requests, so that repeated failing
 /// sign-ins are slowed down for each address.
 pub fn router(state: Console) -> Router {
-    let routes = api::routes().merge(web::routes()).merge(scim::routes()).merge(api::health());
+    let routes = api::routes()
+        .merge(web::routes())
+        .merge(scim::routes())
+        .merge(signals::routes())
+        .merge(api::health());
     guard::protect(routes, state, Door::Browser)
 }
 

@@ -12,7 +12,7 @@ mod list;
 mod patch;
 mod user;
 
-use crate::console::Console;
+use crate::{console::Console, guard::bearer_of};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -61,13 +61,7 @@ impl FromRequestParts<Console> for Client {
     type Rejection = Fault;
 
     async fn from_request_parts(parts: &mut Parts, console: &Console) -> Result<Self, Fault> {
-        let mut sent = parts.headers.get_all(header::AUTHORIZATION).iter();
-        let text = match (sent.next(), sent.next()) {
-            (Some(one), None) => one.to_str().unwrap_or_default(),
-            (None, _) | (Some(_), Some(_)) => "",
-        };
-        let (scheme, token) = text.split_once(' ').unwrap_or_default();
-        let token = if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" };
+        let token = bearer_of(&parts.headers).unwrap_or_default();
         let source = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip());
         let source = source.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         Ok(Self(console.directory().provisioner(token, source)?))

@@ -26,6 +26,8 @@ mod roles;
 mod scim;
 #[path = "console/side.rs"]
 mod side;
+#[path = "console/signals.rs"]
+mod signals;
 #[path = "console/stage.rs"]
 mod stage;
 #[path = "console/things.rs"]

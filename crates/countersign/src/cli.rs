@@ -109,6 +109,8 @@ pub(crate) enum PersonCommand {
     },
     /// Everyone there is.
     List,
+    /// Transmitters of shared signals, and how they are doing.
+    Signals,
     /// Print a new one-time link for a person who lost theirs, or their passkey.
     Link { email: String },
     /// Put a person into groups or take them out.

@@ -3,6 +3,8 @@
 mod issuers;
 mod providers;
 mod read;
+mod told;
+mod transmitters;
 
 use countersign_core::{Digest, EnvironmentName, GroupName, TargetName};
 use countersign_engine::Limits;
@@ -35,6 +37,7 @@ use std::{
 pub(crate) use issuers::IssuerSection;
 pub(crate) use providers::ProviderSection;
 pub(crate) use read::load;
+pub(crate) use transmitters::TransmitterSection;
 
 /// One mistake: where it stands, what is wrong, what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +146,7 @@ pub(crate) struct File {
     pub(crate) postgres: Vec<(usize, PostgresSection)>,
     pub(crate) issuers: Vec<(usize, IssuerSection)>,
     pub(crate) sign_in: Vec<(usize, ProviderSection)>,
+    pub(crate) signals: Vec<(usize, TransmitterSection)>,
     pub(crate) mcp: Vec<(usize, McpSection)>,
     pub(crate) channel: Vec<(usize, ChannelSection)>,
 }
@@ -215,6 +219,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let groups = checked_names(&people.groups, "people.groups", GroupName::new, &mut mistakes);
     let issuers = issuers::check(file.issuers, folder, &groups, &mut mistakes);
     let providers = providers::check(file.sign_in, folder, &groups, &mut mistakes);
+    let transmitters = transmitters::check(file.signals, folder, &providers, &mut mistakes);
     let read = |text: String| EmailAddress::new(&text);
     let administrators = checked_names(&people.administrators, "people.administrators", read, &mut mistakes);
     let scim_groups = checked_scim_groups(people.scim_groups, &groups, &mut mistakes);
@@ -251,13 +256,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let mut vocabulary = vocabulary(&http, &groups, environments, policy.labels);
     let mcp: Vec<McpTarget> = mcp.into_iter().map(|(_, target)| target).collect();
     for target in &postgres {
-        let sql = &target.sql;
-        vocabulary.environments.insert(sql.environment.clone());
-        vocabulary.labels.extend(sql.labels.iter().cloned());
-        vocabulary.labels.extend(sql.tables.iter().flat_map(|table| table.labels.iter().cloned()));
-        let declared = DeclaredTarget { environment: sql.environment.clone(), labels: sql.labels.clone() };
-        vocabulary.targets.insert(sql.target.clone(), declared);
-        vocabulary.operations.extend(sql_operations(&sql.target));
+        declare_database(target, &mut vocabulary);
     }
     for target in &mcp {
         declare_server(target, &mut vocabulary);
@@ -266,6 +265,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let (Ok(mut settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
     settings.issuers = issuers;
     settings.providers = providers;
+    settings.transmitters = transmitters;
     settings.administrators = administrators;
     settings.scim_groups = scim_groups;
     Ok(Config {
@@ -287,6 +287,17 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         vocabulary,
         digest,
     })
+}
+
+/// What policies may say of a database.
+fn declare_database(target: &PostgresTarget, vocabulary: &mut Vocabulary) {
+    let sql = &target.sql;
+    vocabulary.environments.insert(sql.environment.clone());
+    vocabulary.labels.extend(sql.labels.iter().cloned());
+    vocabulary.labels.extend(sql.tables.iter().flat_map(|table| table.labels.iter().cloned()));
+    let declared = DeclaredTarget { environment: sql.environment.clone(), labels: sql.labels.clone() };
+    vocabulary.targets.insert(sql.target.clone(), declared);
+    vocabulary.operations.extend(sql_operations(&sql.target));
 }
 
 /// The targets of one wire that can be used, each with its number in the file.

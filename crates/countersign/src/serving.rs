@@ -2,6 +2,7 @@
 //! Each has its own listener; none shares credentials with another.
 
 mod accept;
+mod signals;
 mod watch;
 
 use crate::{
@@ -139,6 +140,9 @@ impl Serving {
         for channel in &config.channels {
             let (name, tell) = (channel.spec().name, Arc::clone(channel.tell()));
             tasks.spawn(countersign_reviewer::run(Arc::clone(&gate), name, tell));
+        }
+        for (name, poll) in directory.polled() {
+            tasks.spawn(signals::fetch(Arc::clone(&gate), Arc::clone(&directory), name, poll.every));
         }
         tasks.spawn(async move { directory.keep_issuers().await });
         tasks.spawn(watch::policies(Arc::clone(&gate), Arc::clone(&config), stop.clone()));

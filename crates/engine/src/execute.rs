@@ -360,7 +360,7 @@ pub(crate) async fn permitted<E: Exchange>(
     if let Err(failed) = exchange.connect().await {
         return record::refused(gate, &action, unreachable(&failed)).await;
     }
-    let (place, cancel) = gate.running.enter(action.id, action.requester.principal, action.target.clone());
+    let (place, cancel) = gate.running.enter(action.id, &action.requester, action.target.clone());
     // A freeze set since intake either sees this place or is seen here.
     if let Some(scope) = gate.frozen(action.requester.principal, &action.target) {
         return record::refused(gate, &action, record::frozen(&scope)).await;

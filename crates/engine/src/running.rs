@@ -1,6 +1,6 @@
 //! What runs right now, so that a revocation, a freeze or a deadline can reach it.
 
-use countersign_core::{ActionId, PrincipalId, TargetName};
+use countersign_core::{ActionId, PersonId, PrincipalId, Requester, TargetName};
 use countersign_ledger::event::FreezeScope;
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 struct Run {
     principal: PrincipalId,
+    /// The people it is done for.
+    on_behalf_of: Vec<PersonId>,
     target: TargetName,
     cancel: CancellationToken,
 }
@@ -28,17 +30,32 @@ impl Running {
     pub(crate) fn enter(
         &self,
         action: ActionId,
-        principal: PrincipalId,
+        requester: &Requester,
         target: TargetName,
     ) -> (Place, CancellationToken) {
         let cancel = CancellationToken::new();
-        self.0.lock().insert(action, Run { principal, target, cancel: cancel.clone() });
+        let run = Run {
+            principal: requester.principal,
+            on_behalf_of: requester.on_behalf_of.clone(),
+            target,
+            cancel: cancel.clone(),
+        };
+        self.0.lock().insert(action, run);
         (Place { action, all: self.clone() }, cancel)
     }
 
     pub(crate) fn cancel(&self, action: ActionId) {
         if let Some(run) = self.0.lock().get(&action) {
             run.cancel.cancel();
+        }
+    }
+
+    /// Cancels everything that is done for somebody.
+    pub(crate) fn cancel_for(&self, person: PersonId) {
+        for run in self.0.lock().values() {
+            if run.principal == PrincipalId::Person(person) || run.on_behalf_of.contains(&person) {
+                run.cancel.cancel();
+            }
         }
     }
 

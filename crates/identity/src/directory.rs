@@ -11,6 +11,7 @@ pub(crate) mod people;
 pub(crate) mod providers;
 pub(crate) mod provisioning;
 pub(crate) mod sessions;
+pub(crate) mod signals;
 pub(crate) mod tokens;
 mod voters;
 pub(crate) mod workloads;
@@ -25,6 +26,7 @@ use crate::{
     },
     settings::Settings,
     sign_in::Providers,
+    signals::Transmitters,
     trust::Trust,
     webauthn::ceremony::Ceremonies,
 };
@@ -69,6 +71,7 @@ pub struct Directory {
     settings: Settings,
     trust: Trust,
     providers: Providers,
+    transmitters: Transmitters,
     memory: RwLock<Memory>,
     /// Held from reading memory until it shows the change: writes see each other's results.
     writing: tokio::sync::Mutex<()>,
@@ -102,6 +105,7 @@ impl Directory {
             groups,
             trust: Trust::new(settings.issuers.clone()),
             providers,
+            transmitters: Transmitters::new(settings.transmitters.clone()),
             settings,
             memory: RwLock::new(memory),
             writing: tokio::sync::Mutex::new(()),

@@ -23,6 +23,8 @@ use url::Url;
 pub enum KeySource {
     /// From what it says at `/.well-known/openid-configuration` (OpenID Connect Discovery 1.0).
     Discovery,
+    /// From what it says at `/.well-known/ssf-configuration` (OpenID Shared Signals Framework 1.0).
+    SignalsDiscovery,
     /// A set of keys at this address.
     Url(Url),
     /// A set of keys in this file.

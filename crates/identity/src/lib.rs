@@ -19,6 +19,7 @@ mod secret;
 mod seen;
 mod settings;
 mod sign_in;
+mod signals;
 mod trust;
 mod webauthn;
 
@@ -31,6 +32,7 @@ pub use directory::{
     providers::{Answer, Arrived, Begun, Offered, is_ours},
     provisioning::{Since, Told},
     sessions::{SessionInfo, SignedIn, Visitor},
+    signals::{Answered, Fetched},
     workloads::IssuerSeen,
 };
 pub use email::EmailAddress;
@@ -40,7 +42,7 @@ pub use issuer::{
     keyring::KeysSeen,
 };
 pub use jose::Algorithm;
-pub use outward::{Outward, is_safe};
+pub use outward::{Outward, SecretSource, is_safe};
 pub use record::{
     agent::{Agent, Token, Workload},
     link::LinkKind,
@@ -52,4 +54,5 @@ pub use record::{
 pub use secret::Secret;
 pub use seen::Seen;
 pub use settings::{Settings, SettingsError};
-pub use sign_in::{ClientSecret, Provider};
+pub use sign_in::Provider;
+pub use signals::{Heard, Poll, SignalError, Transmitter, TransmitterSeen};

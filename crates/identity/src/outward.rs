@@ -13,6 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 /// The largest document that is read.
 const LARGEST: usize = 512 << 10;
@@ -34,6 +35,29 @@ pub(crate) enum OutwardError {
     Status(StatusCode),
     #[error("its server's answer is larger than {LARGEST} bytes, or ended early")]
     Body,
+}
+
+/// A secret that others know this gateway by, or it them; read when it is used.
+#[derive(Clone)]
+pub struct SecretSource(Arc<Reader>);
+
+type Reader = dyn Fn() -> Result<Zeroizing<String>, String> + Send + Sync;
+
+impl SecretSource {
+    /// Where to read it; what goes wrong says where, never what.
+    pub fn new(read: impl Fn() -> Result<Zeroizing<String>, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    pub(crate) fn read(&self) -> Result<Zeroizing<String>, String> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("SecretSource(…)")
+    }
 }
 
 /// A way to the servers of one issuer.

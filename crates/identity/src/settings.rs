@@ -1,6 +1,8 @@
 //! What the room is told at start: where the console is, and how long things last.
 
-use crate::{cookie::CookieRule, email::EmailAddress, issuer::Issuer, sign_in::Provider};
+use crate::{
+    cookie::CookieRule, email::EmailAddress, issuer::Issuer, sign_in::Provider, signals::Transmitter,
+};
 use countersign_core::GroupName;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,6 +31,8 @@ pub struct Settings {
     pub issuers: Vec<Issuer>,
     /// The providers people sign in with.
     pub providers: Vec<Provider>,
+    /// Who says at once that somebody's sessions, credentials or account are not good any more.
+    pub transmitters: Vec<Transmitter>,
     /// Who is an administrator from the beginning, whoever comes first.
     pub administrators: BTreeSet<EmailAddress>,
     /// The groups a provisioning client speaks for: what it calls them, and what they are here.
@@ -77,6 +81,7 @@ impl Settings {
             ceremony: Duration::from_mins(5),
             issuers: Vec::new(),
             providers: Vec::new(),
+            transmitters: Vec::new(),
             administrators: BTreeSet::new(),
             scim_groups: BTreeMap::new(),
         })

@@ -6,41 +6,18 @@ pub(crate) mod exchange;
 pub(crate) mod flow;
 pub(crate) mod metadata;
 
-use crate::issuer::{Issuer, keyring::Keyring};
+use crate::{
+    issuer::{Issuer, keyring::Keyring},
+    outward::SecretSource,
+};
 use countersign_core::{Digest, GroupName, Timestamp};
 use flow::Sealer;
 use metadata::Described;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::Arc,
     time::Duration,
 };
-use zeroize::Zeroizing;
-
-/// The client's secret, read when it is used.
-#[derive(Clone)]
-pub struct ClientSecret(Arc<Reader>);
-
-type Reader = dyn Fn() -> Result<Zeroizing<String>, String> + Send + Sync;
-
-impl ClientSecret {
-    /// Where to read it; what goes wrong says where, never what.
-    pub fn new(read: impl Fn() -> Result<Zeroizing<String>, String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(read))
-    }
-
-    pub(crate) fn read(&self) -> Result<Zeroizing<String>, String> {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for ClientSecret {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("ClientSecret(…)")
-    }
-}
 
 /// An OpenID provider that people sign in with, as the configuration describes it.
 #[derive(Clone, Debug)]
@@ -51,7 +28,7 @@ pub struct Provider {
     pub label: String,
     pub client_id: String,
     /// `None`: a public client.
-    pub secret: Option<ClientSecret>,
+    pub secret: Option<SecretSource>,
     pub scopes: BTreeSet<String>,
     /// Whose e-mail addresses it is believed about. A provider that many share must not vouch for everybody.
     pub domains: BTreeSet<String>,

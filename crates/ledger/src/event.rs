@@ -115,7 +115,7 @@ pub enum Event {
     },
     #[serde(rename = "person.disabled")]
     PersonDisabled { person: PersonId },
-    /// A provisioning client brought back somebody it had taken out.
+    /// A provisioning client or a transmitter of signals brought back somebody it had taken out.
     #[serde(rename = "person.returned")]
     PersonReturned { person: PersonId },
     /// A provisioning client says something else of somebody: their name, their address, what it calls them.
@@ -161,6 +161,15 @@ pub enum Event {
     SessionOpened { person: PersonId, assurance: Assurance },
     #[serde(rename = "session.closed")]
     SessionClosed { person: PersonId, everywhere: bool },
+    /// A transmitter of shared signals said something of a person that ends what rests on them.
+    #[serde(rename = "signal.received")]
+    SignalReceived {
+        person: PersonId,
+        /// The transmitter's name in the configuration.
+        transmitter: String,
+        /// What it said: the last part of its event's address, such as `session-revoked`.
+        signal: String,
+    },
     #[serde(rename = "agent.created")]
     AgentCreated {
         agent: AgentId,
@@ -299,6 +308,7 @@ impl Event {
             Self::AccountUnlinked { .. } => "account.unlinked",
             Self::SessionOpened { .. } => "session.opened",
             Self::SessionClosed { .. } => "session.closed",
+            Self::SignalReceived { .. } => "signal.received",
             Self::AgentCreated { .. } => "agent.created",
             Self::AgentChanged { .. } => "agent.changed",
             Self::TokenCreated { .. } => "token.created",
@@ -373,6 +383,7 @@ impl Event {
             | Self::PasskeyRemoved { .. }
             | Self::SessionOpened { .. }
             | Self::SessionClosed { .. }
+            | Self::SignalReceived { .. }
             | Self::AgentCreated { .. }
             | Self::AgentChanged { .. }
             | Self::TokenCreated { .. }

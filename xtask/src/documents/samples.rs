@@ -60,11 +60,12 @@ fn the_issuers_of_the_guide_stand_in_one_configuration() {
 }
 
 #[test]
-fn the_provider_of_the_guide_stands_in_a_configuration() {
+fn the_provider_and_the_transmitters_of_the_guides_stand_in_one_configuration() {
     let tree = Tree::read().unwrap();
     let folder = TempDir::new().unwrap();
-    let providers = blocks(&tree, "docs/book/src/guide/sign-in.md", "toml");
-    fs::write(folder.path().join("countersign.toml"), providers.concat()).unwrap();
+    let mut sections = blocks(&tree, "docs/book/src/guide/sign-in.md", "toml");
+    sections.extend(blocks(&tree, "docs/book/src/guide/signals.md", "toml"));
+    fs::write(folder.path().join("countersign.toml"), sections.join("\n")).unwrap();
     fs::create_dir(folder.path().join("policy")).unwrap();
     let none = "@id(\"none\")\nforbid (principal, action, resource);\n";
     fs::write(folder.path().join("policy/none.cedar"), none).unwrap();

@@ -66,6 +66,7 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(agents::activity))
         .routes(routes!(people::list, people::invite))
         .routes(routes!(people::link))
+        .routes(routes!(people::transmitters))
         .routes(routes!(people::role))
         .routes(routes!(people::delegate, people::end_delegation))
         .routes(routes!(people::show, people::change, people::disable))

@@ -35,6 +35,26 @@ pub(crate) struct IssuerItem {
     pub(crate) failure: Option<String>,
 }
 
+/// Who says at once that somebody's sessions, credentials or account are not good any more, and how it is doing.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct TransmitterItem {
+    pub(crate) name: String,
+    /// What its tokens say in `iss`.
+    pub(crate) issuer: String,
+    /// The provider whose people it speaks of.
+    pub(crate) provider: String,
+    /// `push` or `poll`.
+    pub(crate) delivery: String,
+    /// How many of its keys can be used now; they are fetched with its first event.
+    pub(crate) keys: usize,
+    /// When its last sound event came.
+    pub(crate) heard_at: Option<String>,
+    /// When it last answered, where it is polled.
+    pub(crate) answered_at: Option<String>,
+    /// Why the last fetch of events or of keys failed.
+    pub(crate) failure: Option<String>,
+}
+
 /// Somebody who cannot approve what an agent asks.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ChainItem {
@@ -266,6 +286,20 @@ impl Console {
             failure: seen.keys.failure,
         };
         self.directory().issuers().into_iter().map(item).collect()
+    }
+
+    pub(crate) fn transmitter_items(&self) -> Vec<TransmitterItem> {
+        let item = |seen: countersign_identity::TransmitterSeen| TransmitterItem {
+            name: seen.name,
+            issuer: seen.issuer,
+            provider: seen.provider,
+            delivery: if seen.polled { "poll" } else { "push" }.into(),
+            keys: seen.keys.keys,
+            heard_at: seen.heard_at.map(time),
+            answered_at: seen.answered_at.map(time),
+            failure: seen.failure.or(seen.keys.failure),
+        };
+        self.directory().transmitters().into_iter().map(item).collect()
     }
 
     /// Everyone who cannot approve for an agent: its side, and for the cooling-off time those around it.

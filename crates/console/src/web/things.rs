@@ -10,7 +10,7 @@ use crate::{
     model::{
         things::{
             AccountItem, AgentItem, ChainItem, DelegationItem, IssuerItem, Me, PasskeyItem, PersonItem,
-            TargetItem, TokenItem,
+            TargetItem, TokenItem, TransmitterItem,
         },
         time,
     },
@@ -54,6 +54,7 @@ struct Kept {
 struct PeoplePage {
     frame: Frame,
     people: Vec<PersonItem>,
+    transmitters: Vec<TransmitterItem>,
     groups: String,
     administrator: bool,
 }
@@ -123,6 +124,7 @@ pub(super) async fn people(State(console): State<Console>, viewer: Viewer) -> Re
     draw_page(&PeoplePage {
         frame,
         people: console.directory().people_at().iter().map(|person| console.person_item(person)).collect(),
+        transmitters: console.transmitter_items(),
         groups: groups(&console),
         administrator: viewer.caller.is_administrator(),
     })

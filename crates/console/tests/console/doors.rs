@@ -50,7 +50,7 @@ const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/freezes"),
 ];
-const MORE: [(&str, &str); 23] = [
+const MORE: [(&str, &str); 24] = [
     ("GET", "/api/v1/scim/tokens"),
     ("POST", "/api/v1/scim/tokens"),
     ("DELETE", "/api/v1/scim/tokens/{id}"),
@@ -74,6 +74,7 @@ const MORE: [(&str, &str); 23] = [
     ("DELETE", "/api/v1/freezes"),
     ("GET", "/api/v1/agents/{id}/chain"),
     ("GET", "/api/v1/issuers"),
+    ("GET", "/api/v1/transmitters"),
 ];
 
 /// The pages and what is fetched for them.

@@ -203,6 +203,11 @@ impl Stage {
 
     /// With issuers whose tokens are believed.
     pub(crate) async fn trusting(issuers: Vec<Issuer>) -> Self {
+        Self::with(|settings| settings.issuers = issuers).await
+    }
+
+    /// With more in its configuration.
+    pub(crate) async fn with(configure: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| -> PathBuf { folder.path().join(name) };
         std::fs::create_dir_all(path("keys")).unwrap();
@@ -220,7 +225,7 @@ impl Stage {
             Sealing { origin: "stage.example".into(), gateway: id },
         );
         let mut settings = Settings::new(ORIGIN).unwrap();
-        settings.issuers = issuers;
+        configure(&mut settings);
         settings.administrators = [EmailAddress::new("root@example.com").unwrap()].into();
         let sre = GroupName::new("sre").unwrap();
         settings.scim_groups = [("Site Reliability".to_owned(), sre)].into();

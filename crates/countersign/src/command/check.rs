@@ -20,6 +20,16 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             format!("{} ({}) -> {}", issuer.name, issuer.issuer, agents.join(", "))
         })
         .collect();
+    let signals: Vec<String> = config
+        .settings
+        .transmitters
+        .iter()
+        .map(|one| {
+            let way = one.poll.as_ref().map_or("pushed", |_| "fetched");
+            let issuer = &one.issuer;
+            format!("{} ({}) of the people of {}, {way}", issuer.name, issuer.issuer, one.provider)
+        })
+        .collect();
     let channels: Vec<String> = config.channels.iter().map(channel).collect();
     let resolved = json!({
         "configuration": config.path.display().to_string(),
@@ -34,7 +44,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         "bodies": {
             "in_memory_bytes": bodies.in_memory.0, "memory_bytes": bodies.memory.0, "disk_bytes": bodies.disk.0,
         },
-        "http": targets, "postgres": databases, "mcp": servers, "issuers": issuers, "channels": channels,
+        "http": targets, "postgres": databases, "mcp": servers, "issuers": issuers, "signals": signals, "channels": channels,
     });
     output::show(output, &resolved, |_| {
         let lines = [
@@ -86,8 +96,9 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         let targets = if targets.is_empty() { "none".into() } else { targets.join("\n  ") };
         let channels = if channels.is_empty() { "none".into() } else { channels.join("\n  ") };
         let issuers = if issuers.is_empty() { "none".into() } else { issuers.join("\n  ") };
+        let signals = if signals.is_empty() { "none".into() } else { signals.join("\n  ") };
         format!(
-            "{}\n\ntargets\n  {targets}\n\nissuers\n  {issuers}\n\nchannels\n  {channels}\n\nNo problem found.",
+            "{}\n\ntargets\n  {targets}\n\nissuers\n  {issuers}\n\nsignals\n  {signals}\n\nchannels\n  {channels}\n\nNo problem found.",
             output::table(&["setting", "value", "meaning"], &rows, "")
         )
     })

@@ -31,6 +31,13 @@ pub(super) async fn run(door: &Door, command: PersonCommand, output: Output) -> 
                 rows(people, &head, "nobody is invited yet; see `countersign person invite --help`")
             })
         }
+        PersonCommand::Signals => {
+            let transmitters = door.call(Method::GET, "/api/v1/transmitters", &Value::Null).await?;
+            output::show(output, &transmitters, |transmitters| {
+                let head = ["name", "issuer", "provider", "delivery", "heard_at", "failure"];
+                rows(transmitters, &head, "none is configured; see `[[signals]]` in the configuration")
+            })
+        }
         PersonCommand::Link { email } => {
             let path = format!("/api/v1/people/{}/link", segment(&id_of(door, &email).await?));
             let made = door.call(Method::POST, &path, &json!({})).await?;

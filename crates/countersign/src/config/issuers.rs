@@ -1,19 +1,15 @@
 //! The `[[issuers]]` sections: whose signed tokens are believed, and which agents they name.
 
-use super::{Mistake, checked_names};
+use super::{Mistake, checked_names, told::Told};
 use countersign_core::{GroupName, PrincipalKind};
-use countersign_identity::{
-    Algorithm, Behalf, Description, EmailAddress, Issuer, KeySource, Outward, Pattern, Rule, Template,
-};
+use countersign_identity::{Behalf, Description, EmailAddress, Issuer, KeySource, Pattern, Rule, Template};
 use countersign_pep::Span;
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Display,
     path::{Path, PathBuf},
     time::Duration,
 };
-use url::Url;
 
 /// One issuer, as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -64,8 +60,6 @@ pub(crate) enum OneOrMore {
     More(Vec<String>),
 }
 
-const SKEW: Duration = Duration::from_mins(1);
-const MOST_SKEW: Duration = Duration::from_mins(5);
 const LIFETIME: Duration = Duration::from_hours(24);
 
 /// Every issuer, checked.
@@ -78,7 +72,7 @@ pub(super) fn check(
     let (mut names, mut issuers, mut agents) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut checked = Vec::new();
     for (number, section) in sections {
-        let mut told = Told { number, place: format!("issuers.{}", section.name), declared, mistakes };
+        let mut told = Told { number, place: format!("issuers.{}", section.name), mistakes };
         if !names.insert(section.name.clone()) {
             told.tell(
                 "name",
@@ -96,173 +90,123 @@ pub(super) fn check(
                 told.tell("agents", format!("agent `{}` is described twice", rule.agent), hint);
             }
         }
-        checked.extend(told.issuer(section, folder));
+        checked.extend(issuer(&mut told, section, folder, declared));
     }
     checked
 }
 
-/// Where the mistakes of one section go.
-struct Told<'m> {
-    number: usize,
-    place: String,
-    declared: &'m BTreeSet<GroupName>,
-    mistakes: &'m mut Vec<Mistake>,
+fn issuer(
+    told: &mut Told<'_>,
+    section: IssuerSection,
+    folder: &Path,
+    declared: &BTreeSet<GroupName>,
+) -> Option<Issuer> {
+    if section.audiences.is_empty() {
+        told.tell(
+            "audiences",
+            "without an audience, tokens meant for others would be taken",
+            "name this gateway",
+        );
+    }
+    let keys = told.keys(
+        &section.issuer,
+        section.keys_url.as_ref(),
+        section.keys_file.as_ref(),
+        folder,
+        KeySource::Discovery,
+    );
+    let belief = told.belief(folder, section.ca.as_ref(), section.algorithms, section.clock_skew);
+    if section.agents.is_empty() {
+        told.tell(
+            "agents",
+            "an issuer without agents lets nobody in",
+            "add `[[issuers.agents]]`, or remove it",
+        );
+    }
+    let mut rules = Vec::new();
+    for rule in section.agents {
+        rules.extend(rule_of(told, rule, declared));
+    }
+    Some(Issuer {
+        name: section.name,
+        issuer: section.issuer,
+        audiences: section.audiences,
+        keys: keys?,
+        outward: belief.outward?,
+        algorithms: belief.algorithms,
+        skew: belief.skew,
+        longest: section.max_lifetime.map_or(LIFETIME, |span| span.0),
+        rules,
+    })
 }
 
-impl Told<'_> {
-    fn tell(&mut self, key: &str, why: impl Display, hint: &str) {
-        let mistake = Mistake::new(format!("{}.{key}", self.place), why.to_string(), hint);
-        self.mistakes.push(Mistake { item: Some(self.number), ..mistake });
-    }
-
-    /// The value, or its error told.
-    fn told<T, E: Display>(&mut self, key: &str, outcome: Result<T, E>, hint: &str) -> Option<T> {
-        outcome.map_err(|error| self.tell(key, error, hint)).ok()
-    }
-
-    fn issuer(&mut self, section: IssuerSection, folder: &Path) -> Option<Issuer> {
-        if section.audiences.is_empty() {
-            self.tell(
-                "audiences",
-                "without an audience, tokens meant for others would be taken",
-                "name this gateway",
-            );
-        }
-        let keys = self.keys(&section, folder);
-        let authorities = section.ca.as_ref().map(|ca| folder.join(ca));
-        let outward = Outward::new(authorities.as_deref());
-        let outward = self.told("ca", outward, "name a PEM file with certificates");
-        let named = section.algorithms.unwrap_or_else(|| ["RS256", "ES256"].map(str::to_owned).into());
-        let mut algorithms = BTreeSet::new();
-        for name in named {
-            algorithms.extend(self.told("algorithms", name.parse::<Algorithm>(), "name some of those"));
-        }
-        let skew = section.clock_skew.map_or(SKEW, |span| span.0);
-        if skew > MOST_SKEW {
-            self.tell("clock_skew", "a clock that is further off than `5m` is wrong", "set that clock");
-        }
-        if section.agents.is_empty() {
-            self.tell(
-                "agents",
-                "an issuer without agents lets nobody in",
-                "add `[[issuers.agents]]`, or remove it",
-            );
-        }
-        let mut rules = Vec::new();
-        for rule in section.agents {
-            rules.extend(self.rule(rule));
-        }
-        Some(Issuer {
-            name: section.name,
-            issuer: section.issuer,
-            audiences: section.audiences,
-            keys: keys?,
-            outward: outward?,
-            algorithms,
-            skew,
-            longest: section.max_lifetime.map_or(LIFETIME, |span| span.0),
-            rules,
-        })
-    }
-
-    fn keys(&mut self, section: &IssuerSection, folder: &Path) -> Option<KeySource> {
-        const HINT: &str = "write an `https` address, or `http` on this machine";
-        match (&section.keys_url, &section.keys_file) {
-            (Some(_), Some(_)) => {
-                self.tell("keys_url", "keys come from an address or from a file", "keep one of them");
-                None
-            }
-            (Some(url), None) => self.told("keys_url", safe(url), HINT).map(KeySource::Url),
-            (None, Some(file)) => Some(KeySource::File(folder.join(file))),
-            (None, None) => {
-                let hint =
-                    "write an `https` address, or say where the keys are with `keys_url` or `keys_file`";
-                self.told("issuer", safe(&section.issuer), hint).map(|_| KeySource::Discovery)
-            }
-        }
-    }
-
-    fn rule(&mut self, section: AgentSection) -> Option<Rule> {
-        let agent =
-            self.told("agents.agent", Template::new(section.agent), "write a name such as `deploy-bot`");
-        let mut wanted = BTreeMap::new();
-        for (claim, texts) in section.wanted {
-            let texts = match texts {
-                OneOrMore::One(text) => vec![text],
-                OneOrMore::More(texts) => texts,
-            };
-            let mut patterns = Vec::new();
-            for text in texts {
-                patterns.extend(self.told(
-                    "agents.match",
-                    Pattern::new(text),
-                    "write a text, with `*` within it",
-                ));
-            }
-            wanted.insert(claim, patterns);
-        }
-        let anchored =
-            |patterns: &Vec<Pattern>| !patterns.is_empty() && patterns.iter().all(Pattern::is_anchored);
-        if !wanted.values().any(anchored) {
-            let why = "no claim is asked for by how it begins: anybody of that issuer would be this agent";
-            self.tell(
-                "agents.match",
-                why,
-                "ask for a claim that only yours can have, such as `repository_owner_id`",
-            );
-        }
-        let owners = self.emails("agents.owners", &section.owners);
-        let obtainable_by = self.emails("agents.obtainable_by", &section.obtainable_by);
-        let groups = checked_names(&section.groups, "issuers.agents.groups", GroupName::new, self.mistakes);
-        for group in groups.difference(self.declared) {
-            self.tell(
-                "agents.groups",
-                format!("there is no group `{group}`"),
-                "declare it in `people.groups`",
-            );
-        }
-        let said = !section.groups.is_empty() || !section.clearances.is_empty() || section.kind.is_some();
-        if section.owners.is_empty() && said {
-            let hint =
-                "name the people who answer for it, or leave groups, clearances and kind to its own record";
-            self.tell("agents.owners", "an agent that is described needs an owner", hint);
-        }
-        if section.kind == Some(PrincipalKind::Person) {
-            self.tell("agents.kind", "a token is never a person", "write `agent` or `service`");
-        }
-        let described = (!section.owners.is_empty()).then_some(Description {
-            kind: section.kind.unwrap_or(PrincipalKind::Agent),
-            owners,
-            groups,
-            clearances: section.clearances,
-        });
-        let mut people = BTreeMap::new();
-        for (said, email) in section.people {
-            let hint = "write their e-mail address";
-            people.extend(
-                self.told("agents.people", EmailAddress::new(&email), hint).map(|email| (said, email)),
-            );
-        }
-        let others = !people.is_empty() || !section.actors.is_empty();
-        if section.on_behalf_of.is_none() && others {
-            let hint = "name the claim with `on_behalf_of`";
-            self.tell("agents.people", "nothing says which claim names the person", hint);
-        }
-        let behalf = section.on_behalf_of.map(|claim| Behalf { claim, people, actors: section.actors });
-        Some(Rule { agent: agent?, wanted, described, obtainable_by, behalf })
-    }
-
-    fn emails(&mut self, key: &str, texts: &BTreeSet<String>) -> BTreeSet<EmailAddress> {
-        let mut emails = BTreeSet::new();
+fn rule_of(told: &mut Told<'_>, section: AgentSection, declared: &BTreeSet<GroupName>) -> Option<Rule> {
+    let agent = told.told("agents.agent", Template::new(section.agent), "write a name such as `deploy-bot`");
+    let mut wanted = BTreeMap::new();
+    for (claim, texts) in section.wanted {
+        let texts = match texts {
+            OneOrMore::One(text) => vec![text],
+            OneOrMore::More(texts) => texts,
+        };
+        let mut patterns = Vec::new();
         for text in texts {
-            emails.extend(self.told(key, EmailAddress::new(text), "write an e-mail address"));
+            patterns.extend(told.told(
+                "agents.match",
+                Pattern::new(text),
+                "write a text, with `*` within it",
+            ));
         }
-        emails
+        wanted.insert(claim, patterns);
     }
+    let anchored =
+        |patterns: &Vec<Pattern>| !patterns.is_empty() && patterns.iter().all(Pattern::is_anchored);
+    if !wanted.values().any(anchored) {
+        let why = "no claim is asked for by how it begins: anybody of that issuer would be this agent";
+        told.tell(
+            "agents.match",
+            why,
+            "ask for a claim that only yours can have, such as `repository_owner_id`",
+        );
+    }
+    let owners = emails(told, "agents.owners", &section.owners);
+    let obtainable_by = emails(told, "agents.obtainable_by", &section.obtainable_by);
+    let groups = checked_names(&section.groups, "issuers.agents.groups", GroupName::new, told.mistakes);
+    for group in groups.difference(declared) {
+        told.tell("agents.groups", format!("there is no group `{group}`"), "declare it in `people.groups`");
+    }
+    let said = !section.groups.is_empty() || !section.clearances.is_empty() || section.kind.is_some();
+    if section.owners.is_empty() && said {
+        let hint =
+            "name the people who answer for it, or leave groups, clearances and kind to its own record";
+        told.tell("agents.owners", "an agent that is described needs an owner", hint);
+    }
+    if section.kind == Some(PrincipalKind::Person) {
+        told.tell("agents.kind", "a token is never a person", "write `agent` or `service`");
+    }
+    let described = (!section.owners.is_empty()).then_some(Description {
+        kind: section.kind.unwrap_or(PrincipalKind::Agent),
+        owners,
+        groups,
+        clearances: section.clearances,
+    });
+    let mut people = BTreeMap::new();
+    for (said, email) in section.people {
+        let hint = "write their e-mail address";
+        people.extend(told.told("agents.people", EmailAddress::new(&email), hint).map(|email| (said, email)));
+    }
+    let others = !people.is_empty() || !section.actors.is_empty();
+    if section.on_behalf_of.is_none() && others {
+        let hint = "name the claim with `on_behalf_of`";
+        told.tell("agents.people", "nothing says which claim names the person", hint);
+    }
+    let behalf = section.on_behalf_of.map(|claim| Behalf { claim, people, actors: section.actors });
+    Some(Rule { agent: agent?, wanted, described, obtainable_by, behalf })
 }
 
-/// An address that keys may be fetched from.
-pub(super) fn safe(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("`{text}` is no address: {error}"))?;
-    if countersign_identity::is_safe(&url) { Ok(url) } else { Err(format!("`{text}` is not encrypted")) }
+fn emails(told: &mut Told<'_>, key: &str, texts: &BTreeSet<String>) -> BTreeSet<EmailAddress> {
+    let mut emails = BTreeSet::new();
+    for text in texts {
+        emails.extend(told.told(key, EmailAddress::new(text), "write an e-mail address"));
+    }
+    emails
 }

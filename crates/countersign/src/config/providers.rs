@@ -1,13 +1,15 @@
 //! The `[[sign_in]]` sections: the providers that people sign in with.
 
-use super::{Mistake, checked_names, issuers::safe};
+use super::{
+    Mistake, checked_names,
+    told::{Told, safe},
+};
 use countersign_core::GroupName;
-use countersign_identity::{Algorithm, ClientSecret, Issuer, KeySource, Outward, Provider};
-use countersign_pep::{NOT_A_REFERENCE, SecretRef, Span};
+use countersign_identity::{Issuer, KeySource, Provider};
+use countersign_pep::Span;
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Display,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -44,8 +46,6 @@ pub(crate) struct ProviderSection {
 
 /// How long an ID token may be good; it is looked at once.
 const LIFETIME: Duration = Duration::from_hours(24);
-const SKEW: Duration = Duration::from_mins(1);
-const MOST_SKEW: Duration = Duration::from_mins(5);
 
 /// Every provider, checked.
 pub(super) fn check(
@@ -66,103 +66,60 @@ pub(super) fn check(
             let hint = "one provider has one section";
             told.tell("issuer", format!("`{}` stands in two sections", section.issuer), hint);
         }
-        checked.extend(told.provider(section, folder, declared));
+        checked.extend(provider(&mut told, section, folder, declared));
     }
     checked
 }
 
-struct Told<'m> {
-    number: usize,
-    place: String,
-    mistakes: &'m mut Vec<Mistake>,
-}
-
-impl Told<'_> {
-    fn tell(&mut self, key: &str, why: impl Display, hint: &str) {
-        let mistake = Mistake::new(format!("{}.{key}", self.place), why.to_string(), hint);
-        self.mistakes.push(Mistake { item: Some(self.number), ..mistake });
+fn provider(
+    told: &mut Told<'_>,
+    section: ProviderSection,
+    folder: &Path,
+    declared: &BTreeSet<GroupName>,
+) -> Option<Provider> {
+    told.plain_name(&section.name);
+    let address = safe(&section.issuer);
+    told.told("issuer", address, "write an `https` address, or `http` on this machine");
+    let secret = told.secret("client_secret_from", section.client_secret_from.as_ref(), folder);
+    let belief = told.belief(folder, section.ca.as_ref(), section.algorithms, section.clock_skew);
+    if section.domains.is_empty() {
+        let why = "without a domain, the provider could vouch for anybody";
+        told.tell("domains", why, "name the domains whose addresses it hands out");
     }
-
-    fn told<T, E: Display>(&mut self, key: &str, outcome: Result<T, E>, hint: &str) -> Option<T> {
-        outcome.map_err(|error| self.tell(key, error, hint)).ok()
+    let ours: BTreeSet<String> = section.groups.values().cloned().collect();
+    for group in checked_names(&ours, "sign_in.groups", GroupName::new, told.mistakes).difference(declared) {
+        told.tell("groups", format!("there is no group `{group}`"), "declare it in `people.groups`");
     }
-
-    fn provider(
-        &mut self,
-        section: ProviderSection,
-        folder: &Path,
-        declared: &BTreeSet<GroupName>,
-    ) -> Option<Provider> {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if section.name.is_empty() || !section.name.bytes().all(plain) {
-            let why = format!("`{}` cannot stand in an address", section.name);
-            self.tell("name", why, "use lower-case letters, digits and `-`");
-        }
-        let address = safe(&section.issuer);
-        self.told("issuer", address, "write an `https` address, or `http` on this machine");
-        let secret = section.client_secret_from.as_deref().map(|text| SecretRef::read(text, folder));
-        let secret = match secret {
-            None => None,
-            Some(read) => {
-                let reference = self.told("client_secret_from", read, NOT_A_REFERENCE)?;
-                Some(ClientSecret::new(move || reference.secret().map_err(|error| error.to_string())))
-            }
-        };
-        let authorities = section.ca.as_ref().map(|ca| folder.join(ca));
-        let outward = Outward::new(authorities.as_deref());
-        let outward = self.told("ca", outward, "name a PEM file with certificates");
-        let named = section.algorithms.unwrap_or_else(|| ["RS256", "ES256"].map(str::to_owned).into());
-        let mut algorithms = BTreeSet::new();
-        for name in named {
-            algorithms.extend(self.told("algorithms", name.parse::<Algorithm>(), "name some of those"));
-        }
-        let skew = section.clock_skew.map_or(SKEW, |span| span.0);
-        if skew > MOST_SKEW {
-            self.tell("clock_skew", "a clock that is further off than `5m` is wrong", "set that clock");
-        }
-        if section.domains.is_empty() {
-            let why = "without a domain, the provider could vouch for anybody";
-            self.tell("domains", why, "name the domains whose addresses it hands out");
-        }
-        let ours: BTreeSet<String> = section.groups.values().cloned().collect();
-        for group in
-            checked_names(&ours, "sign_in.groups", GroupName::new, self.mistakes).difference(declared)
-        {
-            self.tell("groups", format!("there is no group `{group}`"), "declare it in `people.groups`");
-        }
-        let groups = section
-            .groups
-            .into_iter()
-            .filter_map(|(theirs, ours)| Some((theirs, GroupName::new(ours).ok()?)));
-        let mut scopes = section.scopes;
-        if scopes.is_empty() {
-            scopes = ["email", "profile"].map(str::to_owned).into();
-        }
-        scopes.insert("openid".into());
-        Some(Provider {
-            label: section.label.unwrap_or_else(|| section.name.clone()),
-            issuer: Issuer {
-                name: section.name,
-                issuer: section.issuer,
-                audiences: [section.client_id.clone()].into(),
-                keys: KeySource::Discovery,
-                outward: outward?,
-                algorithms,
-                skew,
-                longest: LIFETIME,
-                rules: Vec::new(),
-            },
-            client_id: section.client_id,
-            secret,
-            scopes,
-            domains: section.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
-            email_is_verified: section.email_is_verified,
-            admits: section.admits,
-            groups_claim: section.groups_claim.unwrap_or_else(|| "groups".into()),
-            groups: groups.collect(),
-            acr: section.acr,
-            amr: section.amr,
-            max_age: section.max_age.map(|span| span.0),
-        })
+    let groups =
+        section.groups.into_iter().filter_map(|(theirs, ours)| Some((theirs, GroupName::new(ours).ok()?)));
+    let mut scopes = section.scopes;
+    if scopes.is_empty() {
+        scopes = ["email", "profile"].map(str::to_owned).into();
     }
+    scopes.insert("openid".into());
+    Some(Provider {
+        label: section.label.unwrap_or_else(|| section.name.clone()),
+        issuer: Issuer {
+            name: section.name,
+            issuer: section.issuer,
+            audiences: [section.client_id.clone()].into(),
+            keys: KeySource::Discovery,
+            outward: belief.outward?,
+            algorithms: belief.algorithms,
+            skew: belief.skew,
+            longest: LIFETIME,
+            rules: Vec::new(),
+        },
+        client_id: section.client_id,
+        secret,
+        scopes,
+        domains: section.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
+        email_is_verified: section.email_is_verified,
+        admits: section.admits,
+        groups_claim: section.groups_claim.unwrap_or_else(|| "groups".into()),
+        groups: groups.collect(),
+        acr: section.acr,
+        amr: section.amr,
+        max_age: section.max_age.map(|span| span.0),
+    })
 }

@@ -130,7 +130,7 @@ pub(super) async fn begin(gate: &Arc<Gate>, ready: Ready) -> Result<Beginning, E
     let Ready { held, action, basis, keeps } = ready;
     let id = held.approval.id;
     let (owner, epoch) = (gate.who().id, gate.who().epoch);
-    let (place, cancel) = gate.running.enter(action.id, action.requester.principal, action.target.clone());
+    let (place, cancel) = gate.running.enter(action.id, &action.requester, action.target.clone());
     if let Some(scope) = gate.frozen(action.requester.principal, &action.target) {
         return Ok(Beginning::Frozen(record::frozen(&scope)));
     }

@@ -166,6 +166,11 @@ impl Hold {
         Ok(())
     }
 
+    /// Whether it is asked for by this person, or on their behalf.
+    pub(crate) fn is_for(&self, person: PersonId) -> bool {
+        self.principal == PrincipalId::Person(person) || self.asked.on_behalf_of.contains(&person)
+    }
+
     pub fn action(&self) -> ActionId {
         self.approval.action
     }

@@ -3,7 +3,7 @@
 use crate::stage::{Stage, authorized, person};
 use bytes::Bytes;
 use countersign_core::{Class, RefusalCode, approval::Taker};
-use countersign_engine::{Limits, Reply, reply::Refused, settle};
+use countersign_engine::{Limits, Reply, depart, reply::Refused, settle};
 use std::{sync::atomic::Ordering, time::Duration};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -168,6 +168,39 @@ async fn revoking_while_it_runs_cancels_the_work() {
     assert_eq!(stage.cloud.count(), 0);
     let events = stage.events_of(id).await;
     assert!(events.contains(&"approval.revoked_while_running"), "{events:?}");
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rests_on_somebody_who_is_not_to_be_trusted_is_stopped_while_it_runs_and_what_they_do_since_counts()
+ {
+    let stage = Stage::new().await;
+    stage.cloud.pace.forget_permits(1 << 20);
+    let runs = stage.hold(Class::Configure, "runs").await;
+    stage.approve(person(1), runs).await.unwrap();
+    stage.until(runs, "executing").await;
+    let waits = stage.hold(Class::Export, "waits").await;
+    stage.approve(person(1), waits).await.unwrap();
+    let untouched = stage.hold(Class::Export, "untouched").await;
+    stage.approve(person(2), untouched).await.unwrap();
+    let happened = stage.gate.now();
+    stage.clock.pass(Duration::from_secs(1));
+    let since = stage.hold(Class::Export, "since").await;
+    stage.approve(person(1), since).await.unwrap();
+
+    let taken = depart::distrust(&stage.gate, person(1), happened).await.unwrap();
+    assert_eq!((taken.withdrawn, taken.revoked), (1, 1));
+    stage.until(runs, "cancelled").await;
+    assert!(stage.events_of(runs).await.contains(&"approval.revoked_while_running"));
+    assert!(stage.events_of(waits).await.contains(&"approval.votes_withdrawn"));
+    for left in [untouched, since] {
+        assert!(!stage.events_of(left).await.contains(&"approval.votes_withdrawn"));
+    }
+    // Told again, it takes back nothing more.
+    assert_eq!(
+        depart::distrust(&stage.gate, person(1), happened).await.unwrap(),
+        depart::Departed::default()
+    );
     stage.verify();
 }
 

@@ -4,8 +4,8 @@
 use super::{Directory, Draft};
 use crate::{
     error::IdentityError,
-    issuer::claims,
-    jose::{Unsound, compact::Compact},
+    issuer::{claims, keyring::NotVouched},
+    jose::Unsound,
     record::person::Account,
     secret::fingerprint,
 };
@@ -51,15 +51,12 @@ impl Directory {
         let known = self.providers.find(provider).ok_or(IdentityError::UnknownProvider)?;
         let issuer = &known.provider.issuer;
         let refused = |why: Unsound| IdentityError::NotVouched(why.0);
-        let compact = Compact::parse(token).map_err(refused)?;
+        let signed =
+            known.keys.vouch(issuer, token, || self.journal.now()).await.map_err(|why| match why {
+                NotVouched::NoKeys => IdentityError::ProviderAway,
+                NotVouched::Unsound(why) => refused(why),
+            })?;
         let now = self.journal.now();
-        let missing = known.keys.current(now).is_none_or(|(keys, _)| !compact.names_a_key_of(&keys));
-        if missing {
-            known.keys.fetch(issuer, || self.journal.now()).await;
-        }
-        let now = self.journal.now();
-        let (keys, _) = known.keys.current(now).ok_or(IdentityError::ProviderAway)?;
-        let signed = compact.verify(&keys, &issuer.algorithms).map_err(refused)?;
         let until = claims::check_kind(issuer, &signed, now, &["logout+jwt", "jwt"]).map_err(refused)?;
         let ends = ends(&signed.claims).map_err(refused)?;
         // Once: replayed, it would end sessions that were begun since.

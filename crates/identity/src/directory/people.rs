@@ -65,6 +65,7 @@ impl Directory {
             accounts: Vec::new(),
             delegations: Vec::new(),
             provisioned: None,
+            signalled: None,
             invited_at: now,
             enrolled_at: None,
             disabled_at: None,

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     error::IdentityError,
+    issuer::keyring::NotVouched,
     record::{
         Held,
         person::{Account, Person, Role},
@@ -383,6 +384,7 @@ impl Directory {
             accounts: vec![account],
             delegations: Vec::new(),
             provisioned: None,
+            signalled: None,
             invited_at: now,
             enrolled_at: None,
             disabled_at: None,
@@ -479,12 +481,14 @@ fn away(provider: &Provider, error: &dyn std::error::Error) -> IdentityError {
 
 fn refused(provider: &Provider, error: &ExchangeError) -> IdentityError {
     match error {
-        ExchangeError::Unsound(why) => {
+        ExchangeError::Unsound(why) | ExchangeError::NotVouched(NotVouched::Unsound(why)) => {
             tracing::warn!(provider = provider.issuer.name, why = why.0, "an ID token was refused");
             IdentityError::NotVouched(why.0)
         }
         ExchangeError::Refused => IdentityError::NotVouched("the provider did not take its own code"),
         ExchangeError::NoToken => IdentityError::NotVouched("the provider's answer holds no ID token"),
-        ExchangeError::Outward(_) | ExchangeError::Secret(_) | ExchangeError::NoKeys => away(provider, error),
+        ExchangeError::Outward(_)
+        | ExchangeError::Secret(_)
+        | ExchangeError::NotVouched(NotVouched::NoKeys) => away(provider, error),
     }
 }

@@ -139,6 +139,7 @@ impl Directory {
                 deleted: false,
                 changed_at: now,
             }),
+            signalled: None,
             invited_at: now,
             enrolled_at: None,
             disabled_at: (!told.active).then_some(now),

@@ -87,7 +87,7 @@ impl Directory {
             name: issuer.name.clone(),
             issuer: issuer.issuer.clone(),
             source: match &issuer.keys {
-                KeySource::Discovery => "what the issuer says of itself".into(),
+                KeySource::Discovery | KeySource::SignalsDiscovery => "what the issuer says of itself".into(),
                 KeySource::Url(url) => url.to_string(),
                 KeySource::File(path) => path.display().to_string(),
             },

@@ -46,21 +46,7 @@ pub(crate) fn check_kind(
     if token.kind.as_deref().is_some_and(|kind| !kinds.contains(&kind)) {
         return Err(Unsound("the token is of a kind that is not for presenting"));
     }
-    if claims.get("iss").and_then(Value::as_str) != Some(&issuer.issuer) {
-        return Err(Unsound("the token's issuer is not trusted here"));
-    }
-    let meant = match claims.get("aud") {
-        Some(Value::String(one)) => issuer.audiences.contains(one),
-        Some(Value::Array(several)) => {
-            let known =
-                |audience: &Value| audience.as_str().is_some_and(|text| issuer.audiences.contains(text));
-            several.iter().all(Value::is_string) && several.iter().any(known)
-        }
-        _ => false,
-    };
-    if !meant {
-        return Err(Unsound("the token is not for this gateway: its audience is another"));
-    }
+    addressed(issuer, claims)?;
     let expires = time(claims, "exp")?.ok_or(Unsound("the token has no end"))?;
     if expires.plus(issuer.skew) <= now {
         return Err(Unsound("the token has expired"));
@@ -74,6 +60,23 @@ pub(crate) fn check_kind(
         }
     }
     Ok(expires.plus(issuer.skew))
+}
+
+/// Checks who issued it, and that it is for this gateway.
+pub(crate) fn addressed(issuer: &Issuer, claims: &Map<String, Value>) -> Result<(), Unsound> {
+    if claims.get("iss").and_then(Value::as_str) != Some(&issuer.issuer) {
+        return Err(Unsound("the token's issuer is not trusted here"));
+    }
+    let meant = match claims.get("aud") {
+        Some(Value::String(one)) => issuer.audiences.contains(one),
+        Some(Value::Array(several)) => {
+            let known =
+                |audience: &Value| audience.as_str().is_some_and(|text| issuer.audiences.contains(text));
+            several.iter().all(Value::is_string) && several.iter().any(known)
+        }
+        _ => false,
+    };
+    if meant { Ok(()) } else { Err(Unsound("the token is not for this gateway: its audience is another")) }
 }
 
 /// The rule a token fits first, with its place among them.

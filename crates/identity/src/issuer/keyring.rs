@@ -3,7 +3,12 @@
 
 use super::{Issuer, KeySource};
 use crate::{
-    jose::{keys::KeySet, read_json},
+    jose::{
+        Unsound,
+        compact::{Compact, Signed},
+        keys::KeySet,
+        read_json,
+    },
     outward::{OutwardError, is_safe},
 };
 use bytes::Bytes;
@@ -54,6 +59,15 @@ struct State {
     failure: Option<String>,
 }
 
+/// Why nothing a token says is believed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotVouched {
+    #[error("its keys could not be fetched")]
+    NoKeys,
+    #[error(transparent)]
+    Unsound(#[from] Unsound),
+}
+
 /// Why an issuer's keys could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
@@ -77,6 +91,22 @@ impl Keyring {
         let state = self.state.read();
         let fresh = state.fetched_at.is_some_and(|fetched| now.since(fetched) < STALE);
         state.keys.as_ref().filter(|_| fresh).map(|keys| (Arc::clone(keys), state.generation))
+    }
+
+    /// What a token says, under its issuer's signature; its keys are fetched when the token names one that is not here.
+    /// Where the token is good, and when, is not looked at.
+    pub(crate) async fn vouch(
+        &self,
+        issuer: &Issuer,
+        token: &str,
+        now: impl Fn() -> Timestamp + Copy,
+    ) -> Result<Signed, NotVouched> {
+        let compact = Compact::parse(token)?;
+        if self.current(now()).is_none_or(|(keys, _)| !compact.names_a_key_of(&keys)) {
+            self.fetch(issuer, now).await;
+        }
+        let (keys, _) = self.current(now()).ok_or(NotVouched::NoKeys)?;
+        Ok(compact.verify(&keys, &issuer.algorithms)?)
     }
 
     /// Whether a fetch is due when somebody asks for a key that is not there.
@@ -136,13 +166,16 @@ async fn document(issuer: &Issuer) -> Result<Bytes, FetchError> {
     match &issuer.keys {
         KeySource::File(path) => file(path).await.map_err(FetchError::File),
         KeySource::Url(url) => Ok(issuer.outward.get(url).await?),
-        KeySource::Discovery => {
-            let address =
-                discovery(&issuer.issuer).ok_or(FetchError::Discovery("the issuer is no address"))?;
-            let document = issuer.outward.get(&address).await?;
-            Ok(issuer.outward.get(&jwks_address(issuer, &address, &document)?).await?)
-        }
+        KeySource::Discovery => described(issuer, discovery(&issuer.issuer)).await,
+        KeySource::SignalsDiscovery => described(issuer, signals_discovery(&issuer.issuer)).await,
     }
+}
+
+/// The keys that what an issuer says of itself leads to.
+async fn described(issuer: &Issuer, address: Option<Url>) -> Result<Bytes, FetchError> {
+    let address = address.ok_or(FetchError::Discovery("the issuer is no address"))?;
+    let document = issuer.outward.get(&address).await?;
+    Ok(issuer.outward.get(&jwks_address(issuer, &address, &document)?).await?)
 }
 
 async fn file(path: &Path) -> std::io::Result<Bytes> {
@@ -155,6 +188,14 @@ async fn file(path: &Path) -> std::io::Result<Bytes> {
 /// Where an issuer says what it is (OpenID Connect Discovery 1.0, section 4).
 pub(crate) fn discovery(issuer: &str) -> Option<Url> {
     Url::parse(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))).ok()
+}
+
+/// Where a transmitter of signals does: before the issuer's own path (Shared Signals Framework 1.0, section 7.2).
+fn signals_discovery(issuer: &str) -> Option<Url> {
+    let mut url = Url::parse(issuer).ok()?;
+    let path = format!("/.well-known/ssf-configuration{}", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    Some(url)
 }
 
 fn jwks_address(issuer: &Issuer, asked: &Url, document: &[u8]) -> Result<Url, FetchError> {

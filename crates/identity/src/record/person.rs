@@ -75,6 +75,9 @@ pub struct Person {
     /// What a provisioning client says of them; `None`: none ever did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) provisioned: Option<Provisioned>,
+    /// What a transmitter of signals said last of whether their account is good; `None`: none ever did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signalled: Option<Signalled>,
     pub invited_at: Timestamp,
     /// When they first opened a link of theirs.
     pub enrolled_at: Option<Timestamp>,
@@ -102,6 +105,17 @@ impl Provisioned {
     pub(crate) fn here(user_name: String, now: Timestamp) -> Self {
         Self { user_name, external_id: None, made: false, gone: false, deleted: false, changed_at: now }
     }
+}
+
+/// What a transmitter of signals said of a person's account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Signalled {
+    pub(crate) transmitter: String,
+    /// The moment it spoke of; what is older is no news.
+    pub(crate) at: Timestamp,
+    /// They are disabled by its word, which it may take back.
+    pub(crate) disabled: bool,
 }
 
 /// Somebody else votes in a person's place for a time.

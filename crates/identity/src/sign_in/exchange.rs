@@ -1,12 +1,12 @@
 //! From an answer's code to what the provider says of the person: the token endpoint, and the ID token's own rules
 //! (OpenID Connect Core 1.0, section 3.1.3.7).
 
-use super::{ClientSecret, Known, Provider, flow::Flow, metadata::Metadata};
+use super::{Known, Provider, flow::Flow, metadata::Metadata};
 use crate::{
     email::EmailAddress,
-    issuer::claims,
-    jose::{Unsound, compact::Compact, read_json},
-    outward::OutwardError,
+    issuer::{claims, keyring::NotVouched},
+    jose::{Unsound, read_json},
+    outward::{OutwardError, SecretSource},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -31,8 +31,8 @@ pub(crate) enum ExchangeError {
     NoToken,
     #[error(transparent)]
     Unsound(#[from] Unsound),
-    #[error("its keys could not be fetched")]
-    NoKeys,
+    #[error(transparent)]
+    NotVouched(#[from] NotVouched),
 }
 
 /// A person, as a provider vouches for them.
@@ -60,17 +60,8 @@ impl Known {
         now: impl Fn() -> Timestamp + Copy,
     ) -> Result<Vouched, ExchangeError> {
         let token = self.id_token(metadata, flow, code, redirect).await?;
-        let compact = Compact::parse(&token)?;
         let issuer = &self.provider.issuer;
-        let missing = match self.keys.current(now()) {
-            None => true,
-            Some((keys, _)) => !compact.names_a_key_of(&keys),
-        };
-        if missing {
-            self.keys.fetch(issuer, now).await;
-        }
-        let (keys, _) = self.keys.current(now()).ok_or(ExchangeError::NoKeys)?;
-        let signed = compact.verify(&keys, &issuer.algorithms)?;
+        let signed = self.keys.vouch(issuer, &token, now).await?;
         claims::check(issuer, &signed, now())?;
         Ok(vouched(&self.provider, &signed.claims, flow, now())?)
     }
@@ -107,7 +98,7 @@ impl Known {
             .append_pair("code_verifier", &flow.verifier);
         let mut headers =
             vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))];
-        let secret = provider.secret.as_ref().map(ClientSecret::read).transpose();
+        let secret = provider.secret.as_ref().map(SecretSource::read).transpose();
         match secret.map_err(ExchangeError::Secret)? {
             None => {
                 form.append_pair("client_id", &provider.client_id);

@@ -4,8 +4,8 @@
 use crate::world::{HOME, ORIGIN, VISITOR, World, groups};
 use countersign_core::Assurance;
 use countersign_identity::{
-    Algorithm, Answer, Arrived, Author, Begun, ClientSecret, Directory, EmailAddress, IdentityError as E,
-    Issuer, KeySource, NewPerson, Outward, PersonState, Provider, Role, Settings, SignedIn, Visitor,
+    Algorithm, Answer, Arrived, Author, Begun, Directory, EmailAddress, IdentityError as E, Issuer,
+    KeySource, NewPerson, Outward, PersonState, Provider, Role, SecretSource, Settings, SignedIn, Visitor,
 };
 use countersign_testkit::{
     issuer::{SigningKey, token_with_secret},
@@ -30,7 +30,7 @@ fn provider(name: &str, url: &str) -> Provider {
         },
         label: "Example".into(),
         client_id: CLIENT.into(),
-        secret: Some(ClientSecret::new(|| Ok(Zeroizing::new(SECRET.into())))),
+        secret: Some(SecretSource::new(|| Ok(Zeroizing::new(SECRET.into())))),
         scopes: ["openid", "email"].map(str::to_owned).into(),
         domains: ["example.com".to_owned()].into(),
         email_is_verified: false,

@@ -64,6 +64,7 @@ fn samples() -> Vec<Value> {
         ("account.unlinked", json!({"person": person, "provider": "corp"})),
         ("session.opened", json!({"person": person, "assurance": "passkey"})),
         ("session.closed", json!({"person": person, "everywhere": true})),
+        ("signal.received", json!({"person": person, "transmitter": "okta", "signal": "session-revoked"})),
         ("agent.created", json!({"agent": agent, "principal": "agent", "owners": [person], "groups": []})),
         ("agent.changed", json!({"agent": agent, "owners": [], "groups": []})),
         (

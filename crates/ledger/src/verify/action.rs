@@ -181,6 +181,7 @@ impl Case {
             | Event::PasskeyRemoved { .. }
             | Event::SessionOpened { .. }
             | Event::SessionClosed { .. }
+            | Event::SignalReceived { .. }
             | Event::AgentCreated { .. }
             | Event::AgentChanged { .. }
             | Event::TokenCreated { .. }

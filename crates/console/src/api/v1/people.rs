@@ -5,7 +5,10 @@ use crate::{
     caller::Caller,
     console::Console,
     error::Problem,
-    model::{things::PersonItem, time},
+    model::{
+        things::{PersonItem, TransmitterItem},
+        time,
+    },
 };
 use axum::{Json, extract::State};
 use countersign_core::{GroupName, PersonId, Timestamp};
@@ -56,6 +59,17 @@ pub(crate) struct ChangeGroups {
 ))]
 pub(crate) async fn list(State(console): State<Console>, _caller: Caller) -> Json<Vec<PersonItem>> {
     Json(console.directory().people_at().iter().map(|person| console.person_item(person)).collect())
+}
+
+/// The transmitters of shared signals, and how they are doing.
+#[utoipa::path(get, path = "/api/v1/transmitters", tag = "people", responses(
+    (status = 200, body = [TransmitterItem]), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn transmitters(
+    State(console): State<Console>,
+    _caller: Caller,
+) -> Json<Vec<TransmitterItem>> {
+    Json(console.transmitter_items())
 }
 
 /// Somebody. The `ETag` is for a change that is meant for what was seen.

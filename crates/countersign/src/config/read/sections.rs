@@ -7,8 +7,15 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 125] = [
+const KEYS: [&str; 132] = [
     "sign_in",
+    "signals",
+    "audience",
+    "provider",
+    "push_token_from",
+    "poll_url",
+    "poll_token_from",
+    "poll_every",
     "label",
     "client_id",
     "client_secret_from",
@@ -156,6 +163,7 @@ pub(super) fn read(mut table: Table, places: &Places<'_>, mistakes: &mut Vec<Mis
     file.postgres = targets(&mut table, "postgres", places, mistakes);
     file.issuers = targets(&mut table, "issuers", places, mistakes);
     file.sign_in = targets(&mut table, "sign_in", places, mistakes);
+    file.signals = targets(&mut table, "signals", places, mistakes);
     file.mcp = targets(&mut table, "mcp", places, mistakes);
     file.channel = targets(&mut table, "channel", places, mistakes);
     mistakes.extend(table.keys().map(|key| unknown_key(key)));
