@@ -47,7 +47,7 @@ domains = ["example.com"]
 [[signals]]
 name = "okta"
 issuer = "{}"
-audience = "{AUDIENCE}"
+audiences = ["{AUDIENCE}"]
 provider = "corp"
 poll_url = "{}"
 poll_token_from = "file:poll-token"

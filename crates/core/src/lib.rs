@@ -4,6 +4,7 @@
 pub mod action;
 pub mod approval;
 pub mod canonical;
+pub mod certificate;
 pub mod decision;
 pub mod definition;
 pub mod digest;
@@ -17,6 +18,7 @@ pub mod visible;
 
 pub use action::{Action, Body, Class, Operation, Payload, Resource};
 pub use approval::{Approval, Assurance};
+pub use certificate::ClientCertificate;
 pub use decision::{Decision, Refusal, RefusalCode, Terms};
 pub use digest::Digest;
 pub use evidence::Evidence;

@@ -1,5 +1,6 @@
 //! The configuration file: joins the sections of the rooms, and finds every mistake in one run.
 
+mod doors;
 mod issuers;
 mod providers;
 mod read;
@@ -229,26 +230,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let postgres = checked_targets(file.postgres, |section| section.check(folder), &mut mistakes);
     let mcp = checked_targets(file.mcp, |section| section.check(folder), &mut mistakes);
     let channels = checked_channels(file.channel, folder, &mut mistakes);
-    let listening = http.iter().map(|(number, target)| Listening {
-        wire: "http",
-        number: *number,
-        name: &target.classifier.surroundings().target,
-        listen: target.listen,
-    });
-    let databases = postgres.iter().map(|(number, target)| Listening {
-        wire: "postgres",
-        number: *number,
-        name: target.name(),
-        listen: target.listen,
-    });
-    let servers = mcp.iter().map(|(number, target)| Listening {
-        wire: "mcp",
-        number: *number,
-        name: &target.classifier.surroundings().target,
-        listen: target.listen,
-    });
-    check_listeners(console.listen, listening.chain(databases).chain(servers), &mut mistakes);
-    check_texts(&mcp, &postgres, &mut mistakes);
+    doors::check(console.listen, (&http, &postgres, &mcp), &issuers, &mut mistakes);
     let bodies = file.bodies.unwrap_or_default();
     check_bodies(&bodies, &http, &mut mistakes);
     let http: Vec<HttpTarget> = http.into_iter().map(|(_, target)| target).collect();
@@ -379,40 +361,6 @@ fn checked_names<T: Ord, E: fmt::Display>(
     names
 }
 
-/// A target's way in, whatever it speaks.
-struct Listening<'t> {
-    wire: &'static str,
-    number: usize,
-    name: &'t TargetName,
-    listen: SocketAddr,
-}
-
-fn check_listeners<'t>(
-    console: SocketAddr,
-    targets: impl Iterator<Item = Listening<'t>>,
-    mistakes: &mut Vec<Mistake>,
-) {
-    let (mut names, mut wires) = (BTreeSet::new(), BTreeMap::new());
-    for Listening { wire, number, name, listen } in targets {
-        let mut tell = |key: &str, why: String, hint: &str| {
-            let mistake = Mistake::new(format!("{wire}.{name}.{key}"), why, hint);
-            mistakes.push(Mistake { item: Some(number), ..mistake });
-        };
-        if listen == console && console.port() != 0 {
-            let hint = "agents and people never share a listener: choose another port";
-            tell("listen", format!("`{listen}` is the console's address"), hint);
-        }
-        let spoken = *wires.entry(listen).or_insert(wire);
-        if spoken != wire && listen.port() != 0 {
-            tell("listen", format!("`{listen}` already listens for `{spoken}`"), "choose another port");
-        }
-        if !names.insert(name.clone()) {
-            let hint = "give each target a name of its own";
-            tell("name", format!("two targets are named `{name}`"), hint);
-        }
-    }
-}
-
 /// What SQL can do, in policy's words, at a target where it is sent.
 fn sql_operations(target: &TargetName) -> impl Iterator<Item = countersign_policy::DeclaredOperation> + '_ {
     SqlOperation::ALL.into_iter().map(|operation| countersign_policy::DeclaredOperation {
@@ -443,49 +391,6 @@ fn declare_server(target: &McpTarget, vocabulary: &mut Vocabulary) {
         let target = around.target.clone();
         countersign_policy::DeclaredOperation { target, name, class, facts }
     }));
-}
-
-/// The texts of tools go to databases that are declared, in the same environment: what is true of one would otherwise not
-/// be true of the other.
-fn check_texts(
-    mcp: &[(usize, McpTarget)],
-    postgres: &[(usize, PostgresTarget)],
-    mistakes: &mut Vec<Mistake>,
-) {
-    for (number, server) in mcp {
-        let around = server.classifier.surroundings();
-        for (tool, sql) in server.sql() {
-            let known = postgres.iter().map(|(_, target)| target);
-            let target = known.clone().find(|target| target.name().as_str() == sql.target);
-            let (key, why, hint) = match target {
-                None => (
-                    "target",
-                    format!("there is no `[[postgres]]` target `{}`", sql.target),
-                    "name the target that the tool's SQL goes to, or declare it".to_owned(),
-                ),
-                Some(target) if !target.databases.contains(&sql.database) => (
-                    "database",
-                    format!("`{}` offers no database `{}`", sql.target, sql.database),
-                    format!("name one of its `databases`: {}", listed(&target.databases)),
-                ),
-                Some(target) if target.sql.environment != around.environment => (
-                    "target",
-                    format!(
-                        "`{}` is in `{}`, and the server in `{}`",
-                        sql.target, target.sql.environment, around.environment
-                    ),
-                    "put both in one environment".to_owned(),
-                ),
-                Some(_) => continue,
-            };
-            let place = format!("mcp.{}.tools.{tool}.sql.{key}", around.target);
-            mistakes.push(Mistake { item: Some(*number), ..Mistake::new(place, why, hint) });
-        }
-    }
-}
-
-fn listed(names: &BTreeSet<String>) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// An argument of a tool in policy's words.

@@ -29,6 +29,8 @@ pub enum KeySource {
     Url(Url),
     /// A set of keys in this file.
     File(PathBuf),
+    /// None: it issues certificates, which listeners verify.
+    Certificates,
 }
 
 /// Somebody whose signed tokens are believed.
@@ -36,7 +38,8 @@ pub enum KeySource {
 pub struct Issuer {
     /// What it is called here; in entries and on pages.
     pub name: String,
-    /// What its tokens say in `iss`, to the letter.
+    /// What its tokens say in `iss`, to the letter. Of certificates: their trust domain, as
+    /// `spiffe://…`, or another text that no other issuer has.
     pub issuer: String,
     /// One of these must be in a token's `aud`.
     pub audiences: BTreeSet<String>,

@@ -1,15 +1,15 @@
-//! Tokens that others have signed: whose they are, whether they hold, and which agent they name.
+//! Tokens and certificates that others have signed: whose they are, whether they hold, and which agent they name.
 
 use crate::{
     email::EmailAddress,
     issuer::{
-        Behalf, Issuer, Rule, claims,
+        Behalf, Issuer, KeySource, Rule, claims,
         keyring::{AGAIN, EVERY, Keyring, KeysSeen},
     },
     jose::{Unsound, compact::Compact},
     secret::fingerprint,
 };
-use countersign_core::{Digest, Timestamp};
+use countersign_core::{ClientCertificate, Digest, Timestamp};
 use countersign_engine::port::identity::NotAuthenticated;
 use quick_cache::sync::Cache;
 use serde_json::{Map, Value};
@@ -27,10 +27,11 @@ pub(crate) struct Trust {
     held: Cache<Digest, Arc<Held>>,
 }
 
-/// What a token that holds says.
+/// What a token or a certificate that holds says.
 #[derive(Debug)]
 pub(crate) struct Held {
     at: usize,
+    /// Of the issuer's keys; a certificate was verified by the connection it came with.
     generation: u64,
     ends: Timestamp,
     pub(crate) says: Says,
@@ -100,6 +101,40 @@ impl Trust {
         Ok(held)
     }
 
+    /// What a client's certificate says, which the handshake of its connection verified. It ends with its time, however
+    /// long that connection lasts.
+    pub(crate) fn certificate(
+        &self,
+        certificate: &ClientCertificate,
+        now: Timestamp,
+    ) -> Result<Arc<Held>, NotAuthenticated> {
+        let known = Digest::of_parts(
+            "countersign/client-certificate/v1",
+            &[certificate.issuer.as_bytes(), certificate.fingerprint.as_bytes()],
+        );
+        if let Some(held) = self.held.get(&known).filter(|held| now < held.ends) {
+            return Ok(held);
+        }
+        let mut issuers = self.issuers.iter().map(|(issuer, _)| issuer).enumerate();
+        let (at, issuer) = issuers
+            .find(|(_, issuer)| issuer.keys == KeySource::Certificates && issuer.name == certificate.issuer)
+            .ok_or(NotAuthenticated::Unknown)?;
+        if let Some(why) = certificate.flaw {
+            return Err(NotAuthenticated::NotTrusted(why));
+        }
+        if now < certificate.not_before.minus(issuer.skew) {
+            return Err(NotAuthenticated::NotTrusted("the certificate is not good yet"));
+        }
+        if certificate.not_after <= now {
+            return Err(NotAuthenticated::Expired);
+        }
+        let claims = claims_of(issuer, certificate).map_err(refused)?;
+        let says = says(issuer, &claims).map_err(refused)?;
+        let held = Arc::new(Held { at, generation: 0, ends: certificate.not_after, says });
+        self.held.insert(known, Arc::clone(&held));
+        Ok(held)
+    }
+
     /// Brings the keys of whoever claims to have issued a token, if that is somebody who is believed.
     pub(crate) async fn fetch(&self, text: &str, now: impl Fn() -> Timestamp) {
         let Ok(token) = Compact::parse(text) else { return };
@@ -110,7 +145,8 @@ impl Trust {
 
     /// Keeps every issuer's keys fresh, until dropped.
     pub(crate) async fn keep(&self, now: impl Fn() -> Timestamp + Copy) {
-        let each = self.issuers.iter().map(async |(issuer, keyring)| {
+        let keyed = self.issuers.iter().filter(|(issuer, _)| issuer.keys != KeySource::Certificates);
+        let each = keyed.map(async |(issuer, keyring)| {
             loop {
                 let fresh = keyring.fetch(issuer, now).await;
                 tokio::time::sleep(if fresh { EVERY } else { AGAIN }).await;
@@ -133,7 +169,9 @@ impl Trust {
     fn issuer_of(&self, token: &Compact<'_>) -> Result<(usize, &Issuer, &Keyring), NotAuthenticated> {
         let claimed = token.claimed_issuer();
         let mut numbered = self.issuers.iter().enumerate();
-        let found = numbered.find(|(_, (issuer, _))| claimed == Some(issuer.issuer.as_str()));
+        let found = numbered.find(|(_, (issuer, _))| {
+            issuer.keys != KeySource::Certificates && claimed == Some(issuer.issuer.as_str())
+        });
         let (at, (issuer, keyring)) =
             found.ok_or(NotAuthenticated::NotTrusted("the token's issuer is not trusted here"))?;
         Ok((at, issuer, keyring))
@@ -144,11 +182,48 @@ fn refused(why: Unsound) -> NotAuthenticated {
     NotAuthenticated::NotTrusted(why.0)
 }
 
+/// What a certificate says, in the form rules are written for. `sub` is what tells certificates of one agent apart.
+fn claims_of(issuer: &Issuer, certificate: &ClientCertificate) -> Result<Map<String, Value>, Unsound> {
+    let mut claims = Map::new();
+    if let Some(id) = &certificate.spiffe_id {
+        let rest = id.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'));
+        let (domain, path) = rest.ok_or(Unsound("the certificate's SPIFFE id is not as one must be"))?;
+        claims.insert("spiffe_id".into(), id.as_str().into());
+        claims.insert("spiffe_path".into(), path.into());
+        claims.insert("trust_domain".into(), domain.into());
+    }
+    // Its authorities may sign for other trust domains, and are believed about this one.
+    if let Some(domain) = issuer.issuer.strip_prefix("spiffe://")
+        && claims.get("trust_domain").and_then(Value::as_str) != Some(domain)
+    {
+        return Err(Unsound("the certificate is not of the issuer's trust domain"));
+    }
+    let named = [
+        ("common_name", &certificate.common_name),
+        ("organization", &certificate.organization),
+        ("organizational_unit", &certificate.organizational_unit),
+    ];
+    for (name, value) in named {
+        if let Some(value) = value {
+            claims.insert(name.into(), value.as_str().into());
+        }
+    }
+    if !certificate.dns.is_empty() {
+        claims.insert("dns".into(), certificate.dns.clone().into());
+    }
+    if !certificate.subject.is_empty() {
+        claims.insert("subject".into(), certificate.subject.as_str().into());
+    }
+    let first = certificate.dns.first();
+    let subject = certificate.spiffe_id.as_ref().or(first).unwrap_or(&certificate.subject);
+    claims.insert("sub".into(), subject.as_str().into());
+    Ok(claims)
+}
+
 fn says(issuer: &Issuer, claims: &Map<String, Value>) -> Result<Says, Unsound> {
-    let rule =
-        claims::rule(issuer, claims).ok_or(Unsound("no rule of its issuer fits the token's claims"))?;
+    let rule = claims::rule(issuer, claims).ok_or(Unsound("no rule of its issuer fits its claims"))?;
     let agent = rule.agent.fill(claims);
-    let agent = agent.ok_or(Unsound("the token's claims make no name of an agent"))?;
+    let agent = agent.ok_or(Unsound("its claims make no name of an agent"))?;
     let subject = claims.get("sub").and_then(Value::as_str).filter(|subject| !subject.is_empty());
     let subject = subject.ok_or(Unsound("the token names no subject"))?;
     if subject.len() > 1024 {

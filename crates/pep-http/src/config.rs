@@ -9,10 +9,10 @@ use crate::{
 };
 use countersign_pep::{
     Credential, CredentialSection, Fault, Origin, Size, Span, kept, named,
-    tls::{ListenerTlsSection, UpstreamTlsSection},
+    tls::{Acceptor, ListenerTlsSection, UpstreamTlsSection},
 };
 use http::HeaderName;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::ClientConfig;
 use serde::Deserialize;
 use std::{
     collections::BTreeSet,
@@ -125,7 +125,7 @@ pub struct HttpTarget {
     pub origin: Origin,
     pub credential_profile: String,
     /// TLS towards agents; `None` speaks plain text.
-    pub acceptor: Option<Arc<ServerConfig>>,
+    pub acceptor: Option<Acceptor>,
     pub hold_limit: Duration,
     pub limits: LimitsSection,
     pub dropped: Dropped,
@@ -200,7 +200,7 @@ impl HttpSection {
         origin: Origin,
         credential: Option<Credential>,
         classifier: Classifier,
-        acceptor: Option<Arc<ServerConfig>>,
+        acceptor: Option<Acceptor>,
         connector: Arc<ClientConfig>,
     ) -> HttpTarget {
         let sent = credential.as_ref().map(Credential::header);

@@ -10,14 +10,12 @@ use crate::{
 };
 use bytes::BytesMut;
 use countersign_engine::Gate;
-use countersign_pep::{Doors, sharing};
+use countersign_pep::{Doors, sharing, tls::Acceptor};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use std::{convert::Infallible, future::poll_fn, io::Cursor, sync::Arc, time::Duration};
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
@@ -42,8 +40,12 @@ pub async fn listen(
         let names: Vec<_> =
             group.iter().map(|target| target.classifier.surroundings().target.clone()).collect();
         let (addr, connections) = (first.listen, first.limits.connections);
-        let listener =
-            Arc::new(Listener { gate: Arc::clone(&gate), bodies: Arc::clone(&bodies), targets: group });
+        let listener = Arc::new(Listener {
+            gate: Arc::clone(&gate),
+            bodies: Arc::clone(&bodies),
+            targets: group,
+            client: None,
+        });
         let shutdown = doors.shutdown();
         let serve = move |stream| {
             let (first, listener, shutdown) = (Arc::clone(&first), Arc::clone(&listener), shutdown.clone());
@@ -56,22 +58,22 @@ pub async fn listen(
 
 async fn serve_stream(
     stream: TcpStream,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Acceptor>,
     listener: Arc<Listener>,
     limits: &LimitsSection,
     shutdown: CancellationToken,
 ) {
     // Without it small answers could wait for an acknowledgement; no reason to fail.
     let _ = stream.set_nodelay(true);
-    let wire = match tls {
-        None => Wire::Plain(stream),
-        Some(config) => {
-            let accepted = timeout(limits.request_head.0, TlsAcceptor::from(config).accept(stream)).await;
-            let Ok(Ok(stream)) = accepted else { return };
-            Wire::Tls(Box::new(stream.into()))
+    let (wire, peer) = match tls {
+        None => (Wire::Plain(stream), None),
+        Some(acceptor) => {
+            let accepted = timeout(limits.request_head.0, acceptor.accept(stream)).await;
+            let Ok(Ok((stream, peer))) = accepted else { return };
+            (Wire::Tls(Box::new(stream.into())), peer)
         }
     };
-    serve_wire(wire, listener, limits, shutdown).await;
+    serve_wire(wire, listener.for_client(peer), limits, shutdown).await;
 }
 
 async fn serve_wire(

@@ -15,7 +15,7 @@ use crate::{
 };
 use bytes::Bytes;
 use countersign_core::{
-    ApprovalId, Body as PayloadBody, Payload, Refusal, RefusalCode, Requester, TargetName,
+    ApprovalId, Body as PayloadBody, ClientCertificate, Payload, Refusal, RefusalCode, Requester, TargetName,
 };
 use countersign_engine::{
     Error, Gate, Refused, Request as Asked, actor_of, flow,
@@ -37,6 +37,8 @@ pub(crate) struct Listener {
     pub(crate) bodies: Arc<Bodies>,
     /// The targets behind it; more than one only when each names its hosts.
     pub(crate) targets: Vec<Arc<HttpTarget>>,
+    /// What the client of one connection has proven about itself.
+    pub(crate) client: Option<Arc<ClientCertificate>>,
 }
 
 /// Never offered, whoever asks.
@@ -46,6 +48,20 @@ const REFUSED_METHOD: &str = "COUNTERSIGN-REFUSED-HEAD";
 type Own = Response<ReplyBody>;
 
 impl Listener {
+    /// The same for a connection whose client came with a certificate.
+    pub(crate) fn for_client(self: Arc<Self>, client: Option<Arc<ClientCertificate>>) -> Arc<Self> {
+        if client.is_none() {
+            return self;
+        }
+        let Self { gate, bodies, targets, client: _ } = &*self;
+        Arc::new(Self {
+            gate: Arc::clone(gate),
+            bodies: Arc::clone(bodies),
+            targets: targets.clone(),
+            client,
+        })
+    }
+
     /// Answers one request.
     pub(crate) async fn answer(&self, request: Request<RequestBody>) -> Said {
         self.read(request).await.unwrap_or_else(Said::from)
@@ -114,7 +130,9 @@ impl Listener {
                 let token = value.to_str().ok().and_then(bearer);
                 token.map_or(Presented::Nothing, Presented::Bearer)
             }
-            _ => Presented::Nothing,
+            // A token says more than the machine it comes from.
+            (None, _) => self.client.as_deref().map_or(Presented::Nothing, Presented::Certificate),
+            (Some(_), Some(_)) => Presented::Nothing,
         };
         match self.gate.authenticate(presented).await {
             Ok(requester) => Ok(requester),

@@ -21,9 +21,8 @@ use crate::{
 use countersign_engine::port::text::TextReader;
 use countersign_pep::{
     CredentialSection, Fault, Origin, SecretError, Size, Span, kept, named,
-    tls::{ListenerTlsSection, UpstreamTlsSection},
+    tls::{Acceptor, ListenerTlsSection, UpstreamTlsSection},
 };
-use rustls::ServerConfig;
 use serde::Deserialize;
 use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -147,7 +146,7 @@ pub struct McpTarget {
     pub hosts: BTreeSet<String>,
     pub origins: BTreeSet<String>,
     pub credential_profile: String,
-    pub acceptor: Option<Arc<ServerConfig>>,
+    pub acceptor: Option<Acceptor>,
     pub hold_limit: Duration,
     pub message_limit: usize,
     pub limits: LimitsSection,

@@ -15,7 +15,7 @@ use crate::{
     upstream::{SESSION, VERSION, exchange::take_back},
 };
 use bytes::Bytes;
-use countersign_core::{RefusalCode, Requester};
+use countersign_core::{ClientCertificate, RefusalCode, Requester};
 use countersign_engine::{Error, Gate, port::identity::Presented, record};
 use countersign_pep::bearer;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -84,7 +84,8 @@ impl Door {
         {
             return Ok(metadata(request.method(), resource));
         }
-        let requester = self.authenticate(request.headers()).await?;
+        let client = request.extensions().get::<Arc<ClientCertificate>>();
+        let requester = self.authenticate(request.headers(), client.map(Arc::as_ref)).await?;
         let version = match one(request.headers(), &VERSION) {
             Ok(version) => version.map(str::to_owned),
             Err(why) => return Err(self.malformed(StatusCode::BAD_REQUEST, why).await),
@@ -144,9 +145,20 @@ impl Door {
         }
     }
 
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Requester, Ended> {
+    async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        client: Option<&ClientCertificate>,
+    ) -> Result<Requester, Ended> {
         let bearer = one(headers, &header::AUTHORIZATION).ok().flatten().and_then(bearer);
-        let presented = bearer.map_or(Presented::Nothing, Presented::Bearer);
+        let presented = match (bearer, client) {
+            (Some(token), _) => Presented::Bearer(token),
+            // A token says more than the machine it comes from, and one that cannot be read is none.
+            (None, Some(client)) if !headers.contains_key(header::AUTHORIZATION) => {
+                Presented::Certificate(client)
+            }
+            (None, _) => Presented::Nothing,
+        };
         let resource = self.target.resource.as_ref();
         let (code, why) = match self.gate.authenticate(presented).await {
             Ok(requester) => match (bearer, resource) {

@@ -9,19 +9,18 @@ use crate::{
     stream::{self, Body},
     tools::Book,
 };
+use countersign_core::ClientCertificate;
 use countersign_engine::Gate;
-use countersign_pep::{Doors, sharing};
+use countersign_pep::{Doors, sharing, tls::Acceptor};
 use http::{Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// How long running exchanges may go on once the gateway stops.
@@ -70,7 +69,7 @@ pub async fn listen(doors: &mut Doors, gate: Arc<Gate>, targets: Vec<McpTarget>)
 
 async fn serve_stream(
     stream: TcpStream,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Acceptor>,
     behind: Behind,
     limits: LimitsSection,
     shutdown: CancellationToken,
@@ -78,21 +77,29 @@ async fn serve_stream(
     // Without it small answers could wait for an acknowledgement; no reason to fail.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => serve(stream, behind, &limits, shutdown).await,
-        Some(config) => {
-            let accepted = timeout(limits.request_head.0, TlsAcceptor::from(config).accept(stream)).await;
-            let Ok(Ok(stream)) = accepted else { return };
-            serve(stream, behind, &limits, shutdown).await;
+        None => serve(stream, behind, None, &limits, shutdown).await,
+        Some(acceptor) => {
+            let accepted = timeout(limits.request_head.0, acceptor.accept(stream)).await;
+            let Ok(Ok((stream, client))) = accepted else { return };
+            serve(stream, behind, client, &limits, shutdown).await;
         }
     }
 }
 
-async fn serve<T>(stream: T, behind: Behind, limits: &LimitsSection, shutdown: CancellationToken)
-where
+async fn serve<T>(
+    stream: T,
+    behind: Behind,
+    client: Option<Arc<ClientCertificate>>,
+    limits: &LimitsSection,
+    shutdown: CancellationToken,
+) where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let behind = Arc::clone(&behind);
+        if let Some(client) = &client {
+            request.extensions_mut().insert(Arc::clone(client));
+        }
         async move { Ok::<_, Infallible>(answer(&behind, request).await) }
     });
     let mut builder = http1::Builder::new();

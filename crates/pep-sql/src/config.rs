@@ -12,9 +12,9 @@ use crate::{
 use countersign_core::{GroupName, TargetName};
 use countersign_pep::{
     Fault, NOT_A_REFERENCE, SecretRef, Size, Span, kept, named,
-    tls::{ListenerTlsSection, UpstreamTlsSection},
+    tls::{Acceptor, ListenerTlsSection, UpstreamTlsSection},
 };
-use rustls::{ClientConfig, ServerConfig};
+use rustls::ClientConfig;
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -182,7 +182,7 @@ pub struct PostgresTarget {
     pub databases: BTreeSet<String>,
     pub credential_profile: String,
     /// TLS towards agents; `None` offers none.
-    pub acceptor: Option<Arc<ServerConfig>>,
+    pub acceptor: Option<Acceptor>,
     pub plain: Plain,
     pub hold_limit: Duration,
     pub transaction_hold_limit: Duration,

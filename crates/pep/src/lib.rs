@@ -2,6 +2,7 @@
 //! checked, where its secrets are, TLS on both sides, and listeners that are bounded and stop in order. Nothing here
 //! looks at what is said on a connection.
 
+mod clients;
 mod credential;
 mod fault;
 mod listen;
@@ -10,6 +11,7 @@ mod secret;
 pub mod tls;
 mod units;
 
+pub use clients::ClientsSection;
 pub use credential::{Credential, CredentialSection, bearer};
 pub use fault::{Fault, kept, named};
 pub use listen::{BoundListener, Doors, ListenError, Serving, sharing};

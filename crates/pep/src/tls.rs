@@ -1,13 +1,20 @@
 //! TLS on both sides, from PEM files. Keys are read once, at load, and never shown.
 
-use crate::Fault;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs};
+use crate::{
+    Fault,
+    clients::{self, Authorities, ClientsSection},
+};
+use countersign_core::ClientCertificate;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs, server::NoServerSessionStorage};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde::Deserialize;
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// What helps against every fault here.
 const REMEDY: &str = "name PEM files that can be read: a certificate chain and its private key";
@@ -18,6 +25,37 @@ const REMEDY: &str = "name PEM files that can be read: a certificate chain and i
 pub struct ListenerTlsSection {
     pub certificate: PathBuf,
     pub key: PathBuf,
+    /// Clients may come with a certificate in place of a token. `None`: none is asked for.
+    pub clients: Option<ClientsSection>,
+}
+
+/// TLS towards agents.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    /// The issuer whose certificates are accepted of clients.
+    clients: Option<Arc<str>>,
+}
+
+impl Acceptor {
+    /// Does the handshake. With what a client's certificate says, where it came with one that holds.
+    pub async fn accept<S>(&self, stream: S) -> io::Result<(TlsStream<S>, Option<Arc<ClientCertificate>>)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await?;
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let certificate = match (&self.clients, leaf) {
+            (Some(issuer), Some(leaf)) => Some(Arc::new(clients::read(issuer, leaf)?)),
+            _ => None,
+        };
+        Ok((stream, certificate))
+    }
+
+    /// The issuer whose certificates are accepted of clients.
+    pub fn clients(&self) -> Option<&str> {
+        self.clients.as_deref()
+    }
 }
 
 /// How the target proves itself, and how the gateway proves itself to it.
@@ -34,12 +72,7 @@ pub struct UpstreamTlsSection {
 
 impl ListenerTlsSection {
     /// TLS towards agents who speak one of these protocols (RFC 7301).
-    pub fn acceptor(
-        &self,
-        place: &str,
-        folder: &Path,
-        protocols: &[&[u8]],
-    ) -> Result<Arc<ServerConfig>, Fault> {
+    pub fn acceptor(&self, place: &str, folder: &Path, protocols: &[&[u8]]) -> Result<Acceptor, Fault> {
         let made = acceptor(self, folder, protocols);
         made.map_err(|why| Fault::new(format!("{place}.listener_tls"), why, REMEDY))
     }
@@ -58,19 +91,32 @@ impl UpstreamTlsSection {
     }
 }
 
-fn acceptor(
-    section: &ListenerTlsSection,
-    folder: &Path,
-    protocols: &[&[u8]],
-) -> Result<Arc<ServerConfig>, String> {
+fn acceptor(section: &ListenerTlsSection, folder: &Path, protocols: &[&[u8]]) -> Result<Acceptor, String> {
     let chain = certificates(&folder.join(&section.certificate))?;
     let key = private_key(&folder.join(&section.key))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let authorities = section.clients.as_ref();
+    let authorities =
+        authorities.map(|clients| Authorities::new(folder.join(&clients.ca), Arc::clone(&provider)));
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(|error| error.to_string())?;
+    let asks = authorities.is_some();
+    let builder = match authorities.transpose()? {
+        Some(authorities) => builder.with_client_cert_verifier(Arc::new(authorities)),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder
+        .with_single_cert(chain, key)
         .map_err(|error| format!("the certificate cannot be used: {error}"))?;
     config.alpn_protocols = owned(protocols);
-    Ok(Arc::new(config))
+    if asks {
+        // A resumed session would bring back a certificate without looking at it again.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
+    let clients = section.clients.as_ref().map(|clients| clients.issuer.as_str().into());
+    Ok(Acceptor { config: Arc::new(config), clients })
 }
 
 fn connector(
@@ -112,7 +158,7 @@ fn owned(protocols: &[&[u8]]) -> Vec<Vec<u8>> {
     protocols.iter().map(|name| name.to_vec()).collect()
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let unreadable =
         |error: rustls_pki_types::pem::Error| format!("`{}` cannot be read: {error}", file.display());
     let chain = CertificateDer::pem_file_iter(file).map_err(unreadable)?;

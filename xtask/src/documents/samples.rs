@@ -41,13 +41,22 @@ fn the_issuers_of_the_guide_stand_in_one_configuration() {
     let tree = Tree::read().unwrap();
     let folder = TempDir::new().unwrap();
     let issuers = blocks(&tree, "docs/book/src/guide/workloads.md", "toml");
-    assert_eq!(issuers.len(), 4);
+    assert_eq!(issuers.len(), 5);
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    for (name, text) in
+        [("tls.pem", &certificate), ("mesh.pem", &certificate), ("tls.key", &key.serialize_pem())]
+    {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
     let done = Command::new(program()).arg("init").arg(folder.path()).output().unwrap();
     assert!(done.status.success());
     let text = issuers
         .join("\n\n")
         .replace("agent = \"triage-bot\"\nmatch = { sub", "agent = \"triage\"\nmatch = { sub");
-    let head = "[people]\ngroups = [\"pipelines\", \"platform-agents\"]\n\n";
+    let head = "[people]\ngroups = [\"pipelines\", \"platform-agents\", \"agents\"]\n\n";
     fs::write(folder.path().join("countersign.toml"), format!("{head}{text}\n")).unwrap();
     fs::remove_dir_all(folder.path().join("policy")).unwrap();
     fs::create_dir(folder.path().join("policy")).unwrap();

@@ -17,8 +17,14 @@ use std::{
 pub(crate) struct IssuerSection {
     pub(crate) name: String,
     /// What tokens say in `iss`.
-    pub(crate) issuer: String,
+    pub(crate) issuer: Option<String>,
+    #[serde(default)]
     pub(crate) audiences: BTreeSet<String>,
+    /// It issues certificates in place of tokens.
+    #[serde(default)]
+    pub(crate) certificates: bool,
+    /// Certificates must have a SPIFFE id of this trust domain.
+    pub(crate) trust_domain: Option<String>,
     pub(crate) keys_url: Option<String>,
     pub(crate) keys_file: Option<PathBuf>,
     pub(crate) ca: Option<PathBuf>,
@@ -80,9 +86,10 @@ pub(super) fn check(
                 "give each a name of its own",
             );
         }
-        if !issuers.insert(section.issuer.clone()) {
+        let issues = section.issuer.clone().or_else(|| section.trust_domain.clone());
+        if let Some(twice) = issues.filter(|issues| !issuers.insert(issues.clone())) {
             let hint = "put the agents of one issuer into one section";
-            told.tell("issuer", format!("`{}` stands in two sections", section.issuer), hint);
+            told.tell("issuer", format!("`{twice}` stands in two sections"), hint);
         }
         for rule in section.agents.iter().filter(|rule| !rule.owners.is_empty()) {
             if !agents.insert(rule.agent.to_lowercase()) {
@@ -101,20 +108,11 @@ fn issuer(
     folder: &Path,
     declared: &BTreeSet<GroupName>,
 ) -> Option<Issuer> {
-    if section.audiences.is_empty() {
-        told.tell(
-            "audiences",
-            "without an audience, tokens meant for others would be taken",
-            "name this gateway",
-        );
-    }
-    let keys = told.keys(
-        &section.issuer,
-        section.keys_url.as_ref(),
-        section.keys_file.as_ref(),
-        folder,
-        KeySource::Discovery,
-    );
+    let issues = if section.certificates {
+        of_certificates(told, &section)
+    } else {
+        of_tokens(told, &section, folder)
+    };
     let belief = told.belief(folder, section.ca.as_ref(), section.algorithms, section.clock_skew);
     if section.agents.is_empty() {
         told.tell(
@@ -127,17 +125,66 @@ fn issuer(
     for rule in section.agents {
         rules.extend(rule_of(told, rule, declared));
     }
+    let (issuer, keys) = issues?;
     Some(Issuer {
         name: section.name,
-        issuer: section.issuer,
+        issuer,
         audiences: section.audiences,
-        keys: keys?,
+        keys,
         outward: belief.outward?,
         algorithms: belief.algorithms,
         skew: belief.skew,
         longest: section.max_lifetime.map_or(LIFETIME, |span| span.0),
         rules,
     })
+}
+
+/// What its tokens say in `iss`, and where its keys are.
+fn of_tokens(told: &mut Told<'_>, section: &IssuerSection, folder: &Path) -> Option<(String, KeySource)> {
+    if section.audiences.is_empty() {
+        let why = "without an audience, tokens meant for others would be taken";
+        told.tell("audiences", why, "name this gateway");
+    }
+    if section.trust_domain.is_some() {
+        let why = "only certificates are of a trust domain";
+        told.tell("trust_domain", why, "remove it, or write `certificates = true`");
+    }
+    let Some(issuer) = &section.issuer else {
+        let hint = "write it to the letter; an issuer of certificates has `certificates = true` instead";
+        told.tell("issuer", "nothing says what its tokens say in `iss`", hint);
+        return None;
+    };
+    let (url, file) = (section.keys_url.as_ref(), section.keys_file.as_ref());
+    Some((issuer.clone(), told.keys(issuer, url, file, folder, KeySource::Discovery)?))
+}
+
+/// Whose certificates they are. Which authorities sign them, each listener says.
+fn of_certificates(told: &mut Told<'_>, section: &IssuerSection) -> Option<(String, KeySource)> {
+    for (key, stands) in [
+        ("issuer", section.issuer.is_some()),
+        ("audiences", !section.audiences.is_empty()),
+        ("keys_url", section.keys_url.is_some()),
+        ("keys_file", section.keys_file.is_some()),
+        ("algorithms", section.algorithms.is_some()),
+        ("max_lifetime", section.max_lifetime.is_some()),
+    ] {
+        if stands {
+            let hint = "remove it; listeners name its authorities in `listener_tls.clients`";
+            told.tell(key, "certificates have no such thing", hint);
+        }
+    }
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+    match &section.trust_domain {
+        None => Some((format!("certificates:{}", section.name), KeySource::Certificates)),
+        Some(domain) if !domain.is_empty() && domain.bytes().all(fits) => {
+            Some((format!("spiffe://{domain}"), KeySource::Certificates))
+        }
+        Some(domain) => {
+            let hint = "write it as in `spiffe://<trust domain>/…`, such as `prod.example.com`";
+            told.tell("trust_domain", format!("`{domain}` is no trust domain"), hint);
+            None
+        }
+    }
 }
 
 fn rule_of(told: &mut Told<'_>, section: AgentSection, declared: &BTreeSet<GroupName>) -> Option<Rule> {

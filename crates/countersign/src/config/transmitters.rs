@@ -20,7 +20,7 @@ pub(crate) struct TransmitterSection {
     pub(crate) name: String,
     /// What its tokens say in `iss`.
     pub(crate) issuer: String,
-    pub(crate) audience: String,
+    pub(crate) audiences: BTreeSet<String>,
     /// The `[[sign_in]]` section whose people it speaks of.
     pub(crate) provider: String,
     pub(crate) keys_url: Option<String>,
@@ -65,9 +65,9 @@ fn transmitter(
     providers: &[Provider],
 ) -> Option<Transmitter> {
     told.plain_name(&section.name);
-    if section.audience.is_empty() {
+    if section.audiences.is_empty() {
         let why = "without an audience, events meant for others would be taken";
-        told.tell("audience", why, "name what the transmitter calls this gateway");
+        told.tell("audiences", why, "name what the transmitter calls this gateway");
     }
     if !providers.iter().any(|provider| provider.issuer.name == section.provider) {
         let why = format!("there is no `[[sign_in]]` named `{}`", section.provider);
@@ -87,7 +87,7 @@ fn transmitter(
         issuer: Issuer {
             name: section.name,
             issuer: section.issuer,
-            audiences: [section.audience].into(),
+            audiences: section.audiences,
             keys: keys?,
             outward: belief.outward?,
             algorithms: belief.algorithms,

@@ -1,13 +1,15 @@
 //! Who is calling, and who the people are: what the engine asks of the identity room.
 
 use async_trait::async_trait;
-use countersign_core::{CredentialId, GroupName, PersonId, Requester, Timestamp};
+use countersign_core::{ClientCertificate, CredentialId, GroupName, PersonId, Requester, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A credential as it came over a wire. Never logged, never kept.
 #[derive(Clone, Copy)]
 pub enum Presented<'a> {
     Bearer(&'a str),
+    /// What the connection's handshake has verified, where no token came with the request.
+    Certificate(&'a ClientCertificate),
     Nothing,
 }
 
@@ -15,6 +17,7 @@ impl std::fmt::Debug for Presented<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(match self {
             Self::Bearer(_) => "Bearer(…)",
+            Self::Certificate(_) => "Certificate(…)",
             Self::Nothing => "Nothing",
         })
     }

@@ -16,6 +16,7 @@ impl Identity for Directory {
         match presented {
             Presented::Bearer(text) if self.is_foreign(text) => self.foreign(text, now),
             Presented::Bearer(text) => self.bearer(text, now),
+            Presented::Certificate(certificate) => self.certified(certificate, now),
             Presented::Nothing => Err(NotAuthenticated::Missing),
         }
     }
@@ -23,6 +24,7 @@ impl Identity for Directory {
     async fn prepare(&self, presented: Presented<'_>) {
         match presented {
             Presented::Bearer(text) if self.is_foreign(text) => self.admit(text).await,
+            Presented::Certificate(certificate) => self.admit_certified(certificate).await,
             Presented::Bearer(_) | Presented::Nothing => {}
         }
     }

@@ -17,7 +17,9 @@ use crate::{
     record::agent::{Agent, Token, Workload, folded},
     trust::Says,
 };
-use countersign_core::{AgentId, CredentialId, Digest, PersonId, Requester, Timestamp, visible};
+use countersign_core::{
+    AgentId, ClientCertificate, CredentialId, Digest, PersonId, Requester, Timestamp, visible,
+};
 use countersign_engine::{journal::Note, port::identity::NotAuthenticated};
 use countersign_ledger::event::{Actor, Event};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,9 +56,21 @@ impl Directory {
 
     /// The caller behind such a token.
     pub(super) fn foreign(&self, text: &str, now: Timestamp) -> Result<Requester, NotAuthenticated> {
-        let held = self.trust.check(text, now)?;
+        self.caller_of(&self.trust.check(text, now)?.says, now)
+    }
+
+    /// The caller whose key a client's certificate is for.
+    pub(super) fn certified(
+        &self,
+        certificate: &ClientCertificate,
+        now: Timestamp,
+    ) -> Result<Requester, NotAuthenticated> {
+        self.caller_of(&self.trust.certificate(certificate, now)?.says, now)
+    }
+
+    fn caller_of(&self, says: &Says, now: Timestamp) -> Result<Requester, NotAuthenticated> {
         let memory = self.memory.read();
-        let known = self.known(&memory, &held.says)?;
+        let known = self.known(&memory, says)?;
         let state = memory.tokens.get(&known.secret).ok_or(NotAuthenticated::NotYet)?;
         let requester = self.standing_caller(&memory, &state.held.doc, now)?;
         state.use_at(now);
@@ -70,8 +84,18 @@ impl Directory {
             self.trust.fetch(text, now).await;
         }
         let Ok(held) = self.trust.check(text, now()) else { return };
-        if let Err(error) = self.write_down(&held.says).await {
-            tracing::warn!(%error, issuer = held.says.issuer, "a workload's credential could not be taken down");
+        self.admit_as(&held.says).await;
+    }
+
+    /// The same for a client's certificate.
+    pub(super) async fn admit_certified(&self, certificate: &ClientCertificate) {
+        let Ok(held) = self.trust.certificate(certificate, self.journal.now()) else { return };
+        self.admit_as(&held.says).await;
+    }
+
+    async fn admit_as(&self, says: &Says) {
+        if let Err(error) = self.write_down(says).await {
+            tracing::warn!(%error, issuer = says.issuer, "a workload's credential could not be taken down");
         }
     }
 
@@ -90,6 +114,7 @@ impl Directory {
                 KeySource::Discovery | KeySource::SignalsDiscovery => "what the issuer says of itself".into(),
                 KeySource::Url(url) => url.to_string(),
                 KeySource::File(path) => path.display().to_string(),
+                KeySource::Certificates => "certificates of clients".into(),
             },
             keys,
             agents: issuer.rules.iter().map(|rule| rule.agent.to_string()).collect(),

@@ -166,6 +166,7 @@ async fn document(issuer: &Issuer) -> Result<Bytes, FetchError> {
     match &issuer.keys {
         KeySource::File(path) => file(path).await.map_err(FetchError::File),
         KeySource::Url(url) => Ok(issuer.outward.get(url).await?),
+        KeySource::Certificates => Err(FetchError::Keys("it has none")),
         KeySource::Discovery => described(issuer, discovery(&issuer.issuer)).await,
         KeySource::SignalsDiscovery => described(issuer, signals_discovery(&issuer.issuer)).await,
     }

@@ -1,5 +1,6 @@
 //! Tokens that somebody else has signed: what is believed, what is not, and who stands behind the caller.
 
+mod certificates;
 mod hostile;
 
 use crate::world::{World, agent_of, groups};

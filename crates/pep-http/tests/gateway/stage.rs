@@ -101,7 +101,7 @@ impl Identity for People {
         match presented {
             Presented::Bearer("bot") => Ok(requester(1, "bot")),
             Presented::Bearer("other") => Ok(requester(2, "other")),
-            Presented::Bearer(_) => Err(NotAuthenticated::Unknown),
+            Presented::Bearer(_) | Presented::Certificate(_) => Err(NotAuthenticated::Unknown),
             Presented::Nothing => Err(NotAuthenticated::Missing),
         }
     }

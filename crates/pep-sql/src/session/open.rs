@@ -13,7 +13,7 @@ use crate::{
     upstream::Stream,
 };
 use bytes::{BufMut as _, BytesMut};
-use countersign_core::{ApprovalId, RefusalCode, Requester};
+use countersign_core::{ApprovalId, ClientCertificate, RefusalCode, Requester};
 use countersign_engine::{Gate, execute::Closing, port::identity::Presented, record};
 use parking_lot::Mutex;
 use std::{
@@ -30,7 +30,6 @@ use tokio::{
     sync::Notify,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -183,15 +182,53 @@ pub(crate) async fn serve(door: Door, stream: TcpStream) {
     }
 }
 
+/// What is known of a client before it has said who it is.
+struct From {
+    secure: bool,
+    /// It is on this machine.
+    local: bool,
+    client: Option<Arc<ClientCertificate>>,
+}
+
+/// What came of asking for a password.
+enum Asked {
+    Known(Requester),
+    Left,
+    Unknown(Said),
+}
+
 impl Door {
+    /// The caller by its certificate; `None` where it has none that names anybody, and is asked for a token.
+    async fn certified(&self, client: Option<&ClientCertificate>) -> Option<Requester> {
+        self.gate.authenticate(Presented::Certificate(client?)).await.ok()
+    }
+
+    /// Asks for the password, which is the agent's token.
+    async fn by_password(&self, stream: &mut Box<dyn Stream>) -> io::Result<Asked> {
+        let mut out = BytesMut::new();
+        message(&mut out, b'R', |out| out.put_i32(3));
+        stream.write_all(&out).await?;
+        stream.flush().await?;
+        let Some(password) = password(stream).await? else { return Ok(Asked::Left) };
+        Ok(match self.gate.authenticate(Presented::Bearer(&password)).await {
+            Ok(requester) => Asked::Known(requester),
+            Err(refusal) => {
+                let hint = "the password is the agent's token; ask its owner for a new one";
+                Asked::Unknown(Said::new(sqlstate::INVALID_PASSWORD, refusal.reason, hint))
+            }
+        })
+    }
+
     async fn open(&self, stream: TcpStream) -> io::Result<Opened> {
         let local = stream.peer_addr()?.ip().to_canonical().is_loopback();
         let acceptor = self.targets.iter().find_map(|target| target.acceptor.clone());
         let mut first = [0; 1];
         let direct = stream.peek(&mut first).await? == 1 && first == [0x16];
+        let mut client = None;
         let (mut stream, mut secure): (Box<dyn Stream>, bool) = match (&acceptor, direct) {
-            (Some(config), true) => {
-                let stream = TlsAcceptor::from(Arc::clone(config)).accept(stream).await?;
+            (Some(acceptor), true) => {
+                let (stream, certificate) = acceptor.accept(stream).await?;
+                client = certificate;
                 // Without agreeing on the protocol, another one could be meant (PostgreSQL 17 demands the same).
                 if stream.get_ref().1.alpn_protocol() != Some(startup::ALPN) {
                     return Ok(Opened::Over);
@@ -210,12 +247,12 @@ impl Door {
             let code = stream.read_u32().await?;
             match Opening::of(code) {
                 Some(Opening::Tls) if size == 0 && !secure => match &acceptor {
-                    Some(config) => {
+                    Some(acceptor) => {
                         stream.write_all(b"S").await?;
                         stream.flush().await?;
                         // What came behind the request in clear text would be read as TLS, and fail.
-                        stream = Box::new(TlsAcceptor::from(Arc::clone(config)).accept(stream).await?);
-                        secure = true;
+                        let (wrapped, certificate) = acceptor.accept(stream).await?;
+                        (stream, client, secure) = (Box::new(wrapped), certificate, true);
                     }
                     None => stream.write_all(b"N").await?,
                 },
@@ -230,7 +267,10 @@ impl Door {
                     let mut packet = vec![0; size];
                     stream.read_exact(&mut packet).await?;
                     return match startup::read(minor, &packet) {
-                        Ok(Read::Startup(startup)) => self.start(stream, &startup, secure, local).await,
+                        Ok(Read::Startup(startup)) => {
+                            let from = From { secure, local, client };
+                            self.start(stream, &startup, from).await
+                        }
                         Ok(Read::Refused(said)) => self.refuse(stream, said, RefusalCode::Malformed).await,
                         Err(error) => {
                             let said = Said::new(sqlstate::PROTOCOL_VIOLATION, error.to_string(), "");
@@ -248,23 +288,17 @@ impl Door {
         }
     }
 
-    async fn start(
-        &self,
-        mut stream: Box<dyn Stream>,
-        startup: &Startup,
-        secure: bool,
-        local: bool,
-    ) -> io::Result<Opened> {
+    async fn start(&self, mut stream: Box<dyn Stream>, startup: &Startup, from: From) -> io::Result<Opened> {
         let target = match self.choose(startup) {
             Ok(target) => target,
             Err(said) => return self.refuse(stream, said, RefusalCode::NotPermitted).await,
         };
         let plain = match target.plain {
             Plain::Anywhere => true,
-            Plain::Loopback => local,
+            Plain::Loopback => from.local,
             Plain::Never => false,
         };
-        if !secure && !plain {
+        if !from.secure && !plain {
             let why = "a token is not asked for without TLS";
             let said = Said::new("28000", why, "connect with `sslmode=verify-full`");
             return self.refuse(stream, said, RefusalCode::Unauthenticated).await;
@@ -278,19 +312,17 @@ impl Door {
         }
         let mut out = BytesMut::new();
         startup.negotiate(&mut out);
-        message(&mut out, b'R', |out| out.put_i32(3));
         stream.write_all(&out).await?;
-        stream.flush().await?;
-        let Some(password) = password(&mut stream).await? else { return Ok(Opened::Over) };
-        let requester = match self.gate.authenticate(Presented::Bearer(&password)).await {
-            Ok(requester) => requester,
-            Err(refusal) => {
-                let hint = "the password is the agent's token; ask its owner for a new one";
-                let said = Said::new(sqlstate::INVALID_PASSWORD, refusal.reason, hint);
-                return self.refuse(stream, said, RefusalCode::Unauthenticated).await;
-            }
+        let requester = match self.certified(from.client.as_deref()).await {
+            Some(requester) => requester,
+            None => match self.by_password(&mut stream).await? {
+                Asked::Known(requester) => requester,
+                Asked::Left => return Ok(Opened::Over),
+                Asked::Unknown(said) => {
+                    return self.refuse(stream, said, RefusalCode::Unauthenticated).await;
+                }
+            },
         };
-        drop(password);
         let nonce = self.gate.journal().random();
         match target.way.login(&database, &startup.passed, nonce).await {
             Ok(server) => {

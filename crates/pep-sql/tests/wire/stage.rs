@@ -114,7 +114,7 @@ impl Identity for People {
     fn authenticate(&self, presented: Presented<'_>, now: Timestamp) -> Result<Requester, NotAuthenticated> {
         match presented {
             Presented::Bearer("bot-token") => self.requester(bot().credential, now),
-            Presented::Bearer(_) => Err(NotAuthenticated::Unknown),
+            Presented::Bearer(_) | Presented::Certificate(_) => Err(NotAuthenticated::Unknown),
             Presented::Nothing => Err(NotAuthenticated::Missing),
         }
     }

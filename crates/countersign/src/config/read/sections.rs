@@ -7,10 +7,9 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 132] = [
+const KEYS: [&str; 134] = [
     "sign_in",
     "signals",
-    "audience",
     "provider",
     "push_token_from",
     "poll_url",
@@ -32,6 +31,9 @@ const KEYS: [&str; 132] = [
     "issuers",
     "issuer",
     "audiences",
+    "certificates",
+    "trust_domain",
+    "clients",
     "keys_url",
     "keys_file",
     "algorithms",
