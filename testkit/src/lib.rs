@@ -10,4 +10,5 @@ pub mod ports;
 pub mod postgres;
 pub mod provider;
 pub mod server;
+pub mod slack;
 pub mod transmitter;

@@ -15,11 +15,30 @@ pub struct Letter {
     pub action: ActionId,
     pub news: News,
     pub message: Message,
+    /// Whoever did it, by name, where that was a person.
+    pub by: Option<String>,
     /// Where the channel put the news before, where it has a place to change.
     pub posted: Option<String>,
+    pub before: Before,
+    pub behind: Behind,
     /// The gateway, as the address of its console.
     pub source: String,
     pub now: Timestamp,
+}
+
+/// Whether the same news may have arrived at an earlier try of which nobody remembers the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    Never,
+    /// It was tried in vain, or a gateway ended in between.
+    Perhaps,
+}
+
+/// Whether later news of the same approval waits already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    Nothing,
+    More,
 }
 
 /// Why something was not told.
@@ -59,8 +78,8 @@ impl Failed {
 /// A way on which people are told.
 #[async_trait]
 pub trait Tell: Send + Sync + std::fmt::Debug {
-    /// How much of the bytes it shows.
-    fn room(&self) -> Room;
+    /// How much of the bytes it shows with this news.
+    fn room(&self, news: &News) -> Room;
 
     /// News that could not be told for so long is given up.
     fn give_up_after(&self) -> Duration;
@@ -81,12 +100,26 @@ impl Letter {
             number: 1,
             entry,
             kind: "channel.test".into(),
+            by: String::new(),
             at: now,
             state: "test".into(),
             gates: Vec::new(),
         };
         let message = Message::of_test(source.to_owned());
         let source = source.to_owned();
-        Self { id: entry.to_string(), approval, action, news, message, posted: None, source, now }
+        Self {
+            id: entry.to_string(),
+            approval,
+            action,
+            news,
+            message,
+            by: None,
+            posted: None,
+            // So that a test finds out whether looking for what may be there already works.
+            before: Before::Perhaps,
+            behind: Behind::Nothing,
+            source,
+            now,
+        }
     }
 }

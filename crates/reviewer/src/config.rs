@@ -1,11 +1,9 @@
 //! The `[[channel]]` sections of the configuration, checked into what can be used.
 
-use crate::{
-    channel::Tell,
-    message::Room,
-    outward::Outward,
-    webhook::{Secrets, Webhook},
-};
+mod slack;
+mod webhook;
+
+use crate::{channel::Tell, message::Room, outward::Outward};
 use countersign_core::ChannelName;
 use countersign_engine::outbox::{ChannelSpec, Hears};
 use countersign_pep::{Fault, NOT_A_REFERENCE, Origin, SecretRef, Span, kept, tls::UpstreamTlsSection};
@@ -18,23 +16,32 @@ use std::{
 };
 use url::Url;
 
-/// One channel, as written.
-#[derive(Clone, Debug, Deserialize)]
+/// One channel, as written. Which keys it may have depends on its kind.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelSection {
     pub name: String,
+    /// `webhook` or `slack`.
     pub kind: String,
-    pub url: String,
-    /// `env:NAME` or `file:PATH`.
-    pub secret_from: String,
-    pub previous_secret_from: Option<String>,
-    pub ca: Option<PathBuf>,
     /// `named` or `everything`.
     pub hears: Option<String>,
     /// How many characters of head and body are shown; 0: none.
     pub show: Option<usize>,
+    pub ca: Option<PathBuf>,
     pub time_limit: Option<Span>,
     pub give_up_after: Option<Span>,
+    /// Of a webhook.
+    pub url: Option<String>,
+    /// Of a webhook: `env:NAME` or `file:PATH`.
+    pub secret_from: Option<String>,
+    /// Of a webhook.
+    pub previous_secret_from: Option<String>,
+    /// Of Slack: where the bot's token is.
+    pub token_from: Option<String>,
+    /// Of Slack: a channel's id.
+    pub channel: Option<String>,
+    /// Of Slack: where its Web API is, if not at Slack.
+    pub api: Option<String>,
 }
 
 /// A channel that can be used.
@@ -43,6 +50,19 @@ pub struct ChannelConfig {
     spec: ChannelSpec,
     tell: Arc<dyn Tell>,
 }
+
+/// What every kind of channel has.
+struct Common<'s> {
+    /// Before its keys in a message.
+    place: String,
+    folder: &'s Path,
+    room: Room,
+    time_limit: Duration,
+    give_up_after: Duration,
+}
+
+/// What a kind makes of its section: what is spoken, where it goes, and what tells.
+type Made = (&'static str, String, Arc<dyn Tell>);
 
 const TIME_LIMIT: Duration = Duration::from_secs(15);
 const MOST_TIME: Duration = Duration::from_mins(1);
@@ -69,9 +89,6 @@ impl ChannelSection {
         let mut tell = |key: &str, why: String, remedy: &str| {
             faults.push(Fault::new(format!("{place}.{key}"), why, remedy));
         };
-        if self.kind != "webhook" {
-            tell("kind", format!("`{}` is no kind of channel", self.kind), "write `webhook`");
-        }
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if !self.name.bytes().all(plain) {
             let why = format!("`{}` cannot name a channel", self.name);
@@ -98,51 +115,72 @@ impl ChannelSection {
         let name =
             name.map_err(|error| Fault::new(format!("{place}.name"), error.to_string(), "choose another"));
         let name = kept(name, &mut faults);
-        let secrets = secrets(&self, &place, folder, &mut faults);
-        let outward = kept(outward(&self, &place, folder, time_limit), &mut faults);
-        let (Some(name), Some(secrets), Some((outward, path)), true) =
-            (name, secrets, outward, faults.is_empty())
-        else {
-            return Err(faults);
-        };
-        let spec = ChannelSpec { name, kind: "webhook", place: outward.origin.to_string(), hears };
         let room = Room { characters: (show > 0).then_some(show) };
         let give_up_after = self.give_up_after.map_or(GIVE_UP_AFTER, |span| span.0);
-        let webhook = Webhook { outward, path, secrets, room, give_up_after };
-        Ok(ChannelConfig { spec, tell: Arc::new(webhook) })
+        let common = Common { place, folder, room, time_limit, give_up_after };
+        let made = match self.kind.as_str() {
+            "webhook" => webhook::check(&self, &common, &mut faults),
+            "slack" => slack::check(&self, &common, &mut faults),
+            other => {
+                let why = format!("`{other}` is no kind of channel");
+                faults.push(common.fault("kind", why, "write `webhook` or `slack`"));
+                None
+            }
+        };
+        let (Some(name), Some((kind, place, tell)), true) = (name, made, faults.is_empty()) else {
+            return Err(faults);
+        };
+        Ok(ChannelConfig { spec: ChannelSpec { name, kind, place, hears }, tell })
+    }
+
+    /// Keys that only other kinds have.
+    fn foreign(&self, own: &[&str], common: &Common<'_>, faults: &mut Vec<Fault>) {
+        let keys = [
+            ("url", self.url.is_some()),
+            ("secret_from", self.secret_from.is_some()),
+            ("previous_secret_from", self.previous_secret_from.is_some()),
+            ("token_from", self.token_from.is_some()),
+            ("channel", self.channel.is_some()),
+            ("api", self.api.is_some()),
+        ];
+        for (key, _) in keys.into_iter().filter(|(key, there)| *there && !own.contains(key)) {
+            let why = format!("a channel of kind `{}` has no such key", self.kind);
+            faults.push(common.fault(key, why, "take it out, or write the kind it belongs to"));
+        }
     }
 }
 
-fn secrets(section: &ChannelSection, place: &str, folder: &Path, faults: &mut Vec<Fault>) -> Option<Secrets> {
-    let mut read = |key: &str, text: &str| {
-        let reference = SecretRef::read(text, folder);
-        kept(reference.map_err(|why| Fault::new(format!("{place}.{key}"), why, NOT_A_REFERENCE)), faults)
-    };
-    let present = read("secret_from", &section.secret_from);
-    let previous = section.previous_secret_from.as_deref().map(|text| read("previous_secret_from", text));
-    Some(Secrets { present: present?, previous: previous.flatten() })
-}
-
-/// Where it goes, and the path there. Nothing of the path is shown anywhere: many receivers put a secret into it.
-fn outward(
-    section: &ChannelSection,
-    place: &str,
-    folder: &Path,
-    time_limit: Duration,
-) -> Result<(Outward, String), Fault> {
-    let refuse = |why: &str| Fault::new(format!("{place}.url"), why, URL_REMEDY);
-    let url = Url::parse(&section.url).map_err(|error| refuse(&format!("this is not a URL: {error}")))?;
-    let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-    // Its own messages repeat what was written.
-    let (origin, _) = Origin::read(place, &section.url, None, URL_REMEDY)
-        .map_err(|_| refuse("only `https` and `http` with a host, without user, password or fragment"))?;
-    if !origin.tls && !is_this_machine(&origin.host) {
-        return Err(refuse("without TLS anybody on the way reads what is asked"));
+impl Common<'_> {
+    fn fault(&self, key: &str, why: impl Into<String>, remedy: &str) -> Fault {
+        Fault::new(format!("{}.{key}", self.place), why, remedy)
     }
-    let tls = UpstreamTlsSection { ca: section.ca.clone(), ..UpstreamTlsSection::default() };
-    let tls = origin.tls.then(|| tls.connector(place, folder, &[b"http/1.1"])).transpose();
-    let tls = tls.map_err(|fault| Fault { place: format!("{place}.ca"), ..fault })?;
-    Ok((Outward { origin, tls, time_limit }, path))
+
+    /// A text that has to be there.
+    fn needed<'t>(&self, key: &str, text: Option<&'t String>, remedy: &str) -> Result<&'t str, Fault> {
+        text.map(String::as_str).ok_or_else(|| self.fault(key, "this is missing", remedy))
+    }
+
+    fn secret(&self, key: &str, text: &str) -> Result<SecretRef, Fault> {
+        SecretRef::read(text, self.folder).map_err(|why| self.fault(key, why, NOT_A_REFERENCE))
+    }
+
+    /// Where it goes, and the path there. Nothing of the path is shown anywhere: many receivers put a secret into it.
+    fn outward(&self, key: &str, text: &str, ca: Option<&PathBuf>) -> Result<(Outward, String), Fault> {
+        let refuse = |why: &str| self.fault(key, why, URL_REMEDY);
+        let url = Url::parse(text).map_err(|error| refuse(&format!("this is not a URL: {error}")))?;
+        let path =
+            url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+        // Its own messages repeat what was written.
+        let (origin, _) = Origin::read(&self.place, text, None, URL_REMEDY)
+            .map_err(|_| refuse("only `https` and `http` with a host, without user, password or fragment"))?;
+        if !origin.tls && !is_this_machine(&origin.host) {
+            return Err(refuse("without TLS anybody on the way reads what is asked"));
+        }
+        let tls = UpstreamTlsSection { ca: ca.cloned(), ..UpstreamTlsSection::default() };
+        let tls = origin.tls.then(|| tls.connector(&self.place, self.folder, &[b"http/1.1"])).transpose();
+        let tls = tls.map_err(|fault| Fault { place: format!("{}.ca", self.place), ..fault })?;
+        Ok((Outward { origin, tls, time_limit: self.time_limit }, path))
+    }
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -157,14 +195,9 @@ mod tests {
         ChannelSection {
             name: "siem".into(),
             kind: "webhook".into(),
-            url: url.into(),
-            secret_from: "env:SECRET".into(),
-            previous_secret_from: None,
-            ca: None,
-            hears: None,
-            show: None,
-            time_limit: None,
-            give_up_after: None,
+            url: Some(url.into()),
+            secret_from: Some("env:SECRET".into()),
+            ..ChannelSection::default()
         }
     }
 
@@ -205,8 +238,8 @@ mod tests {
     fn every_mistake_is_told_with_its_key() {
         let wrong = ChannelSection {
             name: "Siem".into(),
-            kind: "pigeon".into(),
-            secret_from: "whsec_hunter2".into(),
+            secret_from: Some("whsec_hunter2".into()),
+            channel: Some("C0123456789".into()),
             previous_secret_from: Some("hunter2".into()),
             hears: Some("all".into()),
             show: Some(1 << 20),
@@ -215,8 +248,46 @@ mod tests {
             ..section("https://hooks.example.com")
         };
         let keys =
-            ["kind", "name", "hears", "show", "time_limit", "secret_from", "previous_secret_from", "ca"];
+            ["name", "hears", "show", "time_limit", "channel", "secret_from", "previous_secret_from", "ca"];
         assert_eq!(faults(wrong), keys.map(|key| format!("channel.Siem.{key}")));
         assert!(faults(section("https://hooks.example.com")).is_empty());
+    }
+    #[test]
+    fn slack_is_spoken_to_at_slack_or_on_this_machine() {
+        let slack = |channel: &str, api: Option<&str>| ChannelSection {
+            name: "ops".into(),
+            kind: "slack".into(),
+            token_from: Some("env:TOKEN".into()),
+            channel: Some(channel.into()),
+            api: api.map(str::to_owned),
+            ..ChannelSection::default()
+        };
+        let ops = slack("C0123456789", None).check(Path::new("/")).unwrap();
+        assert_eq!((ops.spec().kind, &*ops.spec().place), ("slack", "https://slack.com, C0123456789"));
+        for (channel, api, wrong) in [
+            ("G0123456789", Some("http://127.0.0.1:8080/api"), None),
+            ("C0123456789", Some("https://slack.com/api/"), None),
+            ("C0123456789", Some("https://slack.example.com/api/"), None),
+            ("C0123456789", Some("http://slack.com/api/"), Some("api")),
+            ("C0123456789", Some("https://slack.com/api/?x=y"), Some("api")),
+            ("#ops", None, Some("channel")),
+            ("U0123456789", None, Some("channel")),
+            ("C1", None, Some("channel")),
+        ] {
+            let want: Vec<_> = wrong.map(|key| format!("channel.ops.{key}")).into_iter().collect();
+            assert_eq!(faults(slack(channel, api)), want, "{channel} {api:?}");
+        }
+        let wrong = ChannelSection {
+            token_from: Some("xoxb-hunter2".into()),
+            url: Some("https://hooks.slack.com/x".into()),
+            channel: None,
+            ..slack("", None)
+        };
+        let found = wrong.check(Path::new("/")).unwrap_err();
+        let places: Vec<_> = found.iter().map(|fault| &*fault.place).collect();
+        assert_eq!(places, ["channel.ops.url", "channel.ops.token_from", "channel.ops.channel"]);
+        assert!(!format!("{found:?}").contains("hunter2"));
+        let pigeon = ChannelSection { kind: "pigeon".into(), ..slack("C0123456789", None) };
+        assert_eq!(faults(pigeon), ["channel.ops.kind"]);
     }
 }

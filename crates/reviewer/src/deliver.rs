@@ -3,10 +3,10 @@
 
 use crate::{
     backoff,
-    channel::{Again, Failed, Letter, Scope, Tell},
+    channel::{Again, Before, Behind, Failed, Letter, Scope, Tell},
     message::Message,
 };
-use countersign_core::{ApprovalId, Timestamp};
+use countersign_core::{ApprovalId, PersonId, Timestamp, visible};
 use countersign_engine::{
     Error, Gate,
     outbox::{self, Channel, News, Outgoing, Shelf},
@@ -32,7 +32,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// Delivers to one channel until the task is dropped. Whatever was under way then is told once more, under the same id.
 pub async fn run(gate: Arc<Gate>, channel: countersign_core::ChannelName, tell: Arc<dyn Tell>) {
     let Some(known) = gate.channels().named(&channel) else { return };
-    let worker = Worker { gate: &gate, channel: known, tell: &*tell };
+    let mut worker = Worker { gate: &gate, channel: known, tell: &*tell, unsure: gate.now() };
     // At the start nobody knows when what failed before is to be tried again.
     let mut later = Some(gate.now());
     loop {
@@ -40,6 +40,7 @@ pub async fn run(gate: Arc<Gate>, channel: countersign_core::ChannelName, tell: 
             Ok(next) => next,
             Err(error) => {
                 tracing::error!(%channel, error = %chain(&error), "the outbox could not be read or written");
+                worker.unsure = gate.now();
                 Some(gate.now().plus(LONGEST))
             }
         };
@@ -51,6 +52,9 @@ struct Worker<'g> {
     gate: &'g Gate,
     channel: &'g Channel,
     tell: &'g dyn Tell,
+    /// What is older than this may have been told without anybody remembering it: the gateway started then, or the store
+    /// failed.
+    unsure: Timestamp,
 }
 
 /// What became of one record.
@@ -144,15 +148,14 @@ impl Worker<'_> {
 
     async fn letter(&self, outgoing: &Outgoing, news: &News) -> Result<Option<Letter>, Error> {
         let Some(hold) = read::hold(self.gate, outgoing.approval).await? else { return Ok(None) };
-        let mut room = self.tell.room();
-        // Later news repeats what was asked, not the bytes.
-        let shows_bytes = matches!(&*news.kind, "approval.requested" | "approval.round_opened");
-        room.characters = room.characters.filter(|_| shows_bytes);
+        let room = self.tell.room(news);
         let action = match room.characters {
             Some(_) => read::action(self.gate, hold.action()).await?,
             None => None,
         };
         let name_of = |person| self.gate.identity().voter(person).map(|voter| voter.name);
+        let by = news.by.parse::<PersonId>().ok().and_then(name_of).map(|name| visible::name(&name));
+        let perhaps = news.at <= self.unsure || outgoing.last_error.is_some();
         let link = self.gate.approval_link(outgoing.approval);
         Ok(Some(Letter {
             id: news.entry.to_string(),
@@ -160,7 +163,10 @@ impl Worker<'_> {
             action: hold.action(),
             news: news.clone(),
             message: Message::of(&hold, action.as_ref(), room, link, name_of),
+            by,
             posted: outgoing.posted.clone(),
+            before: if perhaps { Before::Perhaps } else { Before::Never },
+            behind: if outgoing.waiting.len() > 1 { Behind::More } else { Behind::Nothing },
             source: self.gate.who().console_url.clone(),
             now: self.gate.now(),
         }))

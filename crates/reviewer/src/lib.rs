@@ -8,9 +8,11 @@ mod config;
 mod deliver;
 pub mod message;
 mod outward;
+mod slack;
 mod webhook;
 
-pub use channel::{Again, Failed, Letter, Scope, Tell};
+pub use channel::{Again, Before, Behind, Failed, Letter, Scope, Tell};
 pub use config::{ChannelConfig, ChannelSection};
 pub use deliver::{AT_ONCE, run};
+pub use slack::{Drawn, draw};
 pub use webhook::{SignatureError, Webhook, signed, verify};

@@ -1,10 +1,11 @@
 //! One HTTP request to the one address a channel is configured with: verified TLS or this machine, an answer in
 //! bounded time, and no redirect is ever followed.
 
+use crate::backoff;
 use bytes::Bytes;
 use countersign_pep::Origin;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -19,11 +20,13 @@ pub(crate) struct Outward {
     pub(crate) time_limit: Duration,
 }
 
-/// The head of an answer.
+/// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    /// Empty where nobody asked for it.
+    pub(crate) body: Bytes,
 }
 
 impl std::fmt::Debug for Outward {
@@ -33,14 +36,16 @@ impl std::fmt::Debug for Outward {
 }
 
 impl Outward {
-    /// Posts on a connection of its own; the error is one plain sentence that names no path and nothing that was sent.
+    /// Posts on a connection of its own and reads at most `most` bytes of the answer's body, none where that is 0; the
+    /// error is one plain sentence that names no path and nothing that was sent.
     pub(crate) async fn post(
         &self,
         path: &str,
         headers: Vec<(HeaderName, HeaderValue)>,
         body: Bytes,
+        most: usize,
     ) -> Result<Answer, String> {
-        let sent = tokio::time::timeout(self.time_limit, self.exchange(path, headers, body)).await;
+        let sent = tokio::time::timeout(self.time_limit, self.exchange(path, headers, body, most)).await;
         sent.map_err(|_| format!("`{}` did not answer within {} s", self.origin, self.time_limit.as_secs()))?
     }
 
@@ -49,6 +54,7 @@ impl Outward {
         path: &str,
         headers: Vec<(HeaderName, HeaderValue)>,
         body: Bytes,
+        most: usize,
     ) -> Result<Answer, String> {
         let stream = self.origin.dial().await?;
         let mut request = Request::builder()
@@ -62,7 +68,7 @@ impl Outward {
         let request =
             request.body(Full::new(body)).map_err(|_| "the request cannot be written".to_owned())?;
         match &self.tls {
-            None => self.send(stream, request).await,
+            None => self.send(stream, request, most).await,
             Some(tls) => {
                 let name = ServerName::try_from(self.origin.host.clone());
                 let name =
@@ -70,12 +76,12 @@ impl Outward {
                 let connector = tokio_rustls::TlsConnector::from(Arc::clone(tls));
                 let stream = connector.connect(name, stream).await;
                 let stream = stream.map_err(|error| format!("no TLS with `{}`: {error}", self.origin))?;
-                self.send(stream, request).await
+                self.send(stream, request, most).await
             }
         }
     }
 
-    async fn send<S>(&self, stream: S, request: Request<Full<Bytes>>) -> Result<Answer, String>
+    async fn send<S>(&self, stream: S, request: Request<Full<Bytes>>, most: usize) -> Result<Answer, String>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -87,11 +93,22 @@ impl Outward {
             let _ = connection.await;
         }));
         let response = sender.send_request(request).await.map_err(broken)?;
+        let (head, body) = response.into_parts();
+        let body = if most == 0 {
+            Bytes::new()
+        } else {
+            let read = Limited::new(body, most).collect().await;
+            read.map_err(|_| format!("the answer of `{}` is cut off or too long", self.origin))?.to_bytes()
+        };
         drop(driver);
-        // The head is the answer; what stands behind it is nobody's business here.
-        let (head, _) = response.into_parts();
-        Ok(Answer { status: head.status, headers: head.headers })
+        Ok(Answer { status: head.status, headers: head.headers, body })
     }
+}
+
+/// `Retry-After` in seconds (RFC 9110, section 10.2.3), up to a bound. A date is not read: our clocks may differ.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(backoff::WISH))
 }
 
 /// Ends the connection with whoever waits for it.

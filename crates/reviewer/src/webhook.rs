@@ -7,13 +7,13 @@ pub(crate) use sign::Secrets;
 pub use sign::{SignatureError, signed, verify};
 
 use crate::{
-    backoff,
     channel::{Again, Failed, Letter, Scope, Tell},
     message::Room,
-    outward::{Answer, Outward},
+    outward::{Answer, Outward, retry_after},
 };
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use countersign_engine::outbox::News;
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use std::time::Duration;
 
 /// One receiver of webhooks.
@@ -29,8 +29,10 @@ pub struct Webhook {
 
 #[async_trait]
 impl Tell for Webhook {
-    fn room(&self) -> Room {
-        self.room
+    fn room(&self, news: &News) -> Room {
+        // Later news repeats what was asked, not the bytes.
+        let shows_bytes = matches!(&*news.kind, "approval.requested" | "approval.round_opened");
+        Room { characters: self.room.characters.filter(|_| shows_bytes) }
     }
 
     fn give_up_after(&self) -> Duration {
@@ -50,7 +52,7 @@ impl Tell for Webhook {
             (HeaderName::from_static("webhook-timestamp"), text(seconds.to_string())?),
             (HeaderName::from_static("webhook-signature"), text(signature)?),
         ];
-        let answer = self.outward.post(&self.path, headers, body.into()).await.map_err(Failed::channel)?;
+        let answer = self.outward.post(&self.path, headers, body.into(), 0).await.map_err(Failed::channel)?;
         judge(&answer)
     }
 }
@@ -77,15 +79,11 @@ fn judge(answer: &Answer) -> Result<Option<String>, Failed> {
     Err(Failed { why, scope, again })
 }
 
-/// `Retry-After` in seconds (RFC 9110, section 10.2.3), up to a bound. A date is not read: our clocks may differ.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(backoff::WISH))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
+    use http::HeaderMap;
 
     #[test]
     #[rustfmt::skip]
@@ -106,7 +104,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.extend(wish.map(|wish| (header::RETRY_AFTER, HeaderValue::from_static(wish))));
-            let answer = Answer { status: StatusCode::from_u16(status).unwrap(), headers };
+            let answer = Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::new() };
             let got = judge(&answer).err().map(|failed| (failed.scope, failed.again));
             assert_eq!(got, want, "{status} {wish:?}");
         }

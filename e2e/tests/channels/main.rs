@@ -1,4 +1,4 @@
-//! Webhooks of approvals: signed so that the reference library of Standard Webhooks takes them, in order, at least once,
+//! Channels of approvals. Webhooks: signed so that the reference library of Standard Webhooks takes them, in order, at least once,
 //! over outages and `kill -9`.
 #![expect(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
 )]
 
 mod receiver;
+mod slack;
 
 use countersign_demo::person::Strength;
 use countersign_e2e::{
@@ -92,7 +93,7 @@ sentence = "Fill the table {{table}}"
 {channels}"#,
             target.url
         );
-        let files = [("secret", SECRET), ("next", NEXT)];
+        let files = [("secret", SECRET), ("next", NEXT), ("token", countersign_testkit::slack::TOKEN)];
         let groups = r#"["agents", "dba"]"#;
         // A gate that names a channel which is not there does not load.
         let named = channels.contains("\"dba\"");
@@ -157,6 +158,13 @@ async fn picture(browser: &Browser, name: &str) {
         let picture = browser.page.screenshot().await.unwrap();
         std::fs::write(PathBuf::from(folder).join(format!("channels-{name}.png")), picture).unwrap();
     }
+}
+
+/// Whether blocks of Slack's say this somewhere.
+fn has_text(blocks: &[Value], text: &str) -> bool {
+    let said =
+        ["mrkdwn", "plain_text"].map(|kind| countersign_testkit::slack::blocks::texts_of(blocks, kind));
+    said.concat().iter().any(|said| said.contains(text))
 }
 
 fn has(got: &[Got], kind: &str) -> bool {

@@ -102,6 +102,20 @@ fn the_channels_of_the_guide_are_named_by_its_gate() {
 }
 
 #[test]
+fn the_channel_of_the_slack_guide_is_named_by_its_gate() {
+    let tree = Tree::read().unwrap();
+    let folder = TempDir::new().unwrap();
+    let policies = blocks(&tree, "docs/book/src/guide/slack.md", "cedar");
+    let channels = blocks(&tree, "docs/book/src/guide/slack.md", "toml");
+    assert_eq!((policies.len(), channels.len()), (1, 1));
+    fs::create_dir(folder.path().join("policy")).unwrap();
+    fs::write(folder.path().join("policy/guide.cedar"), policies.concat()).unwrap();
+    let head = "[people]\ngroups = [\"dba\"]\n\n";
+    fs::write(folder.path().join("countersign.toml"), format!("{head}{}\n", channels.concat())).unwrap();
+    assert_eq!(check(folder.path()), Ok(()));
+}
+
+#[test]
 fn the_policy_and_the_target_of_the_mcp_guide_load_together() {
     let tree = Tree::read().unwrap();
     let folder = TempDir::new().unwrap();

@@ -47,6 +47,9 @@ pub struct News {
     pub entry: EntryId,
     /// That entry's type, such as `approval.requested`.
     pub kind: String,
+    /// Whose doing it was: an id, `operator` or `gateway`; empty in records of before this was kept.
+    #[serde(default)]
+    pub by: String,
     pub at: Timestamp,
     /// Where the approval stood then.
     pub state: String,
@@ -139,6 +142,7 @@ impl Outgoing {
             number: self.wanted,
             entry: row.sealed.id,
             kind: row.sealed.kind.into(),
+            by: row.actor.clone(),
             at: row.sealed.at,
             state: hold.approval.state.as_str().into(),
             gates: progress(&hold.approval),

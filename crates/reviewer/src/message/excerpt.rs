@@ -33,6 +33,26 @@ impl Excerpt {
         }
     }
 
+    /// The same with at most `most` characters.
+    #[must_use]
+    pub fn at_most(&self, most: usize) -> Self {
+        match self {
+            Self::Whole { text } => Self::of(text, most),
+            Self::Ends { head, left_out, tail } => {
+                let characters = head.chars().count() + tail.chars().count();
+                if characters <= most {
+                    return self.clone();
+                }
+                let (first, last) = (most - most / 2, most / 2);
+                Self::Ends {
+                    head: head.chars().take(first).collect(),
+                    left_out: left_out + characters - most,
+                    tail: tail.chars().skip(tail.chars().count().saturating_sub(last)).collect(),
+                }
+            }
+        }
+    }
+
     pub const fn is_whole(&self) -> bool {
         matches!(self, Self::Whole { .. })
     }
