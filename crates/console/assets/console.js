@@ -187,7 +187,7 @@ async function submitForm(form) {
     const then = form.dataset.then;
     if (then === "reload") location.reload();
     else if (then === "link") showSecret(form, "Hand this link over yourself.", answer.link);
-    else if (then === "token") showSecret(form, "The agent's token.", answer.token);
+    else if (then === "token") showSecret(form, form.dataset.label ?? "The agent's token.", answer.token);
     else if (then === "elsewhere") location.assign(answer.location);
     else location.assign(answer?.location ?? then);
   } catch (error) {

@@ -4,12 +4,12 @@
 use crate::{
     console::{Console, actor},
     error::Problem,
-    guard::Door,
+    guard::{Door, bearer_of},
 };
 use axum::extract::{ConnectInfo, FromRequestParts};
 use countersign_core::PersonId;
 use countersign_engine::vote;
-use countersign_identity::{Author, Role, SessionInfo, Visitor};
+use countersign_identity::{Author, Role, SessionInfo, Visitor, has_personal_shape};
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -30,6 +30,10 @@ impl FromRequestParts<Console> for Caller {
     async fn from_request_parts(parts: &mut Parts, console: &Console) -> Result<Self, Problem> {
         if parts.extensions.get::<Door>() == Some(&Door::Operator) {
             return Ok(Self { author: Author::Operator, session: None });
+        }
+        if let Some(token) = reading_token(parts) {
+            let session = console.directory().reading(token).await?;
+            return Ok(Self { author: Author::Person(session.person), session: Some(session) });
         }
         let cookie = cookie(console, &parts.headers).ok_or_else(Problem::not_signed_in)?;
         let session = console.directory().session(cookie).await?;
@@ -112,6 +116,14 @@ impl Caller {
         vote::attempted(console.gate(), approval, actor(self.author), why).await?;
         Err(Problem::forbidden(why))
     }
+}
+
+/// The token of a person's own program, where it may be presented: to read from the API, and to sign itself out.
+pub(crate) fn reading_token(parts: &Parts) -> Option<&str> {
+    let path = parts.uri.path();
+    let reads = matches!(parts.method, Method::GET | Method::HEAD) && path.starts_with("/api/v1/");
+    let leaves = parts.method == Method::DELETE && path == "/api/v1/session";
+    bearer_of(&parts.headers).filter(|token| has_personal_shape(token) && (reads || leaves))
 }
 
 /// The session cookie of a request.

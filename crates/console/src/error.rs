@@ -163,9 +163,13 @@ impl From<IdentityError> for Problem {
             E::NotAllowed { .. } | E::OwnGroups | E::OwnRole | E::Protected | E::SetHere(_) => {
                 (StatusCode::FORBIDDEN, "not-allowed")
             }
-            E::UnknownPerson(_) | E::UnknownAgent(_) | E::UnknownCredential(_) => {
-                (StatusCode::NOT_FOUND, "not-found")
-            }
+            E::UnknownPerson(_)
+            | E::UnknownAgent(_)
+            | E::UnknownCredential(_)
+            | E::UnknownSession
+            | E::UnknownDevice
+            | E::UnknownProvider => (StatusCode::NOT_FOUND, "not-found"),
+            E::TooManyDevices => (StatusCode::SERVICE_UNAVAILABLE, "too-many"),
             E::UnknownGroup { .. }
             | E::BadText { .. }
             | E::BadEmail(_)
@@ -179,11 +183,12 @@ impl From<IdentityError> for Problem {
             }
             E::PersonDisabled(_) | E::AgentDisabled(_) => (StatusCode::CONFLICT, "disabled"),
             E::Described(_) => (StatusCode::CONFLICT, "described"),
-            E::TooManyPasskeys(_) | E::TooManyWorkloads(_) => (StatusCode::CONFLICT, "too-many"),
+            E::TooManyPasskeys(_) | E::TooManyWorkloads(_) | E::TooManyReading(_) => {
+                (StatusCode::CONFLICT, "too-many")
+            }
             E::CannotStandIn(_) => (StatusCode::CONFLICT, "cannot-stand-in"),
             E::Conflict => (StatusCode::CONFLICT, "conflict"),
             E::ChangedSince => (StatusCode::PRECONDITION_FAILED, "changed-since"),
-            E::UnknownProvider => (StatusCode::NOT_FOUND, "not-found"),
             E::ProviderAway => (StatusCode::SERVICE_UNAVAILABLE, "provider-away"),
             E::SignInOver => (StatusCode::CONFLICT, "sign-in-over"),
             E::NotVouched(_) => (StatusCode::UNAUTHORIZED, "not-vouched"),

@@ -1,7 +1,7 @@
 //! What stands before every route: the exact host, the exact origin, no agent credentials, limits on size and time,
 //! and the headers that keep a browser from doing anything the pages do not need.
 
-use crate::{console::Console, error::Problem, once::once, scim, signals};
+use crate::{caller::reading_token, console::Console, error::Problem, once::once, scim, signals};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
@@ -10,6 +10,7 @@ use axum::{
 };
 use countersign_core::{ApprovalId, RefusalCode};
 use countersign_engine::{port::identity::Presented, record, vote};
+use countersign_identity::has_personal_shape;
 use countersign_ledger::event::Actor;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use std::time::Duration;
@@ -107,13 +108,41 @@ async fn no_agents(State(console): State<Console>, request: Request, next: Next)
     let sent = request.headers().get_all(header::AUTHORIZATION).into_iter();
     let bearer = sent.filter_map(|value| value.to_str().ok()).find_map(bearer);
     let Some(token) = bearer.map(ToOwned::to_owned) else { return next.run(request).await };
-    let (parts, _) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    if reading_token(&parts).is_some() {
+        return next.run(Request::from_parts(parts, body)).await;
+    }
+    if has_personal_shape(&token) {
+        return only_reads(&console, &parts, &token).await.into_response();
+    }
     if let Err(problem) = record_attempt(&console, &parts, &token).await {
         return problem.into_response();
     }
     let detail = "agents and services do not use this API: it is for people";
     let problem = Problem::new(StatusCode::FORBIDDEN, "agent-credential", detail);
     problem.hint("agents wait: a person decides in the console").into_response()
+}
+
+/// A person's reading token where something would change: the attempt to decide with it is recorded.
+async fn only_reads(console: &Console, request: &Parts, token: &str) -> Problem {
+    let session = match console.directory().reading(token).await {
+        Ok(session) => session,
+        Err(error) => return error.into(),
+    };
+    let what = format!("{} {} {}", session.person, request.method, request.uri.path());
+    if let Some(approval) = decided(request)
+        && console.readings().begin(&what, console.gate().now())
+    {
+        let why = "a token for reading was presented; a vote is cast on the page";
+        let actor = Actor::Person { id: session.person };
+        match vote::attempted(console.gate(), approval, actor, why).await {
+            Ok(()) | Err(countersign_engine::Error::Missing { .. }) => {}
+            Err(error) => return error.into(),
+        }
+    }
+    let detail = "this token reads, and changes nothing";
+    let problem = Problem::new(StatusCode::FORBIDDEN, "reading-only", detail);
+    problem.hint(format!("open {} and do it there", console.origin()))
 }
 
 /// The one bearer token of a request; `None` where there is none, or several.

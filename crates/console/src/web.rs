@@ -6,6 +6,7 @@ mod activity;
 mod approval;
 mod assets;
 mod channels;
+mod device;
 mod door;
 mod draw;
 mod escape;
@@ -48,6 +49,7 @@ pub(crate) fn routes() -> Router<Console> {
         .route("/channels", get(channels::page))
         .route("/freezes", get(things::freezes))
         .route("/account", get(things::account))
+        .route("/device", get(device::page))
         .route("/sign-in", get(door::sign_in))
         .route("/sign-in/{provider}/back", get(door::back))
         .route("/sign-in/{provider}/logout", post(door::logout))

@@ -18,6 +18,8 @@ mod hostile;
 mod live;
 #[path = "console/once.rs"]
 mod once;
+#[path = "console/reading.rs"]
+mod reading;
 #[path = "console/records.rs"]
 mod records;
 #[path = "console/roles.rs"]

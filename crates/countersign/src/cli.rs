@@ -58,6 +58,25 @@ pub(crate) enum Command {
     /// What waits, and what was decided.
     #[command(subcommand)]
     Approvals(ApprovalsCommand),
+    /// Sign this command line in at a console, for reading; you allow it there.
+    Login {
+        /// The console's address, such as `https://countersign.example.com`.
+        console: String,
+        /// Authorities (PEM) to believe instead of the public ones.
+        #[arg(long)]
+        ca: Option<PathBuf>,
+        /// What you are asked about there; this machine's name when not given.
+        #[arg(long)]
+        label: Option<String>,
+    },
+    /// End what `login` began.
+    Logout,
+    /// What waits for you, live; deciding opens the page. Needs `login`.
+    Inbox {
+        /// Print it once.
+        #[arg(long)]
+        once: bool,
+    },
     /// Ways on which people and systems are told of approvals.
     #[command(subcommand)]
     Channel(ChannelCommand),

@@ -7,8 +7,10 @@ mod check;
 mod demo;
 mod export;
 mod freeze;
+mod inbox;
 mod init;
 mod log;
+mod login;
 mod mcp;
 mod person;
 mod policy;
@@ -40,6 +42,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Target(command) => target::run(&load(&path)?, &command, output),
         Command::Mcp(command) => mcp::run(&path, command, output).await,
         Command::Approvals(command) => approvals::run(&door(&path).await?, command, output).await,
+        Command::Login { console, ca, label } => login::login(&console, ca, label, output).await,
+        Command::Logout => login::logout(output).await,
+        Command::Inbox { once } => inbox::run(once, output).await,
         Command::Channel(command) => channel::run(&path, command, output).await,
         Command::Policy(command) => policy::run(&path, command, output),
         Command::Export(args) => export::run(&door(&path).await?, &args, output).await,

@@ -6,6 +6,7 @@ mod config;
 mod failure;
 mod operator;
 mod output;
+mod remote;
 mod serving;
 mod system;
 mod wiring;

@@ -98,7 +98,7 @@ fn read(bytes: &[u8]) -> Result<Value, Failure> {
     serde_json::from_slice(bytes).map_err(|error| Failure::of("the answer is not JSON", &error))
 }
 
-fn refused(status: StatusCode, problem: &Value) -> Failure {
+pub(crate) fn refused(status: StatusCode, problem: &Value) -> Failure {
     let text = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
     let message =
         text("detail").or_else(|| text("title")).unwrap_or_else(|| format!("refused with status {status}"));

@@ -10,6 +10,7 @@ pub(crate) mod passkeys;
 pub(crate) mod people;
 pub(crate) mod providers;
 pub(crate) mod provisioning;
+pub(crate) mod reading;
 pub(crate) mod sessions;
 pub(crate) mod signals;
 pub(crate) mod tokens;
@@ -18,6 +19,7 @@ pub(crate) mod workloads;
 
 use crate::{
     attempts::Attempts,
+    devices::Devices,
     error::IdentityError,
     memory::Memory,
     record::{
@@ -76,6 +78,7 @@ pub struct Directory {
     /// Held from reading memory until it shows the change: writes see each other's results.
     writing: tokio::sync::Mutex<()>,
     ceremonies: Mutex<Ceremonies>,
+    devices: Mutex<Devices>,
     attempts: Mutex<Attempts>,
 }
 
@@ -110,6 +113,7 @@ impl Directory {
             memory: RwLock::new(memory),
             writing: tokio::sync::Mutex::new(()),
             ceremonies: Mutex::new(ceremonies),
+            devices: Mutex::default(),
             attempts: Mutex::default(),
         };
         directory.drop_lapsed().await?;

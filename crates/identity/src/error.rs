@@ -54,6 +54,14 @@ pub enum IdentityError {
     UnknownAgent(AgentId),
     #[error("agent `{0}` is disabled")]
     AgentDisabled(AgentId),
+    #[error("no session of yours has that name")]
+    UnknownSession,
+    #[error("nobody asks to sign in with that code, or it took too long")]
+    UnknownDevice,
+    #[error("too many sign-ins wait for somebody to allow them")]
+    TooManyDevices,
+    #[error("you have {0} tokens and command lines signed in already")]
+    TooManyReading(usize),
     #[error("there is no credential `{0}`")]
     UnknownCredential(CredentialId),
     #[error("there is no group `{name}`")]
@@ -140,6 +148,9 @@ impl IdentityError {
             }
             Self::UnknownGroup { nearest: None, .. } => "groups are declared in the configuration",
             Self::Described(_) => "change it there, and restart the gateway",
+            Self::UnknownDevice => "begin again with `countersign login`",
+            Self::TooManyDevices => "try again in a few minutes",
+            Self::TooManyReading(_) => "end one of them on your own page",
             Self::NoOwner => "name a person who answers for it",
             Self::LinkSpent => "ask an administrator for a new link",
             Self::TooManyAttempts { .. } => "wait a little, then try again",
@@ -159,6 +170,7 @@ impl IdentityError {
             | Self::UnknownPerson(_)
             | Self::UnknownAgent(_)
             | Self::UnknownCredential(_)
+            | Self::UnknownSession
             | Self::BadText { .. }
             | Self::BadEmail(_)
             | Self::EmailTaken(_)

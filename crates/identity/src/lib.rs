@@ -7,6 +7,7 @@
 
 mod attempts;
 mod cookie;
+mod devices;
 mod directory;
 mod email;
 mod error;
@@ -31,7 +32,8 @@ pub use directory::{
     people::{Link, NewPerson},
     providers::{Answer, Arrived, Begun, Offered, is_ours},
     provisioning::{Since, Told},
-    sessions::{SessionInfo, SignedIn, Visitor},
+    reading::{DeviceAsks, DeviceBegun, Polled},
+    sessions::{OpenSession, SessionInfo, SignedIn, Visitor},
     signals::{Answered, Fetched},
     workloads::IssuerSeen,
 };
@@ -42,7 +44,7 @@ pub use issuer::{
     keyring::KeysSeen,
 };
 pub use jose::Algorithm;
-pub use outward::{Outward, SecretSource, is_safe};
+pub use outward::{Outward, OutwardError, SecretSource, is_safe};
 pub use record::{
     agent::{Agent, Token, Workload},
     link::LinkKind,
@@ -51,7 +53,7 @@ pub use record::{
     provisioner::Provisioner,
     session::SessionId,
 };
-pub use secret::Secret;
+pub use secret::{Secret, token::has_personal_shape};
 pub use seen::Seen;
 pub use settings::{Settings, SettingsError};
 pub use sign_in::Provider;

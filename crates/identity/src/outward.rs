@@ -22,7 +22,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a document is not here. It names no address and holds nothing that was sent.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OutwardError {
+pub enum OutwardError {
     #[error("its server cannot be reached: {0}")]
     Unreachable(std::io::Error),
     #[error("the address has no host")]
@@ -105,8 +105,8 @@ impl Outward {
         }
     }
 
-    /// One request on a connection of its own.
-    pub(crate) async fn call(
+    /// One request on a connection of its own; what comes back is read whole. No redirect is followed.
+    pub async fn call(
         &self,
         method: Method,
         url: &Url,

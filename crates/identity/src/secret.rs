@@ -55,6 +55,18 @@ pub(crate) mod token {
     /// Begins what a provisioning client presents: of the same make, and no agent's token by its first letters.
     const PROVISIONER: &str = "css_";
 
+    /// Begins what a person's own programs present, for reading.
+    const PERSONAL: &str = "csp_";
+
+    pub(crate) fn personal(bytes: &[u8; 32]) -> Secret {
+        with_prefix(PERSONAL, bytes)
+    }
+
+    /// Whether the text can be a person's reading token.
+    pub fn has_personal_shape(text: &str) -> bool {
+        is_made(PERSONAL, text)
+    }
+
     pub(crate) fn text(bytes: &[u8; 32]) -> Secret {
         with_prefix(PREFIX, bytes)
     }

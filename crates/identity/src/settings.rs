@@ -25,6 +25,10 @@ pub struct Settings {
     pub session_idle: Duration,
     /// A session ends after so long, however much it is used.
     pub session_end: Duration,
+    /// A session that only reads and is not used for so long ends.
+    pub reading_idle: Duration,
+    /// It ends after so long, however much it is used.
+    pub reading_end: Duration,
     /// How long a browser may take to answer a passkey ceremony.
     pub ceremony: Duration,
     /// Whose signed tokens are believed, beside the gateway's own.
@@ -78,6 +82,8 @@ impl Settings {
             sign_in_link: Duration::from_mins(15),
             session_idle: Duration::from_hours(8),
             session_end: day,
+            reading_idle: 7 * day,
+            reading_end: 30 * day,
             ceremony: Duration::from_mins(5),
             issuers: Vec::new(),
             providers: Vec::new(),

@@ -158,7 +158,13 @@ pub enum Event {
     #[serde(rename = "account.unlinked")]
     AccountUnlinked { person: PersonId, provider: String },
     #[serde(rename = "session.opened")]
-    SessionOpened { person: PersonId, assurance: Assurance },
+    SessionOpened {
+        person: PersonId,
+        assurance: Assurance,
+        /// It only reads: a command line, or a program of theirs.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        reading: bool,
+    },
     #[serde(rename = "session.closed")]
     SessionClosed { person: PersonId, everywhere: bool },
     /// A transmitter of shared signals said something of a person that ends what rests on them.

@@ -5,6 +5,7 @@
 mod commands;
 mod configuration;
 mod ledger;
+mod login;
 mod policy;
 
 use countersign_e2e::cli::{Ran, countersign_with};

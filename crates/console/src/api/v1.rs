@@ -12,6 +12,7 @@ pub(crate) mod ledger;
 pub(crate) mod passkeys;
 pub(crate) mod people;
 pub(crate) mod policy;
+pub(crate) mod reading;
 pub(crate) mod scim;
 pub(crate) mod session;
 pub(crate) mod tools;
@@ -31,6 +32,11 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(accounts::link))
         .routes(routes!(accounts::unlink))
         .routes(routes!(session::show, session::close))
+        .routes(routes!(reading::begin))
+        .routes(routes!(reading::ask))
+        .routes(routes!(reading::answer))
+        .routes(routes!(reading::list, reading::create))
+        .routes(routes!(reading::end))
         .routes(routes!(passkeys::list, passkeys::register))
         .routes(routes!(passkeys::options))
         .routes(routes!(passkeys::remove))

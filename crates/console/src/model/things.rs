@@ -35,6 +35,21 @@ pub(crate) struct IssuerItem {
     pub(crate) failure: Option<String>,
 }
 
+/// An open session, for its owner.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct OpenSessionItem {
+    pub(crate) id: String,
+    /// The one that asks.
+    pub(crate) this: bool,
+    /// It only reads: what its owner calls it.
+    pub(crate) reading: Option<String>,
+    pub(crate) user_agent: Option<String>,
+    /// The provider it came through.
+    pub(crate) provider: Option<String>,
+    pub(crate) opened_at: String,
+    pub(crate) seen_at: String,
+}
+
 /// Who says at once that somebody's sessions, credentials or account are not good any more, and how it is doing.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct TransmitterItem {
@@ -286,6 +301,19 @@ impl Console {
             failure: seen.keys.failure,
         };
         self.directory().issuers().into_iter().map(item).collect()
+    }
+
+    pub(crate) fn open_session_items(&self, session: &SessionInfo) -> Vec<OpenSessionItem> {
+        let item = |open: countersign_identity::OpenSession| OpenSessionItem {
+            this: open.id == session.id,
+            id: open.id.to_string(),
+            reading: open.reading,
+            user_agent: open.user_agent,
+            provider: open.provider,
+            opened_at: time(open.opened_at),
+            seen_at: time(open.seen_at),
+        };
+        self.directory().sessions(session.person).into_iter().map(item).collect()
     }
 
     pub(crate) fn transmitter_items(&self) -> Vec<TransmitterItem> {

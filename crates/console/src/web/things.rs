@@ -9,8 +9,8 @@ use crate::{
     console::Console,
     model::{
         things::{
-            AccountItem, AgentItem, ChainItem, DelegationItem, IssuerItem, Me, PasskeyItem, PersonItem,
-            TargetItem, TokenItem, TransmitterItem,
+            AccountItem, AgentItem, ChainItem, DelegationItem, IssuerItem, Me, OpenSessionItem, PasskeyItem,
+            PersonItem, TargetItem, TokenItem, TransmitterItem,
         },
         time,
     },
@@ -84,6 +84,8 @@ struct AccountPage {
     /// In whose place they vote now.
     stands_in_for: Vec<String>,
     votes: bool,
+    /// Every open session of theirs.
+    sessions: Vec<OpenSessionItem>,
     /// The one this session came through.
     provider: Option<String>,
     assurance: &'static str,
@@ -169,6 +171,7 @@ pub(super) async fn account(State(console): State<Console>, viewer: Viewer) -> R
         me,
         passkeys: console.directory().passkeys(session.person).iter().map(PasskeyItem::from).collect(),
         accounts: console.account_items(session.person),
+        sessions: console.open_session_items(session),
         provider: session.provider.clone(),
         assurance: session.assurance.as_str(),
         opened_at: time(session.opened_at),

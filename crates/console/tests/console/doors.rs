@@ -50,7 +50,7 @@ const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/freezes"),
 ];
-const MORE: [(&str, &str); 24] = [
+const MORE: [(&str, &str); 30] = [
     ("GET", "/api/v1/scim/tokens"),
     ("POST", "/api/v1/scim/tokens"),
     ("DELETE", "/api/v1/scim/tokens/{id}"),
@@ -75,6 +75,12 @@ const MORE: [(&str, &str); 24] = [
     ("GET", "/api/v1/agents/{id}/chain"),
     ("GET", "/api/v1/issuers"),
     ("GET", "/api/v1/transmitters"),
+    ("POST", "/api/v1/session/device"),
+    ("POST", "/api/v1/session/device/token"),
+    ("POST", "/api/v1/sessions/device"),
+    ("GET", "/api/v1/sessions"),
+    ("POST", "/api/v1/sessions"),
+    ("DELETE", "/api/v1/sessions/{id}"),
 ];
 
 /// The pages and what is fetched for them.
@@ -99,7 +105,7 @@ const PAGES: [&str; 18] = [
     "/approvals/apr_01ARZ3NDEKTSV4RRFFQ69G5FAV",
 ];
 
-fn routes() -> Vec<(&'static str, &'static str)> {
+pub(crate) fn routes() -> Vec<(&'static str, &'static str)> {
     ROUTES.iter().chain(&MORE).copied().collect()
 }
 

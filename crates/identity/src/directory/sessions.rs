@@ -64,6 +64,8 @@ pub struct SessionInfo {
     /// To be written into every form and demanded back with every write; good for this session only.
     pub csrf: Secret,
     pub opened_at: Timestamp,
+    /// It only reads: neither votes nor changes come from it.
+    pub reading: bool,
     /// When it ends even if it is used.
     pub ends_at: Timestamp,
 }
@@ -73,6 +75,18 @@ impl SessionInfo {
     pub fn csrf_matches(&self, presented: &str) -> bool {
         self.csrf.reveal().as_bytes().ct_eq(presented.as_bytes()).into()
     }
+}
+
+/// An open session, as its owner sees it in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSession {
+    pub id: SessionId,
+    /// It only reads; what its owner calls it.
+    pub reading: Option<String>,
+    pub user_agent: Option<String>,
+    pub provider: Option<String>,
+    pub opened_at: Timestamp,
+    pub seen_at: Timestamp,
 }
 
 /// A session about to begin.
@@ -90,9 +104,16 @@ pub(super) struct Beginning<'r> {
 impl Directory {
     /// The session a cookie stands for, and keeps it from idling out.
     pub async fn session(&self, cookie: &str) -> Result<SessionInfo, IdentityError> {
-        let id = session_id(cookie).ok_or(IdentityError::NotSignedIn)?;
+        self.open_session(session_id(cookie).ok_or(IdentityError::NotSignedIn)?, cookie).await
+    }
+
+    pub(super) async fn open_session(
+        &self,
+        id: SessionId,
+        token: &str,
+    ) -> Result<SessionInfo, IdentityError> {
         let now = self.journal.now();
-        let (info, written) = self.see(id, cookie, now).ok_or(IdentityError::NotSignedIn)?;
+        let (info, written) = self.see(id, token, now).ok_or(IdentityError::NotSignedIn)?;
         if now.since(written) >= UNWRITTEN
             && let Err(error) = self.write_seen(id, now).await
         {
@@ -100,6 +121,32 @@ impl Directory {
             tracing::warn!(%error, "a session's use could not be written down");
         }
         Ok(info)
+    }
+
+    /// A person's open sessions, the newest first.
+    pub fn sessions(&self, person: PersonId) -> Vec<OpenSession> {
+        let now = self.journal.now();
+        let memory = self.memory.read();
+        let states = memory.sessions.values().filter(|state| state.held.doc.person == person);
+        let alive = states.filter(|state| self.is_alive(state, now));
+        let mut open: Vec<OpenSession> = alive
+            .map(|state| OpenSession {
+                id: state.held.doc.id,
+                reading: state.held.doc.reading.clone(),
+                user_agent: state.held.doc.user_agent.clone(),
+                provider: state.held.doc.provider.clone(),
+                opened_at: state.held.doc.opened_at,
+                seen_at: state.seen(),
+            })
+            .collect();
+        open.sort_by_key(|session| (std::cmp::Reverse(session.opened_at), session.id));
+        open
+    }
+
+    /// Ends one of a person's own sessions; another's is not found.
+    pub async fn close_own_session(&self, session: &SessionInfo, id: &str) -> Result<(), IdentityError> {
+        let own = self.sessions(session.person).into_iter().find(|open| open.id.to_string() == id);
+        self.close_session(own.ok_or(IdentityError::UnknownSession)?.id).await
     }
 
     /// Whether a session is still good; asking does not keep it from idling out.
@@ -138,9 +185,11 @@ impl Directory {
     }
 
     pub(super) fn is_alive(&self, state: &SessionState, now: Timestamp) -> bool {
-        let idle_end = state.seen().plus(self.settings.session_idle);
-        let end = state.held.doc.opened_at.plus(self.settings.session_end);
-        now < idle_end && now < end
+        let (idle, most) = match &state.held.doc.reading {
+            None => (self.settings.session_idle, self.settings.session_end),
+            Some(_) => (self.settings.reading_idle, self.settings.reading_end),
+        };
+        now < state.seen().plus(idle) && now < state.held.doc.opened_at.plus(most)
     }
 
     /// Draws a token nobody knew before this sign-in and adds its session. What the visitor came with ends.
@@ -161,11 +210,12 @@ impl Directory {
             provider: provider.map(str::to_owned),
             sid: sid.map(str::to_owned),
             sign_in: sign_in.clone(),
+            reading: None,
             opened_at: now,
             seen_at: now,
             user_agent: agent.map(|agent| visible::one_line(&agent)),
         };
-        let event = Event::SessionOpened { person: person.id, assurance };
+        let event = Event::SessionOpened { person: person.id, assurance, reading: false };
         let mut note = Note::new(Actor::Person { id: person.id }, event);
         if let Some(agent) = &session.user_agent {
             note = note.private("user_agent", agent.as_str());
@@ -192,8 +242,13 @@ impl Directory {
         }
     }
 
-    /// Looks a session up and marks it used. With it comes when its use was last written down.
-    fn see(&self, id: SessionId, cookie: &str, now: Timestamp) -> Option<(SessionInfo, Timestamp)> {
+    /// Looks a session up and marks it used. One that only reads is found by its token alone, never by a cookie. With it comes when its use was last written down.
+    pub(super) fn see(
+        &self,
+        id: SessionId,
+        cookie: &str,
+        now: Timestamp,
+    ) -> Option<(SessionInfo, Timestamp)> {
         let memory = self.memory.read();
         let state = memory.sessions.get(&id).filter(|state| self.is_alive(state, now))?;
         let person = memory.person(state.held.doc.person).filter(|person| !person.is_disabled())?;
@@ -201,7 +256,7 @@ impl Directory {
         Some((self.info(person, &state.held.doc, cookie), state.held.doc.seen_at))
     }
 
-    async fn write_seen(&self, id: SessionId, now: Timestamp) -> Result<(), IdentityError> {
+    pub(super) async fn write_seen(&self, id: SessionId, now: Timestamp) -> Result<(), IdentityError> {
         // Whoever is writing makes this wait; then the next request writes it.
         let Ok(_turn) = self.writing.try_lock() else { return Ok(()) };
         let held = self.memory.read().sessions.get(&id).map(|state| state.held.clone());
@@ -211,7 +266,7 @@ impl Directory {
         self.write(draft).await
     }
 
-    fn info(&self, person: &Person, session: &Session, token: &str) -> SessionInfo {
+    pub(super) fn info(&self, person: &Person, session: &Session, token: &str) -> SessionInfo {
         SessionInfo {
             id: session.id,
             person: person.id,
@@ -223,7 +278,11 @@ impl Directory {
             sign_in: session.sign_in.clone(),
             csrf: csrf_token(token),
             opened_at: session.opened_at,
-            ends_at: session.opened_at.plus(self.settings.session_end),
+            reading: session.reading.is_some(),
+            ends_at: session.opened_at.plus(match session.reading {
+                None => self.settings.session_end,
+                Some(_) => self.settings.reading_end,
+            }),
         }
     }
 }

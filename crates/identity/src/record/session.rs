@@ -40,6 +40,9 @@ pub(crate) struct Session {
     pub(crate) sid: Option<String>,
     #[serde(default)]
     pub(crate) sign_in: SignIn,
+    /// It only reads, for a command line or a program: what its owner calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reading: Option<String>,
     pub(crate) opened_at: Timestamp,
     /// When it was last used, as far as that was written down.
     pub(crate) seen_at: Timestamp,

@@ -62,7 +62,7 @@ fn samples() -> Vec<Value> {
         ("person.role_changed", json!({"person": person, "role": "auditor"})),
         ("account.linked", json!({"person": person, "provider": "corp"})),
         ("account.unlinked", json!({"person": person, "provider": "corp"})),
-        ("session.opened", json!({"person": person, "assurance": "passkey"})),
+        ("session.opened", json!({"person": person, "assurance": "session", "reading": true})),
         ("session.closed", json!({"person": person, "everywhere": true})),
         ("signal.received", json!({"person": person, "transmitter": "okta", "signal": "session-revoked"})),
         ("agent.created", json!({"agent": agent, "principal": "agent", "owners": [person], "groups": []})),
