@@ -4,7 +4,7 @@
 use countersign_pep_mcp::frame::{Message, read};
 
 /// Whether they are a request with parameters at all.
-pub fn run(bytes: &[u8]) -> bool {
+pub(crate) fn run(bytes: &[u8]) -> bool {
     let Ok(Message::Request { id, method, params: Some(params) }) = read(bytes) else { return false };
     for part in [id.get(), method, params.get()] {
         assert!(bytes.as_ptr_range().contains(&part.as_ptr()));

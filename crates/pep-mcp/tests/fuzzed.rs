@@ -2,7 +2,7 @@
 #![expect(clippy::panic, reason = "a test stops at the first surprise")]
 
 #[path = "fuzzed/frame.rs"]
-mod body;
+mod frame;
 
 use proptest::prelude::*;
 
@@ -33,17 +33,17 @@ proptest! {
 
     #[test]
     fn what_is_nearly_a_message_is_read_as_it_stands_or_not_at_all(text in nearly()) {
-        body::run(text.as_bytes());
+        frame::run(text.as_bytes());
     }
 
     #[test]
     fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
-        body::run(&bytes);
+        frame::run(&bytes);
     }
 }
 
 #[test]
 fn a_good_message_gets_to_the_end() {
     let good = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":{}}}"#;
-    assert!(body::run(good));
+    assert!(frame::run(good));
 }
