@@ -287,12 +287,16 @@ pub(crate) enum McpCommand {
         #[arg(long)]
         ca: Option<PathBuf>,
     },
-    /// Ask a server which tools it has now, and say where each stands.
+    /// Ask a server which tools it has now, and say where each stands. With an address in place of a target's name: a server
+    /// that is not configured yet.
     Inspect {
+        /// A target's name, or a server's endpoint, such as `https://mcp.example.com/mcp`.
         target: String,
         /// Say of each tool what policy makes of a call by this agent, without arguments.
         #[arg(long)]
         agent: Option<String>,
+        #[command(flatten)]
+        first: FirstArgs,
     },
     /// What a tool is described as, and what is different from what was accepted.
     Show { target: String, tool: String },
@@ -301,8 +305,11 @@ pub(crate) enum McpCommand {
         target: String,
         tools: Vec<String>,
         /// Every tool that waits, except those in which something is flagged.
-        #[arg(long, conflicts_with = "tools", required_unless_present = "tools")]
+        #[arg(long, conflicts_with = "tools", required_unless_present_any = ["tools", "pins"])]
         all: bool,
+        /// Those that this file of `countersign mcp inspect` names, as far as the server still describes them so.
+        #[arg(long, conflicts_with_all = ["tools", "all"])]
+        pins: Option<PathBuf>,
     },
     /// Refuse tools as they are described now, accepted or not.
     Refuse {
@@ -310,6 +317,31 @@ pub(crate) enum McpCommand {
         #[arg(required = true)]
         tools: Vec<String>,
     },
+}
+
+/// What a server that is not configured yet is asked with, and what is written for it.
+#[derive(Debug, Args)]
+pub(crate) struct FirstArgs {
+    /// Write a section, policies and pins to begin with into this folder, over nothing that is there.
+    #[arg(long, conflicts_with = "agent")]
+    pub(crate) write: Option<PathBuf>,
+    /// What it is to be called; a part of its host's name when not given.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[arg(long, default_value = "prod")]
+    pub(crate) environment: String,
+    /// Where the server's token is: `env:NAME` or `file:PATH`, never the token.
+    #[arg(long)]
+    pub(crate) credential: Option<String>,
+    /// Trust these authorities (PEM) instead of the public ones.
+    #[arg(long)]
+    pub(crate) ca: Option<PathBuf>,
+    /// The group whose agents may call its tools.
+    #[arg(long, default_value = "platform-agents")]
+    pub(crate) agents: String,
+    /// The group that is asked.
+    #[arg(long, default_value = "sre")]
+    pub(crate) approvers: String,
 }
 
 #[derive(Debug, Subcommand)]

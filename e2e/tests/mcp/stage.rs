@@ -49,6 +49,60 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// A server of this fixture by itself, which writes down what runs.
+pub(crate) struct Server {
+    child: Child,
+    url: String,
+    folder: TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    pub(crate) async fn start(fixture: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let log = folder.path().join("log");
+        std::fs::write(&log, "").unwrap();
+        let port = countersign_testkit::ports::free().unwrap();
+        let mut command = python(fixture);
+        command.arg(port.to_string()).arg(&log).stdout(Stdio::null()).stderr(Stdio::null());
+        let server =
+            Self { child: command.spawn().unwrap(), url: format!("http://127.0.0.1:{port}"), folder };
+        is_ready(&server.url).await;
+        server
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// How often a tool ran.
+    pub(crate) fn ran(&self, tool: &str) -> usize {
+        let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line.get("ran") == Some(&json!(tool))).count()
+    }
+}
+
+async fn is_ready(url: &str) {
+    let begun = Instant::now();
+    while reqwest::get(format!("{url}/ready")).await.is_err() {
+        assert!(begun.elapsed() < PATIENCE, "the server does not answer");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Starts an agent that takes these steps at this endpoint.
+pub(crate) fn agent(url: &str, token: &str, mode: &str, steps: &Value) -> Agent {
+    Agent(python("mcp_client.py").args([url, token, mode, &steps.to_string()]).spawn().unwrap())
+}
+
 /// Where `.ci/drivers` puts the SDK.
 fn sdk() -> PathBuf {
     let test = std::env::current_exe().unwrap();
@@ -198,11 +252,7 @@ impl Stage {
         let target = format!("upstream = \"SERVER/mcp\"\n{}", lines.target);
         let lines = Lines { target: &target, ..*lines };
         let stage = Self::before(folder, Some(server.unwrap()), server_url, &lines).await;
-        let begun = Instant::now();
-        while reqwest::get(format!("{}/ready", stage.server_url)).await.is_err() {
-            assert!(begun.elapsed() < PATIENCE, "the server does not answer");
-            sleep(Duration::from_millis(50)).await;
-        }
+        is_ready(&stage.server_url).await;
         stage
     }
 
@@ -311,8 +361,7 @@ tables = [{{ table = "public.customers", labels = ["pii"] }}]
 
     /// Starts an agent that takes these steps.
     pub(crate) fn agent(&self, token: &str, mode: &str, steps: &Value) -> Agent {
-        let mut command = python("mcp_client.py");
-        Agent(command.args([&self.url, token, mode, &steps.to_string()]).spawn().unwrap())
+        agent(&self.url, token, mode, steps)
     }
 
     /// Starts the agent of the documents, with these arguments behind the address.

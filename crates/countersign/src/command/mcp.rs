@@ -1,11 +1,12 @@
 //! `countersign mcp`: which tools a server has, what it says of them, and what people made of that; and the shim for clients
 //! that start their servers themselves.
 
+mod first;
 mod stdio;
 
 use super::person::items;
 use crate::{
-    cli::{McpCommand, Output},
+    cli::{FirstArgs, McpCommand, Output},
     failure::Failure,
     operator::{Door, segment},
     output::{self, text},
@@ -26,10 +27,21 @@ use std::{
 pub(super) async fn run(path: &Path, command: McpCommand, output: Output) -> Result<(), Failure> {
     match command {
         McpCommand::Stdio { target, token, ca } => stdio::run(path, target, &token, ca).await,
-        McpCommand::Inspect { target, agent } => inspect(path, &target, agent.as_deref(), output).await,
+        McpCommand::Inspect { target, first, .. } if target.contains("://") => {
+            first::run(&target, first, output).await
+        }
+        McpCommand::Inspect { first: FirstArgs { write: Some(_), .. }, .. } => {
+            Err(Failure::usage("files are written for a server that is not configured yet")
+                .hint("give its endpoint, such as `https://mcp.example.com/mcp`"))
+        }
+        McpCommand::Inspect { target, agent, .. } => inspect(path, &target, agent.as_deref(), output).await,
         McpCommand::Show { target, tool } => show(path, &target, &tool, output).await,
-        McpCommand::Accept { target, tools, all } => {
-            let which = if all { Which::Unflagged } else { Which::Named(tools) };
+        McpCommand::Accept { target, tools, all, pins } => {
+            let which = match pins {
+                Some(file) => Which::Pinned(pinned(&file, &target)?),
+                None if all => Which::Unflagged,
+                None => Which::Named(tools),
+            };
             decide(path, &target, which, "accept", output).await
         }
         McpCommand::Refuse { target, tools } => {
@@ -42,6 +54,25 @@ enum Which {
     Named(Vec<String>),
     /// Whatever waits and has no flag.
     Unflagged,
+    /// Tools as they were pinned: each with its definition's digest.
+    Pinned(Vec<(String, String)>),
+}
+
+/// The pins in a file that `countersign mcp inspect` wrote for this target.
+fn pinned(file: &Path, target: &str) -> Result<Vec<(String, String)>, Failure> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format!("`{shown}` cannot be read: {error}")))?;
+    let wrong = || {
+        Failure::usage(format!("`{shown}` holds no pins of `{target}`"))
+            .hint("`countersign mcp inspect URL --write DIR` writes them")
+    };
+    let pins: Value = serde_json::from_str(&text).map_err(|_| wrong())?;
+    if output::text(&pins, "/target") != target {
+        return Err(wrong());
+    }
+    let pins = pins.pointer("/pins").and_then(Value::as_array).ok_or_else(wrong)?;
+    Ok(pins.iter().map(|pin| (output::text(pin, "/tool"), output::text(pin, "/definition"))).collect())
 }
 
 fn tools_of(target: &str) -> String {
@@ -239,7 +270,7 @@ async fn decide(
     let look = format!("{}/look", tools_of(target));
     let known = door.call(Method::POST, &look, &Value::Null).await?;
     let known = items(&known);
-    let mut left_out = Vec::new();
+    let (mut left_out, mut other) = (Vec::new(), Vec::new());
     let chosen: Vec<(String, String)> = match which {
         Which::Named(names) => {
             let find = |name: &String| {
@@ -255,6 +286,14 @@ async fn decide(
             left_out.extend(flagged.into_iter().map(|tool| text(tool, "/tool")));
             plain.into_iter().map(|tool| (text(tool, "/tool"), newest(tool).0)).collect()
         }
+        Which::Pinned(pins) => {
+            let is_so = |(name, definition): &(String, String)| {
+                known.iter().any(|tool| text(tool, "/tool") == *name && newest(tool).0 == *definition)
+            };
+            let (fine, changed): (Vec<_>, Vec<_>) = pins.into_iter().partition(is_so);
+            other.extend(changed.into_iter().map(|(name, _)| name));
+            fine
+        }
     };
     for (_, definition) in &chosen {
         let body = json!({"definition": definition, "verdict": verdict});
@@ -262,13 +301,21 @@ async fn decide(
     }
     let names: Vec<&str> = chosen.iter().map(|(name, _)| name.as_str()).collect();
     let did = if verdict == "accept" { "accepted" } else { "refused" };
-    output::show(output, &json!({did: names, "flagged": left_out}), |_| {
+    let mut told = json!({did: names, "flagged": left_out});
+    if let (Some(told), false) = (told.as_object_mut(), other.is_empty()) {
+        told.insert("changed".into(), json!(other));
+    }
+    output::show(output, &told, |_| {
         let plain = |name: &str| visible::name(name);
         let mut told: Vec<String> = names.iter().map(|name| format!("{did} {}", plain(name))).collect();
         let flagged = |name: &String| {
             format!("left out {}: something in it is flagged; look at it and name it", plain(name))
         };
         told.extend(left_out.iter().map(flagged));
+        let changed = |name: &String| {
+            format!("left out {}: the server does not describe it as it was pinned", plain(name))
+        };
+        told.extend(other.iter().map(changed));
         if told.is_empty() { "nothing waits".into() } else { told.join("\n") }
     })
 }
