@@ -19,7 +19,7 @@ use countersign_pep_http::{
 };
 use countersign_pep_mcp::{
     OPERATIONS as MCP_OPERATIONS,
-    config::{ArgumentType, McpSection, McpTarget},
+    config::{ArgumentType, McpEndpoint, McpEndpointSection, McpSection, McpTarget},
 };
 use countersign_pep_sql::{
     config::{PostgresSection, PostgresTarget},
@@ -149,6 +149,7 @@ pub(crate) struct File {
     pub(crate) sign_in: Vec<(usize, ProviderSection)>,
     pub(crate) signals: Vec<(usize, TransmitterSection)>,
     pub(crate) mcp: Vec<(usize, McpSection)>,
+    pub(crate) mcp_endpoint: Vec<(usize, McpEndpointSection)>,
     pub(crate) channel: Vec<(usize, ChannelSection)>,
 }
 
@@ -170,6 +171,7 @@ pub(crate) struct Config {
     pub(crate) http: Vec<HttpTarget>,
     pub(crate) postgres: Vec<PostgresTarget>,
     pub(crate) mcp: Vec<McpTarget>,
+    pub(crate) mcp_endpoints: Vec<McpEndpoint>,
     pub(crate) channels: Vec<ChannelConfig>,
     pub(crate) vocabulary: Vocabulary,
     /// Over the file's bytes as they were read, overrides included.
@@ -229,8 +231,11 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let http = checked_targets(file.http, |section| section.check(folder), &mut mistakes);
     let postgres = checked_targets(file.postgres, |section| section.check(folder), &mut mistakes);
     let mcp = checked_targets(file.mcp, |section| section.check(folder), &mut mistakes);
+    let known = mcp.iter().map(|(_, target)| target.classifier.surroundings().target.clone()).collect();
+    let endpoints =
+        checked_targets(file.mcp_endpoint, |section| section.check(folder, &known), &mut mistakes);
     let channels = checked_channels(file.channel, folder, &mut mistakes);
-    doors::check(console.listen, (&http, &postgres, &mcp), &issuers, &mut mistakes);
+    doors::check(console.listen, (&http, &postgres, &mcp, &endpoints), &issuers, &mut mistakes);
     let bodies = file.bodies.unwrap_or_default();
     check_bodies(&bodies, &http, &mut mistakes);
     let http: Vec<HttpTarget> = http.into_iter().map(|(_, target)| target).collect();
@@ -265,6 +270,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         http,
         postgres,
         mcp,
+        mcp_endpoints: endpoints.into_iter().map(|(_, endpoint)| endpoint).collect(),
         channels,
         vocabulary,
         digest,

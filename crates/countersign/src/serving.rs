@@ -127,9 +127,14 @@ impl Serving {
         countersign_pep_sql::listen(&mut doors, Arc::clone(&gate), postgres)
             .await
             .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
-        countersign_pep_mcp::listen(&mut doors, Arc::clone(&gate), mcp)
-            .await
-            .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
+        countersign_pep_mcp::listen(
+            &mut doors,
+            Arc::clone(&gate),
+            mcp,
+            std::mem::take(&mut config.mcp_endpoints),
+        )
+        .await
+        .map_err(|error| Failure::of("the gateway cannot serve", &error))?;
         let wires = doors.open();
         // Answered last: whoever finds the console ready finds everything ready.
         let pages = countersign_console::router(console.clone());

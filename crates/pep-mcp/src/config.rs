@@ -1,9 +1,11 @@
 //! The `[[mcp]]` sections: what a target says about itself, checked into what the wire runs on.
 
+mod endpoint;
 mod oauth;
 mod run;
 mod tool;
 
+pub use endpoint::{McpEndpoint, McpEndpointSection};
 pub(crate) use oauth::Resource;
 pub use oauth::{ClientCredentialsSection, ResourceSection};
 pub use run::RunSection;
@@ -158,6 +160,18 @@ pub struct McpTarget {
 }
 
 impl McpTarget {
+    /// What its endpoint demands of who comes.
+    pub(crate) fn front(&self) -> Front {
+        Front {
+            listen: self.listen,
+            hosts: self.hosts.clone(),
+            origins: self.origins.clone(),
+            message_limit: self.message_limit,
+            limits: self.limits.clone(),
+            resource: self.resource.clone(),
+        }
+    }
+
     /// Where its server is, as people read it.
     pub fn upstream(&self) -> String {
         self.way.to_string()
@@ -183,6 +197,17 @@ impl McpTarget {
     }
 }
 
+/// An endpoint as agents find it.
+#[derive(Clone, Debug)]
+pub(crate) struct Front {
+    pub(crate) listen: SocketAddr,
+    pub(crate) hosts: BTreeSet<String>,
+    pub(crate) origins: BTreeSet<String>,
+    pub(crate) message_limit: usize,
+    pub(crate) limits: LimitsSection,
+    pub(crate) resource: Option<Resource>,
+}
+
 /// What speaks HTTP/1.1, on both sides.
 const ALPN: &[&[u8]] = &[b"http/1.1"];
 
@@ -197,18 +222,7 @@ impl McpSection {
         let resource = kept(resource.transpose(), &mut faults);
         let acceptor = self.listener_tls.as_ref().map(|tls| tls.acceptor(&place, folder, ALPN));
         let acceptor = kept(acceptor.transpose(), &mut faults);
-        if !self.path.starts_with('/') || self.path.contains(['?', '#', '%', ' ']) {
-            let why = format!("`{}` is not a plain path", self.path);
-            faults.push(Fault::new(format!("{place}.path"), why, "write for example `/mcp`"));
-        }
-        if !self.listen.ip().is_loopback() && self.listener_tls.is_none() {
-            let why = format!(
-                "`{}` can be reached from elsewhere, and tokens would pass in clear text",
-                self.listen
-            );
-            let remedy = "set `listener_tls`, or listen on 127.0.0.1 behind a TLS proxy";
-            faults.push(Fault::new(format!("{place}.listen"), why, remedy));
-        }
+        faults.extend(reachable(&place, &self.path, self.listen, self.listener_tls.is_some()));
         let mut tools = Vec::new();
         for (at, section) in self.tools.iter().enumerate() {
             match section.check(&format!("{place}.tools[{at}]")) {
@@ -298,6 +312,21 @@ impl McpSection {
             }
         }
     }
+}
+
+/// What is wrong with where agents are to find an endpoint.
+fn reachable(place: &str, path: &str, listen: SocketAddr, tls: bool) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if !path.starts_with('/') || path.contains(['?', '#', '%', ' ']) {
+        let why = format!("`{path}` is not a plain path");
+        faults.push(Fault::new(format!("{place}.path"), why, "write for example `/mcp`"));
+    }
+    if !listen.ip().is_loopback() && !tls {
+        let why = format!("`{listen}` can be reached from elsewhere, and tokens would pass in clear text");
+        let remedy = "set `listener_tls`, or listen on 127.0.0.1 behind a TLS proxy";
+        faults.push(Fault::new(format!("{place}.listen"), why, remedy));
+    }
+    faults
 }
 
 fn endpoint(place: &str, text: &str, connect_to: Option<SocketAddr>) -> Result<Endpoint, Fault> {

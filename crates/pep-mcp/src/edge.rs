@@ -2,42 +2,43 @@
 //! session. Refuses at the first doubt; decides nothing.
 
 use crate::{
-    config::{McpTarget, Resource},
-    era::{self, Mismatch},
-    frame::{self, Message},
+    config::McpTarget,
     legs::States,
     members::Members,
-    method::{self, Note, Rule, VERSIONS},
+    method::{self, Note, Rule},
     reply::{self, Shape, code},
     session::{Session, Sessions},
     stream::{self, Body},
     tools::{Book, Listing},
-    upstream::{SESSION, VERSION, exchange::take_back},
+    upstream::exchange::take_back,
 };
 use bytes::Bytes;
-use countersign_core::{ClientCertificate, RefusalCode, Requester};
-use countersign_engine::{Error, Gate, port::identity::Presented, record};
-use countersign_pep::bearer;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Limited};
+use countersign_core::{RefusalCode, Requester};
+use countersign_engine::{Error, Gate, record};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, value::RawValue};
 use std::sync::Arc;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 mod act;
 mod audience;
+mod entrance;
 mod head;
+mod joint;
 mod later;
 mod open;
 
+pub(crate) use entrance::Entrance;
+use entrance::{Letter, Told};
 pub(crate) use head::one;
+pub(crate) use joint::{BETWEEN, Joint};
 
 /// A target with its sessions.
 #[derive(Debug)]
 pub(crate) struct Door {
     pub(crate) gate: Arc<Gate>,
+    pub(crate) entrance: Entrance,
     pub(crate) target: McpTarget,
     pub(crate) book: Arc<Book>,
     pub(crate) sessions: Sessions,
@@ -72,125 +73,20 @@ impl Door {
     }
 
     async fn read(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Ended> {
-        let authority = request.uri().authority().map(http::uri::Authority::as_str);
-        if let Err((status, why)) = head::here(&self.target, request.headers(), authority) {
-            return Err(self.malformed(status, why).await);
-        }
-        if request.uri().query().is_some() {
-            return Err(self.malformed(StatusCode::BAD_REQUEST, "the endpoint takes no query").await);
-        }
-        if let Some(resource) = &self.target.resource
-            && request.uri().path() == resource.path
-        {
-            return Ok(metadata(request.method(), resource));
-        }
-        let client = request.extensions().get::<Arc<ClientCertificate>>();
-        let requester = self.authenticate(request.headers(), client.map(Arc::as_ref)).await?;
-        let version = match one(request.headers(), &VERSION) {
-            Ok(version) => version.map(str::to_owned),
-            Err(why) => return Err(self.malformed(StatusCode::BAD_REQUEST, why).await),
-        };
-        let session = match one(request.headers(), &SESSION) {
-            Ok(session) => session.map(str::to_owned),
-            Err(why) => return Err(self.malformed(StatusCode::BAD_REQUEST, why).await),
-        };
-        match *request.method() {
-            Method::POST => {}
-            Method::DELETE if !era::is_modern(version.as_deref()) => {
-                return self.end(&requester, session).await;
+        let Letter { requester, version, session, headers, body } = self.entrance.read(request).await?;
+        let Some(body) = body else { return self.end(&requester, session).await };
+        match self.entrance.message(&headers, version.as_deref(), &body).await? {
+            Told::Request { id, method, params, declared: None, version } => {
+                self.request(requester, (session, version), id, method, params).await
             }
-            _ => {
-                let mut response =
-                    refused(StatusCode::METHOD_NOT_ALLOWED, "use `POST`; no stream is offered by `GET`");
-                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, DELETE"));
-                return Err(response);
+            Told::Request { id, method, params, declared: Some(declared), .. } => {
+                self.later(requester, &declared, id, method, params).await
             }
-        }
-        if let Err((status, why)) = head::speaks(request.headers()) {
-            return Err(self.malformed(status, why).await);
-        }
-        let (parts, body) = request.into_parts();
-        let body = self.body(body).await?;
-        let message = match frame::read(&body) {
-            Ok(message) => message,
-            Err(why) => return Err(self.malformed(StatusCode::BAD_REQUEST, &why.to_string()).await),
-        };
-        match message {
-            Message::Request { id, method, params } => {
-                match era::read(&parts.headers, version.as_deref(), method, params) {
-                    Ok(None) => {
-                        let known =
-                            version.and_then(|said| VERSIONS.into_iter().find(|known| *known == said));
-                        self.request(requester, (session, known), id, method, params).await
-                    }
-                    Ok(Some(declared)) => self.later(requester, &declared, id, method, params).await,
-                    Err(mismatch) => Err(self.mismatch(id.get(), &mismatch).await),
-                }
-            }
-            Message::Notification { .. } if version.as_deref() == Some(era::MODERN) => Ok(taken()),
-            Message::Notification { method, params } => {
-                let known = match &version {
-                    None => None,
-                    Some(said) => match VERSIONS.into_iter().find(|known| known == said) {
-                        Some(known) => Some(known),
-                        None => return Err(self.mismatch("null", &Mismatch::unsupported(Some(said))).await),
-                    },
-                };
-                let (session, _) = self.session(&requester, session, known).await?;
+            Told::Nothing => Ok(taken()),
+            Told::Notification { method, params, version } => {
+                let (session, _) = self.session(&requester, session, version).await?;
                 self.noted(&requester, &session, method, params).await
             }
-            Message::Response { .. } => {
-                Err(self.malformed(StatusCode::BAD_REQUEST, "nothing was asked that this could answer").await)
-            }
-        }
-    }
-
-    async fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        client: Option<&ClientCertificate>,
-    ) -> Result<Requester, Ended> {
-        let bearer = one(headers, &header::AUTHORIZATION).ok().flatten().and_then(bearer);
-        let presented = match (bearer, client) {
-            (Some(token), _) => Presented::Bearer(token),
-            // A token says more than the machine it comes from, and one that cannot be read is none.
-            (None, Some(client)) if !headers.contains_key(header::AUTHORIZATION) => {
-                Presented::Certificate(client)
-            }
-            (None, _) => Presented::Nothing,
-        };
-        let resource = self.target.resource.as_ref();
-        let (code, why) = match self.gate.authenticate(presented).await {
-            Ok(requester) => match (bearer, resource) {
-                (Some(token), Some(resource)) if !audience::admits(token, &resource.uri) => {
-                    let why =
-                        format!("the token is not for `{}`; ask its issuer for one that is", resource.uri);
-                    (RefusalCode::Unauthenticated, why)
-                }
-                _ => return Ok(requester),
-            },
-            Err(refusal) => (refusal.code, format!("{}; {}", refusal.reason, refusal.remedy)),
-        };
-        self.count(code).await?;
-        let mut response = refused(StatusCode::UNAUTHORIZED, &why);
-        let challenge = audience::challenge(resource, bearer.is_some());
-        if let Ok(challenge) = HeaderValue::from_str(&challenge) {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        }
-        Err(response)
-    }
-
-    async fn body(&self, body: Incoming) -> Result<Bytes, Ended> {
-        let whole = Limited::new(body, self.target.message_limit).collect();
-        match timeout(self.target.limits.request_head.0, whole).await {
-            Ok(Ok(whole)) => Ok(whole.to_bytes()),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                self.count(RefusalCode::TooLarge).await?;
-                let why = format!("the message is larger than {} bytes", self.target.message_limit);
-                Err(refused(StatusCode::PAYLOAD_TOO_LARGE, &why))
-            }
-            Ok(Err(_)) => Err(self.malformed(StatusCode::BAD_REQUEST, "the body ended early").await),
-            Err(_) => Err(self.malformed(StatusCode::REQUEST_TIMEOUT, "the body took too long").await),
         }
     }
 
@@ -201,24 +97,7 @@ impl Door {
         id: Option<String>,
         version: Option<&'static str>,
     ) -> Result<(Arc<Session>, String), Ended> {
-        let Some(id) = id else {
-            return Err(self
-                .malformed(StatusCode::BAD_REQUEST, "the message names no session: send `initialize`")
-                .await);
-        };
-        let found = self.sessions.find(&id, requester);
-        if found.as_ref().is_some_and(|session| session.peer.is_gone()) {
-            self.sessions.remove(&id);
-        }
-        let Some(session) = found.filter(|session| !session.peer.is_gone()) else {
-            self.count(RefusalCode::Malformed).await?;
-            return Err(refused(StatusCode::NOT_FOUND, "there is no such session: send `initialize`"));
-        };
-        if version.is_some_and(|version| version != session.version) {
-            let why = "the protocol version is not the one this session agreed on";
-            return Err(self.malformed(StatusCode::BAD_REQUEST, why).await);
-        }
-        Ok((session, id))
+        self.entrance.session(&self.sessions, requester, id, version).await
     }
 
     async fn request(
@@ -247,13 +126,7 @@ impl Door {
         let id = said.id;
         match rule {
             Rule::Open | Rule::Own => Ok(stream::json(StatusCode::OK, reply::result(id.get(), "{}"))),
-            Rule::Refused(why) => {
-                self.count(RefusalCode::Malformed).await?;
-                let why = format!("`{}` is refused: {why}", said.method);
-                let told = reply::error(id.get(), code::NO_METHOD, &why, &Value::Null);
-                let status = if said.later { StatusCode::NOT_FOUND } else { StatusCode::OK };
-                Ok(stream::json(status, told))
-            }
+            Rule::Refused(why) => self.entrance.no_method(id, said.method, why, said.later).await,
             Rule::Discover => self.discover(said).await,
             Rule::Tools(operation) => {
                 let requester = said.requester.clone();
@@ -292,46 +165,23 @@ impl Door {
         Ok(taken())
     }
 
-    async fn mismatch(&self, id: &str, mismatch: &Mismatch) -> Ended {
-        match self.count(RefusalCode::Malformed).await {
-            Ok(()) => {
-                let told = reply::error(id, mismatch.code, &mismatch.why, &mismatch.data);
-                stream::json(StatusCode::BAD_REQUEST, told)
-            }
-            Err(ended) => ended,
-        }
-    }
-
     /// A request that is a message, and cannot be what it says it is.
     async fn invalid(&self, id: &RawValue, why: &str) -> Result<Response<Body>, Ended> {
-        self.count(RefusalCode::Malformed).await?;
-        Ok(stream::json(StatusCode::OK, reply::error(id.get(), code::INVALID_PARAMS, why, &Value::Null)))
+        self.entrance.invalid(id, why).await
     }
 
     async fn malformed(&self, status: StatusCode, why: &str) -> Ended {
-        match self.count(RefusalCode::Malformed).await {
-            Ok(()) => refused(status, why),
-            Err(ended) => ended,
-        }
+        self.entrance.malformed(status, why).await
     }
 
     async fn count(&self, code: RefusalCode) -> Result<(), Ended> {
-        let target = Some(self.target.surroundings().target.clone());
-        record::count(&self.gate, code, target).await.map_err(|error| cannot_go_on(&error))
+        self.entrance.count(code).await
     }
 }
 
 /// A refusal before there is a request to answer.
 fn refused(status: StatusCode, why: &str) -> Response<Body> {
     stream::json(status, reply::error("null", code::INVALID_REQUEST, why, &Value::Null))
-}
-
-/// Where clients get tokens for this target (RFC 9728). Nobody has to be known to be told.
-fn metadata(method: &Method, resource: &Resource) -> Response<Body> {
-    if method != Method::GET {
-        return refused(StatusCode::METHOD_NOT_ALLOWED, "use `GET`");
-    }
-    stream::json(StatusCode::OK, resource.metadata.to_string())
 }
 
 /// A message that wants no answer was taken.

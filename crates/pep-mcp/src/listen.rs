@@ -1,21 +1,21 @@
 //! Connections of agents: HTTP/1.1, by path to one of the targets behind the address. Nothing here looks into a request.
 
 use crate::{
-    config::{LimitsSection, McpTarget},
-    edge::Door,
+    config::{Front, LimitsSection, McpEndpoint, McpTarget},
+    edge::{Door, Entrance, Joint},
     error::ServeError,
     legs::States,
     session::Sessions,
     stream::{self, Body},
     tools::Book,
 };
-use countersign_core::ClientCertificate;
+use countersign_core::{ClientCertificate, TargetName};
 use countersign_engine::Gate;
 use countersign_pep::{Doors, sharing, tls::Acceptor};
 use http::{Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::HashMap, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -26,34 +26,49 @@ use tokio_util::sync::CancellationToken;
 /// How long running exchanges may go on once the gateway stops.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// The targets behind one address, by path.
-type Behind = Arc<HashMap<String, Arc<Door>>>;
+/// What is behind one address, by path.
+type Behind = Arc<HashMap<String, Endpoint>>;
 
-/// Opens a listener for every address. Targets with the same address are told apart by their paths.
-pub async fn listen(doors: &mut Doors, gate: Arc<Gate>, targets: Vec<McpTarget>) -> Result<(), ServeError> {
-    for group in sharing(targets, |target| target.listen) {
+/// What answers at a path.
+#[derive(Clone)]
+enum Endpoint {
+    One(Arc<Door>),
+    Several(Arc<Joint>),
+}
+
+/// An endpoint that is to be opened.
+struct Opening {
+    listen: SocketAddr,
+    path: String,
+    name: TargetName,
+    acceptor: Option<Acceptor>,
+    front: Front,
+    endpoint: Endpoint,
+}
+
+/// Opens a listener for every address. Endpoints with the same address are told apart by their paths.
+pub async fn listen(
+    doors: &mut Doors,
+    gate: Arc<Gate>,
+    targets: Vec<McpTarget>,
+    endpoints: Vec<McpEndpoint>,
+) -> Result<(), ServeError> {
+    let mut openings: Vec<Opening> =
+        targets.into_iter().map(|target| one(&gate, target, doors.shutdown())).collect();
+    let several: Vec<Opening> =
+        endpoints.into_iter().map(|endpoint| several(&gate, endpoint, &openings)).collect();
+    openings.extend(several);
+    for group in sharing(openings, |opening| opening.listen) {
         let mut behind = HashMap::new();
         let (mut names, mut first) = (Vec::new(), None);
-        for target in group.into_iter().filter_map(Arc::into_inner) {
-            let (addr, path) = (target.listen, target.path.clone());
-            names.push(target.surroundings().target.clone());
-            first.get_or_insert_with(|| (addr, target.acceptor.clone(), target.limits.clone()));
-            let states = Arc::new(States::new(&gate.journal().random()));
-            let name = target.surroundings().target.clone();
-            let book = Arc::new(Book::new(Arc::clone(&gate), name, target.unreviewed));
-            let door = Door {
-                gate: Arc::clone(&gate),
-                target,
-                book,
-                sessions: Sessions::default(),
-                states,
-                stopping: doors.shutdown(),
-            };
-            let door = Arc::new(door);
-            if let Some(resource) = &door.target.resource {
-                behind.insert(resource.path.clone(), Arc::clone(&door));
+        for opening in group.into_iter().filter_map(Arc::into_inner) {
+            let Opening { listen: addr, path, name, acceptor, front, endpoint } = opening;
+            names.push(name);
+            if let Some(resource) = &front.resource {
+                behind.insert(resource.path.clone(), endpoint.clone());
             }
-            if behind.insert(path.clone(), door).is_some() {
+            first.get_or_insert((addr, acceptor, front.limits));
+            if behind.insert(path.clone(), endpoint).is_some() {
                 return Err(ServeError::Shared { addr, path });
             }
         }
@@ -65,6 +80,41 @@ pub async fn listen(doors: &mut Doors, gate: Arc<Gate>, targets: Vec<McpTarget>)
         doors.bind(addr, names, connections, serve).await?;
     }
     Ok(())
+}
+
+fn one(gate: &Arc<Gate>, target: McpTarget, stopping: CancellationToken) -> Opening {
+    let name = target.surroundings().target.clone();
+    let book = Arc::new(Book::new(Arc::clone(gate), name.clone(), target.unreviewed));
+    let (front, acceptor, path) = (target.front(), target.acceptor.clone(), target.path.clone());
+    let entrance = Entrance { gate: Arc::clone(gate), front: front.clone(), target: Some(name.clone()) };
+    let door = Door {
+        gate: Arc::clone(gate),
+        entrance,
+        target,
+        book,
+        sessions: Sessions::default(),
+        states: Arc::new(States::new(&gate.journal().random())),
+        stopping,
+    };
+    Opening { listen: front.listen, path, name, acceptor, front, endpoint: Endpoint::One(Arc::new(door)) }
+}
+
+fn several(gate: &Arc<Gate>, endpoint: McpEndpoint, openings: &[Opening]) -> Opening {
+    let front = endpoint.front();
+    let door = |name: &TargetName| {
+        openings.iter().find_map(|opening| match &opening.endpoint {
+            Endpoint::One(door) if opening.name == *name => Some(Arc::clone(door)),
+            Endpoint::One(_) | Endpoint::Several(_) => None,
+        })
+    };
+    let joint = Joint {
+        entrance: Entrance { gate: Arc::clone(gate), front: front.clone(), target: None },
+        name: endpoint.name.clone(),
+        doors: endpoint.targets.iter().filter_map(door).collect(),
+        sessions: Sessions::default(),
+    };
+    let (listen, path, name, acceptor) = (front.listen, endpoint.path, endpoint.name, endpoint.acceptor);
+    Opening { listen, path, name, acceptor, front, endpoint: Endpoint::Several(Arc::new(joint)) }
 }
 
 async fn serve_stream(
@@ -115,8 +165,10 @@ async fn serve<T>(
 }
 
 async fn answer(behind: &Behind, request: Request<Incoming>) -> Response<Body> {
-    if let Some(door) = behind.get(request.uri().path()) {
-        return Arc::clone(door).answer(request).await;
+    match behind.get(request.uri().path()) {
+        Some(Endpoint::One(door)) => return Arc::clone(door).answer(request).await,
+        Some(Endpoint::Several(joint)) => return Arc::clone(joint).answer(request).await,
+        None => {}
     }
     let mut response = Response::new(stream::whole("there is no MCP server at this path\n"));
     *response.status_mut() = StatusCode::NOT_FOUND;

@@ -12,7 +12,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -34,6 +34,10 @@ pub(crate) struct Session {
     /// What the server said of itself when it was opened, and the agent's client, both as JSON.
     pub(crate) opened: Option<String>,
     pub(crate) client: Option<String>,
+    /// Where several servers are behind one endpoint: the agent's sessions at each of them, in their order.
+    pub(crate) parts: Vec<tokio::sync::Mutex<Option<Arc<Session>>>>,
+    /// Its server does not know it any more.
+    forgotten: AtomicBool,
 }
 
 /// A request that is not answered yet.
@@ -116,7 +120,27 @@ impl Session {
             used: Mutex::new(Instant::now()),
             opened: None,
             client: None,
+            parts: Vec::new(),
+            forgotten: AtomicBool::new(false),
         }
+    }
+
+    /// Its server has said that it does not know it any more.
+    pub(crate) fn is_forgotten(&self) {
+        self.forgotten.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing more can be said in it.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.forgotten.load(Ordering::Relaxed) || self.peer.is_gone()
+    }
+
+    /// Whether nothing is under way in it, nor in a part of it.
+    fn rests(&self) -> bool {
+        let rests = |part: &tokio::sync::Mutex<Option<Arc<Self>>>| {
+            part.try_lock().is_ok_and(|part| part.as_ref().is_none_or(|part| part.rests()))
+        };
+        self.under_way.lock().is_empty() && self.parts.iter().all(rests)
     }
 
     fn is_of(&self, requester: &Requester) -> bool {
@@ -232,9 +256,7 @@ impl Sessions {
 
     /// Takes out the sessions that nobody has used for so long and that have nothing under way.
     pub(crate) fn take_idle(&self, idle: Duration) -> Vec<Arc<Session>> {
-        let rests = |session: &Arc<Session>| {
-            session.used.lock().elapsed() >= idle && session.under_way.lock().is_empty()
-        };
+        let rests = |session: &Arc<Session>| session.used.lock().elapsed() >= idle && session.rests();
         let mut rested: Vec<_> =
             self.named.lock().extract_if(|_, session| rests(session)).map(|(_, session)| session).collect();
         rested

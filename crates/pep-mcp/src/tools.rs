@@ -25,7 +25,7 @@ use serde_json::{Value, value::RawValue};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A server that lists more is not asked on.
-const MOST_PAGES: usize = 64;
+pub(crate) const MOST_PAGES: usize = 64;
 
 /// What a server says about one tool.
 #[derive(Clone, Debug, PartialEq, Eq)]

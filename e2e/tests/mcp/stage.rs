@@ -66,12 +66,17 @@ impl Drop for Server {
 
 impl Server {
     pub(crate) async fn start(fixture: &str) -> Self {
+        Self::start_with(fixture, &[]).await
+    }
+
+    /// With these arguments behind its own.
+    pub(crate) async fn start_with(fixture: &str, arguments: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("log");
         std::fs::write(&log, "").unwrap();
         let port = countersign_testkit::ports::free().unwrap();
         let mut command = python(fixture);
-        command.arg(port.to_string()).arg(&log).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg(port.to_string()).arg(&log).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
         let server =
             Self { child: command.spawn().unwrap(), url: format!("http://127.0.0.1:{port}"), folder };
         is_ready(&server.url).await;
@@ -84,9 +89,19 @@ impl Server {
 
     /// How often a tool ran.
     pub(crate) fn ran(&self, tool: &str) -> usize {
+        self.log().iter().filter(|line| line.get("ran") == Some(&json!(tool))).count()
+    }
+
+    /// Everything it wrote down.
+    pub(crate) fn log(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line.get("ran") == Some(&json!(tool))).count()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 
@@ -378,8 +393,13 @@ tables = [{{ table = "public.customers", labels = ["pii"] }}]
 
     /// The same with the TypeScript SDK's client.
     pub(crate) fn agent_typescript(&self, mode: &str, steps: &Value) -> Agent {
+        self.agent_typescript_at(&self.url, mode, steps)
+    }
+
+    /// The same at another endpoint.
+    pub(crate) fn agent_typescript_at(&self, url: &str, mode: &str, steps: &Value) -> Agent {
         let mut command = node("mcp_client.mjs");
-        Agent(command.args([&self.url, &self.token, mode, &steps.to_string()]).spawn().unwrap())
+        Agent(command.args([url, &self.token, mode, &steps.to_string()]).spawn().unwrap())
     }
 
     /// What an agent's steps came to, after the line in which it says what it speaks.

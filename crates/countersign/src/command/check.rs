@@ -144,5 +144,9 @@ fn targets(config: &Config) -> [Vec<String>; 3] {
             format!("{name} ({environment}) {}{} -> {}", target.listen, target.path, target.upstream())
         })
         .collect();
-    [targets, databases, servers]
+    let several = config.mcp_endpoints.iter().map(|endpoint| {
+        let names: Vec<String> = endpoint.targets.iter().map(ToString::to_string).collect();
+        format!("{} {}{} -> {}", endpoint.name, endpoint.listen, endpoint.path, names.join(", "))
+    });
+    [targets, databases, servers.into_iter().chain(several).collect()]
 }

@@ -5,7 +5,7 @@ use countersign_core::TargetName;
 use countersign_identity::{Issuer, KeySource};
 use countersign_pep::tls::Acceptor;
 use countersign_pep_http::config::HttpTarget;
-use countersign_pep_mcp::config::McpTarget;
+use countersign_pep_mcp::config::{McpEndpoint, McpTarget};
 use countersign_pep_sql::config::PostgresTarget;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,40 +13,56 @@ use std::{
 };
 
 /// The targets of each wire, with their numbers in the file.
-type Wires<'t> = (&'t [(usize, HttpTarget)], &'t [(usize, PostgresTarget)], &'t [(usize, McpTarget)]);
+type Wires<'t> = (
+    &'t [(usize, HttpTarget)],
+    &'t [(usize, PostgresTarget)],
+    &'t [(usize, McpTarget)],
+    &'t [(usize, McpEndpoint)],
+);
 
 /// What targets must agree on with each other: addresses, whose certificates they take, and who reads whose SQL.
 pub(super) fn check(
     console: SocketAddr,
-    (http, postgres, mcp): Wires<'_>,
+    (http, postgres, mcp, endpoints): Wires<'_>,
     issuers: &[Issuer],
     mistakes: &mut Vec<Mistake>,
 ) {
     let listening = http.iter().map(|(number, target)| Listening {
         wire: "http",
+        section: "http",
         number: *number,
         name: &target.classifier.surroundings().target,
         listen: target.listen,
     });
     let databases = postgres.iter().map(|(number, target)| Listening {
         wire: "postgres",
+        section: "postgres",
         number: *number,
         name: target.name(),
         listen: target.listen,
     });
     let servers = mcp.iter().map(|(number, target)| Listening {
         wire: "mcp",
+        section: "mcp",
         number: *number,
         name: &target.classifier.surroundings().target,
         listen: target.listen,
     });
-    check_listeners(console, listening.chain(databases).chain(servers), mistakes);
+    let several = endpoints.iter().map(|(number, endpoint)| Listening {
+        wire: "mcp",
+        section: "mcp_endpoint",
+        number: *number,
+        name: &endpoint.name,
+        listen: endpoint.listen,
+    });
+    check_listeners(console, listening.chain(databases).chain(servers).chain(several), mistakes);
     let clients = http.iter().map(|(number, target)| ("http", *number, target.acceptor.as_ref()));
     let clients = clients
         .chain(postgres.iter().map(|(number, target)| ("postgres", *number, target.acceptor.as_ref())));
     let clients =
         clients.chain(mcp.iter().map(|(number, target)| ("mcp", *number, target.acceptor.as_ref())));
-    check_clients(issuers, clients, mistakes);
+    let joint = endpoints.iter().map(|(number, endpoint)| ("mcp_endpoint", *number, endpoint.acceptor()));
+    check_clients(issuers, clients.chain(joint), mistakes);
     check_texts(mcp, postgres, mistakes);
 }
 
@@ -72,6 +88,7 @@ fn check_clients<'a>(
 /// A target's way in, whatever it speaks.
 struct Listening<'t> {
     wire: &'static str,
+    section: &'static str,
     number: usize,
     name: &'t TargetName,
     listen: SocketAddr,
@@ -83,9 +100,9 @@ fn check_listeners<'t>(
     mistakes: &mut Vec<Mistake>,
 ) {
     let (mut names, mut wires) = (BTreeSet::new(), BTreeMap::new());
-    for Listening { wire, number, name, listen } in targets {
+    for Listening { wire, section, number, name, listen } in targets {
         let mut tell = |key: &str, why: String, hint: &str| {
-            let mistake = Mistake::new(format!("{wire}.{name}.{key}"), why, hint);
+            let mistake = Mistake::new(format!("{section}.{name}.{key}"), why, hint);
             mistakes.push(Mistake { item: Some(number), ..mistake });
         };
         if listen == console && console.port() != 0 {

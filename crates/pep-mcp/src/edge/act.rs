@@ -282,10 +282,11 @@ impl Door {
     }
 
     /// A session that its server has forgotten ends here as well: the agent opens another.
-    fn seen(&self, session: &Arc<Session>, reply: &Result<Reply<Answer>, Error>) {
+    pub(super) fn seen(&self, session: &Arc<Session>, reply: &Result<Reply<Answer>, Error>) {
         if let Ok(Reply::Live(answer)) = reply
             && answer.session_is_gone
         {
+            session.is_forgotten();
             self.sessions.forget(session);
         }
     }

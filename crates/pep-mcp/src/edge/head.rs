@@ -1,6 +1,6 @@
 //! What a request's head must say before anything else is looked at.
 
-use crate::config::McpTarget;
+use crate::config::Front;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 /// Why a head is refused.
@@ -21,7 +21,7 @@ pub(crate) fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Optio
 
 /// Whether the request is meant for this target, by the name its sender believes it speaks to (DNS rebinding), and
 /// whether a page of another origin is behind it.
-pub(super) fn here(target: &McpTarget, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Refused> {
+pub(super) fn here(front: &Front, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Refused> {
     let twice = |why| (StatusCode::BAD_REQUEST, why);
     if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
         return Err((StatusCode::BAD_REQUEST, "the body has two lengths"));
@@ -32,13 +32,13 @@ pub(super) fn here(target: &McpTarget, headers: &HeaderMap, authority: Option<&s
         return Err((StatusCode::BAD_REQUEST, "`Host` is not what the request line names"));
     }
     let bare = bare(&host);
-    let known = OWN.contains(&bare) || target.hosts.contains(bare) || bare == target.listen.ip().to_string();
+    let known = OWN.contains(&bare) || front.hosts.contains(bare) || bare == front.listen.ip().to_string();
     if !known {
         return Err((StatusCode::FORBIDDEN, "this target does not answer to that host"));
     }
     let Some(origin) = one(headers, &header::ORIGIN).map_err(twice)? else { return Ok(()) };
     let own = origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(&host));
-    if own || target.origins.contains(origin) {
+    if own || front.origins.contains(origin) {
         Ok(())
     } else {
         Err((StatusCode::FORBIDDEN, "pages of that origin may not ask here"))
@@ -128,9 +128,9 @@ mod tests {
             (&[("host", "localhost"), ("origin", "https://app.example.com")], fine),
             (&[("host", "localhost"), ("origin", "https://app.example.com.attacker.example")], status(StatusCode::FORBIDDEN)),
         ] {
-            assert_eq!(here(&target, &headers(pairs), None).map_err(|(status, _)| status), want, "{pairs:?}");
+            assert_eq!(here(&target.front(), &headers(pairs), None).map_err(|(status, _)| status), want, "{pairs:?}");
         }
-        assert!(here(&target, &headers(&[("host", "localhost")]), Some("attacker.example")).is_err());
+        assert!(here(&target.front(), &headers(&[("host", "localhost")]), Some("attacker.example")).is_err());
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Door {
     }
 
     /// The session in which the server serves this caller.
-    async fn serving(
+    pub(super) async fn serving(
         &self,
         requester: &Requester,
         declared: &Declared,
@@ -61,9 +61,7 @@ impl Door {
             Session::new(requester, NEWEST, Peer::later())
         } else {
             let begun = self.begin(requester, declared.client.as_deref(), NEWEST).await?;
-            let note = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-            let noted = self.target.way.tell(&begun.peer, note.into()).await;
-            noted.map_err(|failed| Ok(Reply::Refused(unreachable(&failed))))?;
+            self.initialized(&begun.peer).await?;
             let mut session = Session::new(requester, NEWEST, begun.peer);
             session.opened = Some(begun.result);
             session
@@ -74,6 +72,16 @@ impl Door {
             self.end_at_server(&before);
         }
         Ok(session)
+    }
+
+    /// Tells a server of the earlier era that its session is used from now on.
+    pub(super) async fn initialized(&self, peer: &Peer) -> Result<(), Result<Reply<Answer>, Error>> {
+        if peer.is_later() {
+            return Ok(());
+        }
+        let note = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+        let noted = self.target.way.tell(peer, note.into()).await;
+        noted.map_err(|failed| Ok(Reply::Refused(unreachable(&failed))))
     }
 
     /// What the server is and has.

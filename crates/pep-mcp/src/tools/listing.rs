@@ -20,14 +20,11 @@ pub(crate) struct Listing {
 impl Listing {
     /// One page of the list; `None` when it is none. What is shown is in the server's own bytes.
     pub(crate) fn shown(&self, result: &str) -> Option<String> {
-        let raw: &RawValue = serde_json::from_str(result).ok()?;
-        let page = Members::read(raw)?;
-        let tools: Vec<&RawValue> = serde_json::from_str(page.find("tools")?.get()).ok()?;
-        let is_last = page.find("nextCursor").is_none_or(|next| next.get() == "null");
-        let mut shown: Vec<String> = self.each(&tools);
-        shown.extend(is_last.then(|| approvals::DEFINITIONS.to_owned()));
+        let (mut shown, next) = self.page(result)?;
+        shown.extend(next.is_none().then(|| approvals::DEFINITIONS.to_owned()));
         let shown = shown.join(",");
-        Some(page.rewritten(|name, value| {
+        let raw: &RawValue = serde_json::from_str(result).ok()?;
+        Some(Members::read(raw)?.rewritten(|name, value| {
             Some(match name {
                 "tools" => format!("[{shown}]"),
                 // What one principal sees is nobody else's, and may be otherwise as soon as somebody decides.
@@ -36,6 +33,15 @@ impl Listing {
                 _ => value.get().to_owned(),
             })
         }))
+    }
+
+    /// The tools of one page that its agent may see, and where the next begins, in the server's own bytes.
+    pub(crate) fn page(&self, result: &str) -> Option<(Vec<String>, Option<String>)> {
+        let raw: &RawValue = serde_json::from_str(result).ok()?;
+        let page = Members::read(raw)?;
+        let tools: Vec<&RawValue> = serde_json::from_str(page.find("tools")?.get()).ok()?;
+        let next = page.find("nextCursor").map(RawValue::get).filter(|next| *next != "null");
+        Some((self.each(&tools), next.map(str::to_owned)))
     }
 
     fn each(&self, tools: &[&RawValue]) -> Vec<String> {

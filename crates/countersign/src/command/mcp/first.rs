@@ -63,7 +63,7 @@ fn name_of(url: &str, given: Option<&str>) -> Result<TargetName, Failure> {
 async fn asked(url: &str, name: &TargetName, args: &FirstArgs) -> Result<Vec<Definition>, Failure> {
     let credential =
         args.credential.as_ref().map(|reference| json!({"profile": name, "value_from": reference}));
-    let tls = args.ca.as_ref().map(|ca| json!({"ca": ca})).unwrap_or_else(|| json!({}));
+    let tls = args.ca.as_ref().map_or_else(|| json!({}), |ca| json!({"ca": ca}));
     let section = json!({
         "name": name, "environment": args.environment, "listen": draft::LISTEN, "upstream": url,
         "credential": credential, "upstream_tls": tls,

@@ -41,14 +41,17 @@ pub(super) async fn run(
 
 /// Where a target of this machine's own gateway is.
 fn configured(config: &Config, name: &str, token: SecretRef) -> Result<Gateway, Failure> {
-    let found = config.mcp.iter().find(|target| target.classifier.surroundings().target.as_str() == name);
-    let target = found.ok_or_else(|| {
+    let target = config.mcp.iter().find(|target| target.classifier.surroundings().target.as_str() == name);
+    let target = target.map(|target| (target.listen, &target.path, &target.hosts, target.acceptor.is_some()));
+    let several = config.mcp_endpoints.iter().find(|endpoint| endpoint.name.as_str() == name);
+    let several = several
+        .map(|endpoint| (endpoint.listen, &endpoint.path, &endpoint.hosts, endpoint.acceptor().is_some()));
+    let (listen, path, hosts, tls) = target.or(several).ok_or_else(|| {
         Failure::usage(format!("there is no MCP target `{name}`"))
             .hint("`countersign target list` shows them")
     })?;
-    let (listen, path) = (target.listen, &target.path);
-    let host = target.hosts.first().map(|host| format!("{host}:{}", listen.port()));
+    let host = hosts.first().map(|host| format!("{host}:{}", listen.port()));
     let host = host.unwrap_or_else(|| listen.to_string());
-    let scheme = if target.acceptor.is_some() { "https" } else { "http" };
+    let scheme = if tls { "https" } else { "http" };
     Ok(Gateway { url: format!("{scheme}://{host}{path}"), token, ca: None, connect_to: Some(listen) })
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 134] = [
+const KEYS: [&str; 136] = [
     "sign_in",
     "signals",
     "provider",
@@ -135,6 +135,8 @@ const KEYS: [&str; 134] = [
     "session_idle",
     "tools",
     "arguments",
+    "mcp_endpoint",
+    "targets",
     "channel",
     "secret_from",
     "previous_secret_from",
@@ -167,6 +169,7 @@ pub(super) fn read(mut table: Table, places: &Places<'_>, mistakes: &mut Vec<Mis
     file.sign_in = targets(&mut table, "sign_in", places, mistakes);
     file.signals = targets(&mut table, "signals", places, mistakes);
     file.mcp = targets(&mut table, "mcp", places, mistakes);
+    file.mcp_endpoint = targets(&mut table, "mcp_endpoint", places, mistakes);
     file.channel = targets(&mut table, "channel", places, mistakes);
     mistakes.extend(table.keys().map(|key| unknown_key(key)));
     file
