@@ -1,6 +1,7 @@
 //! Server-sent events (WHATWG HTML, section 9.2.6) as far as MCP uses them: the data of each event, one message.
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use memchr::{memchr, memchr2};
 
 /// Puts events together from the pieces a stream comes in.
 #[derive(Debug, Default)]
@@ -8,7 +9,7 @@ pub(super) struct Events {
     coming: BytesMut,
     /// How much of it was looked through for the end of a line.
     looked: usize,
-    data: Vec<u8>,
+    data: BytesMut,
     has_data: bool,
     /// A line ended with a carriage return, and a line feed right behind it belongs to it.
     after_return: bool,
@@ -35,7 +36,7 @@ impl Events {
                 self.after_return = false;
             }
             let fresh = self.coming.get(self.looked..).unwrap_or_default();
-            let Some(found) = fresh.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+            let Some(found) = memchr2(b'\n', b'\r', fresh) else {
                 self.looked = self.coming.len();
                 return None;
             };
@@ -44,30 +45,34 @@ impl Events {
             let line = self.coming.split_to(end);
             self.after_return = self.coming.first() == Some(&b'\r');
             self.coming.advance(1);
-            if let Some(event) = self.line(&line) {
+            if let Some(event) = self.line(line) {
                 return Some(event);
             }
         }
     }
 
-    fn line(&mut self, line: &[u8]) -> Option<Bytes> {
+    fn line(&mut self, mut line: BytesMut) -> Option<Bytes> {
         if line.is_empty() {
             let (data, whole) = (std::mem::take(&mut self.data), self.has_data && !self.foreign);
             (self.has_data, self.foreign) = (false, false);
-            return Some(Bytes::from(data)).filter(|data| whole && !data.is_empty());
+            return Some(data.freeze()).filter(|data| whole && !data.is_empty());
         }
-        let mut parts = line.splitn(2, |byte| *byte == b':');
-        let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let value = value.strip_prefix(b" ").unwrap_or(value);
-        match name {
-            b"data" => {
-                if self.has_data {
-                    self.data.push(b'\n');
-                }
-                self.data.extend_from_slice(value);
-                self.has_data = true;
+        let end = memchr(b':', &line).unwrap_or(line.len());
+        let name = line.split_to(end);
+        if line.first() == Some(&b':') {
+            line.advance(1);
+        }
+        if line.first() == Some(&b' ') {
+            line.advance(1);
+        }
+        match name.as_ref() {
+            b"data" if self.has_data => {
+                self.data.extend_from_slice(b"\n");
+                self.data.extend_from_slice(&line);
             }
-            b"event" => self.foreign = value != b"message" && !value.is_empty(),
+            // Most events have one line, which is taken as it is.
+            b"data" => (self.data, self.has_data) = (line, true),
+            b"event" => self.foreign = line.as_ref() != b"message" && !line.is_empty(),
             _ => {}
         }
         None

@@ -9,6 +9,7 @@ use super::{
 use bytes::{Bytes, BytesMut};
 use countersign_engine::port::upstream::{Failed, Sent};
 use http::{Response, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::{sync::Arc, time::Duration};
@@ -75,15 +76,7 @@ impl Talk {
                 *received += message.as_ref().map_or(0, |message| message.len() as u64);
                 return Ok(message);
             }
-            Form::Json(coming) => {
-                let mut whole = BytesMut::new();
-                while let Some(piece) = coming.piece(idle).await? {
-                    *received += piece.len() as u64;
-                    whole.extend_from_slice(&piece);
-                    check(whole.len(), limit)?;
-                }
-                Some(whole.freeze())
-            }
+            Form::Json(coming) => Some(coming.whole(idle, limit, received).await?),
             Form::Events(coming, events) => loop {
                 if let Some(event) = events.next() {
                     return Ok(Some(event));
@@ -120,6 +113,24 @@ impl Talk {
 }
 
 impl Coming {
+    /// All of it; what comes in one piece is not copied.
+    async fn whole(&mut self, idle: Duration, limit: usize, received: &mut u64) -> Result<Bytes, Failed> {
+        let length = self.body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+        let mut whole = BytesMut::new();
+        while let Some(piece) = self.piece(idle).await? {
+            *received += piece.len() as u64;
+            check(whole.len() + piece.len(), limit)?;
+            if whole.is_empty() {
+                if self.body.is_end_stream() {
+                    return Ok(piece);
+                }
+                whole.reserve(length.unwrap_or(0).clamp(piece.len(), limit));
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
+
     async fn piece(&mut self, idle: Duration) -> Result<Option<Bytes>, Failed> {
         loop {
             let frame = timeout(idle, self.body.frame()).await;
