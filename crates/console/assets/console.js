@@ -497,6 +497,8 @@ function key(event) {
 function wireSignIn() {
   const box = $("sign-in");
   if (!box) return;
+  // A binding link's secret came along behind the `#`: it goes on to its page, and no further.
+  if (box.dataset.next === "/bind" && location.hash) box.dataset.next += location.hash;
   // A link from elsewhere comes without our cookie; whoever is signed in already goes on.
   api("GET", "/api/v1/session").then(() => location.replace(box.dataset.next), () => {});
   for (const button of box.querySelectorAll("[data-provider]")) {
@@ -552,11 +554,37 @@ function wireEnrol() {
   return session;
 }
 
+function wireBind() {
+  const box = $("bind");
+  if (!box) return;
+  const code = location.hash.slice(1);
+  // The secret leaves the address bar and the history at once.
+  history.replaceState(null, "", location.pathname);
+  if (!code) { say("This address is not whole: open the link exactly as you got it.", "bad"); return; }
+  api("POST", "/api/v1/bindings/look", { code }).then((found) => {
+    $("bind-channel").textContent = found.channel;
+    $("bind-user").textContent = found.user;
+    $("bind-name").textContent = found.user_name ?? "nothing";
+    box.querySelector('[data-step="who"]').hidden = false;
+  }, (error) => say(sentence(error), "bad"));
+  $("bind-yes").addEventListener("click", async () => {
+    $("bind-yes").disabled = true;
+    try {
+      await api("POST", "/api/v1/bindings", { code });
+      location.replace("/account");
+    } catch (error) {
+      say(sentence(error), "bad");
+      $("bind-yes").disabled = false;
+    }
+  });
+}
+
 // On a phone the bar scrolls: where one is comes into sight.
 document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 const enrolling = wireEnrol();
 wireSignIn();
+wireBind();
 wireTabs();
 wireApproval();
 sayAgain();

@@ -1,6 +1,12 @@
 //! What every handler shares.
 
-use crate::{once::Memory, proofs::Proofs, reading::Readings, streams::Streams};
+use crate::{
+    inward::{Deliveries, Signers},
+    once::Memory,
+    proofs::Proofs,
+    reading::Readings,
+    streams::Streams,
+};
 use countersign_engine::{Gate, port::identity::Identity};
 use countersign_identity::{Author, Directory};
 use parking_lot::Mutex;
@@ -18,6 +24,8 @@ struct Shared {
     readings: Readings,
     streams: Streams,
     once: Arc<Memory>,
+    signers: Signers,
+    deliveries: Deliveries,
     /// Held while a provisioning client's change is made of what there is: changes see each other's results.
     provisioning: tokio::sync::Mutex<()>,
 }
@@ -35,11 +43,23 @@ pub struct Keys {
 
 impl Console {
     pub fn new(gate: Arc<Gate>, directory: Arc<Directory>, keys: Keys) -> Self {
-        let proofs = Mutex::new(Proofs::default());
-        let (readings, streams) = (Readings::default(), Streams::default());
-        let (once, provisioning) = (Arc::default(), tokio::sync::Mutex::new(()));
-        let shared = Shared { gate, directory, keys, proofs, readings, streams, once, provisioning };
-        Self(Arc::new(shared))
+        Self::with_channels(gate, directory, keys, Signers::default())
+    }
+
+    /// The same, where channels may speak: `signers` tells whether it is them.
+    pub fn with_channels(gate: Arc<Gate>, directory: Arc<Directory>, keys: Keys, signers: Signers) -> Self {
+        Self(Arc::new(Shared {
+            gate,
+            directory,
+            keys,
+            proofs: Mutex::new(Proofs::default()),
+            readings: Readings::default(),
+            streams: Streams::default(),
+            once: Arc::default(),
+            signers,
+            deliveries: Deliveries::default(),
+            provisioning: tokio::sync::Mutex::new(()),
+        }))
     }
 
     pub(crate) fn gate(&self) -> &Arc<Gate> {
@@ -79,6 +99,16 @@ impl Console {
     /// Which idempotency keys were used.
     pub(crate) fn once(&self) -> &Arc<Memory> {
         &self.0.once
+    }
+
+    /// Who checks each channel that may speak.
+    pub(crate) fn signers(&self) -> &Signers {
+        &self.0.signers
+    }
+
+    /// What came from channels lately.
+    pub(crate) fn deliveries(&self) -> &Deliveries {
+        &self.0.deliveries
     }
 
     /// One change of a provisioning client at a time.

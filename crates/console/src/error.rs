@@ -7,7 +7,11 @@ use axum::{
 };
 use countersign_core::{approval::Refused, visible};
 use countersign_engine::{
-    Error as EngineError, glass::ReviewRefused, port::store::ReadError, record, vote::VoteRefused,
+    Error as EngineError,
+    glass::ReviewRefused,
+    port::store::ReadError,
+    record,
+    vote::{VoteRefused, rule_code},
 };
 use countersign_identity::IdentityError;
 use http::{HeaderValue, StatusCode, header};
@@ -178,6 +182,8 @@ impl From<IdentityError> for Problem {
             | E::BadAbsence
             | E::ExpiresInThePast
             | E::UnreadableAnswer(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+            E::BindingSpent => (StatusCode::GONE, "binding-spent"),
+            E::UserBound | E::ChannelBound(_) => (StatusCode::CONFLICT, "bound-already"),
             E::EmailTaken(_) | E::NameTaken(_) | E::PasskeyTaken | E::AccountTaken => {
                 (StatusCode::CONFLICT, "taken")
             }
@@ -235,7 +241,7 @@ impl From<VoteRefused> for Problem {
             | VoteRefused::GlassReasonMissing
             | VoteRefused::NobodyTold => None,
         };
-        let problem = Self::new(StatusCode::CONFLICT, vote_code(&refused), refused.to_string());
+        let problem = Self::new(StatusCode::CONFLICT, refused.code(), refused.to_string());
         match hint {
             Some(hint) => problem.hint(hint),
             None => problem,
@@ -250,34 +256,6 @@ impl From<ReviewRefused> for Problem {
             ReviewRefused::Own | ReviewRefused::NotEligible(_) => (StatusCode::FORBIDDEN, "not-eligible"),
         };
         Self::new(status, code, refused.to_string())
-    }
-}
-
-/// The stable word for a vote that does not count.
-fn vote_code(refused: &VoteRefused) -> &'static str {
-    match refused {
-        VoteRefused::Rule(rule) => rule_code(rule),
-        VoteRefused::NotEligible(_) | VoteRefused::NotAPerson => "not-eligible",
-        VoteRefused::Ballot => "ballot",
-        VoteRefused::ReasonMissing | VoteRefused::GlassReasonMissing => "reason-missing",
-        VoteRefused::ReviewOpen(_) => "review-open",
-        VoteRefused::NobodyTold => "nobody-told",
-        VoteRefused::StepUp(_) => "sign-in-again",
-    }
-}
-
-pub(crate) fn rule_code(rule: &Refused) -> &'static str {
-    match rule {
-        Refused::RequesterSide => "requester-side",
-        Refused::TooWeak { .. } => "too-weak",
-        Refused::NotDistinct => "not-eligible",
-        Refused::SeatTaken => "said-already",
-        Refused::NoBreakGlass(_) => "no-break-glass",
-        Refused::NoSuchGate(_) | Refused::OldRound { .. } => "old-round",
-        Refused::TooLate => "too-late",
-        Refused::TooEarly | Refused::DigestMismatch | Refused::NotTheOwner | Refused::OutOfOrder(_) => {
-            "out-of-order"
-        }
     }
 }
 

@@ -10,6 +10,7 @@ mod caller;
 mod console;
 mod error;
 mod guard;
+mod inward;
 mod model;
 mod once;
 mod proofs;
@@ -21,6 +22,7 @@ mod web;
 
 pub use console::{Console, Keys};
 pub use error::Problem;
+pub use inward::{Delivery, NotSigned, Signed, Signers};
 
 use axum::Router;
 use guard::Door;

@@ -5,6 +5,7 @@ mod action;
 mod activity;
 mod approval;
 mod assets;
+mod bind;
 mod channels;
 mod device;
 mod door;
@@ -49,6 +50,7 @@ pub(crate) fn routes() -> Router<Console> {
         .route("/channels", get(channels::page))
         .route("/freezes", get(things::freezes))
         .route("/account", get(things::account))
+        .route("/bind", get(bind::page))
         .route("/device", get(device::page))
         .route("/sign-in", get(door::sign_in))
         .route("/sign-in/{provider}/back", get(door::back))

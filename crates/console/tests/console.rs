@@ -6,6 +6,8 @@
     reason = "a failing test must stop at once"
 )]
 
+#[path = "console/bindings.rs"]
+mod bindings;
 #[path = "console/delegation.rs"]
 mod delegation;
 #[path = "console/doors.rs"]
@@ -24,6 +26,8 @@ mod reading;
 mod records;
 #[path = "console/roles.rs"]
 mod roles;
+#[path = "console/said.rs"]
+mod said;
 #[path = "console/scim.rs"]
 mod scim;
 #[path = "console/side.rs"]

@@ -5,7 +5,7 @@ use crate::{
     failure::{Failure, chain},
     system::{SystemClock, SystemEntropy},
 };
-use countersign_console::{Console, Keys};
+use countersign_console::{Console, Delivery, Keys, NotSigned, Signed, Signers};
 use countersign_core::GatewayId;
 use countersign_engine::{
     Gate, Parts, Who,
@@ -25,7 +25,7 @@ use countersign_pep_http::upstream::HttpUpstream;
 use countersign_pep_mcp::{tools::argument_types, upstream::McpUpstream};
 use countersign_pep_sql::upstream::PostgresUpstream;
 use countersign_policy::{Bundle, Policies, PolicyError, Vocabulary, sources_from_path};
-use countersign_reviewer::ChannelConfig;
+use countersign_reviewer::{ChannelConfig, Inward, SignatureError};
 use countersign_store::{OnRollback, OpenError, SqliteOptions, SqliteStore};
 use std::{
     fs,
@@ -87,8 +87,32 @@ pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
         log_key: log_key.clone(),
         gateway_key: keys.gateway().verifier().to_string(),
     };
-    let console = Console::new(Arc::clone(&gate), Arc::clone(&directory), shown);
+    let console = Console::with_channels(Arc::clone(&gate), Arc::clone(&directory), shown, signers(&config));
     Ok(Opened { config, gate, console, directory, store, log_key })
+}
+
+/// Checks the signatures of a channel's deliveries.
+#[derive(Debug)]
+struct Signer(Inward);
+
+impl Signed for Signer {
+    fn check(&self, delivery: &Delivery<'_>, now: u64) -> Result<(), NotSigned> {
+        let Delivery { id, timestamp, signatures, body } = *delivery;
+        self.0.check((id, timestamp, signatures), body, now).map_err(|error| match error {
+            SignatureError::Wrong => NotSigned::Wrong,
+            SignatureError::Time => NotSigned::Time,
+            SignatureError::Secret => NotSigned::NoSecret,
+        })
+    }
+}
+
+/// The channels whose users may decide.
+fn signers(config: &Config) -> Signers {
+    let signer = |channel: &ChannelConfig| {
+        let signer: Arc<dyn Signed> = Arc::new(Signer(channel.inward()?.clone()));
+        Some((channel.spec().name, signer))
+    };
+    config.channels.iter().filter_map(signer).collect()
 }
 
 /// Both keys of the log, made at first use.

@@ -105,6 +105,7 @@ pub struct Gate {
     pub(crate) late: Late,
     pub(crate) refusals: crate::record::RefusalCounter,
     pub(crate) nonces: crate::vote::Nonces,
+    pub(crate) pace: crate::inward::Pace,
 }
 
 /// A target and the way to it.
@@ -144,6 +145,7 @@ impl Gate {
             late: Late::default(),
             refusals: crate::record::RefusalCounter::default(),
             nonces: crate::vote::Nonces::default(),
+            pace: crate::inward::Pace::default(),
         }
     }
 
@@ -242,6 +244,13 @@ impl Gate {
         let principal = action.requester.principal.to_string();
         let parts: [&[u8]; 3] = [&self.attach_secret, principal.as_bytes(), digest.as_bytes()];
         Digest::of_parts("countersign/attach/v1", &parts).hex()
+    }
+
+    /// A digest that only this installation can make.
+    pub(crate) fn keyed(&self, domain: &str, parts: &[&[u8]]) -> Digest {
+        let parts: Vec<&[u8]> =
+            std::iter::once(&self.attach_secret[..]).chain(parts.iter().copied()).collect();
+        Digest::of_parts(domain, &parts)
     }
 
     /// The ways on which people are told.

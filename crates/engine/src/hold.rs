@@ -231,6 +231,7 @@ fn open(
         drifted: None,
         excluded,
         glass: Vec::new(),
+        heard: Vec::new(),
         notify: terms.notify.iter().cloned().collect(),
         closed_at: None,
     };

@@ -13,6 +13,7 @@ pub mod gate;
 pub mod glass;
 pub mod hold;
 pub mod intake;
+pub mod inward;
 pub mod journal;
 mod late;
 pub mod outbox;

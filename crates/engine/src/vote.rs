@@ -1,11 +1,19 @@
 //! Votes: what a person is asked to sign, and what becomes of it.
 
+mod ballots;
+mod code;
+
+pub(crate) use ballots::Nonces;
+pub use code::rule_code;
+
 use crate::{
     error::Error,
     execute,
     gate::Gate,
     glass,
     hold::{self, Hold, Write},
+    inward::Arrival,
+    port::store::Receipt,
 };
 use countersign_core::{
     ApprovalId, Assurance, Digest, GateName, PersonId, Requester, SignIn, Timestamp,
@@ -19,12 +27,7 @@ use countersign_ledger::{
     event::{Actor, Assertion, ClosedAs, Event},
 };
 use countersign_policy::{VoteContext, Voter};
-use parking_lot::Mutex;
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Why a vote does not count. Nothing changed but the record of the attempt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,17 +75,8 @@ pub struct Cast {
     pub sign_in: SignIn,
 }
 
-/// Ballots handed out and not used yet.
-#[derive(Debug, Default)]
-pub(crate) struct Nonces(Mutex<HashMap<String, (Statement, Timestamp)>>);
-
 /// How long a ballot may be filled in.
-const BALLOT_FOR: Duration = Duration::from_mins(10);
-/// Ballots kept at once.
-const BALLOTS: usize = 100_000;
-/// Ballots one person can have at once; the oldest go first. So nobody takes up the room of the others.
-const BALLOTS_EACH: usize = 100;
-
+pub(crate) const BALLOT_FOR: Duration = Duration::from_mins(10);
 /// Hands out a ballot for the first shut gate this person may lift.
 pub async fn prepare(
     gate: &Gate,
@@ -146,56 +140,72 @@ pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefus
             Err(refused) => refuse(gate, approval, voter, None, refused).await,
         };
     }
+    match count(gate, &cast, None).await? {
+        Ok((hold, _)) => Ok(Ok(hold)),
+        Err(refused) => refuse(gate, approval, voter, Some(statement.gate.clone()), refused).await,
+    }
+}
+
+/// Counts a vote that may be cast: its ballot was used up, or the message it was made on was recognised.
+pub(crate) async fn count(
+    gate: &Arc<Gate>,
+    cast: &Cast,
+    arrival: Option<&Arrival>,
+) -> Result<Result<(Hold, Receipt), VoteRefused>, Error> {
+    let statement = &cast.statement;
+    let (voter, approval) = (statement.voter, statement.approval);
     let (hold, _) = hold::load(gate, approval).await?;
     let named =
         hold.approval.round().and_then(|round| round.gates.iter().find(|gate| gate.name == statement.gate));
     if let Some(shut) = named
         && let Err(refused) =
-            may_cast(gate, &hold, shut, statement).and_then(|()| Ok(signed_in(shut, &cast, gate.now())?))
+            may_cast(gate, &hold, shut, statement).and_then(|()| Ok(signed_in(shut, cast, gate.now())?))
     {
-        return refuse(gate, approval, voter, Some(statement.gate.clone()), refused).await;
+        return Ok(Err(refused));
     }
     let asked = named.and_then(|shut| shut.sign_in.as_ref()).map(|_| cast.sign_in.clone());
+    let voted = Event::ApprovalVoted {
+        statement: statement.clone(),
+        assurance: cast.assurance,
+        assertion: cast.assertion.clone(),
+        sign_in: asked,
+        through: arrival.and_then(Arrival::way),
+    };
+    let came = || arrival.map_or_else(Vec::new, Arrival::private);
     let revised = hold::revise(gate, approval, |hold, now| {
-        let round = statement.round;
-        let gate_name = statement.gate.clone();
-        let voted = Event::ApprovalVoted {
-            statement: statement.clone(),
-            assurance: cast.assurance,
-            assertion: cast.assertion.clone(),
-            sign_in: asked.clone(),
-        };
+        let (round, gate_name) = (statement.round, statement.gate.clone());
         let write = Write::by(Actor::Person { id: voter });
-        match statement.decision {
+        let write = match statement.decision {
             Verdict::Approve => {
                 let (on_behalf_of, assurance) = (statement.on_behalf_of, cast.assurance);
                 let step = Step::Approve { voter, on_behalf_of, round, gate: gate_name, assurance };
                 hold.step(step, now)?;
-                let write = write.event(voted);
-                Ok(match hold.approval.state {
+                let write = write.with_private(voted.clone(), came());
+                match hold.approval.state {
                     State::Granted { use_by } => write.event(Event::ApprovalGranted { approval, use_by }),
                     State::Pending | State::Executing(_) | State::Closed(_) => write,
-                })
+                }
             }
             // Its own way, above.
-            Verdict::BreakGlass => Err(Refused::OutOfOrder("a break-glass")),
+            Verdict::BreakGlass => return Err(Refused::OutOfOrder("a break-glass")),
             Verdict::Reject => {
-                let said = reason.unwrap_or_default().to_owned();
+                let said = cast.reason.as_deref().map(str::trim).unwrap_or_default().to_owned();
                 hold.step(Step::Reject { voter, round, gate: gate_name, reason: said.clone() }, now)?;
                 hold.rejection = Some(said.clone());
-                let private = PrivateField { path: "reason".into(), value: said.into_bytes().into() };
+                let reason = PrivateField { path: "reason".into(), value: said.into_bytes().into() };
                 let closed = Event::ApprovalClosed { approval, closing: ClosedAs::Rejected, by: None };
-                Ok(write.with_private(voted, vec![private]).event(closed))
+                let private = came().into_iter().chain([reason]).collect();
+                write.with_private(voted.clone(), private).event(closed)
             }
-        }
+        };
+        arrival.map_or(Ok(()), |arrival| arrival.counted(gate, hold, now))?;
+        Ok(write)
     });
-    match revised.await? {
-        Ok((hold, _)) => {
-            went_on(gate, &hold);
-            Ok(Ok(hold))
-        }
-        Err(refused) => refuse(gate, approval, voter, Some(statement.gate.clone()), refused.into()).await,
+    let counted = revised.await?;
+    if let Ok((hold, _)) = &counted {
+        went_on(gate, hold);
     }
+    Ok(counted.map_err(VoteRefused::from))
 }
 
 /// Whether the voter's sign-in is what a gate asks for. Whoever says no is asked nothing.
@@ -218,7 +228,8 @@ fn went_on(gate: &Arc<Gate>, hold: &Hold) {
 /// Records that somebody who may not vote tried to.
 pub async fn attempted(gate: &Gate, approval: ApprovalId, actor: Actor, why: &str) -> Result<(), Error> {
     let revised = hold::revise(gate, approval, |_, _| {
-        let event = Event::ApprovalVoteRefused { approval, gate: None, reason: why.to_owned() };
+        let event =
+            Event::ApprovalVoteRefused { approval, gate: None, reason: why.to_owned(), channel: None };
         Ok(Write::by(actor.clone()).event(event))
     });
     revised.await?.ok();
@@ -246,6 +257,16 @@ pub fn gate_for<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<&'h 
 
 /// The first say this person has here: their own before that of somebody for whom they stand in; or why there is none.
 pub fn seat_for<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<Seat<'h>, VoteRefused> {
+    seat_among(gate, hold, voter, |_| true)
+}
+
+/// The same among some of the gates.
+pub(crate) fn seat_among<'h>(
+    gate: &Gate,
+    hold: &'h Hold,
+    voter: PersonId,
+    meant: impl Fn(&ShutGate) -> bool,
+) -> Result<Seat<'h>, VoteRefused> {
     let excluded = exclusions(gate, hold);
     let open = hold.approval.round().map(|round| round.gates.as_slice()).unwrap_or_default();
     let cast = |shut: &ShutGate| {
@@ -256,7 +277,7 @@ pub fn seat_for<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<Seat
     let mut why = VoteRefused::NotEligible("no gate of this approval names you or a group of yours".into());
     let mut voted = None;
     let absent = absent_for(gate, voter);
-    for shut in open {
+    for shut in open.iter().filter(|shut| meant(shut)) {
         let mut found = eligible(gate, hold, shut, voter, &excluded).map(|()| None);
         for person in &absent {
             if found.is_ok() {
@@ -382,33 +403,10 @@ async fn refuse<T>(
     refused: VoteRefused,
 ) -> Result<Result<T, VoteRefused>, Error> {
     let revised = hold::revise(gate, approval, |_, _| {
-        let event = Event::ApprovalVoteRefused { approval, gate: named.clone(), reason: refused.to_string() };
+        let (gate, reason) = (named.clone(), refused.to_string());
+        let event = Event::ApprovalVoteRefused { approval, gate, reason, channel: None };
         Ok(Write::by(Actor::Person { id: voter }).event(event))
     });
     revised.await?.ok();
     Ok(Err(refused))
-}
-
-impl Nonces {
-    fn hand_out(&self, statement: &Statement, now: Timestamp) {
-        let mut handed = self.0.lock();
-        if handed.len() >= BALLOTS {
-            handed.retain(|_, (_, expires)| *expires > now);
-        }
-        let mine = || handed.values().filter(|(known, _)| known.voter == statement.voter);
-        if mine().count() >= BALLOTS_EACH {
-            let oldest = mine().min_by_key(|(_, expires)| *expires).map(|(known, _)| known.nonce.clone());
-            oldest.and_then(|nonce| handed.remove(&nonce));
-        }
-        if handed.len() < BALLOTS {
-            handed.insert(statement.nonce.clone(), (statement.clone(), statement.expires));
-        }
-    }
-
-    /// Whether this very statement was handed out, is fresh, and was not used before.
-    fn use_up(&self, statement: &Statement, now: Timestamp) -> bool {
-        let mut handed = self.0.lock();
-        let known = handed.get(&statement.nonce).is_some_and(|(issued, _)| issued == statement);
-        known && handed.remove(&statement.nonce).is_some_and(|(_, expires)| now < expires)
-    }
 }

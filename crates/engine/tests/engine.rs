@@ -17,6 +17,8 @@ mod stage;
 mod deferred;
 #[path = "engine/holding.rs"]
 mod holding;
+#[path = "engine/inward.rs"]
+mod inward;
 #[path = "engine/once.rs"]
 mod once;
 #[path = "engine/own.rs"]

@@ -2,6 +2,7 @@
 //! one at a time, and memory follows only when that commit is durable.
 
 pub(crate) mod agents;
+pub(crate) mod bindings;
 pub(crate) mod chain;
 pub(crate) mod delegations;
 pub(crate) mod links;
@@ -80,6 +81,7 @@ pub struct Directory {
     ceremonies: Mutex<Ceremonies>,
     devices: Mutex<Devices>,
     attempts: Mutex<Attempts>,
+    offers: Mutex<bindings::Offers>,
 }
 
 impl fmt::Debug for Directory {
@@ -115,6 +117,7 @@ impl Directory {
             ceremonies: Mutex::new(ceremonies),
             devices: Mutex::default(),
             attempts: Mutex::default(),
+            offers: Mutex::default(),
         };
         directory.drop_lapsed().await?;
         directory.describe_agents().await?;

@@ -2,7 +2,7 @@
 //! stranger can cause tells whether a person or an address exists.
 
 use crate::email::NotAnAddress;
-use countersign_core::{AgentId, CredentialId, GroupName, PersonId};
+use countersign_core::{AgentId, ChannelName, CredentialId, GroupName, PersonId};
 use countersign_engine::{
     journal::JournalError,
     port::store::{CommitError, ReadError},
@@ -44,6 +44,14 @@ pub enum IdentityError {
     LinkFirst,
     #[error("that account is linked already, or another one of that provider is")]
     AccountTaken,
+
+    // Users of channels.
+    #[error("this binding link is not good any more: it was used, replaced, or has expired")]
+    BindingSpent,
+    #[error("this user of the channel speaks for somebody already")]
+    UserBound,
+    #[error("somebody speaks for you on channel `{0}` already")]
+    ChannelBound(ChannelName),
 
     // What they ask for.
     #[error("there is no person `{0}`")]
@@ -152,6 +160,8 @@ impl IdentityError {
             Self::TooManyDevices => "try again in a few minutes",
             Self::TooManyReading(_) => "end one of them on your own page",
             Self::NoOwner => "name a person who answers for it",
+            Self::BindingSpent => "ask the channel for a new one",
+            Self::UserBound | Self::ChannelBound(_) => "end the binding there is first",
             Self::LinkSpent => "ask an administrator for a new link",
             Self::TooManyAttempts { .. } => "wait a little, then try again",
             Self::NoRelyingParty => {

@@ -28,6 +28,7 @@ pub use cookie::CookieRule;
 pub use directory::{
     Author, Directory,
     agents::{AgentChange, NewAgent, NewToken},
+    bindings::Proposed,
     chain::Behind,
     people::{Link, NewPerson},
     providers::{Answer, Arrived, Begun, Offered, is_ours},
@@ -49,7 +50,7 @@ pub use record::{
     agent::{Agent, Token, Workload},
     link::LinkKind,
     passkey::Passkey,
-    person::{Account, Delegation, Person, PersonState, Role},
+    person::{Account, Binding, Delegation, Person, PersonState, Role},
     provisioner::Provisioner,
     session::SessionId,
 };

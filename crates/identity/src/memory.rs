@@ -30,6 +30,8 @@ pub(crate) struct Memory {
     pub(crate) people: BTreeMap<PersonId, Held<Person>>,
     pub(crate) emails: HashMap<EmailAddress, PersonId>,
     pub(crate) accounts: HashMap<Digest, PersonId>,
+    /// By channel and user.
+    pub(crate) bindings: HashMap<Digest, PersonId>,
     /// For whom somebody votes, did or will: a first look; their records say when.
     pub(crate) stand_ins: HashMap<PersonId, BTreeSet<PersonId>>,
     pub(crate) links: HashMap<Digest, Held<LinkRecord>>,

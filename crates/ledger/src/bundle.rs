@@ -234,7 +234,7 @@ struct Selection {
 
 impl Selection {
     /// The range and what it rests on: the log's keys, the newest entry, every entry of the actions in the range, the
-    /// passkeys of those who voted, and for whom they stood in.
+    /// passkeys of those who voted, for whom they stood in, and the users of channels that spoke for them.
     fn gather(
         ledger: &(impl LedgerReader + ?Sized),
         from: u64,
@@ -261,6 +261,16 @@ impl Selection {
         for kind in ["passkey.registered", "passkey.removed"] {
             for index in ledger.entries_of_kind(kind)?.into_iter().filter(|index| *index < size) {
                 if let Event::PasskeyRegistered { person, .. } | Event::PasskeyRemoved { person, .. } =
+                    parse(ledger, index)?.event
+                    && voters.own.contains(&person)
+                {
+                    found.entries.insert(index);
+                }
+            }
+        }
+        for kind in ["channel.bound", "channel.unbound"] {
+            for index in ledger.entries_of_kind(kind)?.into_iter().filter(|index| *index < size) {
+                if let Event::ChannelBound { person, .. } | Event::ChannelUnbound { person, .. } =
                     parse(ledger, index)?.event
                     && voters.own.contains(&person)
                 {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here may hold a secret, a name, an address or a payload: those are private fields, and the entry
 //! carries only commitments to them (see [`crate::entry`]).
+//! Long because it is the one list of everything that can be recorded.
 
 use countersign_core::{
     AgentId, ApprovalId, Assurance, BundleDigest, ChannelName, CredentialId, Digest, EntryId,
@@ -157,6 +158,11 @@ pub enum Event {
     },
     #[serde(rename = "account.unlinked")]
     AccountUnlinked { person: PersonId, provider: String },
+    /// A user of a channel speaks for a person from now on: what they say there is that person's word, worth `chat`.
+    #[serde(rename = "channel.bound")]
+    ChannelBound { person: PersonId, binding: CredentialId, channel: ChannelName },
+    #[serde(rename = "channel.unbound")]
+    ChannelUnbound { person: PersonId, binding: CredentialId, channel: ChannelName },
     #[serde(rename = "session.opened")]
     SessionOpened {
         person: PersonId,
@@ -234,9 +240,19 @@ pub enum Event {
         /// How the voter had signed in, where the gate asks.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sign_in: Option<SignIn>,
+        /// The way it came, where that was a channel.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        through: Option<Through>,
     },
     #[serde(rename = "approval.vote_refused")]
-    ApprovalVoteRefused { approval: ApprovalId, gate: Option<GateName>, reason: String },
+    ApprovalVoteRefused {
+        approval: ApprovalId,
+        gate: Option<GateName>,
+        reason: String,
+        /// The channel it came through, where it did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<ChannelName>,
+    },
     /// Somebody who voted in the open round has left: their votes, and those cast in their place, count no more.
     #[serde(rename = "approval.votes_withdrawn")]
     ApprovalVotesWithdrawn { approval: ApprovalId, person: PersonId },
@@ -312,6 +328,8 @@ impl Event {
             Self::PasskeyRemoved { .. } => "passkey.removed",
             Self::AccountLinked { .. } => "account.linked",
             Self::AccountUnlinked { .. } => "account.unlinked",
+            Self::ChannelBound { .. } => "channel.bound",
+            Self::ChannelUnbound { .. } => "channel.unbound",
             Self::SessionOpened { .. } => "session.opened",
             Self::SessionClosed { .. } => "session.closed",
             Self::SignalReceived { .. } => "signal.received",
@@ -387,6 +405,8 @@ impl Event {
             | Self::AccountUnlinked { .. }
             | Self::PasskeyRegistered { .. }
             | Self::PasskeyRemoved { .. }
+            | Self::ChannelBound { .. }
+            | Self::ChannelUnbound { .. }
             | Self::SessionOpened { .. }
             | Self::SessionClosed { .. }
             | Self::SignalReceived { .. }
@@ -409,6 +429,15 @@ impl Event {
             | Self::ResultDelivered { .. } => Vec::new(),
         }
     }
+}
+
+/// The way a vote came that was not cast on the console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Through {
+    pub channel: ChannelName,
+    /// Whose user of the channel said it: see `channel.bound`.
+    pub binding: CredentialId,
 }
 
 /// What a freeze reaches.

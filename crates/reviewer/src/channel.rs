@@ -15,6 +15,8 @@ pub struct Letter {
     pub action: ActionId,
     pub news: News,
     pub message: Message,
+    /// What a decision made on this message comes back with: `countersign_engine::inward::Said::shown`.
+    pub shown: String,
     /// Whoever did it, by name, where that was a person.
     pub by: Option<String>,
     /// Where the channel put the news before, where it has a place to change.
@@ -113,6 +115,7 @@ impl Letter {
             action,
             news,
             message,
+            shown: String::new(),
             by: None,
             posted: None,
             // So that a test finds out whether looking for what may be there already works.

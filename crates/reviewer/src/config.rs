@@ -3,7 +3,12 @@
 mod slack;
 mod webhook;
 
-use crate::{channel::Tell, message::Room, outward::Outward};
+use crate::{
+    channel::Tell,
+    message::Room,
+    outward::Outward,
+    webhook::{Inward, Secrets},
+};
 use countersign_core::ChannelName;
 use countersign_engine::outbox::{ChannelSpec, Hears};
 use countersign_pep::{Fault, NOT_A_REFERENCE, Origin, SecretRef, Span, kept, tls::UpstreamTlsSection};
@@ -36,6 +41,10 @@ pub struct ChannelSection {
     pub secret_from: Option<String>,
     /// Of a webhook.
     pub previous_secret_from: Option<String>,
+    /// Of a webhook, where its users may decide: what signs what they say. Another secret than `secret_from`.
+    pub inward_secret_from: Option<String>,
+    /// Of a webhook.
+    pub previous_inward_secret_from: Option<String>,
     /// Of Slack: where the bot's token is.
     pub token_from: Option<String>,
     /// Of Slack: a channel's id.
@@ -49,6 +58,7 @@ pub struct ChannelSection {
 pub struct ChannelConfig {
     spec: ChannelSpec,
     tell: Arc<dyn Tell>,
+    inward: Option<Inward>,
 }
 
 /// What every kind of channel has.
@@ -78,6 +88,11 @@ impl ChannelConfig {
 
     pub fn tell(&self) -> &Arc<dyn Tell> {
         &self.tell
+    }
+
+    /// What checks that something comes from the channel, where its users may decide.
+    pub fn inward(&self) -> Option<&Inward> {
+        self.inward.as_ref()
     }
 }
 
@@ -127,10 +142,38 @@ impl ChannelSection {
                 None
             }
         };
+        let inward = self.inward(&common, &mut faults);
         let (Some(name), Some((kind, place, tell)), true) = (name, made, faults.is_empty()) else {
             return Err(faults);
         };
-        Ok(ChannelConfig { spec: ChannelSpec { name, kind, place, hears }, tell })
+        Ok(ChannelConfig { spec: ChannelSpec { name, kind, place, hears }, tell, inward })
+    }
+
+    /// What checks that something comes from the channel; a webhook's alone.
+    fn inward(&self, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Inward> {
+        let outward = [self.secret_from.as_ref(), self.previous_secret_from.as_ref()];
+        let mut read = |key: &str, text: Option<&String>| {
+            let text = text?;
+            let fault = if self.kind == "slack" {
+                let why = format!("a channel of kind `{}` has no such key", self.kind);
+                common.fault(key, why, "take it out, or write the kind it belongs to")
+            } else if outward.into_iter().flatten().any(|known| known == text) {
+                let why = "whoever is told could speak with the secret they are told with";
+                common.fault(key, why, "make another secret for this way")
+            } else {
+                return kept(common.secret(key, text), faults);
+            };
+            faults.push(fault);
+            None
+        };
+        let present = read("inward_secret_from", self.inward_secret_from.as_ref());
+        let previous = read("previous_inward_secret_from", self.previous_inward_secret_from.as_ref());
+        if self.inward_secret_from.is_none() && self.previous_inward_secret_from.is_some() {
+            let why = "there is no `inward_secret_from` that it was before";
+            let key = "previous_inward_secret_from";
+            faults.push(common.fault(key, why, "name the secret that is used now"));
+        }
+        Some(Inward(Secrets { present: present?, previous }))
     }
 
     /// Keys that only other kinds have.
@@ -231,6 +274,32 @@ mod tests {
                     assert!(!format!("{faults:?}").contains("s3cret"), "{url}: {faults:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn its_users_decide_only_with_a_secret_of_its_own() {
+        let with = |present: Option<&str>, previous: Option<&str>| ChannelSection {
+            previous_secret_from: Some("env:OLD".into()),
+            inward_secret_from: present.map(str::to_owned),
+            previous_inward_secret_from: previous.map(str::to_owned),
+            ..section("https://hooks.example.com")
+        };
+        let speaks = |section: ChannelSection| section.check(Path::new("/")).unwrap().inward().is_some();
+        assert!(!speaks(with(None, None)), "off unless asked for");
+        assert!(speaks(with(Some("env:IN"), None)) && speaks(with(Some("file:in"), Some("env:IN"))));
+        for (present, previous, key) in [
+            (Some("env:SECRET"), None, "inward_secret_from"),
+            (Some("env:OLD"), None, "inward_secret_from"),
+            (Some("env:IN"), Some("env:SECRET"), "previous_inward_secret_from"),
+            (Some("hunter2"), None, "inward_secret_from"),
+            (None, Some("env:IN"), "previous_inward_secret_from"),
+        ] {
+            assert_eq!(
+                faults(with(present, previous)),
+                [format!("channel.siem.{key}")],
+                "{present:?} {previous:?}"
+            );
         }
     }
 

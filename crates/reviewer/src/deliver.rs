@@ -4,11 +4,12 @@
 use crate::{
     backoff,
     channel::{Again, Before, Behind, Failed, Letter, Scope, Tell},
-    message::Message,
+    message::{Message, Offer},
 };
 use countersign_core::{ApprovalId, PersonId, Timestamp, visible};
 use countersign_engine::{
     Error, Gate,
+    inward::{self, Seen},
     outbox::{self, Channel, News, Outgoing, Shelf},
     read,
     record::chain,
@@ -157,12 +158,18 @@ impl Worker<'_> {
         let by = news.by.parse::<PersonId>().ok().and_then(name_of).map(|name| visible::name(&name));
         let perhaps = news.at <= self.unsure || outgoing.last_error.is_some();
         let link = self.gate.approval_link(outgoing.approval);
+        let message = Message::of(&hold, action.as_ref(), room, link, name_of);
+        let seen = match message.offers {
+            Offer::Decide => Seen::Whole,
+            Offer::Review | Offer::Nothing => Seen::Part,
+        };
         Ok(Some(Letter {
             id: news.entry.to_string(),
             approval: outgoing.approval,
             action: hold.action(),
             news: news.clone(),
-            message: Message::of(&hold, action.as_ref(), room, link, name_of),
+            shown: inward::token(self.gate, &outgoing.channel, &hold, seen),
+            message,
             by,
             posted: outgoing.posted.clone(),
             before: if perhaps { Before::Perhaps } else { Before::Never },

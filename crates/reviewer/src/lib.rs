@@ -15,4 +15,4 @@ pub use channel::{Again, Before, Behind, Failed, Letter, Scope, Tell};
 pub use config::{ChannelConfig, ChannelSection};
 pub use deliver::{AT_ONCE, run};
 pub use slack::{Drawn, draw};
-pub use webhook::{SignatureError, Webhook, signed, verify};
+pub use webhook::{Inward, SignatureError, Webhook, signed, verify};

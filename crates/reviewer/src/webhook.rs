@@ -4,7 +4,7 @@ mod event;
 mod sign;
 
 pub(crate) use sign::Secrets;
-pub use sign::{SignatureError, signed, verify};
+pub use sign::{Inward, SignatureError, signed, verify};
 
 use crate::{
     channel::{Again, Failed, Letter, Scope, Tell},

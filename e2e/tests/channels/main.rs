@@ -7,6 +7,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod inward;
 mod receiver;
 mod slack;
 
@@ -34,6 +35,8 @@ const POLICY: &str = r#"
 forbid (principal, action in Action::"delete", resource);
 @id("writes") @gate("writes") @approvers("Group::\"dba\"") @reason("writes are looked at")
 forbid (principal, action in Action::"write", resource);
+@id("tunes") @gate("tunes") @approvers("Group::\"dba\"") @step_up("chat") @reason("a tuning is soon undone")
+forbid (principal, action in Action::"configure", resource);
 "#;
 
 /// Checks every message with the library, and that it takes none under another secret or with another byte.
@@ -90,10 +93,22 @@ path = "/tables/{{table}}"
 class = "write"
 sentence = "Fill the table {{table}}"
 
+[[http.operations]]
+name = "tuneTable"
+method = "PATCH"
+path = "/tables/{{table}}"
+class = "configure"
+sentence = "Tune the table {{table}}"
+
 {channels}"#,
             target.url
         );
-        let files = [("secret", SECRET), ("next", NEXT), ("token", countersign_testkit::slack::TOKEN)];
+        let files = [
+            ("secret", SECRET),
+            ("next", NEXT),
+            ("inward", inward::INWARD),
+            ("token", countersign_testkit::slack::TOKEN),
+        ];
         let groups = r#"["agents", "dba"]"#;
         // A gate that names a channel which is not there does not load.
         let named = channels.contains("\"dba\"");

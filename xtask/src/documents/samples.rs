@@ -87,7 +87,7 @@ fn the_channels_of_the_guide_are_named_by_its_gate() {
     let folder = TempDir::new().unwrap();
     let policies = blocks(&tree, "docs/book/src/guide/channels.md", "cedar");
     let channels = blocks(&tree, "docs/book/src/guide/channels.md", "toml");
-    assert_eq!((policies.len(), channels.len()), (1, 1));
+    assert_eq!((policies.len(), channels.len()), (2, 2));
     let head = "[people]\ngroups = [\"dba\"]\n\n";
     let write = |channels: &str| {
         fs::write(folder.path().join("countersign.toml"), format!("{head}{channels}\n")).unwrap();

@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod actions;
 pub(crate) mod agents;
 pub(crate) mod approvals;
+pub(crate) mod bindings;
 pub(crate) mod channels;
 pub(crate) mod events;
 pub(crate) mod freezes;
@@ -13,6 +14,7 @@ pub(crate) mod passkeys;
 pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod reading;
+pub(crate) mod said;
 pub(crate) mod scim;
 pub(crate) mod session;
 pub(crate) mod tools;
@@ -76,11 +78,16 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(people::role))
         .routes(routes!(people::delegate, people::end_delegation))
         .routes(routes!(people::show, people::change, people::disable))
+        .routes(routes!(bindings::look))
+        .routes(routes!(bindings::bind))
+        .routes(routes!(bindings::list))
+        .routes(routes!(bindings::unbind))
         .routes(routes!(scim::list, scim::create))
         .routes(routes!(scim::revoke))
         .routes(routes!(freezes::list, freezes::set, freezes::lift))
         .routes(routes!(channels::list))
         .routes(routes!(channels::outgoing))
         .routes(routes!(channels::replay))
+        .routes(routes!(said::said))
         .routes(routes!(events::stream))
 }

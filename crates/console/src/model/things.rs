@@ -1,6 +1,6 @@
 //! People, agents, tokens, targets and freezes as they are listed.
 
-use super::{Named, time};
+use super::{Named, bindings::BindingItem, time};
 use crate::console::Console;
 use countersign_core::{AgentId, PersonId, PrincipalId};
 use countersign_engine::{definitions, vote};
@@ -92,6 +92,9 @@ pub(crate) struct PersonItem {
     pub(crate) passkeys: usize,
     /// Who votes in their place, now or soon.
     pub(crate) delegation: Option<DelegationItem>,
+    /// Users of channels who speak for them: for pages that administrators see.
+    #[serde(skip)]
+    pub(crate) bindings: Vec<BindingItem>,
     pub(crate) invited_at: String,
     /// Grows with every change; in quotes it is the `ETag`.
     pub(crate) version: u64,
@@ -212,6 +215,7 @@ impl Console {
             state: super::approval::word(&person.state()),
             passkeys: self.directory().passkeys(person.id).len(),
             delegation: self.delegation_item(person),
+            bindings: person.bindings.iter().map(BindingItem::from).collect(),
             invited_at: time(person.invited_at),
             version: *version,
         }

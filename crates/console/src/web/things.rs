@@ -8,6 +8,7 @@ use super::{
 use crate::{
     console::Console,
     model::{
+        bindings::BindingItem,
         things::{
             AccountItem, AgentItem, ChainItem, DelegationItem, IssuerItem, Me, OpenSessionItem, PasskeyItem,
             PersonItem, TargetItem, TokenItem, TransmitterItem,
@@ -78,6 +79,8 @@ struct AccountPage {
     passkeys: Vec<PasskeyItem>,
     /// Every provider, and whether an account there is linked.
     accounts: Vec<AccountItem>,
+    /// Users of channels who speak for them.
+    bindings: Vec<BindingItem>,
     /// Who votes in their place, and who could.
     delegation: Option<DelegationItem>,
     stand_ins: Vec<PersonItem>,
@@ -165,6 +168,7 @@ pub(super) async fn account(State(console): State<Console>, viewer: Viewer) -> R
     draw_page(&AccountPage {
         frame,
         votes: own.as_ref().is_some_and(countersign_identity::Person::can_vote),
+        bindings: own.iter().flat_map(|person| &person.bindings).map(BindingItem::from).collect(),
         delegation: own.as_ref().and_then(|person| console.delegation_item(person)),
         stand_ins: can_stand_in.map(|person| console.person_item(person)).collect(),
         stands_in_for: absent.map(|one| console.person_named(one.absent).name).collect(),

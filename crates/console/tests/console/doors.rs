@@ -50,7 +50,11 @@ const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/freezes"),
 ];
-const MORE: [(&str, &str); 30] = [
+const MORE: [(&str, &str); 34] = [
+    ("POST", "/api/v1/bindings/look"),
+    ("POST", "/api/v1/bindings"),
+    ("GET", "/api/v1/people/{id}/bindings"),
+    ("DELETE", "/api/v1/people/{id}/bindings/{binding}"),
     ("GET", "/api/v1/scim/tokens"),
     ("POST", "/api/v1/scim/tokens"),
     ("DELETE", "/api/v1/scim/tokens/{id}"),
@@ -83,8 +87,12 @@ const MORE: [(&str, &str); 30] = [
     ("DELETE", "/api/v1/sessions/{id}"),
 ];
 
+/// What channels deliver is signed by them: `said.rs` shows who is believed.
+const SIGNED: (&str, &str) = ("POST", "/api/v1/channels/{id}/events");
+
 /// The pages and what is fetched for them.
-const PAGES: [&str; 18] = [
+const PAGES: [&str; 19] = [
+    "/bind",
     "/channels",
     "/targets/cloud/tools",
     "/targets/cloud/tools/sha256:0",
@@ -120,8 +128,11 @@ fn the_description_names_every_route_and_no_other() {
             assert!(operation["summary"].is_string(), "{method} {path} says nothing of itself");
         }
     }
-    let known: BTreeSet<_> =
-        routes().into_iter().map(|(method, path)| (method.to_owned(), path.to_owned())).collect();
+    let known: BTreeSet<_> = routes()
+        .into_iter()
+        .chain([SIGNED])
+        .map(|(method, path)| (method.to_owned(), path.to_owned()))
+        .collect();
     assert_eq!(described, known);
 }
 
@@ -129,7 +140,7 @@ fn the_description_names_every_route_and_no_other() {
 async fn no_route_takes_an_agents_credential() {
     let stage = Stage::new().await;
     let id = stage.hold(countersign_core::Class::Configure, b"x").await;
-    for (method, path) in routes() {
+    for (method, path) in routes().into_iter().chain([SIGNED]) {
         let path = path.replace("{id}", &id);
         // Even together with a person's own session.
         for mut asked in

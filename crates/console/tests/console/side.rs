@@ -210,6 +210,19 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
             let cast = stage.as_person(who, "POST", &path, Some(vote)).await;
             assert_eq!(cast.problem(), (409, "ballot".into()), "{why} {decision}");
         }
+        // Through a channel, as whoever is bound to them.
+        let user = format!("user of {why}");
+        stage.bind(who, &user).await;
+        for says in ["approve", "reject"] {
+            let mut event =
+                json!({"type": says, "user": user, "approval": export, "shown": stage.shown(export).await});
+            if says == "reject" {
+                event["reason"] = json!("no");
+            }
+            let answer = stage.deliver(&format!("{says}-{user}"), &event).await.ok();
+            assert_eq!(answer["outcome"], "refused", "{why} {says}: {answer}");
+            refused(answer["code"].as_str().unwrap());
+        }
         // What became of it, and of a break-glass.
         let seen = stage.as_person(ana, "GET", &format!("/api/v1/approvals/{unknown}"), None).await.ok();
         let found = json!({"found": "ran", "note": "looked"});
@@ -234,7 +247,7 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
                 shown["excluded"].as_array().unwrap().iter().any(|one| one["id"] == who.id.as_str());
             assert!(excluded, "{why} is named to everybody: {}", shown["excluded"]);
         }
-        assert_eq!(stage.count("approval.vote_refused").await, before + 5, "{why}: each attempt is an entry");
+        assert_eq!(stage.count("approval.vote_refused").await, before + 7, "{why}: each attempt is an entry");
     }
     // The agent itself has no way in at all, whatever it presents.
     for token in tokens.iter() {

@@ -1,11 +1,13 @@
 //! A gateway with its console on a stage: everything real but the target and the clock.
+//! Long because it plays the target, the agent, the people and the channel that come to its doors.
 
 use async_trait::async_trait;
 use axum::{Router, body::Body};
 use bytes::Bytes;
-use countersign_console::{Console, Keys, operator_router, router};
+use countersign_console::{Console, Delivery, Keys, NotSigned, Signed, Signers, operator_router, router};
 use countersign_core::{
-    Action, Body as Payload, Class, Digest, GatewayId, GroupName, Operation, Resource, TargetName, Timestamp,
+    Action, Body as Payload, ChannelName, Class, Digest, GatewayId, GroupName, Operation, Resource,
+    TargetName, Timestamp,
 };
 use countersign_engine::{
     Gate, Limits, Parts, Reply, Request as Asked, Who,
@@ -127,6 +129,29 @@ impl Exchange for Live {
         ending.failed(&failed).await.unwrap();
         Err(failed)
     }
+}
+
+/// The channel whose users may decide.
+pub(crate) fn team() -> ChannelName {
+    ChannelName::new("team").unwrap()
+}
+
+/// Believes what was sealed just now with the one secret of this stage.
+#[derive(Debug)]
+struct Sealed;
+
+impl Signed for Sealed {
+    fn check(&self, delivery: &Delivery<'_>, now: u64) -> Result<(), NotSigned> {
+        let seconds: u64 = delivery.timestamp.parse().map_err(|_| NotSigned::Time)?;
+        if delivery.signatures != seal(delivery.id, delivery.timestamp, delivery.body) {
+            return Err(NotSigned::Wrong);
+        }
+        if now.abs_diff(seconds) > 300 { Err(NotSigned::Time) } else { Ok(()) }
+    }
+}
+
+pub(crate) fn seal(id: &str, timestamp: &str, body: &[u8]) -> String {
+    Digest::of_parts("stage", &[id.as_bytes(), timestamp.as_bytes(), body]).hex()
 }
 
 pub(crate) struct Stage {
@@ -261,7 +286,8 @@ impl Stage {
             log_key: keys.log().verifier().to_string(),
             gateway_key: keys.gateway().verifier().to_string(),
         };
-        let console = Console::new(Arc::clone(&gate), directory, shown);
+        let signers: Signers = [(team(), Arc::new(Sealed) as Arc<dyn Signed>)].into();
+        let console = Console::with_channels(Arc::clone(&gate), directory, shown, signers);
         let (app, operator) = (router(console.clone()), operator_router(console));
         let nobody = Browser { id: String::new(), cookie: String::new(), csrf: String::new(), passkey: None };
         let (token, agent) = (String::new(), String::new());
@@ -322,6 +348,64 @@ impl Stage {
         let made = json!({"name": "laptop", "response": response});
         self.as_person(browser, "POST", "/api/v1/passkeys", Some(made)).await.ok();
         browser.passkey = Some(passkey);
+    }
+
+    /// Signs in with the passkey, as whoever has one does every day.
+    pub(crate) async fn sign_in(&self, browser: &mut Browser) {
+        let begin = request("POST", "/api/v1/session/passkey/options", Some(json!({})));
+        let options = self.call(begin).await.ok();
+        let response = browser.passkey.as_mut().unwrap().assert(&options["publicKey"], ORIGIN).unwrap();
+        let finish = request("POST", "/api/v1/session/passkey", Some(json!({"response": response})));
+        let answer = self.call(finish).await;
+        let cookie =
+            answer.headers[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let session = answer.ok();
+        browser.cookie = cookie;
+        session["csrf"].as_str().unwrap().clone_into(&mut browser.csrf);
+    }
+
+    /// What the channel `team` delivers, signed.
+    pub(crate) async fn deliver(&self, id: &str, event: &Value) -> Answer {
+        let timestamp = (self.gate.now().unix_ms() / 1000).to_string();
+        let body = event.to_string();
+        let seal = seal(id, &timestamp, body.as_bytes());
+        self.delivered("team", (id, &timestamp, &seal), body).await
+    }
+
+    /// What somebody delivers, whoever they are. No cookie, no origin.
+    pub(crate) async fn delivered(
+        &self,
+        channel: &str,
+        (id, timestamp, signatures): (&str, &str, &str),
+        body: String,
+    ) -> Answer {
+        let asked = Request::builder()
+            .method("POST")
+            .uri(format!("/api/v1/channels/{channel}/events"))
+            .header(header::HOST, HOST)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signatures);
+        self.call(asked.body(Body::from(body)).unwrap()).await
+    }
+
+    /// A user of the channel is bound to somebody, as both would do it.
+    pub(crate) async fn bind(&self, who: &mut Browser, user: &str) -> String {
+        if who.passkey.is_some() {
+            self.sign_in(who).await;
+        }
+        let link = json!({"type": "bind", "user": user, "user_name": "somebody"});
+        let answer = self.deliver(&format!("bind-{user}"), &link).await.ok();
+        let code = answer["link"].as_str().unwrap().split_once('#').unwrap().1.to_owned();
+        let bound = self.as_person(who, "POST", "/api/v1/bindings", Some(json!({"code": code}))).await.ok();
+        bound["id"].as_str().unwrap().to_owned()
+    }
+
+    /// What a message about an approval carries that shows all of it.
+    pub(crate) async fn shown(&self, id: &str) -> String {
+        let hold = countersign_engine::read::hold(&self.gate, id.parse().unwrap()).await.unwrap().unwrap();
+        countersign_engine::inward::token(&self.gate, &team(), &hold, countersign_engine::inward::Seen::Whole)
     }
 
     pub(crate) async fn call(&self, request: Request<Body>) -> Answer {

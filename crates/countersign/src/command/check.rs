@@ -111,7 +111,8 @@ fn channel(channel: &ChannelConfig) -> String {
         Hears::Named => "where a gate names it with `@notify`",
         Hears::Everything => "every approval",
     };
-    format!("{} ({}) -> {}: {hears}", spec.name, spec.kind, spec.place)
+    let says = if channel.inward().is_some() { "; its users may decide" } else { "" };
+    format!("{} ({}) -> {}: {hears}{says}", spec.name, spec.kind, spec.place)
 }
 
 /// The targets of each wire: name, environment, and from where to where.

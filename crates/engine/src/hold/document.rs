@@ -2,6 +2,7 @@
 
 use crate::{
     error::Error,
+    inward::Heard,
     port::store::{Change, Expect, Key, Kind, ReadError, Record},
     reply::{Ticket, WaitsFor},
     view::{View, approvers_in_words},
@@ -49,6 +50,9 @@ pub struct Hold {
     /// When one person lifted gates of it alone, and what others say of that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub glass: Vec<Glass>,
+    /// What lately came in about it through channels, and what was answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heard: Vec<Heard>,
     /// Where reviewers are told, beside the console.
     pub notify: Vec<String>,
     pub closed_at: Option<Timestamp>,

@@ -1,7 +1,9 @@
 //! Who is calling, and who the people are: what the engine asks of the identity room.
 
 use async_trait::async_trait;
-use countersign_core::{ClientCertificate, CredentialId, GroupName, PersonId, Requester, Timestamp};
+use countersign_core::{
+    ChannelName, ClientCertificate, CredentialId, GroupName, PersonId, Requester, Timestamp,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A credential as it came over a wire. Never logged, never kept.
@@ -81,6 +83,48 @@ pub struct Introduction {
     pub group: Option<GroupName>,
 }
 
+/// A person for whom a user of a channel speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    pub person: PersonId,
+    /// As entries of the ledger name it.
+    pub binding: CredentialId,
+}
+
+/// Somebody on a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelUser {
+    pub channel: ChannelName,
+    /// As the channel itself tells its users apart.
+    pub user: String,
+    /// What the channel calls them. Shown, never compared.
+    pub name: Option<String>,
+}
+
+/// A link for binding a user of a channel, meant for that user alone.
+#[derive(Clone)]
+pub struct BindingOffer {
+    pub link: String,
+    pub expires: Timestamp,
+}
+
+impl std::fmt::Debug for BindingOffer {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("BindingOffer").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotOffered {
+    #[error("this user is bound already")]
+    Bound,
+    #[error("{0}")]
+    Unusable(&'static str),
+    #[error("too many links wait to be opened")]
+    TooMany,
+}
+
 /// Credentials to callers, and the people there are. Answers from memory: it is asked on every request.
 #[async_trait]
 pub trait Identity: Send + Sync + std::fmt::Debug {
@@ -106,4 +150,15 @@ pub trait Identity: Send + Sync + std::fmt::Debug {
 
     /// Name and e-mail for showing to signed-in people; `None` for the unknown or erased.
     fn person_name(&self, person: PersonId) -> Option<String>;
+
+    /// For whom a user of a channel speaks. Never whom they call themselves.
+    fn bound(&self, _channel: &ChannelName, _user: &str) -> Option<Bound> {
+        None
+    }
+
+    /// Makes a link with which a signed-in person can have a user of a channel speak for them. Good once, for a short
+    /// time, for this user alone; it takes the place of the one before.
+    fn offer_binding(&self, _who: ChannelUser) -> Result<BindingOffer, NotOffered> {
+        Err(NotOffered::Unusable("nobody can be bound here"))
+    }
 }

@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use countersign_core::{
-    Action, AgentId, ApprovalId, Assurance, Body, Class, CredentialId, GatewayId, GroupName, Operation,
-    Payload, PersonId, PrincipalId, PrincipalKind, Requester, Resource, TargetName, Timestamp,
+    Action, AgentId, ApprovalId, Assurance, Body, ChannelName, Class, CredentialId, GatewayId, GroupName,
+    Operation, Payload, PersonId, PrincipalId, PrincipalKind, Requester, Resource, TargetName, Timestamp,
     approval::Outcome, statement::Verdict,
 };
 use countersign_engine::{
@@ -16,7 +16,7 @@ use countersign_engine::{
     journal::Journal,
     port::{
         clock::{Clock, Entropy},
-        identity::{Identity, Introduction, NotAuthenticated, Presented, Voter},
+        identity::{Bound, Identity, Introduction, NotAuthenticated, Presented, Voter},
         store::{FindEntries, Store, StoredEntry},
         upstream::{BindError, Exchange, Failed, Kept, Passage, Sent, StoredExchange, Target, Upstream},
     },
@@ -94,6 +94,8 @@ pub(crate) struct People {
     pub(crate) brought_olga: Mutex<Option<PersonId>>,
     pub(crate) left: Mutex<BTreeSet<PersonId>>,
     pub(crate) revoked: Mutex<bool>,
+    /// Users of channels who speak for somebody.
+    pub(crate) bound: Mutex<BTreeMap<(ChannelName, String), Bound>>,
 }
 
 impl People {
@@ -151,6 +153,10 @@ impl Identity for People {
 
     fn person_name(&self, person: PersonId) -> Option<String> {
         Some(person.to_string())
+    }
+
+    fn bound(&self, channel: &ChannelName, user: &str) -> Option<Bound> {
+        self.bound.lock().unwrap().get(&(channel.clone(), user.to_owned())).copied()
     }
 }
 

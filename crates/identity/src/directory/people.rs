@@ -63,6 +63,7 @@ impl Directory {
             groups: who.groups,
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: Vec::new(),
+            bindings: Vec::new(),
             delegations: Vec::new(),
             provisioned: None,
             signalled: None,
@@ -205,7 +206,9 @@ impl Directory {
         let mut draft = Draft::default();
         draft.note(Note::new(by.actor(), Event::PersonDisabled { person }));
         self.end_access(&mut draft, by.actor(), person);
-        draft.replace(&held, Person { disabled_at: Some(self.journal.now()), ..held.doc.clone() })?;
+        let mut changed = Person { disabled_at: Some(self.journal.now()), ..held.doc.clone() };
+        Self::end_bindings(&mut draft, &by.actor(), &mut changed);
+        draft.replace(&held, changed)?;
         self.write(draft).await
     }
 

@@ -382,6 +382,7 @@ impl Directory {
             introductions: vec![Introduction { by: None, at: now, group: None }],
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: vec![account],
+            bindings: Vec::new(),
             delegations: Vec::new(),
             provisioned: None,
             signalled: None,

@@ -128,6 +128,7 @@ impl Directory {
             role: Role::Reviewer,
             groups: BTreeSet::new(),
             introductions: vec![Introduction { by: None, at: now, group: None }],
+            bindings: Vec::new(),
             delegations: Vec::new(),
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: Vec::new(),
@@ -318,6 +319,7 @@ impl Directory {
         let (person, now) = (changed.id, self.journal.now());
         draft.note(under(by, Event::PersonDisabled { person }));
         self.end_access(draft, Actor::Gateway, person);
+        Self::end_bindings(draft, &Actor::Gateway, changed);
         changed.disabled_at = Some(now);
         let email = changed.email.to_string();
         changed.provisioned.get_or_insert_with(|| Provisioned::here(email, now)).gone = true;

@@ -212,8 +212,9 @@ impl Directory {
             (_, Kind::Disabled) if self.may_take_out(&held.doc, &signalled(true)) => {
                 draft.note(Note::new(Actor::Gateway, Event::PersonDisabled { person }));
                 self.end_access(&mut draft, Actor::Gateway, person);
-                let gone =
+                let mut gone =
                     Person { disabled_at: Some(now), signalled: Some(signalled(true)), ..held.doc.clone() };
+                Self::end_bindings(&mut draft, &Actor::Gateway, &mut gone);
                 draft.replace(&held, gone)?;
             }
             (Heard::Distrust { until, .. }, _) => self.end_sessions_until(&mut draft, person, *until),

@@ -6,8 +6,10 @@ use crate::{
     record::person::{Person, Role},
 };
 use async_trait::async_trait;
-use countersign_core::{CredentialId, GroupName, PersonId, Requester, Timestamp};
-use countersign_engine::port::identity::{Identity, NotAuthenticated, Presented, StandIn, Voter};
+use countersign_core::{ChannelName, CredentialId, GroupName, PersonId, Requester, Timestamp};
+use countersign_engine::port::identity::{
+    BindingOffer, Bound, ChannelUser, Identity, NotAuthenticated, NotOffered, Presented, StandIn, Voter,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[async_trait]
@@ -59,6 +61,14 @@ impl Identity for Directory {
 
     fn person_name(&self, person: PersonId) -> Option<String> {
         self.memory.read().person(person).map(|person| format!("{} <{}>", person.name, person.email))
+    }
+
+    fn bound(&self, channel: &ChannelName, user: &str) -> Option<Bound> {
+        self.bound_to(channel, user)
+    }
+
+    fn offer_binding(&self, who: ChannelUser) -> Result<BindingOffer, NotOffered> {
+        self.make_offer(who)
     }
 }
 

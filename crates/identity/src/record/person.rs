@@ -2,7 +2,7 @@
 
 use super::{Held, Stored, unique};
 use crate::{email::EmailAddress, memory::Memory};
-use countersign_core::{Digest, GroupName, PersonId, Timestamp};
+use countersign_core::{ChannelName, CredentialId, Digest, GroupName, PersonId, Timestamp};
 use countersign_engine::port::{
     identity::Introduction,
     store::{Key, Kind},
@@ -72,6 +72,9 @@ pub struct Person {
     /// Accounts at providers that speak for this person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<Account>,
+    /// Users of channels who speak for this person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bindings: Vec<Binding>,
     /// What a provisioning client says of them; `None`: none ever did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) provisioned: Option<Provisioned>,
@@ -148,6 +151,31 @@ impl Account {
     }
 }
 
+/// A user of a channel who speaks for a person there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    pub id: CredentialId,
+    pub channel: ChannelName,
+    /// As the channel itself tells its users apart.
+    pub user: String,
+    /// What the channel called them when they were bound. Shown, never compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub bound_at: Timestamp,
+}
+
+impl Binding {
+    /// What it is found by.
+    pub(crate) fn key(&self) -> Digest {
+        Self::key_of(&self.channel, &self.user)
+    }
+
+    pub(crate) fn key_of(channel: &ChannelName, user: &str) -> Digest {
+        Digest::of_parts("countersign/binding/v1", &[channel.as_str().as_bytes(), user.as_bytes()])
+    }
+}
+
 /// How far a person has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -217,12 +245,14 @@ impl Stored for Person {
         let own = [unique("email", self.email.as_str()), unique("handle", &self.handle)];
         own.into_iter()
             .chain(self.accounts.iter().map(|account| unique("account", account.key().hex())))
+            .chain(self.bindings.iter().map(|binding| unique("binding", binding.key().hex())))
             .collect()
     }
 
     fn place(held: Held<Self>, memory: &mut Memory) {
         let email = held.doc.email.clone();
         let accounts: Vec<Digest> = held.doc.accounts.iter().map(Account::key).collect();
+        let bindings: Vec<Digest> = held.doc.bindings.iter().map(Binding::key).collect();
         let person = held.doc.id;
         for one in &held.doc.delegations {
             memory.stand_ins.entry(one.to).or_default().insert(person);
@@ -232,15 +262,22 @@ impl Stored for Person {
             for account in &before.doc.accounts {
                 memory.accounts.remove(&account.key());
             }
+            for binding in &before.doc.bindings {
+                memory.bindings.remove(&binding.key());
+            }
         }
         memory.emails.insert(email, person);
         memory.accounts.extend(accounts.into_iter().map(|account| (account, person)));
+        memory.bindings.extend(bindings.into_iter().map(|binding| (binding, person)));
     }
 
     fn displace(&self, memory: &mut Memory) {
         memory.emails.remove(&self.email);
         for account in &self.accounts {
             memory.accounts.remove(&account.key());
+        }
+        for binding in &self.bindings {
+            memory.bindings.remove(&binding.key());
         }
         memory.people.remove(&self.id);
     }

@@ -83,9 +83,12 @@ fn samples() -> Vec<Value> {
         ("approval.round_opened", json!({"round": round, "because": "evidence"})),
         (
             "approval.voted",
-            json!({"statement": statement, "assurance": "passkey", "assertion": assertion, "sign_in": {"proven_at": time, "acr": "a", "amr": ["hwk"]}}),
+            json!({"statement": statement, "assurance": "passkey", "assertion": assertion, "sign_in": {"proven_at": time, "acr": "a", "amr": ["hwk"]}, "through": {"channel": "team", "binding": credential}}),
         ),
-        ("approval.vote_refused", json!({"approval": approval, "gate": null, "reason": "late"})),
+        (
+            "approval.vote_refused",
+            json!({"approval": approval, "gate": null, "reason": "late", "channel": "team"}),
+        ),
         ("approval.glass_broken", json!({"statement": alone, "assertion": assertion, "told": [person]})),
         (
             "approval.glass_reviewed",
@@ -99,11 +102,17 @@ fn samples() -> Vec<Value> {
             json!({"asked": asked, "attempt": 1, "epoch": 1, "gateway": gateway, "approval": null, "bundle": digest, "policies": ["p"], "body_bound": false}),
         ),
     ];
-    let all = samples.into_iter().chain(ends());
+    let all = samples.into_iter().chain(ends()).chain(bindings());
     all.map(|(kind, data)| json!({"type": kind, "data": data})).collect()
 }
 
 /// How an execution can end.
+fn bindings() -> [(&'static str, Value); 2] {
+    let (person, credential) = ("per_00000000000000000000000001", "crd_00000000000000000000000001");
+    let binding = json!({"person": person, "binding": credential, "channel": "team"});
+    [("channel.bound", binding.clone()), ("channel.unbound", binding)]
+}
+
 fn ends() -> Vec<(&'static str, Value)> {
     let approval = "apr_00000000000000000000000001";
     vec![

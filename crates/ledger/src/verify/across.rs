@@ -1,8 +1,9 @@
-//! What holds across actions: who has a break-glass open, and who stands in for whom.
+//! What holds across actions: who has a break-glass open, who stands in for whom, and which users of channels speak for
+//! whom.
 
-use super::fault::{Breach, Rule, demand, same};
-use crate::event::Event;
-use countersign_core::{ApprovalId, PersonId, Timestamp};
+use super::fault::{Breach, Rule, breach, demand, same};
+use crate::event::{Event, Through};
+use countersign_core::{ApprovalId, Assurance, ChannelName, CredentialId, PersonId, Timestamp};
 use std::collections::BTreeMap;
 
 /// Break-glasses that nobody else has looked at: one for each person.
@@ -46,5 +47,57 @@ impl StandIns {
             demand(Rule::StandIn, stands, format!("a stand-in of `{absent}`"), statement.voter)?;
         }
         Ok(())
+    }
+}
+
+/// Which users of channels speak for whom.
+#[derive(Debug, Default)]
+pub(super) struct Bindings(BTreeMap<CredentialId, Bound>);
+
+#[derive(Debug)]
+struct Bound {
+    person: PersonId,
+    channel: ChannelName,
+    ended: bool,
+}
+
+impl Bindings {
+    pub(super) fn read(&mut self, event: &Event) -> Result<(), Breach> {
+        if let Event::ChannelBound { person, binding, channel } = event {
+            let bound = Bound { person: *person, channel: channel.clone(), ended: false };
+            let before = self.0.insert(*binding, bound);
+            demand(Rule::Chat, before.is_none(), "a new binding", format!("`{binding}` again"))?;
+        }
+        if let Event::ChannelUnbound { person, binding, channel } = event {
+            let known = self.0.get_mut(binding);
+            let known = known.filter(|bound| bound.person == *person && bound.channel == *channel);
+            let none = || breach(Rule::Chat, "a binding of that person", format!("`{binding}`"));
+            known.ok_or_else(none)?.ended = true;
+        }
+        if let Event::ApprovalVoted { statement, assurance, assertion, through, .. } = event {
+            match (through, *assurance) {
+                (None, Assurance::Session | Assurance::Passkey) => {}
+                (None, Assurance::Chat) => {
+                    return Err(breach(Rule::Chat, "the channel a vote worth `chat` came through", "none"));
+                }
+                (Some(_), given @ (Assurance::Session | Assurance::Passkey)) => {
+                    return Err(breach(Rule::Chat, "`chat` for a vote through a channel", given.as_str()));
+                }
+                (Some(through), Assurance::Chat) => {
+                    demand(Rule::Chat, assertion.is_none(), "no passkey in a channel", "an assertion")?;
+                    self.speaks_for(statement.voter, through)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn speaks_for(&self, voter: PersonId, through: &Through) -> Result<(), Breach> {
+        let unknown = || breach(Rule::Chat, "a binding made before", format!("`{}`", through.binding));
+        let bound = self.0.get(&through.binding).ok_or_else(unknown)?;
+        demand(Rule::Chat, bound.person == voter, format!("a user bound to `{voter}`"), bound.person)?;
+        same(Rule::Chat, "the channel", &bound.channel, &through.channel)?;
+        let ended = || format!("`{}`, ended before", through.binding);
+        if bound.ended { Err(breach(Rule::Chat, "a binding in force", ended())) } else { Ok(()) }
     }
 }

@@ -72,7 +72,7 @@ impl Case {
     /// A vote, or one person's for all gates.
     fn voted(&mut self, entry: &Entry, passkeys: &Passkeys) -> Result<(), Breach> {
         let (at, actor, asked) = (entry.at, &entry.actor, self.asked.as_ref().map(|asked| asked.digest));
-        if let Event::ApprovalVoted { statement, assurance, assertion, sign_in } = &entry.event {
+        if let Event::ApprovalVoted { statement, assurance, assertion, sign_in, .. } = &entry.event {
             let (assurance, assertion, sign_in) = (*assurance, assertion.as_ref(), sign_in.as_ref());
             let ballot = Ballot { at, actor, statement, assurance, assertion, sign_in };
             self.waiting()?.vote(&asked.unwrap_or(statement.action_digest), &ballot, passkeys)?;
@@ -179,6 +179,8 @@ impl Case {
             | Event::AccountUnlinked { .. }
             | Event::PasskeyRegistered { .. }
             | Event::PasskeyRemoved { .. }
+            | Event::ChannelBound { .. }
+            | Event::ChannelUnbound { .. }
             | Event::SessionOpened { .. }
             | Event::SessionClosed { .. }
             | Event::SignalReceived { .. }

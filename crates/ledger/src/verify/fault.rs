@@ -60,6 +60,7 @@ rules! {
     Side, "side", "nobody on the requester's side votes";
     Assurance, "assurance", "a vote is worth at least what its gate asks for";
     Passkey, "passkey", "a passkey vote is signed by a passkey registered to the voter";
+    Chat, "chat", "a vote that came through a channel is worth `chat`, and came from a user bound to its voter";
     Distinct, "distinct", "a gate for people of its own is not lifted by those who lift another";
     Nonce, "nonce", "a vote's nonce is used once";
     BreakGlass, "break-glass", "one person lifts gates alone only where policy allows it, others are told, and a break-glass of theirs before was reviewed by somebody else";

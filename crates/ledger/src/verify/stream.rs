@@ -2,7 +2,7 @@
 
 use super::{
     Report,
-    across::{Reviews, StandIns},
+    across::{Bindings, Reviews, StandIns},
     action::{Case, Gain},
     fault::{Breach, Fault, Rule, breach, demand, same},
     passkeys::Passkeys,
@@ -101,6 +101,7 @@ struct Walk<'k> {
     passkeys: Passkeys,
     reviews: Reviews,
     stand_ins: StandIns,
+    bindings: Bindings,
     cases: BTreeMap<ActionId, Case>,
     /// The newest entry, which disclosures belong to.
     entry: Option<(u64, Entry)>,
@@ -146,6 +147,7 @@ impl<'k> Walk<'k> {
             passkeys: Passkeys::default(),
             reviews: Reviews::default(),
             stand_ins: StandIns::default(),
+            bindings: Bindings::default(),
             cases: BTreeMap::new(),
             entry: None,
             opened: BTreeSet::new(),
@@ -291,6 +293,7 @@ impl<'k> Walk<'k> {
         }
         self.reviews.read(&entry.event)?;
         self.stand_ins.read(entry.at, &entry.event)?;
+        self.bindings.read(&entry.event)?;
         match entry.action {
             Some(action) => self.read_action(action, entry, leaf),
             None => demand(Rule::Linked, entry.parent.is_none(), "no parent without an action", "one")

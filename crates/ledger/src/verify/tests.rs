@@ -4,6 +4,7 @@ use super::*;
 use crate::testlog::Log;
 use story::Story;
 
+mod chat;
 mod dishonest;
 mod story;
 mod tampered;

@@ -29,6 +29,7 @@ fn event(letter: &Letter) -> Value {
             "number": news.number,
             "state": news.state,
             "gates": news.gates,
+            "shown": letter.shown,
             "message": letter.message,
         },
     })

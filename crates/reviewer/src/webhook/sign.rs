@@ -17,6 +17,44 @@ pub(crate) struct Secrets {
     pub(crate) previous: Option<SecretRef>,
 }
 
+/// What checks that something comes from a channel: the secrets it signs with, which are not those it is told with.
+#[derive(Clone, Debug)]
+pub struct Inward(pub(crate) Secrets);
+
+impl Inward {
+    /// Whether a delivery was signed with one of the secrets about `now`, in seconds of Unix time.
+    pub fn check(
+        &self,
+        (id, timestamp, signatures): (&str, &str, &str),
+        body: &[u8],
+        now: u64,
+    ) -> Result<(), SignatureError> {
+        let mut found = Err(SignatureError::Secret);
+        for reference in std::iter::once(&self.0.present).chain(&self.0.previous) {
+            let checked = match reference.secret() {
+                Ok(secret) => verify(&secret, (id, timestamp, signatures), body, now),
+                Err(error) => {
+                    tracing::error!(secret = %reference, %error, "an inward secret cannot be read");
+                    Err(SignatureError::Secret)
+                }
+            };
+            found = match (found, checked) {
+                (_, Ok(())) => return Ok(()),
+                // What went wrong with a secret that is there says more than that another is missing.
+                (Err(SignatureError::Secret), Err(error)) | (Err(error), Err(SignatureError::Secret)) => {
+                    Err(error)
+                }
+                // A signature that holds and is late says more than one that does not hold.
+                (Err(SignatureError::Time), Err(_)) | (_, Err(SignatureError::Time)) => {
+                    Err(SignatureError::Time)
+                }
+                (_, Err(error)) => Err(error),
+            };
+        }
+        found
+    }
+}
+
 /// Why a signature does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {

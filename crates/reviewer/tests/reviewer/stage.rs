@@ -123,6 +123,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
         drifted: None,
         excluded: [].into(),
         glass: vec![],
+        heard: vec![],
         notify: vec![],
         closed_at: None,
     };

@@ -5,14 +5,14 @@ use crate::{
     bundle_digest,
     event::{
         Actor, Asked, Assertion, Authorization, ClosedAs, Event, Found, GateTerms, Judged, Recording,
-        ResultFacts, RoundTerms,
+        ResultFacts, RoundTerms, Through,
     },
     testlog::{Log, POLICY},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::{
-    ActionId, AgentId, ApprovalId, Assurance, CredentialId, Digest, EnvironmentName, GateName, GatewayId,
-    PersonId, SignIn, TargetName, Timestamp,
+    ActionId, AgentId, ApprovalId, Assurance, ChannelName, CredentialId, Digest, EnvironmentName, GateName,
+    GatewayId, PersonId, SignIn, TargetName, Timestamp,
     approval::{Outcome, Taker},
     decision::Approvers,
     statement::{Statement, Verdict},
@@ -39,6 +39,10 @@ pub(super) fn approval(n: u128) -> ApprovalId {
 
 pub(super) fn credential(n: u128) -> CredentialId {
     CredentialId::from_parts(0, n)
+}
+
+pub(super) fn through(channel: &str, n: u128) -> Through {
+    Through { channel: ChannelName::new(channel).unwrap(), binding: credential(n) }
 }
 
 pub(super) fn agent() -> Actor {
@@ -122,6 +126,7 @@ pub(super) struct Vote {
     /// The credential the assertion names.
     pub(super) credential: CredentialId,
     pub(super) sign_in: Option<SignIn>,
+    pub(super) through: Option<Through>,
 }
 
 impl Story {
@@ -194,6 +199,7 @@ impl Story {
             signer: voter,
             credential: credential(voter),
             sign_in: None,
+            through: None,
         }
     }
 
@@ -201,7 +207,8 @@ impl Story {
     pub(super) fn voted(&self, vote: &Vote) -> Event {
         let assertion = (vote.assurance == Assurance::Passkey).then(|| self.signed(vote));
         let (statement, sign_in) = (vote.statement.clone(), vote.sign_in.clone());
-        Event::ApprovalVoted { statement, assurance: vote.assurance, assertion, sign_in }
+        let through = vote.through.clone();
+        Event::ApprovalVoted { statement, assurance: vote.assurance, assertion, sign_in, through }
     }
 
     fn signed(&self, vote: &Vote) -> Assertion {

@@ -71,6 +71,7 @@ fn letter(number: u32, kind: &str, state: &str) -> Letter {
             state: state.into(),
             gates: vec![],
         },
+        shown: String::new(),
         message,
         by: Some("Ana".into()),
         posted: None,
