@@ -3,6 +3,7 @@
 //! can be made to fail. What nobody promises is taken at its worst: `client_msg_id` is ignored.
 
 pub mod blocks;
+pub mod person;
 
 use crate::server::{Answer, Asked, Server, json, lock};
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 pub const TOKEN: &str = "xoxb-planted-slack-token";
 /// The one channel there is.
 pub const CHANNEL: &str = "C0123456789";
+pub const TEAM: &str = "T0123456789";
 /// Who the app is there.
 pub const BOT: &str = "B0123456789";
 /// A channel takes no more than a message in about a second.
@@ -27,6 +29,8 @@ const PACE: Duration = Duration::from_millis(900);
 /// How long something may take to come.
 const COMES_WITHIN: Duration = Duration::from_mins(1);
 const METADATA: usize = 8 << 10;
+/// An address to answer at is good so often.
+const ANSWERS: usize = 5;
 const TEXT: usize = 40_000;
 
 /// A message as it is now.
@@ -84,6 +88,12 @@ struct Shared {
     messages: Vec<Message>,
     /// Every call with what was answered to it: method and error, or `ok`.
     calls: Vec<(String, String)>,
+    /// What opened no form yet.
+    triggers: BTreeSet<String>,
+    /// Forms that were opened.
+    views: Vec<Value>,
+    /// What was said to one user alone: the address it came to, and what it said.
+    told: Vec<(String, Value)>,
     trouble: Trouble,
     last_post: Option<Instant>,
     count: u64,
@@ -145,18 +155,18 @@ impl Slack {
         ts
     }
 
-    /// Waits until the messages are as they should be.
-    pub async fn until(
-        &self,
-        what: &str,
-        enough: impl Fn(&[Message]) -> bool,
-    ) -> Result<Vec<Message>, String> {
+    /// Every form that was opened.
+    pub fn views(&self) -> Vec<Value> {
+        lock(&self.shared).views.clone()
+    }
+
+    /// Waits until somebody was told something, or a form was opened: whatever this finds.
+    pub async fn comes<T>(&self, what: &str, find: impl Fn(&Self) -> Option<T>) -> Result<T, String> {
         let mut news = self.changed.subscribe();
         let found = async {
             loop {
-                let messages = self.messages();
-                if enough(&messages) {
-                    return messages;
+                if let Some(found) = find(self) {
+                    return found;
                 }
                 if news.changed().await.is_err() {
                     std::future::pending::<()>().await;
@@ -164,13 +174,25 @@ impl Slack {
             }
         };
         let found = tokio::time::timeout(COMES_WITHIN, found).await;
-        found.map_err(|_| format!("{what} never came; {:?}", self.calls()))
+        found.map_err(|_| format!("{what} never came; {:?}; {:?}", self.calls(), self.told()))
+    }
+
+    /// Waits until the messages are as they should be.
+    pub async fn until(
+        &self,
+        what: &str,
+        enough: impl Fn(&[Message]) -> bool,
+    ) -> Result<Vec<Message>, String> {
+        self.comes(what, |slack| Some(slack.messages()).filter(|messages| enough(messages))).await
     }
 }
 
 impl Shared {
     fn answer(&mut self, asked: &Asked) -> Response<Bytes> {
         let path = asked.uri().path();
+        if path.starts_with("/hooks/") {
+            return self.hook(path, asked);
+        }
         let Some(method) = path.strip_prefix("/api/").map(str::to_owned) else {
             return json(StatusCode::NOT_FOUND, &Value::Null);
         };
@@ -222,10 +244,11 @@ impl Shared {
         }
         match method {
             "auth.test" => {
-                Ok(object!({"ok": true, "bot_id": BOT, "user_id": "U0000000000", "team_id": "T0123456789"}))
+                Ok(object!({"ok": true, "bot_id": BOT, "user_id": "U0000000000", "team_id": TEAM}))
             }
             "chat.postMessage" => self.post(&sent),
             "chat.update" => self.update(&sent),
+            "views.open" => self.open(&sent),
             "conversations.history" => self.page(&sent, |message| message.thread.is_none()),
             "conversations.replies" => {
                 let ts = text(&sent, "ts").to_owned();
@@ -273,6 +296,38 @@ impl Shared {
         };
         self.messages.push(message);
         Ok(object!({"ok": true, "channel": CHANNEL, "ts": ts}))
+    }
+
+    /// What is said to one user.
+    fn hook(&mut self, path: &str, asked: &Asked) -> Response<Bytes> {
+        let said: Value = serde_json::from_slice(asked.body()).unwrap_or_default();
+        let given = said.get("blocks").and_then(Value::as_array).cloned().unwrap_or_default();
+        let fine = text(&said, "response_type") == "ephemeral" && !text(&said, "text").is_empty();
+        let spent = self.told.iter().filter(|(to, _)| to == path).count() >= ANSWERS;
+        if spent || !fine || blocks::check(&given, blocks::MOST_IN_MESSAGE).is_err() {
+            return Refusal::Status(400).response();
+        }
+        self.told.push((path.to_owned(), said));
+        json(StatusCode::OK, &object!({"ok": true}))
+    }
+
+    fn open(&mut self, sent: &Value) -> Said {
+        known(sent, &["trigger_id", "view"])?;
+        let view = sent.get("view").cloned().unwrap_or_default();
+        known(&view, &["type", "callback_id", "title", "submit", "close", "private_metadata", "blocks"])?;
+        if !self.triggers.remove(text(sent, "trigger_id")) {
+            return Err("exchanged_trigger_id".into());
+        }
+        let of = |name: &str| view.get(name).map(|object| text(object, "text")).unwrap_or_default();
+        let fits = |name: &str| (1..=24).contains(&of(name).chars().count());
+        let long = text(&view, "private_metadata").len() > 3000 || text(&view, "callback_id").len() > 255;
+        if text(&view, "type") != "modal" || !["title", "submit", "close"].into_iter().all(fits) || long {
+            return Err("invalid_arguments".into());
+        }
+        let given = view.get("blocks").and_then(Value::as_array).cloned().unwrap_or_default();
+        blocks::check(&given, blocks::MOST_IN_VIEW)?;
+        self.views.push(view);
+        Ok(object!({"ok": true}))
     }
 
     fn update(&mut self, sent: &Value) -> Said {

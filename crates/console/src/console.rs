@@ -1,7 +1,7 @@
 //! What every handler shares.
 
 use crate::{
-    inward::{Deliveries, Signers},
+    inward::{Deliveries, Doors, Signers},
     once::Memory,
     proofs::Proofs,
     reading::Readings,
@@ -25,6 +25,7 @@ struct Shared {
     streams: Streams,
     once: Arc<Memory>,
     signers: Signers,
+    doors: Doors,
     deliveries: Deliveries,
     /// Held while a provisioning client's change is made of what there is: changes see each other's results.
     provisioning: tokio::sync::Mutex<()>,
@@ -48,6 +49,17 @@ impl Console {
 
     /// The same, where channels may speak: `signers` tells whether it is them.
     pub fn with_channels(gate: Arc<Gate>, directory: Arc<Directory>, keys: Keys, signers: Signers) -> Self {
+        Self::with_doors(gate, directory, keys, signers, Doors::default())
+    }
+
+    /// The same, where some channels speak at doors of their own.
+    pub fn with_doors(
+        gate: Arc<Gate>,
+        directory: Arc<Directory>,
+        keys: Keys,
+        signers: Signers,
+        doors: Doors,
+    ) -> Self {
         Self(Arc::new(Shared {
             gate,
             directory,
@@ -57,6 +69,7 @@ impl Console {
             streams: Streams::default(),
             once: Arc::default(),
             signers,
+            doors,
             deliveries: Deliveries::default(),
             provisioning: tokio::sync::Mutex::new(()),
         }))
@@ -104,6 +117,11 @@ impl Console {
     /// Who checks each channel that may speak.
     pub(crate) fn signers(&self) -> &Signers {
         &self.0.signers
+    }
+
+    /// The doors at which channels speak in ways of their own.
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.0.doors
     }
 
     /// What came from channels lately.

@@ -69,7 +69,8 @@ async fn exact_origin(State(console): State<Console>, request: Request, next: Ne
     let from_provider = path.starts_with("/sign-in/") && path.ends_with("/logout");
     // Nor do those with a credential of their own: it is no cookie that a browser would send along. Nor does a channel: what
     // it sends is signed.
-    let from_channel = path.starts_with("/api/v1/channels/") && path.ends_with("/events");
+    let from_channel =
+        path.starts_with("/api/v1/channels/") && (path.ends_with("/events") || path.ends_with("/slack"));
     let no_browser = from_provider || from_channel || has_own_credential(path);
     if !reads && !no_browser && single(request.headers(), &header::ORIGIN) != Some(console.origin()) {
         let detail = "a change must come from the console's own pages";

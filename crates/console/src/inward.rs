@@ -2,6 +2,7 @@
 //! read in `api/v1/said.rs`; what it counts for is the engine's to say.
 
 use countersign_core::{ChannelName, Digest, Timestamp};
+use http::HeaderMap;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -44,6 +45,30 @@ pub enum NotSigned {
 
 /// Who checks each channel that may speak.
 pub type Signers = BTreeMap<ChannelName, Arc<dyn Signed>>;
+
+/// A door at which a channel speaks in a way of its own: it checks who speaks, begins what is to be done, and says what the
+/// channel is answered.
+pub trait Speaks: Send + Sync + fmt::Debug {
+    fn receive(&self, headers: &HeaderMap, body: &[u8]) -> Spoken;
+}
+
+/// What a channel is answered at a door of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// It was taken in.
+    Taken,
+    Text(String),
+    /// A JSON document.
+    Json(String),
+    NotSigned(NotSigned),
+    /// It is signed, and cannot be read.
+    Unreadable,
+    /// Too much is under way.
+    Busy,
+}
+
+/// The doors of channels that have one of their own.
+pub type Doors = BTreeMap<ChannelName, Arc<dyn Speaks>>;
 
 /// How long a delivery's id is remembered: longer than any signature is believed, before and after its time.
 const REMEMBERED: Duration = Duration::from_mins(15);

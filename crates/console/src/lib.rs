@@ -22,7 +22,7 @@ mod web;
 
 pub use console::{Console, Keys};
 pub use error::Problem;
-pub use inward::{Delivery, NotSigned, Signed, Signers};
+pub use inward::{Delivery, Doors, NotSigned, Signed, Signers, Speaks, Spoken};
 
 use axum::Router;
 use guard::Door;

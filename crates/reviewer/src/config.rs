@@ -3,12 +3,7 @@
 mod slack;
 mod webhook;
 
-use crate::{
-    channel::Tell,
-    message::Room,
-    outward::Outward,
-    webhook::{Inward, Secrets},
-};
+use crate::{channel::Tell, message::Room, outward::Outward, slack::Door, webhook::Inward};
 use countersign_core::ChannelName;
 use countersign_engine::outbox::{ChannelSpec, Hears};
 use countersign_pep::{Fault, NOT_A_REFERENCE, Origin, SecretRef, Span, kept, tls::UpstreamTlsSection};
@@ -49,6 +44,10 @@ pub struct ChannelSection {
     pub token_from: Option<String>,
     /// Of Slack: a channel's id.
     pub channel: Option<String>,
+    /// Of Slack, where its users may decide: the app's signing secret.
+    pub signing_secret_from: Option<String>,
+    /// Of Slack.
+    pub previous_signing_secret_from: Option<String>,
     /// Of Slack: where its Web API is, if not at Slack.
     pub api: Option<String>,
 }
@@ -58,21 +57,41 @@ pub struct ChannelSection {
 pub struct ChannelConfig {
     spec: ChannelSpec,
     tell: Arc<dyn Tell>,
-    inward: Option<Inward>,
+    speaks: Speaks,
+}
+
+/// How the users of a channel decide.
+#[derive(Clone, Debug)]
+pub enum Speaks {
+    /// They do not.
+    Never,
+    /// Through signed events that the channel hands in.
+    Events(Inward),
+    /// As Slack hands in clicks, forms and commands.
+    Slack(Box<Door>),
 }
 
 /// What every kind of channel has.
 struct Common<'s> {
     /// Before its keys in a message.
     place: String,
+    /// `None` where it has none that can be used.
+    name: Option<ChannelName>,
     folder: &'s Path,
     room: Room,
     time_limit: Duration,
     give_up_after: Duration,
 }
 
-/// What a kind makes of its section: what is spoken, where it goes, and what tells.
-type Made = (&'static str, String, Arc<dyn Tell>);
+/// What a kind makes of its section.
+struct Made {
+    /// What is spoken.
+    kind: &'static str,
+    /// Where it goes, without anything that could be a secret.
+    place: String,
+    tell: Arc<dyn Tell>,
+    speaks: Speaks,
+}
 
 const TIME_LIMIT: Duration = Duration::from_secs(15);
 const MOST_TIME: Duration = Duration::from_mins(1);
@@ -90,9 +109,8 @@ impl ChannelConfig {
         &self.tell
     }
 
-    /// What checks that something comes from the channel, where its users may decide.
-    pub fn inward(&self) -> Option<&Inward> {
-        self.inward.as_ref()
+    pub fn speaks(&self) -> &Speaks {
+        &self.speaks
     }
 }
 
@@ -132,7 +150,7 @@ impl ChannelSection {
         let name = kept(name, &mut faults);
         let room = Room { characters: (show > 0).then_some(show) };
         let give_up_after = self.give_up_after.map_or(GIVE_UP_AFTER, |span| span.0);
-        let common = Common { place, folder, room, time_limit, give_up_after };
+        let common = Common { place, name: name.clone(), folder, room, time_limit, give_up_after };
         let made = match self.kind.as_str() {
             "webhook" => webhook::check(&self, &common, &mut faults),
             "slack" => slack::check(&self, &common, &mut faults),
@@ -142,38 +160,9 @@ impl ChannelSection {
                 None
             }
         };
-        let inward = self.inward(&common, &mut faults);
-        let (Some(name), Some((kind, place, tell)), true) = (name, made, faults.is_empty()) else {
-            return Err(faults);
-        };
-        Ok(ChannelConfig { spec: ChannelSpec { name, kind, place, hears }, tell, inward })
-    }
-
-    /// What checks that something comes from the channel; a webhook's alone.
-    fn inward(&self, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Inward> {
-        let outward = [self.secret_from.as_ref(), self.previous_secret_from.as_ref()];
-        let mut read = |key: &str, text: Option<&String>| {
-            let text = text?;
-            let fault = if self.kind == "slack" {
-                let why = format!("a channel of kind `{}` has no such key", self.kind);
-                common.fault(key, why, "take it out, or write the kind it belongs to")
-            } else if outward.into_iter().flatten().any(|known| known == text) {
-                let why = "whoever is told could speak with the secret they are told with";
-                common.fault(key, why, "make another secret for this way")
-            } else {
-                return kept(common.secret(key, text), faults);
-            };
-            faults.push(fault);
-            None
-        };
-        let present = read("inward_secret_from", self.inward_secret_from.as_ref());
-        let previous = read("previous_inward_secret_from", self.previous_inward_secret_from.as_ref());
-        if self.inward_secret_from.is_none() && self.previous_inward_secret_from.is_some() {
-            let why = "there is no `inward_secret_from` that it was before";
-            let key = "previous_inward_secret_from";
-            faults.push(common.fault(key, why, "name the secret that is used now"));
-        }
-        Some(Inward(Secrets { present: present?, previous }))
+        let (Some(name), Some(made), true) = (name, made, faults.is_empty()) else { return Err(faults) };
+        let Made { kind, place, tell, speaks } = made;
+        Ok(ChannelConfig { spec: ChannelSpec { name, kind, place, hears }, tell, speaks })
     }
 
     /// Keys that only other kinds have.
@@ -182,8 +171,12 @@ impl ChannelSection {
             ("url", self.url.is_some()),
             ("secret_from", self.secret_from.is_some()),
             ("previous_secret_from", self.previous_secret_from.is_some()),
+            ("inward_secret_from", self.inward_secret_from.is_some()),
+            ("previous_inward_secret_from", self.previous_inward_secret_from.is_some()),
             ("token_from", self.token_from.is_some()),
             ("channel", self.channel.is_some()),
+            ("signing_secret_from", self.signing_secret_from.is_some()),
+            ("previous_signing_secret_from", self.previous_signing_secret_from.is_some()),
             ("api", self.api.is_some()),
         ];
         for (key, _) in keys.into_iter().filter(|(key, there)| *there && !own.contains(key)) {
@@ -201,6 +194,23 @@ impl Common<'_> {
     /// A text that has to be there.
     fn needed<'t>(&self, key: &str, text: Option<&'t String>, remedy: &str) -> Result<&'t str, Fault> {
         text.map(String::as_str).ok_or_else(|| self.fault(key, "this is missing", remedy))
+    }
+
+    /// A secret, and the one before it, which is nothing without it.
+    fn changing(
+        &self,
+        [key, previous_key]: [&str; 2],
+        [present, previous]: [Option<&String>; 2],
+        faults: &mut Vec<Fault>,
+    ) -> Option<(SecretRef, Option<SecretRef>)> {
+        let mut read = |key, text: &String| kept(self.secret(key, text), faults);
+        let (present, previous) =
+            (present.map(|text| read(key, text)), previous.map(|text| read(previous_key, text)));
+        if present.is_none() && previous.is_some() {
+            let why = format!("there is no `{key}` that it was before");
+            faults.push(self.fault(previous_key, why, "name the secret that is used now"));
+        }
+        Some((present.flatten()?, previous.flatten()))
     }
 
     fn secret(&self, key: &str, text: &str) -> Result<SecretRef, Fault> {
@@ -285,7 +295,9 @@ mod tests {
             previous_inward_secret_from: previous.map(str::to_owned),
             ..section("https://hooks.example.com")
         };
-        let speaks = |section: ChannelSection| section.check(Path::new("/")).unwrap().inward().is_some();
+        let speaks = |section: ChannelSection| {
+            !matches!(section.check(Path::new("/")).unwrap().speaks(), Speaks::Never)
+        };
         assert!(!speaks(with(None, None)), "off unless asked for");
         assert!(speaks(with(Some("env:IN"), None)) && speaks(with(Some("file:in"), Some("env:IN"))));
         for (present, previous, key) in [
@@ -356,6 +368,16 @@ mod tests {
         let places: Vec<_> = found.iter().map(|fault| &*fault.place).collect();
         assert_eq!(places, ["channel.ops.url", "channel.ops.token_from", "channel.ops.channel"]);
         assert!(!format!("{found:?}").contains("hunter2"));
+        let speaks = |present: Option<&str>, previous: Option<&str>| ChannelSection {
+            signing_secret_from: present.map(str::to_owned),
+            previous_signing_secret_from: previous.map(str::to_owned),
+            ..slack("C0123456789", None)
+        };
+        assert!(matches!(speaks(None, None).check(Path::new("/")).unwrap().speaks(), Speaks::Never));
+        let signed = speaks(Some("env:SIGNING"), Some("file:before")).check(Path::new("/")).unwrap();
+        assert!(matches!(signed.speaks(), Speaks::Slack(_)));
+        assert_eq!(faults(speaks(Some("hunter2"), None)), ["channel.ops.signing_secret_from"]);
+        assert_eq!(faults(speaks(None, Some("env:B"))), ["channel.ops.previous_signing_secret_from"]);
         let pigeon = ChannelSection { kind: "pigeon".into(), ..slack("C0123456789", None) };
         assert_eq!(faults(pigeon), ["channel.ops.kind"]);
     }

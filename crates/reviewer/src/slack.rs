@@ -3,13 +3,20 @@
 //! gateway that died before it could remember it is found again.
 
 mod api;
+mod door;
 mod draw;
 mod escape;
+mod heard;
 mod reply;
 mod sheet;
+mod sign;
+mod speak;
 
 pub(crate) use api::Api;
+pub use door::{Door, Reply};
 pub use draw::{Drawn, draw};
+pub use sign::NotSlack;
+pub(crate) use sign::Signing;
 
 use crate::{
     channel::{Before, Behind, Failed, Letter, Tell},
@@ -43,6 +50,8 @@ pub(crate) struct Slack {
     pub(crate) give_up_after: Duration,
     /// One permit, given back a second after a message.
     pub(crate) pace: Arc<Semaphore>,
+    /// Somebody hears what is clicked.
+    pub(crate) listens: bool,
 }
 
 /// Which of its messages.
@@ -95,6 +104,11 @@ impl Tell for Slack {
 }
 
 impl Slack {
+    fn drawn(&self, letter: &Letter) -> Drawn {
+        let value = self.listens.then(|| heard::Target::value(letter.approval, &letter.shown));
+        draw(&letter.message, value.as_deref())
+    }
+
     /// Posts the message about an approval, or finds it: where it is.
     async fn message(&self, letter: &Letter) -> Result<String, Failed> {
         if letter.before == Before::Perhaps
@@ -102,7 +116,7 @@ impl Slack {
         {
             return Ok(found);
         }
-        let drawn = draw(&letter.message, None);
+        let drawn = self.drawn(letter);
         let posting = self.posting(letter, Part::Message, None, &drawn.text, &drawn.blocks);
         match self.post(posting).await {
             Err(refusal) if refusal.about == About::Size => {
@@ -116,7 +130,7 @@ impl Slack {
 
     /// Shows in the message how it stands now.
     async fn change(&self, letter: &Letter, posted: &str) -> Result<(), Refusal> {
-        let drawn = draw(&letter.message, None);
+        let drawn = self.drawn(letter);
         let change = |text: &str, blocks: &[Value]| {
             let metadata = metadata(letter, Part::Message);
             json!({"channel": self.channel, "ts": posted, "text": text, "blocks": blocks, "parse": "none",

@@ -108,6 +108,7 @@ sentence = "Tune the table {{table}}"
             ("next", NEXT),
             ("inward", inward::INWARD),
             ("token", countersign_testkit::slack::TOKEN),
+            ("signing", countersign_testkit::slack::person::SECRET),
         ];
         let groups = r#"["agents", "dba"]"#;
         // A gate that names a channel which is not there does not load.
@@ -140,16 +141,22 @@ fn webhook(name: &str, url: &str, more: &str) -> String {
     )
 }
 
-/// Has the library check all of it.
-async fn verified(stage: &Stage, got: &[Got], secrets: &[&str]) {
+/// Where a library that tests drive is.
+fn driver(name: &str) -> String {
     let test = std::env::current_exe().unwrap();
     let target = test.ancestors().find(|folder| folder.join("drivers").exists());
-    let library: PathBuf = target.map(|target| target.join("drivers/webhooks")).unwrap_or_default();
+    let library: PathBuf = target.map(|target| target.join("drivers").join(name)).unwrap_or_default();
     assert!(library.exists(), "the library is not there\n\nhint: run `.ci/drivers`, as `make test` does");
+    library.display().to_string()
+}
+
+/// Has the library check all of it.
+async fn verified(stage: &Stage, got: &[Got], secrets: &[&str]) {
+    let library = driver("webhooks");
     let file = stage.gateway.folder().join("messages.json");
     let messages: Vec<Value> = got.iter().map(Got::as_json).collect();
     std::fs::write(&file, Value::from(messages).to_string()).unwrap();
-    let (library, file) = (library.display().to_string(), file.display().to_string());
+    let file = file.display().to_string();
     let arguments = [&[&*library, &*file], secrets].concat();
     let said = python(VERIFY, &arguments).await.unwrap();
     assert_eq!(String::from_utf8(said).unwrap().trim(), got.len().to_string());

@@ -1,8 +1,36 @@
 //! Slack beside the real binary: one message for each approval, whatever dies in between.
 
-use super::{Stage, has_text};
+mod speaks;
+
+use crate::{Stage, driver, has_text};
 use countersign_demo::person::Strength;
-use countersign_testkit::slack::{CHANNEL, Message, Slack, TOKEN};
+use countersign_e2e::client::python;
+use countersign_testkit::slack::{CHANNEL, Message, Slack, TOKEN, person::SECRET};
+use serde_json::Value;
+
+/// Asks the verifier of Slack's own library about requests, and compares what it says with what was made of them.
+const VERIFY: &str = r#"
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from slack_sdk.signature import SignatureVerifier
+verifier = SignatureVerifier(sys.argv[3])
+requests = json.load(open(sys.argv[2]))
+for request in requests:
+    headers = {"X-Slack-Request-Timestamp": None, "X-Slack-Signature": None}
+    headers.update({name.title(): value for name, value in request["headers"].items()})
+    fine = headers["X-Slack-Signature"] is not None and verifier.is_valid_request(request["body"], headers)
+    assert fine == request["fine"], request
+print(len(requests))
+"#;
+
+/// Has the library look at requests: each with what is thought of it here, as `fine`.
+async fn library_agrees(stage: &Stage, requests: &[Value]) {
+    let file = stage.gateway.folder().join("requests.json");
+    std::fs::write(&file, Value::from(requests.to_vec()).to_string()).unwrap();
+    let (library, file) = (driver("slack"), file.display().to_string());
+    let said = python(VERIFY, &[&library, &file, SECRET]).await.unwrap();
+    assert_eq!(String::from_utf8(said).unwrap().trim(), requests.len().to_string());
+}
 
 fn section(slack: &Slack, more: &str) -> String {
     format!(

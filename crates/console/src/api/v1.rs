@@ -17,6 +17,7 @@ pub(crate) mod reading;
 pub(crate) mod said;
 pub(crate) mod scim;
 pub(crate) mod session;
+pub(crate) mod slack;
 pub(crate) mod tools;
 pub(crate) mod upkeep;
 pub(crate) mod votes;
@@ -89,5 +90,6 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(channels::outgoing))
         .routes(routes!(channels::replay))
         .routes(routes!(said::said))
+        .routes(routes!(slack::slack))
         .routes(routes!(events::stream))
 }

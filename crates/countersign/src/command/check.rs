@@ -2,7 +2,7 @@
 
 use crate::{cli::Output, config::Config, failure::Failure, output};
 use countersign_engine::outbox::Hears;
-use countersign_reviewer::ChannelConfig;
+use countersign_reviewer::{ChannelConfig, Speaks};
 use serde_json::json;
 use std::path::Path;
 
@@ -111,7 +111,10 @@ fn channel(channel: &ChannelConfig) -> String {
         Hears::Named => "where a gate names it with `@notify`",
         Hears::Everything => "every approval",
     };
-    let says = if channel.inward().is_some() { "; its users may decide" } else { "" };
+    let says = match channel.speaks() {
+        Speaks::Never => "",
+        Speaks::Events(_) | Speaks::Slack(_) => "; its users may decide",
+    };
     format!("{} ({}) -> {}: {hears}{says}", spec.name, spec.kind, spec.place)
 }
 

@@ -1,7 +1,7 @@
 //! A channel of kind `slack`.
 
-use super::{ChannelSection, Common, Made};
-use crate::slack::{Api, Slack};
+use super::{ChannelSection, Common, Made, Speaks};
+use crate::slack::{Api, Door, Signing, Slack};
 use countersign_pep::{Fault, NOT_A_REFERENCE, kept};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -11,7 +11,11 @@ const CHANNEL_REMEDY: &str =
     "write the channel's id, such as `C0123456789`: it stands at the end of its details in Slack";
 
 pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Made> {
-    section.foreign(&["token_from", "channel", "api"], common, faults);
+    let own = ["token_from", "channel", "signing_secret_from", "previous_signing_secret_from", "api"];
+    section.foreign(&own, common, faults);
+    let keys = ["signing_secret_from", "previous_signing_secret_from"];
+    let texts = [section.signing_secret_from.as_ref(), section.previous_signing_secret_from.as_ref()];
+    let signing = common.changing(keys, texts, faults);
     let token = common
         .needed("token_from", section.token_from.as_ref(), NOT_A_REFERENCE)
         .and_then(|text| common.secret("token_from", text));
@@ -38,8 +42,15 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         room: common.room,
         give_up_after: common.give_up_after,
         pace: Arc::new(Semaphore::new(1)),
+        listens: signing.is_some(),
     };
-    Some(("slack", place, Arc::new(slack)))
+    let speaks = match signing.zip(common.name.clone()) {
+        Some(((present, previous), name)) => {
+            Speaks::Slack(Box::new(Door::new(slack.clone(), name, Signing { present, previous })))
+        }
+        None => Speaks::Never,
+    };
+    Some(Made { kind: "slack", place, tell: Arc::new(slack), speaks })
 }
 
 /// A channel's id: public (`C`), private (`G`) or direct (`D`). Names change, ids do not.

@@ -5,7 +5,7 @@ use crate::{
     outward::{Answer, Outward, retry_after},
 };
 use bytes::Bytes;
-use countersign_pep::SecretRef;
+use countersign_pep::{Origin, SecretRef};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
 use std::time::Duration;
@@ -76,6 +76,18 @@ impl Api {
         let path = format!("{}{method}", self.path);
         let answer = self.outward.post(&path, headers, Bytes::from(body), LARGEST).await;
         judge(method, &answer.map_err(|why| other(Failed::channel(why)))?)
+    }
+
+    /// Where one user is answered: an address that came with a request, as long as it is Slack's own, beside the Web API
+    /// or at `hooks.` before its host.
+    pub(super) fn hook(&self, address: &str) -> Option<(Outward, String)> {
+        let (origin, url) = Origin::read("", address, None, "").ok()?;
+        let api = &self.outward.origin;
+        let own = origin.host == api.host || origin.host.strip_prefix("hooks.") == Some(&api.host);
+        if !own || origin.tls != api.tls || origin.port != api.port || url.query().is_some() {
+            return None;
+        }
+        Some((Outward { origin, ..self.outward.clone() }, url.path().to_owned()))
     }
 }
 
@@ -214,5 +226,30 @@ mod tests {
             assert!(!refusal.failed.why.contains("made up"), "nothing the other side said: {}", refusal.failed.why);
         }
         assert!(said(200, None, r#"{"ok":true,"ts":"1.2"}"#).is_ok());
+    }
+
+    #[test]
+    fn only_slack_itself_is_answered() {
+        let api = |base: &str| {
+            let (origin, _) = Origin::read("", base, None, "").unwrap();
+            let token = SecretRef::Environment("TOKEN".into());
+            Api { outward: Outward { origin, tls: None, time_limit: REST }, path: "/api/".into(), token }
+        };
+        for (base, address, fine) in [
+            ("https://slack.com/api/", "https://hooks.slack.com/actions/T1/2/x", true),
+            ("https://slack.com/api/", "https://slack.com/x", true),
+            ("https://slack.com/api/", "http://hooks.slack.com/actions/T1/2/x", false),
+            ("https://slack.com/api/", "https://hooks.slack.com:8443/x", false),
+            ("https://slack.com/api/", "https://hooks.slack.com.evil.example/x", false),
+            ("https://slack.com/api/", "https://evil.example/hooks.slack.com", false),
+            ("https://slack.com/api/", "https://evil.hooks.slack.com/x", false),
+            ("https://slack.com/api/", "https://user@hooks.slack.com/x", false),
+            ("https://slack.com/api/", "http://127.0.0.1/x", false),
+            ("http://localhost:9/api/", "http://localhost:9/hooks/1", true),
+            ("http://localhost:9/api/", "http://localhost:10/hooks/1", false),
+            ("https://slack.com/api/", "", false),
+        ] {
+            assert_eq!(api(base).hook(address).is_some(), fine, "{base} {address}");
+        }
     }
 }

@@ -176,13 +176,13 @@ fn offered(console: &Console, channel: &ChannelName, user: &str, name: Option<&S
     }
 }
 
-fn not_signed(channel: &ChannelName, why: NotSigned) -> Problem {
+pub(super) fn not_signed(channel: &ChannelName, why: NotSigned) -> Problem {
     let (status, code, detail, hint) = match why {
         NotSigned::Wrong => (
             StatusCode::UNAUTHORIZED,
             "not-signed",
             "no signature of this delivery holds",
-            "sign `id.timestamp.body` with the channel's inward secret, as Standard Webhooks says",
+            "sign it with the channel's own secret, as the guide says",
         ),
         NotSigned::Time => (
             StatusCode::UNAUTHORIZED,

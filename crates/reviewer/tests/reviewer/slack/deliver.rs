@@ -73,6 +73,7 @@ fn letter(number: u32, kind: &str, state: &str) -> Letter {
         },
         shown: String::new(),
         message,
+        shown: "shown".into(),
         by: Some("Ana".into()),
         posted: None,
         before: Before::Never,

@@ -1,0 +1,203 @@
+//! People decide in Slack: clicks, forms and commands as Slack sends them, for whoever they are bound to and nobody else.
+
+use super::{library_agrees, roots, section};
+use crate::{Stage, has_text};
+use countersign_demo::person::Person;
+use countersign_e2e::night;
+use countersign_testkit::slack::{
+    Message, Slack,
+    person::{Request, SECRET, now},
+};
+use serde_json::json;
+
+struct Room {
+    slack: Slack,
+    stage: Stage,
+}
+
+impl Room {
+    async fn open() -> Self {
+        let slack = Slack::start().await.unwrap();
+        let more = "hears = \"everything\"\nsigning_secret_from = \"file:signing\"";
+        let stage = Stage::open(&section(&slack, more)).await;
+        Self { slack, stage }
+    }
+
+    /// Sends what Slack would: status and body of the answer.
+    async fn send(&self, request: &Request) -> (u16, String) {
+        let url = format!("{}/api/v1/channels/dba/slack", self.stage.gateway.console_url);
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut sent = client.post(url).body(request.body.clone());
+        for (name, value) in &request.headers {
+            sent = sent.header(name, value);
+        }
+        let answer = sent.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    async fn taken(&self, request: &Request) {
+        assert_eq!(self.send(request).await, (200, String::new()));
+    }
+
+    /// Waits for the answer after those there were.
+    async fn told(&self, before: usize) -> String {
+        self.slack.comes("an answer", |slack| slack.told().get(before).cloned()).await.unwrap()
+    }
+
+    /// The message about the newest approval, once so many were posted.
+    async fn message(&self, number: usize) -> Message {
+        let enough = |messages: &[Message]| roots(messages).len() == number;
+        let messages = self.slack.until("the message", enough).await.unwrap();
+        roots(&messages).last().copied().unwrap().clone()
+    }
+
+    /// Somebody who has just come in by their invitation.
+    async fn person(&self, email: &str) -> Person {
+        let link = self.stage.gateway.invite(email, "dba").await.unwrap();
+        Person::open(&self.stage.gateway.console_url, &link).await.unwrap()
+    }
+
+    /// Makes a user of Slack a person's.
+    async fn bind(&self, person: &mut Person, user: &str) {
+        let before = self.slack.told().len();
+        self.taken(&self.slack.command(user, "bind")).await;
+        let told = self.told(before).await;
+        let code = told.split_once('#').unwrap().1.split('|').next().unwrap().to_owned();
+        let bound = person.write("bindings", &json!({"code": code})).await.unwrap();
+        assert_eq!(bound.status, 201, "{}", bound.json());
+    }
+
+    async fn is(&self, id: &str, state: &str) -> bool {
+        let found = self.stage.gateway.approvals(state).await.unwrap();
+        found.iter().any(|approval| approval["id"] == id)
+    }
+}
+
+async fn newest(room: &Room) -> String {
+    let pending = room.stage.gateway.approvals("pending").await.unwrap();
+    pending[0]["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_click_counts_for_whom_it_is_bound_to_once_and_on_what_was_shown() {
+    let room = Room::open().await;
+    let mut ana = room.person("ana@example.com").await;
+    let link = room.stage.gateway.command(&["person", "link", "olga@example.com"]).await.unwrap();
+    let console = &room.stage.gateway.console_url;
+    let mut olga = Person::open(console, link["link"].as_str().unwrap()).await.unwrap();
+    room.stage.ask("PATCH", "logs").await;
+    let message = room.message(1).await;
+    let id = newest(&room).await;
+
+    // Nobody knows whose word it is.
+    room.taken(&room.slack.click(&message, "U0000000001", "approve").unwrap()).await;
+    let told = room.told(0).await;
+    assert!(
+        told.contains("Make it mine") && told.contains("Nobody here knows whose word yours is"),
+        "{told}"
+    );
+    assert!(room.is(&id, "pending").await);
+
+    // The requester's side.
+    room.bind(&mut olga, "U0000000002").await;
+    let before = room.slack.told().len();
+    room.taken(&room.slack.click(&message, "U0000000002", "approve").unwrap()).await;
+    let told = room.told(before).await;
+    assert!(told.contains("equester"), "{told}");
+    assert!(room.is(&id, "pending").await);
+
+    // Who may, and the very same click again.
+    room.bind(&mut ana, "U0000000001").await;
+    let before = room.slack.told().len();
+    let click = room.slack.click(&message, "U0000000001", "approve").unwrap();
+    room.taken(&click).await;
+    let told = room.told(before).await;
+    assert!(told.contains("Your approval counts, and it was the last one that was needed."), "{told}");
+    room.taken(&click).await;
+    let late = room.slack.click(&message, "U0000000001", "approve").unwrap();
+    room.taken(&late).await;
+    let told = room.told(before + 1).await;
+    assert!(!told.contains("counts"), "{told}");
+    let ended =
+        |messages: &[Message]| roots(messages).iter().any(|root| has_text(&root.blocks, "Approved and done"));
+    let messages = room.slack.until("the end", ended).await.unwrap();
+    let root = roots(&messages)[0];
+    assert!(room.slack.click(root, "U0000000001", "approve").is_err(), "decided is decided");
+    let entries = night::verified_entries(&room.stage.gateway).await.unwrap();
+    let count = |kind: &str| entries.iter().filter(|entry| entry.kind == kind).count();
+    assert_eq!(count("approval.voted"), 1);
+    assert_eq!(count("approval.vote_refused"), 3, "unbound, requester's side, too late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_asks_why_and_a_gate_that_wants_more_opens_its_page() {
+    let room = Room::open().await;
+    let mut ana = room.person("ana@example.com").await;
+    room.bind(&mut ana, "U0000000001").await;
+    room.stage.ask("DELETE", "logs").await;
+    let message = room.message(1).await;
+    let id = newest(&room).await;
+    let before = room.slack.told().len();
+    room.taken(&room.slack.click(&message, "U0000000001", "approve").unwrap()).await;
+    let told = room.told(before).await;
+    assert!(told.contains("asks for more") && told.contains(&format!("/approvals/{id}")), "{told}");
+    assert!(room.is(&id, "pending").await);
+
+    room.taken(&room.slack.click(&message, "U0000000001", "reject").unwrap()).await;
+    room.slack.comes("the form", |slack| slack.views().first().cloned()).await.unwrap();
+    let (status, body) = room.send(&room.slack.submit("U0000000001", " \n ").unwrap()).await;
+    assert!(status == 200 && body.contains("response_action") && body.contains("Say why"), "{status} {body}");
+    let because = room.slack.submit("U0000000001", "not <@U1> tonight").unwrap();
+    let before = room.slack.told().len();
+    room.taken(&because).await;
+    let told = room.told(before).await;
+    assert!(told.contains("You rejected it"), "{told}");
+    assert!(room.is(&id, "rejected").await);
+
+    // What waits, how it stands.
+    room.stage.ask("DELETE", "orders").await;
+    let before = room.slack.told().len();
+    room.taken(&room.slack.command("U0000000001", "")).await;
+    let told = room.told(before).await;
+    assert!(told.contains("Drop the table “orders”"), "{told}");
+    room.taken(&room.slack.command("U0000000001", &format!("status {id}"))).await;
+    let told = room.told(before + 1).await;
+    assert!(told.contains("Rejected"), "{told}");
+    room.taken(&room.slack.command("U0000000009", &format!("status {id}"))).await;
+    let told = room.told(before + 2).await;
+    assert!(
+        told.contains("Make it mine") && !told.contains("Rejected"),
+        "strangers are told nothing: {told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_slack_signed_just_now_is_taken_in_as_slacks_own_library_says() {
+    let room = Room::open().await;
+    let hello = json!({"type": "url_verification", "challenge": "c4l1", "token": "x"}).to_string();
+    let signed = |secret: &str, seconds| Request::signed(secret, seconds, "application/json", hello.clone());
+    assert_eq!(room.send(&signed(SECRET, now())).await, (200, "c4l1".into()));
+    let mut checked = Vec::new();
+    for (request, fine) in [
+        (signed(SECRET, now()), true),
+        (signed("another", now()), false),
+        (signed(SECRET, now() - 400), false),
+        (signed(SECRET, now() + 400), false),
+        (Request { body: hello.replace("c4l1", "c4l2"), ..signed(SECRET, now()) }, false),
+        (Request { headers: vec![], ..signed(SECRET, now()) }, false),
+        (room.slack.command("U0000000001", "bind"), true),
+    ] {
+        let (status, body) = room.send(&request).await;
+        assert_eq!(status, if fine { 200 } else { 401 }, "{body}");
+        let headers: serde_json::Map<_, _> =
+            request.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        checked.push(json!({"headers": headers, "body": request.body, "fine": fine}));
+    }
+    library_agrees(&room.stage, &checked).await;
+    // No cookie opens it, no other method, and no channel that has no such door.
+    let unreadable =
+        Request::signed(SECRET, now(), "application/x-www-form-urlencoded", "payload=%7B".into());
+    assert_eq!(room.send(&unreadable).await.0, 400);
+    let log = room.stage.gateway.log();
+    assert!(!log.contains(SECRET) && !log.contains(countersign_testkit::slack::TOKEN));
+}
