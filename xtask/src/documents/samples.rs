@@ -93,10 +93,10 @@ fn the_channels_of_the_guide_are_named_by_its_gate() {
         fs::write(folder.path().join("countersign.toml"), format!("{head}{channels}\n")).unwrap();
     };
     fs::create_dir(folder.path().join("policy")).unwrap();
-    fs::write(folder.path().join("policy/guide.cedar"), policies.concat()).unwrap();
-    write(&channels.concat());
+    fs::write(folder.path().join("policy/guide.cedar"), policies.join("\n\n")).unwrap();
+    write(&channels.join("\n"));
     assert_eq!(check(folder.path()), Ok(()));
-    write(&channels.concat().replace("name = \"dba\"", "name = \"dbas\""));
+    write(&channels.join("\n").replace("name = \"dba\"", "name = \"dbas\""));
     let wrong = check(folder.path()).unwrap_err();
     assert!(wrong.contains("channel `dba` is not declared\n  hint: did you mean `dbas`?"), "{wrong}");
 }

@@ -71,7 +71,6 @@ fn letter(number: u32, kind: &str, state: &str) -> Letter {
             state: state.into(),
             gates: vec![],
         },
-        shown: String::new(),
         message,
         shown: "shown".into(),
         by: Some("Ana".into()),
