@@ -154,7 +154,7 @@ impl Worker<'_> {
             Some(_) => read::action(self.gate, hold.action()).await?,
             None => None,
         };
-        let name_of = |person| self.gate.identity().voter(person).map(|voter| voter.name);
+        let name_of = |person| self.gate.identity().called(person);
         let by = news.by.parse::<PersonId>().ok().and_then(name_of).map(|name| visible::name(&name));
         let perhaps = news.at <= self.unsure || outgoing.last_error.is_some();
         let link = self.gate.approval_link(outgoing.approval);

@@ -232,6 +232,8 @@ async fn a_life_is_told_in_order_to_those_it_concerns_and_every_message_verifies
     assert_eq!(got[0].headers["content-type"], "application/cloudevents+json");
     let message = &event["data"]["message"];
     assert_eq!(message["computed"]["sentence"], "Drop the table “logs” (prod).");
+    // Who owns the agent has a name, enrolled or not.
+    assert_eq!(message["computed"]["owners"][0]["name"], "olga");
     assert_eq!(
         message["request"]["head"]["whole"]["text"].as_str().unwrap().lines().next(),
         Some("DELETE /tables/logs")

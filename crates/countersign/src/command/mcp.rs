@@ -157,7 +157,8 @@ fn flags(tool: &Value, definition: &str) -> BTreeSet<String> {
 fn first_line(tool: &Value) -> String {
     let described = text(tool, "/waiting/0/description");
     let described = if described.is_empty() { text(tool, "/accepted/description") } else { described };
-    visible::name(described.lines().next().unwrap_or_default())
+    // What cannot be seen is written out by the table.
+    described.lines().next().unwrap_or_default().chars().take(80).collect()
 }
 
 /// The agent as its requests are asked.

@@ -151,6 +151,11 @@ pub trait Identity: Send + Sync + std::fmt::Debug {
     /// Name and e-mail for showing to signed-in people; `None` for the unknown or erased.
     fn person_name(&self, person: PersonId) -> Option<String>;
 
+    /// What people call somebody, whether they can vote or not; `None` for the unknown or erased.
+    fn called(&self, person: PersonId) -> Option<String> {
+        self.voter(person).map(|voter| voter.name)
+    }
+
     /// For whom a user of a channel speaks. Never whom they call themselves.
     fn bound(&self, _channel: &ChannelName, _user: &str) -> Option<Bound> {
         None

@@ -63,6 +63,10 @@ impl Identity for Directory {
         self.memory.read().person(person).map(|person| format!("{} <{}>", person.name, person.email))
     }
 
+    fn called(&self, person: PersonId) -> Option<String> {
+        self.memory.read().person(person).map(|person| person.name.clone())
+    }
+
     fn bound(&self, channel: &ChannelName, user: &str) -> Option<Bound> {
         self.bound_to(channel, user)
     }
