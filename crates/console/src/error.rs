@@ -173,7 +173,6 @@ impl From<IdentityError> for Problem {
             | E::UnknownSession
             | E::UnknownDevice
             | E::UnknownProvider => (StatusCode::NOT_FOUND, "not-found"),
-            E::TooManyDevices => (StatusCode::SERVICE_UNAVAILABLE, "too-many"),
             E::UnknownGroup { .. }
             | E::BadText { .. }
             | E::BadEmail(_)

@@ -1,6 +1,6 @@
-//! How many wrong answers one source may give: memory is bounded, and one source never spends another's share.
+//! How many wrong answers one source, or one person, may give: memory is bounded, and nobody spends another's share.
 
-use countersign_core::Timestamp;
+use countersign_core::{PersonId, Timestamp};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
@@ -14,10 +14,25 @@ const REFILL: Duration = Duration::from_secs(6);
 /// Sources remembered; the one that failed longest ago is forgotten first.
 const SOURCES: usize = 4096;
 
-/// Wrong links and wrong passkey answers, by source.
+/// Who gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Guesser {
+    /// What one holder has: an IPv4 address, or an IPv6 network of 64 bits.
+    Network(IpAddr),
+    /// Somebody signed in, from wherever.
+    Person(PersonId),
+}
+
+impl From<IpAddr> for Guesser {
+    fn from(source: IpAddr) -> Self {
+        Self::Network(network(source))
+    }
+}
+
+/// Wrong answers, by who gave them.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
-    failures: BTreeMap<IpAddr, Failures>,
+    failures: BTreeMap<Guesser, Failures>,
 }
 
 #[derive(Debug)]
@@ -36,28 +51,27 @@ impl Failures {
 }
 
 impl Attempts {
-    /// How long the source has to wait; `None` when it may try.
-    pub(crate) fn wait(&self, source: IpAddr, now: Timestamp) -> Option<Duration> {
-        let known = self.failures.get(&network(source))?;
+    /// How long this one has to wait; `None` when it may try.
+    pub(crate) fn wait(&self, who: impl Into<Guesser>, now: Timestamp) -> Option<Duration> {
+        let known = self.failures.get(&who.into())?;
         (known.left(now) >= BURST).then_some(REFILL)
     }
 
     /// Counts a wrong answer.
-    pub(crate) fn failed(&mut self, source: IpAddr, now: Timestamp) {
-        let source = network(source);
-        let left = self.failures.get(&source).map_or(0, |known| known.left(now));
-        self.failures.insert(source, Failures { count: (left + 1).min(BURST), since: now });
+    pub(crate) fn failed(&mut self, who: impl Into<Guesser>, now: Timestamp) {
+        let who = who.into();
+        let left = self.failures.get(&who).map_or(0, |known| known.left(now));
+        self.failures.insert(who, Failures { count: (left + 1).min(BURST), since: now });
         if self.failures.len() > SOURCES {
             self.failures.retain(|_, known| known.left(now) > 0);
         }
         if self.failures.len() > SOURCES {
-            let oldest = self.failures.iter().min_by_key(|(_, known)| known.since).map(|(source, _)| *source);
-            oldest.and_then(|source| self.failures.remove(&source));
+            let oldest = self.failures.iter().min_by_key(|(_, known)| known.since).map(|(who, _)| *who);
+            oldest.and_then(|who| self.failures.remove(&who));
         }
     }
 }
 
-/// What one holder has: an IPv4 address, or an IPv6 network of 64 bits.
 fn network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -93,7 +107,7 @@ mod tests {
         for last in 0..BURST {
             attempts.failed(IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(last))), second(0));
         }
-        assert!(attempts.wait("2001:db8::ffff".parse().unwrap(), second(0)).is_some());
+        assert!(attempts.wait("2001:db8::ffff".parse::<IpAddr>().unwrap(), second(0)).is_some());
         for address in 0..20_000_u32 {
             attempts.failed(IpAddr::V4(Ipv4Addr::from_bits(address)), second(i64::from(address) % 3));
         }

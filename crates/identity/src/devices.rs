@@ -9,9 +9,10 @@ use std::{collections::HashMap, net::IpAddr, time::Duration};
 pub(crate) const WAITS: Duration = Duration::from_mins(10);
 /// How often it may ask.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
-/// How many may wait at once, and of one source.
-const MOST: usize = 256;
-const OF_A_SOURCE: usize = 8;
+/// How many wait at once, and of one source. The oldest makes room: who asks is nobody yet, and must not keep others out by
+/// asking often.
+const MOST: usize = 1_024;
+const OF_A_SOURCE: usize = 128;
 /// What codes are made of: nothing that is read for something else, no word (RFC 8628, section 6.1).
 const ALPHABET: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 
@@ -40,18 +41,27 @@ pub(crate) enum Answer {
 pub(crate) struct Devices(HashMap<Digest, Device>);
 
 impl Devices {
-    /// Lets one wait; false where too many do.
+    /// Lets one wait; false where another has that code.
     pub(crate) fn add(&mut self, code: &Secret, user_code: &str, mut device: Device) -> bool {
         let now = device.asked_at;
         self.0.retain(|_, device| now < device.asked_at.plus(WAITS));
-        let same = self.0.values().filter(|other| other.source == device.source).count();
-        let twice = self.0.values().any(|other| other.user_code == user_code);
-        if self.0.len() >= MOST || same >= OF_A_SOURCE || twice {
+        if self.0.values().any(|other| other.user_code == user_code) {
             return false;
         }
+        self.make_room(|other| other.source == device.source, OF_A_SOURCE);
+        self.make_room(|_| true, MOST);
         user_code.clone_into(&mut device.user_code);
         self.0.insert(fingerprint(code.reveal()), device);
         true
+    }
+
+    /// Forgets the oldest of these where there are as many as there may be.
+    fn make_room(&mut self, of: impl Fn(&Device) -> bool, most: usize) {
+        let these = || self.0.iter().filter(|(_, device)| of(device));
+        if these().count() >= most {
+            let oldest = these().min_by_key(|(_, device)| device.asked_at).map(|(key, _)| *key);
+            oldest.and_then(|key| self.0.remove(&key));
+        }
     }
 
     /// The one a person means, that nobody has answered yet.
@@ -117,6 +127,28 @@ fn typed(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_asks_often_keeps_nobody_out() {
+        let mut devices = Devices::default();
+        let at = |second: usize| Timestamp(i64::try_from(second).unwrap() * 1_000_000);
+        let add = |devices: &mut Devices, number: usize, source: [u8; 4]| {
+            let code = Secret::of_bytes(&std::array::from_fn(|at| {
+                u8::try_from(number >> (at % 4 * 8) & 0xff).unwrap()
+            }));
+            let device = Device::new("x".into(), source.into(), None, at(number / 200));
+            assert!(devices.add(&code, &format!("{number:08}"), device));
+            code
+        };
+        let mine = add(&mut devices, 0, [192, 0, 2, 1]);
+        for number in 1..1_000 {
+            add(&mut devices, number, [192, 0, 2, 9]);
+        }
+        assert!(devices.0.len() <= OF_A_SOURCE + 1);
+        assert!(devices.ask(mine.reveal(), at(6)).is_some(), "another's asking took the place");
+        let late = add(&mut devices, 1_000, [192, 0, 2, 9]);
+        assert!(devices.ask(late.reveal(), at(6)).is_some());
+    }
 
     #[test]
     fn codes_are_eight_letters_that_can_be_typed_as_people_do() {

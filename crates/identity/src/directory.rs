@@ -40,7 +40,7 @@ use countersign_engine::{
 };
 use countersign_ledger::event::Actor;
 use parking_lot::{Mutex, RwLock};
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
 
 /// Who makes a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +166,18 @@ impl Directory {
                 Err(error.into())
             }
         }
+    }
+
+    /// Counts a wrong answer, of something nobody finds by trying; beyond a few its source is told to wait. What is right is
+    /// never held up by others' wrong ones: behind a proxy or a shared address they come from the same place.
+    fn wrong(&self, source: IpAddr, error: IdentityError) -> IdentityError {
+        let now = self.journal.now();
+        let mut attempts = self.attempts.lock();
+        if let Some(retry_after) = attempts.wait(source, now) {
+            return IdentityError::TooManyAttempts { retry_after };
+        }
+        attempts.failed(source, now);
+        error
     }
 
     /// The author, if an administrator or the operator.

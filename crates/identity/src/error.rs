@@ -66,8 +66,6 @@ pub enum IdentityError {
     UnknownSession,
     #[error("nobody asks to sign in with that code, or it took too long")]
     UnknownDevice,
-    #[error("too many sign-ins wait for somebody to allow them")]
-    TooManyDevices,
     #[error("you have {0} tokens and command lines signed in already")]
     TooManyReading(usize),
     #[error("there is no credential `{0}`")]
@@ -157,7 +155,6 @@ impl IdentityError {
             Self::UnknownGroup { nearest: None, .. } => "groups are declared in the configuration",
             Self::Described(_) => "change it there, and restart the gateway",
             Self::UnknownDevice => "begin again with `countersign login`",
-            Self::TooManyDevices => "try again in a few minutes",
             Self::TooManyReading(_) => "end one of them on your own page",
             Self::NoOwner => "name a person who answers for it",
             Self::BindingSpent => "ask the channel for a new one",

@@ -4,7 +4,7 @@ use super::{
     draw,
     frame::{Fault, Frame, Viewer, draw_page},
 };
-use crate::{body::Params, caller::Knock, console::Console, model::time};
+use crate::{body::Params, console::Console, model::time};
 use askama::Template;
 use axum::{extract::State, response::Response};
 use countersign_identity::IdentityError;
@@ -37,7 +37,6 @@ struct Asks {
 pub(super) async fn page(
     State(console): State<Console>,
     viewer: Viewer,
-    knock: Knock,
     Params(wanted): Params<Wanted>,
 ) -> Result<Response, Fault> {
     let frame = Frame::of(&console, &viewer, "device").await?;
@@ -45,7 +44,7 @@ pub(super) async fn page(
     if typed.is_empty() {
         return draw_page(&DevicePage { frame, typed, asks: None });
     }
-    let asks = match console.directory().device(&typed, knock.visitor().source) {
+    let asks = match console.directory().device(&viewer.session, &typed) {
         Ok(asks) => Some(Asks {
             user_code: typed.clone(),
             label: asks.label,

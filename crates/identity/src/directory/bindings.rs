@@ -197,12 +197,7 @@ impl Directory {
         if let Some(offer) = self.offers.lock().open(code, now) {
             return Ok(offer.clone());
         }
-        let mut attempts = self.attempts.lock();
-        if let Some(retry_after) = attempts.wait(source, now) {
-            return Err(IdentityError::TooManyAttempts { retry_after });
-        }
-        attempts.failed(source, now);
-        Err(IdentityError::BindingSpent)
+        Err(self.wrong(source, IdentityError::BindingSpent))
     }
 }
 

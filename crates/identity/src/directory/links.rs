@@ -12,17 +12,10 @@ impl Directory {
     ///
     /// A right link always works, whatever others guessed before it; wrong ones slow down only their source.
     pub async fn redeem_link(&self, link: &str, visitor: &Visitor<'_>) -> Result<SignedIn, IdentityError> {
-        let opened = self.open_link(link, visitor).await;
-        if !matches!(opened, Err(IdentityError::LinkSpent)) {
-            return opened;
+        match self.open_link(link, visitor).await {
+            Err(spent @ IdentityError::LinkSpent) => Err(self.wrong(visitor.source, spent)),
+            opened => opened,
         }
-        let now = self.journal.now();
-        let mut attempts = self.attempts.lock();
-        if let Some(retry_after) = attempts.wait(visitor.source, now) {
-            return Err(IdentityError::TooManyAttempts { retry_after });
-        }
-        attempts.failed(visitor.source, now);
-        opened
     }
 
     async fn open_link(&self, link: &str, visitor: &Visitor<'_>) -> Result<SignedIn, IdentityError> {

@@ -36,15 +36,10 @@ impl Directory {
         token: &str,
         source: IpAddr,
     ) -> Result<usize, IdentityError> {
-        let now = self.journal.now();
-        if let Some(retry_after) = self.attempts.lock().wait(source, now) {
-            return Err(IdentityError::TooManyAttempts { retry_after });
-        }
-        let ended = self.end_sessions(provider, token).await;
-        if matches!(ended, Err(IdentityError::NotVouched(_) | IdentityError::UnknownProvider)) {
-            self.attempts.lock().failed(source, now);
-        }
-        ended
+        self.end_sessions(provider, token).await.map_err(|error| match error {
+            IdentityError::NotVouched(_) | IdentityError::UnknownProvider => self.wrong(source, error),
+            other => other,
+        })
     }
 
     async fn end_sessions(&self, provider: &str, token: &str) -> Result<usize, IdentityError> {

@@ -154,22 +154,14 @@ impl Directory {
         answer: &[u8],
         visitor: &Visitor<'_>,
     ) -> Result<SignedIn, IdentityError> {
-        let now = self.journal.now();
-        if let Some(retry_after) = self.attempts.lock().wait(visitor.source, now) {
-            return Err(IdentityError::TooManyAttempts { retry_after });
-        }
-        let outcome = self.sign_in(answer, visitor).await;
-        if let Err(
+        self.sign_in(answer, visitor).await.map_err(|error| match error {
             IdentityError::UnknownPasskey
             | IdentityError::Passkey(_)
             | IdentityError::UnreadableAnswer(_)
             | IdentityError::CeremonyOver
-            | IdentityError::ClonedPasskey,
-        ) = outcome
-        {
-            self.attempts.lock().failed(visitor.source, now);
-        }
-        outcome
+            | IdentityError::ClonedPasskey => self.wrong(visitor.source, error),
+            other => other,
+        })
     }
 
     /// Options for `navigator.credentials.get()` whose challenge is the statement's: what the passkey signs is

@@ -138,21 +138,13 @@ impl Directory {
         answer: &Answer<'_>,
         visitor: &Visitor<'_>,
     ) -> Result<Arrived, IdentityError> {
-        let now = self.journal.now();
-        if let Some(retry_after) = self.attempts.lock().wait(visitor.source, now) {
-            return Err(IdentityError::TooManyAttempts { retry_after });
-        }
-        let outcome = self.arrive(provider, answer, visitor).await;
-        if let Err(
+        self.arrive(provider, answer, visitor).await.map_err(|error| match error {
             IdentityError::SignInOver
             | IdentityError::UnknownProvider
             | IdentityError::NotVouched(_)
-            | IdentityError::NotInvited,
-        ) = outcome
-        {
-            self.attempts.lock().failed(visitor.source, now);
-        }
-        outcome
+            | IdentityError::NotInvited => self.wrong(visitor.source, error),
+            other => other,
+        })
     }
 
     /// Takes an account from its person: by themself, just after proving who they are.

@@ -103,12 +103,7 @@ impl Directory {
         if let Some(known) = known.filter(|known| known.is_good(now)) {
             return Ok(known.id);
         }
-        let mut attempts = self.attempts.lock();
-        if let Some(retry_after) = attempts.wait(source, now) {
-            return Err(IdentityError::TooManyAttempts { retry_after });
-        }
-        attempts.failed(source, now);
-        Err(IdentityError::NotSignedIn)
+        Err(self.wrong(source, IdentityError::NotSignedIn))
     }
 
     /// Adds somebody. They come in as whoever is invited does; no link is made.

@@ -6,6 +6,7 @@ use super::{
     sessions::{SessionInfo, Visitor},
 };
 use crate::{
+    attempts::Guesser,
     devices::{self, Answer, Device},
     error::IdentityError,
     record::session::{Session, SessionId},
@@ -106,32 +107,32 @@ impl Directory {
     /// A command line asks to be signed in.
     pub fn begin_device(&self, label: &str, visitor: &Visitor<'_>) -> Result<DeviceBegun, IdentityError> {
         let now = self.journal.now();
-        if let Some(retry_after) = self.attempts.lock().wait(visitor.source, now) {
-            return Err(IdentityError::TooManyAttempts { retry_after });
-        }
         let label = readable("a name", label)?;
         let agent = visitor.user_agent.map(|agent| agent.chars().take(128).collect::<String>());
         let agent = agent.map(|agent| countersign_core::visible::one_line(&agent));
         let (code, user_code) =
             (Secret::of_bytes(&self.journal.random()), devices::user_code(&self.journal.random()));
         let device = Device::new(label, visitor.source, agent, now);
+        // Once in a very long time the code is another's, or too few letters came of it.
         if user_code.len() != 8 || !self.devices.lock().add(&code, &user_code, device) {
-            return Err(IdentityError::TooManyDevices);
+            return Err(IdentityError::UnknownDevice);
         }
         let user_code = devices::shown(&user_code);
         Ok(DeviceBegun { code, user_code, waits: devices::WAITS, interval: devices::INTERVAL })
     }
 
-    /// The command line with that code. Wrong ones slow down their source.
-    pub fn device(&self, user_code: &str, source: IpAddr) -> Result<DeviceAsks, IdentityError> {
+    /// The command line with that code, for whoever is signed in. A code is short: a person who tries wrong ones waits, also
+    /// for the right one, and nobody else does.
+    pub fn device(&self, session: &SessionInfo, user_code: &str) -> Result<DeviceAsks, IdentityError> {
         let now = self.journal.now();
+        let who = Guesser::Person(session.person);
         let mut attempts = self.attempts.lock();
-        if let Some(retry_after) = attempts.wait(source, now) {
+        if let Some(retry_after) = attempts.wait(who, now) {
             return Err(IdentityError::TooManyAttempts { retry_after });
         }
         let mut devices = self.devices.lock();
         let Some(device) = devices.meant(user_code, now) else {
-            attempts.failed(source, now);
+            attempts.failed(who, now);
             return Err(IdentityError::UnknownDevice);
         };
         Ok(DeviceAsks {
@@ -149,9 +150,8 @@ impl Directory {
         session: &SessionInfo,
         user_code: &str,
         allow: bool,
-        source: IpAddr,
     ) -> Result<(), IdentityError> {
-        let asks = self.device(user_code, source)?;
+        let asks = self.device(session, user_code)?;
         let made = if allow { Some(self.create_reading(session, &asks.label).await?) } else { None };
         let now = self.journal.now();
         let taken = {

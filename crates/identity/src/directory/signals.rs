@@ -58,22 +58,21 @@ impl Directory {
         token: &str,
         source: IpAddr,
     ) -> Result<Heard, SignalError> {
-        let now = self.journal.now();
-        if let Some(retry_after) = self.attempts.lock().wait(source, now) {
-            return Err(SignalError::TooManyAttempts { retry_after });
-        }
         let outcome = match self.admitted(transmitter, presented) {
             Ok(known) => self.hear(known, token).await,
             Err(error) => Err(error),
         };
-        let failed = matches!(
-            outcome,
-            Err(SignalError::Unknown | SignalError::Unauthenticated | SignalError::Refused { .. })
-        );
-        if failed {
-            self.attempts.lock().failed(source, now);
-        }
-        outcome
+        outcome.map_err(|error| match error {
+            SignalError::Unknown | SignalError::Unauthenticated | SignalError::Refused { .. } => {
+                match self.wrong(source, IdentityError::NotSignedIn) {
+                    IdentityError::TooManyAttempts { retry_after } => {
+                        SignalError::TooManyAttempts { retry_after }
+                    }
+                    _ => error,
+                }
+            }
+            later => later,
+        })
     }
 
     /// Takes a token that was fetched from its transmitter.

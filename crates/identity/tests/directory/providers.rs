@@ -481,7 +481,15 @@ async fn a_provider_ends_the_sessions_it_began_under_its_signature_once() {
         async move { directory.end_by_provider("corp", &token, VISITOR.source).await }
     };
     let (one, two) = (come("s-1").await, come("s-2").await);
-    assert_eq!(end(token(json!({"jti": "a", "sid": "s-1"}))).await.unwrap(), 1);
+    // What reads was made from a session, and ends with it.
+    let made = async |from: &countersign_identity::Secret| {
+        let session = stage.directory.session(from.reveal()).await.unwrap();
+        stage.directory.create_reading(&session, "report").await.unwrap().0
+    };
+    let (reads_one, reads_two) = (made(&one).await, made(&two).await);
+    assert_eq!(end(token(json!({"jti": "a", "sid": "s-1"}))).await.unwrap(), 2);
+    assert!(stage.directory.reading(reads_one.reveal()).await.is_err());
+    stage.directory.reading(reads_two.reveal()).await.unwrap();
     assert!(!open(one).await && open(two.clone()).await);
     assert_eq!(stage.world.types().last().map(String::as_str), Some("session.closed"));
     for (what, change) in [
@@ -504,8 +512,14 @@ async fn a_provider_ends_the_sessions_it_began_under_its_signature_once() {
     let forged = strange.token(&json!({"alg": "RS256", "kid": "op-1"}), &claims).unwrap();
     assert!(matches!(end(forged).await, Err(E::NotVouched(_))));
     assert!(open(two.clone()).await);
+    // A flood of wrong ones from the same address holds up no right one.
+    let mut slowed = false;
+    for _ in 0..25 {
+        slowed |= matches!(end("a.b.c".into()).await, Err(E::TooManyAttempts { .. }));
+    }
+    assert!(slowed);
     // Somebody else's subject ends nothing; the person's own ends all that began there.
     assert_eq!(end(token(json!({"jti": "i", "sub": "u-2"}))).await.unwrap(), 0);
-    assert_eq!(end(token(json!({"jti": "j"}))).await.unwrap(), 1);
-    assert!(!open(two).await);
+    assert_eq!(end(token(json!({"jti": "j"}))).await.unwrap(), 2);
+    assert!(!open(two).await && stage.directory.reading(reads_two.reveal()).await.is_err());
 }

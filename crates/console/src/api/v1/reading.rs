@@ -111,12 +111,10 @@ pub(crate) async fn ask(
 ))]
 pub(crate) async fn answer(
     State(console): State<Console>,
-    knock: Knock,
     caller: Caller,
     Input(asked): Input<AnswerDevice>,
 ) -> Result<StatusCode, Problem> {
-    let (session, source) = (caller.signed_in()?, knock.visitor().source);
-    console.directory().answer_device(session, &asked.user_code, asked.allow, source).await?;
+    console.directory().answer_device(caller.signed_in()?, &asked.user_code, asked.allow).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
