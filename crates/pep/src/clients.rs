@@ -32,7 +32,7 @@ use x509_parser::{
 const LONGEST_ID: usize = 2048;
 
 /// Whose certificates a listener accepts from its clients.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientsSection {
     /// The issuer of the configuration whose rules say which certificate is which agent.

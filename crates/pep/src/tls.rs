@@ -20,7 +20,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 const REMEDY: &str = "name PEM files that can be read: a certificate chain and its private key";
 
 /// Certificate chain and key in PEM files.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerTlsSection {
     pub certificate: PathBuf,
@@ -33,8 +33,7 @@ pub struct ListenerTlsSection {
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
-    /// The issuer whose certificates are accepted of clients.
-    clients: Option<Arc<str>>,
+    section: Arc<ListenerTlsSection>,
 }
 
 impl Acceptor {
@@ -45,7 +44,7 @@ impl Acceptor {
     {
         let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await?;
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let certificate = match (&self.clients, leaf) {
+        let certificate = match (self.clients(), leaf) {
             (Some(issuer), Some(leaf)) => Some(Arc::new(clients::read(issuer, leaf)?)),
             _ => None,
         };
@@ -54,7 +53,12 @@ impl Acceptor {
 
     /// The issuer whose certificates are accepted of clients.
     pub fn clients(&self) -> Option<&str> {
-        self.clients.as_deref()
+        self.section.clients.as_ref().map(|clients| clients.issuer.as_str())
+    }
+
+    /// What it was made of, as written.
+    pub fn section(&self) -> &ListenerTlsSection {
+        &self.section
     }
 }
 
@@ -115,8 +119,7 @@ fn acceptor(section: &ListenerTlsSection, folder: &Path, protocols: &[&[u8]]) ->
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    let clients = section.clients.as_ref().map(|clients| clients.issuer.as_str().into());
-    Ok(Acceptor { config: Arc::new(config), clients })
+    Ok(Acceptor { config: Arc::new(config), section: Arc::new(section.clone()) })
 }
 
 fn connector(

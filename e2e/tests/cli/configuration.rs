@@ -136,6 +136,76 @@ async fn every_mistake_is_told_with_place_value_and_remedy() {
     }
 }
 
+/// The beginning of each section about somebody whose word is believed, and what of it is wrong.
+const SIGNED: [(&str, &str, &[&str]); 9] = [
+    ("signals", "provider = \"nobody\"", &["signals.x.provider", "`[[sign_in]]` named `nobody`"]),
+    ("signals", "audiences = []", &["signals.x.audiences", "meant for others"]),
+    ("signals", "poll_every = \"5s\"", &["signals.x.poll_every", "`poll_url`"]),
+    ("signals", "poll_url = \"https://x.test/poll\"", &["signals.x.poll_token_from", "to whom they are for"]),
+    ("signals", "poll_url = \"http://x.test/poll\"", &["signals.x.poll_url", "not encrypted"]),
+    ("signals", "push_token_from = \"planted-secret\"", &["signals.x.push_token_from", "env:NAME"]),
+    ("certificates", "issuer = \"https://x.test\"", &["issuers.x.issuer", "listener_tls.clients"]),
+    (
+        "certificates",
+        "trust_domain = \"Prod/x\"",
+        &["issuers.x.trust_domain", "`Prod/x`", "prod.example.com"],
+    ),
+    ("tokens", "trust_domain = \"prod.example.com\"", &["issuers.x.trust_domain", "only certificates"]),
+];
+
+#[tokio::test]
+async fn mistakes_about_transmitters_and_certificates_are_told() {
+    let desk = Desk::open().await;
+    for (section, line, says) in SIGNED {
+        let (head, tail) = match section {
+            "signals" => (
+                "[[sign_in]]\nname = \"corp\"\nissuer = \"https://corp.test\"\nclient_id = \"c\"\ndomains = [\"x.test\"]\n\
+                 [[signals]]\nname = \"x\"\nissuer = \"https://x.test\"\naudiences = [\"a\"]\nprovider = \"corp\"\n",
+                "",
+            ),
+            "certificates" => ("[[issuers]]\nname = \"x\"\ncertificates = true\n", AGENT),
+            _ => ("[[issuers]]\nname = \"x\"\nissuer = \"https://x.test\"\naudiences = [\"a\"]\n", AGENT),
+        };
+        let key = line.split(' ').next().unwrap();
+        let kept: Vec<&str> = head.lines().filter(|line| !line.starts_with(&format!("{key} "))).collect();
+        desk.write("wrong.toml", format!("{}\n{line}\n{tail}", kept.join("\n")));
+        let ran = desk.refused(&["--config", "wrong.toml", "check"], 2, says).await;
+        assert!(!ran.stderr.contains("planted-secret"), "a secret is not repeated: {}", ran.stderr);
+    }
+}
+
+const AGENT: &str = "[[issuers.agents]]\nagent = \"bot\"\nmatch = { spiffe_id = \"spiffe://x/y\" }\n";
+
+#[tokio::test]
+async fn targets_at_one_address_say_the_same_of_tls() {
+    let desk = Desk::open().await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    desk.write("tls.pem", params.self_signed(&key).unwrap().pem());
+    desk.write("tls.key", key.serialize_pem());
+    let with = r#"listener_tls = { certificate = "tls.pem", key = "tls.key", clients = { issuer = "mesh", ca = "tls.pem" } }"#;
+    let without = r#"listener_tls = { certificate = "tls.pem", key = "tls.key" }"#;
+    let issuer = format!("[[issuers]]\nname = \"mesh\"\ncertificates = true\n{AGENT}");
+    let targets = |first: &str, second: &str, issuer: &str| {
+        let one = format!("{TARGET}hosts = [\"one.test\"]\n{first}\n");
+        let two = TARGET.replace("\"one\"", "\"two\"") + &format!("hosts = [\"two.test\"]\n{second}\n");
+        desk.write("wrong.toml", format!("[policy]\npath = \"policy\"\n{one}{two}{issuer}"));
+    };
+    // Whoever has a certificate of the mesh would otherwise be believed at a target that takes none.
+    for (first, second) in [(with, without), (without, with), ("", with), (without, "")] {
+        targets(first, second, &issuer);
+        let says = ["http.two.listener_tls", "`one` listens at `127.0.0.1:7102` as well"];
+        desk.refused(&["--config", "wrong.toml", "check"], 2, &says).await;
+    }
+    targets(with, with, "");
+    let says = ["http.one.listener_tls.clients.issuer", "`mesh`", "`certificates = true`"];
+    desk.refused(&["--config", "wrong.toml", "check"], 2, &says).await;
+    targets(with, with, &issuer);
+    let ran = desk.run(&["--config", "wrong.toml", "check"]).await;
+    assert!(!ran.stderr.contains("listener_tls"), "{}", ran.stderr);
+}
+
 #[tokio::test]
 async fn mistakes_of_all_sections_are_told_in_one_run() {
     let desk = Desk::open().await;

@@ -27,95 +27,98 @@ pub(super) fn check(
     issuers: &[Issuer],
     mistakes: &mut Vec<Mistake>,
 ) {
-    let listening = http.iter().map(|(number, target)| Listening {
+    let http = http.iter().map(|(number, target)| Door {
+        number: *number,
         wire: "http",
         section: "http",
-        number: *number,
         name: &target.classifier.surroundings().target,
         listen: target.listen,
+        tls: target.acceptor.as_ref(),
     });
-    let databases = postgres.iter().map(|(number, target)| Listening {
+    let databases = postgres.iter().map(|(number, target)| Door {
+        number: *number,
         wire: "postgres",
         section: "postgres",
-        number: *number,
         name: target.name(),
         listen: target.listen,
+        tls: target.acceptor.as_ref(),
     });
-    let servers = mcp.iter().map(|(number, target)| Listening {
+    let servers = mcp.iter().map(|(number, target)| Door {
+        number: *number,
         wire: "mcp",
         section: "mcp",
-        number: *number,
         name: &target.classifier.surroundings().target,
         listen: target.listen,
+        tls: target.acceptor.as_ref(),
     });
-    let several = endpoints.iter().map(|(number, endpoint)| Listening {
+    let several = endpoints.iter().map(|(number, endpoint)| Door {
+        number: *number,
         wire: "mcp",
         section: "mcp_endpoint",
-        number: *number,
         name: &endpoint.name,
         listen: endpoint.listen,
+        tls: endpoint.acceptor(),
     });
-    check_listeners(console, listening.chain(databases).chain(servers).chain(several), mistakes);
-    let clients = http.iter().map(|(number, target)| ("http", *number, target.acceptor.as_ref()));
-    let clients = clients
-        .chain(postgres.iter().map(|(number, target)| ("postgres", *number, target.acceptor.as_ref())));
-    let clients =
-        clients.chain(mcp.iter().map(|(number, target)| ("mcp", *number, target.acceptor.as_ref())));
-    let joint = endpoints.iter().map(|(number, endpoint)| ("mcp_endpoint", *number, endpoint.acceptor()));
-    check_clients(issuers, clients.chain(joint), mistakes);
+    let doors: Vec<Door<'_>> = http.chain(databases).chain(servers).chain(several).collect();
+    check_listeners(console, &doors, mistakes);
+    check_clients(issuers, &doors, mistakes);
     check_texts(mcp, postgres, mistakes);
 }
 
+/// A target's way in, whatever it speaks.
+struct Door<'t> {
+    number: usize,
+    wire: &'static str,
+    section: &'static str,
+    name: &'t TargetName,
+    listen: SocketAddr,
+    tls: Option<&'t Acceptor>,
+}
+
+impl Door<'_> {
+    fn tell(&self, key: &str, why: String, hint: &str, mistakes: &mut Vec<Mistake>) {
+        let mistake = Mistake::new(format!("{}.{}.{key}", self.section, self.name), why, hint);
+        mistakes.push(Mistake { item: Some(self.number), ..mistake });
+    }
+}
+
 /// Whoever a listener takes certificates of must be an issuer of certificates.
-fn check_clients<'a>(
-    issuers: &[Issuer],
-    listeners: impl Iterator<Item = (&'static str, usize, Option<&'a Acceptor>)>,
-    mistakes: &mut Vec<Mistake>,
-) {
-    for (wire, number, acceptor) in listeners {
-        let Some(named) = acceptor.and_then(Acceptor::clients) else { continue };
+fn check_clients(issuers: &[Issuer], doors: &[Door<'_>], mistakes: &mut Vec<Mistake>) {
+    for door in doors {
+        let Some(named) = door.tls.and_then(Acceptor::clients) else { continue };
         let known =
             issuers.iter().any(|issuer| issuer.name == named && issuer.keys == KeySource::Certificates);
         if !known {
             let why = format!("there is no issuer of certificates named `{named}`");
             let hint = "name one of `[[issuers]]` that has `certificates = true`";
-            let mistake = Mistake::new(format!("{wire}.listener_tls.clients.issuer"), why, hint);
-            mistakes.push(Mistake { item: Some(number), ..mistake });
+            door.tell("listener_tls.clients.issuer", why, hint, mistakes);
         }
     }
 }
 
-/// A target's way in, whatever it speaks.
-struct Listening<'t> {
-    wire: &'static str,
-    section: &'static str,
-    number: usize,
-    name: &'t TargetName,
-    listen: SocketAddr,
-}
-
-fn check_listeners<'t>(
-    console: SocketAddr,
-    targets: impl Iterator<Item = Listening<'t>>,
-    mistakes: &mut Vec<Mistake>,
-) {
-    let (mut names, mut wires) = (BTreeSet::new(), BTreeMap::new());
-    for Listening { wire, section, number, name, listen } in targets {
-        let mut tell = |key: &str, why: String, hint: &str| {
-            let mistake = Mistake::new(format!("{section}.{name}.{key}"), why, hint);
-            mistakes.push(Mistake { item: Some(number), ..mistake });
-        };
+fn check_listeners(console: SocketAddr, doors: &[Door<'_>], mistakes: &mut Vec<Mistake>) {
+    let (mut names, mut first) = (BTreeSet::new(), BTreeMap::new());
+    for door in doors {
+        let listen = door.listen;
         if listen == console && console.port() != 0 {
             let hint = "agents and people never share a listener: choose another port";
-            tell("listen", format!("`{listen}` is the console's address"), hint);
+            door.tell("listen", format!("`{listen}` is the console's address"), hint, mistakes);
         }
-        let spoken = *wires.entry(listen).or_insert(wire);
-        if spoken != wire && listen.port() != 0 {
-            tell("listen", format!("`{listen}` already listens for `{spoken}`"), "choose another port");
+        // A port that the system chooses is shared with nobody.
+        let other = if listen.port() == 0 { door } else { *first.entry(listen).or_insert(door) };
+        if other.wire != door.wire {
+            let why = format!("`{listen}` already listens for `{}`", other.wire);
+            door.tell("listen", why, "choose another port", mistakes);
+        } else if other.tls.map(Acceptor::section) != door.tls.map(Acceptor::section) {
+            // There is one handshake, before anybody says which target is meant.
+            let why =
+                format!("`{}` listens at `{listen}` as well, and says something else of TLS", other.name);
+            let hint = "write the same `listener_tls` for both, or give each a port of its own";
+            door.tell("listener_tls", why, hint, mistakes);
         }
-        if !names.insert(name.clone()) {
+        if !names.insert(door.name) {
             let hint = "give each target a name of its own";
-            tell("name", format!("two targets are named `{name}`"), hint);
+            door.tell("name", format!("two targets are named `{}`", door.name), hint, mistakes);
         }
     }
 }
