@@ -12,19 +12,7 @@ use std::sync::Arc;
 const GROUPS: &str = r#"["agents", "sre"]
 scim_groups = { "Site Reliability" = "sre" }"#;
 
-const SECTIONS: &str = r#"[[http]]
-name = "api"
-environment = "prod"
-listen = "127.0.0.1:WIRE"
-upstream = "UPSTREAM"
-
-[[http.operations]]
-name = "putThing"
-method = "PUT"
-path = "/things/{id}"
-class = "configure"
-sentence = "Change thing {id}"
-"#;
+const SECTIONS: &str = include_str!("../fixtures/things.toml");
 
 const POLICY: &str = r#"
 @id("agents") permit (principal in Group::"agents", action, resource in Environment::"prod");

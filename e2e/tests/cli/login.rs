@@ -4,26 +4,21 @@ use countersign_demo::person::Strength;
 use countersign_e2e::{Gateway, Setup, cli::Ran, cli::countersign_with, client::curl};
 use countersign_testkit::server::{Server, json};
 use serde_json::{Value, json as value};
-use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Stdio, sync::Arc};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::Command,
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{Child, Command},
+    time::timeout,
 };
 
-const TARGET: &str = r#"[[http]]
-name = "api"
-environment = "prod"
-listen = "127.0.0.1:WIRE"
-upstream = "UPSTREAM"
-
-[[http.operations]]
-name = "putThing"
-method = "PUT"
-path = "/things/{id}"
-class = "configure"
-sentence = "Change thing {id}"
-"#;
+const TARGET: &str = include_str!("../../fixtures/things.toml");
 
 const POLICY: &str = r#"
 @id("agents") permit (principal in Group::"agents", action, resource in Environment::"prod");
@@ -34,6 +29,72 @@ forbid (principal, action in Action::"configure", resource);
 async fn run(home: &Path, arguments: &[&str]) -> Ran {
     let home_text = home.to_str().unwrap();
     countersign_with(home, arguments, &[("HOME", home_text), ("XDG_CONFIG_HOME", "")]).await.unwrap()
+}
+
+/// `countersign inbox` on a terminal of its own.
+struct Screen {
+    program: Child,
+    /// What was written since something was last looked for.
+    shown: String,
+    file: PathBuf,
+}
+
+impl Screen {
+    fn open(home: &Path) -> Self {
+        let bin = home.join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        let file = home.join("opened");
+        // Stands for the browser.
+        let opener = bin.join("xdg-open");
+        std::fs::write(
+            &opener,
+            format!("#!/bin/sh\nprintf %s \"$1\" > {}.new\nmv {0}.new {0}\n", file.display()),
+        )
+        .unwrap();
+        std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+        let line = format!("{} inbox", countersign_e2e::binary().unwrap().display());
+        let program = Command::new("script")
+            .args(["-qfec", &line, "/dev/null"])
+            .env("HOME", home)
+            .env("XDG_CONFIG_HOME", "")
+            .env("PATH", path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self { program, shown: String::new(), file }
+    }
+
+    /// Waits until this is written.
+    async fn shows(&mut self, text: &str) {
+        let out = self.program.stdout.as_mut().unwrap();
+        let mut piece = [0; 4096];
+        while !self.shown.contains(text) {
+            let read = timeout(Duration::from_mins(1), out.read(&mut piece)).await;
+            let read = read.unwrap_or_else(|_| panic!("no `{text}` in\n{}", self.shown)).unwrap();
+            assert!(read > 0, "it ended before `{text}`:\n{}", self.shown);
+            self.shown.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+        self.shown.clear();
+    }
+
+    async fn types(&mut self, line: &str) {
+        let keys = self.program.stdin.as_mut().unwrap();
+        keys.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    }
+
+    /// What the browser was given.
+    async fn opened(&self) -> String {
+        let there = async {
+            while !self.file.exists() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_mins(1), there).await.unwrap();
+        std::fs::read_to_string(&self.file).unwrap()
+    }
 }
 
 async fn inbox(home: &Path) -> Vec<Value> {
@@ -86,6 +147,8 @@ async fn a_command_line_shows_what_waits_for_its_person_and_votes_for_nobody() {
     assert!(!String::from_utf8_lossy(&done.stdout).contains(&secret) && !gateway.log().contains(&secret));
 
     assert!(inbox(home.path()).await.is_empty());
+    let mut screen = Screen::open(home.path());
+    screen.shows("Nothing waits for you.").await;
     let bearer = format!("Authorization: Bearer {token}");
     let url = format!("{}/things/7", gateway.url);
     let asked =
@@ -95,6 +158,14 @@ async fn a_command_line_shows_what_waits_for_its_person_and_votes_for_nobody() {
     assert_eq!((waits.len(), &waits[0]["requester"]["name"]), (1, &value!("bot")));
     let table = run(home.path(), &["inbox", "--once"]).await.stdout;
     assert!(table.contains("Change thing “7”") && table.contains("api (prod)"), "{table}");
+    // On a terminal it is there by itself; a number opens the page, and nothing typed there decides.
+    screen.shows("Change thing “7”").await;
+    screen.types("2").await;
+    screen.shows("There is no number 2.").await;
+    screen.types("1").await;
+    let page = format!("{}/approvals/{}", gateway.console_url, waits[0]["id"].as_str().unwrap());
+    screen.shows(&page).await;
+    assert_eq!(screen.opened().await, page);
     // With its token, a vote is refused: it is cast on the page.
     let id = waits[0]["id"].as_str().unwrap().to_owned();
     let bearer = format!("Authorization: Bearer {secret}");
@@ -107,6 +178,9 @@ async fn a_command_line_shows_what_waits_for_its_person_and_votes_for_nobody() {
     let voted = ana.vote(&id, "approve", Strength::Session, None).await.unwrap();
     assert!(voted.is_success(), "{}", voted.told());
     assert!(inbox(home.path()).await.is_empty());
+    screen.shows("Nothing waits for you.").await;
+    screen.types("q").await;
+    assert!(screen.program.wait().await.unwrap().success());
 
     assert_eq!(run(home.path(), &["logout"]).await.status, Some(0));
     assert!(!file.exists());

@@ -71,12 +71,17 @@ fn draw(waiting: &[Value]) -> String {
             of("/code"),
             of("/requester/name"),
             format!("{} ({})", of("/target"), of("/environment")),
-            of("/deadline"),
+            minute(&of("/deadline")),
             of("/sentence"),
         ]
     };
     let rows: Vec<Vec<String>> = waiting.iter().enumerate().map(row).collect();
     output::table(&["no", "code", "asks", "at", "until", "what"], &rows, "Nothing waits for you.")
+}
+
+/// A moment to the minute, as people read it: `2026-11-27 05:27Z`.
+fn minute(moment: &str) -> String {
+    moment.get(..16).map_or_else(|| moment.to_owned(), |minute| format!("{}Z", minute.replace('T', " ")))
 }
 
 /// Opens an approval's page in the browser; its address, in any case.
