@@ -29,6 +29,12 @@ impl From<IpAddr> for Guesser {
     }
 }
 
+/// Whoever gave too many has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooSoon {
+    pub(crate) retry_after: Duration,
+}
+
 /// Wrong answers, by who gave them.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {

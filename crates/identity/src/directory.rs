@@ -19,7 +19,7 @@ mod voters;
 pub(crate) mod workloads;
 
 use crate::{
-    attempts::Attempts,
+    attempts::{Attempts, TooSoon},
     devices::Devices,
     error::IdentityError,
     memory::Memory,
@@ -168,16 +168,23 @@ impl Directory {
         }
     }
 
-    /// Counts a wrong answer, of something nobody finds by trying; beyond a few its source is told to wait. What is right is
-    /// never held up by others' wrong ones: behind a proxy or a shared address they come from the same place.
-    fn wrong(&self, source: IpAddr, error: IdentityError) -> IdentityError {
-        let now = self.journal.now();
-        let mut attempts = self.attempts.lock();
-        if let Some(retry_after) = attempts.wait(source, now) {
-            return IdentityError::TooManyAttempts { retry_after };
+    /// Counts an answer that is wrong, of something nobody finds by trying; beyond a few its source is told to wait. What is
+    /// right is never held up by others' wrong ones: behind a proxy or a shared address they come from the same place.
+    fn counted<T, E: From<TooSoon>>(
+        &self,
+        source: IpAddr,
+        outcome: Result<T, E>,
+        is_wrong: impl FnOnce(&E) -> bool,
+    ) -> Result<T, E> {
+        if outcome.as_ref().is_err_and(is_wrong) {
+            let now = self.journal.now();
+            let mut attempts = self.attempts.lock();
+            if let Some(retry_after) = attempts.wait(source, now) {
+                return Err(TooSoon { retry_after }.into());
+            }
+            attempts.failed(source, now);
         }
-        attempts.failed(source, now);
-        error
+        outcome
     }
 
     /// The author, if an administrator or the operator.

@@ -1,7 +1,7 @@
 //! What can go wrong in this room, as things a caller can act on. No variant holds a secret, and none that a
 //! stranger can cause tells whether a person or an address exists.
 
-use crate::email::NotAnAddress;
+use crate::{attempts::TooSoon, email::NotAnAddress};
 use countersign_core::{AgentId, ChannelName, CredentialId, GroupName, PersonId};
 use countersign_engine::{
     journal::JournalError,
@@ -193,6 +193,12 @@ impl IdentityError {
             | Self::Read(_) => return None,
         };
         Some(text.into())
+    }
+}
+
+impl From<TooSoon> for IdentityError {
+    fn from(TooSoon { retry_after }: TooSoon) -> Self {
+        Self::TooManyAttempts { retry_after }
     }
 }
 

@@ -5,6 +5,7 @@
 pub(crate) mod event;
 
 use crate::{
+    attempts::TooSoon,
     issuer::{
         Issuer,
         keyring::{Keyring, KeysSeen},
@@ -70,6 +71,12 @@ pub enum SignalError {
     Later(String),
     #[error("too many attempts from that address")]
     TooManyAttempts { retry_after: Duration },
+}
+
+impl From<TooSoon> for SignalError {
+    fn from(TooSoon { retry_after }: TooSoon) -> Self {
+        Self::TooManyAttempts { retry_after }
+    }
 }
 
 /// How a transmitter is doing.

@@ -75,7 +75,7 @@ impl Screen {
             let read = timeout(Duration::from_mins(1), out.read(&mut piece)).await;
             let read = read.unwrap_or_else(|_| panic!("no `{text}` in\n{}", self.shown)).unwrap();
             assert!(read > 0, "it ended before `{text}`:\n{}", self.shown);
-            self.shown.push_str(&String::from_utf8_lossy(&piece[..read]));
+            self.shown.push_str(&String::from_utf8_lossy(piece.get(..read).unwrap()));
         }
         self.shown.clear();
     }

@@ -197,7 +197,7 @@ impl Directory {
         if let Some(offer) = self.offers.lock().open(code, now) {
             return Ok(offer.clone());
         }
-        Err(self.wrong(source, IdentityError::BindingSpent))
+        self.counted(source, Err(IdentityError::BindingSpent), |_| true)
     }
 }
 

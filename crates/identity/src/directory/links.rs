@@ -12,10 +12,8 @@ impl Directory {
     ///
     /// A right link always works, whatever others guessed before it; wrong ones slow down only their source.
     pub async fn redeem_link(&self, link: &str, visitor: &Visitor<'_>) -> Result<SignedIn, IdentityError> {
-        match self.open_link(link, visitor).await {
-            Err(spent @ IdentityError::LinkSpent) => Err(self.wrong(visitor.source, spent)),
-            opened => opened,
-        }
+        let opened = self.open_link(link, visitor).await;
+        self.counted(visitor.source, opened, |error| matches!(error, IdentityError::LinkSpent))
     }
 
     async fn open_link(&self, link: &str, visitor: &Visitor<'_>) -> Result<SignedIn, IdentityError> {

@@ -36,9 +36,9 @@ impl Directory {
         token: &str,
         source: IpAddr,
     ) -> Result<usize, IdentityError> {
-        self.end_sessions(provider, token).await.map_err(|error| match error {
-            IdentityError::NotVouched(_) | IdentityError::UnknownProvider => self.wrong(source, error),
-            other => other,
+        let ended = self.end_sessions(provider, token).await;
+        self.counted(source, ended, |error| {
+            matches!(error, IdentityError::NotVouched(_) | IdentityError::UnknownProvider)
         })
     }
 

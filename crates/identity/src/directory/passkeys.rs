@@ -154,13 +154,16 @@ impl Directory {
         answer: &[u8],
         visitor: &Visitor<'_>,
     ) -> Result<SignedIn, IdentityError> {
-        self.sign_in(answer, visitor).await.map_err(|error| match error {
-            IdentityError::UnknownPasskey
-            | IdentityError::Passkey(_)
-            | IdentityError::UnreadableAnswer(_)
-            | IdentityError::CeremonyOver
-            | IdentityError::ClonedPasskey => self.wrong(visitor.source, error),
-            other => other,
+        let signed_in = self.sign_in(answer, visitor).await;
+        self.counted(visitor.source, signed_in, |error| {
+            matches!(
+                error,
+                IdentityError::UnknownPasskey
+                    | IdentityError::Passkey(_)
+                    | IdentityError::UnreadableAnswer(_)
+                    | IdentityError::CeremonyOver
+                    | IdentityError::ClonedPasskey
+            )
         })
     }
 

@@ -138,12 +138,15 @@ impl Directory {
         answer: &Answer<'_>,
         visitor: &Visitor<'_>,
     ) -> Result<Arrived, IdentityError> {
-        self.arrive(provider, answer, visitor).await.map_err(|error| match error {
-            IdentityError::SignInOver
-            | IdentityError::UnknownProvider
-            | IdentityError::NotVouched(_)
-            | IdentityError::NotInvited => self.wrong(visitor.source, error),
-            other => other,
+        let arrived = self.arrive(provider, answer, visitor).await;
+        self.counted(visitor.source, arrived, |error| {
+            matches!(
+                error,
+                IdentityError::SignInOver
+                    | IdentityError::UnknownProvider
+                    | IdentityError::NotVouched(_)
+                    | IdentityError::NotInvited
+            )
         })
     }
 

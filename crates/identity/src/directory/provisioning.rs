@@ -103,7 +103,7 @@ impl Directory {
         if let Some(known) = known.filter(|known| known.is_good(now)) {
             return Ok(known.id);
         }
-        Err(self.wrong(source, IdentityError::NotSignedIn))
+        self.counted(source, Err(IdentityError::NotSignedIn), |_| true)
     }
 
     /// Adds somebody. They come in as whoever is invited does; no link is made.

@@ -62,16 +62,8 @@ impl Directory {
             Ok(known) => self.hear(known, token).await,
             Err(error) => Err(error),
         };
-        outcome.map_err(|error| match error {
-            SignalError::Unknown | SignalError::Unauthenticated | SignalError::Refused { .. } => {
-                match self.wrong(source, IdentityError::NotSignedIn) {
-                    IdentityError::TooManyAttempts { retry_after } => {
-                        SignalError::TooManyAttempts { retry_after }
-                    }
-                    _ => error,
-                }
-            }
-            later => later,
+        self.counted(source, outcome, |error| {
+            matches!(error, SignalError::Unknown | SignalError::Unauthenticated | SignalError::Refused { .. })
         })
     }
 
