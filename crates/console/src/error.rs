@@ -163,10 +163,13 @@ impl From<IdentityError> for Problem {
         use IdentityError as E;
         let (status, code) = match &error {
             E::NotSignedIn => return Self::not_signed_in(),
-            E::NotFresh => (StatusCode::FORBIDDEN, "not-fresh"),
-            E::NotAllowed { .. } | E::OwnGroups | E::OwnRole | E::Protected | E::SetHere(_) => {
-                (StatusCode::FORBIDDEN, "not-allowed")
-            }
+            E::NotFresh | E::SignedInLongAgo => (StatusCode::FORBIDDEN, "not-fresh"),
+            E::NotAllowed { .. }
+            | E::OwnGroups
+            | E::OwnRole
+            | E::OwnStandIn
+            | E::Protected
+            | E::SetHere(_) => (StatusCode::FORBIDDEN, "not-allowed"),
             E::UnknownPerson(_)
             | E::UnknownAgent(_)
             | E::UnknownCredential(_)

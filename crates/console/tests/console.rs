@@ -26,6 +26,8 @@ mod reading;
 mod records;
 #[path = "console/roles.rs"]
 mod roles;
+#[path = "console/rules.rs"]
+mod rules;
 #[path = "console/said.rs"]
 mod said;
 #[path = "console/scim.rs"]

@@ -50,7 +50,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Export(args) => export::run(&door(&path).await?, &args, output).await,
         Command::Verify { bundle, key } => verify::run(&bundle, &key, output),
         Command::Freeze(command) => freeze::run(&door(&path).await?, command, output).await,
-        Command::Log(command) => log::run(load(&path)?, command, output).await,
+        Command::Log(command) => Box::pin(log::run(load(&path)?, command, output)).await,
     }
 }
 

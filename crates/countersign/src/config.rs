@@ -106,6 +106,12 @@ pub(crate) struct PolicySection {
     /// Environments policies may name beside those of the targets.
     #[serde(default)]
     pub(crate) environments: BTreeSet<String>,
+    /// The file that names who changed the policy.
+    #[serde(default)]
+    pub(crate) changed_by: Option<PathBuf>,
+    /// How long they have no vote on what is asked under it.
+    #[serde(default)]
+    pub(crate) cooling_off: Option<Span>,
 }
 
 /// Groups and the rules around them.
@@ -165,6 +171,8 @@ pub(crate) struct Config {
     pub(crate) console_url: String,
     pub(crate) settings: Settings,
     pub(crate) policy: PathBuf,
+    /// The file that names who changed the policy; `None`: nobody is named.
+    pub(crate) policy_changed_by: Option<PathBuf>,
     pub(crate) groups: BTreeSet<GroupName>,
     pub(crate) limits: Limits,
     pub(crate) bodies: BodiesSection,
@@ -206,6 +214,8 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         path: default_policy(),
         labels: BTreeSet::new(),
         environments: BTreeSet::new(),
+        changed_by: None,
+        cooling_off: None,
     });
     if gateway.name.is_empty() || gateway.name.contains([' ', '+', '\n']) {
         let why = format!("`{}` cannot name a ledger", gateway.name);
@@ -264,8 +274,9 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         console_url: url.trim_end_matches('/').to_owned(),
         settings,
         policy: folder.join(policy.path),
+        policy_changed_by: policy.changed_by.map(|file| folder.join(file)),
         groups,
-        limits: limits(&file.limits.unwrap_or_default(), people.cooling_off),
+        limits: limits(&file.limits.unwrap_or_default(), people.cooling_off, policy.cooling_off),
         bodies,
         http,
         postgres,
@@ -461,13 +472,14 @@ fn declared_operation(operation: DeclaredOperation) -> countersign_policy::Decla
     }
 }
 
-fn limits(section: &LimitsSection, cooling_off: Option<Span>) -> Limits {
+fn limits(section: &LimitsSection, cooling_off: Option<Span>, authors: Option<Span>) -> Limits {
     let base = Limits::default();
     Limits {
         pending_per_principal: section.pending_per_principal.unwrap_or(base.pending_per_principal),
         keep_bytes: section.keep.map_or(base.keep_bytes, |size| size.0 as u64),
         retention: section.retention.map_or(base.retention, |span| span.0),
         cooling_off: cooling_off.map_or(base.cooling_off, |span| span.0),
+        author_cooling_off: authors.map_or(base.author_cooling_off, |span| span.0),
         run_for: section.run_for.map_or(base.run_for, |span| span.0),
     }
 }

@@ -1,5 +1,6 @@
 //! The `countersign` program: reads the command line, connects the rooms, and says plainly what went wrong.
 
+mod authors;
 mod cli;
 mod command;
 mod config;

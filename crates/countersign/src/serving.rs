@@ -6,11 +6,13 @@ mod signals;
 mod watch;
 
 use crate::{
+    authors,
     config::Config,
     failure::{Failure, chain},
     wiring::{self, Opened},
 };
 use countersign_engine::{Gate, definitions, port::store::Health, start, timers};
+use countersign_identity::Directory;
 use countersign_pep::{BoundListener, Doors, Serving as Wires};
 use countersign_pep_http::bodies::Bodies;
 use countersign_pep_mcp::config::{McpTarget, SqlSection};
@@ -19,7 +21,7 @@ use countersign_pep_sql::{
     text::SqlTexts,
     understand::{Reader, ReaderLimits},
 };
-use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch as cell,
@@ -36,6 +38,7 @@ const RESTART: &str = "restart the gateway: it recovers from what is durable";
 /// Everything that runs. Dropping it without [`Serving::stop`] stops at once, as a crash would.
 pub(crate) struct Serving {
     gate: Arc<Gate>,
+    directory: Arc<Directory>,
     config: Arc<Config>,
     store: Arc<countersign_store::SqliteStore>,
     pub(crate) log_key: String,
@@ -149,12 +152,14 @@ impl Serving {
         for (name, poll) in directory.polled() {
             tasks.spawn(signals::fetch(Arc::clone(&gate), Arc::clone(&directory), name, poll.every));
         }
-        tasks.spawn(async move { directory.keep_issuers().await });
-        tasks.spawn(watch::policies(Arc::clone(&gate), Arc::clone(&config), stop.clone()));
+        let kept = Arc::clone(&directory);
+        tasks.spawn(async move { kept.keep_issuers().await });
+        let (watched, people) = (Arc::clone(&gate), Arc::clone(&directory));
+        tasks.spawn(watch::policies(watched, people, Arc::clone(&config), stop.clone()));
         start::resume(&gate)
             .await
             .map_err(|error| Failure::of("approved work could not be resumed", &error))?;
-        Ok(Self { gate, config, store, log_key, wires, stop, tasks })
+        Ok(Self { gate, directory, config, store, log_key, wires, stop, tasks })
     }
 
     /// Where each target is reached, HTTP first.
@@ -180,7 +185,7 @@ impl Serving {
 
     /// Reads the policy files again; a bad bundle changes nothing.
     pub(crate) async fn reload_policy(&self) {
-        reload(&self.gate, &self.config).await;
+        reload(&self.gate, &self.directory, &self.config).await;
     }
 
     /// Takes nothing new, lets running work end within [`DRAIN`], records the stop.
@@ -200,11 +205,17 @@ impl Serving {
     }
 }
 
-pub(crate) async fn reload(gate: &Gate, config: &Config) {
+pub(crate) async fn reload(gate: &Gate, directory: &Directory, config: &Config) {
     let known = definitions::all(gate);
     let vocabulary = wiring::with_accepted(&config.vocabulary, known.iter().map(AsRef::as_ref));
-    let outcome = match wiring::load_bundle(&config.policy, &vocabulary) {
-        Ok(bundle) => start::put_in_force(gate, bundle).await,
+    let known = gate.policies().current().files_digest();
+    let loaded = wiring::load_bundle(&config.policy, &vocabulary).and_then(|bundle| {
+        let same = bundle.files_digest() == known;
+        let changed_by = if same { BTreeSet::new() } else { authors::named(config, directory, &bundle)? };
+        Ok((bundle, changed_by))
+    });
+    let outcome = match loaded {
+        Ok((bundle, changed_by)) => start::put_in_force(gate, bundle, changed_by).await,
         Err(errors) => {
             tracing::error!("the policies were not reloaded: {}", wiring::policy_mistakes(&errors).message);
             start::rejected_bundle(gate, errors.len()).await

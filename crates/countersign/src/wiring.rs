@@ -1,12 +1,13 @@
 //! Connects the rooms: from a checked configuration to an engine over its store.
 
 use crate::{
+    authors,
     config::Config,
     failure::{Failure, chain},
     system::{SystemClock, SystemEntropy},
 };
 use countersign_console::{Console, Delivery, Doors, Keys, NotSigned, Signed, Signers, Speaks, Spoken};
-use countersign_core::GatewayId;
+use countersign_core::{GatewayId, PersonId};
 use countersign_engine::{
     Gate, Parts, Who,
     definitions::{self, Known},
@@ -17,6 +18,7 @@ use countersign_engine::{
         store::{Change, Expect, Find, Kind, ReadError, Store},
         upstream::{Target, Upstream},
     },
+    rules,
     start::{self, Opening},
 };
 use countersign_identity::Directory;
@@ -28,6 +30,7 @@ use countersign_policy::{Bundle, Policies, PolicyError, Vocabulary, sources_from
 use countersign_reviewer::{self as ways, ChannelConfig, Door, Inward, NotSlack, Reply, SignatureError};
 use countersign_store::{OnRollback, OpenError, SqliteOptions, SqliteStore};
 use std::{
+    collections::BTreeSet,
     fs,
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -62,6 +65,8 @@ pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
     let known: Vec<Known> = records.iter().map(Known::read).collect::<Result<_, _>>().map_err(unread)?;
     let vocabulary = with_accepted(&config.vocabulary, known.iter());
     let bundle = load_bundle(&config.policy, &vocabulary).map_err(|errors| policy_mistakes(&errors))?;
+    let policy_changed_by =
+        changed_since(&store, &bundle, || authors::named(&config, &directory, &bundle)).await?;
     let attach_secret = attach_secret(&journal).await?;
     let parts = Parts {
         journal,
@@ -77,6 +82,7 @@ pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
         version: env!("CARGO_PKG_VERSION").into(),
         configuration: config.digest,
         log_opened: keys.opened().map_err(|error| Failure::of("the log's keys cannot be used", &error))?,
+        policy_changed_by,
     };
     let gate = start::open(parts, opening)
         .await
@@ -93,6 +99,22 @@ pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
         Console::with_doors(gate, directory, shown, signers, doors)
     };
     Ok(Opened { config, gate, console, directory, store, log_key })
+}
+
+/// Who changed the policy since the last run: asked only where there was one, with another policy.
+async fn changed_since(
+    store: &SqliteStore,
+    bundle: &Bundle,
+    named: impl FnOnce() -> Result<BTreeSet<PersonId>, Vec<PolicyError>>,
+) -> Result<BTreeSet<PersonId>, Failure> {
+    let last = rules::last(store)
+        .await
+        .map_err(|error| Failure::of("the policy of the last run cannot be read", &error))?;
+    let same = last.is_none_or(|last| match last.files {
+        Some(files) => files == bundle.files_digest(),
+        None => last.bundle == bundle.digest(),
+    });
+    if same { Ok(BTreeSet::new()) } else { named().map_err(|errors| policy_mistakes(&errors)) }
 }
 
 /// Checks the signatures of a channel's deliveries.

@@ -11,6 +11,7 @@ use crate::{
         store::Store,
         upstream::{Target, Upstream},
     },
+    rules::Authors,
     running::Running,
 };
 use countersign_core::{
@@ -39,6 +40,8 @@ pub struct Limits {
     pub retention: Duration,
     /// How long people brought in by the requester's side have no vote for it.
     pub cooling_off: Duration,
+    /// How long people who changed the policy have no vote on what is asked under it.
+    pub author_cooling_off: Duration,
     /// An approved action that runs longer is cancelled.
     pub run_for: Duration,
 }
@@ -50,6 +53,7 @@ impl Default for Limits {
             keep_bytes: 8 << 20,
             retention: Duration::from_hours(1),
             cooling_off: Duration::from_hours(7 * 24),
+            author_cooling_off: Duration::from_hours(24),
             run_for: Duration::from_hours(1),
         }
     }
@@ -100,6 +104,7 @@ pub struct Gate {
     frozen: RwLock<BTreeSet<FreezeScope>>,
     changes: broadcast::Sender<Changed>,
     pub(crate) holds: Holds,
+    pub(crate) authors: Authors,
     pub(crate) running: Running,
     pub(crate) definitions: Definitions,
     pub(crate) late: Late,
@@ -140,6 +145,7 @@ impl Gate {
             frozen: RwLock::default(),
             changes: broadcast::channel(1024).0,
             holds: Holds::default(),
+            authors: Authors::default(),
             running: Running::default(),
             definitions: Definitions::default(),
             late: Late::default(),

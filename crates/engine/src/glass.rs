@@ -207,6 +207,7 @@ pub async fn review(gate: &Gate, review: Review) -> Result<Result<Hold, ReviewRe
     let Review { approval, broken_by, by, found, note } = review;
     let (hold, _) = hold::load(gate, approval).await?;
     if let Err(refused) = may_review(gate, &hold, broken_by, by) {
+        vote::attempted(gate, approval, Actor::Person { id: by }, &refused.to_string()).await?;
         return Ok(Err(refused));
     }
     let revised = hold::revise(gate, approval, |hold, now| {

@@ -14,11 +14,12 @@ use crate::{
     journal::Note,
     outbox::{self, First},
     port::{
-        identity::{StandIn, Voter},
+        identity::{Introduction, StandIn},
         store::{Change, Commit, CommitError, Expect, Find, Kind, Receipt},
         upstream::Kept,
     },
     reply::{Refused as ReplyRefused, Reply},
+    rules,
     view::View,
 };
 use bytes::Bytes;
@@ -263,7 +264,8 @@ pub(crate) fn private_fields(
     Ok(fields)
 }
 
-/// Everyone who may not vote, and why: the requester's side, and for a cooling-off time whoever they brought in.
+/// Everyone who may not vote, and why: the requester's side, and for a cooling-off time whoever they brought in and
+/// whoever changed the policy.
 pub(crate) fn excluded(
     gate: &Gate,
     requester: &Requester,
@@ -273,14 +275,16 @@ pub(crate) fn excluded(
     let mut out: BTreeMap<_, _> =
         side.iter().map(|person| (*person, "is on the requester's side".to_owned())).collect();
     let since = gate.now().min(deadline).minus(gate.limits().cooling_off);
-    out.extend(near(gate, &side, since).filter(|(person, _)| !side.contains(person)));
+    let rules = rules::before(gate, requester.principal, gate.now()).into_iter();
+    let further = near(gate, &side, since).chain(rules.map(|(person, why)| (person, why.to_owned())));
+    out.extend(further.filter(|(person, _)| !side.contains(person)));
     out
 }
 
 /// Who is too near to the requester's side for a cooling-off time: those it brought in, those who brought it in, and those
 /// who stand in for somebody of it.
 pub(crate) fn near<'s>(
-    gate: &Gate,
+    gate: &'s Gate,
     side: &'s BTreeSet<PersonId>,
     since: Timestamp,
 ) -> impl Iterator<Item = (PersonId, String)> + use<'s> {
@@ -289,20 +293,25 @@ pub(crate) fn near<'s>(
         "stands in for somebody on the requester's side, or did within the cooling-off time";
     const BRINGER: &str = "brought in the requester's side within the cooling-off time";
     let now = gate.now();
-    let recent = move |voter: &Voter| -> Vec<PersonId> {
-        let recent = voter.introductions.iter().filter(|introduction| introduction.at >= since);
-        recent.filter_map(|introduction| introduction.by).collect()
-    };
-    gate.identity().voters().into_iter().flat_map(move |voter| {
-        let by = recent(&voter);
+    // Of everybody on the side: one who may not vote can be somebody's puppet all the same.
+    let bringers = side.iter().flat_map(move |person| {
+        let by = hands(&gate.identity().introductions(*person), since);
+        by.into_iter().map(|by| (by, BRINGER))
+    });
+    let near = gate.identity().voters().into_iter().flat_map(move |voter| {
+        let by = hands(&voter.introductions, since);
         let brought_in = by.iter().any(|by| side.contains(by)).then_some((voter.person, BROUGHT_IN));
         let stands = |one: &StandIn| side.contains(&one.absent) && one.from <= now && one.until >= since;
         let stands_in = voter.stands_in.iter().any(stands).then_some((voter.person, STAND_IN));
-        let bringers = if side.contains(&voter.person) { by } else { Vec::new() };
-        let found: Vec<_> =
-            bringers.into_iter().map(|by| (by, BRINGER)).chain(brought_in).chain(stands_in).collect();
-        found.into_iter().map(|(person, why)| (person, why.to_owned()))
-    })
+        brought_in.into_iter().chain(stands_in).collect::<Vec<_>>()
+    });
+    bringers.chain(near).map(|(person, why)| (person, why.to_owned()))
+}
+
+/// The people whose hand is in somebody's standing since a moment.
+pub(crate) fn hands(introductions: &[Introduction], since: Timestamp) -> BTreeSet<PersonId> {
+    let recent = introductions.iter().filter(|introduction| introduction.at >= since);
+    recent.filter_map(|introduction| introduction.by).collect()
 }
 
 pub(crate) fn round_terms(

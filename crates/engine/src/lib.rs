@@ -22,6 +22,7 @@ pub mod read;
 pub mod record;
 pub mod redact;
 pub mod reply;
+pub mod rules;
 mod running;
 pub mod settle;
 pub mod shown;

@@ -8,10 +8,10 @@ use crate::{
     hold::{self, Delivery, Hold, Write},
     journal::Note,
     port::store::{Change, Commit, Expect, Find, FindEntries, Kind, OpenExecution, ReadError},
-    record,
+    record, rules,
 };
 use countersign_core::{
-    ApprovalId, Digest,
+    ApprovalId, BundleDigest, Digest, PersonId,
     approval::{Event as Step, State},
 };
 use countersign_ledger::{
@@ -19,7 +19,7 @@ use countersign_ledger::{
     event::{Actor, Authorization, Event, FreezeScope, Recording},
 };
 use countersign_policy::Bundle;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// What the first entries of a run say.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Opening {
     pub configuration: Digest,
     /// The log's first entry, with its public keys: written when the ledger is empty.
     pub log_opened: Event,
+    /// Who is named as having changed the policy, if it was changed since the last run.
+    pub policy_changed_by: BTreeSet<PersonId>,
 }
 
 /// How long a graceful end waits for what is recorded afterwards.
@@ -44,9 +46,12 @@ pub async fn open(parts: Parts, opening: Opening) -> Result<Arc<Gate>, Error> {
         gate.set_frozen(scope, Frozen::Yes);
     }
     definitions::load(&gate).await?;
+    let mut oldest = gate.now();
     for (hold, version) in crate::read::holds_with(&gate, ("attachable", "yes")).await? {
+        oldest = oldest.min(hold.approval.requested_at);
         gate.holds.insert(&hold, version);
     }
+    rules::load(&gate, oldest.minus(gate.limits().author_cooling_off)).await?;
     record_start(&gate, opening).await?;
     for found in gate.store().open_executions().await? {
         close_unknown(&gate, found).await?;
@@ -83,7 +88,11 @@ async fn record_start(gate: &Gate, opening: Opening) -> Result<(), Error> {
             bundle: bundle.digest(),
         },
     ));
-    notes.push(Note::new(Actor::Gateway, Event::PolicyLoaded { bundle: bundle.digest(), previous: None }));
+    let before = rules::last(&**gate.store()).await?.map(|last| last.bundle);
+    let previous = before.filter(|before| *before != bundle.digest());
+    let changed_by = if previous.is_some() { opening.policy_changed_by } else { BTreeSet::new() };
+    gate.authors.changed(&changed_by, gate.now());
+    notes.push(Note::new(Actor::Gateway, loaded(&bundle, previous, changed_by)));
     gate.journal().commit(keep_bundle(gate, &bundle).await?, notes).await?;
     Ok(())
 }
@@ -98,14 +107,20 @@ async fn keep_bundle(gate: &Gate, bundle: &Bundle) -> Result<Vec<Change>, Error>
     Ok(vec![Change::Put { kind: Kind::Bundle, id, expect: Expect::Absent, doc, keys: vec![] }])
 }
 
-/// Puts a new bundle in force: kept, recorded, then swapped in whole.
-pub async fn put_in_force(gate: &Gate, bundle: Bundle) -> Result<(), Error> {
+fn loaded(bundle: &Bundle, previous: Option<BundleDigest>, changed_by: BTreeSet<PersonId>) -> Event {
+    Event::PolicyLoaded { bundle: bundle.digest(), previous, files: Some(bundle.files_digest()), changed_by }
+}
+
+/// Puts a new bundle in force: kept, recorded, then swapped in whole. Whoever changed it does not vote on what waits.
+pub async fn put_in_force(gate: &Gate, bundle: Bundle, changed_by: BTreeSet<PersonId>) -> Result<(), Error> {
     let previous = gate.policies().current().digest();
     if previous == bundle.digest() {
         return Ok(());
     }
-    let event = Event::PolicyLoaded { bundle: bundle.digest(), previous: Some(previous) };
     let changes = keep_bundle(gate, &bundle).await?;
+    // Before it is in force: nobody votes under it whom it should exclude.
+    gate.authors.changed(&changed_by, gate.now());
+    let event = loaded(&bundle, Some(previous), changed_by);
     gate.journal().commit(changes, vec![Note::new(Actor::Gateway, event)]).await?;
     gate.policies().replace(bundle);
     gate.announce(Changed::Policy);

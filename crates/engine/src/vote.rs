@@ -14,6 +14,7 @@ use crate::{
     hold::{self, Hold, Write},
     inward::Arrival,
     port::store::Receipt,
+    rules,
 };
 use countersign_core::{
     ApprovalId, Assurance, Digest, GateName, PersonId, Requester, SignIn, Timestamp,
@@ -89,6 +90,11 @@ pub async fn prepare(
         Verdict::Approve | Verdict::Reject => seat_for(gate, &hold, voter),
         Verdict::BreakGlass => glass::may(gate, &hold, voter).await?.map(Seat::own),
     };
+    let own = |seat: Seat<'_>| match decision {
+        Verdict::Approve => own_voice(gate, &hold, seat.gate, voter),
+        Verdict::Reject | Verdict::BreakGlass => Ok(()),
+    };
+    let found = found.and_then(|seat| own(seat).map(|()| seat));
     let Seat { gate: shut, on_behalf_of } = match found {
         Ok(seat) => seat,
         Err(refused) => return refuse(gate, approval, voter, None, refused).await,
@@ -306,6 +312,9 @@ fn absent_for(gate: &Gate, voter: PersonId) -> Vec<PersonId> {
 /// Whether a filled-in ballot may be cast now.
 fn may_cast(gate: &Gate, hold: &Hold, shut: &ShutGate, ballot: &Statement) -> Result<(), VoteRefused> {
     let excluded = exclusions(gate, hold);
+    if ballot.decision == Verdict::Approve {
+        own_voice(gate, hold, shut, ballot.voter)?;
+    }
     match ballot.on_behalf_of {
         None => eligible(gate, hold, shut, ballot.voter, &excluded),
         Some(absent) if absent_for(gate, ballot.voter).contains(&absent) => {
@@ -313,6 +322,31 @@ fn may_cast(gate: &Gate, hold: &Hold, shut: &ShutGate, ballot: &Statement) -> Re
         }
         Some(_) => Err(VoteRefused::NotEligible("you do not stand in for them now".into())),
     }
+}
+
+/// Whether a yes of this person would be a voice of its own, beside those who said yes at this gate already.
+fn own_voice(gate: &Gate, hold: &Hold, shut: &ShutGate, voter: PersonId) -> Result<(), VoteRefused> {
+    let votes = hold.approval.round().and_then(|round| round.votes.get(&shut.name)).into_iter().flatten();
+    let others = votes.map(|(person, _)| *person).filter(|person| *person != voter);
+    let Some(other) = others.into_iter().find(|other| one_hand(gate, hold, voter, *other)) else {
+        return Ok(());
+    };
+    let other = gate.identity().called(other).unwrap_or_else(|| "somebody who said yes".into());
+    Err(VoteRefused::NotEligible(format!(
+        "you and {other} are one voice here: within the cooling-off time one hand brought both of you in"
+    )))
+}
+
+/// Whether one person's hand was in the standing of both within the cooling-off time, or one of them brought in the other:
+/// whoever can make two sessions has not become two people by that.
+pub(crate) fn one_hand(gate: &Gate, hold: &Hold, first: PersonId, second: PersonId) -> bool {
+    let since = hold.approval.requested_at.minus(gate.limits().cooling_off);
+    let hands = |person| {
+        let mut hands = hold::hands(&gate.identity().introductions(person), since);
+        hands.insert(person);
+        hands
+    };
+    !hands(first).is_disjoint(&hands(second))
 }
 
 /// Whether a vote that was cast still counts. Whoever stood in for somebody when it was cast need not any more.
@@ -355,6 +389,9 @@ pub fn exclusions(gate: &Gate, hold: &Hold) -> BTreeMap<PersonId, String> {
     let since = hold.approval.requested_at.minus(gate.limits().cooling_off);
     for (person, why) in hold::near(gate, &hold.approval.side, since) {
         excluded.entry(person).or_insert(why);
+    }
+    for (person, why) in rules::changed(gate, hold) {
+        excluded.entry(person).or_insert_with(|| why.to_owned());
     }
     excluded
 }

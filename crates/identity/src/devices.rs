@@ -11,8 +11,9 @@ pub(crate) const WAITS: Duration = Duration::from_mins(10);
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 /// How many wait at once, and of one source. The oldest makes room: who asks is nobody yet, and must not keep others out by
 /// asking often.
-const MOST: usize = 1_024;
-const OF_A_SOURCE: usize = 128;
+const MOST: usize = 16_384;
+/// Behind a proxy everybody is one source.
+const OF_A_SOURCE: usize = 4_096;
 /// What codes are made of: nothing that is read for something else, no word (RFC 8628, section 6.1).
 const ALPHABET: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 
@@ -48,7 +49,8 @@ impl Devices {
         if self.0.values().any(|other| other.user_code == user_code) {
             return false;
         }
-        self.make_room(|other| other.source == device.source, OF_A_SOURCE);
+        let source = network(device.source);
+        self.make_room(|other| network(other.source) == source, OF_A_SOURCE);
         self.make_room(|_| true, MOST);
         user_code.clone_into(&mut device.user_code);
         self.0.insert(fingerprint(code.reveal()), device);
@@ -97,6 +99,17 @@ impl Device {
     ) -> Self {
         let (polled_at, answer) = (None, Answer::None);
         Self { user_code: String::new(), label, source, user_agent, asked_at, polled_at, answer }
+    }
+}
+
+/// What one party has of addresses: a single one of IPv4, 64 bits' worth of IPv6.
+fn network(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6([a, b, c, d, 0, 0, 0, 0].into())
+        }
     }
 }
 

@@ -20,10 +20,14 @@ pub enum IdentityError {
     NotAllowed { who: &'static str },
     #[error("passkeys are changed only within five minutes of signing in with one")]
     NotFresh,
+    #[error("the first passkey is registered within half an hour of signing in")]
+    SignedInLongAgo,
     #[error("nobody puts themself into a group")]
     OwnGroups,
     #[error("nobody changes their own role")]
     OwnRole,
+    #[error("nobody makes themself vote in another's place")]
+    OwnStandIn,
     #[error("the configuration names them as an administrator, which no provisioning client changes")]
     Protected,
     #[error("{0} was set here, and no provisioning client changes it")]
@@ -144,7 +148,10 @@ impl IdentityError {
             Self::NotFresh => {
                 "sign out, sign in with a passkey, and try again; if it is lost, ask an administrator"
             }
-            Self::OwnGroups | Self::OwnRole => {
+            Self::SignedInLongAgo => {
+                "sign out and sign in again, through your provider or by a new link from an administrator"
+            }
+            Self::OwnGroups | Self::OwnRole | Self::OwnStandIn => {
                 "ask another administrator, or use `countersign` on the gateway's own machine"
             }
             Self::PersonDisabled(_) => "a disabled person stays so; invite them under another address",

@@ -5,6 +5,8 @@
 pub(crate) mod compact;
 mod json;
 pub(crate) mod keys;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use json::read as read_json;
 

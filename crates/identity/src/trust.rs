@@ -255,7 +255,7 @@ fn person(behalf: &Behalf, claims: &Map<String, Value>) -> Result<EmailAddress, 
         return known.cloned().ok_or(Unsound("the person the token acts for is not known here"));
     }
     // Whoever may write any address into their account would put somebody else in their place.
-    if behalf.claim == "email" && claims.get("email_verified") != Some(&Value::Bool(true)) {
+    if behalf.claim != "email" || claims.get("email_verified") != Some(&Value::Bool(true)) {
         return Err(Unsound("the e-mail address of the person the token acts for is not verified"));
     }
     EmailAddress::new(said).map_err(|_| Unsound("the person the token acts for is not known here"))

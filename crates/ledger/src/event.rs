@@ -67,7 +67,16 @@ pub enum Event {
     #[serde(rename = "clock.stepped")]
     ClockStepped { from: Timestamp, to: Timestamp },
     #[serde(rename = "policy.loaded")]
-    PolicyLoaded { bundle: BundleDigest, previous: Option<BundleDigest> },
+    PolicyLoaded {
+        bundle: BundleDigest,
+        previous: Option<BundleDigest>,
+        /// Over the policy files alone: what else is in a bundle comes from the configuration and from tools.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        files: Option<Digest>,
+        /// Who is named as having changed the files.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        changed_by: BTreeSet<PersonId>,
+    },
     #[serde(rename = "policy.rejected")]
     PolicyRejected { errors: u64, kept: BundleDigest },
     #[serde(rename = "freeze.set")]
@@ -365,7 +374,7 @@ impl Event {
     pub fn bundles(&self) -> Vec<BundleDigest> {
         match self {
             Self::GatewayStarted { bundle, .. } => vec![*bundle],
-            Self::PolicyLoaded { bundle, previous } => previous.iter().chain([bundle]).copied().collect(),
+            Self::PolicyLoaded { bundle, previous, .. } => previous.iter().chain([bundle]).copied().collect(),
             Self::PolicyRejected { kept, .. } => vec![*kept],
             Self::ActionRefused { bundle, .. } => bundle.iter().copied().collect(),
             Self::ApprovalRequested { round, .. } | Self::ApprovalRoundOpened { round, .. } => {

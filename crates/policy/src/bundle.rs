@@ -128,6 +128,13 @@ impl Bundle {
         &self.content
     }
 
+    /// Over the files alone, by name: the same whatever the configuration declares.
+    pub fn files_digest(&self) -> Digest {
+        let parts: Vec<&[u8]> =
+            self.sources.iter().flat_map(|source| [source.name.as_bytes(), source.text.as_bytes()]).collect();
+        Digest::of_parts("countersign/policy-files/v1", &parts)
+    }
+
     pub fn sources(&self) -> &[Source] {
         &self.sources
     }

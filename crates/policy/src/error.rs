@@ -24,7 +24,7 @@ pub struct PolicyError {
 }
 
 impl PolicyError {
-    pub(crate) fn of_file(file: &str, message: impl Into<String>) -> Self {
+    pub fn of_file(file: &str, message: impl Into<String>) -> Self {
         Self { file: file.into(), position: None, message: message.into(), hint: None }
     }
 
@@ -32,12 +32,14 @@ impl PolicyError {
         Self::of_file("configuration", message)
     }
 
-    pub(crate) fn at(mut self, position: Position) -> Self {
+    #[must_use]
+    pub fn at(mut self, position: Position) -> Self {
         self.position = Some(position);
         self
     }
 
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }

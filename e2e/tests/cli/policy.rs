@@ -97,3 +97,56 @@ async fn a_changed_policy_comes_into_force_and_a_bad_one_changes_nothing() {
     recorded(&night, "policy.loaded", 3).await;
     assert_eq!(status(&night).await, 200);
 }
+
+/// Says who made the policies what they are now.
+async fn name_authors(night: &Night, address: &str) {
+    let checked = night.gateway.command(&["policy", "check"]).await.unwrap();
+    let files = checked.pointer("/files_digest").and_then(serde_json::Value::as_str).unwrap();
+    let text = format!("# last change\nfiles: {files}\n{address}\n");
+    fs::write(night.gateway.folder().join("policy/CHANGED_BY"), text).unwrap();
+}
+
+#[tokio::test]
+async fn a_policy_that_names_nobody_who_changed_it_does_not_come_into_force_where_that_is_asked() {
+    let mut night = Night::open(&[]).await.unwrap();
+    let folder = night.gateway.folder().to_owned();
+    let authors = folder.join("policy/CHANGED_BY");
+    let configuration = folder.join("countersign.toml");
+    let text = fs::read_to_string(&configuration).unwrap();
+    let asked = text.replace("path = \"policy\"", "path = \"policy\"\nchanged_by = \"policy/CHANGED_BY\"");
+    fs::write(&configuration, asked).unwrap();
+    assert_eq!(night.gateway.stop().unwrap(), Some(0));
+    night.gateway.restart().await.unwrap();
+    recorded(&night, "policy.loaded", 2).await;
+    let wall = r#"@id("night-wall") @reason("not tonight") forbid (principal, action, resource);"#;
+    fs::write(folder.join("policy/99-wall.cedar"), wall).unwrap();
+    recorded(&night, "policy.rejected", 1).await;
+    name_authors(&night, "nobody@example.com").await;
+    recorded(&night, "policy.rejected", 2).await;
+    assert_eq!(status(&night).await, 200, "the bundle before stays in force");
+    for words in ["CHANGED_BY", "nobody here has the address `nobody@example.com`"] {
+        assert!(night.gateway.log().contains(words), "{words}: {}", night.gateway.log());
+    }
+    name_authors(&night, "ana@example.com").await;
+    recorded(&night, "policy.loaded", 3).await;
+    assert_eq!(status(&night).await, 403);
+
+    // The next change needs its own names: those of the last one are of other files.
+    fs::write(folder.join("policy/99-wall.cedar"), format!("{wall}\n// again")).unwrap();
+    recorded(&night, "policy.rejected", 3).await;
+    assert!(night.gateway.log().contains("it is of other files"), "{}", night.gateway.log());
+    // The same of a change while it was down.
+    assert_eq!(night.gateway.stop().unwrap(), Some(0));
+    fs::remove_file(folder.join("policy/99-wall.cedar")).unwrap();
+    fs::remove_file(&authors).unwrap();
+    assert!(night.gateway.restart().await.is_err(), "it does not start with a change that nobody made");
+    assert!(night.gateway.log().contains("who changed the policy cannot be read"), "{}", night.gateway.log());
+    name_authors(&night, "ben@example.com").await;
+    night.gateway.restart().await.unwrap();
+    assert_eq!(status(&night).await, 200);
+    let entries = night::verified_entries(&night.gateway).await.unwrap();
+    let loaded: Vec<_> = entries.iter().filter(|entry| entry.kind == "policy.loaded").collect();
+    let named =
+        |entry: &&countersign_e2e::ledger::Entry| entry.data["changed_by"].as_array().map_or(0, Vec::len);
+    assert_eq!(loaded.iter().map(named).collect::<Vec<_>>(), [0, 0, 1, 1]);
+}

@@ -7,7 +7,7 @@ use countersign_engine::{definitions, vote};
 use countersign_identity::{Agent, Delegation, Passkey, Person, SessionInfo, Token};
 use countersign_ledger::event::FreezeScope;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
 /// A provider, and whether an account there is linked.
@@ -336,6 +336,17 @@ impl Console {
 
     /// Everyone who cannot approve for an agent: its side, and for the cooling-off time those around it.
     pub(crate) fn chain_items(&self, agent: AgentId) -> Option<Vec<ChainItem>> {
+        let behind = self.chain(agent)?;
+        let item = |(person, why): (PersonId, BTreeSet<String>)| ChainItem {
+            id: person.to_string(),
+            name: self.person_named(person).name,
+            why: why.into_iter().collect(),
+        };
+        Some(behind.into_iter().map(item).collect())
+    }
+
+    /// Everyone who may not decide for an agent, and why.
+    fn chain(&self, agent: AgentId) -> Option<BTreeMap<PersonId, BTreeSet<String>>> {
         let (mut behind, callers) = self.directory().behind_agent(agent)?;
         for caller in &callers {
             let side = caller.side();
@@ -344,12 +355,12 @@ impl Console {
                 behind.entry(person).or_default().insert(why);
             }
         }
-        let item = |(person, why): (PersonId, BTreeSet<String>)| ChainItem {
-            id: person.to_string(),
-            name: self.person_named(person).name,
-            why: why.into_iter().collect(),
-        };
-        Some(behind.into_iter().map(item).collect())
+        Some(behind)
+    }
+
+    /// Everyone who may not decide for an agent.
+    pub(crate) fn behind(&self, agent: AgentId) -> BTreeSet<PersonId> {
+        self.chain(agent).unwrap_or_default().into_keys().collect()
     }
 
     pub(crate) fn target_items(&self) -> Vec<TargetItem> {

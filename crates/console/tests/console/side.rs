@@ -247,7 +247,7 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
                 shown["excluded"].as_array().unwrap().iter().any(|one| one["id"] == who.id.as_str());
             assert!(excluded, "{why} is named to everybody: {}", shown["excluded"]);
         }
-        assert_eq!(stage.count("approval.vote_refused").await, before + 7, "{why}: each attempt is an entry");
+        assert_eq!(stage.count("approval.vote_refused").await, before + 9, "{why}: each attempt is an entry");
     }
     // The agent itself has no way in at all, whatever it presents.
     for token in tokens.iter() {

@@ -6,7 +6,7 @@ use axum::{Router, body::Body};
 use bytes::Bytes;
 use countersign_console::{Console, Delivery, Keys, NotSigned, Signed, Signers, operator_router, router};
 use countersign_core::{
-    Action, Body as Payload, ChannelName, Class, Digest, GatewayId, GroupName, Operation, Resource,
+    Action, Body as Payload, ChannelName, Class, Digest, GatewayId, GroupName, Operation, PersonId, Resource,
     TargetName, Timestamp,
 };
 use countersign_engine::{
@@ -276,6 +276,7 @@ impl Stage {
             version: "test".into(),
             configuration: Digest::of(b"test"),
             log_opened: keys.opened().unwrap(),
+            policy_changed_by: BTreeSet::new(),
         };
         let gate = start::open(parts, opening).await.unwrap();
         start::resume(&gate).await.unwrap();
@@ -527,7 +528,12 @@ impl Stage {
 
     /// Puts other policies in force.
     pub(crate) async fn put_in_force(&self, text: &str) {
-        start::put_in_force(&self.gate, bundle(text)).await.unwrap();
+        self.put_in_force_by(text, BTreeSet::new()).await;
+    }
+
+    /// The same, changed by these people.
+    pub(crate) async fn put_in_force_by(&self, text: &str, authors: BTreeSet<PersonId>) {
+        start::put_in_force(&self.gate, bundle(text), authors).await.unwrap();
     }
 
     /// One person lifts everything alone: a ballot, the passkey if there is one, and the reason.

@@ -35,7 +35,8 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         "configuration": config.path.display().to_string(),
         "gateway": {"name": config.name, "data": config.data, "mark": config.mark},
         "console": {"listen": config.console_listen.to_string(), "url": config.console_url},
-        "policy": {"path": config.policy, "rules": bundle.rules().count(), "bundle": bundle.digest()},
+        "policy": {"path": config.policy, "rules": bundle.rules().count(), "bundle": bundle.digest(),
+            "changed_by": config.policy_changed_by, "cooling_off_s": limits.author_cooling_off.as_secs()},
         "people": {"groups": config.groups, "cooling_off_s": limits.cooling_off.as_secs()},
         "limits": {
             "pending_per_principal": limits.pending_per_principal, "keep_bytes": limits.keep_bytes,

@@ -23,10 +23,16 @@ pub(super) fn run(config: &Path, command: PolicyCommand, output: Output) -> Resu
             let path = path.unwrap_or_else(|| config.policy.clone());
             let bundle = loaded(&path, &config)?;
             let rules = bundle.rules().count();
-            let told = json!({"bundle": bundle.digest(), "files": bundle.sources().len(), "rules": rules});
+            let told = json!({"bundle": bundle.digest(), "files": bundle.sources().len(),
+                "files_digest": bundle.files_digest(), "rules": rules});
             output::show(output, &told, |_| {
                 let files = wiring::counted(bundle.sources().len(), "file");
-                format!("{} in {files} hold.\nbundle {}", wiring::counted(rules, "rule"), bundle.digest())
+                let rules = wiring::counted(rules, "rule");
+                format!(
+                    "{rules} in {files} hold.\nbundle {}\nfiles  {}",
+                    bundle.digest(),
+                    bundle.files_digest()
+                )
             })
         }
         PolicyCommand::Schema => {

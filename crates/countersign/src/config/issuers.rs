@@ -246,6 +246,10 @@ fn rule_of(told: &mut Told<'_>, section: AgentSection, declared: &BTreeSet<Group
         let hint = "name the claim with `on_behalf_of`";
         told.tell("agents.people", "nothing says which claim names the person", hint);
     }
+    if section.on_behalf_of.as_deref().is_some_and(|claim| claim != "email") && people.is_empty() {
+        let hint = "say with `people` who each value is; only `email`, with `email_verified`, names people by itself";
+        told.tell("agents.on_behalf_of", "a user may write whatever they like into such a claim", hint);
+    }
     let behalf = section.on_behalf_of.map(|claim| Behalf { claim, people, actors: section.actors });
     Some(Rule { agent: agent?, wanted, described, obtainable_by, behalf })
 }

@@ -3,6 +3,7 @@
 use super::reload;
 use crate::config::Config;
 use countersign_engine::{Gate, definitions};
+use countersign_identity::Directory;
 use notify::{EventKind, RecursiveMode, Watcher};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
@@ -11,7 +12,12 @@ use tokio_util::sync::CancellationToken;
 /// Editors and version control write in several steps; a change is read once they have paused.
 const SETTLE: Duration = Duration::from_millis(200);
 
-pub(super) async fn policies(gate: Arc<Gate>, config: Arc<Config>, stopping: CancellationToken) {
+pub(super) async fn policies(
+    gate: Arc<Gate>,
+    directory: Arc<Directory>,
+    config: Arc<Config>,
+    stopping: CancellationToken,
+) {
     let (changed, mut changes) = mpsc::channel::<()>(1);
     let tell = move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !matches!(event.kind, EventKind::Access(_))) {
@@ -38,6 +44,6 @@ pub(super) async fn policies(gate: Arc<Gate>, config: Arc<Config>, stopping: Can
             () = stopping.cancelled() => return,
         }
         while let Ok(Some(())) = tokio::time::timeout(SETTLE, changes.recv()).await {}
-        reload(&gate, &config).await;
+        reload(&gate, &directory, &config).await;
     }
 }

@@ -11,10 +11,10 @@ use crate::{
         store::{Kind, ReadError},
         upstream::Gathered,
     },
-    record, vote,
+    record, rules, vote,
 };
 use countersign_core::{
-    Action, ApprovalId, Decision, Digest, PersonId, Refusal, Terms,
+    Action, ApprovalId, Decision, Digest, PersonId, Refusal, Terms, Timestamp,
     approval::{Broken, CastVote, Event as Step, Round, State, Taker},
     decision::{Basis, Gate as ShutGate},
 };
@@ -154,7 +154,7 @@ async fn stored_action(gate: &Gate, held: &Hold) -> Result<Action, Error> {
 /// Gates that must be lifted (again): newly matching ones, and those whose voters may not vote any more.
 fn shut_again(gate: &Gate, held: &Hold, action: &Action, wanted: &[ShutGate]) -> Vec<ShutGate> {
     let all = every_gate(held, wanted).into_iter();
-    let excluded = hold::excluded(gate, &action.requester, gate.now());
+    let excluded = excluded(gate, held, action, gate.now());
     let counts = |shut: &ShutGate, person: PersonId, cast: &CastVote| {
         vote::still_counts(gate, held, shut, (person, cast), &excluded)
     };
@@ -172,13 +172,26 @@ fn shut_again(gate: &Gate, held: &Hold, action: &Action, wanted: &[ShutGate]) ->
             return false;
         }
         let votes = newest.and_then(|round| round.votes.get(&shut.name)).into_iter().flatten();
-        let voices: BTreeSet<_> = votes
-            .filter(|(person, vote)| vote.assurance >= shut.assurance && counts(shut, **person, vote))
-            .map(|(person, _)| *person)
-            .collect();
+        let mut voices: Vec<PersonId> = Vec::new();
+        for (person, vote) in votes {
+            let own = || !voices.iter().any(|other| vote::one_hand(gate, held, *person, *other));
+            if vote.assurance >= shut.assurance && counts(shut, *person, vote) && own() {
+                voices.push(*person);
+            }
+        }
         u32::try_from(voices.len()).map_or(true, |voices| voices < shut.quorum.get())
     })
     .collect()
+}
+
+/// Everyone who may not vote on what is decided again: the requester's side as it is now, and who changed the rules since
+/// it was asked.
+fn excluded(gate: &Gate, held: &Hold, action: &Action, deadline: Timestamp) -> BTreeMap<PersonId, String> {
+    let mut out = hold::excluded(gate, &action.requester, deadline);
+    for (person, why) in rules::changed(gate, held) {
+        out.entry(person).or_insert_with(|| why.to_owned());
+    }
+    out
 }
 
 /// Why people have to decide again, and on what terms.
@@ -211,7 +224,7 @@ async fn reopen(gate: &Arc<Gate>, held: &Hold, action: &Action, reopening: Reope
         votes: BTreeMap::new(),
         broken: None,
     };
-    let excluded = hold::excluded(gate, &action.requester, deadline);
+    let excluded = excluded(gate, held, action, deadline);
     let because = if drifted.is_some() { Reopened::Evidence } else { Reopened::Gates };
     let mut private: Vec<_> = hold::evidence_field(action.evidence.as_ref())?.into_iter().collect();
     private.extend(

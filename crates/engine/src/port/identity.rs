@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use countersign_core::{
-    ChannelName, ClientCertificate, CredentialId, GroupName, PersonId, Requester, Timestamp,
+    AgentId, ChannelName, ClientCertificate, CredentialId, GroupName, PersonId, Requester, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,6 +83,23 @@ pub struct Introduction {
     pub group: Option<GroupName>,
 }
 
+/// Somebody changed what follows from belonging to a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Regrouping {
+    pub by: PersonId,
+    pub at: Timestamp,
+    pub of: Regrouped,
+}
+
+/// Where membership changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Regrouped {
+    /// Somebody was put into it or taken out.
+    Group(GroupName),
+    /// Its groups, clearances or owners.
+    Agent(AgentId),
+}
+
 /// A person for whom a user of a channel speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
@@ -147,6 +164,16 @@ pub trait Identity: Send + Sync + std::fmt::Debug {
 
     /// Each declared group's members, for checking that quorums can be reached.
     fn membership(&self) -> BTreeMap<GroupName, BTreeSet<PersonId>>;
+
+    /// Who brought a person in, whether they can vote or not; kept at least for the cooling-off time.
+    fn introductions(&self, person: PersonId) -> Vec<Introduction> {
+        self.voter(person).map(|voter| voter.introductions).unwrap_or_default()
+    }
+
+    /// What people changed of groups and agents since a moment; of one person and one thing at least the latest.
+    fn regroupings(&self, _since: Timestamp) -> Vec<Regrouping> {
+        Vec::new()
+    }
 
     /// Name and e-mail for showing to signed-in people; `None` for the unknown or erased.
     fn person_name(&self, person: PersonId) -> Option<String>;

@@ -478,6 +478,7 @@ impl Stage {
             version: "test".into(),
             configuration: countersign_core::Digest::of(b"test"),
             log_opened: keys.opened().unwrap(),
+            policy_changed_by: BTreeSet::new(),
         };
         let gate = start::open(parts, opening).await.unwrap();
         start::resume(&gate).await.unwrap();
@@ -487,7 +488,7 @@ impl Stage {
     }
 
     pub(crate) async fn policy(&self, text: &str) {
-        start::put_in_force(&self.gate, bundle(text)).await.unwrap();
+        start::put_in_force(&self.gate, bundle(text), BTreeSet::new()).await.unwrap();
     }
 
     /// Sends a request and stays for as long as asked.

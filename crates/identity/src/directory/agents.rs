@@ -58,6 +58,7 @@ impl Directory {
             kind: new.kind,
             owners: new.owners,
             former_owners: BTreeMap::new(),
+            changed_by: BTreeMap::new(),
             groups: new.groups,
             clearances: new.clearances,
             described_by: None,
@@ -103,6 +104,8 @@ impl Directory {
         if changed == held.doc {
             return Ok(());
         }
+        let mut changed = changed;
+        changed.changed_by.extend(by.person().map(|person| (person, self.journal.now())));
         let mut draft = Draft::default();
         draft.note(changed_note(by.actor(), &changed));
         draft.replace(&held, changed)?;

@@ -29,6 +29,9 @@ impl Directory {
         }
         let now = self.journal.now();
         let Delegation { to, from, until } = delegation;
+        if by.person() == Some(to) && to != person {
+            return Err(IdentityError::OwnStandIn);
+        }
         if from >= until || until <= now || until > from.plus(LONGEST) {
             return Err(IdentityError::BadAbsence);
         }

@@ -32,6 +32,8 @@ const MOST: usize = 16;
 /// How long after signing in with a passkey a person may change their passkeys. A session that somebody stole later
 /// is not enough to become that person for good.
 const PROVEN_FOR: Duration = Duration::from_mins(5);
+/// For how long after signing in somebody without a passkey may register one.
+const FIRST_WITHIN: Duration = Duration::from_mins(30);
 
 impl Directory {
     /// Options for `navigator.credentials.create()`. Its answer goes to [`Directory::finish_registration`].
@@ -107,15 +109,17 @@ impl Directory {
         Ok(id)
     }
 
-    /// Whether this session may change its person's passkeys: the first one always, further ones only just after
-    /// signing in with one. Who lost theirs has an administrator remove it, and comes back by a new link.
+    /// Whether this session may change its person's passkeys: further ones only just after signing in with one, the first
+    /// one only while the sign-in is not long ago, so that a session somebody got hold of does not become a passkey of theirs. Who lost theirs has an administrator remove it, and comes back by a new link.
     pub fn freshly_proven(&self, session: &SessionInfo) -> Result<(), IdentityError> {
         let has_one = self.memory.read().passkeys_of(session.person).next().is_some();
-        let fresh = self.journal.now().since(session.opened_at) <= PROVEN_FOR;
-        if !has_one || (session.assurance == Assurance::Passkey && fresh) {
-            return Ok(());
+        let age = self.journal.now().since(session.opened_at);
+        match has_one {
+            false if age <= FIRST_WITHIN => Ok(()),
+            false => Err(IdentityError::SignedInLongAgo),
+            true if session.assurance == Assurance::Passkey && age <= PROVEN_FOR => Ok(()),
+            true => Err(IdentityError::NotFresh),
         }
-        Err(IdentityError::NotFresh)
     }
 
     /// Removes a passkey for good: its owner, an administrator or the operator may. For an owner, whoever calls has

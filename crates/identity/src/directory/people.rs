@@ -60,6 +60,7 @@ impl Directory {
             email,
             role: if first { Role::Administrator } else { who.role },
             introductions: std::iter::once(introduction(None)).chain(into_groups).collect(),
+            removals: Vec::new(),
             groups: who.groups,
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: Vec::new(),
@@ -138,6 +139,9 @@ impl Directory {
         if !added.is_empty() {
             self.behind(by).into_iter().for_each(|hand| changed.introduce(hand));
         }
+        for group in &removed {
+            changed.take_out(Introduction { by: by.person(), at: now, group: Some(group.clone()) });
+        }
         changed.groups.retain(|group| !removed.contains(group));
         changed.groups.extend(added.iter().cloned());
         let mut draft = Draft::default();
@@ -167,7 +171,13 @@ impl Directory {
         }
         let mut draft = Draft::default();
         draft.note(role_note(by.actor(), seen.id, role));
-        draft.replace(&held, Person { role, ..held.doc.clone() })?;
+        let mut changed = Person { role, ..held.doc.clone() };
+        if changed.can_vote() && !held.doc.can_vote() {
+            // Whoever gives somebody a vote has brought them in.
+            changed.introduce(Introduction { by: by.person(), at: self.journal.now(), group: None });
+            self.behind(by).into_iter().for_each(|hand| changed.introduce(hand));
+        }
+        draft.replace(&held, changed)?;
         self.write(draft).await
     }
 

@@ -375,6 +375,7 @@ impl Directory {
             role: if first { Role::Administrator } else { Role::Reviewer },
             groups: BTreeSet::new(),
             introductions: vec![Introduction { by: None, at: now, group: None }],
+            removals: Vec::new(),
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: vec![account],
             bindings: Vec::new(),

@@ -123,6 +123,7 @@ impl Directory {
             role: Role::Reviewer,
             groups: BTreeSet::new(),
             introductions: vec![Introduction { by: None, at: now, group: None }],
+            removals: Vec::new(),
             bindings: Vec::new(),
             delegations: Vec::new(),
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),

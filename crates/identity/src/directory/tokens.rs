@@ -161,7 +161,8 @@ impl Directory {
         let author = memory.person(person);
         let owns = memory.agents.get(&agent).is_some_and(|held| held.doc.owners.contains(&person));
         let allowed = author.is_some_and(|author| {
-            is_active(author, Role::Administrator) || owns && is_active(author, author.role)
+            is_active(author, Role::Administrator)
+                || owns && author.role != Role::Auditor && is_active(author, author.role)
         });
         if allowed { Ok(()) } else { Err(IdentityError::NotAllowed { who: "an administrator or an owner" }) }
     }

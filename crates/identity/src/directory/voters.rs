@@ -8,7 +8,8 @@ use crate::{
 use async_trait::async_trait;
 use countersign_core::{ChannelName, CredentialId, GroupName, PersonId, Requester, Timestamp};
 use countersign_engine::port::identity::{
-    BindingOffer, Bound, ChannelUser, Identity, NotAuthenticated, NotOffered, Presented, StandIn, Voter,
+    BindingOffer, Bound, ChannelUser, Identity, Introduction, NotAuthenticated, NotOffered, Presented,
+    Regrouped, Regrouping, StandIn, Voter,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,6 +58,29 @@ impl Identity for Directory {
             voters.iter().filter(|person| person.groups.contains(group)).map(|person| person.id).collect()
         };
         self.groups.iter().map(|group| (group.clone(), members(group))).collect()
+    }
+
+    fn introductions(&self, person: PersonId) -> Vec<Introduction> {
+        self.memory.read().person(person).map(|person| person.introductions.clone()).unwrap_or_default()
+    }
+
+    fn regroupings(&self, since: Timestamp) -> Vec<Regrouping> {
+        let memory = self.memory.read();
+        let people =
+            memory.people.values().flat_map(|held| held.doc.introductions.iter().chain(&held.doc.removals));
+        let of_people = people.filter(|change| change.at >= since).filter_map(|change| {
+            Some(Regrouping { by: change.by?, at: change.at, of: Regrouped::Group(change.group.clone()?) })
+        });
+        let agents = memory
+            .agents
+            .values()
+            .flat_map(|held| held.doc.changed_by.iter().map(|(by, at)| (*by, *at, held.doc.id)));
+        let of_agents = agents.filter(|(_, at, _)| *at >= since).map(|(by, at, agent)| Regrouping {
+            by,
+            at,
+            of: Regrouped::Agent(agent),
+        });
+        of_people.chain(of_agents).collect()
     }
 
     fn person_name(&self, person: PersonId) -> Option<String> {

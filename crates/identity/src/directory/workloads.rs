@@ -273,6 +273,7 @@ impl Directory {
                 kind: described.kind,
                 owners: standing,
                 former_owners: BTreeMap::new(),
+                changed_by: BTreeMap::new(),
                 groups: described.groups.clone(),
                 clearances: described.clearances.clone(),
                 described_by: Some(rule),

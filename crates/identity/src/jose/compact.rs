@@ -2,6 +2,7 @@
 
 use super::{Algorithm, Unsound, keys::KeySet, read_json};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -88,17 +89,23 @@ impl<'t> Compact<'t> {
         if candidates.peek().is_none() {
             return Err(Unsound("the token is signed with a key its issuer does not publish"));
         }
-        let fits = |key: &jsonwebtoken::DecodingKey| {
-            let message = self.signed.as_bytes();
-            let algorithm = self.algorithm.library();
-            jsonwebtoken::crypto::verify(self.signature, message, key, algorithm).unwrap_or(false)
-        };
-        if candidates.any(fits) {
+        if is_signed(&mut candidates, self.algorithm, self.signed.as_bytes(), self.signature) {
             Ok(Signed { kind: self.kind, claims: self.claims })
         } else {
             Err(Unsound("the token's signature does not hold"))
         }
     }
+}
+
+/// Whether one of the keys has signed a message.
+pub(super) fn is_signed<'k>(
+    candidates: &mut impl Iterator<Item = &'k DecodingKey>,
+    algorithm: Algorithm,
+    message: &[u8],
+    signature: &str,
+) -> bool {
+    let signed = |key| jsonwebtoken::crypto::verify(signature, message, key, algorithm.library());
+    candidates.any(|key| signed(key).unwrap_or(false))
 }
 
 fn object(part: &str) -> Option<Map<String, Value>> {

@@ -25,6 +25,9 @@ pub struct Agent {
     pub former_owners: BTreeMap<PersonId, Timestamp>,
     pub groups: BTreeSet<GroupName>,
     pub clearances: BTreeSet<String>,
+    /// Who changed any of that, and when last.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) changed_by: BTreeMap<PersonId, Timestamp>,
     /// The rule of the configuration that describes it; `None`: it is kept by people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub described_by: Option<Digest>,

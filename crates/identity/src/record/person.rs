@@ -64,6 +64,9 @@ pub struct Person {
     /// Who invited them, put them into a group or made a link for them: the latest of each. Whoever brought in
     /// those hands is named too, as of the time they did, so that a puppet brings in nobody its maker could not.
     pub introductions: Vec<Introduction>,
+    /// Who took them out of a group: the latest of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) removals: Vec<Introduction>,
     /// Who votes in their place, and when; and who did in the last months.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delegations: Vec<Delegation>,
@@ -225,13 +228,22 @@ impl Person {
 
     /// Notes who had a hand in this person's standing. Of the same hand and group only the latest is kept.
     pub(crate) fn introduce(&mut self, introduction: Introduction) {
-        let same = |known: &Introduction| (known.by, &known.group) == (introduction.by, &introduction.group);
-        if self.introductions.iter().any(|known| same(known) && known.at > introduction.at) {
-            return;
-        }
-        self.introductions.retain(|known| !same(known));
-        self.introductions.push(introduction);
+        keep_latest(&mut self.introductions, introduction);
     }
+
+    /// Notes who took this person out of a group.
+    pub(crate) fn take_out(&mut self, removal: Introduction) {
+        keep_latest(&mut self.removals, removal);
+    }
+}
+
+fn keep_latest(known: &mut Vec<Introduction>, new: Introduction) {
+    let same = |known: &Introduction| (known.by, &known.group) == (new.by, &new.group);
+    if known.iter().any(|known| same(known) && known.at > new.at) {
+        return;
+    }
+    known.retain(|known| !same(known));
+    known.push(new);
 }
 
 impl Stored for Person {

@@ -488,3 +488,42 @@ async fn keys_come_from_a_file_or_an_address_too_and_other_tokens_stay_what_they
     assert_eq!(present(&stage.world.directory, &stage.token(), &stage.world).await, Err(N::Unknown));
     assert_eq!(stage.caller("csn_nothing").await, Err(N::Unknown));
 }
+
+/// Each gateway's clock may be wrong by what the configuration allows, one early and one late: a token made now is good at both,
+/// and none lives longer anywhere than that allows.
+#[tokio::test]
+async fn two_gateways_whose_clocks_differ_believe_the_same_fresh_token() {
+    let early = Stage::new().await;
+    let late = World::new().await;
+    late.reviewer("Owner").await;
+    let rules = vec![rule("deploy", &[("repository", "acme/shop")])];
+    let directory = late.trusting(vec![issuer(&early.issuer.url(), rules)]).await;
+    let (skew, off) = (Duration::from_mins(1), Duration::from_secs(59));
+    // True time is between the two: the early one's clock is 59 s behind it, the late one's 59 s before it.
+    let issued = early.seconds() + 59;
+    late.pass(off + off);
+    let token = |from: i64, until: i64| {
+        early.token_saying(|claims| {
+            claims["iat"] = json!(from);
+            claims["nbf"] = json!(from);
+            claims["exp"] = json!(until);
+        })
+    };
+    let fresh = token(issued, issued + 600);
+    early.caller(&fresh).await.unwrap();
+    present(&directory, &fresh, &late).await.unwrap();
+    // Two seconds more are too many: not begun at the one, over at the other.
+    let begins = token(issued + 2, issued + 600);
+    let refused = N::NotTrusted("the token is not good yet: its time lies ahead");
+    assert_eq!(early.caller(&begins).await, Err(refused));
+    present(&directory, &begins, &late).await.unwrap();
+    let over = token(issued - 60, issued - 2);
+    assert_eq!(present(&directory, &over, &late).await, Err(N::NotTrusted("the token has expired")));
+    early.caller(&over).await.unwrap();
+    // Known and good before, it is no longer at either once its end and the allowance are past there.
+    late.pass(Duration::from_secs(601));
+    let over = N::NotTrusted("the token has expired");
+    assert_eq!(present(&directory, &fresh, &late).await, Err(over));
+    early.world.pass(Duration::from_mins(10) + skew + off);
+    assert_eq!(early.caller(&fresh).await, Err(over));
+}

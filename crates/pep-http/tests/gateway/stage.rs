@@ -284,6 +284,7 @@ async fn gate(folder: &TempDir, target: &HttpTarget) -> Arc<Gate> {
         version: "test".into(),
         configuration: Digest([0; 32]),
         log_opened: keys.opened().unwrap(),
+        policy_changed_by: BTreeSet::new(),
     };
     start::open(parts, opening).await.unwrap()
 }

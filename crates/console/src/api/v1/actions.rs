@@ -138,9 +138,11 @@ pub(crate) async fn resolve(
     let taker = match caller.person() {
         None => Taker::Operator,
         Some(person) if side(&console, id).await?.contains(&person) => {
-            return Err(Problem::forbidden(
-                "people on the requester's side cannot say what became of its action",
-            ));
+            const WHY: &str = "people on the requester's side cannot say what became of its action";
+            if let Some(hold) = read::hold_of(console.gate(), id).await? {
+                vote::attempted(console.gate(), hold.approval.id, Actor::Person { id: person }, WHY).await?;
+            }
+            return Err(Problem::forbidden(WHY));
         }
         Some(person) => Taker::Person(person),
     };
@@ -227,11 +229,7 @@ async fn side(console: &Console, id: ActionId) -> Result<BTreeSet<PersonId>, Pro
         side.extend(facts.asked.on_behalf_of);
         match entry.actor {
             Actor::Person { id } => side.extend([id]),
-            Actor::Agent { id, .. } | Actor::Service { id, .. } => {
-                if let Some(agent) = console.directory().agent(id) {
-                    side.extend(agent.owners.into_iter().chain(agent.created_by));
-                }
-            }
+            Actor::Agent { id, .. } | Actor::Service { id, .. } => side.extend(console.behind(id)),
             Actor::Operator | Actor::Gateway | Actor::Unknown => {}
         }
     }

@@ -49,7 +49,13 @@ pub(crate) async fn lift(
     Input(asked): Input<FreezeItem>,
 ) -> Result<Json<Vec<FreezeItem>>, Problem> {
     caller.operates()?;
-    settle::thaw(console.gate(), scope(&asked)?, caller.person()).await?;
+    let scope = scope(&asked)?;
+    if let (FreezeScope::Agent { id }, Some(person)) = (&scope, caller.person())
+        && console.behind(*id).contains(&person)
+    {
+        return Err(Problem::forbidden("whoever stands behind an agent does not lift its freeze"));
+    }
+    settle::thaw(console.gate(), scope, caller.person()).await?;
     Ok(Json(frozen(&console)))
 }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 136] = [
+const KEYS: [&str; 137] = [
     "sign_in",
     "signals",
     "provider",
@@ -67,6 +67,7 @@ const KEYS: [&str; 136] = [
     "labels",
     "environments",
     "cooling_off",
+    "changed_by",
     "pending_per_principal",
     "keep",
     "retention",
