@@ -62,6 +62,8 @@ pub(crate) struct Prepared {
     pub(crate) progress_token: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) idempotency_key: Option<String>,
+    /// It wants a task of the call (2025-11-25, basic/utilities/tasks).
+    pub(crate) wants_task: bool,
     /// What an agent sends back with a call that was held (2026-07-28, basic/patterns/mrtr).
     pub(crate) state: Option<String>,
 }
@@ -69,7 +71,14 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// Parameters of the gateway's own.
     pub(crate) fn of(params: String) -> Self {
-        Self { params, progress_token: None, reason: None, idempotency_key: None, state: None }
+        Self {
+            params,
+            progress_token: None,
+            reason: None,
+            idempotency_key: None,
+            wants_task: false,
+            state: None,
+        }
     }
 }
 
@@ -82,13 +91,15 @@ pub(crate) fn prepare(params: Option<&RawValue>, target: &McpTarget) -> Result<P
     if members.find("inputResponses").is_some_and(|given| !["{}", "null"].contains(&given.get())) {
         return Err("nothing was asked that this could answer");
     }
-    // Tasks are not offered, so that the wish for one is passed over (2025-11-25, basic/utilities/tasks).
+    // The tasks of calls are the gateway's own: servers are asked for none.
     let is_state = |name: &str| ["requestState", "inputResponses", "task"].contains(&name);
     prepared.state = members.find("requestState").and_then(members::text);
+    prepared.wants_task = members.find("task").is_some_and(|task| task.get().starts_with('{'));
     if members.any(is_state) {
         let kept = members.rewritten(|name, value| (!is_state(name)).then(|| value.get().to_owned()));
         let kept: Box<RawValue> = serde_json::from_str(&kept).map_err(|_| "the parameters cannot be read")?;
-        return Ok(Prepared { state: prepared.state, ..prepare(Some(&kept), target)? });
+        let Prepared { state, wants_task, .. } = prepared;
+        return Ok(Prepared { wants_task, state, ..prepare(Some(&kept), target)? });
     }
     let Some(meta) = members.find("_meta") else { return Ok(prepared) };
     let meta = Members::read(meta).ok_or("`_meta` is no object whose names are written plainly")?;
@@ -149,22 +160,31 @@ pub(crate) fn agreed(result: &RawValue) -> Option<&'static str> {
 pub(crate) fn opened(result: &str) -> Option<(&'static str, String)> {
     let raw: &RawValue = serde_json::from_str(result).ok()?;
     let (members, version) = (Members::read(raw)?, agreed(raw)?);
-    let capabilities = offered(&members)?;
+    let tasks = (version == NEWEST).then_some(EARLIER_TASKS);
+    let capabilities = offered(&members, tasks)?;
     let told = members.rewritten(|name, value| {
         Some(if name == "capabilities" { capabilities.clone() } else { value.get().to_owned() })
     });
     Some((version, told))
 }
 
-/// A server's capabilities without those the gateway does not offer.
-fn offered(result: &Members<'_>) -> Option<String> {
+/// What the gateway has itself, whatever the server has: calls as tasks, as each era says it.
+const EARLIER_TASKS: &str = r#""tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}"#;
+const LATER_TASKS: &str = r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#;
+
+/// A server's capabilities without those the gateway does not offer, and with one of its own.
+fn offered(result: &Members<'_>, own: Option<&str>) -> Option<String> {
     let all = result.find("capabilities").and_then(Members::read)?;
-    Some(all.rewritten(|name, value| match name {
+    let told = all.rewritten(|name, value| match name {
         // Changes are told on a stream of its own, and subscriptions need one: neither is offered.
         "tools" | "prompts" | "resources" => Some("{}".into()),
         "completions" | "logging" => Some(value.get().to_owned()),
         _ => None,
-    }))
+    });
+    let Some(own) = own else { return Some(told) };
+    let rest = told.strip_prefix('{')?;
+    let comma = if rest == "}" { "" } else { "," };
+    Some(format!("{{{own}{comma}{rest}"))
 }
 
 /// Whether a server that says this speaks the later era's version that is spoken here.
@@ -181,7 +201,8 @@ pub(crate) fn speaks_later(result: &str) -> bool {
 pub(crate) fn discovered(result: &str) -> Option<String> {
     let raw: &RawValue = serde_json::from_str(result).ok()?;
     let members = Members::read(raw)?;
-    let (capabilities, versions) = (offered(&members)?, serde_json::to_string(&era::supported()).ok()?);
+    let (capabilities, versions) =
+        (offered(&members, Some(LATER_TASKS))?, serde_json::to_string(&era::supported()).ok()?);
     let server = members
         .find("serverInfo")
         .map(|server| format!(r#","_meta":{{"io.modelcontextprotocol/serverInfo":{}}}"#, server.get()));
@@ -198,7 +219,7 @@ pub(crate) fn discovered(result: &str) -> Option<String> {
 pub(crate) fn opened_later(result: &str, version: &str) -> Option<String> {
     let raw: &RawValue = serde_json::from_str(result).ok()?;
     let members = Members::read(raw)?;
-    let capabilities = offered(&members)?;
+    let capabilities = offered(&members, (version == NEWEST).then_some(EARLIER_TASKS))?;
     let meta = members.find("_meta").and_then(Members::read);
     let server = meta.as_ref().and_then(|meta| meta.find("io.modelcontextprotocol/serverInfo"));
     let server = server.map_or(r#"{"name":"unknown","version":"unknown"}"#, RawValue::get);

@@ -9,6 +9,7 @@ use crate::{
     reply::{self, Shape, code},
     session::{Session, Sessions},
     stream::{self, Body},
+    tasks::Tasks,
     tools::{Book, Listing},
     upstream::exchange::take_back,
 };
@@ -28,6 +29,7 @@ mod head;
 mod joint;
 mod later;
 mod open;
+mod task;
 
 pub(crate) use entrance::Entrance;
 use entrance::{Letter, Told};
@@ -43,6 +45,7 @@ pub(crate) struct Door {
     pub(crate) book: Arc<Book>,
     pub(crate) sessions: Sessions,
     pub(crate) states: Arc<States>,
+    pub(crate) tasks: Tasks,
     /// Cancelled when the gateway stops.
     pub(crate) stopping: CancellationToken,
 }
@@ -62,6 +65,8 @@ struct Said<'m> {
     params: Option<&'m RawValue>,
     /// It is of the later era.
     later: bool,
+    /// It is, and says that its agent knows tasks.
+    tasks: bool,
 }
 
 impl Door {
@@ -117,7 +122,7 @@ impl Door {
             return self.open(requester, id, params).await;
         }
         let (session, _) = self.session(&requester, session, version).await?;
-        let said = Said { requester, session, id, method, params, later: false };
+        let said = Said { requester, session, id, method, params, later: false, tasks: false };
         self.follow(rule, said).await
     }
 
@@ -130,11 +135,13 @@ impl Door {
             Rule::Discover => self.discover(said).await,
             Rule::Tools(operation) => {
                 let requester = said.requester.clone();
-                let listing = Listing { door: Arc::clone(self), requester };
+                let tasks = !said.later && said.session.version == method::NEWEST;
+                let listing = Listing { door: Arc::clone(self), requester, tasks };
                 self.ask(said, operation, Shape::Tools(Arc::new(listing))).await
             }
             Rule::Ask(operation) => self.ask(said, operation, Shape::Other).await,
             Rule::Call => self.call(said).await,
+            Rule::Task(ask) => self.task(ask, said).await,
         }
     }
 

@@ -5,6 +5,7 @@ use crate::{
     edge::one,
     members::{self, Members},
     reply::code,
+    tasks::EXTENSION,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -102,14 +103,16 @@ pub(crate) fn read(
     }
     let named = name_of(method, params.as_ref());
     let told = one(headers, &NAME).map_err(|_| differs(&NAME))?;
-    if named.is_some() && told.and_then(decoded) != named {
+    // Clients name a task there only lately (SEP-2663).
+    let unnamed = told.is_none() && method.starts_with("tasks/");
+    if named.is_some() && !unnamed && told.and_then(decoded) != named {
         return Err(differs(&NAME));
     }
     if said != MODERN {
         return Err(Mismatch::unsupported(Some(&said)));
     }
     let extensions = capabilities.find("extensions").and_then(Members::read);
-    let tasks = extensions.is_some_and(|known| known.find("io.modelcontextprotocol/tasks").is_some());
+    let tasks = extensions.is_some_and(|known| known.find(EXTENSION).is_some());
     let client = meta.find(CLIENT_KEY).map(RawValue::get).filter(|client| client.starts_with('{'));
     Ok(Some(Declared { client: client.map(str::to_owned), tasks }))
 }
@@ -119,6 +122,7 @@ fn name_of(method: &str, params: Option<&Members<'_>>) -> Option<String> {
     let member = match method {
         "tools/call" | "prompts/get" => "name",
         "resources/read" => "uri",
+        "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
         _ => return None,
     };
     members::text(params?.find(member)?)
@@ -192,7 +196,7 @@ pub(crate) fn status(code: Option<i64>) -> StatusCode {
             | code::INVALID_REQUEST
             | code::INVALID_PARAMS
             | code::HEADER_MISMATCH
-            | -32021
+            | code::MISSING_CAPABILITY
             | code::UNSUPPORTED_VERSION,
         ) => StatusCode::BAD_REQUEST,
         Some(code::NO_METHOD) => StatusCode::NOT_FOUND,

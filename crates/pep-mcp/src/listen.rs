@@ -7,6 +7,7 @@ use crate::{
     legs::States,
     session::Sessions,
     stream::{self, Body},
+    tasks::Tasks,
     tools::Book,
 };
 use countersign_core::{ClientCertificate, TargetName};
@@ -93,6 +94,7 @@ fn one(gate: &Arc<Gate>, target: McpTarget, stopping: CancellationToken) -> Open
         target,
         book,
         sessions: Sessions::default(),
+        tasks: Tasks::default(),
         states: Arc::new(States::new(&gate.journal().random())),
         stopping,
     };

@@ -13,10 +13,24 @@ pub enum Rule {
     Tools(&'static str),
     /// Passed on as it is: an action of this name.
     Ask(&'static str),
+    /// About a call of its own that the gateway has made a task of: answered here.
+    Task(TaskAsk),
     /// What the server is and has: an action where the server is asked, and the gateway's own words in part.
     Discover,
     /// Refused, for this reason.
     Refused(&'static str),
+}
+
+/// What an agent wants of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskAsk {
+    Get,
+    /// Of the earlier era: waits for what comes of it.
+    Result,
+    List,
+    Cancel,
+    /// Of the later era: answers what a task asks, and none of these asks anything.
+    Update,
 }
 
 /// What becomes of a notification of an agent.
@@ -43,7 +57,6 @@ pub enum FromServer {
     Dropped(&'static str),
 }
 
-const NO_TASKS: &str = "tasks are not offered here: call the tool without `task`";
 const NO_STREAM: &str = "there is no stream on which it could be told";
 const OTHER_ERA: &str = "the protocol version that was agreed on does not have it";
 
@@ -75,11 +88,11 @@ pub const REQUESTS: [(&str, Rule); 22] = [
     ("prompts/get", Rule::Ask("mcp.read")),
     ("completion/complete", Rule::Ask("mcp.complete")),
     ("logging/setLevel", Rule::Ask("mcp.logging")),
-    ("tasks/get", Rule::Refused(NO_TASKS)),
-    ("tasks/result", Rule::Refused(NO_TASKS)),
-    ("tasks/list", Rule::Refused(NO_TASKS)),
-    ("tasks/cancel", Rule::Refused(NO_TASKS)),
-    ("tasks/update", Rule::Refused(NO_TASKS)),
+    ("tasks/get", Rule::Task(TaskAsk::Get)),
+    ("tasks/result", Rule::Task(TaskAsk::Result)),
+    ("tasks/list", Rule::Task(TaskAsk::List)),
+    ("tasks/cancel", Rule::Task(TaskAsk::Cancel)),
+    ("tasks/update", Rule::Task(TaskAsk::Update)),
     ("server/discover", Rule::Discover),
     ("subscriptions/listen", Rule::Refused(NO_STREAM)),
     ("sampling/createMessage", Rule::Refused("only servers ask for it")),
@@ -104,8 +117,14 @@ pub const FROM_SERVERS: [(&str, FromServer); 15] = [
     ("notifications/resources/list_changed", FromServer::Passed),
     ("notifications/resources/updated", FromServer::Dropped("nothing is subscribed to")),
     ("notifications/cancelled", FromServer::Dropped("the agent was asked for nothing")),
-    ("notifications/tasks/status", FromServer::Dropped("no task was made")),
-    ("notifications/tasks", FromServer::Dropped("no task was made")),
+    (
+        "notifications/tasks/status",
+        FromServer::Dropped("servers are asked for no tasks: those here are the gateway's"),
+    ),
+    (
+        "notifications/tasks",
+        FromServer::Dropped("servers are asked for no tasks: those here are the gateway's"),
+    ),
     ("notifications/subscriptions/acknowledged", FromServer::Dropped("nothing is subscribed to")),
     ("notifications/elicitation/complete", FromServer::Dropped("nothing was elicited")),
     ("ping", FromServer::Answered),

@@ -4,6 +4,7 @@
 use crate::{
     call, era,
     members::Members,
+    message::{Message, Raw},
     tools::Listing,
     upstream::exchange::{Answer, Form},
 };
@@ -20,6 +21,7 @@ pub(crate) mod code {
     pub(crate) const INVALID_PARAMS: i64 = -32602;
     pub(crate) const SERVER: i64 = -32000;
     pub(crate) const HEADER_MISMATCH: i64 = -32020;
+    pub(crate) const MISSING_CAPABILITY: i64 = -32021;
     pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
     /// The gateway's own: the message does not go on, or waits.
     pub(crate) const REFUSED: i64 = -32080;
@@ -41,7 +43,7 @@ pub(crate) enum Shape {
 
 /// A message on its way out, and the kept answer it hands over, if it does.
 pub(crate) struct Said {
-    pub(crate) message: String,
+    pub(crate) message: Message,
     pub(crate) handover: Option<Box<Handover>>,
 }
 
@@ -49,22 +51,30 @@ impl Said {
     /// The message as the later era has it, and the status it comes with.
     pub(crate) fn later(mut self, id: &str, method: &str) -> (Self, StatusCode) {
         // Both beginnings are written here and nowhere else.
-        let result = self.message.strip_prefix(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":"#));
+        let text = self.message.into_text();
+        let result = text.strip_prefix(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":"#));
         let own = result.and_then(|rest| era::modern(rest.strip_suffix('}')?, method));
         if let Some(own) = own {
-            self.message = self::result(id, &own);
+            self.message = self::result(id, &own).into();
             return (self, StatusCode::OK);
         }
-        let error = self.message.strip_prefix(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":"#));
+        let error = text.strip_prefix(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":"#));
         let error = error.and_then(|rest| serde_json::from_str::<&RawValue>(rest.strip_suffix('}')?).ok());
         let code = error.and_then(|error| Members::read(error)?.find("code")?.get().parse().ok());
         let status = era::status(code);
+        self.message = text.into();
         (self, status)
     }
 }
 
 impl From<String> for Said {
     fn from(message: String) -> Self {
+        Self { message: message.into(), handover: None }
+    }
+}
+
+impl From<Message> for Said {
+    fn from(message: Message) -> Self {
         Self { message, handover: None }
     }
 }
@@ -95,19 +105,19 @@ pub(crate) fn of(id: &str, shape: &Shape, reply: Result<Reply<Answer>, Error>) -
 }
 
 /// A server's own words under the agent's id.
-fn server(id: &str, shape: &Shape, form: Form, raw: &str) -> String {
+fn server(id: &str, shape: &Shape, form: Form, raw: &Raw) -> Message {
     let own = match (shape, form) {
-        (Shape::Tools(listing), Form::Result) => Some(listing.shown(raw)),
-        (Shape::Discovery, Form::Result) => Some(call::discovered(raw)),
+        (Shape::Tools(listing), Form::Result) => Some(listing.shown(raw.text())),
+        (Shape::Discovery, Form::Result) => Some(call::discovered(raw.text())),
         (Shape::Tool | Shape::Tools(_) | Shape::Discovery | Shape::Other, _) => None,
     };
     if let Some(own) = own {
-        return match own {
+        return Message::from(match own {
             Some(own) => result(id, &own),
             None => error(id, code::SERVER, "the server's answer cannot be read", &Value::Null),
-        };
+        });
     }
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"{}":{raw}}}"#, form.as_str())
+    Message::around(format!(r#"{{"jsonrpc":"2.0","id":{id},"{}":"#, form.as_str()), raw, "}")
 }
 
 fn kept(id: &str, shape: &Shape, handover: Box<Handover>) -> Said {
@@ -116,9 +126,9 @@ fn kept(id: &str, shape: &Shape, handover: Box<Handover>) -> Said {
         b"error" => Some(Form::Error),
         _ => None,
     };
-    let body = handover.kept().body.as_deref().and_then(|body| std::str::from_utf8(body).ok());
+    let body = handover.kept().body.clone().and_then(|body| String::from_utf8(body).ok());
     let message = match form.zip(body) {
-        Some((form, raw)) => server(id, shape, form, raw),
+        Some((form, raw)) => server(id, shape, form, &raw.into()),
         None => own(
             id,
             shape,
@@ -127,7 +137,8 @@ fn kept(id: &str, shape: &Shape, handover: Box<Handover>) -> Said {
             &json!({
                 "decision": "spent", "what_to_do": "stop",
             }),
-        ),
+        )
+        .into(),
     };
     Said { message, handover: Some(handover) }
 }

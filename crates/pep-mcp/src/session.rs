@@ -62,7 +62,7 @@ enum Held {
 }
 
 impl UnderWay {
-    fn new(id: u64) -> Self {
+    pub(crate) fn new(id: u64) -> Self {
         Self { id, held: Mutex::default(), cancelled: CancellationToken::new() }
     }
 

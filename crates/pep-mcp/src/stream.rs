@@ -3,6 +3,7 @@
 
 use crate::{
     legs::{Leg, States},
+    message::{Message, Pieces, comment, event},
     reply::{self, Said, Shape},
     session::{Place, UnderWay},
     upstream::exchange::{Answer, Event, take_back},
@@ -16,7 +17,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use serde::Deserialize;
 use serde_json::json;
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
     sync::mpsc,
@@ -44,6 +45,8 @@ pub(crate) struct Waiting {
     pub(crate) progress_token: Option<String>,
     pub(crate) flow: Flow,
     pub(crate) events: mpsc::Receiver<Event>,
+    /// What was told before, and is still to be passed on.
+    pub(crate) first: Option<Event>,
     pub(crate) place: Place,
     /// Of a request of the later era.
     pub(crate) later: Option<Later>,
@@ -74,12 +77,14 @@ pub(crate) struct Leaving {
     pub(crate) stopping: CancellationToken,
     pub(crate) gate: Arc<Gate>,
     pub(crate) requester: Requester,
+    /// The answer is not what its agent waits for any more.
+    pub(crate) is_over: bool,
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
         // When it is the gateway that leaves, what waits goes on waiting.
-        if self.stopping.is_cancelled() {
+        if self.is_over || self.stopping.is_cancelled() {
             return;
         }
         let Some(approval) = self.under_way.cancel() else { return };
@@ -95,6 +100,11 @@ impl Leaving {
     fn over(self) {
         self.under_way.answered();
     }
+
+    /// The call goes on behind a handle: who leaves now gives nothing up.
+    pub(crate) fn stays(mut self) {
+        self.is_over = true;
+    }
 }
 
 /// A whole body.
@@ -103,8 +113,9 @@ pub(crate) fn whole(text: impl Into<Bytes>) -> Body {
 }
 
 /// A response with a message as JSON.
-pub(crate) fn json(status: StatusCode, message: impl Into<Bytes>) -> Response<Body> {
-    headed(status, "application/json", whole(message))
+pub(crate) fn json(status: StatusCode, message: impl Into<Message>) -> Response<Body> {
+    let pieces = Pieces(message.into().into_pieces());
+    headed(status, "application/json", UnsyncBoxBody::new(pieces))
 }
 
 fn headed(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
@@ -121,9 +132,10 @@ impl Waiting {
     /// Waits for the answer, or for the first thing to be told before it.
     pub(crate) async fn respond(mut self) -> Response<Body> {
         let cancelled = self.place.under_way.cancelled.clone();
+        let told = self.first.take();
         let event = tokio::select! {
             biased;
-            Some(event) = self.events.recv() => event,
+            Some(event) = async { if told.is_some() { told } else { self.events.recv().await } } => event,
             answer = &mut self.flow => {
                 let (said, status) = self.said(answer);
                 return in_one(status, said);
@@ -184,7 +196,9 @@ fn in_one(status: StatusCode, said: Said) -> Response<Body> {
     match said.handover {
         None => json(status, said.message),
         // Handed over once the last of it was taken.
-        handover => headed(status, "application/json", body(Step::Last(said.message.into(), handover))),
+        handover => {
+            headed(status, "application/json", body(Step::Last(said.message.into_pieces(), handover)))
+        }
     }
 }
 
@@ -197,16 +211,17 @@ fn ticks(every: Duration) -> Interval {
 /// Where a response's body is.
 enum Step {
     Live(Box<Live>),
-    Last(Bytes, Option<Box<Handover>>),
-    Taken(Option<Box<Handover>>),
+    Last(VecDeque<Bytes>, Option<Box<Handover>>),
 }
 
 fn body(from: Step) -> Body {
     let pieces = stream::unfold(from, |step| async move {
         let (piece, next) = match step {
             Step::Live(live) => live.next().await?,
-            Step::Last(piece, handover) => (piece, Step::Taken(handover)),
-            Step::Taken(handover) => {
+            Step::Last(mut pieces, handover) => {
+                if let Some(piece) = pieces.pop_front() {
+                    return Some((Ok(Frame::data(piece)), Step::Last(pieces, handover)));
+                }
                 if let Some(handover) = handover
                     && let Err(error) = handover.done().await
                 {
@@ -251,7 +266,9 @@ impl Live {
                 Some(event) = self.waiting.events.recv() => self.event(event),
                 answer = &mut self.waiting.flow => {
                     let (said, _) = self.waiting.said(answer);
-                    return Some((event(said.message.as_bytes()), Step::Last(Bytes::new(), said.handover)));
+                    let mut pieces = said.message.into_event();
+                    let first = pieces.pop_front()?;
+                    return Some((first, Step::Last(pieces, said.handover)));
                 }
                 () = cancelled.cancelled() => {
                     let live = *self;
@@ -340,22 +357,6 @@ impl Progress {
     }
 }
 
-fn comment(text: &str) -> Bytes {
-    format!(": {text}\n\n").into()
-}
-
-/// An event with this message. Line ends between its tokens begin a new line of data each.
-fn event(message: &[u8]) -> Bytes {
-    let mut out = b"event: message\n".to_vec();
-    for line in message.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        out.extend_from_slice(b"data: ");
-        out.extend_from_slice(line);
-        out.push(b'\n');
-    }
-    out.push(b'\n');
-    out.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,6 +386,7 @@ mod tests {
             progress_token: None,
             flow,
             events,
+            first: None,
             place,
             later: None,
         };
@@ -407,10 +409,5 @@ mod tests {
         assert!(progress.passes(server("1").as_bytes()));
         assert!(!progress.passes(server("1").as_bytes()));
         assert!(progress.passes(br#"{"method":"notifications/message","params":{"level":"info"}}"#));
-    }
-
-    #[test]
-    fn a_message_over_several_lines_stays_one_event() {
-        assert_eq!(event(b"{\n\"a\":1}"), "event: message\ndata: {\ndata: \"a\":1}\n\n");
     }
 }

@@ -11,6 +11,7 @@ mod sql;
 mod stage;
 mod stdio;
 mod suite;
+mod tasks;
 mod tools;
 mod typescript;
 

@@ -221,10 +221,8 @@ impl Stage {
     }
 
     /// With a server that has what the conformance suite expects.
-    pub(crate) async fn open_suite(protocol: &str) -> Self {
+    pub(crate) async fn open_suite(protocol: &str, policy: &str) -> Self {
         let lines = format!("protocol = \"{protocol}\"\nunreviewed = \"reviewable\"");
-        let policy =
-            r#"@id("agents") permit (principal in Group::"agents", action in Action::"mcp", resource);"#;
         let lines = Lines { policy, target: &lines, behind: "", hold_limit: "50s" };
         Self::open_unaccepted(python("conformance_server.py"), &lines).await
     }

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
     process::Child,
+    time::Duration,
 };
 
 /// Which of the suite's scenarios pass, by name: passed and failed checks.
@@ -75,8 +76,40 @@ fn differences(direct: &Found, through: &Found) -> Vec<Value> {
     worse.map(|(name, counts)| serde_json::json!([name, counts, through.get(name)])).collect()
 }
 
+const PERMITTED: &str =
+    r#"@id("agents") permit (principal in Group::"agents", action in Action::"mcp", resource);"#;
+
+/// One of the tools that the suite expects is asked about.
+const ASKED: &str = r#"
+@id("agents") permit (principal in Group::"agents", action in Action::"mcp", resource);
+@id("text") @gate("text") @approvers("Group::\"sre\"") @quorum("1") @step_up("session") @reason("it says something")
+forbid (principal, action in Action::"mcp.tool", resource)
+when { context has mcp && context.mcp.tool == "test_simple_text" };
+"#;
+
+/// The same while people are asked about one tool, and approve each call two seconds after it came.
+async fn compared_while_held(revision: &'static str, protocol: &str) -> Vec<Value> {
+    let mut stage = Stage::open_suite(protocol, ASKED).await;
+    let direct = found(&stage.server_url("/mcp").replace("127.0.0.1", "localhost"), revision);
+    let (_before, url) = with_token(&stage);
+    let through = tokio::task::spawn_blocking(move || found(&url, revision));
+    let mut approved = 0;
+    while !through.is_finished() {
+        let waiting = stage.gateway.approvals("pending").await.unwrap();
+        for approval in waiting.iter().filter_map(|approval| approval.get("id")?.as_str()) {
+            // As long as people take.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            stage.vote(approval, "approve", None).await;
+            approved += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(approved > 0, "nothing was held");
+    differences(&direct, &through.await.unwrap())
+}
+
 async fn compared(revision: &str, protocol: &str) -> Vec<Value> {
-    let stage = Stage::open_suite(protocol).await;
+    let stage = Stage::open_suite(protocol, PERMITTED).await;
     let direct = found(&stage.server_url("/mcp").replace("127.0.0.1", "localhost"), revision);
     let (_before, url) = with_token(&stage);
     differences(&direct, &found(&url, revision))
@@ -90,4 +123,14 @@ async fn the_suite_of_the_earlier_era_finds_the_same_through_the_gateway() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_suite_of_the_later_era_finds_the_same_through_the_gateway() {
     assert_eq!(compared("2026-07-28", "auto").await, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_of_the_earlier_era_finds_the_same_while_a_tool_waits_for_people() {
+    assert_eq!(compared_while_held("2025-11-25", "earlier").await, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_of_the_later_era_finds_the_same_while_a_tool_waits_for_people() {
+    assert_eq!(compared_while_held("2026-07-28", "auto").await, Vec::<Value>::new());
 }

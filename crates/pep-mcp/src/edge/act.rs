@@ -1,6 +1,6 @@
 //! A message that goes on: as an action, through the engine, to its answer.
 
-use super::{AHEAD, Door, Ended, Said};
+use super::{AHEAD, Door, Ended, Said, task::Going};
 use crate::{
     approvals, call,
     classify::Understood,
@@ -15,16 +15,21 @@ use crate::{
 };
 use countersign_core::{ApprovalId, Refusal, RefusalCode, Requester};
 use countersign_engine::{
-    Error, Reply,
+    Error, Gate, Reply,
     settle::{self, Claim},
 };
 use http::{Response, StatusCode};
 use serde_json::{json, value::RawValue};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::AbortHandle,
+};
 
 /// How long a leg of a call of the later era is held: below the shortest limit that clients are known to have.
 const LEG: Duration = Duration::from_secs(45);
+/// How long a call behind a task waits in one go.
+pub(super) const TASK: Duration = Duration::from_hours(1);
 
 impl Door {
     /// A tool call: one of the gateway's own, or an action.
@@ -150,14 +155,23 @@ impl Door {
                 Some(leg)
             }
         };
+        let may_be_task = matches!(shape, Shape::Tool) && before.is_none();
+        let wants_task = may_be_task && !said.later && prepared.wants_task;
+        let takes_task = may_be_task && said.later && said.tasks;
+        let is_full = (wants_task || takes_task) && !self.tasks.has_room(&said.requester, self.gate.now());
+        if wants_task && is_full {
+            return self.invalid(said.id, "you have as many tasks as you may: wait for some").await;
+        }
         let place = self.place(&said).await?;
-        let (told, events) = mpsc::channel(AHEAD);
+        let (told, mut events) = mpsc::channel(AHEAD);
         let progress_token = prepared.progress_token.take();
         let exchange = self.exchange(&said, &place, progress_token.clone(), told, true);
-        let later = said.later.then(|| self.held_later(&said, &place, before, about));
+        let mut later = said.later.then(|| self.held_later(&said, &place, before, about));
         let mut asked =
             call::asked(&self.target, said.requester.clone(), said.method, tool, understood, prepared);
-        if said.later {
+        if wants_task || takes_task && !is_full {
+            asked.patience = TASK;
+        } else if said.later {
             asked.patience = asked.patience.min(LEG);
         }
         let (door, session) = (Arc::clone(self), Arc::clone(&said.session));
@@ -168,19 +182,38 @@ impl Door {
                 Some(leg) => door.claimed(&asked.requester, leg.approval, asked.patience, exchange).await,
             };
             if let (true, Ok(Reply::Live(answer))) = (lists, &reply) {
-                door.book.listed(&answer.raw).await;
+                door.book.listed(answer.raw.text()).await;
             }
             door.seen(&session, &reply);
             reply
         };
         // An agent of the later era that leaves has given its request up: that comes to its end without it.
-        let flow: Flow = if said.later { on_its_own(flow) } else { Box::pin(flow) };
+        let (mut flow, own): (Flow, _) = if said.later { on_its_own(flow) } else { (Box::pin(flow), None) };
+        if wants_task {
+            return Ok(self.as_task(&said, Going { flow, events, place, own }).await);
+        }
+        let mut first = None;
+        if takes_task && !is_full {
+            tokio::select! {
+                biased;
+                Some(event) = events.recv() => first = Some(event),
+                answer = &mut flow => flow = Box::pin(std::future::ready(answer)),
+            }
+            if matches!(first, Some(Event::Held(_))) {
+                // The call is a task from here on: its agent may leave.
+                if let Some(leaving) = later.as_mut().and_then(|later| later.leaving.take()) {
+                    leaving.stays();
+                }
+                let task = self.tasked(&said, Going { flow, events, place, own }, first.as_ref());
+                return Ok(stream::json(StatusCode::OK, reply::result(said.id.get(), &task.later("task"))));
+            }
+        }
         let id = said.id.get().to_owned();
-        Ok(Waiting { id, shape, progress_token, flow, events, place, later }.respond().await)
+        Ok(Waiting { id, shape, progress_token, flow, events, first, place, later }.respond().await)
     }
 
     /// Attaches to an approval of this caller's and runs what was approved.
-    async fn claimed(
+    pub(super) async fn claimed(
         &self,
         requester: &Requester,
         approval: ApprovalId,
@@ -208,6 +241,7 @@ impl Door {
                 stopping: self.stopping.clone(),
                 gate: Arc::clone(&self.gate),
                 requester: said.requester.clone(),
+                is_over: false,
             }),
         }
     }
@@ -245,10 +279,10 @@ impl Door {
         });
         let (id, shape) = (said.id.get().to_owned(), Shape::Tool);
         let progress_token = prepared.progress_token;
-        Ok(Waiting { id, shape, progress_token, flow, events, place, later }.respond().await)
+        Ok(Waiting { id, shape, progress_token, flow, events, first: None, place, later }.respond().await)
     }
 
-    async fn place(&self, said: &Said<'_>) -> Result<Place, Ended> {
+    pub(super) async fn place(&self, said: &Said<'_>) -> Result<Place, Ended> {
         if said.later {
             return Ok(said.session.enter_any());
         }
@@ -267,12 +301,23 @@ impl Door {
         takes_back: bool,
     ) -> Asking {
         let takes_back = takes_back.then(|| (Arc::clone(&self.gate), said.requester.clone()));
+        self.exchange_in(&said.session, place, progress_token, events, takes_back)
+    }
+
+    pub(super) fn exchange_in(
+        &self,
+        session: &Arc<Session>,
+        place: &Place,
+        progress_token: Option<String>,
+        events: mpsc::Sender<Event>,
+        takes_back: Option<(Arc<Gate>, Requester)>,
+    ) -> Asking {
         Asking {
             way: Arc::clone(&self.target.way),
             book: Arc::clone(&self.book),
             texts: Arc::clone(self.target.classifier.texts()),
-            peer: said.session.peer.clone(),
-            session: Some(Arc::clone(&said.session)),
+            peer: session.peer.clone(),
+            session: Some(Arc::clone(session)),
             under_way: Arc::clone(&place.under_way),
             progress_token,
             events,
@@ -293,18 +338,21 @@ impl Door {
 }
 
 /// Goes on to its end though nobody waits for that.
-fn on_its_own(flow: impl Future<Output = Result<Reply<Answer>, Error>> + Send + 'static) -> Flow {
+fn on_its_own(
+    flow: impl Future<Output = Result<Reply<Answer>, Error>> + Send + 'static,
+) -> (Flow, Option<AbortHandle>) {
     let (told, answer) = oneshot::channel();
-    tokio::spawn(async move {
+    let own = tokio::spawn(async move {
         let _ = told.send(flow.await);
     });
-    Box::pin(async move {
+    let flow: Flow = Box::pin(async move {
         match answer.await {
             Ok(reply) => reply,
             // It was let go with the gateway itself.
             Err(_) => std::future::pending().await,
         }
-    })
+    });
+    (flow, Some(own.abort_handle()))
 }
 
 fn no_such_approval() -> countersign_engine::Refused {

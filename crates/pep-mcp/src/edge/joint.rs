@@ -9,10 +9,11 @@ use crate::{
     approvals, call,
     era::Declared,
     members::{self, Members},
-    method::{self, NEWEST, Note, Rule, VERSIONS},
+    method::{self, NEWEST, Note, Rule, TaskAsk, VERSIONS},
     reply::{self, Shape},
     session::{Session, Sessions},
     stream::{self, Body},
+    tasks::EXTENSION,
     upstream::{Peer, SESSION, exchange::Answer},
 };
 use countersign_core::{ApprovalId, RefusalCode, Requester, TargetName, visible};
@@ -58,6 +59,10 @@ enum Era {
 impl Asked<'_> {
     fn is_later(&self) -> bool {
         matches!(self.era, Era::Later(_))
+    }
+
+    fn knows_tasks(&self) -> bool {
+        matches!(&self.era, Era::Later(declared) if declared.tasks)
     }
 
     /// A message of the gateway's own in the form of its sender's era.
@@ -116,6 +121,7 @@ impl Joint {
             Rule::Open | Rule::Own => Ok(stream::json(StatusCode::OK, reply::result(asked.id.get(), "{}"))),
             Rule::Tools(_) => self.list(asked).await,
             Rule::Call => self.call(asked).await,
+            Rule::Task(ask) => self.task(ask, asked).await,
             Rule::Discover => Ok(asked.told(reply::result(asked.id.get(), &self.discovered()).into())),
             Rule::Ask(_) => {
                 self.entrance.no_method(asked.id, asked.method, TOOLS_ALONE, asked.is_later()).await
@@ -151,8 +157,10 @@ impl Joint {
             Ok(opening) => opening,
             Err(why) => return self.entrance.invalid(id, why).await,
         };
+        let tasks = json!({"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}});
+        let own = if version == NEWEST { json!({"tools": {}, "tasks": tasks}) } else { json!({"tools": {}}) };
         let told = json!({
-            "protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": self.is_what(),
+            "protocolVersion": version, "capabilities": own, "serverInfo": self.is_what(),
             "instructions": self.instructions(),
         });
         let mut response = stream::json(StatusCode::OK, reply::result(id.get(), &told.to_string()));
@@ -260,9 +268,32 @@ impl Joint {
             Ok(part) => part,
             Err(why) => return Ok(asked.told(reply::of(asked.id.get(), &Shape::Tool, why))),
         };
-        let later = asked.is_later();
+        let (later, tasks) = (asked.is_later(), asked.knows_tasks());
         let Asked { requester, id, method, .. } = asked;
-        door.call(Said { requester, session, id, method, params: Some(&params), later }).await
+        door.call(Said { requester, session, id, method, params: Some(&params), later, tasks }).await
+    }
+
+    /// What an agent asks of its tasks, which are those of the servers.
+    async fn task(&self, ask: TaskAsk, asked: Asked<'_>) -> Result<Response<Body>, Ended> {
+        if ask == TaskAsk::List {
+            let tasks = self.doors.iter().flat_map(|door| door.tasks.of(&asked.requester));
+            let tasks: Vec<Value> = tasks.map(|task| task.earlier()).collect();
+            return Ok(asked.told(reply::result(asked.id.get(), &json!({"tasks": tasks}).to_string()).into()));
+        }
+        let id = asked.params.and_then(Members::read).and_then(|params| params.find("taskId"));
+        let id = id.and_then(members::text).unwrap_or_default();
+        let known = self.doors.iter().position(|door| door.tasks.find(&id, &asked.requester).is_some());
+        let at = match known {
+            Some(at) => at,
+            None => self.server_of(&asked, id.parse().ok()).await?,
+        };
+        let (door, session) = match self.part(at, &asked.requester, &asked.era).await {
+            Ok(part) => part,
+            Err(why) => return Ok(asked.told(reply::of(asked.id.get(), &Shape::Other, why))),
+        };
+        let (later, tasks) = (asked.is_later(), asked.knows_tasks());
+        let Asked { requester, id, method, params, .. } = asked;
+        door.task(ask, Said { requester, session, id, method, params, later, tasks }).await
     }
 
     /// Which server an approval of this caller's is about; the first one where there is none, which says so.
@@ -295,7 +326,7 @@ impl Joint {
         let versions: Vec<&str> =
             std::iter::once(crate::era::MODERN).chain(VERSIONS.into_iter().rev()).collect();
         json!({
-            "supportedVersions": versions, "capabilities": {"tools": {}}, "instructions": self.instructions(),
+            "supportedVersions": versions, "capabilities": {"tools": {}, "extensions": {EXTENSION: {}}}, "instructions": self.instructions(),
             "_meta": {"io.modelcontextprotocol/serverInfo": self.is_what()}, "ttlMs": 0, "cacheScope": "private",
         })
         .to_string()

@@ -40,7 +40,8 @@ impl Door {
                 }
             }
         };
-        self.follow(rule, Said { requester, session, id, method, params, later: true }).await
+        self.follow(rule, Said { requester, session, id, method, params, later: true, tasks: declared.tasks })
+            .await
     }
 
     /// The session in which the server serves this caller.

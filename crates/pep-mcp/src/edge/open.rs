@@ -112,9 +112,9 @@ impl Door {
         let asked = call::asked(&self.target, requester.clone(), method, None, understood, prepared);
         match countersign_engine::flow::handle(&self.gate, asked, exchange).await {
             Ok(Reply::Live(answer)) if answer.form == Form::Result => {
-                let version = serde_json::from_str(&answer.raw).ok().and_then(call::agreed);
+                let version = serde_json::from_str(answer.raw.text()).ok().and_then(call::agreed);
                 let peer = if is_later { peer } else { Peer { link: answer.link, version } };
-                Ok(Begun { peer, result: answer.raw })
+                Ok(Begun { peer, result: answer.raw.text().to_owned() })
             }
             other => Err(other),
         }

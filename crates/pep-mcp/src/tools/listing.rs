@@ -15,6 +15,8 @@ use std::{collections::HashMap, sync::Arc};
 pub(crate) struct Listing {
     pub(crate) door: Arc<Door>,
     pub(crate) requester: Requester,
+    /// Its agent may ask for tasks of calls, by the version that was agreed on.
+    pub(crate) tasks: bool,
 }
 
 impl Listing {
@@ -69,6 +71,7 @@ impl Listing {
             return None;
         }
         match ruling {
+            Ruling::Decide(_) if self.tasks => as_task(raw),
             Ruling::Decide(_) => Some(raw.get().to_owned()),
             // A name with unusual characters would be words of the server's, too.
             Ruling::Refuse(_) | Ruling::Hide if !is_plain(name) => None,
@@ -104,6 +107,13 @@ fn asked(
 ) -> Request {
     let prepared = call::Prepared::of("{}".into());
     call::asked(target, requester, "tools/call", Some((name, definition)), understood, prepared)
+}
+
+/// A tool whose calls may be tasks: they are the gateway's, whatever the server says of its own.
+fn as_task(raw: &RawValue) -> Option<String> {
+    let members = Members::read(raw)?;
+    let kept = members.rewritten(|name, value| (name != "execution").then(|| value.get().to_owned()));
+    Some(format!(r#"{},"execution":{{"taskSupport":"optional"}}}}"#, kept.strip_suffix('}')?))
 }
 
 fn is_plain(name: &str) -> bool {

@@ -10,6 +10,7 @@ use crate::{
     era,
     frame::{self, Message},
     members::Members,
+    message::Raw,
     method::{self, FromServer},
     session::{Session, UnderWay},
     text::Texts,
@@ -25,6 +26,7 @@ use countersign_engine::{
     settle,
 };
 use http::StatusCode;
+use memchr::memmem;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -43,7 +45,7 @@ pub(crate) enum Event {
 pub(crate) struct Answer {
     pub(crate) form: Form,
     /// The result or the error, in the server's own bytes.
-    pub(crate) raw: String,
+    pub(crate) raw: Raw,
     /// The session the server opened with it.
     pub(crate) link: Option<Link>,
     /// The server does not know the session any more.
@@ -216,7 +218,7 @@ impl Asking {
                     let kept = Kept {
                         status: status.clone(),
                         head: answer.form.as_str().into(),
-                        body: Some(answer.raw.clone().into_bytes()),
+                        body: Some(answer.raw.bytes().to_vec()),
                         bytes_sent,
                         bytes_received: *received,
                     };
@@ -257,12 +259,11 @@ impl Asking {
                     let (form, raw, status) = if wants {
                         // It was told that nothing can be asked.
                         let why = r#"{"code":-32000,"message":"the server wants something of the agent that is not passed on"}"#;
-                        (Form::Error, why, "input required".to_owned())
+                        (Form::Error, Raw::from(why.to_owned()), "input required".to_owned())
                     } else {
-                        (form, raw.get(), status(form, raw))
+                        (form, Raw::within(&message, raw), status(form, raw))
                     };
-                    let answer =
-                        Answer { form, raw: raw.to_owned(), link: talk.link.clone(), session_is_gone: false };
+                    let answer = Answer { form, raw, link: talk.link.clone(), session_is_gone: false };
                     let received = talk.received;
                     self.rest(talk);
                     return Ok((answer, status, received));
@@ -289,7 +290,7 @@ impl Asking {
         });
         let received = talk.received;
         self.rest(talk);
-        let answer = Answer { form: Form::Error, raw, link: None, session_is_gone };
+        let answer = Answer { form: Form::Error, raw: raw.into(), link: None, session_is_gone };
         Ok((answer, format!("http {code}"), received))
     }
 
@@ -332,14 +333,25 @@ pub(crate) async fn take_back(gate: &Arc<Gate>, requester: &Requester, approval:
     }
 }
 
+/// Whether a result could have this member: most are large and have not, and are then not read once more.
+fn may_have(raw: &RawValue, member: &str) -> bool {
+    memmem::find(raw.get().as_bytes(), member.as_bytes()).is_some()
+}
+
 /// Whether a result of the later era is none yet.
 fn wants_input(raw: &RawValue) -> bool {
+    if !may_have(raw, "resultType") {
+        return false;
+    }
     let kind = Members::read(raw).and_then(|result| result.find("resultType").map(RawValue::get));
     kind.is_some_and(|kind| kind != r#""complete""#)
 }
 
 /// How it went, for the record.
 fn status(form: Form, raw: &RawValue) -> String {
+    if form == Form::Result && !may_have(raw, "isError") {
+        return "result".into();
+    }
     let members = Members::read(raw);
     let member = |name: &str| members.as_ref().and_then(|members| members.find(name)).map(RawValue::get);
     match form {
@@ -353,7 +365,7 @@ fn status(form: Form, raw: &RawValue) -> String {
 }
 
 /// The parameters with these members, written as JSON, in front of what `_meta` holds.
-fn with_meta(params: &str, own: &str) -> Option<String> {
+pub(crate) fn with_meta(params: &str, own: &str) -> Option<String> {
     let raw: &RawValue = serde_json::from_str(params).ok()?;
     let members = Members::read(raw)?;
     if members.find("_meta").is_none() {

@@ -6,11 +6,12 @@ use crate::{
     approvals, call,
     edge::{AHEAD, Door, Ended},
     members::{self, Members},
+    method::NEWEST,
     reply,
     session::Session,
     stream::Body,
     tools::{Listing, MOST_PAGES},
-    upstream::exchange::{Answer, Asking, Form},
+    upstream::exchange::{Answer, Form},
 };
 use countersign_core::{Requester, TargetName, visible};
 use countersign_engine::{Error, Reply, flow};
@@ -74,7 +75,8 @@ impl Joint {
     async fn tools_of(&self, at: usize, requester: &Requester, era: &Era) -> Result<Vec<String>, String> {
         loop {
             let (door, session) = self.part(at, requester, era).await.map_err(|reply| why(&reply))?;
-            let tools = door.all_tools(requester, &session).await;
+            let tasks = matches!(era, Era::Earlier(own) if own.version == NEWEST);
+            let tools = door.all_tools(requester, &session, tasks).await;
             // A session that the server has forgotten meanwhile is opened anew, each time it is: the caller's time is bounded.
             if tools.is_ok() || !session.is_gone() {
                 return tools;
@@ -89,10 +91,11 @@ impl Door {
         self: &Arc<Self>,
         requester: &Requester,
         session: &Arc<Session>,
+        tasks: bool,
     ) -> Result<Vec<String>, String> {
         // What the agent sees from here on is what its calls are bound to.
         session.forget_tools().await;
-        let listing = Listing { door: Arc::clone(self), requester: requester.clone() };
+        let listing = Listing { door: Arc::clone(self), requester: requester.clone(), tasks };
         let (mut params, mut all) = ("{}".to_owned(), Vec::new());
         for _ in 0..MOST_PAGES {
             let page = self.page_of_tools(requester, session, params).await?;
@@ -114,18 +117,7 @@ impl Door {
         const METHOD: &str = "tools/list";
         let place = session.enter_any();
         let (events, _unheard) = mpsc::channel(AHEAD);
-        let exchange = Asking {
-            way: Arc::clone(&self.target.way),
-            book: Arc::clone(&self.book),
-            texts: Arc::clone(self.target.classifier.texts()),
-            peer: session.peer.clone(),
-            session: Some(Arc::clone(session)),
-            under_way: Arc::clone(&place.under_way),
-            progress_token: None,
-            events,
-            takes_back: None,
-            connection: None,
-        };
+        let exchange = self.exchange_in(session, &place, None, events, None);
         let understood = self.target.classifier.other("mcp.list", METHOD, None);
         let prepared = call::Prepared::of(params);
         let mut asked = call::asked(&self.target, requester.clone(), METHOD, None, understood, prepared);
@@ -134,7 +126,7 @@ impl Door {
         let reply = flow::handle(&self.gate, asked, exchange).await;
         self.seen(session, &reply);
         let raw = match reply {
-            Ok(Reply::Live(answer)) if answer.form == Form::Result => answer.raw,
+            Ok(Reply::Live(answer)) if answer.form == Form::Result => answer.raw.text().to_owned(),
             Ok(Reply::Kept(kept)) => {
                 let body = kept.kept().body.clone().and_then(|body| String::from_utf8(body).ok());
                 kept.done().await.map_err(|_| "the gateway could not go on")?;

@@ -1,0 +1,274 @@
+//! A call behind a task: it is made once the call waits for people (or, in the earlier era, whenever its agent asks for
+//! one), goes on by itself to its end, and runs as soon as people approve it, through its agent's session. The agent looks at it,
+//! waits for it or gives it up.
+
+use super::{AHEAD, Door, Ended, Said};
+use crate::{
+    members::{self, Members},
+    method::TaskAsk,
+    reply::{self, Shape, code},
+    session::Place,
+    stream::{self, Body, Flow, Waiting},
+    tasks::{EXTENSION, Outcome, Stage, Task},
+    upstream::exchange::{Answer, Event, Form, take_back, with_meta},
+};
+use countersign_core::{ApprovalId, Requester, visible};
+use countersign_engine::{Error, Reply, Ticket, settle};
+use http::{Response, StatusCode};
+use serde_json::{Value, json, value::RawValue};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::mpsc, task::AbortHandle};
+
+/// How long a call of the earlier era may take until its task is told of.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A call on its way, with what is needed to see it to its end alone.
+pub(super) struct Going {
+    pub(super) flow: Flow,
+    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) place: Place,
+    /// What the flow runs in, where it goes on without its agent.
+    pub(super) own: Option<AbortHandle>,
+}
+
+impl Door {
+    /// A call whose agent wants a task of it.
+    pub(super) async fn as_task(self: &Arc<Self>, said: &Said<'_>, mut going: Going) -> Response<Body> {
+        let (first, answered) = tokio::select! {
+            biased;
+            Some(event) = going.events.recv() => (Some(event), false),
+            answer = &mut going.flow => {
+                going.flow = Box::pin(std::future::ready(answer));
+                (None, true)
+            }
+            () = tokio::time::sleep(SOON) => (None, false),
+        };
+        let task = self.tasked(said, going, first.as_ref());
+        if answered {
+            task.over().await;
+        }
+        stream::json(
+            StatusCode::OK,
+            reply::result(said.id.get(), &json!({"task": task.earlier()}).to_string()),
+        )
+    }
+
+    /// Makes the task of a call, and has it go on by itself. Where one of that id is at work already, that is the one.
+    pub(super) fn tasked(
+        self: &Arc<Self>,
+        said: &Said<'_>,
+        going: Going,
+        first: Option<&Event>,
+    ) -> Arc<Task> {
+        let approval = match first {
+            Some(Event::Held(ticket)) => Some(ticket.approval),
+            Some(Event::Message(_)) | None => None,
+        };
+        let id = approval.map_or_else(
+            || {
+                let random: [u8; 16] = self.gate.journal().random();
+                format!("task_{:032x}", u128::from_be_bytes(random))
+            },
+            |approval| approval.to_string(),
+        );
+        let (requester, now) = (&said.requester, self.gate.now());
+        let task = Task::new(id, approval, Arc::clone(&going.place.under_way), requester, now);
+        let task = Arc::new(task);
+        if let Some(Event::Held(ticket)) = first {
+            task.goes_on(Stage::Working(waits(ticket)), now);
+        }
+        if let Err(known) = self.tasks.insert(Arc::clone(&task)) {
+            // That one waits for the same approval, and is told what comes of it.
+            if let Some(own) = going.own {
+                own.abort();
+            }
+            return known;
+        }
+        let (door, task_of, later) = (Arc::clone(self), Arc::clone(&task), said.later);
+        let again = Again { requester: requester.clone(), session: Arc::clone(&said.session) };
+        tokio::spawn(async move { door.see_to_its_end(task_of, going, again, later).await });
+        task
+    }
+
+    async fn see_to_its_end(self: Arc<Self>, task: Arc<Task>, mut going: Going, again: Again, later: bool) {
+        let answer = loop {
+            tokio::select! {
+                biased;
+                Some(event) = going.events.recv() => {
+                    let told = match event {
+                        Event::Held(ticket) => waits(&ticket),
+                        Event::Message(_) => "It runs.".into(),
+                    };
+                    task.goes_on(Stage::Working(told), self.gate.now());
+                }
+                answer = &mut going.flow => match answer {
+                    Ok(Reply::Pending(ticket)) if !task.under_way.cancelled.is_cancelled() => {
+                        going = self.again(&again, ticket.approval);
+                    }
+                    over => break over,
+                },
+            }
+        };
+        let said = reply::of("0", &Shape::Tool, answer);
+        let said = if later { said.later("0", "tools/call").0 } else { said };
+        let outcome = outcome(&said.message.into_text());
+        task.goes_on(Stage::Over(outcome), self.gate.now());
+        // What is kept here is handed over: the engine need not keep it any more.
+        if let Some(handover) = said.handover
+            && let Err(error) = handover.done().await
+        {
+            tracing::error!(%error, "a handover could not be recorded");
+        }
+    }
+
+    /// Comes back for a call that waits.
+    fn again(self: &Arc<Self>, again: &Again, approval: ApprovalId) -> Going {
+        let place = again.session.enter_any();
+        let (told, events) = mpsc::channel(AHEAD);
+        let exchange = self.exchange_in(&again.session, &place, None, told, None);
+        let (door, requester) = (Arc::clone(self), again.requester.clone());
+        let session = Arc::clone(&again.session);
+        let flow: Flow = Box::pin(async move {
+            let reply = door.claimed(&requester, approval, super::act::TASK, exchange).await;
+            door.seen(&session, &reply);
+            reply
+        });
+        Going { flow, events, place, own: None }
+    }
+
+    /// What an agent asks of its tasks.
+    pub(super) async fn task(
+        self: &Arc<Self>,
+        ask: TaskAsk,
+        said: Said<'_>,
+    ) -> Result<Response<Body>, Ended> {
+        if said.later && !said.tasks {
+            let data = json!({"requiredCapabilities": {"extensions": {EXTENSION: {}}}});
+            let why = "declare the tasks extension with the request";
+            let told = reply::error(said.id.get(), code::MISSING_CAPABILITY, why, &data);
+            return Ok(stream::json(StatusCode::BAD_REQUEST, told));
+        }
+        if ask == TaskAsk::List {
+            let tasks: Vec<Value> =
+                self.tasks.of(&said.requester).iter().map(|task| task.earlier()).collect();
+            let told = json!({"tasks": tasks}).to_string();
+            return Ok(stream::json(StatusCode::OK, reply::result(said.id.get(), &told)));
+        }
+        let id = said.params.and_then(Members::read).and_then(|params| params.find("taskId"));
+        let id = id.and_then(members::text).unwrap_or_default();
+        let Some(task) = self.found(&said, &id).await.map_err(|error| super::cannot_go_on(&error))? else {
+            let status = if said.later { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+            let told =
+                reply::error(said.id.get(), code::INVALID_PARAMS, "you have no such task here", &Value::Null);
+            return Ok(stream::json(status, told));
+        };
+        let own = match (ask, said.later) {
+            (TaskAsk::Result, _) => return self.result(said, task).await,
+            (TaskAsk::Get | TaskAsk::List, true) => task.later("complete"),
+            (TaskAsk::Get | TaskAsk::List, false) => task.earlier().to_string(),
+            // The gateway asks nothing of an agent that this could answer.
+            (TaskAsk::Update, _) => r#"{"resultType":"complete"}"#.into(),
+            (TaskAsk::Cancel, later) => {
+                let cancelled = self.cancel(&said.requester, &task).await;
+                match (cancelled, later) {
+                    (_, true) => r#"{"resultType":"complete"}"#.into(),
+                    (true, false) => task.earlier().to_string(),
+                    (false, false) => {
+                        return self.invalid(said.id, "it is over, and cannot be cancelled any more").await;
+                    }
+                }
+            }
+        };
+        Ok(stream::json(StatusCode::OK, reply::result(said.id.get(), &own)))
+    }
+
+    /// This caller's task. One that the gateway does not remember, since it was started again, is taken up by its approval.
+    async fn found(self: &Arc<Self>, said: &Said<'_>, id: &str) -> Result<Option<Arc<Task>>, Error> {
+        if let Some(task) = self.tasks.find(id, &said.requester) {
+            return Ok(Some(task));
+        }
+        let Ok(approval) = id.parse::<ApprovalId>() else { return Ok(None) };
+        let target = &self.target.surroundings().target;
+        let Some(ticket) = settle::look(&self.gate, &said.requester, target, approval).await? else {
+            return Ok(None);
+        };
+        if !self.tasks.has_room(&said.requester, self.gate.now()) {
+            return Ok(None);
+        }
+        let again = Again { requester: said.requester.clone(), session: Arc::clone(&said.session) };
+        let going = self.again(&again, approval);
+        Ok(Some(self.tasked(said, going, Some(&Event::Held(Box::new(ticket))))))
+    }
+
+    /// Gives a task up: whether there was anything to give up.
+    async fn cancel(&self, requester: &Requester, task: &Task) -> bool {
+        if !task.goes_on(Stage::Cancelled, self.gate.now()) {
+            return false;
+        }
+        let held = task.under_way.cancel().or(task.approval);
+        if let Some(approval) = held {
+            take_back(&self.gate, requester, approval).await;
+        }
+        true
+    }
+
+    /// Answers with what comes of a task, as the call itself would have been answered.
+    async fn result(&self, said: Said<'_>, task: Arc<Task>) -> Result<Response<Body>, Ended> {
+        let place = self.place(&said).await?;
+        let (_, events) = mpsc::channel(1);
+        let flow: Flow = Box::pin(async move {
+            let outcome = match task.over().await {
+                Stage::Over(outcome) => outcome,
+                Stage::Working(_) | Stage::Cancelled => Outcome {
+                    form: Form::Result,
+                    raw: json!({"isError": true, "content": [{"type": "text", "text": "The call was cancelled."}]})
+                        .to_string(),
+                },
+            };
+            let related = format!(r#""io.modelcontextprotocol/related-task":{{"taskId":"{}"}}"#, task.id);
+            let raw = match outcome.form {
+                Form::Result => with_meta(&outcome.raw, &related).unwrap_or(outcome.raw),
+                Form::Error => outcome.raw,
+            };
+            let answer = Answer { form: outcome.form, raw: raw.into(), link: None, session_is_gone: false };
+            Ok::<Reply<Answer>, Error>(Reply::Live(answer))
+        });
+        let (id, shape) = (said.id.get().to_owned(), Shape::Other);
+        let waiting =
+            Waiting { id, shape, progress_token: None, flow, events, first: None, place, later: None };
+        Ok(waiting.respond().await)
+    }
+}
+
+/// Who comes back for a call, and in which session.
+struct Again {
+    requester: Requester,
+    session: Arc<crate::session::Session>,
+}
+
+/// What a model is told of a call that waits for people.
+fn waits(ticket: &Ticket) -> String {
+    let told = match ticket.state.as_str() {
+        "pending" => format!(
+            "Waits for people and has not run: {} Waits for {}. Approval {}, decided at {}. Once it is approved it runs by \
+             itself; do not call the tool again.",
+            ticket.sentence,
+            reply::waits_for(ticket),
+            ticket.approval,
+            ticket.link
+        ),
+        "granted" | "executing" => format!("Approved, and runs: {}", ticket.sentence),
+        over => format!("Does not wait any more ({over}): {}", ticket.sentence),
+    };
+    visible::told(&told)
+}
+
+/// The result or the error in a message of the gateway's own making.
+fn outcome(message: &str) -> Outcome {
+    let members = serde_json::from_str::<&RawValue>(message).ok().and_then(Members::read);
+    let of = |form: Form| Some((form, members.as_ref()?.find(form.as_str())?.get().to_owned()));
+    let found = of(Form::Result).or_else(|| of(Form::Error));
+    let unreadable = || (Form::Error, r#"{"code":-32000,"message":"the answer cannot be read"}"#.into());
+    let (form, raw) = found.unwrap_or_else(unreadable);
+    Outcome { form, raw }
+}
