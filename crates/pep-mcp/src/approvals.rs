@@ -11,6 +11,9 @@ pub(crate) const NAMES: [&str; 2] = [WAIT, STATUS];
 pub(crate) const WAIT: &str = "approval_wait";
 pub(crate) const STATUS: &str = "approval_status";
 
+/// Why no call of them is a task.
+pub(crate) const NO_TASK: &str = "this tool is the gateway's own, and no call of it is a task";
+
 /// Their definitions, as they stand in a list of tools.
 pub(crate) const DEFINITIONS: &str = r#"{"name":"approval_wait","title":"Wait for an approval","description":"Waits until people have decided about a call of yours that is held. Once it is approved, this runs it, exactly as you called it, and gives you its result. Still undecided, it says so: call it again.","inputSchema":{"type":"object","properties":{"approval":{"type":"string","description":"The approval id you were given, such as apr_01J..."}},"required":["approval"],"additionalProperties":false}},{"name":"approval_status","title":"Look at an approval","description":"Says at once where a held call of yours stands. Runs nothing.","inputSchema":{"type":"object","properties":{"approval":{"type":"string","description":"The approval id you were given, such as apr_01J..."}},"required":["approval"],"additionalProperties":false}}"#;
 

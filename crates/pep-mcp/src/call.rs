@@ -82,6 +82,11 @@ impl Prepared {
     }
 }
 
+/// Whether a call's parameters ask for a task.
+pub(crate) fn wants_task(params: &Members<'_>) -> bool {
+    params.find("task").is_some_and(|task| task.get().starts_with('{'))
+}
+
 /// Takes the volatile members out of `_meta`; an `_meta` without any is left as it is, and so are all other members.
 pub(crate) fn prepare(params: Option<&RawValue>, target: &McpTarget) -> Result<Prepared, &'static str> {
     let whole = params.map_or("{}", RawValue::get);
@@ -94,7 +99,7 @@ pub(crate) fn prepare(params: Option<&RawValue>, target: &McpTarget) -> Result<P
     // The tasks of calls are the gateway's own: servers are asked for none.
     let is_state = |name: &str| ["requestState", "inputResponses", "task"].contains(&name);
     prepared.state = members.find("requestState").and_then(members::text);
-    prepared.wants_task = members.find("task").is_some_and(|task| task.get().starts_with('{'));
+    prepared.wants_task = wants_task(&members);
     if members.any(is_state) {
         let kept = members.rewritten(|name, value| (!is_state(name)).then(|| value.get().to_owned()));
         let kept: Box<RawValue> = serde_json::from_str(&kept).map_err(|_| "the parameters cannot be read")?;

@@ -65,7 +65,7 @@ struct Said<'m> {
     params: Option<&'m RawValue>,
     /// It is of the later era.
     later: bool,
-    /// It is, and says that its agent knows tasks.
+    /// Its agent may have tasks: by the version that was agreed on or, in the later era, as it says.
     tasks: bool,
 }
 
@@ -122,7 +122,8 @@ impl Door {
             return self.open(requester, id, params).await;
         }
         let (session, _) = self.session(&requester, session, version).await?;
-        let said = Said { requester, session, id, method, params, later: false, tasks: false };
+        let tasks = session.version == method::NEWEST;
+        let said = Said { requester, session, id, method, params, later: false, tasks };
         self.follow(rule, said).await
     }
 
@@ -135,7 +136,7 @@ impl Door {
             Rule::Discover => self.discover(said).await,
             Rule::Tools(operation) => {
                 let requester = said.requester.clone();
-                let tasks = !said.later && said.session.version == method::NEWEST;
+                let tasks = said.tasks && !said.later;
                 let listing = Listing { door: Arc::clone(self), requester, tasks };
                 self.ask(said, operation, Shape::Tools(Arc::new(listing))).await
             }

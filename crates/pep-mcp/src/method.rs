@@ -58,7 +58,7 @@ pub enum FromServer {
 }
 
 const NO_STREAM: &str = "there is no stream on which it could be told";
-const OTHER_ERA: &str = "the protocol version that was agreed on does not have it";
+pub(crate) const OTHER_ERA: &str = "the protocol version that was agreed on does not have it";
 
 /// Requests that only the earlier era has.
 const EARLIER: [&str; 7] = [

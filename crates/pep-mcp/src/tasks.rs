@@ -3,8 +3,9 @@
 //! That of a call that waits for people is its approval's id, which outlives the gateway; the rest is kept in memory.
 
 use crate::{session::UnderWay, upstream::exchange::Form};
-use countersign_core::{ApprovalId, PersonId, PrincipalId, Requester, Timestamp};
+use countersign_core::{ApprovalId, PersonId, PrincipalId, Requester, Timestamp, visible};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -19,6 +20,10 @@ const POLL: Duration = Duration::from_secs(2);
 const MOST: usize = 128;
 /// Larger results are not kept.
 const LARGEST: usize = 1 << 20;
+/// How much of a failure's own words is in a status, in characters; all of it is in the result.
+const FAILURE: usize = 2000;
+/// What a task's first status holds for the model, so that its turn can go on (2025-11-25, "Model Immediate Response").
+const IMMEDIATE: &str = "io.modelcontextprotocol/model-immediate-response";
 
 /// What came of a task's call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +31,49 @@ pub(crate) struct Outcome {
     pub(crate) form: Form,
     /// The result or the error, as JSON.
     pub(crate) raw: String,
+    /// Why it failed, where it did: of a result, because it says that it is an error.
+    failure: Option<String>,
+}
+
+/// As much of a result or an error as says why it failed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure {
+    #[serde(default)]
+    is_error: bool,
+    #[serde(default)]
+    content: Vec<Part>,
+    #[serde(default)]
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    #[serde(default)]
+    text: String,
+}
+
+impl Outcome {
+    pub(crate) fn new(form: Form, raw: String) -> Self {
+        let told = serde_json::from_str::<Failure>(&raw).ok();
+        let why = match form {
+            Form::Result => told.filter(|told| told.is_error).map(|told| {
+                let texts = told.content.into_iter().map(|part| part.text).filter(|text| !text.is_empty());
+                texts.collect::<Vec<_>>().join("\n")
+            }),
+            Form::Error => Some(told.map(|told| told.message).unwrap_or_default()),
+        };
+        let failure = why.map(|why| visible::told(&why.chars().take(FAILURE).collect::<String>()));
+        Self { form, raw, failure }
+    }
+
+    fn too_large() -> Self {
+        let text = "It ran, and its answer was too large to be kept. Look at what it changed.";
+        Self::new(
+            Form::Result,
+            json!({"isError": true, "content": [{"type": "text", "text": text}]}).to_string(),
+        )
+    }
 }
 
 /// Where a task is.
@@ -57,7 +105,7 @@ impl Task {
         requester: &Requester,
         now: Timestamp,
     ) -> Self {
-        let (stage, _) = watch::channel((Stage::Working("It runs.".into()), now));
+        let (stage, _) = watch::channel((Stage::Working(RUNS.into()), now));
         let (principal, on_behalf_of) = (requester.principal, requester.on_behalf_of.clone());
         Self { id, approval, under_way, principal, on_behalf_of, created: now, stage }
     }
@@ -73,12 +121,7 @@ impl Task {
     /// Goes on to this stage, unless it is over already: whether it was not.
     pub(crate) fn goes_on(&self, stage: Stage, now: Timestamp) -> bool {
         let stage = match stage {
-            Stage::Over(outcome) if outcome.raw.len() > LARGEST => Stage::Over(Outcome {
-                form: Form::Result,
-                raw: json!({"isError": true, "content": [{"type": "text",
-                    "text": "It ran, and its answer was too large to be kept. Look at what it changed."}]})
-                .to_string(),
-            }),
+            Stage::Over(outcome) if outcome.raw.len() > LARGEST => Stage::Over(Outcome::too_large()),
             other @ (Stage::Working(_) | Stage::Over(_) | Stage::Cancelled) => other,
         };
         self.stage.send_if_modified(|(known, at)| {
@@ -97,41 +140,86 @@ impl Task {
         over.map_or(Stage::Cancelled, |over| over.0.clone())
     }
 
-    /// What the protocol says of it; `ttl` and `poll` are what its era calls them.
-    fn told(&self, ttl: &str, poll: &str) -> Value {
-        let (stage, at) = self.stage.borrow().clone();
-        let (status, message) = match &stage {
-            Stage::Working(why) => ("working", why.as_str()),
-            Stage::Over(Outcome { form: Form::Result, .. }) => ("completed", "It has an answer."),
-            Stage::Over(Outcome { form: Form::Error, .. }) => ("failed", "It ended with an error."),
-            Stage::Cancelled => ("cancelled", "It was cancelled."),
-        };
+    /// What the protocol says of it in this status; `ttl` and `poll` are what its era calls them.
+    fn told(&self, status: &str, message: &str, at: Timestamp, (ttl, poll): (&str, &str)) -> Value {
         json!({
             "taskId": self.id, "status": status, "statusMessage": message, "createdAt": self.created.to_string(),
             "lastUpdatedAt": at.to_string(), ttl: millis(KEPT), poll: millis(POLL),
         })
     }
 
+    /// Its status in this era: a tool that says it failed has failed in the earlier one, and has completed in the later.
+    fn status(&self, names: (&str, &str)) -> Value {
+        let stage = self.stage.borrow();
+        let (status, message) = match &stage.0 {
+            Stage::Working(why) => ("working", why.as_str()),
+            Stage::Over(Outcome { form: Form::Result, failure: Some(why), .. }) if names == EARLIER => {
+                ("failed", why.as_str())
+            }
+            Stage::Over(Outcome { form: Form::Result, .. }) => ("completed", "It has an answer."),
+            Stage::Over(Outcome { form: Form::Error, failure, .. }) => {
+                ("failed", failure.as_deref().unwrap_or_default())
+            }
+            Stage::Cancelled => ("cancelled", "It was cancelled."),
+        };
+        self.told(status, message, stage.1, names)
+    }
+
+    /// The status it begins in, whatever has come of it since, and what it waits for.
+    fn begins(&self, names: (&str, &str)) -> Value {
+        let stage = self.stage.borrow();
+        let why = match &stage.0 {
+            Stage::Working(why) => why,
+            Stage::Over(_) | Stage::Cancelled => RUNS,
+        };
+        self.told("working", why, self.created, names)
+    }
+
     /// As the earlier era has it.
     pub(crate) fn earlier(&self) -> Value {
-        self.told("ttl", "pollInterval")
+        self.status(EARLIER)
+    }
+
+    /// The answer to the call that became a task, as the earlier era has it.
+    pub(crate) fn made_earlier(&self) -> String {
+        let task = self.begins(EARLIER);
+        if self.approval.is_none() {
+            return json!({"task": task}).to_string();
+        }
+        let why = task.get("statusMessage").cloned();
+        json!({"_meta": {IMMEDIATE: why}, "task": task}).to_string()
     }
 
     /// As the later era has it, with its result where there is one.
-    pub(crate) fn later(&self, kind: &str) -> String {
-        let mut told = self.told("ttlMs", "pollIntervalMs");
-        if let Some(told) = told.as_object_mut() {
-            told.insert("resultType".into(), kind.into());
-        }
-        let told = told.to_string();
-        match (self.stage(), told.strip_suffix('}')) {
+    pub(crate) fn later(&self) -> String {
+        let told = of_kind("complete", self.status(LATER));
+        match (&self.stage.borrow().0, told.strip_suffix('}')) {
             // In the bytes the server wrote it in.
-            (Stage::Over(Outcome { form, raw }), Some(rest)) => {
+            (Stage::Over(Outcome { form, raw, .. }), Some(rest)) => {
                 format!(r#"{rest},"{}":{raw}}}"#, form.as_str())
             }
             _ => told,
         }
     }
+
+    /// The answer to the call that became a task, as the later era has it.
+    pub(crate) fn made_later(&self) -> String {
+        of_kind("task", self.begins(LATER))
+    }
+}
+
+/// What each era calls how long a task is kept, and how often it is asked for.
+const EARLIER: (&str, &str) = ("ttl", "pollInterval");
+const LATER: (&str, &str) = ("ttlMs", "pollIntervalMs");
+
+/// What is said of a task that waits for nobody.
+const RUNS: &str = "It runs.";
+
+fn of_kind(kind: &str, mut told: Value) -> String {
+    if let Some(told) = told.as_object_mut() {
+        told.insert("resultType".into(), kind.into());
+    }
+    told.to_string()
 }
 
 fn millis(span: Duration) -> u64 {
@@ -189,21 +277,40 @@ mod tests {
         tasks.insert(Arc::clone(&own)).unwrap();
         assert!(tasks.find("a", &requester(1)).is_some() && tasks.find("a", &requester(2)).is_none());
         assert!(tasks.insert(task("a", 1)).is_err(), "one that is at work is not replaced");
-        let outcome = Outcome { form: Form::Result, raw: r#"{"n": 1.50}"#.into() };
+        let outcome = Outcome::new(Form::Result, r#"{"n": 1.50}"#.into());
         assert!(own.goes_on(Stage::Over(outcome.clone()), own.created));
         assert!(!own.goes_on(Stage::Cancelled, own.created));
         assert_eq!(own.stage(), Stage::Over(outcome));
-        assert!(own.later("complete").ends_with(r#","result":{"n": 1.50}}"#), "{}", own.later("complete"));
+        assert!(own.later().ends_with(r#","result":{"n": 1.50}}"#), "{}", own.later());
         assert_eq!(own.earlier()["status"], "completed");
+        let made: Value = serde_json::from_str(&own.made_earlier()).unwrap();
+        assert_eq!(made["task"]["status"], "working", "every task begins so");
         assert!(tasks.has_room(&requester(1), own.created));
         assert!(tasks.has_room(&requester(1), own.created.plus(KEPT)));
         assert!(tasks.find("a", &requester(1)).is_none(), "it was kept for long enough");
     }
 
     #[test]
+    #[rustfmt::skip]
+    fn what_failed_has_failed_in_the_earlier_era_and_says_why() {
+        for (form, raw, earlier, later, why) in [
+            (Form::Result, r#"{"content":[]}"#, "completed", "completed", "It has an answer."),
+            (Form::Result, r#"{"content":[{"type":"text","text":"no"},{"type":"image","data":""}],"isError":true}"#, "failed", "completed", "no"),
+            (Form::Error, r#"{"code":-32000,"message":"gone"}"#, "failed", "failed", "gone"),
+            (Form::Error, "{}", "failed", "failed", ""),
+        ] {
+            let task = task("a", 1);
+            assert!(task.goes_on(Stage::Over(Outcome::new(form, raw.into())), task.created));
+            let own: Value = serde_json::from_str(&task.later()).unwrap();
+            assert_eq!((&task.earlier()["status"], &own["status"]), (&json!(earlier), &json!(later)), "{raw}");
+            assert_eq!(task.earlier()["statusMessage"], why);
+        }
+    }
+
+    #[test]
     fn what_is_too_large_to_keep_is_said_to_have_run() {
         let task = task("a", 1);
-        let outcome = Outcome { form: Form::Result, raw: "x".repeat(LARGEST + 1) };
+        let outcome = Outcome::new(Form::Result, "x".repeat(LARGEST + 1));
         assert!(task.goes_on(Stage::Over(outcome), task.created));
         let Stage::Over(kept) = task.stage() else { unreachable!() };
         assert!(kept.raw.contains("too large to be kept") && kept.raw.contains(r#""isError":true"#));

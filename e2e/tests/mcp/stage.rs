@@ -118,6 +118,12 @@ pub(crate) fn agent(url: &str, token: &str, mode: &str, steps: &Value) -> Agent 
     Agent(python("mcp_client.py").args([url, token, mode, &steps.to_string()]).spawn().unwrap())
 }
 
+/// Starts an agent whose client has the tasks of 2025-11-25.
+pub(crate) fn agent_with_tasks(url: &str, token: &str, steps: &Value) -> Agent {
+    let mut command = script_beside("suite", "mcp_tasks.mjs");
+    Agent(command.args([url, token, &steps.to_string()]).spawn().unwrap())
+}
+
 /// Where `.ci/drivers` puts the SDK.
 fn sdk() -> PathBuf {
     let test = std::env::current_exe().unwrap();
@@ -130,7 +136,11 @@ fn sdk() -> PathBuf {
 
 /// A script of ours, beside the packages that it uses.
 pub(crate) fn node(script: &str) -> Command {
-    let beside = sdk().with_file_name("node").join(script);
+    script_beside("node", script)
+}
+
+fn script_beside(packages: &str, script: &str) -> Command {
+    let beside = sdk().with_file_name(packages).join(script);
     std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(script), &beside).unwrap();
     let mut command = Command::new("node");
     command.arg(beside).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -221,9 +231,9 @@ impl Stage {
     }
 
     /// With a server that has what the conformance suite expects.
-    pub(crate) async fn open_suite(protocol: &str, policy: &str) -> Self {
+    pub(crate) async fn open_suite(protocol: &str, policy: &str, hold_limit: &str) -> Self {
         let lines = format!("protocol = \"{protocol}\"\nunreviewed = \"reviewable\"");
-        let lines = Lines { policy, target: &lines, behind: "", hold_limit: "50s" };
+        let lines = Lines { policy, target: &lines, behind: "", hold_limit };
         Self::open_unaccepted(python("conformance_server.py"), &lines).await
     }
 

@@ -42,12 +42,12 @@ impl Drop for Before {
     }
 }
 
-/// What adds the agent's token, which the suite has no way to send.
-fn with_token(stage: &Stage) -> (Before, String) {
+/// A program of ours before the gateway, which sends the agent's token: the suite has no way to.
+fn before(stage: &Stage, script: &str, more: &[&str]) -> (Before, String) {
     let port = countersign_testkit::ports::free().unwrap();
     let gateway = stage.url.split(':').nth(2).unwrap().split('/').next().unwrap();
-    let mut before = node("with_token.mjs");
-    let mut child = before.args([&port.to_string(), gateway, &stage.token]).spawn().unwrap();
+    let mut before = node(script);
+    let mut child = before.args([&port.to_string(), gateway, &stage.token]).args(more).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
@@ -87,31 +87,86 @@ forbid (principal, action in Action::"mcp.tool", resource)
 when { context has mcp && context.mcp.tool == "test_simple_text" };
 "#;
 
-/// The same while people are asked about one tool, and approve each call two seconds after it came.
-async fn compared_while_held(revision: &'static str, protocol: &str) -> Vec<Value> {
-    let mut stage = Stage::open_suite(protocol, ASKED).await;
-    let direct = found(&stage.server_url("/mcp").replace("127.0.0.1", "localhost"), revision);
-    let (_before, url) = with_token(&stage);
-    let through = tokio::task::spawn_blocking(move || found(&url, revision));
+/// Approves whatever waits, two seconds after it came, until something is done: that, and how many it approved.
+async fn approving<T: Send + 'static>(
+    stage: &mut Stage,
+    done: impl FnOnce() -> T + Send + 'static,
+) -> (T, u32) {
+    let done = tokio::task::spawn_blocking(done);
     let mut approved = 0;
-    while !through.is_finished() {
+    while !done.is_finished() {
         let waiting = stage.gateway.approvals("pending").await.unwrap();
         for approval in waiting.iter().filter_map(|approval| approval.get("id")?.as_str()) {
-            // As long as people take.
+            // As long as people take at the least.
             tokio::time::sleep(Duration::from_secs(2)).await;
             stage.vote(approval, "approve", None).await;
             approved += 1;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    (done.await.unwrap(), approved)
+}
+
+/// The whole suite while people are asked about one tool, whose calls are held on their streams.
+async fn compared_while_held(revision: &'static str, protocol: &str) -> Vec<Value> {
+    let mut stage = Stage::open_suite(protocol, ASKED, "50s").await;
+    let direct = found(&stage.server_url("/mcp").replace("127.0.0.1", "localhost"), revision);
+    let (_before, url) = before(&stage, "with_token.mjs", &[]);
+    let (through, approved) = approving(&mut stage, move || found(&url, revision)).await;
     assert!(approved > 0, "nothing was held");
-    differences(&direct, &through.await.unwrap())
+    differences(&direct, &through)
+}
+
+/// What the suite makes of the answer of the tool that is asked about: passed and failed checks.
+fn found_of_the_tool(url: &str, revision: &str) -> (usize, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = suite();
+    run.args([
+        "server",
+        "--url",
+        url,
+        "--scenario",
+        "tools-call-simple-text",
+        "--spec-version",
+        revision,
+        "-o",
+    ])
+    .arg(folder.path());
+    let said = run.output().unwrap();
+    let checks = std::fs::read_dir(folder.path()).unwrap().map(|run| run.unwrap().path().join("checks.json"));
+    let checks: Vec<Value> = checks
+        .flat_map(|file| serde_json::from_slice::<Vec<Value>>(&std::fs::read(file).unwrap()).unwrap())
+        .collect();
+    let of = |status: &str| checks.iter().filter(|check| check.get("status") == Some(&status.into())).count();
+    let found = (of("SUCCESS"), of("FAILURE"));
+    assert!(
+        found.0 + found.1 > 0,
+        "{}{}",
+        String::from_utf8_lossy(&said.stdout),
+        String::from_utf8_lossy(&said.stderr)
+    );
+    found
+}
+
+/// The same with clients that know one of the other ways in which a call is held.
+async fn the_tool_on(ways: &[&str], revision: &'static str, protocol: &str) {
+    let mut stage = Stage::open_suite(protocol, ASKED, "300ms").await;
+    let direct = found_of_the_tool(&stage.server_url("/mcp").replace("127.0.0.1", "localhost"), revision);
+    assert_eq!(direct.1, 0, "{direct:?}");
+    for way in ways {
+        let (_before, url) = before(&stage, "with_layer.mjs", &[way, "test_simple_text"]);
+        let used = url.replace("/mcp", "/used");
+        let (through, approved) = approving(&mut stage, move || found_of_the_tool(&url, revision)).await;
+        let used: u32 = reqwest::get(used).await.unwrap().text().await.unwrap().parse().unwrap();
+        assert_eq!(through, direct, "{way}");
+        assert!(approved > 0 && used > 0, "{way}: {approved} approved, came back {used} times");
+    }
 }
 
 async fn compared(revision: &str, protocol: &str) -> Vec<Value> {
-    let stage = Stage::open_suite(protocol, PERMITTED).await;
+    let stage = Stage::open_suite(protocol, PERMITTED, "50s").await;
     let direct = found(&stage.server_url("/mcp").replace("127.0.0.1", "localhost"), revision);
-    let (_before, url) = with_token(&stage);
+    let (_before, url) = before(&stage, "with_token.mjs", &[]);
     differences(&direct, &found(&url, revision))
 }
 
@@ -133,4 +188,14 @@ async fn the_suite_of_the_earlier_era_finds_the_same_while_a_tool_waits_for_peop
 #[tokio::test(flavor = "multi_thread")]
 async fn the_suite_of_the_later_era_finds_the_same_while_a_tool_waits_for_people() {
     assert_eq!(compared_while_held("2026-07-28", "auto").await, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_held_tool_of_the_earlier_era_gives_satisfies_the_suite_however_it_was_held() {
+    the_tool_on(&["task", "handle"], "2025-11-25", "earlier").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_held_tool_of_the_later_era_gives_satisfies_the_suite_however_it_was_held() {
+    the_tool_on(&["task", "legs"], "2026-07-28", "auto").await;
 }

@@ -3,11 +3,16 @@
 
 use crate::{
     rows,
-    stage::{self, Stage, until},
+    stage::{self, Agent, Stage, until},
 };
 use serde_json::{Value, json};
 
 const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
+/// An agent whose client has the tasks of the earlier era.
+fn agent(stage: &Stage, steps: &Value) -> Agent {
+    stage::agent_with_tasks(&stage.url, &stage.token, steps)
+}
 
 fn at(said: &[Value], line: usize) -> &Value {
     said.get(line).unwrap_or_else(|| panic!("{said:?}"))
@@ -23,7 +28,7 @@ async fn a_call_of_the_earlier_era_becomes_a_task_that_runs_once_it_is_approved(
         {"do": "task-get"}, {"do": "task-result"}, {"do": "await", "file": over},
         {"do": "task", "tool": "count_rows", "arguments": {"table": "orders"}}, {"do": "task-result"}, {"do": "task-cancel"},
     ]);
-    let agent = stage.agent(&stage.token, "legacy", &steps);
+    let agent = agent(&stage, &steps);
     let id = stage.approval("pending").await;
     until("it has asked for all of it", || made.exists()).await;
     std::fs::write(&approved, "").unwrap();
@@ -37,6 +42,7 @@ async fn a_call_of_the_earlier_era_becomes_a_task_that_runs_once_it_is_approved(
     let told = made["message"].as_str().unwrap();
     assert!(told.starts_with("Waits for people and has not run: Delete 14 rows of “orders”"), "{told}");
     assert!(told.contains("do not call the tool again"), "{told}");
+    assert_eq!(made["immediate"], made["message"], "the model is told at once");
     assert_eq!(at(&said, 2)["status"], "working");
     assert_eq!(at(&said, 3)["task"], json!(id), "the identical call is the same task");
     assert_eq!(at(&said, 4), &json!({"tasks": [[id, "working"]]}));
@@ -48,45 +54,104 @@ async fn a_call_of_the_earlier_era_becomes_a_task_that_runs_once_it_is_approved(
     assert_eq!(at(&said, 7)["status"], "completed");
     assert_eq!(stage.ran("delete_rows"), 1);
     // What policy permits is a task as well, where its agent asks for one.
-    assert_eq!(at(&said, 10)["status"], "completed", "{said:?}");
+    assert_eq!(at(&said, 10)["status"], "working", "{said:?}");
+    assert_eq!(at(&said, 10).get("immediate"), None, "nobody is waited for");
     assert_eq!(at(&said, 11)["text"], "orders: 100");
     assert!(at(&said, 12).to_string().contains("cannot be cancelled any more"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_client_follows_a_task_from_its_call_to_its_result() {
+    let mut stage = Stage::open("300ms").await;
+    let steps = json!([
+        {"do": "tools"}, {"do": "stream", "tool": "delete_rows", "arguments": rows(9)},
+        {"do": "task", "tool": "approval_status", "arguments": {"approval": "apr_01ARZ3NDEKTSV4RRFFQ69G5FAV"}},
+        {"do": "task", "tool": "delete_rows", "arguments": {"table": 1}},
+    ]);
+    let agent = agent(&stage, &steps);
+    let id = stage.approval("pending").await;
+    stage.vote(&id, "approve", None).await;
+    let said = agent.ended().await;
+    let support = &at(&said, 1)["tools"];
+    assert_eq!(
+        (&support["delete_rows"], &support["approval_wait"]),
+        (&json!("optional"), &json!(null)),
+        "{said:?}"
+    );
+    assert_eq!(at(&said, 2), &json!({"made": id}));
+    assert_eq!(at(&said, 3)["text"], "deleted 9 rows of orders", "{said:?}");
+    // What becomes no task is answered as such, not with a result that nobody can read in its place.
+    assert!(at(&said, 4).to_string().contains("no call of it is a task"), "{said:?}");
+    assert!(at(&said, 5).to_string().contains("-32080"), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_is_given_up_rejected_or_taken_up_again_and_is_nobody_elses() {
     let mut stage = Stage::open("300ms").await;
     let call = |count: u64| json!({"do": "task", "tool": "delete_rows", "arguments": rows(count)});
-    let agent =
-        stage.agent(&stage.token, "legacy", &json!([call(1), {"do": "task-cancel"}, {"do": "task-result"}]));
+    let steps = json!([call(1), {"do": "task-cancel"}, {"do": "task-result"}]);
+    let said = agent(&stage, &steps).ended().await;
     stage.withdrawn(1).await;
-    let said = agent.ended().await;
     assert_eq!(at(&said, 2)["status"], "cancelled", "{said:?}");
     assert_eq!(
         (&at(&said, 3)["error"], &at(&said, 3)["text"]),
         (&json!(true), &json!("The call was cancelled."))
     );
 
-    let agent = stage.agent(&stage.token, "legacy", &json!([call(2), {"do": "task-result"}]));
+    let rejected = agent(&stage, &json!([call(2), {"do": "task-result"}, {"do": "task-get"}]));
     let id = stage.approval("pending").await;
     stage.vote(&id, "reject", Some("ask for the archived ones only")).await;
-    let said = agent.ended().await;
-    assert!(at(&said, 2)["text"].as_str().unwrap().contains("ask for the archived ones only"), "{said:?}");
+    let said = rejected.ended().await;
+    let why = "ask for the archived ones only";
+    assert!(at(&said, 2)["text"].as_str().unwrap().contains(why), "{said:?}");
+    // As that era has it: a tool that says it failed has failed, and the status says why.
+    assert_eq!(at(&said, 3)["status"], "failed", "{said:?}");
+    assert!(at(&said, 3)["message"].as_str().unwrap().contains(why), "{said:?}");
 
     // A task outlives its agent and the gateway: its handle is the approval's.
-    let said = stage.agent(&stage.token, "legacy", &json!([call(3)])).ended().await;
+    let said = agent(&stage, &json!([call(3)])).ended().await;
     let id = at(&said, 1)["task"].as_str().unwrap().to_owned();
     let look = json!([{"do": "task-get", "task": id}]);
-    let rogue = stage.agent(&stage.rogue, "legacy", &look).ended().await;
+    let rogue = stage::agent_with_tasks(&stage.url, &stage.rogue, &look).ended().await;
     assert!(at(&rogue, 1).to_string().contains("you have no such task here"), "{rogue:?}");
     stage.gateway.kill().unwrap();
     stage.gateway.restart().await.unwrap();
     let steps = json!([{"do": "task-get", "task": id}, {"do": "task-result", "task": id}]);
-    let agent = stage.agent(&stage.token, "legacy", &steps);
+    let back = agent(&stage, &steps);
     stage.vote(&id, "approve", None).await;
-    let said = agent.ended().await;
+    let said = back.ended().await;
     assert_eq!(at(&said, 2)["text"], "deleted 3 rows of orders", "{said:?}");
     assert_eq!(stage.ran("delete_rows"), 1);
+}
+
+/// A session without tasks: what was agreed on has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_a_version_without_tasks_has_none() {
+    let stage = Stage::open("300ms").await;
+    let post = |session: Option<String>, message: Value| {
+        let asked = reqwest::Client::new().post(&stage.url).bearer_auth(&stage.token);
+        let asked = asked.header("accept", "application/json, text/event-stream").json(&message);
+        let asked = match session {
+            Some(session) => asked.header("mcp-session-id", session),
+            None => asked,
+        };
+        async { asked.send().await.unwrap() }
+    };
+    let client = json!({"name": "agent", "version": "1"});
+    let opening = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
+    let opened =
+        post(None, json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": opening})).await;
+    let session = opened.headers().get("mcp-session-id").unwrap().to_str().unwrap().to_owned();
+    let opened: Value = opened.json().await.unwrap();
+    assert_eq!(opened["result"]["capabilities"].get("tasks"), None, "{opened}");
+    post(Some(session.clone()), json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    let call = json!({"name": "count_rows", "arguments": {"table": "orders"}, "task": {"ttl": 1000}});
+    let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call});
+    let called: Value = post(Some(session.clone()), call).await.json().await.unwrap();
+    assert_eq!(called["result"]["content"][0]["text"], "orders: 100", "the wish is ignored: {called}");
+    let list = json!({"jsonrpc": "2.0", "id": 3, "method": "tasks/list"});
+    let listed: Value = post(Some(session), list).await.json().await.unwrap();
+    assert_eq!(listed["error"]["code"], json!(-32601), "{listed}");
 }
 
 /// Asks as a client of the later era that knows tasks, or does not: status and answer.
@@ -187,7 +252,7 @@ async fn tasks_work_where_several_servers_are_behind_one_endpoint() {
     let steps = json!([
         {"do": "task", "tool": "shop__delete_rows", "arguments": rows(8)}, {"do": "task-list"}, {"do": "task-result"},
     ]);
-    let agent = stage::agent(&url, &stage.token, "legacy", &steps);
+    let agent = stage::agent_with_tasks(&url, &stage.token, &steps);
     let id = stage.approval("pending").await;
     stage.vote(&id, "approve", None).await;
     let said = agent.ended().await;

@@ -89,7 +89,7 @@ fn what_a_server_is_is_told_in_the_words_of_each_era() {
     let versions = r#"["2026-07-28","2025-11-25","2025-06-18","2025-03-26"]"#;
     let about = r#""instructions":"look","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}},"ttlMs":0,"cacheScope":"private"}"#;
     let told = format!(
-        r#"{{"resultType":"complete","supportedVersions":{versions},"capabilities":{{"tools":{{}}}},{about}"#
+        r#"{{"resultType":"complete","supportedVersions":{versions},"capabilities":{{"extensions":{{"io.modelcontextprotocol/tasks":{{}}}},"tools":{{}}}},{about}"#
     );
     assert_eq!(discovered(later), Some(told.clone()));
     let earlier = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s"},"instructions":"look"}"#;

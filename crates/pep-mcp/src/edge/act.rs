@@ -46,9 +46,15 @@ impl Door {
         if arguments.is_some_and(|arguments| !arguments.get().starts_with('{')) {
             return self.invalid(said.id, "the arguments are no object").await;
         }
+        let wants_task = said.tasks && !said.later && params.as_ref().is_some_and(call::wants_task);
         if approvals::NAMES.contains(&name.as_str()) {
+            if wants_task {
+                return self.entrance.no_method(said.id, said.method, approvals::NO_TASK, false).await;
+            }
             return self.claim(said, &name, arguments).await;
         }
+        // Whoever asks for a task can read no result in its place.
+        let told_as = if wants_task { Shape::Other } else { Shape::Tool };
         let definition = match said.session.tools(&self.book, &self.target.way).await {
             Ok(tools) => tools.get(&name).cloned(),
             Err(failed) => {
@@ -57,7 +63,7 @@ impl Door {
                     StatusCode::OK,
                     reply::own(
                         said.id.get(),
-                        &Shape::Tool,
+                        &told_as,
                         code::SERVER,
                         &why,
                         &json!({
@@ -72,14 +78,14 @@ impl Door {
             Some((Ruling::Decide(standing), definition)) => (standing, definition),
             Some((Ruling::Refuse(standing), _)) => {
                 let why = self.book.refusal(&name, standing);
-                return self.refuse_call(&said, RefusalCode::NotPermitted, &why).await;
+                return self.refuse_call(&said, &told_as, RefusalCode::NotPermitted, &why).await;
             }
             Some((Ruling::Hide, _)) | None => {
                 return self.invalid(said.id, "the server lists no such tool, or lists it twice").await;
             }
         };
         if let Err(why) = self.book.check(&name, &definition, arguments) {
-            return self.refuse_call(&said, RefusalCode::Malformed, &why).await;
+            return self.refuse_call(&said, &told_as, RefusalCode::Malformed, &why).await;
         }
         let mut understood = self.target.classifier.call(&name, arguments, &definition, standing);
         if let Some(text) = self.target.classifier.text_of(&name, standing) {
@@ -89,7 +95,7 @@ impl Door {
             };
             let effect = match read {
                 Ok(effect) => effect,
-                Err(why) => return self.refuse_call(&said, RefusalCode::Malformed, &why).await,
+                Err(why) => return self.refuse_call(&said, &told_as, RefusalCode::Malformed, &why).await,
             };
             let target = self.target.surroundings().target.as_str();
             understood = text::as_effect(understood, &name, target, effect);
@@ -101,13 +107,14 @@ impl Door {
     async fn refuse_call(
         &self,
         said: &Said<'_>,
+        shape: &Shape,
         code: RefusalCode,
         why: &str,
     ) -> Result<Response<Body>, Ended> {
         self.count(code).await?;
         let next = if code == RefusalCode::Malformed { "change" } else { "stop" };
         let told = json!({"decision": "refused", "code": code.as_str(), "what_to_do": next});
-        let own = reply::own(said.id.get(), &Shape::Tool, code::REFUSED, why, &told);
+        let own = reply::own(said.id.get(), shape, code::REFUSED, why, &told);
         let (own, status) = match reply::Said::from(own) {
             own if said.later => own.later(said.id.get(), said.method),
             own => (own, StatusCode::OK),
@@ -156,7 +163,7 @@ impl Door {
             }
         };
         let may_be_task = matches!(shape, Shape::Tool) && before.is_none();
-        let wants_task = may_be_task && !said.later && prepared.wants_task;
+        let wants_task = may_be_task && !said.later && said.tasks && prepared.wants_task;
         let takes_task = may_be_task && said.later && said.tasks;
         let is_full = (wants_task || takes_task) && !self.tasks.has_room(&said.requester, self.gate.now());
         if wants_task && is_full {
@@ -205,7 +212,7 @@ impl Door {
                     leaving.stays();
                 }
                 let task = self.tasked(&said, Going { flow, events, place, own }, first.as_ref());
-                return Ok(stream::json(StatusCode::OK, reply::result(said.id.get(), &task.later("task"))));
+                return Ok(stream::json(StatusCode::OK, reply::result(said.id.get(), &task.made_later())));
             }
         }
         let id = said.id.get().to_owned();

@@ -6,10 +6,11 @@ mod list;
 
 use super::{Door, Ended, Entrance, Letter, Said, Told, refused, taken};
 use crate::{
-    approvals, call,
+    approvals::{self, NO_TASK},
+    call,
     era::Declared,
     members::{self, Members},
-    method::{self, NEWEST, Note, Rule, TaskAsk, VERSIONS},
+    method::{self, NEWEST, Note, OTHER_ERA, Rule, TaskAsk, VERSIONS},
     reply::{self, Shape},
     session::{Session, Sessions},
     stream::{self, Body},
@@ -62,7 +63,10 @@ impl Asked<'_> {
     }
 
     fn knows_tasks(&self) -> bool {
-        matches!(&self.era, Era::Later(declared) if declared.tasks)
+        match &self.era {
+            Era::Earlier(session) => session.version == NEWEST,
+            Era::Later(declared) => declared.tasks,
+        }
     }
 
     /// A message of the gateway's own in the form of its sender's era.
@@ -246,6 +250,9 @@ impl Joint {
             return self.entrance.invalid(asked.id, "the call names no tool").await;
         };
         if name == SERVERS {
+            if !asked.is_later() && asked.knows_tasks() && call::wants_task(&params) {
+                return self.entrance.no_method(asked.id, asked.method, NO_TASK, false).await;
+            }
             return self.servers(asked).await;
         }
         let (at, own) = if approvals::NAMES.contains(&name.as_str()) {
@@ -275,6 +282,9 @@ impl Joint {
 
     /// What an agent asks of its tasks, which are those of the servers.
     async fn task(&self, ask: TaskAsk, asked: Asked<'_>) -> Result<Response<Body>, Ended> {
+        if !asked.is_later() && !asked.knows_tasks() {
+            return self.entrance.no_method(asked.id, asked.method, OTHER_ERA, false).await;
+        }
         if ask == TaskAsk::List {
             let tasks = self.doors.iter().flat_map(|door| door.tasks.of(&asked.requester));
             let tasks: Vec<Value> = tasks.map(|task| task.earlier()).collect();

@@ -5,7 +5,7 @@
 use super::{AHEAD, Door, Ended, Said};
 use crate::{
     members::{self, Members},
-    method::TaskAsk,
+    method::{OTHER_ERA, TaskAsk},
     reply::{self, Shape, code},
     session::Place,
     stream::{self, Body, Flow, Waiting},
@@ -34,23 +34,17 @@ pub(super) struct Going {
 impl Door {
     /// A call whose agent wants a task of it.
     pub(super) async fn as_task(self: &Arc<Self>, said: &Said<'_>, mut going: Going) -> Response<Body> {
-        let (first, answered) = tokio::select! {
+        let first = tokio::select! {
             biased;
-            Some(event) = going.events.recv() => (Some(event), false),
+            Some(event) = going.events.recv() => Some(event),
             answer = &mut going.flow => {
                 going.flow = Box::pin(std::future::ready(answer));
-                (None, true)
+                None
             }
-            () = tokio::time::sleep(SOON) => (None, false),
+            () = tokio::time::sleep(SOON) => None,
         };
         let task = self.tasked(said, going, first.as_ref());
-        if answered {
-            task.over().await;
-        }
-        stream::json(
-            StatusCode::OK,
-            reply::result(said.id.get(), &json!({"task": task.earlier()}).to_string()),
-        )
+        stream::json(StatusCode::OK, reply::result(said.id.get(), &task.made_earlier()))
     }
 
     /// Makes the task of a call, and has it go on by itself. Where one of that id is at work already, that is the one.
@@ -142,7 +136,10 @@ impl Door {
         ask: TaskAsk,
         said: Said<'_>,
     ) -> Result<Response<Body>, Ended> {
-        if said.later && !said.tasks {
+        if !said.later && !said.tasks {
+            return self.entrance.no_method(said.id, said.method, OTHER_ERA, false).await;
+        }
+        if !said.tasks {
             let data = json!({"requiredCapabilities": {"extensions": {EXTENSION: {}}}});
             let why = "declare the tasks extension with the request";
             let told = reply::error(said.id.get(), code::MISSING_CAPABILITY, why, &data);
@@ -164,7 +161,7 @@ impl Door {
         };
         let own = match (ask, said.later) {
             (TaskAsk::Result, _) => return self.result(said, task).await,
-            (TaskAsk::Get | TaskAsk::List, true) => task.later("complete"),
+            (TaskAsk::Get | TaskAsk::List, true) => task.later(),
             (TaskAsk::Get | TaskAsk::List, false) => task.earlier().to_string(),
             // The gateway asks nothing of an agent that this could answer.
             (TaskAsk::Update, _) => r#"{"resultType":"complete"}"#.into(),
@@ -219,11 +216,11 @@ impl Door {
         let flow: Flow = Box::pin(async move {
             let outcome = match task.over().await {
                 Stage::Over(outcome) => outcome,
-                Stage::Working(_) | Stage::Cancelled => Outcome {
-                    form: Form::Result,
-                    raw: json!({"isError": true, "content": [{"type": "text", "text": "The call was cancelled."}]})
-                        .to_string(),
-                },
+                Stage::Working(_) | Stage::Cancelled => {
+                    let text = "The call was cancelled.";
+                    let told = json!({"isError": true, "content": [{"type": "text", "text": text}]});
+                    Outcome::new(Form::Result, told.to_string())
+                }
             };
             let related = format!(r#""io.modelcontextprotocol/related-task":{{"taskId":"{}"}}"#, task.id);
             let raw = match outcome.form {
@@ -270,5 +267,5 @@ fn outcome(message: &str) -> Outcome {
     let found = of(Form::Result).or_else(|| of(Form::Error));
     let unreadable = || (Form::Error, r#"{"code":-32000,"message":"the answer cannot be read"}"#.into());
     let (form, raw) = found.unwrap_or_else(unreadable);
-    Outcome { form, raw }
+    Outcome::new(form, raw)
 }
