@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Browser {
     pub page: Client,
+    authenticator: String,
     driver: Child,
     _profile: TempDir,
 }
@@ -51,6 +52,39 @@ impl WebDriverCompatibleCommand for AddAuthenticator {
             "hasUserVerification": true, "isUserVerified": true, "isUserConsenting": true,
         });
         (http::Method::POST, Some(authenticator.to_string()))
+    }
+}
+
+/// What is asked of the credentials of an authenticator (WebAuthn Level 3, sections 11.5 to 11.8).
+#[derive(Debug)]
+struct Credentials {
+    authenticator: String,
+    ask: Ask,
+}
+
+#[derive(Debug)]
+enum Ask {
+    All,
+    Forget,
+    Hold(Value),
+}
+
+impl WebDriverCompatibleCommand for Credentials {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        let what = match self.ask {
+            Ask::All | Ask::Forget => "credentials",
+            Ask::Hold(_) => "credential",
+        };
+        let (session, authenticator) = (session.unwrap_or_default(), &self.authenticator);
+        base.join(&format!("session/{session}/webauthn/authenticator/{authenticator}/{what}"))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        match &self.ask {
+            Ask::All => (http::Method::GET, None),
+            Ask::Forget => (http::Method::DELETE, None),
+            Ask::Hold(credential) => (http::Method::POST, Some(credential.to_string())),
+        }
     }
 }
 
@@ -102,9 +136,27 @@ impl Browser {
         let page = tokio::time::timeout(PATIENCE, connect)
             .await
             .map_err(|_| E2eError::Browser("chromedriver does not answer".into()))??;
-        page.issue_cmd(AddAuthenticator).await?;
+        let added = page.issue_cmd(AddAuthenticator).await?;
+        let authenticator = added.as_str().unwrap_or_default().to_owned();
         let driver = browser.0.take().ok_or_else(|| E2eError::Browser("chromedriver is gone".into()))?;
-        Ok(Self { page, driver, _profile: profile })
+        Ok(Self { page, authenticator, driver, _profile: profile })
+    }
+
+    /// Takes every passkey out of the authenticator: whoever gets them has copies.
+    pub async fn take_passkeys(&self) -> Result<Vec<Value>, E2eError> {
+        let all = self.page.issue_cmd(self.credentials(Ask::All)).await?;
+        self.page.issue_cmd(self.credentials(Ask::Forget)).await?;
+        Ok(all.as_array().cloned().unwrap_or_default())
+    }
+
+    /// Puts a passkey into the authenticator.
+    pub async fn hold_passkey(&self, passkey: &Value) -> Result<(), E2eError> {
+        self.page.issue_cmd(self.credentials(Ask::Hold(passkey.clone()))).await?;
+        Ok(())
+    }
+
+    fn credentials(&self, ask: Ask) -> Credentials {
+        Credentials { authenticator: self.authenticator.clone(), ask }
     }
 
     /// Waits for an element and gives its text.

@@ -2,7 +2,7 @@
 //! has not verified opens nothing, and an account is linked by whoever is here already.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use countersign_e2e::{Gateway, Setup, browser::Browser, client::curl};
+use countersign_e2e::{Gateway, Setup, browser::Browser, client::curl, night};
 use fantoccini::Locator;
 use serde_json::Value;
 use std::{
@@ -75,16 +75,16 @@ upstream = "http://127.0.0.1:9"
 
 /// Types a login at the provider's own pages, and says yes.
 async fn at_the_provider(browser: &Browser, login: &str) {
-    log_in(browser, login).await;
+    log_in(browser, login, "x").await;
     browser.until_text("body", "Continue").await.unwrap();
     browser.click("button[type=submit]").await.unwrap();
 }
 
 /// Types a login there. Whoever said yes before is not asked again.
-async fn log_in(browser: &Browser, login: &str) {
+async fn log_in(browser: &Browser, login: &str, password: &str) {
     browser.text("input[name=login]").await.unwrap();
     browser.page.find(Locator::Css("input[name=login]")).await.unwrap().send_keys(login).await.unwrap();
-    browser.page.find(Locator::Css("input[name=password]")).await.unwrap().send_keys("x").await.unwrap();
+    browser.page.find(Locator::Css("input[name=password]")).await.unwrap().send_keys(password).await.unwrap();
     browser.click("button[type=submit]").await.unwrap();
 }
 
@@ -210,13 +210,26 @@ async fn a_gate_that_wants_a_stronger_sign_in_leads_to_the_provider_which_asks_a
         picture(&ana, name).await;
         // Ana is signed in at the provider, and still has to say who she is.
         ana.click(&again).await.unwrap();
-        log_in(&ana, "ana").await;
+        log_in(&ana, "ana", "x").await;
         ana.until(&format!("location.pathname === '/approvals/{id}'")).await.unwrap();
         // She did, a moment ago; this provider says nothing of gold.
         ana.until_text("main", "This gate wants a sign-in of another strength at your provider.")
             .await
             .unwrap();
+        if width == 1280 {
+            ana.close().await.unwrap();
+            continue;
+        }
+        // With what is strong there she may, and so it is recorded.
+        ana.click(&again).await.unwrap();
+        log_in(&ana, "ana", "gold").await;
+        ana.until(&format!("location.pathname === '/approvals/{id}'")).await.unwrap();
+        ana.click("#approve").await.unwrap();
+        ana.until_text("#approval .state", "Approved").await.unwrap();
         ana.close().await.unwrap();
     }
     drop(provider);
+    let entries = night::verified_entries(&gateway).await.unwrap();
+    let vote = entries.iter().find(|entry| entry.kind == "approval.voted").unwrap();
+    assert_eq!(vote.data.pointer("/sign_in/acr").and_then(Value::as_str), Some("gold"));
 }

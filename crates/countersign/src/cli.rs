@@ -130,8 +130,17 @@ pub(crate) enum PersonCommand {
     List,
     /// Transmitters of shared signals, and how they are doing.
     Signals,
-    /// Print a new one-time link for a person who lost theirs, or their passkey.
+    /// Print a new one-time link for a person who lost theirs. Of a lost passkey, remove it first.
     Link { email: String },
+    /// A person's passkeys; or remove one that is lost.
+    Passkeys {
+        email: String,
+        /// The id of the one to remove.
+        #[arg(long)]
+        remove: Option<String>,
+    },
+    /// End every session of a person.
+    SignOut { email: String },
     /// Put a person into groups or take them out.
     Groups {
         email: String,

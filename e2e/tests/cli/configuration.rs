@@ -12,7 +12,7 @@ upstream = "http://127.0.0.1:8081"
 "#;
 
 /// What is added to a configuration that holds, and what must be said of it.
-const MISTAKES: [(&str, &[&str]); 38] = [
+const MISTAKES: [(&str, &[&str]); 39] = [
     ("[gatway]\nname = \"x\"", &["gatway", "did you mean `gateway`?"]),
     ("[gateway]\ndta = \"x\"", &["gateway.dta", "did you mean `data`?"]),
     ("[gateway]\nname = \"a b\"", &["gateway.name", "`a b`"]),
@@ -75,6 +75,10 @@ const MISTAKES: [(&str, &[&str]); 38] = [
     (
         "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\npeople = { a = \"a@example.com\" }",
         &["issuers.ci.agents.people", "on_behalf_of"],
+    ),
+    (
+        "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\non_behalf_of = \"preferred_username\"",
+        &["issuers.ci.agents.on_behalf_of", "`people`", "`email_verified`"],
     ),
     (
         "[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\n[[issuers]]\nname = \"ci\"\nissuer = \"https://ci.test\"\naudiences = [\"a\"]\n[[issuers.agents]]\nagent = \"bot\"\nmatch = { sub = \"x\" }\n",

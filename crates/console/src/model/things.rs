@@ -90,6 +90,9 @@ pub(crate) struct PersonItem {
     /// `invited`, `enrolled` or `disabled`.
     pub(crate) state: String,
     pub(crate) passkeys: usize,
+    /// For pages that administrators see.
+    #[serde(skip)]
+    pub(crate) keys: Vec<PasskeyItem>,
     /// Who votes in their place, now or soon.
     pub(crate) delegation: Option<DelegationItem>,
     /// Users of channels who speak for them: for pages that administrators see.
@@ -206,6 +209,7 @@ pub(crate) enum FreezeItem {
 
 impl Console {
     pub(crate) fn person_item(&self, (person, version): &(Person, u64)) -> PersonItem {
+        let keys = self.passkey_items(person.id);
         PersonItem {
             id: person.id.to_string(),
             name: person.name.clone(),
@@ -213,12 +217,17 @@ impl Console {
             role: person.role.as_str().into(),
             groups: person.groups.iter().map(ToString::to_string).collect(),
             state: super::approval::word(&person.state()),
-            passkeys: self.directory().passkeys(person.id).len(),
+            passkeys: keys.len(),
+            keys,
             delegation: self.delegation_item(person),
             bindings: person.bindings.iter().map(BindingItem::from).collect(),
             invited_at: time(person.invited_at),
             version: *version,
         }
+    }
+
+    pub(crate) fn passkey_items(&self, person: PersonId) -> Vec<PasskeyItem> {
+        self.directory().passkeys(person).iter().map(PasskeyItem::from).collect()
     }
 
     pub(crate) fn delegation_item(&self, person: &Person) -> Option<DelegationItem> {

@@ -50,7 +50,9 @@ const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/freezes"),
 ];
-const MORE: [(&str, &str); 34] = [
+const MORE: [(&str, &str); 36] = [
+    ("GET", "/api/v1/people/{id}/passkeys"),
+    ("DELETE", "/api/v1/people/{id}/sessions"),
     ("POST", "/api/v1/bindings/look"),
     ("POST", "/api/v1/bindings"),
     ("GET", "/api/v1/people/{id}/bindings"),

@@ -28,6 +28,12 @@ fn writes() -> Vec<(&'static str, &'static str, Value, &'static [&'static str])>
         ("DELETE", "/api/v1/people/PERSON/delegation", Value::Null, ADMINISTRATOR),
         ("POST", "/api/v1/people/PERSON/link", json!({}), ADMINISTRATOR),
         ("DELETE", "/api/v1/people/PERSON", Value::Null, ADMINISTRATOR),
+        ("DELETE", "/api/v1/people/PERSON/sessions", Value::Null, ADMINISTRATOR),
+        ("DELETE", "/api/v1/people/PERSON/bindings/CREDENTIAL", Value::Null, ADMINISTRATOR),
+        ("DELETE", "/api/v1/passkeys/CREDENTIAL", Value::Null, ADMINISTRATOR),
+        ("POST", "/api/v1/agents/AGENT/tokens", json!({"label": "x", "expires_in": "1d"}), ADMINISTRATOR),
+        ("POST", "/api/v1/scim/tokens", json!({"label": "x", "expires_in": "soon"}), NOBODY),
+        ("DELETE", "/api/v1/scim/tokens/CREDENTIAL", Value::Null, NOBODY),
         ("POST", "/api/v1/agents", agent, ADMINISTRATOR),
         ("PATCH", "/api/v1/agents/AGENT", json!({}), ADMINISTRATOR),
         ("DELETE", "/api/v1/agents/AGENT", Value::Null, ADMINISTRATOR),
@@ -76,6 +82,7 @@ async fn every_write_is_open_to_the_roles_that_are_meant_and_to_no_other() {
             let named = path
                 .replace("PERSON", "per_01ARZ3NDEKTSV4RRFFQ69G5FAV")
                 .replace("AGENT", "agt_01ARZ3NDEKTSV4RRFFQ69G5FAV")
+                .replace("CREDENTIAL", "crd_01ARZ3NDEKTSV4RRFFQ69G5FAV")
                 .replace("ACTION", "act_01ARZ3NDEKTSV4RRFFQ69G5FAV")
                 .replace("APPROVAL", &approval);
             if (method, role) == ("POST", "administrator") && path.ends_with("revoke") {
@@ -110,4 +117,18 @@ async fn a_change_of_role_counts_at_once_and_is_an_entry() {
     assert_eq!(stage.count("person.role_changed").await, 2);
     let wrong = stage.operator("PUT", &path, Some(json!({"role": "king"}))).await;
     assert_eq!(wrong.problem().0, 422);
+}
+
+#[tokio::test]
+async fn an_auditor_who_owns_an_agent_makes_and_revokes_no_token_of_it() {
+    let stage = Stage::new().await;
+    let audrey = stage.person("Audrey", &[], "auditor").await;
+    let agent = json!({"name": "hers", "kind": "agent", "owner": "audrey@example.com", "groups": ["agents"]});
+    let made = stage.operator("POST", "/api/v1/agents", Some(agent)).await.ok();
+    let path = format!("/api/v1/agents/{}/tokens", made["id"].as_str().unwrap());
+    let label = json!({"label": "x", "expires_in": "1d"});
+    let token = stage.operator("POST", &path, Some(label.clone())).await.ok();
+    assert!(is_kept(&stage, &audrey, "POST", &path, &label).await);
+    let path = format!("/api/v1/tokens/{}", token["id"].as_str().unwrap());
+    assert!(is_kept(&stage, &audrey, "DELETE", &path, &Value::Null).await);
 }

@@ -43,6 +43,28 @@ pub(super) async fn run(door: &Door, command: PersonCommand, output: Output) -> 
             let made = door.call(Method::POST, &path, &json!({})).await?;
             output::show(output, &made, |made| format!("  {}", text(made, "/link")))
         }
+        PersonCommand::Passkeys { email, remove: Some(id) } => {
+            let path = format!("/api/v1/passkeys/{}", segment(&id));
+            door.call(Method::DELETE, &path, &Value::Null).await?;
+            let hint = format!("countersign person link {email}");
+            output::show(output, &json!({"removed": id}), |_| {
+                format!("{id} is removed. With a new link they register another: {hint}")
+            })
+        }
+        PersonCommand::Passkeys { email, remove: None } => {
+            let path = format!("/api/v1/people/{}/passkeys", segment(&id_of(door, &email).await?));
+            let passkeys = door.call(Method::GET, &path, &Value::Null).await?;
+            output::show(output, &passkeys, |passkeys| {
+                rows(passkeys, &["id", "name", "created_at", "used_at"], "they have none")
+            })
+        }
+        PersonCommand::SignOut { email } => {
+            let path = format!("/api/v1/people/{}/sessions", segment(&id_of(door, &email).await?));
+            door.call(Method::DELETE, &path, &Value::Null).await?;
+            output::show(output, &json!({"signed_out": email}), |_| {
+                format!("{email} is signed out everywhere")
+            })
+        }
         PersonCommand::Groups { email, add, remove } => {
             let path = format!("/api/v1/people/{}", segment(&id_of(door, &email).await?));
             let changed = door.call(Method::PATCH, &path, &json!({"add": add, "remove": remove})).await?;

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod hostile;
+mod shapes;
 
 use crate::world::{World, agent_of, groups};
 use countersign_core::{PrincipalKind, Requester};

@@ -9,7 +9,7 @@ use crate::{
     model::things::PasskeyItem,
 };
 use axum::{Json, extract::State};
-use countersign_core::CredentialId;
+use countersign_core::{CredentialId, PersonId};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -38,7 +38,24 @@ pub(crate) async fn list(
     caller: Caller,
 ) -> Result<Json<Vec<PasskeyItem>>, Problem> {
     let person = caller.signed_in()?.person;
-    Ok(Json(console.directory().passkeys(person).iter().map(PasskeyItem::from).collect()))
+    Ok(Json(console.passkey_items(person)))
+}
+
+/// Somebody's passkeys, for removing one that is lost: one's own, or as an administrator anybody's.
+#[utoipa::path(get, path = "/api/v1/people/{id}/passkeys", tag = "people", params(("id" = String, Path)), responses(
+    (status = 200, body = [PasskeyItem]), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn of_person(
+    State(console): State<Console>,
+    caller: Caller,
+    Id(id): Id<PersonId>,
+) -> Result<Json<Vec<PasskeyItem>>, Problem> {
+    if caller.person() != Some(id) {
+        caller.administrator()?;
+    }
+    let found = console.directory().person(id);
+    found.ok_or_else(|| Problem::not_found(format!("there is no person `{id}`")))?;
+    Ok(Json(console.passkey_items(id)))
 }
 
 /// Begin registering a passkey.

@@ -210,6 +210,22 @@ pub(crate) async fn end_delegation(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Sign somebody out everywhere: every session of theirs ends, those that only read too.
+#[utoipa::path(delete, path = "/api/v1/people/{id}/sessions", tag = "people", params(("id" = String, Path)), responses(
+    (status = 204), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn sign_out(
+    State(console): State<Console>,
+    caller: Caller,
+    Id(id): Id<PersonId>,
+) -> Result<StatusCode, Problem> {
+    caller.administrator()?;
+    let found = console.directory().person(id);
+    found.ok_or_else(|| Problem::not_found(format!("there is no person `{id}`")))?;
+    console.directory().close_all_sessions(caller.author, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// End a person's part here.
 #[utoipa::path(delete, path = "/api/v1/people/{id}", tag = "people", params(("id" = String, Path),
     ("If-Match" = Option<String>, Header, description = "the `ETag` that was seen: nothing is changed when it is another by now")), responses(
