@@ -227,6 +227,14 @@ impl Browser {
         Ok(self.page.execute(script, vec![]).await?.as_i64().unwrap_or(i64::MAX))
     }
 
+    /// Keeps a picture of the page in the folder that `COUNTERSIGN_PICTURES` names, for whoever wants to look at it.
+    pub async fn picture(&self, name: &str) -> Result<(), E2eError> {
+        if let Some(folder) = std::env::var_os("COUNTERSIGN_PICTURES") {
+            std::fs::write(PathBuf::from(folder).join(format!("{name}.png")), self.page.screenshot().await?)?;
+        }
+        Ok(())
+    }
+
     pub async fn close(self) -> Result<(), E2eError> {
         self.page.clone().close().await?;
         Ok(())

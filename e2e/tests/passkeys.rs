@@ -92,6 +92,7 @@ async fn passkeys_are_added_removed_and_replaced_and_a_copy_is_found_out() {
     dana.sign_out().await;
     dana.sign_in().await;
 
+    dana.browser.picture("account-passkeys").await.unwrap();
     // The first is removed: it signs nobody in any more.
     dana.go("/account").await;
     dana.press_surely("form[data-confirm*='My passkey'] button").await;
@@ -122,6 +123,7 @@ async fn passkeys_are_added_removed_and_replaced_and_a_copy_is_found_out() {
     let ada = Person::enrol(&night, made["link"].as_str().unwrap()).await;
     ada.go("/people").await;
     ada.browser.click("li.card:has(form[data-confirm*='passkey Second of dana']) summary").await.unwrap();
+    ada.browser.picture("people-passkeys").await.unwrap();
     ada.press_surely("form[data-confirm*='passkey Second of dana'] button").await;
     ada.browser.until("!document.querySelector(\"form[data-confirm*='passkey Second']\")").await.unwrap();
     let path =

@@ -88,14 +88,6 @@ async fn log_in(browser: &Browser, login: &str, password: &str) {
     browser.click("button[type=submit]").await.unwrap();
 }
 
-/// Keeps a picture of the page where somebody wants to look at it.
-async fn picture(browser: &Browser, name: &str) {
-    if let Some(folder) = std::env::var_os("COUNTERSIGN_PICTURES") {
-        let shot = browser.page.screenshot().await.unwrap();
-        std::fs::write(Path::new(&folder).join(format!("{name}.png")), shot).unwrap();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn people_come_in_by_their_providers_word_and_by_nothing_less() {
     let port = countersign_testkit::ports::free().unwrap();
@@ -114,19 +106,19 @@ async fn people_come_in_by_their_providers_word_and_by_nothing_less() {
     let eve = Browser::start(1280, 900).await.unwrap();
     eve.page.goto(&format!("{console}/history")).await.unwrap();
     eve.until_text("[data-provider=corp]", "Sign in with Example SSO").await.unwrap();
-    picture(&eve, "sign-in").await;
+    eve.picture("sign-in").await.unwrap();
     assert_eq!(eve.overflow().await.unwrap(), 0);
     eve.click("[data-provider=corp]").await.unwrap();
     at_the_provider(&eve, "eve").await;
     eve.until_text("main", "Nobody here is known by that account").await.unwrap();
-    picture(&eve, "sign-in-refused").await;
+    eve.picture("sign-in-refused").await.unwrap();
     eve.close().await.unwrap();
 
     // Ana comes in, lands where she wanted to go, and is in the group her provider says.
     let ana = Browser::start(390, 800).await.unwrap();
     ana.page.goto(&format!("{console}/history")).await.unwrap();
     ana.text("[data-provider=corp]").await.unwrap();
-    picture(&ana, "sign-in-phone").await;
+    ana.picture("sign-in-phone").await.unwrap();
     assert_eq!(ana.overflow().await.unwrap(), 0);
     ana.click("[data-provider=corp]").await.unwrap();
     at_the_provider(&ana, "ana").await;
@@ -137,7 +129,7 @@ async fn people_come_in_by_their_providers_word_and_by_nothing_less() {
         account.contains("sre") && account.contains("linked") && account.contains("with corp"),
         "{account}"
     );
-    picture(&ana, "account-phone").await;
+    ana.picture("account-phone").await.unwrap();
     let address = ana.page.current_url().await.unwrap();
     assert!(address.query().is_none(), "{address}");
     let people = gateway.command(&["person", "list"]).await.unwrap();
@@ -207,7 +199,7 @@ async fn a_gate_that_wants_a_stronger_sign_in_leads_to_the_provider_which_asks_a
             .execute("document.querySelector('.banner.amber').scrollIntoView({block: 'center'})", vec![])
             .await
             .unwrap();
-        picture(&ana, name).await;
+        ana.picture(name).await.unwrap();
         // Ana is signed in at the provider, and still has to say who she is.
         ana.click(&again).await.unwrap();
         log_in(&ana, "ana", "x").await;

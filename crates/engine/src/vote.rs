@@ -429,7 +429,7 @@ pub(crate) fn question(
         excluded: excluded.clone(),
         now: gate.now(),
     };
-    Ok((Voter { person, groups: voter.groups }, context))
+    Ok((Voter { person, groups: voter.groups, attributes: voter.attributes }, context))
 }
 
 async fn refuse<T>(

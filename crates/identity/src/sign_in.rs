@@ -40,6 +40,9 @@ pub struct Provider {
     pub groups_claim: String,
     /// Groups here by what that claim lists. They follow the provider with every sign-in.
     pub groups: BTreeMap<String, GroupName>,
+    /// What policy may know of a person: each attribute's name, and the claim that says it. They follow the provider with
+    /// every sign-in.
+    pub attributes: BTreeMap<String, String>,
     /// One of these must be the token's `acr`; empty: none is asked for.
     pub acr: BTreeSet<String>,
     /// One of these must be in the token's `amr`; empty: none is asked for.

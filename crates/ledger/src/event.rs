@@ -115,6 +115,8 @@ pub enum Event {
     PersonInvited { person: PersonId, groups: BTreeSet<GroupName> },
     #[serde(rename = "person.link_issued")]
     PersonLinkIssued { person: PersonId },
+    #[serde(rename = "person.attributes_changed")]
+    PersonAttributesChanged { person: PersonId },
     #[serde(rename = "person.groups_changed")]
     PersonGroupsChanged { person: PersonId, added: BTreeSet<GroupName>, removed: BTreeSet<GroupName> },
     #[serde(rename = "person.role_changed")]
@@ -324,6 +326,7 @@ impl Event {
             Self::LedgerRedacted { .. } => "ledger.redacted",
             Self::PersonInvited { .. } => "person.invited",
             Self::PersonLinkIssued { .. } => "person.link_issued",
+            Self::PersonAttributesChanged { .. } => "person.attributes_changed",
             Self::PersonGroupsChanged { .. } => "person.groups_changed",
             Self::PersonRoleChanged { .. } => "person.role_changed",
             Self::PersonDisabled { .. } => "person.disabled",
@@ -401,6 +404,7 @@ impl Event {
             | Self::LedgerRedacted { .. }
             | Self::PersonInvited { .. }
             | Self::PersonLinkIssued { .. }
+            | Self::PersonAttributesChanged { .. }
             | Self::PersonGroupsChanged { .. }
             | Self::PersonRoleChanged { .. }
             | Self::PersonDisabled { .. }

@@ -26,6 +26,8 @@ use std::{
 pub struct Voter {
     pub person: PersonId,
     pub groups: BTreeSet<GroupName>,
+    /// What is known of them beside their groups, as `name=value`.
+    pub attributes: BTreeSet<String>,
 }
 
 /// What the vote is about.
@@ -271,8 +273,10 @@ fn question(
     let target = uid(&types.target, context.target.as_str());
     let asked = uid(&types.approval_request, gate.name.as_str());
     let attributes = attributes(types, gate, approvers, context, (&target, &environment));
+    let known = Expr::new_set(voter.attributes.iter().map(|pair| Expr::new_string(pair.clone())));
+    let known = HashMap::from([("attributes".to_owned(), known)]);
     let mut entities = vec![
-        Entity::new_no_attrs(person.clone(), groups.clone()),
+        Entity::new(person.clone(), known, groups.clone()).map_err(|error| error.to_string())?,
         Entity::with_uid(environment.clone()),
         Entity::new_no_attrs(target.clone(), [environment.clone()].into()),
         Entity::new(asked.clone(), attributes, [target, environment].into())

@@ -117,7 +117,7 @@ pub(crate) fn vote_schema() -> Value {
     json!({ "": {
         "entityTypes": {
             "Group": {},
-            "Person": { "memberOfTypes": ["Group"] },
+            "Person": { "memberOfTypes": ["Group"], "shape": record(&json!({ "attributes": set_of(&string()) })) },
             "Environment": {},
             "Target": { "memberOfTypes": ["Environment"] },
             "ApprovalRequest": { "memberOfTypes": ["Target", "Environment"], "shape": record(&json!({

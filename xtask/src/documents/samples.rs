@@ -24,7 +24,7 @@ fn the_policies_and_the_target_of_the_guides_load_together() {
     let folder = TempDir::new().unwrap();
     let policies = blocks(&tree, "docs/book/src/guide/policies.md", "cedar");
     let targets = blocks(&tree, "docs/book/src/guide/http.md", "toml");
-    assert_eq!((policies.len(), targets.len()), (3, 1));
+    assert_eq!((policies.len(), targets.len()), (4, 1));
     let head = "[policy]\nlabels = [\"fedramp\", \"pii\"]\n\n[people]\n\
                 groups = [\"contractors\", \"dba\", \"on-call\", \"platform-agents\", \"privacy\"]\n\n";
     fs::write(folder.path().join("countersign.toml"), format!("{head}{}\n", targets.concat())).unwrap();

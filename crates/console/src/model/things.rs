@@ -87,6 +87,8 @@ pub(crate) struct PersonItem {
     /// `reviewer`, `auditor`, `administrator` or `operator`.
     pub(crate) role: String,
     pub(crate) groups: Vec<String>,
+    /// What a provider says of them, by name; policy may ask for it.
+    pub(crate) attributes: BTreeMap<String, BTreeSet<String>>,
     /// `invited`, `enrolled` or `disabled`.
     pub(crate) state: String,
     pub(crate) passkeys: usize,
@@ -216,6 +218,7 @@ impl Console {
             email: person.email.to_string(),
             role: person.role.as_str().into(),
             groups: person.groups.iter().map(ToString::to_string).collect(),
+            attributes: person.attributes.clone(),
             state: super::approval::word(&person.state()),
             passkeys: keys.len(),
             keys,

@@ -41,6 +41,7 @@ fn provider() -> Provider {
         admits: false,
         groups_claim: "groups".into(),
         groups: BTreeMap::new(),
+        attributes: BTreeMap::new(),
         acr: [].into(),
         amr: [].into(),
         max_age: None,

@@ -37,6 +37,9 @@ pub(crate) struct ProviderSection {
     pub(crate) groups_claim: Option<String>,
     #[serde(default)]
     pub(crate) groups: BTreeMap<String, String>,
+    /// Attributes of people by name, and the claim that says each.
+    #[serde(default)]
+    pub(crate) attributes: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) acr: BTreeSet<String>,
     #[serde(default)]
@@ -92,6 +95,13 @@ fn provider(
     }
     let groups =
         section.groups.into_iter().filter_map(|(theirs, ours)| Some((theirs, GroupName::new(ours).ok()?)));
+    for name in section.attributes.keys() {
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
+        if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+            let why = format!("`{name}` cannot name an attribute");
+            told.tell("attributes", why, "use letters, digits, `_`, `-` and `.`");
+        }
+    }
     let mut scopes = section.scopes;
     if scopes.is_empty() {
         scopes = ["email", "profile"].map(str::to_owned).into();
@@ -118,6 +128,7 @@ fn provider(
         admits: section.admits,
         groups_claim: section.groups_claim.unwrap_or_else(|| "groups".into()),
         groups: groups.collect(),
+        attributes: section.attributes,
         acr: section.acr,
         amr: section.amr,
         max_age: section.max_age.map(|span| span.0),

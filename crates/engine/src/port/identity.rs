@@ -55,6 +55,8 @@ pub struct Voter {
     /// What people call them. Shown, never compared.
     pub name: String,
     pub groups: BTreeSet<GroupName>,
+    /// What is known of them beside their groups, as `name=value`.
+    pub attributes: BTreeSet<String>,
     /// They manage people and agents.
     pub administrator: bool,
     /// Who brought this person in, or into a group, and when; kept at least for the cooling-off time.

@@ -128,6 +128,7 @@ impl Identity for People {
             person,
             name: format!("{person}"),
             groups: if left.contains(&person) { BTreeSet::new() } else { groups(&["privacy", "sre"]) },
+            attributes: BTreeSet::new(),
             administrator: false,
             stands_in: Vec::new(),
             introductions: introduced

@@ -17,7 +17,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::{GroupName, PersonId, Timestamp};
 use countersign_engine::{journal::Note, port::identity::Introduction};
 use countersign_ledger::event::{Actor, Event};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Somebody to be invited.
 #[derive(Clone, Debug)]
@@ -61,6 +61,7 @@ impl Directory {
             role: if first { Role::Administrator } else { who.role },
             introductions: std::iter::once(introduction(None)).chain(into_groups).collect(),
             removals: Vec::new(),
+            attributes: BTreeMap::new(),
             groups: who.groups,
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: Vec::new(),

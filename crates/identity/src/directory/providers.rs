@@ -13,7 +13,7 @@ use crate::{
     issuer::keyring::NotVouched,
     record::{
         Held,
-        person::{Account, Person, Role},
+        person::{Account, Person, Role, pairs},
         session::SessionId,
     },
     secret::{Secret, fingerprint},
@@ -27,7 +27,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::{Assurance, Digest, GroupName, PersonId, SignInTerms, Timestamp};
 use countersign_engine::{journal::Note, port::identity::Introduction};
 use countersign_ledger::event::{Actor, Event};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use subtle::ConstantTimeEq;
 
 /// How long a person may take at their provider.
@@ -313,6 +316,7 @@ impl Directory {
             None => self.newcomer(&mut draft, provider, vouched, account)?,
         };
         self.follow_groups(&mut draft, provider, vouched, &mut person);
+        follow_attributes(&mut draft, provider, vouched, &mut person);
         if person.enrolled_at.is_none() {
             person.enrolled_at = Some(now);
         }
@@ -376,6 +380,7 @@ impl Directory {
             groups: BTreeSet::new(),
             introductions: vec![Introduction { by: None, at: now, group: None }],
             removals: Vec::new(),
+            attributes: BTreeMap::new(),
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: vec![account],
             bindings: Vec::new(),
@@ -488,4 +493,24 @@ fn refused(provider: &Provider, error: &ExchangeError) -> IdentityError {
         | ExchangeError::Secret(_)
         | ExchangeError::NotVouched(NotVouched::NoKeys) => away(provider, error),
     }
+}
+
+/// What a provider says of a person replaces what it said before.
+fn follow_attributes(draft: &mut Draft, provider: &Provider, vouched: &Vouched, person: &mut Person) {
+    let mut said = person.attributes.clone();
+    for (name, values) in &vouched.attributes {
+        if values.is_empty() {
+            said.remove(name);
+        } else {
+            said.insert(name.clone(), values.clone());
+        }
+    }
+    if said == person.attributes {
+        return;
+    }
+    let note = Note::new(Actor::Gateway, Event::PersonAttributesChanged { person: person.id });
+    let told: Vec<String> = pairs(&said).into_iter().collect();
+    draft
+        .note(note.private("provider", provider.issuer.name.as_str()).private("attributes", told.join("\n")));
+    person.attributes = said;
 }

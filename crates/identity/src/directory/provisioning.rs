@@ -18,7 +18,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::{CredentialId, GroupName, PersonId, visible};
 use countersign_engine::{journal::Note, port::identity::Introduction};
 use countersign_ledger::event::{Actor, Event};
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 /// The longest name or id of a client's own that is kept, in bytes.
 const LONGEST: usize = 256;
@@ -124,6 +128,7 @@ impl Directory {
             groups: BTreeSet::new(),
             introductions: vec![Introduction { by: None, at: now, group: None }],
             removals: Vec::new(),
+            attributes: BTreeMap::new(),
             bindings: Vec::new(),
             delegations: Vec::new(),
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),

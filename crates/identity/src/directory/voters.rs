@@ -3,7 +3,7 @@
 use super::Directory;
 use crate::{
     memory::Memory,
-    record::person::{Person, Role},
+    record::person::{Person, Role, pairs},
 };
 use async_trait::async_trait;
 use countersign_core::{ChannelName, CredentialId, GroupName, PersonId, Requester, Timestamp};
@@ -112,6 +112,7 @@ impl Directory {
             person: person.id,
             name: person.name.clone(),
             groups: person.groups.intersection(&self.groups).cloned().collect(),
+            attributes: pairs(&person.attributes),
             administrator: person.role == Role::Administrator,
             introductions: person.introductions.clone(),
             stands_in: stands_in.collect(),

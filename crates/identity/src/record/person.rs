@@ -8,7 +8,11 @@ use countersign_engine::port::{
     store::{Key, Kind},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 /// What a person may do beside voting. No role gives a vote; only groups and policy do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -64,6 +68,9 @@ pub struct Person {
     /// Who invited them, put them into a group or made a link for them: the latest of each. Whoever brought in
     /// those hands is named too, as of the time they did, so that a puppet brings in nobody its maker could not.
     pub introductions: Vec<Introduction>,
+    /// What a provider says of them, for policy: texts by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, BTreeSet<String>>,
     /// Who took them out of a group: the latest of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) removals: Vec<Introduction>,
@@ -293,4 +300,12 @@ impl Stored for Person {
         }
         memory.people.remove(&self.id);
     }
+}
+
+/// Attributes as policy names them: `name=value`.
+pub(crate) fn pairs(attributes: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
+    let each = attributes
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| format!("{name}={value}")));
+    each.collect()
 }

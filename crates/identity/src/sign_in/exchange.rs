@@ -10,10 +10,13 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use countersign_core::{SignIn, Timestamp};
+use countersign_core::{SignIn, Timestamp, visible};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use subtle::ConstantTimeEq;
 use url::form_urlencoded::{Serializer, byte_serialize};
 use zeroize::Zeroizing;
@@ -44,6 +47,8 @@ pub(crate) struct Vouched {
     pub(crate) name: Option<String>,
     /// What the provider's claim of groups lists.
     pub(crate) groups: BTreeSet<String>,
+    /// What its claims say of each attribute.
+    pub(crate) attributes: BTreeMap<String, BTreeSet<String>>,
     /// The provider's own name for its session.
     pub(crate) sid: Option<String>,
     pub(crate) sign_in: SignIn,
@@ -167,6 +172,7 @@ fn vouched(
             .unwrap_or_default()
             .into_iter()
             .collect(),
+        attributes: attributes(provider, claims),
         sid: text("sid").filter(|sid| (1..=255).contains(&sid.len())).map(str::to_owned),
         sign_in: SignIn {
             // Never later than now, whatever the provider's clock says.
@@ -175,4 +181,21 @@ fn vouched(
             amr: methods.into_iter().filter(|method| method.len() <= 200).take(16).collect(),
         },
     })
+}
+
+/// What the claims say of each attribute. What is too long, too much or cannot be seen is left out: a rule that asks for it is
+/// not met.
+fn attributes(provider: &Provider, claims: &Map<String, Value>) -> BTreeMap<String, BTreeSet<String>> {
+    const MOST: usize = 64;
+    const LONGEST: usize = 200;
+    let said = |claim: &str| {
+        let texts = claims::find(claims, claim).map(claims::texts).unwrap_or_default();
+        let fits = |text: &String| {
+            (1..=LONGEST).contains(&text.len())
+                && !visible::has_hidden(text)
+                && !text.contains(['\n', '\t', '\r'])
+        };
+        texts.into_iter().filter(fits).take(MOST).collect()
+    };
+    provider.attributes.iter().map(|(name, claim)| (name.clone(), said(claim))).collect()
 }

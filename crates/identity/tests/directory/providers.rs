@@ -3,6 +3,7 @@
 
 use crate::world::{HOME, ORIGIN, VISITOR, World, groups};
 use countersign_core::Assurance;
+use countersign_engine::port::identity::Identity as _;
 use countersign_identity::{
     Algorithm, Answer, Arrived, Author, Begun, Directory, EmailAddress, IdentityError as E, Issuer,
     KeySource, NewPerson, Outward, PersonState, Provider, Role, SecretSource, Settings, SignedIn, Visitor,
@@ -37,6 +38,9 @@ fn provider(name: &str, url: &str) -> Provider {
         admits: false,
         groups_claim: "groups".into(),
         groups: [("sso-sre".to_owned(), countersign_core::GroupName::new("sre").unwrap())].into(),
+        attributes: [("country", "country"), ("unit", "/org/units")]
+            .map(|(name, claim)| (name.to_owned(), claim.to_owned()))
+            .into(),
         acr: BTreeSet::new(),
         amr: BTreeSet::new(),
         max_age: None,
@@ -152,6 +156,30 @@ async fn an_invited_person_comes_in_by_their_verified_address_and_then_by_their_
     let begun = after.begin_with_provider("corp", "/").await.unwrap();
     let back = stage.op.authorize(&begun.location).unwrap();
     assert!(matches!(come_back(&after, &begun, &back).await, Err(E::NotInvited)));
+}
+
+#[tokio::test]
+async fn what_a_provider_says_of_a_person_follows_with_every_sign_in() {
+    let stage = Stage::new().await;
+    stage.invited("Ana", &["privacy"]).await;
+    let said =
+        json!({"email": "ana@example.com", "country": "DE", "org": {"units": ["ops", "o\u{202e}ps", ""]}});
+    let first = stage.saying(said.clone()).await.unwrap();
+    let known = |directory: &Directory| directory.voter(first.session.person).unwrap().attributes;
+    let pairs = |pairs: &[&str]| pairs.iter().map(|pair| (*pair).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(known(&stage.directory), pairs(&["country=DE", "unit=ops"]));
+    let changed = || stage.world.types().iter().filter(|kind| *kind == "person.attributes_changed").count();
+    assert_eq!(changed(), 1);
+    assert!(
+        !stage.world.entries().iter().any(|entry| entry["data"].to_string().contains("DE")),
+        "a private value"
+    );
+    stage.saying(said).await.unwrap();
+    assert_eq!(changed(), 1, "nothing new was said");
+    stage.saying(json!({"email": "ana@example.com", "country": ["FR", "DE"]})).await.unwrap();
+    assert_eq!((known(&stage.directory), changed()), (pairs(&["country=DE", "country=FR"]), 2));
+    let after = open(&stage.world, vec![provider("corp", &stage.op.url())], &[]).await;
+    assert_eq!(known(&after), pairs(&["country=DE", "country=FR"]), "it outlives a restart");
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ fn samples() -> Vec<Value> {
         ("ledger.redacted", json!({"entry": format!("ent_{ulid}"), "paths": ["payload"]})),
         ("person.invited", json!({"person": person, "groups": ["privacy"]})),
         ("person.link_issued", json!({"person": person})),
+        ("person.attributes_changed", json!({"person": person})),
         ("person.groups_changed", json!({"person": person, "added": [], "removed": ["privacy"]})),
         ("person.disabled", json!({"person": person})),
         ("person.returned", json!({"person": person})),

@@ -166,6 +166,7 @@ impl Case {
             | Event::LedgerRedacted { .. }
             | Event::PersonInvited { .. }
             | Event::PersonLinkIssued { .. }
+            | Event::PersonAttributesChanged { .. }
             | Event::PersonGroupsChanged { .. }
             | Event::PersonRoleChanged { .. }
             | Event::PersonDisabled { .. }

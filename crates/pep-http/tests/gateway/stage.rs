@@ -120,6 +120,7 @@ impl Identity for People {
             person: person(n),
             name: format!("person {n}"),
             groups: [GroupName::new("sre").unwrap()].into(),
+            attributes: BTreeSet::new(),
             administrator: false,
             stands_in: Vec::new(),
             introductions: vec![],

@@ -3,10 +3,14 @@
 use crate::world::*;
 use countersign_core::{PersonId, decision::Gate};
 use countersign_policy::{Bundle, VoteContext, VoteRefusal, Voter};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn voter(number: u128, groups: &[&str]) -> Voter {
-    Voter { person: person(number), groups: groups.iter().map(|name| group(name)).collect() }
+    Voter {
+        person: person(number),
+        groups: groups.iter().map(|name| group(name)).collect(),
+        attributes: BTreeSet::new(),
+    }
 }
 
 fn context(bundle_action: &countersign_core::Action) -> VoteContext {
@@ -239,4 +243,26 @@ forbid (principal, action, resource);"#;
     );
     let told = try_load(&other).unwrap_err();
     assert!(told.iter().any(|error| error.to_string().contains("another sign-in elsewhere")), "{told:?}");
+}
+
+#[test]
+fn a_rule_on_votes_may_ask_for_what_is_known_of_a_person() {
+    let bundle = load(
+        r#"@id("all") permit (principal, action, resource);
+@id("g") @gate("g") @approvers("Group::\"privacy\"") @reason("r") forbid (principal, action, resource);
+@id("in-the-eu") @reason("who decides here sits in the EU")
+forbid (principal, action == Action::"approve", resource in Environment::"prod")
+unless { principal.attributes.contains("country=DE") || principal.attributes.contains("country=FR") };"#,
+    );
+    let (_, gate) = gate_of(GLASS);
+    let here = context(&export());
+    let gate = Gate { name: "g".parse().unwrap(), ..gate };
+    let from = |country: &str| Voter {
+        attributes: [format!("country={country}"), "unit=ops".into()].into(),
+        ..voter(10, &["privacy"])
+    };
+    assert_eq!(bundle.may_vote(&from("DE"), &gate, &here), Ok(()));
+    let refused = VoteRefusal::Forbidden("`in-the-eu` (who decides here sits in the EU)".into());
+    assert_eq!(bundle.may_vote(&from("US"), &gate, &here), Err(refused.clone()));
+    assert_eq!(bundle.may_vote(&voter(10, &["privacy"]), &gate, &here), Err(refused));
 }

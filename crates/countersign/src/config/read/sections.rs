@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 137] = [
+const KEYS: [&str; 138] = [
     "sign_in",
     "signals",
     "provider",
@@ -68,6 +68,7 @@ const KEYS: [&str; 137] = [
     "environments",
     "cooling_off",
     "changed_by",
+    "attributes",
     "pending_per_principal",
     "keep",
     "retention",
