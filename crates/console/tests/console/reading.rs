@@ -22,7 +22,7 @@ impl Stage {
         self.call(asked).await
     }
 
-    async fn reading_token(&self, who: &Browser) -> String {
+    pub(crate) async fn reading_token(&self, who: &Browser) -> String {
         let made = self.as_person(who, "POST", "/api/v1/sessions", Some(json!({"label": "report"}))).await;
         made.ok()["token"].as_str().unwrap().to_owned()
     }

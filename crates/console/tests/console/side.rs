@@ -223,6 +223,19 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
             assert_eq!(answer["outcome"], "refused", "{why} {says}: {answer}");
             refused(answer["code"].as_str().unwrap());
         }
+        // Taking it back: what others decided is not theirs to undo.
+        let path = format!("/api/v1/approvals/{export}/revoke");
+        let taken = stage.as_person(who, "POST", &path, Some(json!({"reason": "x"}))).await;
+        assert_eq!(taken.problem(), (403, "not-allowed".into()), "{why} revokes");
+        // From a command line.
+        let token = stage.reading_token(who).await;
+        let mut asked = request(
+            "POST",
+            &format!("/api/v1/approvals/{export}/ballot"),
+            Some(json!({"decision": "approve"})),
+        );
+        asked.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+        assert_eq!(stage.call(asked).await.problem(), (403, "reading-only".into()), "{why}");
         // What became of it, and of a break-glass.
         let seen = stage.as_person(ana, "GET", &format!("/api/v1/approvals/{unknown}"), None).await.ok();
         let found = json!({"found": "ran", "note": "looked"});
@@ -247,7 +260,11 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
                 shown["excluded"].as_array().unwrap().iter().any(|one| one["id"] == who.id.as_str());
             assert!(excluded, "{why} is named to everybody: {}", shown["excluded"]);
         }
-        assert_eq!(stage.count("approval.vote_refused").await, before + 9, "{why}: each attempt is an entry");
+        assert_eq!(
+            stage.count("approval.vote_refused").await,
+            before + 11,
+            "{why}: each attempt is an entry"
+        );
     }
     // The agent itself has no way in at all, whatever it presents.
     for token in tokens.iter() {

@@ -5,7 +5,7 @@
 use crate::{
     body::{Id, Input, Params},
     caller::Caller,
-    console::Console,
+    console::{Console, actor},
     error::{Problem, refused},
     model::{
         Page,
@@ -16,7 +16,7 @@ use axum::{Json, extract::State};
 use countersign_core::{ApprovalId, approval::Taker};
 use countersign_engine::{
     read::{self, HoldFilter},
-    settle,
+    settle, vote,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -95,6 +95,13 @@ pub(crate) async fn revoke(
     let taker = match caller.person() {
         None => Taker::Operator,
         Some(person) => {
+            if vote::exclusions(console.gate(), &read.hold).contains_key(&person) {
+                const WHY: &str = "whoever may not decide on it does not take it back either";
+                vote::attempted(console.gate(), id, actor(caller.author), WHY).await?;
+                return Err(
+                    Problem::forbidden(WHY).hint("freeze the agent or the target: that stops what runs")
+                );
+            }
             if !caller.is_administrator() && !approval::is_reviewer(&console, &read.hold, person) {
                 return Err(Problem::forbidden(
                     "only those who may decide it, an administrator or the operator may",
