@@ -34,7 +34,7 @@ use utoipa::openapi::OpenApi;
 /// sign-ins are slowed down for each address.
 pub fn router(state: Console) -> Router {
     let routes = api::routes()
-        .merge(web::routes())
+        .merge(web::routes(state.clone()))
         .merge(scim::routes())
         .merge(signals::routes())
         .merge(api::health());

@@ -18,16 +18,18 @@ mod ledger;
 mod things;
 mod tools;
 
-use crate::{console::Console, error::Problem};
+use crate::{api::v1::session::session_cookie, caller, console::Console, error::Problem};
 use axum::{
     Router,
-    extract::Request,
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use http::{Method, header};
 
 /// Every page and asset.
-pub(crate) fn routes() -> Router<Console> {
+pub(crate) fn routes(console: Console) -> Router<Console> {
     Router::new()
         .route("/", get(inbox::page))
         .route("/fragments/inbox", get(inbox::list))
@@ -56,7 +58,31 @@ pub(crate) fn routes() -> Router<Console> {
         .route("/sign-in/{provider}/back", get(door::back))
         .route("/sign-in/{provider}/logout", post(door::logout))
         .route("/enrol", get(door::enrol))
+        .layer(from_fn_with_state(console, renewed))
         .merge(assets::routes())
+}
+
+/// A page brings a session another token now and then, so that a copied cookie is soon worth nothing; and whoever uses the old
+/// one later ends the session.
+async fn renewed(State(console): State<Console>, request: Request, next: Next) -> Response {
+    let read = request.method() == Method::GET;
+    let cookie = caller::cookie(&console, request.headers()).filter(|_| read).map(ToOwned::to_owned);
+    let mut response = next.run(request).await;
+    let Some(cookie) = cookie.filter(|_| response.status().is_success()) else { return response };
+    if response.headers().contains_key(header::SET_COOKIE) {
+        return response;
+    }
+    match console.directory().renew_session(&cookie).await {
+        Ok(None) => {}
+        Ok(Some(token)) => match session_cookie(&console, &token) {
+            Ok(cookie) => drop(response.headers_mut().append(header::SET_COOKIE, cookie)),
+            // The session is nobody's then, and its person signs in again.
+            Err(problem) => return problem.into_response(),
+        },
+        // The old token stays good: a full disk must not lock people out of the console.
+        Err(error) => tracing::warn!(%error, "a session's token could not be renewed"),
+    }
+    response
 }
 
 /// Nothing is here: a problem for programs, a page for people.

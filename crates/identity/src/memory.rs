@@ -39,6 +39,8 @@ pub(crate) struct Memory {
     /// By the authenticator's own id, base64url.
     pub(crate) credentials: HashMap<String, CredentialId>,
     pub(crate) sessions: HashMap<SessionId, SessionState>,
+    /// By the fingerprints of their cookies' tokens, the last one and the one before.
+    pub(crate) session_tokens: HashMap<Digest, SessionId>,
     pub(crate) agents: BTreeMap<AgentId, Held<Agent>>,
     pub(crate) agent_names: HashMap<String, AgentId>,
     pub(crate) tokens: HashMap<Digest, TokenState>,

@@ -110,7 +110,7 @@ async fn arrive(
     match arrived {
         Arrived::SignedIn { signed_in, next } => {
             let mut response = draw_page(&ArrivedPage { frame, next, title: "Signed in" })?;
-            response.headers_mut().append(header::SET_COOKIE, session_cookie(console, &signed_in)?);
+            response.headers_mut().append(header::SET_COOKIE, session_cookie(console, &signed_in.token)?);
             Ok(response)
         }
         Arrived::Linked { next } => draw_page(&ArrivedPage { frame, next, title: "Account linked" }),

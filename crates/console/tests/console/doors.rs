@@ -361,3 +361,25 @@ async fn a_providers_notice_needs_no_origin_and_is_believed_by_its_signature_alo
     *elsewhere.uri_mut() = "/api/v1/session".parse().unwrap();
     assert_eq!(stage.call(elsewhere).await.problem(), (403, "origin".into()));
 }
+
+#[tokio::test]
+async fn a_page_brings_an_older_session_another_cookie_and_a_copy_of_the_old_one_ends_it() {
+    let stage = Stage::new().await;
+    let mut ana = stage.person("Ana", &["sre"], "reviewer").await;
+    let fresh = stage.page(&ana, "/").await;
+    assert!(!fresh.headers.contains_key(header::SET_COOKIE));
+    let thief = ana.again();
+    stage.pass(std::time::Duration::from_mins(20));
+    let asked = stage.as_person(&ana, "GET", "/api/v1/approvals", None).await;
+    assert!(!asked.headers.contains_key(header::SET_COOKIE), "programs keep theirs");
+    let page = stage.page(&ana, "/").await;
+    let cookie = page.headers[header::SET_COOKIE].to_str().unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    ana.cookie = cookie.split(';').next().unwrap().to_owned();
+    assert!(page.text().contains(&ana.csrf), "forms that are open already stay good");
+    stage.pass(std::time::Duration::from_mins(2));
+    let freeze = Some(serde_json::json!({"scope": "target", "name": "cloud"}));
+    stage.as_person(&ana, "POST", "/api/v1/freezes", freeze).await.ok();
+    assert_eq!(stage.as_person(&thief, "GET", "/api/v1/approvals", None).await.problem().0, 401);
+    assert_eq!(stage.as_person(&ana, "GET", "/api/v1/approvals", None).await.problem().0, 401);
+}

@@ -64,7 +64,7 @@ impl Directory {
         if !token::has_personal_shape(text) {
             return Err(IdentityError::NotSignedIn);
         }
-        self.open_session(SessionId(fingerprint(text)), text).await
+        self.open_session(SessionId(fingerprint(text))).await
     }
 
     /// Makes a token for a person's own programs. The secret is not kept.
@@ -83,6 +83,8 @@ impl Directory {
         let secret = token::personal(&self.journal.random());
         let reading = Session {
             id: SessionId(fingerprint(secret.reveal())),
+            renewed: None,
+            form_seed: None,
             person: session.person,
             assurance: session.assurance,
             // Whoever ends that session at the provider ends what was made from it.
@@ -94,7 +96,7 @@ impl Directory {
             seen_at: now,
             user_agent: None,
         };
-        let info = self.info(&held.doc, &reading, secret.reveal());
+        let info = self.info(&held.doc, &reading);
         let mut draft = Draft::default();
         let event =
             Event::SessionOpened { person: session.person, assurance: session.assurance, reading: true };

@@ -8,7 +8,7 @@ use crate::{
     record::{
         Held,
         person::{Person, Role},
-        session::{Session, SessionId},
+        session::{Renewed, Session, SessionId, Standing},
     },
     secret::{self, Secret, fingerprint},
 };
@@ -22,6 +22,10 @@ use subtle::ConstantTimeEq;
 
 /// How much use of a session may go unwritten: after a restart it may seem idle for so much longer.
 const UNWRITTEN: Duration = Duration::from_mins(10);
+/// How old a cookie's token becomes before a page brings another.
+const RENEWED_EVERY: Duration = Duration::from_mins(15);
+/// How long the one before is good, for requests that were on their way.
+const ON_THE_WAY: Duration = Duration::from_mins(1);
 
 /// Somebody at the console who may become signed in.
 #[derive(Clone, Copy)]
@@ -102,18 +106,72 @@ pub(super) struct Beginning<'r> {
 }
 
 impl Directory {
-    /// The session a cookie stands for, and keeps it from idling out.
+    /// The session a cookie stands for, and keeps it from idling out. A token that was renewed a while ago is in two hands:
+    /// its session ends.
     pub async fn session(&self, cookie: &str) -> Result<SessionInfo, IdentityError> {
-        self.open_session(session_id(cookie).ok_or(IdentityError::NotSignedIn)?, cookie).await
+        let (id, standing) = self.standing(cookie).ok_or(IdentityError::NotSignedIn)?;
+        if let Standing::Former(at) = standing
+            && self.journal.now() > at.plus(ON_THE_WAY)
+        {
+            self.close_copied(id).await?;
+            return Err(IdentityError::NotSignedIn);
+        }
+        self.open_session(id).await
     }
 
-    pub(super) async fn open_session(
-        &self,
-        id: SessionId,
-        token: &str,
-    ) -> Result<SessionInfo, IdentityError> {
+    /// A new token for the cookie's session, where its own is old enough; the old one is good a moment longer.
+    pub async fn renew_session(&self, cookie: &str) -> Result<Option<Secret>, IdentityError> {
+        let old = |directory: &Self| {
+            let (id, standing) = directory.standing(cookie)?;
+            let memory = directory.memory.read();
+            let state = memory
+                .sessions
+                .get(&id)
+                .filter(|state| directory.is_alive(state, directory.journal.now()))?;
+            let since = directory.journal.now().since(state.held.doc.token_since());
+            (standing == Standing::Current && since >= RENEWED_EVERY).then(|| state.held.clone())
+        };
+        if old(self).is_none() {
+            return Ok(None);
+        }
+        let _turn = self.writing.lock().await;
+        // Another request may have been first.
+        let Some(held) = old(self) else { return Ok(None) };
+        let (now, token) = (self.journal.now(), Secret::of_bytes(&self.journal.random()));
+        let renewed = Renewed { token: fingerprint(token.reveal()), before: fingerprint(cookie), at: now };
+        let mut draft = Draft::default();
+        draft.replace(&held, Session { renewed: Some(renewed), seen_at: now, ..held.doc.clone() })?;
+        self.write(draft).await?;
+        Ok(Some(token))
+    }
+
+    /// Which session a cookie's token is of, and whether it is still its token.
+    fn standing(&self, cookie: &str) -> Option<(SessionId, Standing)> {
+        let token = secret::has_shape(cookie).then(|| fingerprint(cookie))?;
+        let memory = self.memory.read();
+        let id = *memory.session_tokens.get(&token)?;
+        Some((id, memory.sessions.get(&id)?.held.doc.standing(token)?))
+    }
+
+    /// Ends a session of whose token there is a copy.
+    async fn close_copied(&self, session: SessionId) -> Result<(), IdentityError> {
+        let _turn = self.writing.lock().await;
+        let held = self.memory.read().sessions.get(&session).map(|state| state.held.clone());
+        let Some(held) = held else { return Ok(()) };
+        let person = held.doc.person;
+        let mut draft = Draft::default();
+        draft.delete(&held);
+        let event = Event::SessionClosed { person, everywhere: false };
+        let note = Note::new(Actor::Gateway, event);
+        draft.note(
+            note.private("reason", "a token was used after it had been renewed: there may be a copy of it"),
+        );
+        self.write(draft).await
+    }
+
+    pub(super) async fn open_session(&self, id: SessionId) -> Result<SessionInfo, IdentityError> {
         let now = self.journal.now();
-        let (info, written) = self.see(id, token, now).ok_or(IdentityError::NotSignedIn)?;
+        let (info, written) = self.see(id, now).ok_or(IdentityError::NotSignedIn)?;
         if now.since(written) >= UNWRITTEN
             && let Err(error) = self.write_seen(id, now).await
         {
@@ -205,6 +263,8 @@ impl Directory {
         let agent = visitor.user_agent.map(|agent| agent.chars().take(256).collect::<String>());
         let session = Session {
             id: SessionId(fingerprint(token.reveal())),
+            renewed: None,
+            form_seed: Some(Secret::of_bytes(&self.journal.random()).reveal().to_owned()),
             person: person.id,
             assurance,
             provider: provider.map(str::to_owned),
@@ -224,7 +284,7 @@ impl Directory {
             note = note.private("provider", provider);
         }
         draft.note(note);
-        let info = self.info(person, &session, token.reveal());
+        let info = self.info(person, &session);
         draft.insert(session)?;
         Ok(SignedIn { token, session: info })
     }
@@ -232,7 +292,9 @@ impl Directory {
     /// Ends the session the visitor came with, and sweeps away what the person left to lapse.
     fn end_before(&self, draft: &mut Draft, person: PersonId, visitor: &Visitor<'_>, now: Timestamp) {
         let memory = self.memory.read();
-        let before = visitor.cookie.and_then(session_id).and_then(|id| memory.sessions.get(&id));
+        let token = visitor.cookie.filter(|cookie| secret::has_shape(cookie)).map(fingerprint);
+        let before = token.and_then(|token| memory.session_tokens.get(&token));
+        let before = before.and_then(|id| memory.sessions.get(id));
         if let Some(state) = before.filter(|state| self.is_alive(state, now)) {
             close(draft, &state.held);
         }
@@ -242,18 +304,13 @@ impl Directory {
         }
     }
 
-    /// Looks a session up and marks it used. One that only reads is found by its token alone, never by a cookie. With it comes when its use was last written down.
-    pub(super) fn see(
-        &self,
-        id: SessionId,
-        cookie: &str,
-        now: Timestamp,
-    ) -> Option<(SessionInfo, Timestamp)> {
+    /// Looks a session up and marks it used. With it comes when its use was last written down.
+    pub(super) fn see(&self, id: SessionId, now: Timestamp) -> Option<(SessionInfo, Timestamp)> {
         let memory = self.memory.read();
         let state = memory.sessions.get(&id).filter(|state| self.is_alive(state, now))?;
         let person = memory.person(state.held.doc.person).filter(|person| !person.is_disabled())?;
         state.seen.fetch_max(now.0, Ordering::Relaxed);
-        Some((self.info(person, &state.held.doc, cookie), state.held.doc.seen_at))
+        Some((self.info(person, &state.held.doc), state.held.doc.seen_at))
     }
 
     pub(super) async fn write_seen(&self, id: SessionId, now: Timestamp) -> Result<(), IdentityError> {
@@ -266,7 +323,7 @@ impl Directory {
         self.write(draft).await
     }
 
-    pub(super) fn info(&self, person: &Person, session: &Session, token: &str) -> SessionInfo {
+    pub(super) fn info(&self, person: &Person, session: &Session) -> SessionInfo {
         SessionInfo {
             id: session.id,
             person: person.id,
@@ -276,7 +333,7 @@ impl Directory {
             assurance: session.assurance,
             provider: session.provider.clone(),
             sign_in: session.sign_in.clone(),
-            csrf: csrf_token(token),
+            csrf: csrf_token(session),
             opened_at: session.opened_at,
             reading: session.reading.is_some(),
             ends_at: session.opened_at.plus(match session.reading {
@@ -293,12 +350,10 @@ fn close(draft: &mut Draft, held: &Held<Session>) {
     draft.note(Note::new(Actor::Person { id: person }, Event::SessionClosed { person, everywhere: false }));
 }
 
-fn session_id(cookie: &str) -> Option<SessionId> {
-    secret::has_shape(cookie).then(|| SessionId(fingerprint(cookie)))
-}
-
-/// Derived from the session's token, so nothing more is kept, and no other session's token gives it.
-fn csrf_token(token: &str) -> Secret {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, token.as_bytes());
+/// Derived from what only the session's record holds: it stays the same when the session's token is renewed, and no other session's
+/// gives it.
+fn csrf_token(session: &Session) -> Secret {
+    let seed = session.form_seed.clone().unwrap_or_else(|| session.id.to_string());
+    let key = hmac::Key::new(hmac::HMAC_SHA256, seed.as_bytes());
     Secret::new(URL_SAFE_NO_PAD.encode(hmac::sign(&key, b"countersign/csrf/v1")))
 }

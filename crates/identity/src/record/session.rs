@@ -7,7 +7,7 @@ use countersign_engine::port::store::{Key, Kind};
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::atomic::AtomicI64};
 
-/// Names a session without letting anyone use it: the SHA-256 of its token.
+/// Names a session without letting anyone use it: the SHA-256 of its first token.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(pub(crate) Digest);
@@ -29,6 +29,12 @@ impl fmt::Debug for SessionId {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
+    /// The token in the browser's cookie, where it was renewed since the session began; until then it is what `id` is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) renewed: Option<Renewed>,
+    /// What the tokens in its forms are made from; `None` of those that only read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) form_seed: Option<String>,
     pub(crate) person: PersonId,
     /// How the person signed in.
     pub(crate) assurance: Assurance,
@@ -50,6 +56,47 @@ pub(crate) struct Session {
     pub(crate) user_agent: Option<String>,
 }
 
+/// A session's token after its first. Fingerprints, as of every secret.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Renewed {
+    pub(crate) token: Digest,
+    /// The one before: good a moment longer, for requests that were on their way.
+    pub(crate) before: Digest,
+    pub(crate) at: Timestamp,
+}
+
+/// What a cookie is to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Current,
+    /// It was current until then.
+    Former(Timestamp),
+}
+
+impl Session {
+    /// What the token with this fingerprint is to it; `None`: nothing.
+    pub(crate) fn standing(&self, token: Digest) -> Option<Standing> {
+        match self.renewed {
+            None => (self.id.0 == token).then_some(Standing::Current),
+            Some(Renewed { token: current, .. }) if current == token => Some(Standing::Current),
+            Some(Renewed { before, at, .. }) => (before == token).then_some(Standing::Former(at)),
+        }
+    }
+
+    /// Since when its token is what it is.
+    pub(crate) fn token_since(&self) -> Timestamp {
+        self.renewed.map_or(self.opened_at, |renewed| renewed.at)
+    }
+
+    /// The fingerprints by which it is found: of its token, and of the one before.
+    fn fingerprints(&self) -> impl Iterator<Item = Digest> {
+        let renewed = self.renewed.map(|renewed| [renewed.token, renewed.before]);
+        let first = self.renewed.is_none().then_some(self.id.0);
+        renewed.into_iter().flatten().chain(first)
+    }
+}
+
 impl Stored for Session {
     const KIND: Kind = Kind::Session;
 
@@ -63,10 +110,20 @@ impl Stored for Session {
 
     fn place(held: Held<Self>, memory: &mut Memory) {
         let seen = AtomicI64::new(held.doc.seen_at.0);
-        memory.sessions.insert(held.doc.id, SessionState { held, seen });
+        let (id, fingerprints) = (held.doc.id, held.doc.fingerprints().collect::<Vec<_>>());
+        if let Some(was) = memory.sessions.insert(id, SessionState { held, seen }) {
+            for token in was.held.doc.fingerprints() {
+                memory.session_tokens.remove(&token);
+            }
+        }
+        memory.session_tokens.extend(fingerprints.into_iter().map(|token| (token, id)));
     }
 
     fn displace(&self, memory: &mut Memory) {
-        memory.sessions.remove(&self.id);
+        if let Some(was) = memory.sessions.remove(&self.id) {
+            for token in was.held.doc.fingerprints() {
+                memory.session_tokens.remove(&token);
+            }
+        }
     }
 }

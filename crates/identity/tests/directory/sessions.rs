@@ -124,3 +124,44 @@ async fn console_cookies_and_agent_tokens_never_stand_for_one_another() {
         assert_eq!(outcome, Err(NotAuthenticated::Unknown));
     }
 }
+
+#[tokio::test]
+async fn a_token_is_renewed_now_and_then_and_a_copy_of_the_old_one_ends_the_session() {
+    let world = World::new().await;
+    let ana = world.enrol("Ana", &[], Role::Reviewer).await;
+    let first = ana.token.reveal();
+    let directory = &world.directory;
+    assert!(directory.renew_session(first).await.unwrap().is_none(), "it is fresh");
+    world.pass(Duration::from_mins(15));
+    let before = world.types().len();
+    let second = directory.renew_session(first).await.unwrap().unwrap();
+    assert_eq!(world.types().len(), before, "no entry: nothing changed for anybody");
+    assert!(directory.renew_session(first).await.unwrap().is_none(), "once");
+    // Requests that were on their way still count; forms stay as they are, and so does the session's name.
+    let (old, new) =
+        (directory.session(first).await.unwrap(), directory.session(second.reveal()).await.unwrap());
+    assert_eq!((old.id, old.csrf.reveal()), (new.id, new.csrf.reveal()));
+    assert_eq!((ana.session.id, ana.session.csrf.reveal()), (new.id, new.csrf.reveal()));
+    assert_eq!(directory.sessions(new.person).len(), 1);
+    // After a restart, too.
+    let after = world.another().await;
+    assert_eq!(after.session(second.reveal()).await.unwrap().id, new.id);
+    world.pass(Duration::from_secs(61));
+    directory.session(second.reveal()).await.unwrap();
+    assert!(matches!(directory.session(first).await, Err(E::NotSignedIn)), "a copy");
+    assert!(matches!(directory.session(second.reveal()).await, Err(E::NotSignedIn)), "the session is over");
+    let entry = world.entries().pop().unwrap();
+    assert_eq!((&entry["type"], &entry["actor"]["kind"]), (&"session.closed".into(), &"gateway".into()));
+}
+
+#[tokio::test]
+async fn two_requests_that_would_renew_a_token_get_one_between_them() {
+    let world = World::new().await;
+    let ana = world.enrol("Ana", &[], Role::Reviewer).await;
+    world.pass(Duration::from_hours(1));
+    let renew = || world.directory.renew_session(ana.token.reveal());
+    let (one, other) = tokio::join!(renew(), renew());
+    let renewed: Vec<_> = [one.unwrap(), other.unwrap()].into_iter().flatten().collect();
+    assert_eq!(renewed.len(), 1);
+    world.directory.session(renewed.first().unwrap().reveal()).await.unwrap();
+}

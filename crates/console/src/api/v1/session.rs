@@ -13,7 +13,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use countersign_identity::SignedIn;
+use countersign_identity::{Secret, SignedIn};
 use http::{HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -139,8 +139,8 @@ pub(crate) async fn close(
     Ok(response)
 }
 
-pub(crate) fn session_cookie(console: &Console, opened: &SignedIn) -> Result<HeaderValue, Problem> {
-    let cookie = console.directory().settings().cookie().set(&opened.token);
+pub(crate) fn session_cookie(console: &Console, token: &Secret) -> Result<HeaderValue, Problem> {
+    let cookie = console.directory().settings().cookie().set(token);
     let mut cookie = HeaderValue::from_str(cookie.reveal())
         .map_err(|_| Problem::internal("the cookie cannot be written"))?;
     cookie.set_sensitive(true);
@@ -149,6 +149,6 @@ pub(crate) fn session_cookie(console: &Console, opened: &SignedIn) -> Result<Hea
 
 fn signed_in(console: &Console, opened: &SignedIn) -> Result<Response, Problem> {
     let mut response = Json(console.session_item(&opened.session)).into_response();
-    response.headers_mut().insert(header::SET_COOKIE, session_cookie(console, opened)?);
+    response.headers_mut().insert(header::SET_COOKIE, session_cookie(console, &opened.token)?);
     Ok(response)
 }
