@@ -39,6 +39,8 @@ pub struct Message {
     pub ts: String,
     /// The message it answers.
     pub thread: Option<String>,
+    /// It is shown in the channel too.
+    pub broadcast: bool,
     pub bot: String,
     pub text: String,
     pub blocks: Vec<Value>,
@@ -144,6 +146,7 @@ impl Slack {
         let ts = shared.stamp();
         let (bot, text) = (bot.to_owned(), "another app's".to_owned());
         shared.messages.push(Message {
+            broadcast: false,
             ts: ts.clone(),
             thread: None,
             bot,
@@ -275,6 +278,7 @@ impl Shared {
                 "unfurl_media",
                 "client_msg_id",
                 "thread_ts",
+                "reply_broadcast",
             ],
         )?;
         let (words, blocks, metadata) = content(sent)?;
@@ -284,10 +288,15 @@ impl Shared {
         {
             return Err("thread_not_found".into());
         }
+        let broadcast = sent.get("reply_broadcast").is_some_and(|flag| flag == true);
+        if broadcast && thread.is_none() {
+            return Err("invalid_arguments".into());
+        }
         let ts = self.stamp();
         let message = Message {
             ts: ts.clone(),
             thread,
+            broadcast,
             bot: BOT.into(),
             text: words,
             blocks,

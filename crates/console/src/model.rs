@@ -9,6 +9,7 @@ pub(crate) mod entry;
 pub(crate) mod glass;
 pub(crate) mod payload;
 pub(crate) mod things;
+pub(crate) mod told;
 pub(crate) mod tools;
 
 use crate::console::Console;

@@ -8,7 +8,7 @@ mod told;
 mod transmitters;
 
 use countersign_core::{Digest, EnvironmentName, GroupName, TargetName};
-use countersign_engine::Limits;
+use countersign_engine::{Limits, outbox::Route};
 use countersign_identity::{EmailAddress, Settings};
 use countersign_pep::{Fault, Size, Span};
 use countersign_pep_http::{
@@ -26,7 +26,7 @@ use countersign_pep_sql::{
     understand::SqlOperation,
 };
 use countersign_policy::{DeclaredTarget, FactType as PolicyFact, Vocabulary};
-use countersign_reviewer::{ChannelConfig, ChannelSection};
+use countersign_reviewer::{ChannelConfig, ChannelSection, Declared, RouteSection};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -157,6 +157,7 @@ pub(crate) struct File {
     pub(crate) mcp: Vec<(usize, McpSection)>,
     pub(crate) mcp_endpoint: Vec<(usize, McpEndpointSection)>,
     pub(crate) channel: Vec<(usize, ChannelSection)>,
+    pub(crate) route: Vec<(usize, RouteSection)>,
 }
 
 /// Everything the gateway runs on, checked.
@@ -181,6 +182,7 @@ pub(crate) struct Config {
     pub(crate) mcp: Vec<McpTarget>,
     pub(crate) mcp_endpoints: Vec<McpEndpoint>,
     pub(crate) channels: Vec<ChannelConfig>,
+    pub(crate) routes: Vec<Route>,
     pub(crate) vocabulary: Vocabulary,
     /// Over the file's bytes as they were read, overrides included.
     pub(crate) digest: Digest,
@@ -259,6 +261,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         declare_server(target, &mut vocabulary);
     }
     vocabulary.channels = channels.iter().map(|channel| channel.spec().name).collect();
+    let routes = checked_routes(file.route, &vocabulary, &mut mistakes);
     let (Ok(mut settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
     settings.issuers = issuers;
     settings.providers = providers;
@@ -283,6 +286,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         mcp,
         mcp_endpoints: endpoints.into_iter().map(|(_, endpoint)| endpoint).collect(),
         channels,
+        routes,
         vocabulary,
         digest,
     })
@@ -347,17 +351,41 @@ fn checked_channels(
     folder: &Path,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<ChannelConfig> {
-    let mut names = BTreeSet::new();
-    for (number, section) in &sections {
-        if !names.insert(section.name.clone()) {
-            let place = format!("channel.{}.name", section.name);
-            let why = format!("two channels are named `{}`", section.name);
-            let mistake = Mistake::new(place, why, "give each channel a name of its own");
-            mistakes.push(Mistake { item: Some(*number), ..mistake });
-        }
-    }
+    unlike(sections.iter().map(|(number, section)| (*number, &*section.name)), "channel", mistakes);
     let channels = checked_targets(sections, |section| section.check(folder), mistakes);
     channels.into_iter().map(|(_, channel)| channel).collect()
+}
+
+/// The routes that can be used, each with a name of its own.
+fn checked_routes(
+    sections: Vec<(usize, RouteSection)>,
+    vocabulary: &Vocabulary,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<Route> {
+    let targets = vocabulary.targets.keys().cloned().collect();
+    let declared = Declared {
+        groups: &vocabulary.groups,
+        targets: &targets,
+        environments: &vocabulary.environments,
+        channels: &vocabulary.channels,
+    };
+    unlike(sections.iter().map(|(number, section)| (*number, &*section.name)), "route", mistakes);
+    let routes = checked_targets(sections, |section| section.check(declared), mistakes);
+    routes.into_iter().map(|(_, route)| route).collect()
+}
+
+/// That no two sections of this kind have the same name.
+fn unlike<'n>(
+    names: impl Iterator<Item = (usize, &'n str)>,
+    kind: &'static str,
+    mistakes: &mut Vec<Mistake>,
+) {
+    let mut seen = BTreeSet::new();
+    for (number, name) in names.filter(|(_, name)| !seen.insert(*name)) {
+        let (place, why) = (format!("{kind}.{name}.name"), format!("two {kind}s are named `{name}`"));
+        let mistake = Mistake::new(place, why, format!("give each {kind} a name of its own"));
+        mistakes.push(Mistake { item: Some(number), ..mistake });
+    }
 }
 
 fn checked_names<T: Ord, E: fmt::Display>(

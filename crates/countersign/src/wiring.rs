@@ -73,7 +73,8 @@ pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
         policies: Arc::new(Policies::new(bundle)),
         identity: Arc::clone(&directory) as Arc<dyn countersign_engine::port::identity::Identity>,
         targets: targets(&config)?,
-        channels: Channels::new(config.channels.iter().map(ChannelConfig::spec)),
+        channels: Channels::new(config.channels.iter().map(ChannelConfig::spec))
+            .routed(config.routes.clone()),
         limits: config.limits.clone(),
         who,
         attach_secret,

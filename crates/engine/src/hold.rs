@@ -8,11 +8,12 @@ pub use document::{Delivery, Glass, GlassReview, Hold, Resolution};
 pub(crate) use live::{At, Holds, Standing, Work};
 
 use crate::{
+    call,
     error::Error,
     execute,
     gate::{Changed, Gate, actor_of, asked},
     journal::Note,
-    outbox::{self, First},
+    outbox::{self, Calls, First},
     port::{
         identity::{Introduction, StandIn},
         store::{Change, Commit, CommitError, Expect, Find, Kind, Receipt},
@@ -215,7 +216,8 @@ fn open(
         event,
         private: private_fields(action, &digest, &salt)?,
     };
-    let hold = Hold {
+    let plan = call::plan(gate, action, &terms.gates);
+    let mut hold = Hold {
         approval: Approval::open(id, action.id, digest, side, round),
         principal: action.requester.principal,
         asked,
@@ -234,8 +236,10 @@ fn open(
         glass: Vec::new(),
         heard: Vec::new(),
         notify: terms.notify.iter().cloned().collect(),
+        calls: Calls::default(),
         closed_at: None,
     };
+    hold.follow(plan);
     Ok((hold, note))
 }
 

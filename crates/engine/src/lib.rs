@@ -4,6 +4,7 @@
 //! without a [`execute::Clearance`], and only this crate makes one.
 
 pub mod activity;
+mod call;
 pub mod definitions;
 pub mod depart;
 pub mod error;

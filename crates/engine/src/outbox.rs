@@ -4,9 +4,11 @@
 
 mod channels;
 mod outgoing;
+mod route;
 
 pub use channels::{Channel, ChannelSpec, Channels, Hears, Standing};
 pub use outgoing::{GivenUp, Missed, News, Outgoing, Progress};
+pub use route::{Call, Calls, Facts, MOST_REMINDERS, Plan, Route, Step, When, span_in_words};
 
 use crate::{
     error::Error,
@@ -90,6 +92,15 @@ pub async fn load(
 ) -> Result<Option<(Outgoing, u64)>, Error> {
     let record = gate.store().fetch(Kind::Outgoing, &outgoing::id(approval, channel)).await?;
     Ok(record.map(|record| Outgoing::read(&record).map(|read| (read, record.version))).transpose()?)
+}
+
+/// What every channel that hears of an approval was told of it.
+pub async fn of_approval(gate: &Gate, hold: &Hold) -> Result<Vec<Outgoing>, Error> {
+    let mut found = Vec::new();
+    for channel in gate.channels().of(&hold.notify) {
+        found.extend(load(gate, hold.approval.id, &channel.spec.name).await?.map(|(outgoing, _)| outgoing));
+    }
+    Ok(found)
 }
 
 /// One page of a channel's records, newest approval first; `before` is the last of the page before.

@@ -1,6 +1,6 @@
-//! Deadlines: what lapses, what expires, what was counted. One task, asleep until the next moment that matters.
+//! Deadlines: what lapses, what expires, who is called again, what was counted. One task, asleep until the next moment that matters.
 
-use crate::{error::Error, gate::Gate, hold::Hold, journal::Note, port::store::Kind, record, settle};
+use crate::{call, error::Error, gate::Gate, hold::Hold, journal::Note, port::store::Kind, record, settle};
 use countersign_core::Timestamp;
 use countersign_ledger::event::{Actor, Event};
 use std::{sync::Arc, time::Duration};
@@ -18,7 +18,7 @@ pub async fn run(gate: Arc<Gate>) {
     let mut clock = (gate.now(), Instant::now());
     let mut swept = Instant::now();
     loop {
-        let wait = gate.holds.next_deadline().map_or(LONGEST, |moment| moment.since(gate.now()).min(LONGEST));
+        let wait = gate.holds.next_moment().map_or(LONGEST, |moment| moment.since(gate.now()).min(LONGEST));
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = gate.holds.timer.notified() => {}
@@ -41,6 +41,9 @@ async fn tick(gate: &Arc<Gate>, clock: &mut (Timestamp, Instant), swept: &mut In
     *clock = (now, instant);
     for id in gate.holds.due(now) {
         settle::lapse(gate, id).await?;
+    }
+    for id in gate.holds.silent(now) {
+        call::make(gate, id).await?;
     }
     if swept.elapsed() >= SWEEP {
         *swept = instant;

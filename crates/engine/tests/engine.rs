@@ -13,6 +13,8 @@
 #[path = "engine/stage.rs"]
 mod stage;
 
+#[path = "engine/calls.rs"]
+mod calls;
 #[path = "engine/deferred.rs"]
 mod deferred;
 #[path = "engine/holding.rs"]

@@ -264,6 +264,21 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         channel: Option<ChannelName>,
     },
+    /// Nobody decided for so long that those who are told were told once more.
+    #[serde(rename = "approval.reminded")]
+    ApprovalReminded {
+        approval: ApprovalId,
+        /// From 1, in each round.
+        reminder: u32,
+    },
+    /// Nobody decided for so long that further channels are told from now on. Nobody may decide who could not before.
+    #[serde(rename = "approval.escalated")]
+    ApprovalEscalated {
+        approval: ApprovalId,
+        /// From 1, in each round.
+        step: u32,
+        channels: BTreeSet<ChannelName>,
+    },
     /// Somebody who voted in the open round has left: their votes, and those cast in their place, count no more.
     #[serde(rename = "approval.votes_withdrawn")]
     ApprovalVotesWithdrawn { approval: ApprovalId, person: PersonId },
@@ -356,6 +371,8 @@ impl Event {
             Self::ApprovalRoundOpened { .. } => "approval.round_opened",
             Self::ApprovalVoted { .. } => "approval.voted",
             Self::ApprovalVoteRefused { .. } => "approval.vote_refused",
+            Self::ApprovalReminded { .. } => "approval.reminded",
+            Self::ApprovalEscalated { .. } => "approval.escalated",
             Self::ApprovalVotesWithdrawn { .. } => "approval.votes_withdrawn",
             Self::ApprovalGlassBroken { .. } => "approval.glass_broken",
             Self::ApprovalGlassReviewed { .. } => "approval.glass_reviewed",
@@ -430,6 +447,8 @@ impl Event {
             | Self::TokenRevoked { .. }
             | Self::IntakeRefused { .. }
             | Self::ApprovalVoteRefused { .. }
+            | Self::ApprovalReminded { .. }
+            | Self::ApprovalEscalated { .. }
             | Self::ApprovalVotesWithdrawn { .. }
             | Self::ApprovalGlassReviewed { .. }
             | Self::ApprovalGranted { .. }

@@ -1,7 +1,10 @@
 //! The `[[channel]]` sections of the configuration, checked into what can be used.
 
+mod route;
 mod slack;
 mod webhook;
+
+pub use route::{Declared, RouteSection, StepSection, WhenSection};
 
 use crate::{channel::Tell, message::Room, outward::Outward, slack::Door, webhook::Inward};
 use countersign_core::ChannelName;

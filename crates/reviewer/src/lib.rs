@@ -12,7 +12,7 @@ mod slack;
 mod webhook;
 
 pub use channel::{Again, Before, Behind, Failed, Letter, Scope, Tell};
-pub use config::{ChannelConfig, ChannelSection, Speaks};
+pub use config::{ChannelConfig, ChannelSection, Declared, RouteSection, Speaks, StepSection, WhenSection};
 pub use deliver::{AT_ONCE, run};
 pub use slack::{Door, Drawn, NotSlack, Reply, draw};
 pub use webhook::{Inward, SignatureError, Webhook, signed, verify};

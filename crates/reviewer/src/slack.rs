@@ -174,6 +174,10 @@ impl Slack {
         });
         if let (Some(thread), Some(posting)) = (thread, posting.as_object_mut()) {
             posting.insert("thread_ts".into(), thread.into());
+            if letter.news.kind == "approval.reminded" {
+                // In a thread alone nobody would be reminded.
+                posting.insert("reply_broadcast".into(), true.into());
+            }
         }
         posting
     }

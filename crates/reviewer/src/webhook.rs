@@ -30,8 +30,9 @@ pub struct Webhook {
 #[async_trait]
 impl Tell for Webhook {
     fn room(&self, news: &News) -> Room {
-        // Later news repeats what was asked, not the bytes.
-        let shows_bytes = matches!(&*news.kind, "approval.requested" | "approval.round_opened");
+        // Later news repeats what was asked, not the bytes; of a step it may be the first that the channel hears.
+        let shows_bytes =
+            matches!(&*news.kind, "approval.requested" | "approval.round_opened" | "approval.escalated");
         Room { characters: self.room.characters.filter(|_| shows_bytes) }
     }
 

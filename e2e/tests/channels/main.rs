@@ -9,6 +9,7 @@
 
 mod inward;
 mod receiver;
+mod routes;
 mod slack;
 
 use countersign_demo::person::Strength;

@@ -102,6 +102,25 @@ fn the_channels_of_the_guide_are_named_by_its_gate() {
 }
 
 #[test]
+fn the_route_of_its_guide_leads_to_channels_of_the_guide() {
+    let tree = Tree::read().unwrap();
+    let folder = TempDir::new().unwrap();
+    let sections = blocks(&tree, "docs/book/src/guide/routes.md", "toml").concat();
+    fs::create_dir(folder.path().join("policy")).unwrap();
+    let none = "@id(\"none\")\nforbid (principal, action, resource);\n";
+    fs::write(folder.path().join("policy/none.cedar"), none).unwrap();
+    let head = "[people]\ngroups = [\"dba\"]\n\n";
+    let write = |sections: &str| {
+        fs::write(folder.path().join("countersign.toml"), format!("{head}{sections}\n")).unwrap();
+    };
+    write(&sections);
+    assert_eq!(check(folder.path()), Ok(()));
+    write(&sections.replace("channels = [\"leads\"]", "channels = [\"lead\"]"));
+    let wrong = check(folder.path()).unwrap_err();
+    assert!(wrong.contains("route.deletes.escalate[0].channels: there is no `lead`"), "{wrong}");
+}
+
+#[test]
 fn the_channel_of_the_slack_guide_is_named_by_its_gate() {
     let tree = Tree::read().unwrap();
     let folder = TempDir::new().unwrap();

@@ -5,6 +5,7 @@ use super::{
     glass::{GlassItem, MayBreak},
     payload::Payload,
     time,
+    told::ToldItem,
 };
 use crate::{caller::Caller, console::Console, error::Problem};
 use countersign_core::{
@@ -135,6 +136,8 @@ pub(crate) struct ApprovalFull {
     /// Where the answer is: `waiting`, `kept`, `not-kept`, `delivered`, `expired`.
     pub(crate) delivery: String,
     pub(crate) closed_at: Option<String>,
+    /// Who is told of it beside the console.
+    pub(crate) told: ToldItem,
     pub(crate) link: String,
 }
 
@@ -334,6 +337,7 @@ pub(crate) async fn drawn(console: &Console, read: &Read, caller: &Caller) -> Re
         }),
         delivery: delivery(hold.delivery).into(),
         closed_at: hold.closed_at.map(time),
+        told: console.told(hold).await?,
         link: console.gate().approval_link(approval.id),
     })
 }

@@ -57,7 +57,7 @@ pub(crate) struct OutgoingItem {
 }
 
 impl OutgoingItem {
-    fn of(outgoing: Outgoing) -> Self {
+    pub(crate) fn of(outgoing: Outgoing) -> Self {
         let failed = outgoing.last_error;
         Self {
             approval: outgoing.approval.to_string(),

@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     console::Console,
-    model::channels::{ChannelItem, OutgoingItem},
+    model::{
+        channels::{ChannelItem, OutgoingItem},
+        told::RouteItem,
+    },
 };
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -20,6 +23,7 @@ const SHOWN: usize = 20;
 struct ChannelsPage {
     frame: Frame,
     channels: Vec<Kept>,
+    routes: Vec<RouteItem>,
     may_replay: bool,
 }
 
@@ -42,6 +46,7 @@ pub(super) async fn page(State(console): State<Console>, viewer: Viewer) -> Resu
     draw_page(&ChannelsPage {
         frame: Frame::of(&console, &viewer, "channels").await?,
         channels,
+        routes: console.routes(),
         may_replay: viewer.caller.operates().is_ok(),
     })
 }

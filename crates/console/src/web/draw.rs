@@ -78,6 +78,8 @@ pub(crate) fn entry_kind(kind: &str) -> &str {
         "approval.round_opened" => "New round of review",
         "approval.voted" => "Vote",
         "approval.vote_refused" => "Vote refused",
+        "approval.reminded" => "Reminded: nobody has decided yet",
+        "approval.escalated" => "Further people told: nobody has decided yet",
         "approval.glass_broken" => "Glass broken: lifted by one person alone",
         "approval.glass_reviewed" => "Break-glass reviewed",
         "approval.granted" => "Approved",

@@ -49,10 +49,12 @@ struct Unresolved {
     items: Vec<UnresolvedItem>,
 }
 
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 18] = [
     "approval.requested",
     "approval.voted",
     "approval.vote_refused",
+    "approval.reminded",
+    "approval.escalated",
     "approval.glass_broken",
     "approval.glass_reviewed",
     "approval.granted",

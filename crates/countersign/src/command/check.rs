@@ -31,6 +31,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         })
         .collect();
     let channels: Vec<String> = config.channels.iter().map(channel).collect();
+    let routes: Vec<String> = config.routes.iter().map(ToString::to_string).collect();
     let resolved = json!({
         "configuration": config.path.display().to_string(),
         "gateway": {"name": config.name, "data": config.data, "mark": config.mark},
@@ -45,7 +46,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         "bodies": {
             "in_memory_bytes": bodies.in_memory.0, "memory_bytes": bodies.memory.0, "disk_bytes": bodies.disk.0,
         },
-        "http": targets, "postgres": databases, "mcp": servers, "issuers": issuers, "signals": signals, "channels": channels,
+        "http": targets, "postgres": databases, "mcp": servers, "issuers": issuers, "signals": signals, "channels": channels, "routes": routes,
     });
     output::show(output, &resolved, |_| {
         let lines = [
@@ -96,10 +97,11 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         let targets = [targets.as_slice(), &databases, &servers].concat();
         let targets = if targets.is_empty() { "none".into() } else { targets.join("\n  ") };
         let channels = if channels.is_empty() { "none".into() } else { channels.join("\n  ") };
+        let routes = if routes.is_empty() { "none".into() } else { routes.join("\n  ") };
         let issuers = if issuers.is_empty() { "none".into() } else { issuers.join("\n  ") };
         let signals = if signals.is_empty() { "none".into() } else { signals.join("\n  ") };
         format!(
-            "{}\n\ntargets\n  {targets}\n\nissuers\n  {issuers}\n\nsignals\n  {signals}\n\nchannels\n  {channels}\n\nNo problem found.",
+            "{}\n\ntargets\n  {targets}\n\nissuers\n  {issuers}\n\nsignals\n  {signals}\n\nchannels\n  {channels}\n\nroutes\n  {routes}\n\nNo problem found.",
             output::table(&["setting", "value", "meaning"], &rows, "")
         )
     })
@@ -109,7 +111,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
 fn channel(channel: &ChannelConfig) -> String {
     let spec = channel.spec();
     let hears = match spec.hears {
-        Hears::Named => "where a gate names it with `@notify`",
+        Hears::Named => "where a gate names it with `@notify`, or a route does",
         Hears::Everything => "every approval",
     };
     let says = match channel.speaks() {

@@ -2,6 +2,7 @@
 //! voters who still count.
 
 use crate::{
+    call,
     error::Error,
     gate::Gate,
     glass,
@@ -225,6 +226,7 @@ async fn reopen(gate: &Arc<Gate>, held: &Hold, action: &Action, reopening: Reope
         broken: None,
     };
     let excluded = excluded(gate, held, action, deadline);
+    let plan = call::plan(gate, action, &round.gates);
     let because = if drifted.is_some() { Reopened::Evidence } else { Reopened::Gates };
     let mut private: Vec<_> = hold::evidence_field(action.evidence.as_ref())?.into_iter().collect();
     private.extend(
@@ -238,11 +240,8 @@ async fn reopen(gate: &Arc<Gate>, held: &Hold, action: &Action, reopening: Reope
         hold.evidence.clone_from(&action.evidence);
         hold.drift = terms.as_ref().map_or(hold.drift, |terms| terms.drift.min(hold.drift));
         hold.drifted.clone_from(&drifted);
-        for channel in terms.iter().flat_map(|terms| &terms.notify) {
-            if !hold.notify.contains(channel) {
-                hold.notify.push(channel.clone());
-            }
-        }
+        hold.tell_also(terms.iter().flat_map(|terms| terms.notify.iter().cloned()));
+        hold.follow(plan.clone());
         hold.excluded.extend(excluded.clone());
         let opened = hold.approval.round().unwrap_or(&round);
         let terms = hold::round_terms(hold.approval.id, opened, &hold.excluded);

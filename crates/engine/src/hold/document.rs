@@ -3,6 +3,7 @@
 use crate::{
     error::Error,
     inward::Heard,
+    outbox::Calls,
     port::store::{Change, Expect, Key, Kind, ReadError, Record},
     reply::{Ticket, WaitsFor},
     view::{View, approvers_in_words},
@@ -55,6 +56,9 @@ pub struct Hold {
     pub heard: Vec<Heard>,
     /// Where reviewers are told, beside the console.
     pub notify: Vec<String>,
+    /// When they are told again while nobody decides, for the newest round.
+    #[serde(default, skip_serializing_if = "Calls::is_empty")]
+    pub calls: Calls,
     pub closed_at: Option<Timestamp>,
 }
 

@@ -29,6 +29,8 @@ pub(crate) enum At {
 struct Live {
     handle_given: bool,
     deadline: Option<Timestamp>,
+    /// When people are called again.
+    call: Option<Timestamp>,
     /// Version of the stored hold this was taken from; news of older versions is ignored.
     version: u64,
     standing: watch::Sender<Standing>,
@@ -41,6 +43,7 @@ struct Inner {
     live: HashMap<ApprovalId, Live>,
     attached: HashMap<String, ApprovalId>,
     deadlines: BTreeSet<(Timestamp, ApprovalId)>,
+    calls: BTreeSet<(Timestamp, ApprovalId)>,
     pending: HashMap<PrincipalId, usize>,
 }
 
@@ -48,7 +51,7 @@ struct Inner {
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
     inner: Mutex<Inner>,
-    /// Rung when the earliest deadline may have changed.
+    /// Rung when the earliest moment that matters may have changed.
     pub(crate) timer: Notify,
 }
 
@@ -70,6 +73,7 @@ impl Holds {
         let live = Live {
             handle_given: hold.handle_given,
             deadline: None,
+            call: None,
             version: 0,
             standing: watch::Sender::new(Standing { at: At::Closed, hiccup: None }),
             worked_on: false,
@@ -82,7 +86,7 @@ impl Holds {
     /// Takes in what a hold has become. One that is not held here, or is known in a newer version, is left alone.
     pub(crate) fn update(&self, hold: &Hold, version: u64) {
         let mut guard = self.inner.lock();
-        let Inner { live: all, attached, deadlines, pending } = &mut *guard;
+        let Inner { live: all, attached, deadlines, calls, pending } = &mut *guard;
         let id = hold.approval.id;
         let Some(live) = all.get_mut(&id).filter(|live| live.version < version) else { return };
         let was_open = live.standing.borrow().at != At::Closed;
@@ -97,6 +101,11 @@ impl Holds {
         }
         live.deadline = hold.approval.next_deadline();
         deadlines.extend(live.deadline.map(|moment| (moment, id)));
+        if let Some(call) = live.call.take() {
+            calls.remove(&(call, id));
+        }
+        live.call = hold.next_call().map(|(moment, _)| moment);
+        calls.extend(live.call.map(|moment| (moment, id)));
         live.version = version;
         live.handle_given = hold.handle_given;
         live.standing.send_replace(Standing { at: at(&hold.approval.state), hiccup: None });
@@ -149,13 +158,12 @@ impl Holds {
 
     /// Holds whose deadline has come, earliest first.
     pub(crate) fn due(&self, now: Timestamp) -> Vec<ApprovalId> {
-        self.inner
-            .lock()
-            .deadlines
-            .iter()
-            .take_while(|(moment, _)| *moment <= now)
-            .map(|(_, id)| *id)
-            .collect()
+        reached(&self.inner.lock().deadlines, now)
+    }
+
+    /// Holds whose people are to be called again, earliest first.
+    pub(crate) fn silent(&self, now: Timestamp) -> Vec<ApprovalId> {
+        reached(&self.inner.lock().calls, now)
     }
 
     /// Closed holds whose answer nobody has had yet.
@@ -169,8 +177,11 @@ impl Holds {
             .collect()
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        self.inner.lock().deadlines.first().map(|(moment, _)| *moment)
+    /// When something is to be done about one of them.
+    pub(crate) fn next_moment(&self) -> Option<Timestamp> {
+        let inner = self.inner.lock();
+        let firsts = inner.deadlines.first().into_iter().chain(inner.calls.first());
+        firsts.map(|(moment, _)| *moment).min()
     }
 }
 
@@ -180,6 +191,10 @@ impl Drop for Work<'_> {
             live.worked_on = false;
         }
     }
+}
+
+fn reached(moments: &BTreeSet<(Timestamp, ApprovalId)>, now: Timestamp) -> Vec<ApprovalId> {
+    moments.iter().take_while(|(moment, _)| *moment <= now).map(|(_, id)| *id).collect()
 }
 
 fn leave(pending: &mut HashMap<PrincipalId, usize>, principal: PrincipalId) {

@@ -1,6 +1,7 @@
 //! The channels of this gateway: which there are, which of them hear of an approval, and how each has fared since the
 //! start. Nothing here knows how any of them is spoken.
 
+use super::route::{self, Facts, Plan, Route};
 use countersign_core::{ChannelName, Timestamp};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
@@ -70,29 +71,47 @@ impl Channel {
     }
 }
 
-/// Every channel, by name.
+/// Every channel, by name, and the routes that lead to them.
 #[derive(Debug, Default)]
-pub struct Channels(BTreeMap<ChannelName, Channel>);
+pub struct Channels {
+    all: BTreeMap<ChannelName, Channel>,
+    routes: Vec<Route>,
+}
 
 impl Channels {
     pub fn new(specs: impl IntoIterator<Item = ChannelSpec>) -> Self {
         let channel = |spec: ChannelSpec| {
             (spec.name.clone(), Channel { spec, bell: Notify::new(), standing: RwLock::default() })
         };
-        Self(specs.into_iter().map(channel).collect())
+        Self { all: specs.into_iter().map(channel).collect(), routes: Vec::new() }
+    }
+
+    /// With these routes.
+    #[must_use]
+    pub fn routed(self, routes: Vec<Route>) -> Self {
+        Self { routes, ..self }
+    }
+
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// Who is told of something, and when again.
+    pub(crate) fn plan(&self, facts: &Facts<'_>) -> Plan {
+        route::plan(&self.routes, facts)
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Channel> {
-        self.0.values()
+        self.all.values()
     }
 
     pub fn named(&self, name: &ChannelName) -> Option<&Channel> {
-        self.0.get(name)
+        self.all.get(name)
     }
 
     /// Those that hear of an approval whose gates name these. A name that the configuration has no more is nobody's.
     pub(crate) fn of<'c>(&'c self, named: &'c [String]) -> impl Iterator<Item = &'c Channel> {
-        self.0.values().filter(|channel| match channel.spec.hears {
+        self.all.values().filter(|channel| match channel.spec.hears {
             Hears::Everything => true,
             Hears::Named => named.iter().any(|name| name == channel.spec.name.as_str()),
         })
@@ -100,7 +119,7 @@ impl Channels {
 
     /// Tells that there is news for these.
     pub(crate) fn ring<'n>(&self, names: impl IntoIterator<Item = &'n ChannelName>) {
-        for channel in names.into_iter().filter_map(|name| self.0.get(name)) {
+        for channel in names.into_iter().filter_map(|name| self.all.get(name)) {
             channel.bell.notify_one();
         }
     }

@@ -14,6 +14,7 @@ use countersign_engine::{
     flow,
     hold::Hold,
     journal::Journal,
+    outbox::Channels,
     port::{
         clock::{Clock, Entropy},
         identity::{Bound, Identity, Introduction, NotAuthenticated, Presented, Voter},
@@ -374,6 +375,15 @@ fn done() -> EndFacts {
 /// 2026-11-21T02:00:00Z.
 const START: i64 = 1_795_226_400_000_000;
 
+/// What outlives a gateway.
+struct Parted {
+    folder: Arc<TempDir>,
+    clock: Arc<StageClock>,
+    cloud: Arc<Cloud>,
+    people: Arc<People>,
+    channels: fn() -> Channels,
+}
+
 /// One gateway over a folder.
 pub(crate) struct Stage {
     pub(crate) gate: Arc<Gate>,
@@ -385,6 +395,7 @@ pub(crate) struct Stage {
     life: u64,
     timers: tokio::task::JoinSet<()>,
     folder: Arc<TempDir>,
+    channels: fn() -> Channels,
 }
 
 impl Stage {
@@ -396,12 +407,21 @@ impl Stage {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let clock = Arc::new(StageClock(AtomicI64::new(START)));
         let (cloud, people) = (Arc::new(Cloud::default()), Arc::new(People::default()));
-        Self::open(folder, clock, cloud, people, limits, fault).await
+        let parts = Parted { folder, clock, cloud, people, channels: Channels::default };
+        Self::open(parts, limits, fault).await
+    }
+
+    /// A gateway with these ways on which people are told.
+    pub(crate) async fn telling(channels: fn() -> Channels) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let clock = Arc::new(StageClock(AtomicI64::new(START)));
+        let (cloud, people) = (Arc::new(Cloud::default()), Arc::new(People::default()));
+        Self::open(Parted { folder, clock, cloud, people, channels }, Limits::default(), None).await
     }
 
     /// The same folder, target, people and clock after the process is gone.
     pub(crate) async fn restart(self) -> Self {
-        let Self { gate, store, cloud, people, clock, mut timers, folder, .. } = self;
+        let Self { gate, store, cloud, people, clock, mut timers, folder, channels, .. } = self;
         timers.shutdown().await;
         drop(gate);
         let store = Arc::try_unwrap(store);
@@ -409,7 +429,7 @@ impl Stage {
             Ok(store) => store.close().await,
             Err(_) => panic!("somebody still holds the store"),
         }
-        Self::open(folder, clock, cloud, people, Limits::default(), None).await
+        Self::open(Parted { folder, clock, cloud, people, channels }, Limits::default(), None).await
     }
 
     /// What is on the disk at this moment, opened by a successor: as after `kill -9`.
@@ -429,17 +449,12 @@ impl Stage {
             std::fs::copy(entry.path(), keys.join(entry.file_name())).unwrap();
         }
         let (cloud, people) = (Arc::clone(&self.cloud), Arc::clone(&self.people));
-        Self::open(folder, Arc::clone(&self.clock), cloud, people, Limits::default(), None).await
+        let (clock, channels) = (Arc::clone(&self.clock), self.channels);
+        Self::open(Parted { folder, clock, cloud, people, channels }, Limits::default(), None).await
     }
 
-    async fn open(
-        folder: Arc<TempDir>,
-        clock: Arc<StageClock>,
-        cloud: Arc<Cloud>,
-        people: Arc<People>,
-        limits: Limits,
-        fault: Option<Arc<dyn Fault>>,
-    ) -> Self {
+    async fn open(parts: Parted, limits: Limits, fault: Option<Arc<dyn Fault>>) -> Self {
+        let Parted { folder, clock, cloud, people, channels } = parts;
         let path = |name: &str| -> PathBuf { Path::new(folder.path()).join(name) };
         std::fs::create_dir_all(path("keys")).unwrap();
         let keys = Arc::new(LogKeys::open(&path("keys"), "stage.example").unwrap());
@@ -470,7 +485,7 @@ impl Stage {
             policies,
             identity: Arc::clone(&people) as Arc<dyn Identity>,
             targets: vec![(target, Arc::new(Way(Arc::clone(&cloud), life)))],
-            channels: countersign_engine::outbox::Channels::default(),
+            channels: channels(),
             limits,
             who,
             attach_secret: [7; 32],
@@ -485,7 +500,7 @@ impl Stage {
         start::resume(&gate).await.unwrap();
         let mut timers = tokio::task::JoinSet::new();
         timers.spawn(countersign_engine::timers::run(Arc::clone(&gate)));
-        Self { gate, store, cloud, people, clock, keys, life, timers, folder }
+        Self { gate, store, cloud, people, clock, keys, life, timers, folder, channels }
     }
 
     pub(crate) async fn policy(&self, text: &str) {

@@ -103,17 +103,26 @@ fn samples() -> Vec<Value> {
             json!({"asked": asked, "attempt": 1, "epoch": 1, "gateway": gateway, "approval": null, "bundle": digest, "policies": ["p"], "body_bound": false}),
         ),
     ];
-    let all = samples.into_iter().chain(ends()).chain(bindings());
+    let all = samples.into_iter().chain(ends()).chain(calls()).chain(bindings());
     all.map(|(kind, data)| json!({"type": kind, "data": data})).collect()
 }
 
-/// How an execution can end.
+/// Calling people while nobody decides.
+fn calls() -> [(&'static str, Value); 2] {
+    let approval = "apr_00000000000000000000000001";
+    [
+        ("approval.reminded", json!({"approval": approval, "reminder": 2})),
+        ("approval.escalated", json!({"approval": approval, "step": 1, "channels": ["ops", "sre"]})),
+    ]
+}
+
 fn bindings() -> [(&'static str, Value); 2] {
     let (person, credential) = ("per_00000000000000000000000001", "crd_00000000000000000000000001");
     let binding = json!({"person": person, "binding": credential, "channel": "team"});
     [("channel.bound", binding.clone()), ("channel.unbound", binding)]
 }
 
+/// How an execution can end.
 fn ends() -> Vec<(&'static str, Value)> {
     let approval = "apr_00000000000000000000000001";
     vec![

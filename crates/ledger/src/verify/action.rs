@@ -90,6 +90,19 @@ impl Case {
         Ok(())
     }
 
+    /// What happens to an approval while it waits, beside votes.
+    fn waited(&mut self, entry: &Entry) -> Result<(), Breach> {
+        if let Event::ApprovalVotesWithdrawn { approval, person } = &entry.event {
+            self.waiting()?.withdraw(*approval, *person)?;
+        }
+        if let Event::ApprovalReminded { approval, .. } | Event::ApprovalEscalated { approval, .. } =
+            &entry.event
+        {
+            self.waiting()?.called(entry.at, *approval)?;
+        }
+        Ok(())
+    }
+
     /// Takes one entry in.
     pub(super) fn step(&mut self, entry: &Entry, passkeys: &Passkeys) -> Result<Gain, Breach> {
         let (at, mut gain) = (entry.at, Gain::default());
@@ -114,9 +127,9 @@ impl Case {
                 self.waiting()?.grant(at, *approval, *use_by)?;
                 gain.approvals = 1;
             }
-            Event::ApprovalVotesWithdrawn { approval, person } => {
-                self.waiting()?.withdraw(*approval, *person)?;
-            }
+            Event::ApprovalVotesWithdrawn { .. }
+            | Event::ApprovalReminded { .. }
+            | Event::ApprovalEscalated { .. } => self.waited(entry)?,
             Event::ApprovalClosed { approval, closing, .. } => self.waiting()?.close(*approval, *closing)?,
             Event::ApprovalRevokedWhileRunning { approval, .. } => {
                 self.same_approval(*approval)?;

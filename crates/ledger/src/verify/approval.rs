@@ -164,6 +164,17 @@ impl Held {
         Ok(())
     }
 
+    /// People are called once more, which decides nothing: only while it waits for them.
+    pub(super) fn called(&self, at: Timestamp, id: ApprovalId) -> Result<(), Breach> {
+        self.in_play()?;
+        same(Rule::Order, "approval", &self.id, &id)?;
+        let waits = !self.rejected && self.granted.is_none();
+        demand(Rule::Order, waits, "an approval that waits for people", "one that is decided")?;
+        let deadline = self.rounds.last().map(|round| round.terms.deadline);
+        let expected = "a call before the deadline";
+        demand(Rule::Deadline, deadline.is_some_and(|deadline| at < deadline), expected, at)
+    }
+
     /// One person for every gate still shut, where each of them names who may.
     pub(super) fn break_glass(
         &mut self,

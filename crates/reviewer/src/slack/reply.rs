@@ -25,6 +25,8 @@ pub(super) fn reply(letter: &Letter) -> (String, Vec<Value>) {
                 progress(&mut sheet, &letter.news)
             )
         }
+        "approval.reminded" => "Nobody has decided yet. It still waits for people.".into(),
+        "approval.escalated" => "Nobody has decided yet. Further people are told now.".into(),
         "approval.glass_broken" => {
             format!("{by} broke the glass: lifted every gate alone. Somebody else has to look at it.")
         }

@@ -125,6 +125,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
         glass: vec![],
         heard: vec![],
         notify: vec![],
+        calls: countersign_engine::outbox::Calls::default(),
         closed_at: None,
     };
     (hold, action)

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 138] = [
+const KEYS: [&str; 145] = [
     "sign_in",
     "signals",
     "provider",
@@ -146,6 +146,13 @@ const KEYS: [&str; 138] = [
     "show",
     "time_limit",
     "give_up_after",
+    "route",
+    "gates",
+    "classes",
+    "channels",
+    "escalate",
+    "after",
+    "remind",
 ];
 
 /// Reads every section there is. Without a mistake the file is whole.
@@ -173,6 +180,7 @@ pub(super) fn read(mut table: Table, places: &Places<'_>, mistakes: &mut Vec<Mis
     file.mcp = targets(&mut table, "mcp", places, mistakes);
     file.mcp_endpoint = targets(&mut table, "mcp_endpoint", places, mistakes);
     file.channel = targets(&mut table, "channel", places, mistakes);
+    file.route = targets(&mut table, "route", places, mistakes);
     mistakes.extend(table.keys().map(|key| unknown_key(key)));
     file
 }

@@ -475,6 +475,28 @@ fn whoever_lifted_a_gate_alone_lifts_no_gate_for_others_of_its_own_later() {
 }
 
 #[test]
+fn people_are_called_again_only_while_it_waits_for_them() {
+    let reminded = |id| Event::ApprovalReminded { approval: id, reminder: 1 };
+    let further = |id| Event::ApprovalEscalated { approval: id, step: 1, channels: [].into() };
+    for call in [reminded, further] {
+        let waits = |late: i64, id: u128| {
+            with_gates(vec![gate("data", 1, Assurance::Session)], |story| {
+                story.log.now += late;
+                story.add(1, Actor::Gateway, call(approval(id)));
+            })
+        };
+        assert_eq!(waits(0, 1), None);
+        assert_eq!(waits(0, 2), Some(Rule::Order), "another approval");
+        assert_eq!(waits(i64::from(u32::MAX), 1), Some(Rule::Deadline));
+        let decided = told(|story| {
+            story.granted(1);
+            story.add(1, Actor::Gateway, call(approval(1)));
+        });
+        assert_eq!(decided, Some(Rule::Order), "decided");
+    }
+}
+
+#[test]
 fn a_permitted_read_may_be_recorded_afterwards() {
     let told = told(|story| {
         story.add(1, agent(), deferred(1, "read", None));

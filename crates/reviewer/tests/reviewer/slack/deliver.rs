@@ -117,6 +117,27 @@ async fn one_message_lives_through_it_all_and_its_thread_says_every_step() {
 }
 
 #[tokio::test]
+async fn a_reminder_is_seen_in_the_channel_and_other_steps_in_the_thread_alone() {
+    let stage = Stage::open().await;
+    let first = letter(1, "approval.requested", "pending");
+    let posted = stage.tell(&first).await.unwrap();
+    for (number, kind) in [(2, "approval.reminded"), (3, "approval.escalated")] {
+        let later = letter(number, kind, "pending");
+        let later = Letter { posted: posted.clone(), approval: first.approval, ..later };
+        assert_eq!(stage.tell(&later).await, Ok(None));
+    }
+    let lines: Vec<_> = stage.slack.messages().into_iter().skip(1).collect();
+    let said: Vec<_> = lines.iter().map(|line| (line.broadcast, line.text.as_str())).collect();
+    assert_eq!(
+        said,
+        [
+            (true, "Nobody has decided yet. It still waits for people."),
+            (false, "Nobody has decided yet. Further people are told now."),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn what_was_posted_before_anybody_remembered_it_is_found_and_not_posted_twice() {
     let stage = Stage::open().await;
     let first = letter(1, "approval.requested", "pending");

@@ -1,0 +1,244 @@
+//! The `[[route]]` sections of the configuration, checked against the names that are declared elsewhere.
+
+use countersign_core::{ChannelName, Class, EnvironmentName, GroupName, TargetName};
+use countersign_engine::outbox::{Route, When};
+use countersign_pep::{Fault, Span};
+use serde::Deserialize;
+use std::{collections::BTreeSet, time::Duration};
+
+/// One route, as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteSection {
+    pub name: String,
+    /// Which approvals it is for; without it every one.
+    #[serde(default)]
+    pub when: WhenSection,
+    /// Told from the beginning.
+    #[serde(default)]
+    pub channels: Vec<String>,
+    /// Told as well when nobody has decided for so long.
+    #[serde(default)]
+    pub escalate: Vec<StepSection>,
+    /// Everybody who is told is told once more.
+    pub remind: Option<Span>,
+}
+
+/// Which approvals a route is for. Of each list that is there one name must fit.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhenSection {
+    #[serde(default)]
+    pub groups: Vec<String>,
+    #[serde(default)]
+    pub gates: Vec<String>,
+    #[serde(default)]
+    pub targets: Vec<String>,
+    #[serde(default)]
+    pub environments: Vec<String>,
+    #[serde(default)]
+    pub classes: Vec<String>,
+}
+
+/// Further channels.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepSection {
+    pub after: Span,
+    pub channels: Vec<String>,
+}
+
+/// Names that are declared elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Declared<'d> {
+    pub groups: &'d BTreeSet<GroupName>,
+    pub targets: &'d BTreeSet<TargetName>,
+    pub environments: &'d BTreeSet<EnvironmentName>,
+    pub channels: &'d BTreeSet<ChannelName>,
+}
+
+/// Nobody is called more often.
+const LEAST: Duration = Duration::from_mins(1);
+const TOO_SOON: &str = "people need a minute at least";
+
+impl RouteSection {
+    /// The route, or everything that is wrong with it.
+    pub fn check(self, declared: Declared<'_>) -> Result<Route, Vec<Fault>> {
+        let mut reading = Reading { place: format!("route.{}", self.name), faults: Vec::new() };
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if self.name.is_empty() || !self.name.bytes().all(plain) {
+            let why = format!("`{}` cannot name a route", self.name);
+            reading.tell("name", why, "use lower-case letters, digits and `-`");
+        }
+        let when = reading.when(&self.when, declared);
+        let channels = reading.channels("channels", &self.channels, declared);
+        let mut escalate = Vec::new();
+        for (index, step) in self.escalate.iter().enumerate() {
+            let key = format!("escalate[{index}]");
+            if step.after.0 < LEAST {
+                reading.tell(&format!("{key}.after"), TOO_SOON.into(), "write `1m` or more");
+            }
+            if step.channels.is_empty() {
+                reading.tell(&format!("{key}.channels"), "this step tells nobody".into(), "name a channel");
+            }
+            let channels = reading.channels(&format!("{key}.channels"), &step.channels, declared);
+            escalate.push((step.after.0, channels));
+        }
+        let remind = self.remind.map(|span| span.0);
+        if remind.is_some_and(|span| span < LEAST) {
+            reading.tell("remind", TOO_SOON.into(), "write `1m` or more");
+        }
+        if self.channels.is_empty() && self.escalate.is_empty() && remind.is_none() {
+            reading.tell("channels", "this route tells nobody".into(), "name a channel, or take it out");
+        }
+        let Reading { faults, .. } = reading;
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Route { name: self.name, when, channels, escalate, remind })
+    }
+}
+
+/// What is read of one route, and what is wrong with it.
+struct Reading {
+    place: String,
+    faults: Vec<Fault>,
+}
+
+impl Reading {
+    fn tell(&mut self, key: &str, why: String, remedy: &str) {
+        self.faults.push(Fault::new(format!("{}.{key}", self.place), why, remedy));
+    }
+
+    fn when(&mut self, when: &WhenSection, declared: Declared<'_>) -> When {
+        When {
+            groups: self.known("when.groups", &when.groups, declared.groups, "declare it in `people.groups`"),
+            gates: self.parsed("when.gates", &when.gates, "write a gate's name, as in `@gate(…)`"),
+            targets: self.known("when.targets", &when.targets, declared.targets, "name a target's section"),
+            environments: self.known(
+                "when.environments",
+                &when.environments,
+                declared.environments,
+                "name an environment of a target",
+            ),
+            classes: self.parsed::<Class>("when.classes", &when.classes, "write a class, such as `delete`"),
+        }
+    }
+
+    fn channels(&mut self, key: &str, names: &[String], declared: Declared<'_>) -> BTreeSet<ChannelName> {
+        self.known(key, names, declared.channels, "name a `[[channel]]`")
+    }
+
+    /// Names that are declared.
+    fn known<T: Ord + Clone + ToString>(
+        &mut self,
+        key: &str,
+        names: &[String],
+        declared: &BTreeSet<T>,
+        remedy: &str,
+    ) -> BTreeSet<T> {
+        let mut found = BTreeSet::new();
+        for name in names {
+            match declared.iter().find(|known| known.to_string() == *name) {
+                Some(known) => {
+                    found.insert(known.clone());
+                }
+                None => self.tell(key, format!("there is no `{name}`"), remedy),
+            }
+        }
+        found
+    }
+
+    fn parsed<T: Ord + std::str::FromStr>(
+        &mut self,
+        key: &str,
+        names: &[String],
+        remedy: &str,
+    ) -> BTreeSet<T> {
+        let mut found = BTreeSet::new();
+        for name in names {
+            match name.parse() {
+                Ok(read) => {
+                    found.insert(read);
+                }
+                Err(_) => self.tell(key, format!("there is no `{name}`"), remedy),
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn checked(section: RouteSection) -> Result<Route, Vec<String>> {
+        let declared = Declared {
+            groups: &["dba".parse().unwrap()].into(),
+            targets: &["shop".parse().unwrap()].into(),
+            environments: &["prod".parse().unwrap()].into(),
+            channels: &["ops".parse().unwrap(), "leads".parse().unwrap()].into(),
+        };
+        let faults = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.place).collect();
+        section.check(declared).map_err(faults)
+    }
+
+    fn section() -> RouteSection {
+        let when = WhenSection {
+            groups: names(&["dba"]),
+            gates: names(&["deletes"]),
+            targets: names(&["shop"]),
+            environments: names(&["prod"]),
+            classes: names(&["delete", "export"]),
+        };
+        let escalate =
+            vec![StepSection { after: Span(Duration::from_mins(10)), channels: names(&["leads"]) }];
+        let remind = Some(Span(Duration::from_mins(15)));
+        RouteSection { name: "dba-prod".into(), when, channels: names(&["ops"]), escalate, remind }
+    }
+
+    #[test]
+    fn a_route_of_declared_names_is_read() {
+        let route = checked(section()).unwrap();
+        assert_eq!(route.when.classes, [Class::Delete, Class::Export].into());
+        assert_eq!(route.channels, ["ops".parse().unwrap()].into());
+        assert_eq!(route.escalate, [(Duration::from_mins(10), ["leads".parse().unwrap()].into())]);
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_key() {
+        let step = |after, channels: &[&str]| StepSection { after: Span(after), channels: names(channels) };
+        let wrong = RouteSection {
+            name: "DBA".into(),
+            when: WhenSection {
+                groups: names(&["dbas"]),
+                gates: names(&[""]),
+                targets: names(&["shops"]),
+                environments: names(&["dev"]),
+                classes: names(&["destroy"]),
+            },
+            channels: names(&["op"]),
+            escalate: vec![step(Duration::from_secs(59), &["leads"]), step(LEAST, &[])],
+            remind: Some(Span(Duration::ZERO)),
+        };
+        let keys = [
+            "name",
+            "when.groups",
+            "when.gates",
+            "when.targets",
+            "when.environments",
+            "when.classes",
+            "channels",
+            "escalate[0].after",
+            "escalate[1].channels",
+            "remind",
+        ];
+        assert_eq!(checked(wrong), Err(keys.map(|key| format!("route.DBA.{key}")).to_vec()));
+        let nobody = RouteSection { name: "none".into(), ..RouteSection::default() };
+        assert_eq!(checked(nobody), Err(vec!["route.none.channels".to_owned()]));
+    }
+}
