@@ -258,7 +258,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         declare_database(target, &mut vocabulary);
     }
     for target in &mcp {
-        declare_server(target, &mut vocabulary);
+        declare_server(target, &http, &mut vocabulary);
     }
     vocabulary.channels = channels.iter().map(|channel| channel.spec().name).collect();
     let routes = checked_routes(file.route, &vocabulary, &mut mistakes);
@@ -417,7 +417,7 @@ fn sql_operations(target: &TargetName) -> impl Iterator<Item = countersign_polic
 }
 
 /// An MCP server in policy's words: what every one offers, and its declared tools with their arguments.
-fn declare_server(target: &McpTarget, vocabulary: &mut Vocabulary) {
+fn declare_server(target: &McpTarget, http: &[HttpTarget], vocabulary: &mut Vocabulary) {
     let around = target.classifier.surroundings();
     vocabulary.environments.insert(around.environment.clone());
     vocabulary.labels.extend(target.classifier.labels());
@@ -431,6 +431,16 @@ fn declare_server(target: &McpTarget, vocabulary: &mut Vocabulary) {
     });
     if target.sql().next().is_some() {
         vocabulary.operations.extend(sql_operations(&around.target));
+    }
+    let asked: BTreeSet<&str> = target.requests().map(|(_, request)| request.target.as_str()).collect();
+    for api in http.iter().filter(|api| asked.contains(api.classifier.surroundings().target.as_str())) {
+        vocabulary.labels.extend(api.classifier.labels());
+        vocabulary.operations.extend(api.classifier.declared().into_iter().map(|operation| {
+            // The same operation, asked for by another way.
+            let own = declared_operation(operation);
+            let name = countersign_pep_http::text::named(own.target.as_str(), &own.name);
+            countersign_policy::DeclaredOperation { target: around.target.clone(), name, ..own }
+        }));
     }
     vocabulary.operations.extend(own.chain(tools).map(|(name, class, facts)| {
         let target = around.target.clone();

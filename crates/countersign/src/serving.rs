@@ -14,7 +14,7 @@ use crate::{
 use countersign_engine::{Gate, definitions, port::store::Health, start, timers};
 use countersign_identity::Directory;
 use countersign_pep::{BoundListener, Doors, Serving as Wires};
-use countersign_pep_http::bodies::Bodies;
+use countersign_pep_http::{bodies::Bodies, config::HttpTarget, text::HttpTexts};
 use countersign_pep_mcp::config::{McpTarget, SqlSection};
 use countersign_pep_sql::{
     config::PostgresTarget,
@@ -81,7 +81,22 @@ impl StoreWatch {
     }
 }
 
-/// Finds who reads the texts of tools.
+/// Finds who reads the requests of tools.
+fn read_requests(mcp: &mut [McpTarget], http: &[HttpTarget]) -> Result<(), Failure> {
+    for server in mcp {
+        let requests: Vec<(String, String)> =
+            server.requests().map(|(tool, request)| (tool.to_owned(), request.target.clone())).collect();
+        for (tool, target) in requests {
+            let known = http.iter().find(|known| known.classifier.surroundings().target.as_str() == target);
+            let known =
+                known.ok_or_else(|| Failure::new(format!("nobody reads the requests of `{tool}`")))?;
+            server.read_by(&tool, Arc::new(HttpTexts::new(known)));
+        }
+    }
+    Ok(())
+}
+
+/// Finds who reads the texts of SQL of tools.
 fn read_texts(gate: &Arc<Gate>, mcp: &mut [McpTarget], postgres: &[PostgresTarget]) -> Result<(), Failure> {
     if mcp.iter().all(|server| server.sql().next().is_none()) {
         return Ok(());
@@ -123,6 +138,7 @@ impl Serving {
         let (http, postgres) = (std::mem::take(&mut config.http), std::mem::take(&mut config.postgres));
         let mut mcp = std::mem::take(&mut config.mcp);
         read_texts(&gate, &mut mcp, &postgres)?;
+        read_requests(&mut mcp, &http)?;
         let mut doors = Doors::default();
         countersign_pep_http::listen(&mut doors, Arc::clone(&gate), http, bodies)
             .await

@@ -129,7 +129,7 @@ pub struct HttpTarget {
     pub hold_limit: Duration,
     pub limits: LimitsSection,
     pub dropped: Dropped,
-    pub classifier: Classifier,
+    pub classifier: Arc<Classifier>,
     pub upgrades: Upgrades,
     pub(crate) way: Arc<Way>,
 }
@@ -224,7 +224,7 @@ impl HttpSection {
             hold_limit: self.hold_limit.0,
             limits: self.limits,
             dropped,
-            classifier,
+            classifier: Arc::new(classifier),
             upgrades: self.upgrades,
             way: Arc::new(way),
         }

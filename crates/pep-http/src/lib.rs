@@ -17,6 +17,7 @@ pub mod reply;
 pub mod sentence;
 mod session;
 pub mod template;
+pub mod text;
 pub mod upstream;
 mod websocket;
 mod wire;

@@ -4,7 +4,7 @@
 use crate::{
     config::ToolSection,
     members::{self, Members},
-    text::{self, Text, Texts},
+    text::{self, Given, Text, Texts},
     tools::Definition,
 };
 use countersign_core::{Class, EnvironmentName, Operation, Resource, TargetName, visible};
@@ -27,7 +27,7 @@ pub const OPERATIONS: [(&str, Class); 6] = [
 ];
 
 /// The operation of a tool that is not declared.
-const UNDECLARED: &str = "mcp.tool";
+pub(crate) const UNDECLARED: &str = "mcp.tool";
 
 /// The longest value a sentence spells out, in characters.
 const LONGEST: usize = 120;
@@ -62,7 +62,10 @@ impl Classifier {
         let mut texts = Texts::default();
         for tool in &tools {
             if let Some(sql) = &tool.sql {
-                texts.expect(tool.name.clone(), sql.argument.clone(), sql.beside.clone());
+                texts.expect(tool.name.clone(), Given::Argument(sql.argument.clone()), sql.beside.clone());
+            }
+            if let Some(http) = &tool.http {
+                texts.expect(tool.name.clone(), Given::Request(http.clone()), http.beside.clone());
             }
         }
         let tools = tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect();

@@ -10,7 +10,7 @@ pub(crate) use oauth::Resource;
 pub use oauth::{ClientCredentialsSection, ResourceSection};
 pub use run::RunSection;
 pub(crate) use tool::is_name as is_tool_name;
-pub use tool::{ArgumentType, SqlSection, ToolSection};
+pub use tool::{ArgumentType, RequestSection, SqlSection, ToolSection};
 
 use crate::{
     classify::{Classifier, Surroundings},
@@ -185,6 +185,16 @@ impl McpTarget {
     /// The tools whose calls are what their SQL does, each with where that goes.
     pub fn sql(&self) -> impl Iterator<Item = (&str, &SqlSection)> {
         self.classifier.tools().filter_map(|tool| Some((tool.name.as_str(), tool.sql.as_ref()?)))
+    }
+
+    /// The tools whose calls are the requests they make, each with where those go.
+    pub fn requests(&self) -> impl Iterator<Item = (&str, &RequestSection)> {
+        self.classifier.tools().filter_map(|tool| Some((tool.name.as_str(), tool.http.as_ref()?)))
+    }
+
+    /// The arguments whose text a tool's calls are decided on by, as people read them.
+    pub fn decided_by(&self, tool: &str) -> Option<String> {
+        Some(self.classifier.texts().of(tool)?.names())
     }
 
     /// Has the texts of a tool read. Until then it is not called.

@@ -1,10 +1,15 @@
 //! Tools that are given a text of another language, such as SQL: what such a call does is what its text does, read by whoever
 //! knows the language.
 
-use crate::{classify::Understood, members, members::Members};
+use crate::{
+    classify::{UNDECLARED, Understood},
+    config::RequestSection,
+    members,
+    members::Members,
+};
 use countersign_core::{Action, Body, Resource};
 use countersign_engine::port::{
-    text::{Effect, TextReader},
+    text::{Effect, RequestText, TextReader},
     upstream::Gathered,
 };
 use serde_json::{Map, Value, json, value::RawValue};
@@ -20,16 +25,25 @@ pub(crate) struct Texts(BTreeMap<String, Text>);
 /// Where the text of a tool stands, and who reads it.
 #[derive(Clone, Debug)]
 pub(crate) struct Text {
-    argument: String,
+    given: Given,
     /// Arguments that change nothing about it.
     beside: BTreeSet<String>,
     /// `None` until somebody was found: nothing is called then.
     reader: Option<Arc<dyn TextReader>>,
 }
 
+/// Which arguments are the text.
+#[derive(Clone, Debug)]
+pub(crate) enum Given {
+    /// This one is.
+    Argument(String),
+    /// Several are the parts of a request.
+    Request(RequestSection),
+}
+
 impl Texts {
-    pub(crate) fn expect(&mut self, tool: String, argument: String, beside: BTreeSet<String>) {
-        self.0.insert(tool, Text { argument, beside, reader: None });
+    pub(crate) fn expect(&mut self, tool: String, given: Given, beside: BTreeSet<String>) {
+        self.0.insert(tool, Text { given, beside, reader: None });
     }
 
     pub(crate) fn read_by(&mut self, tool: &str, reader: Arc<dyn TextReader>) {
@@ -49,7 +63,7 @@ impl Texts {
         let told = action.facts.get(reader.language())?.as_object()?;
         let Body::Bound(params) = &action.payload.body else { return None };
         let params: &RawValue = serde_json::from_slice(params).ok()?;
-        let given = text.given(Members::read(params)?.find("arguments"))?;
+        let given = text.given(Members::read(params)?.find("arguments")).ok()?;
         let mut gathered = reader.gather(&given, told, action.resources.len()).await?;
         let mut facts = action.facts.clone();
         facts.insert(reader.language().into(), Value::Object(gathered.facts));
@@ -59,28 +73,83 @@ impl Texts {
     }
 }
 
-impl Text {
-    /// The text of a call; `None` where there is none.
-    fn given(&self, arguments: Option<&RawValue>) -> Option<String> {
-        members::text(Members::read(arguments?)?.find(&self.argument)?)
+impl Given {
+    /// The arguments it is made of.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Argument(argument) => vec![argument],
+            Self::Request(RequestSection { url, method, headers, body, .. }) => {
+                let more = [method, headers, body].into_iter().flatten();
+                std::iter::once(url).chain(more).map(String::as_str).collect()
+            }
+        }
     }
 
-    /// The same, and why there is none, so that a model can mend it: another argument could say where the text goes, and
-    /// nobody reads that.
-    pub(crate) fn alone(&self, arguments: Option<&RawValue>) -> Result<String, String> {
-        let Self { argument, beside, .. } = self;
-        let given = self.given(arguments).ok_or_else(|| {
+    /// The text, or what is wrong with this argument.
+    fn text<'n>(&'n self, arguments: &Members<'_>) -> Result<String, (&'n str, &'static str)> {
+        let there = |name: &str| arguments.find(name).filter(|value| value.get() != "null");
+        let text = |name: &'n str| there(name).and_then(members::text).ok_or((name, "a text"));
+        match self {
+            Self::Argument(argument) => text(argument),
+            Self::Request(request) => {
+                let method = match (&request.method, &request.always) {
+                    (Some(argument), _) => text(argument)?,
+                    (None, always) => always.clone().unwrap_or_default(),
+                };
+                let mut headers = Vec::new();
+                if let Some((name, given)) =
+                    request.headers.as_deref().and_then(|name| Some((name, there(name)?)))
+                {
+                    let given = Members::read(given).ok_or((name, "an object of texts"))?;
+                    for (header, value) in given.iter() {
+                        let value = members::text(value).ok_or((name, "an object of texts"))?;
+                        headers.push((header.to_owned(), value));
+                    }
+                }
+                let body = match request.body.as_deref().and_then(|name| Some((name, there(name)?))) {
+                    None => String::new(),
+                    Some((name, given)) => match given.get().as_bytes().first() {
+                        Some(b'{' | b'[') => given.get().to_owned(),
+                        _ => members::text(given).ok_or((name, "a text, an object or a list"))?,
+                    },
+                };
+                Ok(RequestText { method, url: text(&request.url)?, headers, body }.to_string())
+            }
+        }
+    }
+}
+
+impl Text {
+    /// The arguments it stands in, as people read them.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<String> = self.given.names().iter().map(|name| format!("`{name}`")).collect();
+        names.join(", ")
+    }
+
+    /// The text of a call; what to give where there is none.
+    fn given(&self, arguments: Option<&RawValue>) -> Result<String, String> {
+        let nothing = || (self.given.names().first().copied().unwrap_or_default(), "a text");
+        let text = arguments.and_then(Members::read).ok_or_else(nothing);
+        text.and_then(|arguments| self.given.text(&arguments)).map_err(|(name, kind)| {
             format!(
-                "The tool is decided on by its `{argument}`, and this call has none.\nWhat to do: give it as a text."
+                "The tool is decided on by its `{name}`, and this call has none that can be read.\n\
+                 What to do: give it as {kind}."
             )
-        })?;
-        let other = |name: &str| name != argument && !beside.contains(name);
+        })
+    }
+
+    /// The same, where the call says nothing else: another argument could say where the text goes, and nobody reads that.
+    pub(crate) fn alone(&self, arguments: Option<&RawValue>) -> Result<String, String> {
+        let given = self.given(arguments)?;
+        let names = self.given.names();
+        let other = |name: &str| !names.contains(&name) && !self.beside.contains(name);
         if arguments.and_then(Members::read).is_some_and(|members| !members.any(other)) {
             return Ok(given);
         }
         Err(format!(
-            "The tool is decided on by its `{argument}` alone, and this call says more.\n\
-             What to do: leave every other argument out; an administrator can allow harmless ones."
+            "The tool is decided on by its {} alone, and this call says more.\n\
+             What to do: leave every other argument out; an administrator can allow harmless ones.",
+            self.names()
         ))
     }
 
@@ -109,7 +178,9 @@ pub(crate) fn as_effect(
     target: &str,
     (language, effect): (&'static str, Effect),
 ) -> Understood {
-    let Effect { operation, mut resources, facts: mut of_text, sentence } = effect;
+    let Effect { mut operation, mut resources, facts: mut of_text, sentence } = effect;
+    // What its reader has no name for is a tool that nobody has declared.
+    operation.name.get_or_insert_with(|| UNDECLARED.into());
     with_tool(&mut of_text, operation.name.as_deref().unwrap_or_default(), resources.len(), &call.resources);
     resources.extend(call.resources);
     let mut facts = call.facts;

@@ -68,6 +68,8 @@ pub(crate) struct KnownAction {
     /// The uids a policy's scope may name to mean it, beside its own: its class, and what an operation of SQL
     /// or MCP stands in.
     pub(crate) ancestors: Vec<EntityUid>,
+    /// A request that a tool makes: its facts are the request's.
+    pub(crate) is_request: bool,
     /// `crm/exportCustomers`, or `unknown`.
     pub(crate) name: String,
     pub(crate) class: Class,
@@ -85,19 +87,23 @@ pub(crate) struct Actions {
 impl Actions {
     pub(crate) fn new(vocabulary: &Vocabulary, types: &Types, rules: &[Arc<Rule>]) -> Self {
         let mut sets = HashMap::new();
+        let requests = vocabulary.of_requests();
         let mut known = |operation: Option<&DeclaredOperation>,
                          name: String,
                          class: Class,
                          facts: BTreeMap<String, FactType>| {
             let own = uid(&types.action, &name);
             let of_class = uid(&types.action, class.as_str());
+            let request = operation.filter(|operation| vocabulary.mcp.contains(&operation.target));
+            let request = request.filter(|operation| requests.contains_key(&operation.name));
             let within: Vec<String> = match operation {
                 Some(operation) => {
                     let sql = sql::class_of(&operation.name).map(|_| sql::lineage(&operation.name));
                     let speaks_mcp = vocabulary.mcp.contains(&operation.target);
                     let of_mcp = speaks_mcp.then(|| mcp::lineage(&operation.target, &operation.name));
                     let sql = sql.into_iter().flatten().map(str::to_owned);
-                    sql.chain(of_mcp.into_iter().flatten()).collect()
+                    let request = request.map(|request| request.name.clone());
+                    sql.chain(request).chain(of_mcp.into_iter().flatten()).collect()
                 }
                 None => Vec::new(),
             };
@@ -107,7 +113,7 @@ impl Actions {
                 ancestors.push(of_class);
             }
             let rules = rules_for(&own, &ancestors, rules, &mut sets);
-            KnownAction { uid: own, ancestors, name, class, facts, rules }
+            KnownAction { uid: own, ancestors, is_request: request.is_some(), name, class, facts, rules }
         };
         let mut declared: BTreeMap<TargetName, BTreeMap<String, KnownAction>> = BTreeMap::new();
         for operation in &vocabulary.operations {

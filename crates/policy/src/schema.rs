@@ -74,14 +74,18 @@ pub(crate) fn request_schema(vocabulary: &Vocabulary) -> Value {
     for (name, parents) in sql::actions().into_iter().filter(|_| speaks_sql) {
         actions.insert(name.into(), action(&parents, &context(&none, &none)));
     }
+    let requests = vocabulary.of_requests();
     for operation in &vocabulary.operations {
         let facts =
             operation.facts.iter().map(|(name, kind)| (name.clone(), optional(of_fact(*kind)))).collect();
         let made = if vocabulary.mcp.contains(&operation.target) {
             let [kind, server, _] = mcp::lineage(&operation.target, &operation.name);
-            // What a tool's SQL does stands in the SQL operation, and with it in that one's class.
-            let does = sql::class_of(&operation.name).map_or(operation.class.as_str(), |_| &operation.name);
-            action(&[does, &kind, &server], &context(&none, &facts))
+            // What a tool's SQL or request does stands in that very operation, and with it in that one's class.
+            let is_request = requests.contains_key(&operation.name);
+            let stands = is_request || sql::class_of(&operation.name).is_some();
+            let does = if stands { operation.name.as_str() } else { operation.class.as_str() };
+            let context = if is_request { context(&facts, &none) } else { context(&none, &facts) };
+            action(&[does, &kind, &server], &context)
         } else {
             let parents = match sql::class_of(&operation.name) {
                 Some(_) => [operation.name.as_str()],

@@ -99,12 +99,15 @@ impl<'a> Subject<'a> {
         if reads.body && body_bytes.is_none() {
             return refuse("a rule looks at the body, which was not read".into());
         }
-        let http = if action.wire == HTTP { Some(facts(action, known)?) } else { None };
+        let http = told_http(action).map(|told| facts(told, known)).transpose()?;
         let sql = told_sql(action).map(sql_facts).transpose()?;
         let speaks_mcp = action.wire == mcp::WIRE;
         if sql.is_none() && action.operation.name.as_deref().is_some_and(|name| sql::class_of(name).is_some())
         {
             return refuse("the action is one of SQL, and does not say what the SQL does".into());
+        }
+        if known.is_request && http.is_none() {
+            return refuse("the action is a request, and does not say which".into());
         }
         if speaks_mcp != bundle.vocabulary.mcp.contains(&action.target) {
             return refuse(format!(
@@ -232,6 +235,14 @@ fn told_sql(action: &Action) -> Option<&Map<String, Value>> {
     action.facts.get(sql::LANGUAGE).filter(|_| action.wire == mcp::WIRE).and_then(Value::as_object)
 }
 
+/// What an action says of its request: all of its facts on the wire of HTTP, and a part of them where a tool makes one.
+fn told_http(action: &Action) -> Option<&Map<String, Value>> {
+    if action.wire == HTTP {
+        return Some(&action.facts);
+    }
+    action.facts.get(HTTP).filter(|_| action.wire == mcp::WIRE).and_then(Value::as_object)
+}
+
 /// The facts of `context.sql`: every one of them, of its type.
 fn sql_facts(told: &Map<String, Value>) -> Result<BTreeMap<&str, Fact<'_>>, Incomplete> {
     let mut facts = BTreeMap::new();
@@ -266,7 +277,8 @@ fn input<'a>(action: &'a Action, known: &'a KnownAction) -> Result<BTreeMap<&'a 
     let given = action.facts.get(mcp::INPUT).and_then(Value::as_object);
     let given = given.ok_or_else(|| Incomplete("the action does not say its `input`".into()))?;
     let mut facts = BTreeMap::new();
-    for (name, kind) in &known.facts {
+    // The facts of a request are its own.
+    for (name, kind) in known.facts.iter().filter(|_| !known.is_request) {
         let Some(value) = given.get(name) else { continue };
         let wrong = || {
             let name = visible::one_line(name);
@@ -295,12 +307,15 @@ fn body_bytes(body: &Body) -> Option<i64> {
 }
 
 /// The facts policies may look at. What is not declared is left out; what is declared must be of its type.
-fn facts<'a>(action: &'a Action, known: &'a KnownAction) -> Result<BTreeMap<&'a str, Fact<'a>>, Incomplete> {
+fn facts<'a>(
+    told: &'a Map<String, Value>,
+    known: &'a KnownAction,
+) -> Result<BTreeMap<&'a str, Fact<'a>>, Incomplete> {
     let head = HEAD_FACTS.into_iter().filter(|name| *name != "query").map(|name| (name, FactType::String));
     let declared = known.facts.iter().map(|(name, kind)| (name.as_str(), *kind));
     let mut facts = BTreeMap::new();
     for (name, kind) in head.chain(declared) {
-        let Some(value) = action.facts.get(name) else { continue };
+        let Some(value) = told.get(name) else { continue };
         let Some(fact) = typed(value, kind) else {
             let name = visible::one_line(name);
             return Err(Incomplete(format!("fact `{name}` is not of its declared type `{}`", kind.as_str())));
@@ -313,7 +328,7 @@ fn facts<'a>(action: &'a Action, known: &'a KnownAction) -> Result<BTreeMap<&'a 
         }
     }
     let wrong = || Incomplete("the names in the query cannot be read without doubt".into());
-    let query = action.facts.get("query").map_or(Some(BTreeSet::new()), query_names).ok_or_else(wrong)?;
+    let query = told.get("query").map_or(Some(BTreeSet::new()), query_names).ok_or_else(wrong)?;
     facts.insert("query", Fact::Texts(query));
     Ok(facts)
 }

@@ -111,6 +111,7 @@ impl Vocabulary {
                 errors.push(PolicyError::of_configuration(twice).hint("keep one declaration"));
             }
         }
+        self.check_requests(&mut errors);
         self.check_collisions(&mut errors);
         errors
     }
@@ -172,6 +173,36 @@ impl Vocabulary {
                 operation.target
             );
             errors.push(PolicyError::of_configuration(wrong).hint("names beginning with `mcp.` are taken"));
+        }
+    }
+
+    /// The operations that a request of a tool can be, by what such a request is called at its server: as policies call the
+    /// operation itself.
+    pub(crate) fn of_requests(&self) -> BTreeMap<String, &DeclaredOperation> {
+        let is_asked_for = |operation: &&DeclaredOperation| {
+            !self.mcp.is_empty()
+                && !self.mcp.contains(&operation.target)
+                && sql::class_of(&operation.name).is_none()
+        };
+        let operations = self.operations.iter().filter(is_asked_for);
+        operations.map(|operation| (operation.policy_name(), operation)).collect()
+    }
+
+    /// What is called like the operation of another target is a request to that one.
+    fn check_requests(&self, errors: &mut Vec<PolicyError>) {
+        let requests = self.of_requests();
+        for operation in self.operations.iter().filter(|operation| self.mcp.contains(&operation.target)) {
+            let Some(meant) = requests.get(&operation.name) else { continue };
+            if (meant.class, &meant.facts) != (operation.class, &operation.facts) {
+                let name = visible::one_line(&operation.name);
+                let wrong = format!(
+                    "operation `{name}` of `{}` is named like a request to `{}` and is none",
+                    operation.target, meant.target
+                );
+                errors.push(
+                    PolicyError::of_configuration(wrong).hint("leave the tool out, or rename the target"),
+                );
+            }
         }
     }
 

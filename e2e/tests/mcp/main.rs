@@ -6,6 +6,7 @@ mod eras;
 mod first;
 mod hostile;
 mod oauth;
+mod requests;
 mod several;
 mod sql;
 mod stage;

@@ -310,6 +310,39 @@ tables = [{{ table = "public.customers", labels = ["pii"] }}]
         Self::open_server(server, &lines).await
     }
 
+    /// With a server whose `http_request` makes requests to the server's own settings.
+    pub(crate) async fn open_requests() -> Self {
+        let mut server = python("mcp_server.py");
+        server.env("SHOP_REQUESTS", "1");
+        let behind = r#"[[mcp.tools]]
+name = "http_request"
+http = { target = "api", url = "url", method = "method", headers = "headers", body = "body", beside = ["timeout"] }
+
+[[http]]
+name = "api"
+environment = "prod"
+listen = "127.0.0.1:SECOND"
+upstream = "SERVER"
+
+[[http.operations]]
+name = "read-setting"
+method = "GET"
+path = "/settings/{name}"
+class = "read"
+
+[[http.operations]]
+name = "update-setting"
+method = "PUT"
+path = "/settings/{name}"
+class = "configure"
+sentence = "Set {name} to {value}"
+facts = [{ name = "value", pointer = "/value" }]
+"#;
+        let policy = include_str!("../../fixtures/mcp_requests.cedar");
+        let lines = Lines { policy, target: "protocol = \"earlier\"", behind, hold_limit: "50s" };
+        Self::open_server(server, &lines).await
+    }
+
     /// With a server that the gateway starts.
     pub(crate) async fn open_started(hold_limit: &str) -> Self {
         let folder = TempDir::new().unwrap();

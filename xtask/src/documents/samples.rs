@@ -140,7 +140,9 @@ fn the_policy_and_the_target_of_the_mcp_guide_load_together() {
     let folder = TempDir::new().unwrap();
     let policies = blocks(&tree, "docs/book/src/guide/mcp.md", "cedar");
     let targets = blocks(&tree, "docs/book/src/guide/mcp.md", "toml");
-    let [reached, started, several, tokens, sql] = targets.as_slice() else { unreachable!("{targets:?}") };
+    let [reached, started, several, tokens, sql, requests] = targets.as_slice() else {
+        unreachable!("{targets:?}")
+    };
     assert_eq!(policies.len(), 2);
     let head = "[people]\ngroups = [\"agents\", \"sre\"]";
     // Tokens of its own stand in place of the credential.
@@ -151,7 +153,10 @@ fn the_policy_and_the_target_of_the_mcp_guide_load_together() {
     let database = "[[postgres]]\nname = \"orders\"\nenvironment = \"prod\"\nlisten = \"127.0.0.1:7203\"\n\
                     upstream = \"127.0.0.1:5432\"\ndatabases = [\"shop\"]\n\
                     credential = { profile = \"app\", user = \"app\", value_from = \"env:ORDERS_PASSWORD\" }";
-    let text = [head, &reached.join("\n"), sql, tokens, started, several, issuer, database].join("\n\n");
+    let api = "[[http]]\nname = \"api\"\nenvironment = \"prod\"\nlisten = \"127.0.0.1:7204\"\n\
+               upstream = \"https://api.example.com\"";
+    let reached = reached.join("\n");
+    let text = [head, &reached, sql, requests, tokens, started, several, issuer, database, api].join("\n\n");
     fs::write(folder.path().join("countersign.toml"), text).unwrap();
     fs::create_dir(folder.path().join("policy")).unwrap();
     fs::write(folder.path().join("policy/guide.cedar"), policies.concat()).unwrap();

@@ -192,8 +192,8 @@ async fn may(
     let target = server.classifier.surroundings().target.as_str();
     let path = format!("{}/{}", tools_of(target), segment(definition));
     let full = door.call(Method::GET, &path, &Value::Null).await?;
-    if let Some((_, sql)) = server.sql().find(|(tool, _)| *tool == name && standing == Standing::Accepted) {
-        return Ok(format!("by its `{}`", sql.argument).into());
+    if let Some(arguments) = server.decided_by(name).filter(|_| standing == Standing::Accepted) {
+        return Ok(format!("by its {arguments}").into());
     }
     let Some(request) = server.question(agent.clone(), &text(&full, "/text"), standing) else {
         return Ok("cannot be called".into());

@@ -27,7 +27,7 @@ pub(super) fn check(
     issuers: &[Issuer],
     mistakes: &mut Vec<Mistake>,
 ) {
-    let http = http.iter().map(|(number, target)| Door {
+    let requests = http.iter().map(|(number, target)| Door {
         number: *number,
         wire: "http",
         section: "http",
@@ -59,10 +59,11 @@ pub(super) fn check(
         listen: endpoint.listen,
         tls: endpoint.acceptor(),
     });
-    let doors: Vec<Door<'_>> = http.chain(databases).chain(servers).chain(several).collect();
+    let doors: Vec<Door<'_>> = requests.chain(databases).chain(servers).chain(several).collect();
     check_listeners(console, &doors, mistakes);
     check_clients(issuers, &doors, mistakes);
     check_texts(mcp, postgres, mistakes);
+    check_requests(mcp, http, mistakes);
 }
 
 /// A target's way in, whatever it speaks.
@@ -157,6 +158,33 @@ fn check_texts(
                 Some(_) => continue,
             };
             let place = format!("mcp.{}.tools.{tool}.sql.{key}", around.target);
+            mistakes.push(Mistake { item: Some(*number), ..Mistake::new(place, why, hint) });
+        }
+    }
+}
+
+/// The requests of tools go to targets that are declared, in the same environment.
+fn check_requests(mcp: &[(usize, McpTarget)], http: &[(usize, HttpTarget)], mistakes: &mut Vec<Mistake>) {
+    for (number, server) in mcp {
+        let around = server.classifier.surroundings();
+        for (tool, request) in server.requests() {
+            let mut known = http.iter().map(|(_, target)| target.classifier.surroundings());
+            let target = known.find(|known| known.target.as_str() == request.target);
+            let (why, hint) = match target {
+                None => (
+                    format!("there is no `[[http]]` target `{}`", request.target),
+                    "name the target that the tool's requests go to, or declare it",
+                ),
+                Some(target) if target.environment != around.environment => (
+                    format!(
+                        "`{}` is in `{}`, and the server in `{}`",
+                        request.target, target.environment, around.environment
+                    ),
+                    "put both in one environment",
+                ),
+                Some(_) => continue,
+            };
+            let place = format!("mcp.{}.tools.{tool}.http.target", around.target);
             mistakes.push(Mistake { item: Some(*number), ..Mistake::new(place, why, hint) });
         }
     }

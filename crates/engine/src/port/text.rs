@@ -4,7 +4,9 @@
 use super::upstream::Gathered;
 use async_trait::async_trait;
 use countersign_core::{Operation, Resource};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::fmt;
 
 /// What a text would do.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,9 +18,25 @@ pub struct Effect {
     pub sentence: String,
 }
 
+/// A request of HTTP as a text: its parts, so that none of them can be taken for another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestText {
+    pub method: String,
+    pub url: String,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl fmt::Display for RequestText {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}
+
 /// Reads the texts that go to one place.
 #[async_trait]
-pub trait TextReader: Send + Sync + std::fmt::Debug {
+pub trait TextReader: Send + Sync + fmt::Debug {
     /// Under which name policy knows the facts of these texts, as `context.<language>`.
     fn language(&self) -> &'static str;
 

@@ -11,10 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct ToolSection {
     /// As the server calls it.
     pub name: String,
-    /// What its calls are; a tool has this or `sql`.
+    /// What its calls are; a tool has this, `sql` or `http`.
     pub class: Option<Class>,
     /// Its calls are what the SQL does that they carry.
     pub sql: Option<SqlSection>,
+    /// Its calls are the requests that they have made.
+    pub http: Option<RequestSection>,
     /// What it does, as a sentence: `Delete {count} rows of {table}`.
     pub sentence: Option<String>,
     #[serde(default)]
@@ -39,6 +41,26 @@ pub struct SqlSection {
     pub database: String,
     /// The role that the server logs in as; that of the target unless it is another.
     pub user: Option<String>,
+}
+
+/// The requests of a tool's calls.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestSection {
+    /// The `[[http]]` target that they go to: they are read as its operations, and any other URL is refused.
+    pub target: String,
+    /// Which argument holds the URL.
+    pub url: String,
+    /// Which one holds the method; or else it is `always` this one.
+    pub method: Option<String>,
+    pub always: Option<String>,
+    /// Which one holds headers, as an object of texts.
+    pub headers: Option<String>,
+    /// Which one holds the body, as a text, an object or a list.
+    pub body: Option<String>,
+    /// Others that do not change the request. A call with any further one is refused.
+    #[serde(default)]
+    pub beside: BTreeSet<String>,
 }
 
 /// What kind of value an argument is.
@@ -79,18 +101,30 @@ impl ToolSection {
             let why = format!("`{}` is a tool of the gateway's own", self.name);
             fault("name", why, "leave the tool out: agents cannot call the server's");
         }
-        match (&self.class, &self.sql) {
-            (Some(_), None) | (None, Some(_)) => {}
-            (None, None) => {
-                fault("class", "it is not said what its calls are".into(), "give it a `class`, or `sql`");
+        match [self.class.is_some(), self.sql.is_some(), self.http.is_some()]
+            .iter()
+            .filter(|said| **said)
+            .count()
+        {
+            0 => {
+                let why = "it is not said what its calls are".into();
+                fault("class", why, "give it a `class`, or `sql`, or `http`");
             }
-            (Some(_), Some(_)) => {
-                fault("class", "its calls are what their SQL is".into(), "keep `class` or `sql`, not both");
+            1 => {}
+            _ => {
+                let why = "its calls are said to be several things".into();
+                fault("class", why, "keep one of `class`, `sql` and `http`");
             }
         }
-        if self.sql.is_some() && (self.sentence.is_some() || !self.arguments.is_empty()) {
-            let why = "its calls are told and decided on by their SQL, in `context.sql`".into();
-            fault("sql", why, "leave out `sentence` and `arguments`");
+        for (key, is_text) in [("sql", self.sql.is_some()), ("http", self.http.is_some())] {
+            if is_text && (self.sentence.is_some() || !self.arguments.is_empty()) {
+                let why = format!("its calls are told and decided on by what they hold, in `context.{key}`");
+                fault(key, why, "leave out `sentence` and `arguments`");
+            }
+        }
+        if self.http.as_ref().is_some_and(|http| http.method.is_some() == http.always.is_some()) {
+            let why = "it is not said which method its requests have".into();
+            fault("http", why, "name the argument as `method`, or the one method as `always`");
         }
         if let Some(sentence) = &self.sentence {
             let mut rest = sentence.as_str();

@@ -55,6 +55,51 @@ fn call(operation: &str, class: Class, tool: &str, input: &Value) -> Action {
     }
 }
 
+/// A request that a tool of `crm` makes to another target, as `api` declares it.
+#[test]
+#[rustfmt::skip]
+fn a_request_of_a_tool_stands_in_the_very_operation_it_is() {
+    let mut vocabulary = with_mcp();
+    let there = vocabulary.targets.get(&target("crm")).unwrap().clone();
+    vocabulary.targets.insert(target("api"), there);
+    let facts: BTreeMap<String, FactType> = [("value".to_owned(), FactType::String)].into();
+    let declared = |of: &str, name: &str| DeclaredOperation {
+        target: target(of), name: name.into(), class: Class::Configure, facts: facts.clone(),
+    };
+    vocabulary.operations.extend([declared("api", "set"), declared("crm", "api/set")]);
+    let request = |told: Value| {
+        let mut action = call("api/set", Class::Configure, "http_request", &json!({"value": 7}));
+        action.facts.insert("http".into(), told);
+        action
+    };
+    let decided = |rules: &str, action: &Action| {
+        let bundle = Bundle::load(vec![Source::new("rules.cedar", rules)], &vocabulary);
+        word(&bundle.unwrap_or_else(|errors| panic!("{}", told(&errors))).decide(action, NOW).decision)
+    };
+    let told = json!({"method": "PUT", "path": "/x", "query": "", "host": "h", "value": "1"});
+    for (scope, condition, want) in [
+        (r#"action == Action::"crm/api/set""#, "true", "permit"),
+        (r#"action in Action::"api/set""#, r#"context has http && context.http has value && context.http.value == "1""#, "permit"),
+        (r#"action in Action::"api/set""#, r#"context has http && context.http has value && context.http.value == "2""#, "not-permitted"),
+        (r#"action in Action::"configure""#, r#"context has mcp && context.mcp.tool == "http_request""#, "permit"),
+        (r#"action in Action::"mcp/crm""#, r#"context has http && context.http.method == "PUT""#, "permit"),
+        (r#"action in Action::"mcp.tool""#, "true", "permit"),
+        (r#"action == Action::"api/set""#, "true", "not-permitted"),
+    ] {
+        let rules = format!("@id(\"r\") permit (principal, {scope}, resource) when {{ {condition} }};");
+        assert!(decided(&rules, &request(told.clone())).starts_with(want), "{rules}");
+    }
+    // One that does not say what is asked for is decided on by nobody.
+    let mut silent = request(told);
+    silent.facts.remove("http");
+    assert!(decided(ALL, &silent).starts_with("policy-error"));
+    // A tool that is only called so is none.
+    vocabulary.operations.pop();
+    vocabulary.operations.push(DeclaredOperation { class: Class::Read, ..declared("crm", "api/set") });
+    let wrong = Bundle::load(vec![Source::new("rules.cedar", ALL)], &vocabulary).unwrap_err();
+    assert!(wrong.iter().any(|error| error.to_string().contains("named like a request to `api`")));
+}
+
 #[test]
 #[rustfmt::skip]
 fn a_tool_stands_in_its_class_its_server_and_the_root() {
