@@ -25,6 +25,8 @@ pub enum KeySource {
     Discovery,
     /// From what it says at `/.well-known/ssf-configuration` (OpenID Shared Signals Framework 1.0).
     SignalsDiscovery,
+    /// From what it says of itself at this address.
+    Metadata(Url),
     /// A set of keys at this address.
     Url(Url),
     /// A set of keys in this file.

@@ -22,6 +22,7 @@ mod settings;
 mod sign_in;
 mod signals;
 mod trust;
+mod vouch;
 mod webauthn;
 
 pub use cookie::CookieRule;
@@ -59,3 +60,4 @@ pub use seen::Seen;
 pub use settings::{Settings, SettingsError};
 pub use sign_in::Provider;
 pub use signals::{Heard, Poll, SignalError, Transmitter, TransmitterSeen};
+pub use vouch::{NotVouched, Vouched, Voucher};

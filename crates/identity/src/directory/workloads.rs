@@ -112,7 +112,7 @@ impl Directory {
             issuer: issuer.issuer.clone(),
             source: match &issuer.keys {
                 KeySource::Discovery | KeySource::SignalsDiscovery => "what the issuer says of itself".into(),
-                KeySource::Url(url) => url.to_string(),
+                KeySource::Url(url) | KeySource::Metadata(url) => url.to_string(),
                 KeySource::File(path) => path.display().to_string(),
                 KeySource::Certificates => "certificates of clients".into(),
             },

@@ -168,6 +168,7 @@ async fn document(issuer: &Issuer) -> Result<Bytes, FetchError> {
         KeySource::Url(url) => Ok(issuer.outward.get(url).await?),
         KeySource::Certificates => Err(FetchError::Keys("it has none")),
         KeySource::Discovery => described(issuer, discovery(&issuer.issuer)).await,
+        KeySource::Metadata(url) => described(issuer, Some(url.clone())).await,
         KeySource::SignalsDiscovery => described(issuer, signals_discovery(&issuer.issuer)).await,
     }
 }

@@ -1,8 +1,11 @@
 //! A compact serialization taken apart, and its signature checked with a key the gateway got by itself.
 
-use super::{Algorithm, Unsound, keys::KeySet, read_json};
+use super::{
+    Algorithm, Unsound,
+    keys::{Key, KeySet},
+    read_json,
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -27,6 +30,8 @@ pub(crate) struct Signed {
     /// The head's `typ`, without `application/`, in lower case.
     pub(crate) kind: Option<String>,
     pub(crate) claims: Map<String, Value>,
+    /// Of the key that signed it.
+    pub(crate) endorsements: Vec<String>,
 }
 
 /// Whether a text can be such a token at all: three parts, and a head that begins like an object.
@@ -89,23 +94,23 @@ impl<'t> Compact<'t> {
         if candidates.peek().is_none() {
             return Err(Unsound("the token is signed with a key its issuer does not publish"));
         }
-        if is_signed(&mut candidates, self.algorithm, self.signed.as_bytes(), self.signature) {
-            Ok(Signed { kind: self.kind, claims: self.claims })
-        } else {
-            Err(Unsound("the token's signature does not hold"))
-        }
+let key = signer(&mut candidates, self.algorithm, self.signed.as_bytes(), self.signature);
+        let key = key.ok_or(Unsound("the token's signature does not hold"))?;
+        Ok(Signed { kind: self.kind, claims: self.claims, endorsements: key.endorsements.clone() })
     }
 }
 
-/// Whether one of the keys has signed a message.
-pub(super) fn is_signed<'k>(
-    candidates: &mut impl Iterator<Item = &'k DecodingKey>,
+/// The key that has signed a message, if one of these has.
+pub(super) fn signer<'k>(
+    candidates: &mut impl Iterator<Item = &'k Key>,
     algorithm: Algorithm,
     message: &[u8],
     signature: &str,
-) -> bool {
-    let signed = |key| jsonwebtoken::crypto::verify(signature, message, key, algorithm.library());
-    candidates.any(|key| signed(key).unwrap_or(false))
+) -> Option<&'k Key> {
+    let signed = |key: &Key| {
+        jsonwebtoken::crypto::verify(signature, message, &key.verifies, algorithm.library())
+    };
+    candidates.find(|key| signed(key).unwrap_or(false))
 }
 
 fn object(part: &str) -> Option<Map<String, Value>> {

@@ -22,11 +22,13 @@ pub(crate) struct KeySet {
 }
 
 #[derive(Debug)]
-struct Key {
+pub(super) struct Key {
     id: Option<String>,
     /// The algorithms it is good for: its own, or those of its kind.
     algorithms: Vec<Algorithm>,
-    verifies: DecodingKey,
+    pub(super) verifies: DecodingKey,
+    /// What it may speak for, as the Bot Framework's set of keys says of its own.
+    pub(super) endorsements: Vec<String>,
 }
 
 impl KeySet {
@@ -47,14 +49,13 @@ impl KeySet {
         &self,
         key_id: Option<&str>,
         algorithm: Algorithm,
-    ) -> impl Iterator<Item = &DecodingKey> {
+    ) -> impl Iterator<Item = &Key> {
         let good = self.keys.iter().filter(move |key| key.algorithms.contains(&algorithm));
         let single = good.clone().count() == 1;
         good.filter(move |key| match key_id {
             Some(wanted) => key.id.as_deref() == Some(wanted),
             None => single,
         })
-        .map(|key| &key.verifies)
     }
 }
 
@@ -80,7 +81,10 @@ impl Key {
             Some(Some(named)) if kind.contains(&named) => vec![named],
             Some(_) => return None,
         };
-        Some(Self { id: key.common.key_id.clone(), algorithms, verifies: DecodingKey::from_jwk(&key).ok()? })
+        let endorsements = document.get("endorsements").and_then(Value::as_array).into_iter().flatten();
+        let endorsements = endorsements.filter_map(Value::as_str).take(MOST).map(str::to_owned).collect();
+        let (id, verifies) = (key.common.key_id.clone(), DecodingKey::from_jwk(&key).ok()?);
+        Some(Self { id, algorithms, verifies, endorsements })
     }
 }
 

