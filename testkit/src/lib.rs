@@ -11,4 +11,5 @@ pub mod postgres;
 pub mod provider;
 pub mod server;
 pub mod slack;
+pub mod teams;
 pub mod transmitter;

@@ -69,8 +69,7 @@ async fn exact_origin(State(console): State<Console>, request: Request, next: Ne
     let from_provider = path.starts_with("/sign-in/") && path.ends_with("/logout");
     // Nor do those with a credential of their own: it is no cookie that a browser would send along. Nor does a channel: what
     // it sends is signed.
-    let from_channel =
-        path.starts_with("/api/v1/channels/") && (path.ends_with("/events") || path.ends_with("/slack"));
+    let from_channel = is_door_of_channel(path);
     let no_browser = from_provider || from_channel || has_own_credential(path);
     if !reads && !no_browser && single(request.headers(), &header::ORIGIN) != Some(console.origin()) {
         let detail = "a change must come from the console's own pages";
@@ -80,9 +79,21 @@ async fn exact_origin(State(console): State<Console>, request: Request, next: Ne
     next.run(request).await
 }
 
+/// Addresses at which channels speak, under signatures of their own.
+fn is_door_of_channel(path: &str) -> bool {
+    let rest = path.strip_prefix("/api/v1/channels/").and_then(|rest| rest.split_once('/'));
+    rest.is_some_and(|(_, door)| matches!(door, "events" | "slack" | "teams"))
+}
+
 /// Addresses of systems that come with a credential of their own and no other: it is looked at there.
 fn has_own_credential(path: &str) -> bool {
     path.starts_with(scim::ROOT) || path.starts_with(signals::ROOT)
+}
+
+/// Whether a bearer token may be the Bot Framework's, at a door where that speaks for Teams: signed by its issuer, as no
+/// agent's own token is.
+fn may_speak_for_teams(path: &str, token: &str) -> bool {
+    is_door_of_channel(path) && path.ends_with("/teams") && token.split('.').count() == 3
 }
 
 fn host_is(request: &Request, expected: &str) -> bool {
@@ -111,6 +122,9 @@ async fn no_agents(State(console): State<Console>, request: Request, next: Next)
     let sent = request.headers().get_all(header::AUTHORIZATION).into_iter();
     let bearer = sent.filter_map(|value| value.to_str().ok()).find_map(bearer);
     let Some(token) = bearer.map(ToOwned::to_owned) else { return next.run(request).await };
+    if may_speak_for_teams(request.uri().path(), &token) {
+        return next.run(request).await;
+    }
     let (parts, body) = request.into_parts();
     if reading_token(&parts).is_some() {
         return next.run(Request::from_parts(parts, body)).await;

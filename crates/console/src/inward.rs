@@ -1,6 +1,7 @@
 //! The door at which channels speak: who checks that they do, and which deliveries came lately. What a delivery says is
 //! read in `api/v1/said.rs`; what it counts for is the engine's to say.
 
+use async_trait::async_trait;
 use countersign_core::{ChannelName, Digest, Timestamp};
 use http::HeaderMap;
 use parking_lot::Mutex;
@@ -46,10 +47,14 @@ pub enum NotSigned {
 /// Who checks each channel that may speak.
 pub type Signers = BTreeMap<ChannelName, Arc<dyn Signed>>;
 
-/// A door at which a channel speaks in a way of its own: it checks who speaks, begins what is to be done, and says what the
-/// channel is answered.
+/// A door at which a channel speaks in a way of its own: it checks who speaks, does what is to be done or begins it, and says
+/// what the channel is answered.
+#[async_trait]
 pub trait Speaks: Send + Sync + fmt::Debug {
-    fn receive(&self, headers: &HeaderMap, body: &[u8]) -> Spoken;
+    /// What speaks there, as the door's address ends: `slack`, `teams`.
+    fn kind(&self) -> &'static str;
+
+    async fn receive(&self, headers: &HeaderMap, body: &[u8]) -> Spoken;
 }
 
 /// What a channel is answered at a door of its own.

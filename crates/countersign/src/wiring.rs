@@ -1,12 +1,14 @@
 //! Connects the rooms: from a checked configuration to an engine over its store.
 
+mod channels;
+
 use crate::{
     authors,
     config::Config,
     failure::{Failure, chain},
     system::{SystemClock, SystemEntropy},
 };
-use countersign_console::{Console, Delivery, Doors, Keys, NotSigned, Signed, Signers, Speaks, Spoken};
+use countersign_console::{Console, Keys};
 use countersign_core::{GatewayId, PersonId};
 use countersign_engine::{
     Gate, Parts, Who,
@@ -27,7 +29,7 @@ use countersign_pep_http::upstream::HttpUpstream;
 use countersign_pep_mcp::{tools::argument_types, upstream::McpUpstream};
 use countersign_pep_sql::upstream::PostgresUpstream;
 use countersign_policy::{Bundle, Policies, PolicyError, Vocabulary, sources_from_path};
-use countersign_reviewer::{self as ways, ChannelConfig, Door, Inward, NotSlack, Reply, SignatureError};
+use countersign_reviewer::ChannelConfig;
 use countersign_store::{OnRollback, OpenError, SqliteOptions, SqliteStore};
 use std::{
     collections::BTreeSet,
@@ -96,7 +98,7 @@ pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
     };
     let console = {
         let (gate, directory) = (Arc::clone(&gate), Arc::clone(&directory));
-        let (signers, doors) = (signers(&config), doors(&config, &gate));
+        let (signers, doors) = (channels::signers(&config), channels::doors(&config, &gate)?);
         Console::with_doors(gate, directory, shown, signers, doors)
     };
     Ok(Opened { config, gate, console, directory, store, log_key })
@@ -116,60 +118,6 @@ async fn changed_since(
         None => last.bundle == bundle.digest(),
     });
     if same { Ok(BTreeSet::new()) } else { named().map_err(|errors| policy_mistakes(&errors)) }
-}
-
-/// Checks the signatures of a channel's deliveries.
-#[derive(Debug)]
-struct Signer(Inward);
-
-impl Signed for Signer {
-    fn check(&self, delivery: &Delivery<'_>, now: u64) -> Result<(), NotSigned> {
-        let Delivery { id, timestamp, signatures, body } = *delivery;
-        self.0.check((id, timestamp, signatures), body, now).map_err(|error| match error {
-            SignatureError::Wrong => NotSigned::Wrong,
-            SignatureError::Time => NotSigned::Time,
-            SignatureError::Secret => NotSigned::NoSecret,
-        })
-    }
-}
-
-/// The channels whose users may decide.
-fn signers(config: &Config) -> Signers {
-    let signer = |channel: &ChannelConfig| {
-        let ways::Speaks::Events(inward) = channel.speaks() else { return None };
-        let signer: Arc<dyn Signed> = Arc::new(Signer(inward.clone()));
-        Some((channel.spec().name, signer))
-    };
-    config.channels.iter().filter_map(signer).collect()
-}
-
-/// Slack's door, with the gate behind it.
-#[derive(Debug)]
-struct SlackDoor(Door, Arc<Gate>);
-
-impl Speaks for SlackDoor {
-    fn receive(&self, headers: &http::HeaderMap, body: &[u8]) -> Spoken {
-        match self.0.receive(&self.1, headers, body) {
-            Reply::Taken => Spoken::Taken,
-            Reply::Text(text) => Spoken::Text(text),
-            Reply::Json(value) => Spoken::Json(value.to_string()),
-            Reply::NotBelieved(NotSlack::Wrong) => Spoken::NotSigned(NotSigned::Wrong),
-            Reply::NotBelieved(NotSlack::Time) => Spoken::NotSigned(NotSigned::Time),
-            Reply::NotBelieved(NotSlack::NoSecret) => Spoken::NotSigned(NotSigned::NoSecret),
-            Reply::Unreadable => Spoken::Unreadable,
-            Reply::Busy => Spoken::Busy,
-        }
-    }
-}
-
-/// The channels that speak at a door of their own.
-fn doors(config: &Config, gate: &Arc<Gate>) -> Doors {
-    let door = |channel: &ChannelConfig| {
-        let ways::Speaks::Slack(door) = channel.speaks() else { return None };
-        let door: Arc<dyn Speaks> = Arc::new(SlackDoor((**door).clone(), Arc::clone(gate)));
-        Some((channel.spec().name, door))
-    };
-    config.channels.iter().filter_map(door).collect()
 }
 
 /// Both keys of the log, made at first use.

@@ -2,11 +2,15 @@
 
 mod route;
 mod slack;
+mod teams;
 mod webhook;
 
 pub use route::{Declared, RouteSection, StepSection, WhenSection};
 
-use crate::{channel::Tell, message::Room, outward::Outward, slack::Door, webhook::Inward};
+use crate::{
+    channel::Tell, message::Room, outward::Outward, slack::Door as SlackDoor, teams::Door as TeamsDoor,
+    webhook::Inward,
+};
 use countersign_core::ChannelName;
 use countersign_engine::outbox::{ChannelSpec, Hears};
 use countersign_pep::{Fault, NOT_A_REFERENCE, Origin, SecretRef, Span, kept, tls::UpstreamTlsSection};
@@ -24,7 +28,7 @@ use url::Url;
 #[serde(deny_unknown_fields)]
 pub struct ChannelSection {
     pub name: String,
-    /// `webhook` or `slack`.
+    /// `webhook`, `slack` or `teams`.
     pub kind: String,
     /// `named` or `everything`.
     pub hears: Option<String>,
@@ -53,6 +57,24 @@ pub struct ChannelSection {
     pub previous_signing_secret_from: Option<String>,
     /// Of Slack: where its Web API is, if not at Slack.
     pub api: Option<String>,
+    /// Of Teams: the bot's app id.
+    pub app_id: Option<String>,
+    /// Of Teams: whose people they are.
+    pub tenant: Option<String>,
+    /// Of Teams: where the app's secret is.
+    pub client_secret_from: Option<String>,
+    /// Of Teams: a channel's id, or a chat's.
+    pub conversation: Option<String>,
+    /// Of Teams: its users may decide.
+    pub decides: Option<bool>,
+    /// Of Teams: where the connector is, if not the public one.
+    pub service: Option<String>,
+    /// Of Teams: where tokens are got, if not in the public cloud.
+    pub login: Option<String>,
+    /// Of Teams: what the Bot Framework calls itself in tokens, if not in the public cloud.
+    pub issuer: Option<String>,
+    /// Of Teams: where the Bot Framework says which keys are its own, if not in the public cloud.
+    pub openid: Option<String>,
 }
 
 /// A channel that can be used.
@@ -71,7 +93,9 @@ pub enum Speaks {
     /// Through signed events that the channel hands in.
     Events(Inward),
     /// As Slack hands in clicks, forms and commands.
-    Slack(Box<Door>),
+    Slack(Box<SlackDoor>),
+    /// As the Bot Framework hands in what its users do in Teams.
+    Teams(Box<TeamsDoor>),
 }
 
 /// What every kind of channel has.
@@ -157,9 +181,10 @@ impl ChannelSection {
         let made = match self.kind.as_str() {
             "webhook" => webhook::check(&self, &common, &mut faults),
             "slack" => slack::check(&self, &common, &mut faults),
+            "teams" => teams::check(&self, &common, &mut faults),
             other => {
                 let why = format!("`{other}` is no kind of channel");
-                faults.push(common.fault("kind", why, "write `webhook` or `slack`"));
+                faults.push(common.fault("kind", why, "write `webhook`, `slack` or `teams`"));
                 None
             }
         };
@@ -181,6 +206,15 @@ impl ChannelSection {
             ("signing_secret_from", self.signing_secret_from.is_some()),
             ("previous_signing_secret_from", self.previous_signing_secret_from.is_some()),
             ("api", self.api.is_some()),
+            ("app_id", self.app_id.is_some()),
+            ("tenant", self.tenant.is_some()),
+            ("client_secret_from", self.client_secret_from.is_some()),
+            ("conversation", self.conversation.is_some()),
+            ("decides", self.decides.is_some()),
+            ("service", self.service.is_some()),
+            ("login", self.login.is_some()),
+            ("issuer", self.issuer.is_some()),
+            ("openid", self.openid.is_some()),
         ];
         for (key, _) in keys.into_iter().filter(|(key, there)| *there && !own.contains(key)) {
             let why = format!("a channel of kind `{}` has no such key", self.kind);

@@ -4,11 +4,12 @@
 use crate::{
     backoff,
     channel::{Again, Before, Behind, Failed, Letter, Scope, Tell},
-    message::{Message, Offer},
+    message::{Message, Offer, Room},
 };
-use countersign_core::{ApprovalId, PersonId, Timestamp, visible};
+use countersign_core::{ApprovalId, ChannelName, PersonId, Timestamp, visible};
 use countersign_engine::{
     Error, Gate,
+    hold::Hold,
     inward::{self, Seen},
     outbox::{self, Channel, News, Outgoing, Shelf},
     read,
@@ -31,7 +32,7 @@ const PAGE: usize = 64;
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// Delivers to one channel until the task is dropped. Whatever was under way then is told once more, under the same id.
-pub async fn run(gate: Arc<Gate>, channel: countersign_core::ChannelName, tell: Arc<dyn Tell>) {
+pub async fn run(gate: Arc<Gate>, channel: ChannelName, tell: Arc<dyn Tell>) {
     let Some(known) = gate.channels().named(&channel) else { return };
     let mut worker = Worker { gate: &gate, channel: known, tell: &*tell, unsure: gate.now() };
     // At the start nobody knows when what failed before is to be tried again.
@@ -149,26 +150,16 @@ impl Worker<'_> {
 
     async fn letter(&self, outgoing: &Outgoing, news: &News) -> Result<Option<Letter>, Error> {
         let Some(hold) = read::hold(self.gate, outgoing.approval).await? else { return Ok(None) };
-        let room = self.tell.room(news);
-        let action = match room.characters {
-            Some(_) => read::action(self.gate, hold.action()).await?,
-            None => None,
-        };
         let name_of = |person| self.gate.identity().called(person);
         let by = news.by.parse::<PersonId>().ok().and_then(name_of).map(|name| visible::name(&name));
         let perhaps = news.at <= self.unsure || outgoing.last_error.is_some();
-        let link = self.gate.approval_link(outgoing.approval);
-        let message = Message::of(&hold, action.as_ref(), room, link, name_of);
-        let seen = match message.offers {
-            Offer::Decide => Seen::Whole,
-            Offer::Review | Offer::Nothing => Seen::Part,
-        };
+        let (message, shown) = drawn_for(self.gate, &outgoing.channel, &hold, self.tell.room(news)).await?;
         Ok(Some(Letter {
             id: news.entry.to_string(),
             approval: outgoing.approval,
             action: hold.action(),
             news: news.clone(),
-            shown: inward::token(self.gate, &outgoing.channel, &hold, seen),
+            shown,
             message,
             by,
             posted: outgoing.posted.clone(),
@@ -223,6 +214,27 @@ impl Worker<'_> {
             }
         }
     }
+}
+
+/// How an approval stands, for a channel with so much room, and what a decision made on that comes back with.
+pub(crate) async fn drawn_for(
+    gate: &Gate,
+    channel: &ChannelName,
+    hold: &Hold,
+    room: Room,
+) -> Result<(Message, String), Error> {
+    let action = match room.characters {
+        Some(_) => read::action(gate, hold.action()).await?,
+        None => None,
+    };
+    let link = gate.approval_link(hold.approval.id);
+    let message = Message::of(hold, action.as_ref(), room, link, |person| gate.identity().called(person));
+    let seen = match message.offers {
+        Offer::Decide => Seen::Whole,
+        Offer::Review | Offer::Nothing => Seen::Part,
+    };
+    let shown = inward::token(gate, channel, hold, seen);
+    Ok((message, shown))
 }
 
 fn earlier(left: Option<Timestamp>, right: Option<Timestamp>) -> Option<Timestamp> {

@@ -214,6 +214,26 @@ impl Message {
     }
 }
 
+impl Request {
+    /// Head and body in at most `left`, as `cost` counts texts: whole where they fit, else a glimpse of each, which is never
+    /// less than `least`. What cannot be decided on is not read there either.
+    pub(crate) fn fitted(
+        &self,
+        left: usize,
+        glimpse: usize,
+        least: usize,
+        cost: impl Fn(&str) -> usize + Copy,
+    ) -> (Excerpt, Excerpt) {
+        let (head, body) = (&self.head, &self.body);
+        let fits = head.cost(cost) + body.cost(cost) <= left && head.is_whole() && body.is_whole();
+        let left = if fits { left } else { left.min(glimpse) };
+        // The head is short mostly, and without it nobody knows where the body goes.
+        let head = head.fitted(left.saturating_sub(body.cost(cost).min(left / 2)).max(least), cost);
+        let body = body.fitted(left.saturating_sub(head.cost(cost)).max(least), cost);
+        (head, body)
+    }
+}
+
 fn request(action: &Action, most: usize) -> Request {
     let empty = bytes::Bytes::new();
     let body = match &action.payload.body {

@@ -45,12 +45,26 @@ impl Outward {
         body: Bytes,
         most: usize,
     ) -> Result<Answer, String> {
-        let sent = tokio::time::timeout(self.time_limit, self.exchange(path, headers, body, most)).await;
+        self.send(Method::POST, path, headers, body, most).await
+    }
+
+    /// The same with another method.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: Bytes,
+        most: usize,
+    ) -> Result<Answer, String> {
+        let exchange = self.exchange(method, path, headers, body, most);
+        let sent = tokio::time::timeout(self.time_limit, exchange).await;
         sent.map_err(|_| format!("`{}` did not answer within {} s", self.origin, self.time_limit.as_secs()))?
     }
 
     async fn exchange(
         &self,
+        method: Method,
         path: &str,
         headers: Vec<(HeaderName, HeaderValue)>,
         body: Bytes,
@@ -58,7 +72,7 @@ impl Outward {
     ) -> Result<Answer, String> {
         let stream = self.origin.dial().await?;
         let mut request = Request::builder()
-            .method(Method::POST)
+            .method(method)
             .uri(path)
             .header(header::HOST, &self.origin.authority)
             .header(header::USER_AGENT, concat!("countersign/", env!("CARGO_PKG_VERSION")));
@@ -68,7 +82,7 @@ impl Outward {
         let request =
             request.body(Full::new(body)).map_err(|_| "the request cannot be written".to_owned())?;
         match &self.tls {
-            None => self.send(stream, request, most).await,
+            None => self.converse(stream, request, most).await,
             Some(tls) => {
                 let name = ServerName::try_from(self.origin.host.clone());
                 let name =
@@ -76,12 +90,17 @@ impl Outward {
                 let connector = tokio_rustls::TlsConnector::from(Arc::clone(tls));
                 let stream = connector.connect(name, stream).await;
                 let stream = stream.map_err(|error| format!("no TLS with `{}`: {error}", self.origin))?;
-                self.send(stream, request, most).await
+                self.converse(stream, request, most).await
             }
         }
     }
 
-    async fn send<S>(&self, stream: S, request: Request<Full<Bytes>>, most: usize) -> Result<Answer, String>
+    async fn converse<S>(
+        &self,
+        stream: S,
+        request: Request<Full<Bytes>>,
+        most: usize,
+    ) -> Result<Answer, String>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -13,13 +13,13 @@ mod sign;
 mod speak;
 
 pub(crate) use api::Api;
-pub use door::{Door, Reply};
+pub use door::Door;
 pub use draw::{Drawn, draw};
-pub use sign::NotSlack;
 pub(crate) use sign::Signing;
 
 use crate::{
     channel::{Before, Behind, Failed, Letter, Tell},
+    desk::Target,
     message::Room,
 };
 use api::{About, Body, Refusal};
@@ -105,7 +105,7 @@ impl Tell for Slack {
 
 impl Slack {
     fn drawn(&self, letter: &Letter) -> Drawn {
-        let value = self.listens.then(|| heard::Target::value(letter.approval, &letter.shown));
+        let value = self.listens.then(|| Target::value(letter.approval, &letter.shown));
         draw(&letter.message, value.as_deref())
     }
 

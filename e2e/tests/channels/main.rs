@@ -11,6 +11,7 @@ mod inward;
 mod receiver;
 mod routes;
 mod slack;
+mod teams;
 
 use countersign_demo::person::Strength;
 use countersign_e2e::{
@@ -110,6 +111,7 @@ sentence = "Tune the table {{table}}"
             ("inward", inward::INWARD),
             ("token", countersign_testkit::slack::TOKEN),
             ("signing", countersign_testkit::slack::person::SECRET),
+            ("teams", countersign_testkit::teams::SECRET),
         ];
         let groups = r#"["agents", "dba"]"#;
         // A gate that names a channel which is not there does not load.

@@ -121,17 +121,18 @@ fn the_route_of_its_guide_leads_to_channels_of_the_guide() {
 }
 
 #[test]
-fn the_channel_of_the_slack_guide_is_named_by_its_gate() {
+fn the_channel_of_each_chats_guide_is_named_by_its_gate() {
     let tree = Tree::read().unwrap();
-    let folder = TempDir::new().unwrap();
-    let policies = blocks(&tree, "docs/book/src/guide/slack.md", "cedar");
-    let channels = blocks(&tree, "docs/book/src/guide/slack.md", "toml");
-    assert_eq!((policies.len(), channels.len()), (1, 1));
-    fs::create_dir(folder.path().join("policy")).unwrap();
-    fs::write(folder.path().join("policy/guide.cedar"), policies.concat()).unwrap();
-    let head = "[people]\ngroups = [\"dba\"]\n\n";
-    fs::write(folder.path().join("countersign.toml"), format!("{head}{}\n", channels.concat())).unwrap();
-    assert_eq!(check(folder.path()), Ok(()));
+    for guide in ["docs/book/src/guide/slack.md", "docs/book/src/guide/teams.md"] {
+        let folder = TempDir::new().unwrap();
+        let (policies, channels) = (blocks(&tree, guide, "cedar"), blocks(&tree, guide, "toml"));
+        assert_eq!((policies.len(), channels.len()), (1, 1), "{guide}");
+        fs::create_dir(folder.path().join("policy")).unwrap();
+        fs::write(folder.path().join("policy/guide.cedar"), policies.concat()).unwrap();
+        let head = "[people]\ngroups = [\"dba\"]\n\n";
+        fs::write(folder.path().join("countersign.toml"), format!("{head}{}\n", channels.concat())).unwrap();
+        assert_eq!(check(folder.path()), Ok(()), "{guide}");
+    }
 }
 
 #[test]

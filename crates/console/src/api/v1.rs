@@ -6,6 +6,7 @@ pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod bindings;
 pub(crate) mod channels;
+pub(crate) mod chats;
 pub(crate) mod events;
 pub(crate) mod freezes;
 pub(crate) mod glass;
@@ -17,7 +18,6 @@ pub(crate) mod reading;
 pub(crate) mod said;
 pub(crate) mod scim;
 pub(crate) mod session;
-pub(crate) mod slack;
 pub(crate) mod tools;
 pub(crate) mod upkeep;
 pub(crate) mod votes;
@@ -92,6 +92,7 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(channels::outgoing))
         .routes(routes!(channels::replay))
         .routes(routes!(said::said))
-        .routes(routes!(slack::slack))
+        .routes(routes!(chats::slack))
+        .routes(routes!(chats::teams))
         .routes(routes!(events::stream))
 }

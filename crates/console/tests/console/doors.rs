@@ -90,8 +90,11 @@ const MORE: [(&str, &str); 36] = [
 ];
 
 /// What channels deliver is signed by them: `said.rs` shows who is believed.
-const SIGNED: [(&str, &str); 2] =
-    [("POST", "/api/v1/channels/{id}/events"), ("POST", "/api/v1/channels/{id}/slack")];
+const SIGNED: [(&str, &str); 3] = [
+    ("POST", "/api/v1/channels/{id}/events"),
+    ("POST", "/api/v1/channels/{id}/slack"),
+    ("POST", "/api/v1/channels/{id}/teams"),
+];
 
 /// The pages and what is fetched for them.
 const PAGES: [&str; 19] = [

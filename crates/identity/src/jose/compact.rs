@@ -94,7 +94,7 @@ impl<'t> Compact<'t> {
         if candidates.peek().is_none() {
             return Err(Unsound("the token is signed with a key its issuer does not publish"));
         }
-let key = signer(&mut candidates, self.algorithm, self.signed.as_bytes(), self.signature);
+        let key = signer(&mut candidates, self.algorithm, self.signed.as_bytes(), self.signature);
         let key = key.ok_or(Unsound("the token's signature does not hold"))?;
         Ok(Signed { kind: self.kind, claims: self.claims, endorsements: key.endorsements.clone() })
     }
@@ -107,9 +107,8 @@ pub(super) fn signer<'k>(
     message: &[u8],
     signature: &str,
 ) -> Option<&'k Key> {
-    let signed = |key: &Key| {
-        jsonwebtoken::crypto::verify(signature, message, &key.verifies, algorithm.library())
-    };
+    let signed =
+        |key: &Key| jsonwebtoken::crypto::verify(signature, message, &key.verifies, algorithm.library());
     candidates.find(|key| signed(key).unwrap_or(false))
 }
 

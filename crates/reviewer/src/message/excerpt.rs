@@ -53,6 +53,25 @@ impl Excerpt {
         }
     }
 
+    /// What all that is shown of it costs, as `cost` counts a text.
+    pub(crate) fn cost(&self, cost: impl Fn(&str) -> usize) -> usize {
+        match self {
+            Self::Whole { text } => cost(text),
+            Self::Ends { head, tail, .. } => cost(head) + cost(tail),
+        }
+    }
+
+    /// The same, or as much of its ends as costs no more.
+    pub(crate) fn fitted(&self, most: usize, cost: impl Fn(&str) -> usize + Copy) -> Self {
+        let mut fitted = self.clone();
+        let mut characters = most;
+        while fitted.cost(cost) > most && characters > 0 {
+            characters = characters * 3 / 4;
+            fitted = self.at_most(characters);
+        }
+        fitted
+    }
+
     pub const fn is_whole(&self) -> bool {
         matches!(self, Self::Whole { .. })
     }

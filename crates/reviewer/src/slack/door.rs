@@ -4,22 +4,19 @@
 use super::{
     Slack,
     api::Body,
-    heard::{self, Click, Command, Heard, Who},
-    sign::{NotSlack, Signing},
+    heard::{self, Click, Command, Heard},
+    sign::Signing,
     speak::{self, Words},
 };
-use countersign_core::{ApprovalId, ChannelName, PersonId, Timestamp};
-use countersign_engine::{
-    Error, Gate,
-    inward::{self, NotHeard, Said, Says},
-    port::identity::{ChannelUser, NotOffered},
-    read::{self, HoldFilter},
-    record::chain,
-    vote,
+use crate::{
+    desk::{self, Decision, Told},
+    door::{Reply, single},
 };
+use countersign_core::{ChannelName, Timestamp};
+use countersign_engine::{Gate, inward::Says, read, record::chain};
 use http::{HeaderMap, header};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
@@ -28,9 +25,8 @@ const AT_ONCE: usize = 64;
 /// Signatures remembered, for longer than any is believed.
 const REMEMBERED: Duration = Duration::from_mins(11);
 const MOST: usize = 20_000;
-/// Approvals that `/countersign` lists, out of so many.
-const LISTED: usize = 10;
-const LOOKED_AT: usize = 200;
+const HELP: &str = "`/countersign` lists what waits for you; `/countersign status apr_…` says how one approval stands; \
+                    `/countersign bind` makes what you say here yours.";
 
 /// Where Slack speaks for the users of one channel.
 #[derive(Clone, Debug)]
@@ -40,20 +36,6 @@ pub struct Door {
     pub(crate) signing: Signing,
     pub(crate) seen: Arc<Mutex<HashMap<String, Timestamp>>>,
     pub(crate) under_way: Arc<Semaphore>,
-}
-
-/// What Slack is answered.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
-    /// It was taken in.
-    Taken,
-    Text(String),
-    Json(Value),
-    NotBelieved(NotSlack),
-    /// It is signed, and cannot be read.
-    Unreadable,
-    /// Too much is under way.
-    Busy,
 }
 
 impl Door {
@@ -112,110 +94,47 @@ impl Door {
     }
 
     async fn carry_out(&self, gate: &Arc<Gate>, doing: Doing) {
-        let (answer_to, words) = match doing {
+        let (answer_to, told) = match doing {
             Doing::Decide(click, says, reason) => {
-                let words = self.decide(gate, &click, says, reason).await;
-                (click.answer_to, words)
+                let Click { who, delivery, target, answer_to, .. } = click;
+                let decision = Decision { who, target, delivery, says, reason };
+                (answer_to, desk::decide(gate, &self.name, decision).await)
             }
             Doing::Ask(click) => match self.ask(gate, &click).await {
                 Ok(()) => return,
-                Err(words) => (click.answer_to, Ok(words)),
+                Err(told) => (click.answer_to, Ok(told)),
             },
             Doing::Obey(command) => {
-                let words = self.obey(gate, &command).await;
-                (command.answer_to, words)
+                let told = desk::obey(gate, &self.name, &command.who, &command.text).await;
+                (command.answer_to, told.map(|told| told.unwrap_or_else(|| Told::plain(HELP))))
             }
         };
-        let words = words.unwrap_or_else(|error| {
+        let told = told.unwrap_or_else(|error| {
             tracing::error!(channel = %self.name, error = %chain(&error), "a request of Slack's could not be carried out");
-            Words::plain("The gateway could not do it. Try again, or open Countersign.")
+            Told::plain(desk::FAILED)
         });
-        self.answer(&answer_to, &words).await;
-    }
-
-    async fn decide(
-        &self,
-        gate: &Arc<Gate>,
-        click: &Click,
-        says: Says,
-        reason: Option<String>,
-    ) -> Result<Words, Error> {
-        if read::hold(gate, click.target.approval).await?.is_none() {
-            return Ok(Words::plain("There is no such approval."));
-        }
-        let said = Said {
-            channel: self.name.clone(),
-            user: click.who.id.clone(),
-            delivery: click.delivery.clone(),
-            approval: click.target.approval,
-            shown: click.target.shown.clone(),
-            says,
-            gate: None,
-            reason,
-        };
-        Ok(match inward::answer(gate, &said).await? {
-            Ok(answer) if answer.code == "not-bound" => self.binding(gate, &click.who),
-            Ok(answer) => Words::linked(&speak::sentence(&answer.message), "Open its page", &answer.link),
-            Err(NotHeard::TooMany { .. }) => {
-                Words::plain("That was too much at once. Try again in a minute.")
-            }
-            Err(why @ (NotHeard::Reused | NotHeard::Invalid(_))) => {
-                Words::plain(&speak::sentence(&why.to_string()))
-            }
-        })
+        self.answer(&answer_to, &Words::of(&told)).await;
     }
 
     /// Asks for a reason, in a form.
-    async fn ask(&self, gate: &Gate, click: &Click) -> Result<(), Words> {
+    async fn ask(&self, gate: &Gate, click: &Click) -> Result<(), Told> {
         let sentence = match read::hold(gate, click.target.approval).await {
             Ok(Some(hold)) => hold.view.computed.sentence,
-            Ok(None) => return Err(Words::plain("There is no such approval.")),
+            Ok(None) => return Err(Told::plain(desk::NO_SUCH)),
             Err(error) => {
                 tracing::error!(error = %chain(&error), "an approval cannot be read");
-                return Err(Words::plain("The gateway could not do it. Try again, or open Countersign."));
+                return Err(Told::plain(desk::FAILED));
             }
         };
         let form = json!({"trigger_id": click.trigger, "view": speak::form(click, &sentence)});
         self.slack.api.call("views.open", Body::Json(&form)).await.map(drop).map_err(|refusal| {
             tracing::warn!(channel = %self.name, why = %refusal.failed.why, "a form was not opened");
-            let link = gate.approval_link(click.target.approval);
-            Words::linked(
-                "Slack did not open the form. Try again, or reject it on its page.",
-                "Open its page",
-                &link,
-            )
+            Told::Linked {
+                words: "Slack did not open the form. Try again, or reject it on its page.".into(),
+                title: desk::PAGE,
+                link: gate.approval_link(click.target.approval),
+            }
         })
-    }
-
-    async fn obey(&self, gate: &Arc<Gate>, command: &Command) -> Result<Words, Error> {
-        let mut words = command.text.split_whitespace();
-        let (first, second) = (words.next().unwrap_or("pending"), words.next());
-        let person = gate.identity().bound(&self.name, &command.who.id).map(|bound| bound.person);
-        match (first, person) {
-            ("bind", _) | ("pending" | "status", None) => Ok(self.binding(gate, &command.who)),
-            ("pending", Some(person)) => pending(gate, person).await,
-            ("status", Some(_)) => status(gate, second.unwrap_or_default()).await,
-            _ => Ok(Words::plain(
-                "`/countersign` lists what waits for you; `/countersign status apr_…` says how one approval stands; \
-                 `/countersign bind` makes what you say here yours.",
-            )),
-        }
-    }
-
-    /// A link with which a signed-in person makes this user theirs.
-    fn binding(&self, gate: &Gate, who: &Who) -> Words {
-        let user = ChannelUser { channel: self.name.clone(), user: who.id.clone(), name: who.name.clone() };
-        match gate.identity().offer_binding(user) {
-            Ok(offer) => Words::linked(
-                "Nobody here knows whose word yours is. Open this link, signed in, and confirm it; it is good once, for you \
-                 alone. Then decide again.",
-                "Make it mine",
-                &offer.link,
-            ),
-            Err(NotOffered::Bound) => Words::plain("You are bound: what you say here is yours."),
-            Err(NotOffered::TooMany) => Words::plain("Too many links wait to be opened. Try again later."),
-            Err(NotOffered::Unusable(_)) => Words::plain("Nobody can be bound in this channel."),
-        }
     }
 
     /// Says it to this user alone. Only Slack's own address for it is called.
@@ -243,34 +162,4 @@ enum Doing {
     Decide(Click, Says, Option<String>),
     Ask(Click),
     Obey(Command),
-}
-
-async fn pending(gate: &Gate, person: PersonId) -> Result<Words, Error> {
-    let filter = HoldFilter { status: Some("pending".into()), limit: LOOKED_AT, ..HoldFilter::default() };
-    let holds = read::holds(gate, filter).await?;
-    let mine: Vec<_> = holds.iter().filter(|hold| vote::seat_for(gate, hold, person).is_ok()).collect();
-    let lines = mine.iter().take(LISTED).map(|hold| {
-        let computed = &hold.view.computed;
-        (computed.code.clone(), computed.sentence.clone(), gate.approval_link(hold.approval.id))
-    });
-    Ok(Words::list(&lines.collect::<Vec<_>>(), mine.len().saturating_sub(LISTED), &gate.who().console_url))
-}
-
-async fn status(gate: &Gate, id: &str) -> Result<Words, Error> {
-    let Ok(id) = id.parse::<ApprovalId>() else {
-        return Ok(Words::plain("Write the approval's id behind it: `/countersign status apr_…`."));
-    };
-    let Some(hold) = read::hold(gate, id).await? else {
-        return Ok(Words::plain("There is no such approval."));
-    };
-    let link = gate.approval_link(id);
-    let state = super::draw::title(hold.approval.state.as_str());
-    Ok(Words::status(state, &hold.view.computed.sentence, &link))
-}
-
-/// The value of a header that is there once.
-fn single<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next().filter(|_| values.next().is_none());
-    value.and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

@@ -5,7 +5,10 @@ use super::{
     escape::{Sink, escaped},
     sheet::{Sheet, cost},
 };
-use crate::message::{Ask, Computed, Excerpt, Message, Offer, Person, Request};
+use crate::{
+    message::{Ask, Computed, Excerpt, Message, Offer, Person, Request},
+    words::title,
+};
 use countersign_core::Timestamp;
 use serde_json::{Value, json};
 
@@ -63,24 +66,6 @@ pub(super) fn brief(message: &Message) -> (String, Vec<Value>) {
     (notified(message), sheet.blocks())
 }
 
-/// How the state reads.
-pub(super) fn title(state: &str) -> &'static str {
-    match state {
-        "pending" => "⏳ Waiting for people",
-        "granted" => "✅ Approved, not run yet",
-        "executing" => "▶️ Approved, running",
-        "done" => "✅ Approved and done",
-        "cancelled" => "⚠️ Stopped while it ran",
-        "unknown" => "⚠️ Outcome unknown",
-        "rejected" => "⛔ Rejected",
-        "withdrawn" => "⛔ Withdrawn by the requester",
-        "lapsed" => "⛔ Lapsed: nobody decided in time",
-        "revoked" => "⛔ Approval revoked",
-        "test" => "👋 A test",
-        _ => "Changed",
-    }
-}
-
 /// A moment in the reader's zone; where that cannot be shown, in UTC.
 pub(super) fn moment(at: Timestamp) -> String {
     let seconds = at.unix_ms() / 1000;
@@ -126,13 +111,7 @@ fn names(people: &[Person]) -> String {
 
 /// Whether all bytes are shown.
 fn request(sheet: &mut Sheet, asked: &Request, left: usize) -> bool {
-    let (head, body) = (&asked.head, &asked.body);
-    // What cannot be decided on is not read here either: a glimpse is enough.
-    let fits = cost_of(head) + cost_of(body) <= left && head.is_whole() && body.is_whole();
-    let left = if fits { left } else { left.min(GLIMPSE) };
-    // The head is short mostly, and without it nobody knows where the body goes.
-    let head = fitted(head, left.saturating_sub(cost_of(body).min(left / 2)).max(LEAST));
-    let body = fitted(body, left.saturating_sub(cost_of(&head)).max(LEAST));
+    let (head, body) = asked.fitted(left, GLIMPSE, LEAST, cost);
     excerpt(sheet, "*What will run, as it is*", &head);
     if asked.body_bytes > 0 {
         excerpt(sheet, &format!("*Body, {} bytes*", asked.body_bytes), &body);
@@ -153,24 +132,6 @@ fn excerpt(sheet: &mut Sheet, title: &str, excerpt: &Excerpt) {
             sheet.fence(tail);
         }
     }
-}
-
-fn cost_of(excerpt: &Excerpt) -> usize {
-    match excerpt {
-        Excerpt::Whole { text } => cost(text),
-        Excerpt::Ends { head, tail, .. } => cost(head) + cost(tail),
-    }
-}
-
-/// The same, or as much of its ends as costs no more.
-fn fitted(excerpt: &Excerpt, most: usize) -> Excerpt {
-    let mut fitted = excerpt.clone();
-    let mut characters = most;
-    while cost_of(&fitted) > most && characters > 0 {
-        characters = characters * 3 / 4;
-        fitted = excerpt.at_most(characters);
-    }
-    fitted
 }
 
 fn found(sheet: &mut Sheet, seen: &Computed) {

@@ -1,6 +1,6 @@
 //! What Slack sends, read: buttons, a form that was sent, a command. Nothing is believed that is not read here.
 
-use countersign_core::ApprovalId;
+use crate::desk::{Target, Who};
 use serde_json::Value;
 use std::collections::HashMap;
 use url::form_urlencoded;
@@ -37,22 +37,6 @@ pub(super) struct Click {
     pub(super) answer_to: String,
 }
 
-/// A user of Slack.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Who {
-    /// Workspace and user: users' ids alone are told apart within a workspace only.
-    pub(super) id: String,
-    /// What they are called there. Shown, never compared.
-    pub(super) name: Option<String>,
-}
-
-/// What a button carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) approval: ApprovalId,
-    pub(super) shown: String,
-}
-
 /// `/countersign …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Command {
@@ -65,17 +49,6 @@ pub(super) struct Command {
 pub(super) const FORM: &str = "reject";
 /// Block and field of the reason in it.
 pub(super) const REASON: &str = "reason";
-
-impl Target {
-    pub(super) fn value(approval: ApprovalId, shown: &str) -> String {
-        format!("{approval}.{shown}")
-    }
-
-    fn read(value: &str) -> Option<Self> {
-        let (approval, shown) = value.split_once('.')?;
-        Some(Self { approval: approval.parse().ok()?, shown: shown.to_owned() })
-    }
-}
 
 /// Reads a body; `json` where it says that it is JSON. `None`: it cannot be read.
 pub(super) fn read(body: &[u8], json: bool) -> Option<Heard> {
@@ -127,6 +100,7 @@ fn interaction(payload: &Value) -> Option<Heard> {
     }
 }
 
+/// Workspace and user: users' ids alone are told apart within a workspace only.
 fn who(team: &str, user: &str, name: &str) -> Option<Who> {
     let plain = |id: &str| {
         let fits = (2..=64).contains(&id.len());
@@ -143,6 +117,7 @@ fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use countersign_core::ApprovalId;
     use serde_json::json;
 
     fn form(payload: &Value) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! Whether a request comes from Slack: HMAC-SHA256 over `v0:timestamp:body` under the app's signing secret, made within
 //! five minutes (<https://docs.slack.dev/authentication/verifying-requests-from-slack>).
 
+use crate::door::NotBelieved;
 use aws_lc_rs::hmac;
 use countersign_pep::SecretRef;
 
@@ -14,17 +15,6 @@ pub(crate) struct Signing {
     pub(crate) previous: Option<SecretRef>,
 }
 
-/// Why a request is not believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotSlack {
-    #[error("no signature holds")]
-    Wrong,
-    #[error("it was signed too long ago, or in the future")]
-    Time,
-    #[error("the signing secret cannot be read")]
-    NoSecret,
-}
-
 impl Signing {
     /// Whether one of the secrets signed it about `now`, in seconds of Unix time.
     pub(crate) fn check(
@@ -32,8 +22,8 @@ impl Signing {
         (timestamp, signature): (&str, &str),
         body: &[u8],
         now: u64,
-    ) -> Result<(), NotSlack> {
-        let mut found = Err(NotSlack::NoSecret);
+    ) -> Result<(), NotBelieved> {
+        let mut found = Err(NotBelieved::NoKey);
         for reference in std::iter::once(&self.present).chain(&self.previous) {
             match reference.secret() {
                 Ok(secret) => match holds(&secret, (timestamp, signature), body, now) {
@@ -48,13 +38,18 @@ impl Signing {
 }
 
 /// Whether this secret signed it about `now`.
-fn holds(secret: &str, (timestamp, signature): (&str, &str), body: &[u8], now: u64) -> Result<(), NotSlack> {
-    let seconds: u64 = timestamp.parse().map_err(|_| NotSlack::Time)?;
-    let tag = signature.strip_prefix("v0=").and_then(unhex).ok_or(NotSlack::Wrong)?;
+fn holds(
+    secret: &str,
+    (timestamp, signature): (&str, &str),
+    body: &[u8],
+    now: u64,
+) -> Result<(), NotBelieved> {
+    let seconds: u64 = timestamp.parse().map_err(|_| NotBelieved::Time)?;
+    let tag = signature.strip_prefix("v0=").and_then(unhex).ok_or(NotBelieved::Wrong)?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let content = [b"v0:", timestamp.as_bytes(), b":", body].concat();
-    hmac::verify(&key, &content, &tag).map_err(|_| NotSlack::Wrong)?;
-    if seconds.abs_diff(now) > TOLERANCE_S { Err(NotSlack::Time) } else { Ok(()) }
+    hmac::verify(&key, &content, &tag).map_err(|_| NotBelieved::Wrong)?;
+    if seconds.abs_diff(now) > TOLERANCE_S { Err(NotBelieved::Time) } else { Ok(()) }
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -88,19 +83,19 @@ mod tests {
         assert_eq!(check(SECRET, TIME, SIGNATURE, BODY, at), Ok(()));
         assert_eq!(check(SECRET, TIME, SIGNATURE, BODY, at + 300), Ok(()));
         assert_eq!(check(SECRET, TIME, SIGNATURE, BODY, at - 300), Ok(()));
-        assert_eq!(check(SECRET, TIME, SIGNATURE, BODY, at + 301), Err(NotSlack::Time));
-        assert_eq!(check(SECRET, TIME, SIGNATURE, BODY, at - 301), Err(NotSlack::Time));
-        assert_eq!(check("other", TIME, SIGNATURE, BODY, at), Err(NotSlack::Wrong));
-        assert_eq!(check(SECRET, "1531420619", SIGNATURE, BODY, at), Err(NotSlack::Wrong));
+        assert_eq!(check(SECRET, TIME, SIGNATURE, BODY, at + 301), Err(NotBelieved::Time));
+        assert_eq!(check(SECRET, TIME, SIGNATURE, BODY, at - 301), Err(NotBelieved::Time));
+        assert_eq!(check("other", TIME, SIGNATURE, BODY, at), Err(NotBelieved::Wrong));
+        assert_eq!(check(SECRET, "1531420619", SIGNATURE, BODY, at), Err(NotBelieved::Wrong));
         assert_eq!(
             check(SECRET, TIME, SIGNATURE, &BODY.replace("foobar", "foobaz"), at),
-            Err(NotSlack::Wrong)
+            Err(NotBelieved::Wrong)
         );
-        assert_eq!(check(SECRET, "now", SIGNATURE, BODY, at), Err(NotSlack::Time));
+        assert_eq!(check(SECRET, "now", SIGNATURE, BODY, at), Err(NotBelieved::Time));
         for wrong in
             ["", "v0=", "v0=a2", "v0=zz", "v1=a2114d57", SIGNATURE.trim_start_matches("v0="), "v0=a211é"]
         {
-            assert_eq!(check(SECRET, TIME, wrong, BODY, at), Err(NotSlack::Wrong), "{wrong}");
+            assert_eq!(check(SECRET, TIME, wrong, BODY, at), Err(NotBelieved::Wrong), "{wrong}");
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use super::{
     escape::{Sink, cut, escaped},
-    heard::{Click, FORM, REASON, Target},
+    heard::{Click, FORM, REASON},
     sheet::Sheet,
 };
+use crate::desk::{PAGE, Target, Told};
 use countersign_core::visible;
 use countersign_engine::inward::LONGEST_REASON;
 use serde_json::{Value, json};
@@ -19,32 +20,38 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// A sentence of ours.
-    pub(super) fn plain(ours: &str) -> Self {
+    /// What the desk tells.
+    pub(super) fn of(told: &Told) -> Self {
+        match told {
+            Told::Plain(words) => Self::plain(words),
+            Told::Linked { words, title, link } => Self::linked(words, title, link),
+            Told::Status { state, sentence, link } => Self::status(state, sentence, link),
+            Told::List { waiting, more, console } => Self::list(waiting, *more, console),
+        }
+    }
+
+    fn plain(ours: &str) -> Self {
         let mut sheet = Sheet::default();
         sheet.ours(ours);
         Self { text: ours.to_owned(), blocks: sheet.blocks() }
     }
 
-    /// The same with a link of ours.
-    pub(super) fn linked(words: &str, title: &str, link: &str) -> Self {
+    fn linked(words: &str, title: &str, link: &str) -> Self {
         let mut sheet = Sheet::default();
         sheet.plain(words, SENTENCE);
         sheet.ours(&format!("*{}*", to(link, title)));
         Self { text: escaped(words, Sink::Plain), blocks: sheet.blocks() }
     }
 
-    /// How an approval stands.
-    pub(super) fn status(state: &str, sentence: &str, link: &str) -> Self {
+    fn status(state: &str, sentence: &str, link: &str) -> Self {
         let mut sheet = Sheet::default();
         sheet.ours(&format!("*{state}*"));
         sheet.plain(&visible::escaped(sentence), SENTENCE);
-        sheet.ours(&format!("*{}*", to(link, "Open its page")));
+        sheet.ours(&format!("*{}*", to(link, PAGE)));
         Self { text: state.to_owned(), blocks: sheet.blocks() }
     }
 
-    /// What waits for a person: code, sentence and page of each.
-    pub(super) fn list(waiting: &[(String, String, String)], more: usize, console: &str) -> Self {
+    fn list(waiting: &[(String, String, String)], more: usize, console: &str) -> Self {
         let mut sheet = Sheet::default();
         if waiting.is_empty() {
             return Self::plain("Nothing waits for you.");
@@ -63,13 +70,6 @@ impl Words {
     pub(super) fn ephemeral(&self) -> Value {
         json!({"response_type": "ephemeral", "replace_original": false, "text": self.text, "blocks": self.blocks})
     }
-}
-
-/// A message of the engine as a sentence.
-pub(super) fn sentence(message: &str) -> String {
-    let mut characters = message.chars();
-    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", characters.as_str())
 }
 
 /// The form. It carries what the button carried, and where to answer.

@@ -4,3 +4,4 @@
 mod message;
 mod slack;
 mod stage;
+mod teams;

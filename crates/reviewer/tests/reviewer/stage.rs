@@ -2,19 +2,26 @@
 
 use bytes::Bytes;
 use countersign_core::{
-    Action, Approval, Assurance, Body, Class, Digest, Operation, Payload, PersonId, PrincipalId,
-    PrincipalKind, Requester, Resource, Timestamp,
+    Action, ActionId, Approval, ApprovalId, Assurance, Body, Class, Digest, EntryId, Operation, Payload,
+    PersonId, PrincipalId, PrincipalKind, Requester, Resource, Timestamp,
     approval::Round,
     decision::{Approvers, Gate},
 };
 use countersign_engine::{
     hold::{Delivery, Hold},
+    outbox::News,
     view::View,
 };
 use countersign_ledger::event::Asked;
-use countersign_reviewer::message::{Message, Room};
+use countersign_reviewer::{
+    Before, Behind, Letter,
+    message::{Message, Room},
+};
 use serde_json::json;
-use std::num::NonZeroU32;
+use std::{
+    num::NonZeroU32,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// Texts that hide something, or look like something of ours.
 pub(crate) const CORPUS: [&str; 12] = [
@@ -40,7 +47,7 @@ pub(crate) fn owner() -> PersonId {
 pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
     let agent = countersign_core::AgentId::from_parts(1, 2);
     let action = Action {
-        id: countersign_core::ActionId::from_parts(1, 3),
+        id: ActionId::from_parts(1, 3),
         received_at: Timestamp(0),
         requester: Requester {
             principal: PrincipalId::Agent(agent),
@@ -95,7 +102,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
         broken: None,
     };
     let view = View::of(&action, &digest, &round.gates, round.deadline);
-    let id = countersign_core::ApprovalId::from_parts(1, 5);
+    let id = ApprovalId::from_parts(1, 5);
     let approval = Approval::open(id, action.id, digest, [owner()].into(), round);
     let asked = Asked {
         class: "delete".into(),
@@ -134,4 +141,40 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
 pub(crate) fn message(hold: &Hold, action: Option<&Action>, characters: Option<usize>) -> Message {
     let name_of = |person| (person == owner()).then(|| "Olga\u{202e}".to_owned());
     Message::of(hold, action, Room { characters }, "https://sign.example/approvals/x".into(), name_of)
+}
+
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Timestamp(i64::try_from(since.as_micros()).unwrap())
+}
+
+/// News number so and so of one approval.
+pub(crate) fn letter(number: u32, kind: &str, state: &str) -> Letter {
+    let (hold, action) = held("logs", "drop table logs");
+    let mut message = message(&hold, Some(&action), Some(8192));
+    message.state = state.into();
+    let now = now();
+    let entry = EntryId::from_parts(now.unix_ms(), u128::from(number));
+    Letter {
+        id: format!("{entry}{number}"),
+        approval: ApprovalId::from_parts(now.unix_ms(), 7),
+        action: ActionId::from_parts(1, 3),
+        news: News {
+            number,
+            entry,
+            kind: kind.into(),
+            by: String::new(),
+            at: now,
+            state: state.into(),
+            gates: vec![],
+        },
+        message,
+        shown: "shown".into(),
+        by: Some("Ana".into()),
+        posted: None,
+        before: Before::Never,
+        behind: Behind::Nothing,
+        source: "https://sign.example".into(),
+        now,
+    }
 }

@@ -2,6 +2,7 @@
 //! signed as Standard Webhooks says, with a secret for this way alone, and counts once.
 
 use crate::{
+    api::v1::chats,
     console::Console,
     error::Problem,
     inward::{Delivery, NotSigned, Seen},
@@ -75,13 +76,8 @@ pub(crate) async fn said(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    if body.len() > LONGEST {
-        let detail = format!("the body is larger than {LONGEST} bytes");
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail));
-    }
-    let known = ChannelName::new(name.as_str()).ok();
-    let known = known.and_then(|name| console.signers().get_key_value(&name));
-    let (channel, signer) = known.ok_or_else(|| {
+    chats::within(&body, LONGEST)?;
+    let (channel, signer) = chats::named(console.signers(), &name).ok_or_else(|| {
         Problem::not_found(format!("no channel `{}` speaks here", visible::name(&name)))
             .hint("give the channel an `inward_secret_from`")
     })?;

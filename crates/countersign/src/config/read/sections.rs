@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 145] = [
+const KEYS: [&str; 151] = [
     "sign_in",
     "signals",
     "provider",
@@ -140,6 +140,12 @@ const KEYS: [&str; 145] = [
     "mcp_endpoint",
     "targets",
     "channel",
+    "app_id",
+    "tenant",
+    "conversation",
+    "decides",
+    "service",
+    "openid",
     "secret_from",
     "previous_secret_from",
     "hears",

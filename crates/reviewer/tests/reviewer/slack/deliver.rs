@@ -1,15 +1,11 @@
 //! Posting, changing in place and answering in threads, against a server that refuses what Slack refuses.
 
-use crate::stage::{held, message};
-use countersign_core::{ActionId, ApprovalId, EntryId, Timestamp};
-use countersign_engine::outbox::News;
+use crate::stage::{letter, now};
+use countersign_core::{ActionId, ApprovalId, EntryId};
 use countersign_reviewer::{Again, Before, Behind, ChannelSection, Failed, Letter, Scope, Tell};
 use countersign_testkit::slack::{CHANNEL, Message, Refusal, Slack, TOKEN};
 use serde_json::json;
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 struct Stage {
     slack: Slack,
@@ -43,42 +39,6 @@ impl Stage {
             .iter()
             .filter(|(method, said)| method == "chat.postMessage" && said == "ok")
             .count()
-    }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Timestamp(i64::try_from(since.as_micros()).unwrap())
-}
-
-/// News number so and so of one approval.
-fn letter(number: u32, kind: &str, state: &str) -> Letter {
-    let (hold, action) = held("logs", "drop table logs");
-    let mut message = message(&hold, Some(&action), Some(8192));
-    message.state = state.into();
-    let now = now();
-    let entry = EntryId::from_parts(now.unix_ms(), u128::from(number));
-    Letter {
-        id: format!("{entry}{number}"),
-        approval: ApprovalId::from_parts(now.unix_ms(), 7),
-        action: ActionId::from_parts(1, 3),
-        news: News {
-            number,
-            entry,
-            kind: kind.into(),
-            by: String::new(),
-            at: now,
-            state: state.into(),
-            gates: vec![],
-        },
-        message,
-        shown: "shown".into(),
-        by: Some("Ana".into()),
-        posted: None,
-        before: Before::Never,
-        behind: Behind::Nothing,
-        source: "https://sign.example".into(),
-        now,
     }
 }
 
