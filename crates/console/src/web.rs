@@ -27,6 +27,7 @@ use axum::{
     routing::{get, post},
 };
 use http::{Method, header};
+use std::sync::Arc;
 
 /// Every page and asset.
 pub(crate) fn routes(console: Console) -> Router<Console> {
@@ -72,7 +73,11 @@ async fn renewed(State(console): State<Console>, request: Request, next: Next) -
     if response.headers().contains_key(header::SET_COOKIE) {
         return response;
     }
-    match console.directory().renew_session(&cookie).await {
+    let directory = Arc::clone(console.directory());
+    // To its end, whether the browser waits for it or not: what is written is known here.
+    let renewed = tokio::spawn(async move { directory.renew_session(&cookie).await });
+    let Ok(renewed) = renewed.await else { return response };
+    match renewed {
         Ok(None) => {}
         Ok(Some(token)) => match session_cookie(&console, &token) {
             Ok(cookie) => drop(response.headers_mut().append(header::SET_COOKIE, cookie)),

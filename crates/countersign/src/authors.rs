@@ -57,7 +57,7 @@ fn read(file: &Path, files: Digest, directory: &Directory) -> Result<BTreeSet<Pe
                 Some(person) => drop(people.insert(person.id)),
                 None => errors.push(wrong(
                     format!("nobody here has the address `{address}`"),
-                    "invite them, or name the person here who answers for the change",
+                    "name somebody who is known here and answers for the change",
                 )),
             },
         }

@@ -6,35 +6,32 @@ use crate::{
     gate::Gate,
     hold::Hold,
     port::{
-        identity::Regrouped,
+        identity::{Regrouped, Regrouping},
         store::{FindEntries, ReadError, Store, StoredEntry},
     },
 };
 use countersign_core::{BundleDigest, Digest, GroupName, PersonId, PrincipalId, Timestamp};
 use countersign_ledger::{entry::Entry, event::Event};
 use parking_lot::RwLock;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 const PAGE: usize = 1_000;
 const POLICY: &str = "changed the policy after this was asked, or within the cooling-off time before";
 const GROUP: &str = "changed who is in a group that decides on this after it was asked";
 const AGENT: &str = "changed what the agent belongs to after it asked, or within the cooling-off time before";
 
-/// Who changed the policy, and when it came into force last.
+/// Who changed the policy, and when that came into force.
 #[derive(Debug, Default)]
-pub(crate) struct Authors(RwLock<BTreeMap<PersonId, Timestamp>>);
+pub(crate) struct Authors(RwLock<BTreeSet<(Timestamp, PersonId)>>);
 
 impl Authors {
     pub(crate) fn changed(&self, by: &BTreeSet<PersonId>, at: Timestamp) {
-        let mut known = self.0.write();
-        for person in by {
-            let last = known.entry(*person).or_insert(at);
-            *last = at.max(*last);
-        }
+        self.0.write().extend(by.iter().map(|person| (at, *person)));
     }
 
-    fn since(&self, moment: Timestamp) -> Vec<PersonId> {
-        self.0.read().iter().filter(|(_, at)| **at >= moment).map(|(person, _)| *person).collect()
+    fn within(&self, (from, until): (Timestamp, Timestamp)) -> Vec<PersonId> {
+        let known = self.0.read();
+        known.iter().filter(|(at, _)| (from..=until).contains(at)).map(|(_, person)| *person).collect()
     }
 }
 
@@ -44,24 +41,38 @@ pub(crate) fn before(
     principal: PrincipalId,
     asked_at: Timestamp,
 ) -> Vec<(PersonId, &'static str)> {
-    let since = asked_at.minus(gate.limits().author_cooling_off);
-    let regrouped = gate.identity().regroupings(since).into_iter();
-    let of_it =
-        |of: &Regrouped| matches!(of, Regrouped::Agent(agent) if principal == PrincipalId::Agent(*agent));
-    let changed = regrouped.filter(|change| of_it(&change.of)).map(|change| (change.by, AGENT));
-    gate.authors.since(since).into_iter().map(|person| (person, POLICY)).chain(changed).collect()
+    until(gate, principal, asked_at, Timestamp(i64::MAX))
 }
 
-/// Who changed the rules by which a waiting action is decided.
+fn until(
+    gate: &Gate,
+    principal: PrincipalId,
+    asked_at: Timestamp,
+    end: Timestamp,
+) -> Vec<(PersonId, &'static str)> {
+    let since = asked_at.minus(gate.limits().author_cooling_off);
+    let of_it = |change: &Regrouping| match change.of {
+        Regrouped::Agent(agent) => principal == PrincipalId::Agent(agent) && change.at <= end,
+        Regrouped::Group(_) => false,
+    };
+    let changed =
+        gate.identity().regroupings(since).into_iter().filter(of_it).map(|change| (change.by, AGENT));
+    gate.authors.within((since, end)).into_iter().map(|person| (person, POLICY)).chain(changed).collect()
+}
+
+/// Who changed the rules by which an action is decided, or was: what changed once it was over is nothing to it.
 pub(crate) fn changed(gate: &Gate, hold: &Hold) -> Vec<(PersonId, &'static str)> {
-    let asked_at = hold.approval.requested_at;
+    let (asked_at, end) = (hold.approval.requested_at, hold.closed_at.unwrap_or(Timestamp(i64::MAX)));
     let gates = hold.approval.rounds.iter().flat_map(|round| &round.gates);
     let deciders = gates.flat_map(|gate| std::iter::once(&gate.approvers).chain(&gate.break_glass));
     let deciding: BTreeSet<&GroupName> = deciders.flat_map(|who| &who.groups).collect();
-    let of_it = |of: &Regrouped| matches!(of, Regrouped::Group(group) if deciding.contains(group));
-    let regrouped = gate.identity().regroupings(asked_at).into_iter();
-    let members = regrouped.filter(|change| of_it(&change.of)).map(|change| (change.by, GROUP));
-    before(gate, hold.principal, asked_at).into_iter().chain(members).collect()
+    let of_it = |change: &Regrouping| match &change.of {
+        Regrouped::Group(group) => deciding.contains(group) && change.at <= end,
+        Regrouped::Agent(_) => false,
+    };
+    let members =
+        gate.identity().regroupings(asked_at).into_iter().filter(of_it).map(|change| (change.by, GROUP));
+    until(gate, hold.principal, asked_at, end).into_iter().chain(members).collect()
 }
 
 /// Remembers from the ledger who changed the policy since a moment.

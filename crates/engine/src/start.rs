@@ -51,6 +51,9 @@ pub async fn open(parts: Parts, opening: Opening) -> Result<Arc<Gate>, Error> {
         oldest = oldest.min(hold.approval.requested_at);
         gate.holds.insert(&hold, version);
     }
+    for (hold, _) in crate::read::holds_with(&gate, ("review", "open")).await? {
+        oldest = oldest.min(hold.approval.requested_at);
+    }
     rules::load(&gate, oldest.minus(gate.limits().author_cooling_off)).await?;
     record_start(&gate, opening).await?;
     for found in gate.store().open_executions().await? {

@@ -28,7 +28,11 @@ use countersign_ledger::{
     event::{Actor, Assertion, ClosedAs, Event},
 };
 use countersign_policy::{VoteContext, Voter};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Why a vote does not count. Nothing changed but the record of the attempt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -324,13 +328,19 @@ fn may_cast(gate: &Gate, hold: &Hold, shut: &ShutGate, ballot: &Statement) -> Re
     }
 }
 
-/// Whether a yes of this person would be a voice of its own, beside those who said yes at this gate already.
+/// Whether a yes of this person would be a voice of its own, beside those who said yes already at this gate, and where one of
+/// two gates wants voices of its own, at the other.
 fn own_voice(gate: &Gate, hold: &Hold, shut: &ShutGate, voter: PersonId) -> Result<(), VoteRefused> {
-    let votes = hold.approval.round().and_then(|round| round.votes.get(&shut.name)).into_iter().flatten();
-    let others = votes.map(|(person, _)| *person).filter(|person| *person != voter);
-    let Some(other) = others.into_iter().find(|other| one_hand(gate, hold, voter, *other)) else {
-        return Ok(());
-    };
+    let gates = hold.approval.rounds.iter().flat_map(|round| &round.gates);
+    // Where a gate wants voices of its own, those of the others are looked at too.
+    let beside: BTreeSet<&GateName> = gates
+        .filter(|other| other.name == shut.name || other.distinct || shut.distinct)
+        .map(|other| &other.name)
+        .collect();
+    let votes = hold.approval.rounds.iter().flat_map(|round| &round.votes);
+    let votes = votes.filter(|(name, _)| beside.contains(name)).flat_map(|(_, votes)| votes.keys());
+    let mut others = votes.copied().filter(|person| *person != voter);
+    let Some(other) = others.find(|other| one_hand(gate, hold, voter, *other)) else { return Ok(()) };
     let other = gate.identity().called(other).unwrap_or_else(|| "somebody who said yes".into());
     Err(VoteRefused::NotEligible(format!(
         "you and {other} are one voice here: within the cooling-off time one hand brought both of you in"
@@ -381,6 +391,13 @@ fn eligible_for(
 /// Everyone who could not vote on what this caller asked now, and why.
 pub fn excluded(gate: &Gate, requester: &Requester) -> BTreeMap<PersonId, String> {
     hold::excluded(gate, requester, gate.now())
+}
+
+/// The requester's side of a waiting action, and those too near to it.
+pub fn side_of(gate: &Gate, hold: &Hold) -> BTreeSet<PersonId> {
+    let since = hold.approval.requested_at.minus(gate.limits().cooling_off);
+    let near = hold::near(gate, &hold.approval.side, since).map(|(person, _)| person);
+    near.chain(hold.approval.side.iter().copied()).collect()
 }
 
 /// Everyone who may not vote on this action now: as recorded when it was held, and whoever joined them since.

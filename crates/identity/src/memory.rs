@@ -39,7 +39,7 @@ pub(crate) struct Memory {
     /// By the authenticator's own id, base64url.
     pub(crate) credentials: HashMap<String, CredentialId>,
     pub(crate) sessions: HashMap<SessionId, SessionState>,
-    /// By the fingerprints of their cookies' tokens, the last one and the one before.
+    /// By the fingerprints of every token their cookies had.
     pub(crate) session_tokens: HashMap<Digest, SessionId>,
     pub(crate) agents: BTreeMap<AgentId, Held<Agent>>,
     pub(crate) agent_names: HashMap<String, AgentId>,
@@ -54,6 +54,8 @@ pub(crate) struct Memory {
 pub(crate) struct SessionState {
     pub(crate) held: Held<Session>,
     pub(crate) seen: AtomicI64,
+    /// When its present token first came, in microseconds; 0: it has not since it was made, or since the start.
+    pub(crate) presented: AtomicI64,
 }
 
 /// A token and when it was last presented, in microseconds; 0 for never.

@@ -409,8 +409,8 @@ fn you(console: &Console, hold: &Hold, caller: &Caller) -> You {
     let has_voted = hold.approval.rounds.iter().any(|round| round.gates.iter().any(&voted));
     let found = vote::seat_for(console.gate(), hold, person);
     let auditor = caller.role() == Some(Role::Auditor);
-    let excluded = || vote::exclusions(console.gate(), hold).contains_key(&person);
-    let can_revoke = open && !auditor && (found.is_ok() || caller.is_administrator() && !excluded());
+    let of_the_side = || vote::side_of(console.gate(), hold).contains(&person);
+    let can_revoke = open && !auditor && (found.is_ok() || caller.is_administrator() && !of_the_side());
     let base = You { voted: has_voted, can_revoke, ..You::default() };
     let why = |why: &str| You { why_not: Some(why.to_owned()), ..base.clone() };
     match (&hold.approval.state, found) {

@@ -379,6 +379,7 @@ async fn a_page_brings_an_older_session_another_cookie_and_a_copy_of_the_old_one
     let cookie = page.headers[header::SET_COOKIE].to_str().unwrap();
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
     ana.cookie = cookie.split(';').next().unwrap().to_owned();
+    stage.as_person(&ana, "GET", "/api/v1/approvals", None).await.ok();
     assert!(page.text().contains(&ana.csrf), "forms that are open already stay good");
     stage.pass(std::time::Duration::from_mins(2));
     let freeze = Some(serde_json::json!({"scope": "target", "name": "cloud"}));

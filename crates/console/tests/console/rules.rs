@@ -220,3 +220,33 @@ async fn whoever_stands_behind_an_agent_does_not_lift_its_freeze() {
     let tom = stage.person("Tom", &[], "administrator").await;
     stage.as_person(&tom, "DELETE", "/api/v1/freezes", Some(freeze)).await.ok();
 }
+
+/// Two gates that want voices of their own, each lifted by one: two puppets are not two.
+#[tokio::test]
+async fn one_hand_lifts_only_one_of_two_gates_that_want_voices_of_their_own() {
+    const TWO: &str = r#"
+@id("agents") permit (principal in Group::"agents", action, resource in Environment::"prod");
+@id("a") @gate("a") @approvers("Group::\"sre\"") @quorum("1") @distinct("true") @step_up("session") @reason("a")
+forbid (principal, action in Action::"configure", resource);
+@id("b") @gate("b") @approvers("Group::\"privacy\"") @quorum("1") @distinct("true") @step_up("session") @reason("b")
+forbid (principal, action in Action::"configure", resource);
+"#;
+    let stage = Stage::new().await;
+    stage.put_in_force(TWO).await;
+    let mallory = stage.person("Mallory", &[], "administrator").await;
+    let id = stage.hold(Class::Configure, b"x").await;
+    let mut puppets = Vec::new();
+    for (name, group) in [("Ann", "sre"), ("Bob", "privacy")] {
+        let email = format!("{name}@example.com").to_lowercase();
+        let new = json!({"name": name, "email": email, "groups": [group], "role": "reviewer"});
+        let link = stage.as_person(&mallory, "POST", "/api/v1/people", Some(new)).await.ok();
+        puppets.push(stage.open_link(link["link"].as_str().unwrap()).await);
+    }
+    let [ann, bob] = puppets.as_mut_slice() else { panic!("two") };
+    stage.approve(ann, &id).await.ok();
+    assert!(stage.approve(bob, &id).await.text().contains("one voice"));
+    let mut cora = stage.person("Cora", &["privacy"], "reviewer").await;
+    stage.approve(&mut cora, &id).await.ok();
+    stage.hold(Class::Configure, b"x").await;
+    stage.until(&id, "done").await;
+}

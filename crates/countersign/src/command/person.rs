@@ -44,6 +44,12 @@ pub(super) async fn run(door: &Door, command: PersonCommand, output: Output) -> 
             output::show(output, &made, |made| format!("  {}", text(made, "/link")))
         }
         PersonCommand::Passkeys { email, remove: Some(id) } => {
+            let theirs = format!("/api/v1/people/{}/passkeys", segment(&id_of(door, &email).await?));
+            let theirs = door.call(Method::GET, &theirs, &Value::Null).await?;
+            if !items(&theirs).iter().any(|passkey| text(passkey, "/id") == id) {
+                let hint = format!("see `countersign person passkeys {email}`");
+                return Err(Failure::new(format!("{email} has no passkey `{id}`")).hint(hint));
+            }
             let path = format!("/api/v1/passkeys/{}", segment(&id));
             door.call(Method::DELETE, &path, &Value::Null).await?;
             let hint = format!("countersign person link {email}");

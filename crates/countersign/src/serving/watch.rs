@@ -27,6 +27,9 @@ pub(super) async fn policies(
     };
     let watcher = notify::recommended_watcher(tell).and_then(|mut watcher| {
         watcher.watch(&config.policy, RecursiveMode::NonRecursive)?;
+        if let Some(folder) = config.policy_changed_by.as_deref().and_then(std::path::Path::parent) {
+            watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        }
         Ok(watcher)
     });
     let _watcher = match watcher {

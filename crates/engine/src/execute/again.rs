@@ -159,6 +159,8 @@ fn shut_again(gate: &Gate, held: &Hold, action: &Action, wanted: &[ShutGate]) ->
     let counts = |shut: &ShutGate, person: PersonId, cast: &CastVote| {
         vote::still_counts(gate, held, shut, (person, cast), &excluded)
     };
+    // Who counted at which gate so far, and whether that wants voices of its own.
+    let mut counted: Vec<(PersonId, bool)> = Vec::new();
     all.filter(|shut| {
         // Only the newest votes on a gate are on what holds now.
         let mut rounds = held.approval.rounds.iter().rev();
@@ -175,11 +177,15 @@ fn shut_again(gate: &Gate, held: &Hold, action: &Action, wanted: &[ShutGate]) ->
         let votes = newest.and_then(|round| round.votes.get(&shut.name)).into_iter().flatten();
         let mut voices: Vec<PersonId> = Vec::new();
         for (person, vote) in votes {
-            let own = || !voices.iter().any(|other| vote::one_hand(gate, held, *person, *other));
+            let elsewhere =
+                counted.iter().filter(|(other, distinct)| other != person && (*distinct || shut.distinct));
+            let mut others = voices.iter().chain(elsewhere.map(|(other, _)| other));
+            let mut own = || !others.any(|other| vote::one_hand(gate, held, *person, *other));
             if vote.assurance >= shut.assurance && counts(shut, *person, vote) && own() {
                 voices.push(*person);
             }
         }
+        counted.extend(voices.iter().map(|person| (*person, shut.distinct)));
         u32::try_from(voices.len()).map_or(true, |voices| voices < shut.quorum.get())
     })
     .collect()

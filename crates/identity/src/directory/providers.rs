@@ -167,6 +167,11 @@ impl Directory {
         let mut draft = Draft::default();
         let event = Event::AccountUnlinked { person: session.person, provider: provider.to_owned() };
         draft.note(Note::new(Actor::Person { id: session.person }, event));
+        // What it said of them is nobody's word any more.
+        if !changed.attributes.is_empty() {
+            changed.attributes.clear();
+            draft.note(Note::new(Actor::Gateway, Event::PersonAttributesChanged { person: session.person }));
+        }
         draft.replace(&held, changed)?;
         self.write(draft).await
     }

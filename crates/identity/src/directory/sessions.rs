@@ -8,7 +8,7 @@ use crate::{
     record::{
         Held,
         person::{Person, Role},
-        session::{Renewed, Session, SessionId, Standing},
+        session::{Session, SessionId, Standing},
     },
     secret::{self, Secret, fingerprint},
 };
@@ -24,7 +24,7 @@ use subtle::ConstantTimeEq;
 const UNWRITTEN: Duration = Duration::from_mins(10);
 /// How old a cookie's token becomes before a page brings another.
 const RENEWED_EVERY: Duration = Duration::from_mins(15);
-/// How long the one before is good, for requests that were on their way.
+/// How long the one before is good once the new one has come, for requests that were on their way.
 const ON_THE_WAY: Duration = Duration::from_mins(1);
 
 /// Somebody at the console who may become signed in.
@@ -106,51 +106,73 @@ pub(super) struct Beginning<'r> {
 }
 
 impl Directory {
-    /// The session a cookie stands for, and keeps it from idling out. A token that was renewed a while ago is in two hands:
-    /// its session ends.
+    /// The session a cookie stands for, and keeps it from idling out. Where a token comes that the browser gave up a while ago,
+    /// it is in two hands: the session ends.
     pub async fn session(&self, cookie: &str) -> Result<SessionInfo, IdentityError> {
         let (id, standing) = self.standing(cookie).ok_or(IdentityError::NotSignedIn)?;
-        if let Standing::Former(at) = standing
-            && self.journal.now() > at.plus(ON_THE_WAY)
-        {
+        if self.is_copy(id, standing) {
             self.close_copied(id).await?;
             return Err(IdentityError::NotSignedIn);
         }
         self.open_session(id).await
     }
 
-    /// A new token for the cookie's session, where its own is old enough; the old one is good a moment longer.
+    /// A new token for the cookie's session, where its own is old enough. The old one is good until the new one has come, and a
+    /// moment longer; an answer that was lost costs nobody their session.
     pub async fn renew_session(&self, cookie: &str) -> Result<Option<Secret>, IdentityError> {
-        let old = |directory: &Self| {
-            let (id, standing) = directory.standing(cookie)?;
-            let memory = directory.memory.read();
-            let state = memory
-                .sessions
-                .get(&id)
-                .filter(|state| directory.is_alive(state, directory.journal.now()))?;
-            let since = directory.journal.now().since(state.held.doc.token_since());
-            (standing == Standing::Current && since >= RENEWED_EVERY).then(|| state.held.clone())
-        };
-        if old(self).is_none() {
+        if self.renewable(cookie).is_none() {
             return Ok(None);
         }
-        let _turn = self.writing.lock().await;
-        // Another request may have been first.
-        let Some(held) = old(self) else { return Ok(None) };
+        // Whoever is writing would make a page wait; then the next one renews it.
+        let Ok(_turn) = self.writing.try_lock() else { return Ok(None) };
+        let Some((held, presented)) = self.renewable(cookie) else { return Ok(None) };
         let (now, token) = (self.journal.now(), Secret::of_bytes(&self.journal.random()));
-        let renewed = Renewed { token: fingerprint(token.reveal()), before: fingerprint(cookie), at: now };
         let mut draft = Draft::default();
-        draft.replace(&held, Session { renewed: Some(renewed), seen_at: now, ..held.doc.clone() })?;
+        draft.replace(&held, held.doc.renewed(fingerprint(token.reveal()), presented, now))?;
         self.write(draft).await?;
         Ok(Some(token))
     }
 
-    /// Which session a cookie's token is of, and whether it is still its token.
+    /// The cookie's session where it may have another token; and whether the browser has the present one.
+    fn renewable(&self, cookie: &str) -> Option<(Held<Session>, bool)> {
+        let (id, standing) = self.standing(cookie)?;
+        let now = self.journal.now();
+        let memory = self.memory.read();
+        let state = memory.sessions.get(&id).filter(|state| self.is_alive(state, now))?;
+        let presented = match standing {
+            Standing::Current => true,
+            Standing::Before if state.presented.load(Ordering::Relaxed) == 0 => false,
+            Standing::Before | Standing::Spent => return None,
+        };
+        (now.since(state.held.doc.token_since()) >= RENEWED_EVERY).then(|| (state.held.clone(), presented))
+    }
+
+    /// Which session a cookie's token is of, and what it is to it. Takes down that the present one has come.
     fn standing(&self, cookie: &str) -> Option<(SessionId, Standing)> {
         let token = secret::has_shape(cookie).then(|| fingerprint(cookie))?;
         let memory = self.memory.read();
         let id = *memory.session_tokens.get(&token)?;
-        Some((id, memory.sessions.get(&id)?.held.doc.standing(token)?))
+        let state = memory.sessions.get(&id)?;
+        let standing = state.held.doc.standing(token)?;
+        if standing == Standing::Current {
+            let now = self.journal.now().0;
+            let _ = state.presented.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        Some((id, standing))
+    }
+
+    /// Whether a token is one that the browser does not use any more.
+    fn is_copy(&self, session: SessionId, standing: Standing) -> bool {
+        let memory = self.memory.read();
+        let Some(state) = memory.sessions.get(&session) else { return false };
+        let now = self.journal.now();
+        let presented = state.presented.load(Ordering::Relaxed);
+        self.is_alive(state, now)
+            && match standing {
+                Standing::Current => false,
+                Standing::Before => presented != 0 && now > Timestamp(presented).plus(ON_THE_WAY),
+                Standing::Spent => true,
+            }
     }
 
     /// Ends a session of whose token there is a copy.
@@ -161,8 +183,7 @@ impl Directory {
         let person = held.doc.person;
         let mut draft = Draft::default();
         draft.delete(&held);
-        let event = Event::SessionClosed { person, everywhere: false };
-        let note = Note::new(Actor::Gateway, event);
+        let note = Note::new(Actor::Gateway, Event::SessionClosed { person, everywhere: false });
         draft.note(
             note.private("reason", "a token was used after it had been renewed: there may be a copy of it"),
         );

@@ -101,6 +101,14 @@ impl Identity for Directory {
 }
 
 impl Directory {
+    /// What is known of a person under the names that a provider is asked for today.
+    fn attributes_of(&self, person: &Person) -> BTreeSet<String> {
+        let asked =
+            |name: &String| self.settings.providers.iter().any(|one| one.attributes.contains_key(name));
+        let known = person.attributes.iter().filter(|(name, _)| asked(name));
+        pairs(&known.map(|(name, values)| (name.clone(), values.clone())).collect())
+    }
+
     fn as_voter(&self, memory: &Memory, person: &Person) -> Voter {
         let absent = memory.stand_ins.get(&person.id).into_iter().flatten();
         let absent = absent.filter_map(|absent| memory.person(*absent));
@@ -112,7 +120,7 @@ impl Directory {
             person: person.id,
             name: person.name.clone(),
             groups: person.groups.intersection(&self.groups).cloned().collect(),
-            attributes: pairs(&person.attributes),
+            attributes: self.attributes_of(person),
             administrator: person.role == Role::Administrator,
             introductions: person.introductions.clone(),
             stands_in: stands_in.collect(),

@@ -57,12 +57,14 @@ pub(crate) struct Session {
 }
 
 /// A session's token after its first. Fingerprints, as of every secret.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Renewed {
     pub(crate) token: Digest,
-    /// The one before: good a moment longer, for requests that were on their way.
+    /// The last one the browser had for certain: good until it has the new one, and a moment longer.
     pub(crate) before: Digest,
+    /// Every other it had or was sent: whoever comes with one has a copy.
+    pub(crate) spent: Vec<Digest>,
     pub(crate) at: Timestamp,
 }
 
@@ -70,30 +72,46 @@ pub(crate) struct Renewed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     Current,
-    /// It was current until then.
-    Former(Timestamp),
+    Before,
+    Spent,
 }
 
 impl Session {
     /// What the token with this fingerprint is to it; `None`: nothing.
     pub(crate) fn standing(&self, token: Digest) -> Option<Standing> {
-        match self.renewed {
+        match &self.renewed {
             None => (self.id.0 == token).then_some(Standing::Current),
-            Some(Renewed { token: current, .. }) if current == token => Some(Standing::Current),
-            Some(Renewed { before, at, .. }) => (before == token).then_some(Standing::Former(at)),
+            Some(renewed) if renewed.token == token => Some(Standing::Current),
+            Some(renewed) if renewed.before == token => Some(Standing::Before),
+            Some(renewed) => renewed.spent.contains(&token).then_some(Standing::Spent),
         }
+    }
+
+    /// The same session with another token. `presented`: the browser has shown that it has the present one.
+    pub(crate) fn renewed(&self, token: Digest, presented: bool, now: Timestamp) -> Self {
+        let renewed = match &self.renewed {
+            None => Renewed { token, before: self.id.0, spent: Vec::new(), at: now },
+            Some(known) => {
+                let (before, spent) =
+                    if presented { (known.token, known.before) } else { (known.before, known.token) };
+                let spent = known.spent.iter().copied().chain([spent]).collect();
+                Renewed { token, before, spent, at: now }
+            }
+        };
+        Self { renewed: Some(renewed), seen_at: now, ..self.clone() }
     }
 
     /// Since when its token is what it is.
     pub(crate) fn token_since(&self) -> Timestamp {
-        self.renewed.map_or(self.opened_at, |renewed| renewed.at)
+        self.renewed.as_ref().map_or(self.opened_at, |renewed| renewed.at)
     }
 
-    /// The fingerprints by which it is found: of its token, and of the one before.
-    fn fingerprints(&self) -> impl Iterator<Item = Digest> {
-        let renewed = self.renewed.map(|renewed| [renewed.token, renewed.before]);
-        let first = self.renewed.is_none().then_some(self.id.0);
-        renewed.into_iter().flatten().chain(first)
+    /// The fingerprints by which it is found: of every token it ever had.
+    fn fingerprints(&self) -> Vec<Digest> {
+        match &self.renewed {
+            None => vec![self.id.0],
+            Some(renewed) => renewed.spent.iter().copied().chain([renewed.before, renewed.token]).collect(),
+        }
     }
 }
 
@@ -110,8 +128,10 @@ impl Stored for Session {
 
     fn place(held: Held<Self>, memory: &mut Memory) {
         let seen = AtomicI64::new(held.doc.seen_at.0);
-        let (id, fingerprints) = (held.doc.id, held.doc.fingerprints().collect::<Vec<_>>());
-        if let Some(was) = memory.sessions.insert(id, SessionState { held, seen }) {
+        let (id, fingerprints) = (held.doc.id, held.doc.fingerprints());
+        // Whether the browser has that token shows when it comes with it.
+        let presented = AtomicI64::new(0);
+        if let Some(was) = memory.sessions.insert(id, SessionState { held, seen, presented }) {
             for token in was.held.doc.fingerprints() {
                 memory.session_tokens.remove(&token);
             }

@@ -126,7 +126,7 @@ async fn console_cookies_and_agent_tokens_never_stand_for_one_another() {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_now_and_then_and_a_copy_of_the_old_one_ends_the_session() {
+async fn a_token_is_renewed_now_and_then_and_a_copy_of_an_older_one_ends_the_session() {
     let world = World::new().await;
     let ana = world.enrol("Ana", &[], Role::Reviewer).await;
     let first = ana.token.reveal();
@@ -138,8 +138,8 @@ async fn a_token_is_renewed_now_and_then_and_a_copy_of_the_old_one_ends_the_sess
     assert_eq!(world.types().len(), before, "no entry: nothing changed for anybody");
     assert!(directory.renew_session(first).await.unwrap().is_none(), "once");
     // Requests that were on their way still count; forms stay as they are, and so does the session's name.
-    let (old, new) =
-        (directory.session(first).await.unwrap(), directory.session(second.reveal()).await.unwrap());
+    let (new, old) =
+        (directory.session(second.reveal()).await.unwrap(), directory.session(first).await.unwrap());
     assert_eq!((old.id, old.csrf.reveal()), (new.id, new.csrf.reveal()));
     assert_eq!((ana.session.id, ana.session.csrf.reveal()), (new.id, new.csrf.reveal()));
     assert_eq!(directory.sessions(new.person).len(), 1);
@@ -152,6 +152,48 @@ async fn a_token_is_renewed_now_and_then_and_a_copy_of_the_old_one_ends_the_sess
     assert!(matches!(directory.session(second.reveal()).await, Err(E::NotSignedIn)), "the session is over");
     let entry = world.entries().pop().unwrap();
     assert_eq!((&entry["type"], &entry["actor"]["kind"]), (&"session.closed".into(), &"gateway".into()));
+}
+
+/// The answer that brought it never came: nobody loses their session by that, however often it happens.
+#[tokio::test]
+async fn a_renewal_that_was_lost_costs_nobody_their_session() {
+    let world = World::new().await;
+    let ana = world.enrol("Ana", &[], Role::Reviewer).await;
+    let first = ana.token.reveal();
+    for _ in 0..3 {
+        world.pass(Duration::from_mins(20));
+        world.directory.session(first).await.unwrap();
+        world.directory.renew_session(first).await.unwrap().unwrap();
+    }
+    let after = world.another().await;
+    after.session(first).await.unwrap();
+    world.pass(Duration::from_mins(20));
+    let last = world.directory.renew_session(first).await.unwrap().unwrap();
+    world.directory.session(last.reveal()).await.unwrap();
+    world.directory.session(first).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_of_long_ago_ends_the_session_too_where_it_is_used_or_signed_in_over() {
+    for signs_in in [false, true] {
+        let world = World::new().await;
+        let ana = world.enrol("Ana", &[], Role::Reviewer).await;
+        // A thief has a copy, and keeps the session for themself.
+        let mut thief = ana.token.clone();
+        for _ in 0..3 {
+            world.pass(Duration::from_mins(20));
+            thief = world.directory.renew_session(thief.reveal()).await.unwrap().unwrap();
+            world.directory.session(thief.reveal()).await.unwrap();
+        }
+        if signs_in {
+            let link = world.directory.issue_link(Author::Operator, ana.session.person).await.unwrap();
+            let visitor = Visitor { cookie: Some(ana.token.reveal()), ..VISITOR };
+            world.directory.redeem_link(link.secret.reveal(), &visitor).await.unwrap();
+        } else {
+            assert!(world.directory.session(ana.token.reveal()).await.is_err());
+        }
+        assert!(world.directory.session(thief.reveal()).await.is_err(), "signs in: {signs_in}");
+    }
 }
 
 #[tokio::test]

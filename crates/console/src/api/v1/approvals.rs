@@ -95,8 +95,8 @@ pub(crate) async fn revoke(
     let taker = match caller.person() {
         None => Taker::Operator,
         Some(person) => {
-            if vote::exclusions(console.gate(), &read.hold).contains_key(&person) {
-                const WHY: &str = "whoever may not decide on it does not take it back either";
+            if vote::side_of(console.gate(), &read.hold).contains(&person) {
+                const WHY: &str = "the requester's side does not take back what others decided";
                 vote::attempted(console.gate(), id, actor(caller.author), WHY).await?;
                 return Err(
                     Problem::forbidden(WHY).hint("freeze the agent or the target: that stops what runs")
