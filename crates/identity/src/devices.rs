@@ -9,8 +9,8 @@ use std::{collections::HashMap, net::IpAddr, time::Duration};
 pub(crate) const WAITS: Duration = Duration::from_mins(10);
 /// How often it may ask.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
-/// How many wait at once, and of one source. The oldest makes room: who asks is nobody yet, and must not keep others out by
-/// asking often.
+/// How many wait at once, and of one source. The oldest makes room, before it whoever does not come back to ask: who asks is
+/// nobody yet, and must not keep others out by asking often.
 const MOST: usize = 16_384;
 /// Behind a proxy everybody is one source.
 const OF_A_SOURCE: usize = 4_096;
@@ -50,18 +50,20 @@ impl Devices {
             return false;
         }
         let source = network(device.source);
-        self.make_room(|other| network(other.source) == source, OF_A_SOURCE);
-        self.make_room(|_| true, MOST);
+        self.make_room(|other| network(other.source) == source, OF_A_SOURCE, now);
+        self.make_room(|_| true, MOST, now);
         user_code.clone_into(&mut device.user_code);
         self.0.insert(fingerprint(code.reveal()), device);
         true
     }
 
-    /// Forgets the oldest of these where there are as many as there may be.
-    fn make_room(&mut self, of: impl Fn(&Device) -> bool, most: usize) {
+    /// Forgets one of these where there are as many as there may be.
+    fn make_room(&mut self, of: impl Fn(&Device) -> bool, most: usize, now: Timestamp) {
         let these = || self.0.iter().filter(|(_, device)| of(device));
         if these().count() >= most {
-            let oldest = these().min_by_key(|(_, device)| device.asked_at).map(|(key, _)| *key);
+            let asks = |device: &Device| device.polled_at.is_some_and(|at| now.since(at) <= INTERVAL * 3);
+            let oldest =
+                these().min_by_key(|(_, device)| (asks(device), device.asked_at)).map(|(key, _)| *key);
             oldest.and_then(|key| self.0.remove(&key));
         }
     }
@@ -141,26 +143,41 @@ fn typed(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn at(second: usize) -> Timestamp {
+        Timestamp(i64::try_from(second).unwrap() * 1_000_000)
+    }
+
+    fn add(devices: &mut Devices, number: usize, source: [u8; 4], asked_at: Timestamp) -> Secret {
+        let byte = |at: usize| u8::try_from(number >> (at % 4 * 8) & 0xff).unwrap();
+        let code = Secret::of_bytes(&std::array::from_fn(byte));
+        let device = Device::new("x".into(), source.into(), None, asked_at);
+        assert!(devices.add(&code, &format!("{number:08}"), device));
+        code
+    }
+
     #[test]
     fn whoever_asks_often_keeps_nobody_out() {
         let mut devices = Devices::default();
-        let at = |second: usize| Timestamp(i64::try_from(second).unwrap() * 1_000_000);
-        let add = |devices: &mut Devices, number: usize, source: [u8; 4]| {
-            let code = Secret::of_bytes(&std::array::from_fn(|at| {
-                u8::try_from(number >> (at % 4 * 8) & 0xff).unwrap()
-            }));
-            let device = Device::new("x".into(), source.into(), None, at(number / 200));
-            assert!(devices.add(&code, &format!("{number:08}"), device));
-            code
-        };
-        let mine = add(&mut devices, 0, [192, 0, 2, 1]);
-        for number in 1..1_000 {
-            add(&mut devices, number, [192, 0, 2, 9]);
+        let mine = add(&mut devices, 0, [192, 0, 2, 1], at(0));
+        for number in 1..=OF_A_SOURCE + 100 {
+            add(&mut devices, number, [192, 0, 2, 9], at(1));
         }
         assert!(devices.0.len() <= OF_A_SOURCE + 1);
         assert!(devices.ask(mine.reveal(), at(6)).is_some(), "another's asking took the place");
-        let late = add(&mut devices, 1_000, [192, 0, 2, 9]);
-        assert!(devices.ask(late.reveal(), at(6)).is_some());
+    }
+
+    #[test]
+    fn whoever_comes_back_to_ask_is_not_crowded_out_by_those_who_do_not() {
+        let mut devices = Devices::default();
+        // Behind one proxy, everybody is one source.
+        let mine = add(&mut devices, 0, [192, 0, 2, 9], at(0));
+        for (second, others) in [(5, 10), (10, OF_A_SOURCE + 50), (15, 100)] {
+            assert!(devices.ask(mine.reveal(), at(second)).is_some());
+            for number in 1..=others {
+                add(&mut devices, second * 10_000 + number, [192, 0, 2, 9], at(second + 1));
+            }
+        }
+        assert!(devices.ask(mine.reveal(), at(20)).is_some());
     }
 
     #[test]

@@ -67,6 +67,25 @@ pub struct Computed {
     pub evidence: Vec<Line>,
 }
 
+impl Computed {
+    /// The operation's class, and its name where it has one.
+    pub(crate) fn kind(&self) -> String {
+        self.operation.as_ref().map_or_else(|| self.class.clone(), |name| format!("{} {name}", self.class))
+    }
+
+    /// The facts by name, each as a text.
+    pub(crate) fn facts_in_words(&self) -> impl Iterator<Item = (&str, String)> {
+        self.facts.iter().map(|(name, value)| {
+            (name.as_str(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        })
+    }
+}
+
+/// What people are called, one after the other.
+pub(crate) fn names(people: &[Person]) -> String {
+    people.iter().map(|person| person.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
 /// Somebody, by id and by what people call them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Person {

@@ -1,6 +1,6 @@
 //! Restarts, crashes and disks that fail.
 
-use crate::stage::{Stage, person};
+use crate::stage::{POLICY, Stage, person};
 use countersign_core::Class;
 use countersign_engine::{
     Error, Limits, Reply,
@@ -26,6 +26,20 @@ async fn pending_approvals_survive_a_restart_and_can_be_decided() {
     stage.approve(person(2), id).await.unwrap();
     stage.until(id, "done").await;
     assert_eq!(stage.cloud.count(), 1);
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_changed_the_policy_while_something_waited_is_known_after_a_restart() {
+    let stage = Stage::new().await;
+    let id = stage.hold(Class::Export, "all").await;
+    stage.policy_by(&format!("{POLICY}\n// changed"), [person(1)].into()).await;
+    let stage = stage.restart().await;
+    let refused = stage.ballot(person(1), id).await.unwrap_err().to_string();
+    assert!(refused.contains("changed the policy"), "{refused}");
+    stage.approve(person(2), id).await.unwrap();
+    stage.approve(person(3), id).await.unwrap();
+    stage.until(id, "granted").await;
     stage.verify();
 }
 

@@ -504,7 +504,12 @@ impl Stage {
     }
 
     pub(crate) async fn policy(&self, text: &str) {
-        start::put_in_force(&self.gate, bundle(text), BTreeSet::new()).await.unwrap();
+        self.policy_by(text, BTreeSet::new()).await;
+    }
+
+    /// The same, changed by these people.
+    pub(crate) async fn policy_by(&self, text: &str, authors: BTreeSet<PersonId>) {
+        start::put_in_force(&self.gate, bundle(text), authors).await.unwrap();
     }
 
     /// Sends a request and stays for as long as asked.

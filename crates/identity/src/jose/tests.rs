@@ -41,6 +41,16 @@ impl Judge {
     }
 }
 
+/// Each set has tests of a type of its own, all of the same shape.
+macro_rules! judge_all {
+    ($judge:ident, $key:ident, $tests:expr) => {
+        for test in $tests {
+            let what = format!("{} {}: {}", $judge.algorithm, test.tc_id, test.comment);
+            $judge.judge(&$key, (&test.msg, &test.sig), test.result, &what);
+        }
+    };
+}
+
 fn text(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
@@ -60,14 +70,7 @@ fn of_elliptic_curves() {
         for group in ecdsa::TestSet::load(name).unwrap().test_groups {
             let (x, y) = group.key.key[1..].split_at(group.key.key.len() / 2);
             let key = json!({"kty": "EC", "crv": curve, "x": text(x), "y": text(y)});
-            for test in group.tests {
-                judge.judge(
-                    &key,
-                    (&test.msg, &test.sig),
-                    test.result,
-                    &format!("{curve} {}: {}", test.tc_id, test.comment),
-                );
-            }
+            judge_all!(judge, key, group.tests);
         }
         judge.close(250);
     }
@@ -78,14 +81,7 @@ fn of_ed25519() {
     let mut judge = Judge::new(Algorithm::EdDsa);
     for group in eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap().test_groups {
         let key = json!({"kty": "OKP", "crv": "Ed25519", "x": text(&group.key.pk)});
-        for test in group.tests {
-            judge.judge(
-                &key,
-                (&test.msg, &test.sig),
-                test.result,
-                &format!("{}: {}", test.tc_id, test.comment),
-            );
-        }
+        judge_all!(judge, key, group.tests);
     }
     judge.close(150);
 }
@@ -100,14 +96,7 @@ fn of_rsa() {
         let mut judge = Judge::new(algorithm);
         for group in pkcs1::TestSet::load(name).unwrap().test_groups {
             let key = json!({"kty": "RSA", "n": number(&group.key.n), "e": number(&group.key.e)});
-            for test in group.tests {
-                judge.judge(
-                    &key,
-                    (&test.msg, &test.sig),
-                    test.result,
-                    &format!("{algorithm} {}: {}", test.tc_id, test.comment),
-                );
-            }
+            judge_all!(judge, key, group.tests);
         }
         judge.close(240);
     }
@@ -119,14 +108,7 @@ fn of_rsa() {
         let mut judge = Judge::new(algorithm);
         for group in pss::TestSet::load(name).unwrap().test_groups {
             let key = json!({"kty": "RSA", "n": number(&group.key.n), "e": number(&group.key.e)});
-            for test in group.tests {
-                judge.judge(
-                    &key,
-                    (&test.msg, &test.sig),
-                    test.result,
-                    &format!("{algorithm} {}: {}", test.tc_id, test.comment),
-                );
-            }
+            judge_all!(judge, key, group.tests);
         }
         judge.close(100);
     }

@@ -6,7 +6,7 @@ use super::{
     sheet::{Sheet, cost},
 };
 use crate::{
-    message::{Ask, Computed, Excerpt, Message, Offer, Person, Request},
+    message::{Ask, Computed, Excerpt, Message, Offer, Request, names},
     words::title,
 };
 use countersign_core::Timestamp;
@@ -91,11 +91,7 @@ fn fields(sheet: &mut Sheet, message: &Message) {
     let target = sheet.code(&seen.target, 150);
     let environment = sheet.code(&seen.environment, 100);
     fields.push(("Target", format!("{target} in {environment}")));
-    let kind = match &seen.operation {
-        Some(name) => format!("{} {name}", seen.class),
-        None => seen.class.clone(),
-    };
-    fields.push(("What", sheet.code(&kind, Sheet::FIELD)));
+    fields.push(("What", sheet.code(&seen.kind(), Sheet::FIELD)));
     if !seen.resources.is_empty() {
         fields.push(("On", sheet.code(&seen.resources.join(", "), Sheet::FIELD)));
     }
@@ -103,10 +99,6 @@ fn fields(sheet: &mut Sheet, message: &Message) {
         fields.push(("Until", moment(deadline)));
     }
     sheet.fields(&fields);
-}
-
-fn names(people: &[Person]) -> String {
-    people.iter().map(|person| person.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether all bytes are shown.
@@ -136,13 +128,7 @@ fn excerpt(sheet: &mut Sheet, title: &str, excerpt: &Excerpt) {
 
 fn found(sheet: &mut Sheet, seen: &Computed) {
     let mut lines = Vec::new();
-    for (name, value) in &seen.facts {
-        let value = match value {
-            Value::String(text) => text.clone(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                value.to_string()
-            }
-        };
+    for (name, value) in seen.facts_in_words() {
         lines.push(format!("{} {}", sheet.code(name, LISTED), sheet.code(&value, LISTED)));
     }
     sheet.lines("*Read from it*", &lines, LIST);

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     desk::Told,
-    message::{Ask, Computed, Excerpt, Message, Offer, Person, Request},
+    message::{Ask, Computed, Excerpt, Message, Offer, Request, names},
     words,
 };
 use countersign_core::{Assurance, Timestamp, visible};
@@ -166,21 +166,13 @@ fn fields(sheet: &mut Sheet, message: &Message) {
         }
     }
     field("Target", &format!("{} in {}", seen.target, seen.environment));
-    let kind = match &seen.operation {
-        Some(name) => format!("{} {name}", seen.class),
-        None => seen.class.clone(),
-    };
-    field("What", &kind);
+    field("What", &seen.kind());
     if !seen.resources.is_empty() {
         field("On", &seen.resources.join(", "));
     }
     if let Some(deadline) = message.deadline {
         sheet.block(&format!("**Until** {}", moment(deadline)));
     }
-}
-
-fn names(people: &[Person]) -> String {
-    people.iter().map(|person| person.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// A moment in the reader's zone, and in UTC.
@@ -218,13 +210,7 @@ fn excerpt(sheet: &mut Sheet, title: &str, excerpt: &Excerpt) {
 
 fn found(sheet: &mut Sheet, seen: &Computed) {
     let mut lines = Vec::new();
-    for (name, value) in &seen.facts {
-        let value = match value {
-            Value::String(text) => text.clone(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                value.to_string()
-            }
-        };
+    for (name, value) in seen.facts_in_words() {
         lines.push([sheet.theirs(name, LISTED), vec![ours(": ")], sheet.theirs(&value, LISTED)].concat());
     }
     sheet.lines("Read from it", &lines, LIST);
