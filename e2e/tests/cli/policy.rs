@@ -103,17 +103,18 @@ async fn name_authors(night: &Night, address: &str) {
     let checked = night.gateway.command(&["policy", "check"]).await.unwrap();
     let files = checked.pointer("/files_digest").and_then(serde_json::Value::as_str).unwrap();
     let text = format!("# last change\nfiles: {files}\n{address}\n");
-    fs::write(night.gateway.folder().join("policy/CHANGED_BY"), text).unwrap();
+    fs::write(night.gateway.folder().join("CHANGED_BY"), text).unwrap();
 }
 
 #[tokio::test]
 async fn a_policy_that_names_nobody_who_changed_it_does_not_come_into_force_where_that_is_asked() {
     let mut night = Night::open(&[]).await.unwrap();
     let folder = night.gateway.folder().to_owned();
-    let authors = folder.join("policy/CHANGED_BY");
+    // Beside the configuration, where the log is as well.
+    let authors = folder.join("CHANGED_BY");
     let configuration = folder.join("countersign.toml");
     let text = fs::read_to_string(&configuration).unwrap();
-    let asked = text.replace("path = \"policy\"", "path = \"policy\"\nchanged_by = \"policy/CHANGED_BY\"");
+    let asked = text.replace("path = \"policy\"", "path = \"policy\"\nchanged_by = \"CHANGED_BY\"");
     fs::write(&configuration, asked).unwrap();
     assert_eq!(night.gateway.stop().unwrap(), Some(0));
     night.gateway.restart().await.unwrap();
@@ -149,4 +150,6 @@ async fn a_policy_that_names_nobody_who_changed_it_does_not_come_into_force_wher
     let named =
         |entry: &&countersign_e2e::ledger::Entry| entry.data["changed_by"].as_array().map_or(0, Vec::len);
     assert_eq!(loaded.iter().map(named).collect::<Vec<_>>(), [0, 0, 1, 1]);
+    let rejected = entries.iter().filter(|entry| entry.kind == "policy.rejected").count();
+    assert_eq!(rejected, 3, "told of in the log, and not read again for that");
 }

@@ -5,7 +5,7 @@ use crate::config::Config;
 use countersign_engine::{Gate, definitions};
 use countersign_identity::Directory;
 use notify::{EventKind, RecursiveMode, Watcher};
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -19,16 +19,28 @@ pub(super) async fn policies(
     stopping: CancellationToken,
 ) {
     let (changed, mut changes) = mpsc::channel::<()>(1);
+    // As the events name them.
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (policies, authors) = (whole(&config.policy), config.policy_changed_by.as_deref().map(whole));
+    // Beside the file of authors may lie anything, a log that tells of a rejected policy too: only the file itself counts, and
+    // `..data`, the link by which Kubernetes swaps a mounted folder.
+    let concerns = move |path: &Path| {
+        let swapped = path.file_name().is_some_and(|name| name == "..data");
+        path.starts_with(&policies) || authors.as_deref() == Some(path) || swapped
+    };
     let tell = move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| !matches!(event.kind, EventKind::Access(_))) {
+        let concerns =
+            |event: &notify::Event| event.need_rescan() || event.paths.iter().any(|path| concerns(path));
+        if event.is_ok_and(|event| !matches!(event.kind, EventKind::Access(_)) && concerns(&event)) {
             // Full means a change is noted already.
             let _ = changed.try_send(());
         }
     };
     let watcher = notify::recommended_watcher(tell).and_then(|mut watcher| {
         watcher.watch(&config.policy, RecursiveMode::NonRecursive)?;
-        if let Some(folder) = config.policy_changed_by.as_deref().and_then(std::path::Path::parent) {
-            watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        if let Some(folder) = config.policy_changed_by.as_deref().and_then(Path::parent) {
+            let here = folder.as_os_str().is_empty();
+            watcher.watch(if here { Path::new(".") } else { folder }, RecursiveMode::NonRecursive)?;
         }
         Ok(watcher)
     });

@@ -168,6 +168,19 @@ async fn a_stolen_session_does_not_become_a_passkey() {
 }
 
 #[tokio::test]
+async fn the_first_passkey_is_registered_soon_after_signing_in_or_not_at_all() {
+    let world = World::new().await;
+    let ana = world.enrol("Ana", &[], Role::Reviewer).await;
+    world.pass(Duration::from_mins(30));
+    world.directory.begin_registration(&ana.session).unwrap();
+    world.pass(Duration::from_mins(1));
+    assert!(matches!(world.directory.begin_registration(&ana.session), Err(E::SignedInLongAgo)));
+    let link = world.directory.issue_link(Author::Operator, ana.session.person).await.unwrap();
+    let again = world.directory.redeem_link(link.secret.reveal(), &VISITOR).await.unwrap();
+    world.directory.begin_registration(&again.session).unwrap();
+}
+
+#[tokio::test]
 async fn a_session_that_ended_registers_nothing() {
     let world = World::new().await;
     let ana = world.reviewer("Ana").await;

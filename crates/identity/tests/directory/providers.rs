@@ -180,6 +180,13 @@ async fn what_a_provider_says_of_a_person_follows_with_every_sign_in() {
     assert_eq!((known(&stage.directory), changed()), (pairs(&["country=DE", "country=FR"]), 2));
     let after = open(&stage.world, vec![provider("corp", &stage.op.url())], &[]).await;
     assert_eq!(known(&after), pairs(&["country=DE", "country=FR"]), "it outlives a restart");
+    // Nor is it believed when the configuration asks for it no more, or when the account is unlinked.
+    let asked = Provider { attributes: [].into(), ..provider("corp", &stage.op.url()) };
+    let without = open(&stage.world, vec![asked], &[]).await;
+    assert_eq!(known(&without), pairs(&[]));
+    let fresh = stage.saying(json!({"email": "ana@example.com", "country": "DE"})).await.unwrap();
+    stage.directory.unlink_account(&fresh.session, "corp").await.unwrap();
+    assert_eq!(known(&stage.directory), pairs(&[]));
 }
 
 #[tokio::test]

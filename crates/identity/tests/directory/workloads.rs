@@ -390,6 +390,30 @@ fn chains_that_cannot_be_told() -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
+/// A user writes most claims themself, and would put a colleague in their own place.
+#[tokio::test]
+async fn a_claim_that_users_write_names_nobody_by_an_address() {
+    for claim in ["preferred_username", "/user/email", "upn"] {
+        let behalf = Behalf { claim: claim.into(), people: [].into(), actors: [].into() };
+        let named = Rule { behalf: Some(behalf), ..rule("mailed", &[("azp", "mail-client")]) };
+        let stage = Stage::with(vec![named]).await;
+        stage.world.reviewer("Ana").await;
+        let token = stage.token_saying(|claims| {
+            claims["azp"] = "mail-client".into();
+            claims["email_verified"] = true.into();
+            for name in ["preferred_username", "upn"] {
+                claims[name] = "ana@example.com".into();
+            }
+            claims["user"] = json!({"email": "ana@example.com"});
+        });
+        let refused = stage.caller(&token).await;
+        assert!(
+            matches!(refused, Err(N::NotTrusted(why)) if why.contains("not verified")),
+            "{claim}: {refused:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn the_person_and_the_agents_a_token_comes_through_stand_behind_it() {
     let behalf = |claim: &str, people: &[(&str, &str)]| Behalf {
