@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::process::Command;
 
-const STEPS: [&str; 35] = [
+const STEPS: [&str; 36] = [
     "read-is-permitted",
     "export-is-held",
     "repeat-attaches",
@@ -21,6 +21,7 @@ const STEPS: [&str; 35] = [
     "creator-cannot-approve",
     "beneficiary-cannot-approve",
     "invited-reviewer-cannot-approve",
+    "owner-cannot-edit-the-group",
     "anothers-ballot-is-no-vote",
     "role-binding-is-rejected",
     "config-change-is-held",

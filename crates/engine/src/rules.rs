@@ -9,15 +9,22 @@ use crate::{
         identity::{Regrouped, Regrouping},
         store::{FindEntries, ReadError, Store, StoredEntry},
     },
+    read, vote,
 };
-use countersign_core::{BundleDigest, Digest, GroupName, PersonId, PrincipalId, Timestamp};
-use countersign_ledger::{entry::Entry, event::Event};
+use countersign_core::{
+    ApprovalId, BundleDigest, Digest, GroupName, PersonId, PrincipalId, Timestamp, approval::State,
+};
+use countersign_ledger::{
+    entry::Entry,
+    event::{Actor, Event},
+};
 use parking_lot::RwLock;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 const PAGE: usize = 1_000;
 const POLICY: &str = "changed the policy after this was asked, or within the cooling-off time before";
 const GROUP: &str = "changed who is in a group that decides on this after it was asked";
+const REGROUPED: &str = "the requester's side tried to change who is in a group that decides on this";
 const AGENT: &str = "changed what the agent belongs to after it asked, or within the cooling-off time before";
 
 /// Who changed the policy, and when that came into force.
@@ -63,9 +70,7 @@ fn until(
 /// Who changed the rules by which an action is decided, or was: what changed once it was over is nothing to it.
 pub(crate) fn changed(gate: &Gate, hold: &Hold) -> Vec<(PersonId, &'static str)> {
     let (asked_at, end) = (hold.approval.requested_at, hold.closed_at.unwrap_or(Timestamp(i64::MAX)));
-    let gates = hold.approval.rounds.iter().flat_map(|round| &round.gates);
-    let deciders = gates.flat_map(|gate| std::iter::once(&gate.approvers).chain(&gate.break_glass));
-    let deciding: BTreeSet<&GroupName> = deciders.flat_map(|who| &who.groups).collect();
+    let deciding = deciding_groups(hold);
     let of_it = |change: &Regrouping| match &change.of {
         Regrouped::Group(group) => deciding.contains(group) && change.at <= end,
         Regrouped::Agent(_) => false,
@@ -73,6 +78,64 @@ pub(crate) fn changed(gate: &Gate, hold: &Hold) -> Vec<(PersonId, &'static str)>
     let members =
         gate.identity().regroupings(asked_at).into_iter().filter(of_it).map(|change| (change.by, GROUP));
     until(gate, hold.principal, asked_at, end).into_iter().chain(members).collect()
+}
+
+/// The groups whose members have a say in an action, or could break its glass.
+fn deciding_groups(hold: &Hold) -> BTreeSet<&GroupName> {
+    let gates = hold.approval.rounds.iter().flat_map(|round| &round.gates);
+    let deciders = gates.flat_map(|gate| std::iter::once(&gate.approvers).chain(&gate.break_glass));
+    deciders.flat_map(|who| &who.groups).collect()
+}
+
+/// Refuses somebody who would change who is in these groups while one of them decides on what their own side asked for, and
+/// records the attempt at the oldest such approval.
+pub async fn may_regroup(
+    gate: &Gate,
+    by: PersonId,
+    groups: &BTreeSet<GroupName>,
+) -> Result<Result<(), OwnCause>, Error> {
+    if groups.is_empty() {
+        return Ok(Ok(()));
+    }
+    let mut own: Vec<Hold> = Vec::new();
+    for (hold, _) in read::holds_with(gate, ("open", "yes")).await? {
+        let waits = matches!(hold.approval.state, State::Pending);
+        if waits
+            && deciding_groups(&hold).iter().any(|group| groups.contains(*group))
+            && vote::side_of(gate, &hold).contains(&by)
+        {
+            own.push(hold);
+        }
+    }
+    let Some(oldest) = own.iter().min_by_key(|hold| hold.approval.requested_at) else { return Ok(Ok(())) };
+    let refused = OwnCause { approval: oldest.approval.id, others: own.len() - 1 };
+    vote::attempted(gate, refused.approval, Actor::Person { id: by }, REGROUPED).await?;
+    Ok(Err(refused))
+}
+
+/// Somebody's own side waits for the groups that they would change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnCause {
+    /// The oldest approval that waits.
+    pub approval: ApprovalId,
+    /// How many more do.
+    pub others: usize,
+}
+
+impl fmt::Display for OwnCause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { approval, others } = self;
+        match others {
+            0 => write!(
+                formatter,
+                "approval `{approval}` waits for these groups, and your own side asked for it"
+            ),
+            _ => write!(
+                formatter,
+                "approval `{approval}` and {others} more wait for these groups, and your own side asked for them"
+            ),
+        }
+    }
 }
 
 /// Remembers from the ledger who changed the policy since a moment.
@@ -90,7 +153,7 @@ pub(crate) async fn load(gate: &Gate, since: Timestamp) -> Result<(), Error> {
         };
         let page = gate.store().entries(find).await?;
         for stored in &page {
-            let entry = read(stored)?;
+            let entry = parsed(stored)?;
             if let Event::PolicyLoaded { changed_by, .. } = &entry.event {
                 gate.authors.changed(changed_by, entry.at);
             }
@@ -115,11 +178,11 @@ pub async fn last(store: &dyn Store) -> Result<Option<LastPolicy>, ReadError> {
     let kind = Some("policy.loaded".to_owned());
     let newest = FindEntries { kind, limit: 1, bare: true, ..FindEntries::default() };
     let Some(stored) = store.entries(newest).await?.pop() else { return Ok(None) };
-    let Event::PolicyLoaded { bundle, files, .. } = read(&stored)?.event else { return Ok(None) };
+    let Event::PolicyLoaded { bundle, files, .. } = parsed(&stored)?.event else { return Ok(None) };
     Ok(Some(LastPolicy { bundle, files }))
 }
 
-fn read(stored: &StoredEntry) -> Result<Entry, ReadError> {
+fn parsed(stored: &StoredEntry) -> Result<Entry, ReadError> {
     Entry::parse(&stored.bytes)
         .map_err(|error| ReadError::Backend(format!("an entry cannot be read: {error}")))
 }

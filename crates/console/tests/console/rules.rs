@@ -201,9 +201,9 @@ async fn a_vote_given_by_a_role_is_brought_in_by_whoever_gave_it() {
     let audrey = stage.person("Audrey", &["sre"], "auditor").await;
     stage.pass(Duration::from_hours(24 * 10));
     stage.sign_in(&mut olga).await;
-    let id = stage.hold(Class::Configure, b"x").await;
     let path = format!("/api/v1/people/{}/role", audrey.id);
     stage.as_person(&olga, "PUT", &path, Some(json!({"role": "reviewer"}))).await.ok();
+    let id = stage.hold(Class::Configure, b"x").await;
     let link = stage.operator("POST", &format!("/api/v1/people/{}/link", audrey.id), Some(json!({}))).await;
     let audrey = stage.open_link(link.ok()["link"].as_str().unwrap()).await;
     let why = may(&stage, &audrey, &id).await.unwrap_err();

@@ -65,6 +65,8 @@ struct World {
     rows: Vec<Row>,
     /// Two who have nothing to do with any of them.
     free: [Browser; 2],
+    /// Somebody else in every reviewing group.
+    gus: String,
     _issuer: TokenIssuer,
 }
 
@@ -128,6 +130,7 @@ async fn world() -> World {
     let groups = Some(json!({"add": GROUPS}));
     stage.as_person(&olga, "PATCH", &format!("/api/v1/people/{}", gus.id), groups).await.ok();
 
+    let in_groups = gus.id.clone();
     let row = |why, who, credential| Row { why, who, credential };
     let rows = vec![
         row("owner", olga, 0),
@@ -144,7 +147,7 @@ async fn world() -> World {
         row("put into the groups by an owner", gus, 0),
     ];
     stage.token.clone_from(&tokens[0]);
-    World { stage, tokens, rows, free, _issuer: ci }
+    World { stage, tokens, rows, free, gus: in_groups, _issuer: ci }
 }
 
 async fn ballot(stage: &Stage, who: &Browser, id: &str, decision: &str) -> crate::stage::Answer {
@@ -182,6 +185,21 @@ async fn hold(world: &mut World, credential: usize) -> Held {
     Held { export, delete, unknown, broken }
 }
 
+/// Who is in the groups that decide, administrator or not: one in, one out, somebody new, a say for somebody.
+async fn regroups_nobody(stage: &Stage, why: &str, who: &Browser, gus: &str) {
+    let gus = format!("/api/v1/people/{gus}");
+    let new = json!({"name": "New", "email": "new@example.com", "groups": ["sre"], "role": "reviewer"});
+    for (method, path, change) in [
+        ("PATCH", gus.clone(), json!({"add": ["privacy"]})),
+        ("PATCH", gus.clone(), json!({"remove": ["sre"]})),
+        ("POST", "/api/v1/people".to_owned(), new),
+        ("PUT", format!("{gus}/role"), json!({"role": "auditor"})),
+    ] {
+        let changed = stage.as_person(who, method, &path, Some(change)).await;
+        assert_eq!(changed.problem(), (403, "requester-side".into()), "{why} {method} {path}");
+    }
+}
+
 #[tokio::test]
 async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_door() {
     let mut world = world().await;
@@ -189,7 +207,7 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
     for credential in 0..world.tokens.len() {
         held.push(hold(&mut world, credential).await);
     }
-    let World { stage, tokens, rows, free: [ana, ben], .. } = &mut world;
+    let World { stage, tokens, rows, free: [ana, ben], gus, .. } = &mut world;
     for Row { why, who, credential } in rows {
         let Held { export, delete, unknown, broken } = &held[*credential];
         let before = stage.count("approval.vote_refused").await;
@@ -245,6 +263,7 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
         let path = format!("/api/v1/approvals/{broken}/review");
         let closed = stage.as_person(who, "POST", &path, Some(said)).await;
         assert_eq!(closed.problem(), (403, "not-eligible".into()), "{why} reviews");
+        regroups_nobody(stage, why, who, gus).await;
         // The page offers nothing and says why; so does the list.
         for id in [export, delete] {
             let page = stage.page(who, &format!("/approvals/{id}")).await.text();
@@ -262,7 +281,7 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
         }
         assert_eq!(
             stage.count("approval.vote_refused").await,
-            before + 11,
+            before + 15,
             "{why}: each attempt is an entry"
         );
     }
@@ -275,6 +294,12 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
             assert_eq!(stage.call(asked).await.problem(), (403, "agent-credential".into()), "{path}");
         }
     }
+    // Administrators who have no part in it go on as ever, and others are told that it is not theirs to do.
+    let tina = stage.person("Tina", &GROUPS, "administrator").await;
+    let path = format!("/api/v1/people/{gus}");
+    let change = Some(json!({"add": GROUPS}));
+    stage.as_person(&tina, "PATCH", &path, change.clone()).await.ok();
+    assert_eq!(stage.as_person(ana, "PATCH", &path, change).await.problem(), (403, "not-allowed".into()));
     // Nothing was decided by any of them, and those who are free of it still may.
     for Held { export, delete, .. } in &held {
         assert_eq!(

@@ -55,14 +55,14 @@ async fn a_session_is_enough_only_where_policy_says_so() {
 #[tokio::test]
 async fn nobody_on_the_requesters_side_decides() {
     let mut stage = Stage::new().await;
-    let id = stage.hold(Class::Configure, b"x").await;
     let someone = stage.person("Someone", &[], "reviewer").await;
     let mut olga = std::mem::replace(&mut stage.olga, someone);
     stage.register(&mut olga).await;
-    assert_eq!(stage.approve(&mut olga, &id).await.problem(), (409, "requester-side".into()));
-    // Somebody whom the owner has just brought in.
     let invite = json!({"name": "Puppet", "email": "puppet@example.com", "groups": ["sre"]});
     let invited = stage.as_person(&olga, "POST", "/api/v1/people", Some(invite)).await.ok();
+    let id = stage.hold(Class::Configure, b"x").await;
+    assert_eq!(stage.approve(&mut olga, &id).await.problem(), (409, "requester-side".into()));
+    // Somebody whom the owner has just brought in.
     let mut puppet = stage.open_link(invited["link"].as_str().unwrap()).await;
     stage.register(&mut puppet).await;
     assert_eq!(stage.approve(&mut puppet, &id).await.problem(), (409, "not-eligible".into()));

@@ -12,7 +12,7 @@ use crate::{
 };
 use axum::{Json, extract::State};
 use countersign_core::{GroupName, PersonId, Timestamp};
-use countersign_engine::depart;
+use countersign_engine::{depart, rules};
 use countersign_identity::{Delegation, NewPerson, Role, Seen};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,7 @@ pub(crate) async fn invite(
     caller: Caller,
     Input(asked): Input<Invite>,
 ) -> Result<(StatusCode, Json<Invited>), Problem> {
-    caller.administrator()?;
+    may_regroup(&console, &caller, asked.groups.clone()).await?;
     let who = NewPerson { name: asked.name, email: asked.email, groups: asked.groups, role: asked.role };
     let (person, link) = console.directory().invite(caller.author, who).await?;
     let link_text = link.url.reveal().to_owned();
@@ -131,7 +131,7 @@ pub(crate) async fn change(
     IfMatch(version): IfMatch,
     Input(asked): Input<ChangeGroups>,
 ) -> Result<Tagged<Json<PersonItem>>, Problem> {
-    caller.administrator()?;
+    may_regroup(&console, &caller, asked.add.union(&asked.remove).cloned().collect()).await?;
     console.directory().set_groups(caller.author, Seen { id, version }, &asked.add, &asked.remove).await?;
     shown(&console, id)
 }
@@ -158,7 +158,8 @@ pub(crate) async fn role(
     IfMatch(version): IfMatch,
     Input(asked): Input<ChangeRole>,
 ) -> Result<Tagged<Json<PersonItem>>, Problem> {
-    caller.administrator()?;
+    let groups = console.directory().person(id).map(|person| person.groups).unwrap_or_default();
+    may_regroup(&console, &caller, groups).await?;
     console.directory().set_role(caller.author, Seen { id, version }, asked.role).await?;
     shown(&console, id)
 }
@@ -241,6 +242,17 @@ pub(crate) async fn disable(
     console.directory().disable_person(caller.author, Seen { id, version }).await?;
     depart::depart(console.gate(), id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether this caller may say who is in these groups: an administrator, and none whose own side waits for what they decide.
+async fn may_regroup(console: &Console, caller: &Caller, groups: BTreeSet<GroupName>) -> Result<(), Problem> {
+    if let Some(person) = caller.person()
+        && let Err(own) = rules::may_regroup(console.gate(), person, &groups).await?
+    {
+        let problem = Problem::new(StatusCode::FORBIDDEN, "requester-side", own.to_string());
+        return Err(problem.hint("ask an administrator who has no part in it, or wait until it is decided"));
+    }
+    caller.administrator()
 }
 
 fn shown(console: &Console, id: PersonId) -> Result<Tagged<Json<PersonItem>>, Problem> {

@@ -6,7 +6,7 @@ use crate::{
     DemoError,
     agent::Held,
     http::Answer,
-    person::Strength,
+    person::{Person, Strength},
     report::Log,
     setup::found,
     story::{self, watched::reason},
@@ -20,15 +20,24 @@ const SIDE: [&str; 2] = ["requester-side", "not-eligible"];
 const WHY_NOT: &str =
     "an agent does not give itself administrator rights; ask for the one permission you need";
 
+const INVITES: &str = "POST /api/v1/people";
+
+fn friend(name: &str, account: &str) -> Value {
+    let email = format!("{account}@example.com");
+    json!({ "name": name, "email": email, "groups": ["security"], "role": "reviewer" })
+}
+
 impl Play {
     pub(super) async fn role_binding(&mut self, log: &mut Log) -> Result<(), DemoError> {
+        let mut pia = self.friend_of_the_owner().await?;
         let promise = Promise("role-binding-is-held", "the role binding waits for security and nothing runs");
         let held = self.hold(log, &story::bind_administrator(), promise, OPERATION).await?;
         let Some(held) = held else { return Ok(()) };
         self.by_the_agent(log, &held).await?;
         self.with_an_agent_token(log, &held).await?;
         self.by_its_side(log, &held).await?;
-        self.by_an_invited_reviewer(log, &held).await?;
+        self.by_an_invited_reviewer(log, &held, &mut pia).await?;
+        self.by_more_of_her_friends(log, &held).await?;
         self.with_anothers_ballot(log, &held).await?;
         self.rejected(log, &held).await
     }
@@ -77,17 +86,27 @@ impl Play {
         self.refused(log, held, promise, &answer, &SIDE).await
     }
 
-    async fn by_an_invited_reviewer(&self, log: &mut Log, held: &Held) -> Result<(), DemoError> {
-        const DOOR: &str = "POST /api/v1/people";
-        let friend = json!({
-            "name": "Pia Puppet", "email": "pia@example.com", "groups": ["security"], "role": "reviewer",
-        });
-        let invited = self.olga.write("people", &friend).await?.success(DOOR)?.json();
-        let link = found(&invited, &["/link"], DOOR)?;
-        let mut pia = enrolled(&self.doors.console_url, &link).await?;
+    /// A reviewer whom the agent's owner invites before she has anything to win by it.
+    async fn friend_of_the_owner(&self) -> Result<Person, DemoError> {
+        let invited = self.olga.write("people", &friend("Pia Puppet", "pia")).await?.success(INVITES)?.json();
+        enrolled(&self.doors.console_url, &found(&invited, &["/link"], INVITES)?).await
+    }
+
+    async fn by_an_invited_reviewer(
+        &self,
+        log: &mut Log,
+        held: &Held,
+        pia: &mut Person,
+    ) -> Result<(), DemoError> {
         let answer = pia.vote(&held.approval, "approve", Strength::Passkey, None).await?;
         let promised = "a reviewer whom the owner has just invited cannot approve";
         self.refused(log, held, Promise("invited-reviewer-cannot-approve", promised), &answer, &SIDE).await
+    }
+
+    async fn by_more_of_her_friends(&self, log: &mut Log, held: &Held) -> Result<(), DemoError> {
+        let answer = self.olga.write("people", &friend("Paul Puppet", "paul")).await?;
+        let promised = "while it waits, the owner puts nobody into the group that decides";
+        self.refused(log, held, Promise("owner-cannot-edit-the-group", promised), &answer, &SIDE).await
     }
 
     async fn with_anothers_ballot(&mut self, log: &mut Log, held: &Held) -> Result<(), DemoError> {
