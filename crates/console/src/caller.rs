@@ -7,11 +7,17 @@ use crate::{
     guard::{Door, bearer_of},
 };
 use axum::extract::{ConnectInfo, FromRequestParts};
-use countersign_core::PersonId;
-use countersign_engine::vote;
+use countersign_core::{GroupName, PersonId, decision::Approvers};
+use countersign_engine::{
+    rules::{self, OwnCause},
+    vote,
+};
 use countersign_identity::{Author, Role, SessionInfo, Visitor, has_personal_shape};
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 /// The header a page's writes carry their CSRF token in.
 pub(crate) const CSRF: &str = "x-countersign-csrf";
@@ -101,6 +107,24 @@ impl Caller {
         self.session.as_ref().ok_or_else(|| Problem::forbidden(detail))
     }
 
+    /// Refuses whoever would change who decides on what waits for their own side: who is in these groups, or what these
+    /// people belong to and can do. The attempt is recorded.
+    pub(crate) async fn may_change_deciders<const N: usize>(
+        &self,
+        console: &Console,
+        mut groups: BTreeSet<GroupName>,
+        people: [PersonId; N],
+    ) -> Result<(), Problem> {
+        let Some(by) = self.person() else { return Ok(()) };
+        // Of oneself nothing changes in what others decide.
+        let people: BTreeSet<PersonId> = people.into_iter().filter(|person| *person != by).collect();
+        groups.extend(
+            people.iter().filter_map(|person| console.directory().person(*person)).flat_map(|one| one.groups),
+        );
+        let own = rules::may_change_deciders(console.gate(), by, &Approvers { groups, people }).await?;
+        own.map_err(own_cause)
+    }
+
     /// The person who votes. Attempts by those who never do are recorded.
     pub(crate) async fn voter(
         &self,
@@ -116,6 +140,12 @@ impl Caller {
         vote::attempted(console.gate(), approval, actor(self.author), why).await?;
         Err(Problem::forbidden(why))
     }
+}
+
+/// Why whoever has an interest in it does not change what decides.
+pub(crate) fn own_cause(own: OwnCause) -> Problem {
+    let problem = Problem::new(StatusCode::FORBIDDEN, "requester-side", own.to_string());
+    problem.hint("ask an administrator who has no part in it, or wait until it is decided")
 }
 
 /// The token of a person's own program, where it may be presented: to read from the API, and to sign itself out.

@@ -202,6 +202,7 @@ impl From<IdentityError> for Problem {
             E::NotVouched(_) => (StatusCode::UNAUTHORIZED, "not-vouched"),
             E::NotInvited => (StatusCode::FORBIDDEN, "not-invited"),
             E::LinkFirst => (StatusCode::CONFLICT, "link-first"),
+            E::ProviderFirst => (StatusCode::UNAUTHORIZED, "provider-first"),
             E::LinkSpent => (StatusCode::GONE, "link-spent"),
             E::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many-attempts"),
             E::NoRelyingParty => (StatusCode::CONFLICT, "no-relying-party"),

@@ -120,6 +120,14 @@ pub(crate) struct PeopleSection {
     /// Every group of people or agents there is.
     #[serde(default)]
     pub(crate) groups: BTreeSet<String>,
+    /// How long a session lasts without being used, and at most.
+    #[serde(default)]
+    pub(crate) session_idle: Option<Span>,
+    #[serde(default)]
+    pub(crate) session_end: Option<Span>,
+    /// How long whoever comes through a provider is here after it last vouched for them.
+    #[serde(default)]
+    pub(crate) provider_again: Option<Span>,
     /// Addresses of those who are administrators from the beginning.
     #[serde(default)]
     pub(crate) administrators: BTreeSet<String>,
@@ -268,6 +276,10 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     settings.transmitters = transmitters;
     settings.administrators = administrators;
     settings.scim_groups = scim_groups;
+    let within = |span: Option<Span>, base: std::time::Duration| span.map_or(base, |span| span.0);
+    settings.session_idle = within(people.session_idle, settings.session_idle);
+    settings.session_end = within(people.session_end, settings.session_end);
+    settings.provider_again = within(people.provider_again, settings.provider_again);
     Ok(Config {
         path: path.to_owned(),
         name: gateway.name,

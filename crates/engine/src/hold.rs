@@ -293,8 +293,7 @@ pub(crate) fn near<'s>(
     since: Timestamp,
 ) -> impl Iterator<Item = (PersonId, String)> + use<'s> {
     const BROUGHT_IN: &str = "was brought in by the requester's side within the cooling-off time";
-    const STAND_IN: &str =
-        "stands in for somebody on the requester's side, or did within the cooling-off time";
+    const STAND_IN: &str = "stands in for somebody on the requester's side";
     const BRINGER: &str = "brought in the requester's side within the cooling-off time";
     let now = gate.now();
     // Of everybody on the side: one who may not vote can be somebody's puppet all the same.
@@ -305,7 +304,8 @@ pub(crate) fn near<'s>(
     let near = gate.identity().voters().into_iter().flat_map(move |voter| {
         let by = hands(&voter.introductions, since);
         let brought_in = by.iter().any(|by| side.contains(by)).then_some((voter.person, BROUGHT_IN));
-        let stands = |one: &StandIn| side.contains(&one.absent) && one.from <= now && one.until >= since;
+        // Not whoever did: a side that names one reviewer after the other would choose who is left.
+        let stands = |one: &StandIn| side.contains(&one.absent) && one.from <= now && now < one.until;
         let stands_in = voter.stands_in.iter().any(stands).then_some((voter.person, STAND_IN));
         brought_in.into_iter().chain(stands_in).collect::<Vec<_>>()
     });

@@ -12,7 +12,8 @@ use crate::{
     read, vote,
 };
 use countersign_core::{
-    ApprovalId, BundleDigest, Digest, GroupName, PersonId, PrincipalId, Timestamp, approval::State,
+    ApprovalId, BundleDigest, Digest, GroupName, PersonId, PrincipalId, TargetName, Timestamp,
+    approval::State, decision::Approvers,
 };
 use countersign_ledger::{
     entry::Entry,
@@ -24,7 +25,8 @@ use std::{collections::BTreeSet, fmt};
 const PAGE: usize = 1_000;
 const POLICY: &str = "changed the policy after this was asked, or within the cooling-off time before";
 const GROUP: &str = "changed who is in a group that decides on this after it was asked";
-const REGROUPED: &str = "the requester's side tried to change who is in a group that decides on this";
+const DECIDERS: &str = "the requester's side tried to change who decides on this";
+const TOOLS: &str = "the requester's side tried to say what a tool of this target is";
 const AGENT: &str = "changed what the agent belongs to after it asked, or within the cooling-off time before";
 
 /// Who changed the policy, and when that came into force.
@@ -70,7 +72,7 @@ fn until(
 /// Who changed the rules by which an action is decided, or was: what changed once it was over is nothing to it.
 pub(crate) fn changed(gate: &Gate, hold: &Hold) -> Vec<(PersonId, &'static str)> {
     let (asked_at, end) = (hold.approval.requested_at, hold.closed_at.unwrap_or(Timestamp(i64::MAX)));
-    let deciding = deciding_groups(hold);
+    let deciding: BTreeSet<&GroupName> = deciders(hold).flat_map(|who| &who.groups).collect();
     let of_it = |change: &Regrouping| match &change.of {
         Regrouped::Group(group) => deciding.contains(group) && change.at <= end,
         Regrouped::Agent(_) => false,
@@ -80,40 +82,54 @@ pub(crate) fn changed(gate: &Gate, hold: &Hold) -> Vec<(PersonId, &'static str)>
     until(gate, hold.principal, asked_at, end).into_iter().chain(members).collect()
 }
 
-/// The groups whose members have a say in an action, or could break its glass.
-fn deciding_groups(hold: &Hold) -> BTreeSet<&GroupName> {
+/// Those who have a say in an action, or could break its glass.
+fn deciders(hold: &Hold) -> impl Iterator<Item = &Approvers> {
     let gates = hold.approval.rounds.iter().flat_map(|round| &round.gates);
-    let deciders = gates.flat_map(|gate| std::iter::once(&gate.approvers).chain(&gate.break_glass));
-    deciders.flat_map(|who| &who.groups).collect()
+    gates.flat_map(|gate| std::iter::once(&gate.approvers).chain(&gate.break_glass))
 }
 
-/// Refuses somebody who would change who is in these groups while one of them decides on what their own side asked for, and
-/// records the attempt at the oldest such approval.
-pub async fn may_regroup(
+/// Refuses somebody who would change who these groups and people are, or what they can do, while one of them decides on
+/// what their own side asked for, and records the attempt at the oldest such approval.
+pub async fn may_change_deciders(
     gate: &Gate,
     by: PersonId,
-    groups: &BTreeSet<GroupName>,
+    touched: &Approvers,
 ) -> Result<Result<(), OwnCause>, Error> {
-    if groups.is_empty() {
-        return Ok(Ok(()));
-    }
+    let touches = |who: &Approvers| {
+        !who.groups.is_disjoint(&touched.groups) || !who.people.is_disjoint(&touched.people)
+    };
+    disinterested(gate, by, DECIDERS, |hold| deciders(hold).any(touches)).await
+}
+
+/// The same for somebody who would say what a tool of a target is, while their own side waits there.
+pub async fn may_review_tools(
+    gate: &Gate,
+    by: PersonId,
+    target: &TargetName,
+) -> Result<Result<(), OwnCause>, Error> {
+    disinterested(gate, by, TOOLS, |hold| hold.asked.target == *target).await
+}
+
+async fn disinterested(
+    gate: &Gate,
+    by: PersonId,
+    attempt: &str,
+    concerned: impl Fn(&Hold) -> bool,
+) -> Result<Result<(), OwnCause>, Error> {
     let mut own: Vec<Hold> = Vec::new();
     for (hold, _) in read::holds_with(gate, ("open", "yes")).await? {
         let waits = matches!(hold.approval.state, State::Pending);
-        if waits
-            && deciding_groups(&hold).iter().any(|group| groups.contains(*group))
-            && vote::side_of(gate, &hold).contains(&by)
-        {
+        if waits && concerned(&hold) && vote::side_of(gate, &hold).contains(&by) {
             own.push(hold);
         }
     }
     let Some(oldest) = own.iter().min_by_key(|hold| hold.approval.requested_at) else { return Ok(Ok(())) };
     let refused = OwnCause { approval: oldest.approval.id, others: own.len() - 1 };
-    vote::attempted(gate, refused.approval, Actor::Person { id: by }, REGROUPED).await?;
+    vote::attempted(gate, refused.approval, Actor::Person { id: by }, attempt).await?;
     Ok(Err(refused))
 }
 
-/// Somebody's own side waits for the groups that they would change.
+/// What somebody would change decides on what their own side asked for, and it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnCause {
     /// The oldest approval that waits.
@@ -128,11 +144,11 @@ impl fmt::Display for OwnCause {
         match others {
             0 => write!(
                 formatter,
-                "approval `{approval}` waits for these groups, and your own side asked for it"
+                "this decides on approval `{approval}`, which your own side asked for and which waits"
             ),
             _ => write!(
                 formatter,
-                "approval `{approval}` and {others} more wait for these groups, and your own side asked for them"
+                "this decides on approval `{approval}` and {others} more, which your own side asked for and which wait"
             ),
         }
     }

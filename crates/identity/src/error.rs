@@ -46,6 +46,8 @@ pub enum IdentityError {
     NotInvited,
     #[error("somebody with that address is here already")]
     LinkFirst,
+    #[error("your provider has not vouched for you for too long")]
+    ProviderFirst,
     #[error("that account is linked already, or another one of that provider is")]
     AccountTaken,
 
@@ -144,6 +146,9 @@ impl IdentityError {
                 "ask an administrator to invite you under the address your provider vouches for"
             }
             Self::LinkFirst => "if that is you, sign in as before, and link the account on your own page",
+            Self::ProviderFirst => {
+                "sign in through your provider once; after that your passkey is good again"
+            }
             Self::AccountTaken => "unlink it where it is linked first",
             Self::NotFresh => {
                 "sign out, sign in with a passkey, and try again; if it is lost, ask an administrator"

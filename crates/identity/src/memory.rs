@@ -29,6 +29,8 @@ const COARSE: Duration = Duration::from_mins(1);
 pub(crate) struct Memory {
     pub(crate) people: BTreeMap<PersonId, Held<Person>>,
     pub(crate) emails: HashMap<EmailAddress, PersonId>,
+    /// Who had an address before.
+    pub(crate) former_emails: HashMap<EmailAddress, BTreeSet<PersonId>>,
     pub(crate) accounts: HashMap<Digest, PersonId>,
     /// By channel and user.
     pub(crate) bindings: HashMap<Digest, PersonId>,

@@ -29,6 +29,8 @@ pub struct Settings {
     pub reading_idle: Duration,
     /// It ends after so long, however much it is used.
     pub reading_end: Duration,
+    /// Whoever comes through a provider is here for so long after it last vouched for them.
+    pub provider_again: Duration,
     /// How long a browser may take to answer a passkey ceremony.
     pub ceremony: Duration,
     /// Whose signed tokens are believed, beside the gateway's own.
@@ -84,6 +86,7 @@ impl Settings {
             session_end: day,
             reading_idle: 7 * day,
             reading_end: 30 * day,
+            provider_again: 7 * day,
             ceremony: Duration::from_mins(5),
             issuers: Vec::new(),
             providers: Vec::new(),

@@ -82,10 +82,15 @@ async fn put(
         return Err(Fault::fixed("an `id` never changes"));
     }
     let since = console.directory().reprovision(client, id, told(user)?).await?;
-    if since == Since::Left {
+    // Also when they had left before: what was not taken back then is now.
+    if since == Since::Left || is_gone(console, id) {
         depart::depart(console.gate(), id).await?;
     }
     Ok(Shown(StatusCode::OK, find(console, &id.to_string())?.1))
+}
+
+fn is_gone(console: &Console, id: PersonId) -> bool {
+    console.directory().person(id).is_none_or(|person| person.is_disabled())
 }
 
 fn find(console: &Console, id: &str) -> Result<(PersonId, Value), Fault> {

@@ -117,8 +117,10 @@ async fn a_vote_repeated_after_a_lost_answer_counts_once_and_is_told_so() {
 
 #[tokio::test]
 async fn an_edit_that_names_what_it_saw_changes_nothing_else() {
-    let stage = Stage::new().await;
+    let mut stage = Stage::new().await;
     let ana = stage.person("Ana", &["sre"], "reviewer").await;
+    // Somebody who does not stand behind the agent.
+    stage.olga = stage.person("Tom", &[], "administrator").await;
     let (person, agent) = (format!("/api/v1/people/{}", ana.id), format!("/api/v1/agents/{}", stage.agent));
     for (path, one, other) in [
         (&person, json!({"add": ["privacy"]}), json!({"remove": ["sre"]})),

@@ -211,6 +211,21 @@ async fn a_vote_given_by_a_role_is_brought_in_by_whoever_gave_it() {
 }
 
 #[tokio::test]
+async fn whoever_stands_behind_an_agent_does_not_say_what_it_belongs_to() {
+    let stage = Stage::new().await;
+    let tom = stage.person("Tom", &[], "administrator").await;
+    let path = format!("/api/v1/agents/{}", stage.agent);
+    for change in [json!({"groups": ["agents", "sre"]}), json!({"clearances": []})] {
+        let refused = stage.as_person(&stage.olga, "PATCH", &path, Some(change.clone())).await;
+        assert_eq!(refused.problem(), (403, "not-allowed".into()), "{change}");
+        stage.as_person(&tom, "PATCH", &path, Some(change)).await.ok();
+    }
+    // Who else answers for it, an owner may say.
+    let both = json!({"owners": ["olga@example.com", "tom@example.com"]});
+    stage.as_person(&stage.olga, "PATCH", &path, Some(both)).await.ok();
+}
+
+#[tokio::test]
 async fn whoever_stands_behind_an_agent_does_not_lift_its_freeze() {
     let stage = Stage::new().await;
     let freeze = json!({"scope": "agent", "id": stage.agent});

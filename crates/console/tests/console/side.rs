@@ -66,7 +66,7 @@ struct World {
     /// Two who have nothing to do with any of them.
     free: [Browser; 2],
     /// Somebody else in every reviewing group.
-    gus: String,
+    other: String,
     _issuer: TokenIssuer,
 }
 
@@ -130,7 +130,7 @@ async fn world() -> World {
     let groups = Some(json!({"add": GROUPS}));
     stage.as_person(&olga, "PATCH", &format!("/api/v1/people/{}", gus.id), groups).await.ok();
 
-    let in_groups = gus.id.clone();
+    let in_groups = stage.reviewer("Hal", &GROUPS).await.id;
     let row = |why, who, credential| Row { why, who, credential };
     let rows = vec![
         row("owner", olga, 0),
@@ -147,7 +147,7 @@ async fn world() -> World {
         row("put into the groups by an owner", gus, 0),
     ];
     stage.token.clone_from(&tokens[0]);
-    World { stage, tokens, rows, free, gus: in_groups, _issuer: ci }
+    World { stage, tokens, rows, free, other: in_groups, _issuer: ci }
 }
 
 async fn ballot(stage: &Stage, who: &Browser, id: &str, decision: &str) -> crate::stage::Answer {
@@ -186,14 +186,20 @@ async fn hold(world: &mut World, credential: usize) -> Held {
 }
 
 /// Who is in the groups that decide, administrator or not: one in, one out, somebody new, a say for somebody.
-async fn regroups_nobody(stage: &Stage, why: &str, who: &Browser, gus: &str) {
-    let gus = format!("/api/v1/people/{gus}");
+async fn regroups_nobody(stage: &Stage, why: &str, who: &Browser, other: &str) {
+    let now = stage.gate.now();
+    let until = now.plus(Duration::from_hours(1)).to_string();
+    let away = json!({"to": other, "from": now.to_string(), "until": until});
+    let person = format!("/api/v1/people/{other}");
     let new = json!({"name": "New", "email": "new@example.com", "groups": ["sre"], "role": "reviewer"});
     for (method, path, change) in [
-        ("PATCH", gus.clone(), json!({"add": ["privacy"]})),
-        ("PATCH", gus.clone(), json!({"remove": ["sre"]})),
+        ("PATCH", person.clone(), json!({"add": ["privacy"]})),
+        ("PATCH", person.clone(), json!({"remove": ["sre"]})),
         ("POST", "/api/v1/people".to_owned(), new),
-        ("PUT", format!("{gus}/role"), json!({"role": "auditor"})),
+        ("PUT", format!("{person}/role"), json!({"role": "auditor"})),
+        ("POST", format!("{person}/link"), json!({})),
+        ("PATCH", person.clone(), json!({"add": ["agents"]})),
+        ("PUT", format!("/api/v1/people/{}/delegation", who.id), away),
     ] {
         let changed = stage.as_person(who, method, &path, Some(change)).await;
         assert_eq!(changed.problem(), (403, "requester-side".into()), "{why} {method} {path}");
@@ -207,7 +213,7 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
     for credential in 0..world.tokens.len() {
         held.push(hold(&mut world, credential).await);
     }
-    let World { stage, tokens, rows, free: [ana, ben], gus, .. } = &mut world;
+    let World { stage, tokens, rows, free: [ana, ben], other, .. } = &mut world;
     for Row { why, who, credential } in rows {
         let Held { export, delete, unknown, broken } = &held[*credential];
         let before = stage.count("approval.vote_refused").await;
@@ -263,7 +269,7 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
         let path = format!("/api/v1/approvals/{broken}/review");
         let closed = stage.as_person(who, "POST", &path, Some(said)).await;
         assert_eq!(closed.problem(), (403, "not-eligible".into()), "{why} reviews");
-        regroups_nobody(stage, why, who, gus).await;
+        regroups_nobody(stage, why, who, other).await;
         // The page offers nothing and says why; so does the list.
         for id in [export, delete] {
             let page = stage.page(who, &format!("/approvals/{id}")).await.text();
@@ -281,7 +287,7 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
         }
         assert_eq!(
             stage.count("approval.vote_refused").await,
-            before + 15,
+            before + 18,
             "{why}: each attempt is an entry"
         );
     }
@@ -296,7 +302,7 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
     }
     // Administrators who have no part in it go on as ever, and others are told that it is not theirs to do.
     let tina = stage.person("Tina", &GROUPS, "administrator").await;
-    let path = format!("/api/v1/people/{gus}");
+    let path = format!("/api/v1/people/{other}");
     let change = Some(json!({"add": GROUPS}));
     stage.as_person(&tina, "PATCH", &path, change.clone()).await.ok();
     assert_eq!(stage.as_person(ana, "PATCH", &path, change).await.problem(), (403, "not-allowed".into()));

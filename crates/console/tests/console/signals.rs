@@ -139,9 +139,8 @@ async fn a_revoked_session_ends_with_what_was_approved_from_it_and_has_not_run()
     scene.later();
     let link = format!("/api/v1/people/{}/link", ana.id);
     let link = stage.operator("POST", &link, Some(json!({}))).await.ok();
-    let passkey = ana.passkey.take();
     ana = stage.open_link(link["link"].as_str().unwrap()).await;
-    ana.passkey = passkey;
+    stage.register(&mut ana).await;
     stage.approve(&mut ana, &waits).await.ok();
     scene.say("s-1", "session-revoked", "ana", happened).await;
     scene.say("s-2", "session-revoked", "ana", happened).await;
@@ -152,6 +151,39 @@ async fn a_revoked_session_ends_with_what_was_approved_from_it_and_has_not_run()
     let export = stage.operator("GET", "/api/v1/ledger/export", None).await;
     countersign_ledger::verify::verify(export.body.as_slice(), stage.keys.log().verifier()).unwrap();
     assert!(!export.text().contains(PUSHED_WITH), "the secret is nowhere");
+}
+
+/// The signal comes ten minutes late, and whoever has the session has used them.
+#[tokio::test]
+async fn what_a_session_did_and_made_after_the_moment_it_was_revoked_is_taken_back_too() {
+    let scene = Scene::new().await;
+    let stage = &scene.stage;
+    let mut ana = stage.reviewer("Ana", &["privacy"]).await;
+    let (waits, early) = (stage.hold(Class::Export, b"a").await, stage.hold(Class::Export, b"b").await);
+    let frozen = json!({"scope": "target", "name": "cloud"});
+    stage.operator("POST", "/api/v1/freezes", Some(frozen)).await.ok();
+    stage.approve(&mut ana, &early).await.ok();
+    let happened = scene.at();
+    stage.pass(Duration::from_mins(5));
+    stage.approve(&mut ana, &waits).await.ok();
+    let reading = stage.reading_token(&ana).await;
+    stage.bind(&mut ana, "thief").await;
+    stage.pass(Duration::from_mins(5));
+    scene.say("s-1", "session-revoked", "ana", happened).await;
+    assert!(!scene.signed_in(&ana).await);
+    let read = stage.with_token(&reading, "GET", "/api/v1/session", None).await;
+    assert_eq!(read.status, StatusCode::UNAUTHORIZED);
+    for id in [&waits, &early] {
+        let seen = stage.operator("GET", &format!("/api/v1/approvals/{id}"), None).await.ok();
+        assert_eq!(seen["gates"][0]["votes"], 0, "{seen}");
+    }
+    // The passkey was registered in that session, the user of the channel bound from it: neither brings anybody back.
+    assert_eq!((stage.count("passkey.removed").await, stage.count("channel.unbound").await), (1, 1));
+    let user =
+        json!({"type": "approve", "user": "thief", "approval": waits, "shown": stage.shown(&waits).await});
+    assert_eq!(stage.deliver("d-1", &user).await.ok()["outcome"], "refused");
+    let passkeys = format!("/api/v1/people/{}/passkeys", ana.id);
+    assert_eq!(stage.operator("GET", &passkeys, None).await.ok(), json!([]));
 }
 
 #[tokio::test]

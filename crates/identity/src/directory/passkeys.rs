@@ -143,6 +143,11 @@ impl Directory {
         self.memory.read().passkeys_of(person).map(|held| held.doc.clone()).collect()
     }
 
+    /// Whose passkey this is.
+    pub fn passkey_owner(&self, id: CredentialId) -> Option<PersonId> {
+        self.memory.read().passkeys.get(&id).map(|held| held.doc.person)
+    }
+
     /// Options for `navigator.credentials.get()` without naming anyone: the browser offers the passkeys it has, and
     /// the answer is the same for everybody.
     pub fn begin_sign_in(&self) -> Result<Value, IdentityError> {
@@ -227,6 +232,9 @@ impl Directory {
         let counter = self.verified(&answer, &answer.challenge)?;
         let _turn = self.writing.lock().await;
         let (held, person) = self.signer(&answer)?;
+        if !self.is_vouched(&person, now) {
+            return Err(IdentityError::ProviderFirst);
+        }
         if !self.ceremonies.lock().answer(genuine, now) {
             return Err(IdentityError::CeremonyOver);
         }

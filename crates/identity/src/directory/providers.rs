@@ -134,6 +134,14 @@ impl Directory {
         self.begin_flow(provider, "/account", Wanted { terms: None, linking: Some(session.id) }).await
     }
 
+    /// Whether somebody who comes through a provider was vouched for by one not too long ago. Whoever has left it keeps
+    /// their passkey and their users in channels, and nobody tells us. A directory that speaks for them would.
+    pub(super) fn is_vouched(&self, person: &Person, now: Timestamp) -> bool {
+        let known = |account: &&Account| self.providers.all().any(|one| one.issuer.issuer == account.issuer);
+        let last = person.accounts.iter().filter(known).map(Account::vouched).max();
+        person.provisioned.is_some() || last.is_none_or(|last| now < last.plus(self.settings.provider_again))
+    }
+
     /// Takes what a browser brings back. It counts once, in the browser that began, from the provider it was sent to.
     pub async fn finish_with_provider(
         &self,
@@ -168,9 +176,18 @@ impl Directory {
         let event = Event::AccountUnlinked { person: session.person, provider: provider.to_owned() };
         draft.note(Note::new(Actor::Person { id: session.person }, event));
         // What it said of them is nobody's word any more.
-        if !changed.attributes.is_empty() {
-            changed.attributes.clear();
-            draft.note(Note::new(Actor::Gateway, Event::PersonAttributesChanged { person: session.person }));
+        let provider = &self.provider(provider)?.provider;
+        let person = session.person;
+        changed.attributes.retain(|name, _| !provider.attributes.contains_key(name));
+        if changed.attributes != held.doc.attributes {
+            draft.note(Note::new(Actor::Gateway, Event::PersonAttributesChanged { person }));
+        }
+        let spoken_for: BTreeSet<&GroupName> = provider.groups.values().collect();
+        changed.groups.retain(|group| !spoken_for.contains(group));
+        let removed: BTreeSet<GroupName> = held.doc.groups.difference(&changed.groups).cloned().collect();
+        if !removed.is_empty() {
+            let event = Event::PersonGroupsChanged { person, added: BTreeSet::new(), removed };
+            draft.note(Note::new(Actor::Gateway, event));
         }
         draft.replace(&held, changed)?;
         self.write(draft).await
@@ -320,6 +337,9 @@ impl Directory {
             }
             None => self.newcomer(&mut draft, provider, vouched, account)?,
         };
+        for own in person.accounts.iter_mut().filter(|own| own.issuer == provider.issuer.issuer) {
+            own.vouched_at = Some(now);
+        }
         self.follow_groups(&mut draft, provider, vouched, &mut person);
         follow_attributes(&mut draft, provider, vouched, &mut person);
         if person.enrolled_at.is_none() {
@@ -385,6 +405,7 @@ impl Directory {
             groups: BTreeSet::new(),
             introductions: vec![Introduction { by: None, at: now, group: None }],
             removals: Vec::new(),
+            former_emails: BTreeSet::new(),
             attributes: BTreeMap::new(),
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: vec![account],
@@ -392,6 +413,7 @@ impl Directory {
             delegations: Vec::new(),
             provisioned: None,
             signalled: None,
+            distrusted: None,
             invited_at: now,
             enrolled_at: None,
             disabled_at: None,
@@ -478,7 +500,8 @@ pub fn is_ours(path: &str) -> bool {
 }
 
 fn account(provider: &Provider, vouched: &Vouched, now: Timestamp) -> Account {
-    Account { issuer: provider.issuer.issuer.clone(), subject: vouched.subject.clone(), linked_at: now }
+    let issuer = provider.issuer.issuer.clone();
+    Account { issuer, subject: vouched.subject.clone(), linked_at: now, vouched_at: None }
 }
 
 fn away(provider: &Provider, error: &dyn std::error::Error) -> IdentityError {

@@ -128,6 +128,7 @@ impl Directory {
             groups: BTreeSet::new(),
             introductions: vec![Introduction { by: None, at: now, group: None }],
             removals: Vec::new(),
+            former_emails: BTreeSet::new(),
             attributes: BTreeMap::new(),
             bindings: Vec::new(),
             delegations: Vec::new(),
@@ -142,6 +143,7 @@ impl Directory {
                 changed_at: now,
             }),
             signalled: None,
+            distrusted: None,
             invited_at: now,
             enrolled_at: None,
             disabled_at: (!told.active).then_some(now),
@@ -294,6 +296,7 @@ impl Directory {
             if self.memory.read().emails.contains_key(&email) {
                 return Err(IdentityError::EmailTaken(email.to_string()));
             }
+            changed.former_emails.insert(was.email.clone());
             changed.email = email.clone();
         }
         if told.name.is_some() {

@@ -64,7 +64,13 @@ impl Directory {
         if !token::has_personal_shape(text) {
             return Err(IdentityError::NotSignedIn);
         }
-        self.open_session(SessionId(fingerprint(text))).await
+        let session = self.open_session(SessionId(fingerprint(text))).await?;
+        let person = self.person(session.person).ok_or(IdentityError::NotSignedIn)?;
+        if self.is_vouched(&person, self.journal.now()) {
+            Ok(session)
+        } else {
+            Err(IdentityError::ProviderFirst)
+        }
     }
 
     /// Makes a token for a person's own programs. The secret is not kept.

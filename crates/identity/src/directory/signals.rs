@@ -7,7 +7,7 @@ use crate::{
     jose::read_json,
     record::{
         Held,
-        person::{Account, Person, Signalled},
+        person::{Account, Distrusted, Person, Signalled},
     },
     secret::fingerprint,
     signals::{
@@ -176,10 +176,7 @@ impl Directory {
         let person = held.doc.id;
         let heard = match said.kind {
             Kind::Other | Kind::Enabled => Heard::Nothing,
-            // A clock that is behind must not spare what was done just before.
-            Kind::Distrust | Kind::Disabled => {
-                Heard::Distrust { person, until: said.at.plus(known.transmitter.issuer.skew).min(now) }
-            }
+            Kind::Distrust | Kind::Disabled => Heard::Distrust { person, until: until(&held.doc, said, now) },
         };
         let name = fingerprint(&said.id);
         if known.was_taken(&name, now) {
@@ -208,7 +205,14 @@ impl Directory {
                 Self::end_bindings(&mut draft, &Actor::Gateway, &mut gone);
                 draft.replace(&held, gone)?;
             }
-            (Heard::Distrust { until, .. }, _) => self.end_sessions_until(&mut draft, person, *until),
+            (Heard::Distrust { until, .. }, _) => {
+                let moment = said.at.minus(known.transmitter.issuer.skew);
+                let mut left = held.doc.clone();
+                self.end_what_sessions_made(&mut draft, &mut left, known, (moment, *until));
+                let last = left.distrusted.filter(|last| last.at >= said.at);
+                left.distrusted = last.or(Some(Distrusted { at: said.at, heard_at: now }));
+                draft.replace(&held, left)?;
+            }
             (Heard::Nothing, _) => {
                 if took_out(&held.doc, &signalled(false)) {
                     draft.note(Note::new(Actor::Gateway, Event::PersonReturned { person }));
@@ -256,15 +260,46 @@ impl Directory {
         }
     }
 
-    fn end_sessions_until(&self, draft: &mut Draft, person: PersonId, until: Timestamp) {
+    /// Ends the sessions that were opened up to `until`, and what one of them could have made to come back by since it was
+    /// opened, or since the moment the signal speaks of: passkeys, and users of channels and accounts that speak for the
+    /// person.
+    fn end_what_sessions_made(
+        &self,
+        draft: &mut Draft,
+        person: &mut Person,
+        known: &Known,
+        (moment, until): (Timestamp, Timestamp),
+    ) {
         let memory = self.memory.read();
-        let ended: Vec<_> = memory.sessions_of(person).filter(|held| held.doc.opened_at <= until).collect();
+        let ended: Vec<_> =
+            memory.sessions_of(person.id).filter(|held| held.doc.opened_at <= until).collect();
+        let since = ended.iter().map(|held| held.doc.opened_at).fold(moment, Timestamp::min);
+        let made = |at: Timestamp| since <= at && at <= until;
         if !ended.is_empty() {
-            draft.note(Note::new(Actor::Gateway, Event::SessionClosed { person, everywhere: true }));
+            let event = Event::SessionClosed { person: person.id, everywhere: true };
+            draft.note(Note::new(Actor::Gateway, event));
         }
         for session in ended {
             draft.delete(session);
         }
+        for held in memory.passkeys_of(person.id).filter(|held| made(held.doc.created_at)) {
+            draft.delete(held);
+            let event = Event::PasskeyRemoved { person: person.id, credential: held.doc.id };
+            draft.note(Note::new(Actor::Gateway, event));
+        }
+        let mut theirs = person.clone();
+        theirs.bindings.retain(|binding| made(binding.bound_at));
+        Self::end_bindings(draft, &Actor::Gateway, &mut theirs);
+        person.bindings.retain(|binding| !made(binding.bound_at));
+        // Not the account whose provider the signal speaks for: it is how they come back.
+        let own = self.providers.find(&known.transmitter.provider).map(|own| &own.provider.issuer.issuer);
+        let stays = |account: &Account| !made(account.linked_at) || Some(&account.issuer) == own;
+        for account in person.accounts.iter().filter(|account| !stays(account)) {
+            let provider = self.providers.all().find(|one| one.issuer.issuer == account.issuer);
+            let provider = provider.map_or_else(|| account.issuer.clone(), |one| one.issuer.name.clone());
+            draft.note(Note::new(Actor::Gateway, Event::AccountUnlinked { person: person.id, provider }));
+        }
+        person.accounts.retain(stays);
     }
 
     /// Those the configuration names stay: they are the anchor that no outside system removes.
@@ -272,6 +307,12 @@ impl Directory {
         let named = self.settings.administrators.contains(&person.email);
         !named && !person.is_disabled() && is_news(person, said)
     }
+}
+
+/// Until it came, not until the moment it speaks of: it may come late, and whoever had the session used it meanwhile. One that
+/// speaks of no later moment than one that came before says nothing new of what was done since.
+fn until(person: &Person, said: &Said, now: Timestamp) -> Timestamp {
+    person.distrusted.filter(|last| said.at <= last.at).map_or(now, |last| last.heard_at)
 }
 
 /// Only who took somebody out lets them in again: not whom an administrator or another system disabled.

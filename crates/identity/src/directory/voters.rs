@@ -38,14 +38,15 @@ impl Identity for Directory {
 
     fn voter(&self, person: PersonId) -> Option<Voter> {
         let memory = self.memory.read();
-        memory.person(person).filter(|person| person.can_vote()).map(|person| self.as_voter(&memory, person))
+        let person = memory.person(person).filter(|person| self.votes(person))?;
+        Some(self.as_voter(&memory, person))
     }
 
     fn voters(&self) -> Vec<Voter> {
         let memory = self.memory.read();
         let people = memory.people.values().map(|held| &held.doc);
         let mut voters: Vec<Voter> =
-            people.filter(|person| person.can_vote()).map(|person| self.as_voter(&memory, person)).collect();
+            people.filter(|person| self.votes(person)).map(|person| self.as_voter(&memory, person)).collect();
         voters.sort_by(|left, right| (&left.name, left.person).cmp(&(&right.name, right.person)));
         voters
     }
@@ -101,6 +102,10 @@ impl Identity for Directory {
 }
 
 impl Directory {
+    fn votes(&self, person: &Person) -> bool {
+        person.can_vote() && self.is_vouched(person, self.journal.now())
+    }
+
     /// What is known of a person under the names that a provider is asked for today.
     fn attributes_of(&self, person: &Person) -> BTreeSet<String> {
         let asked =

@@ -310,7 +310,9 @@ impl Directory {
     }
 }
 
-/// The people with these addresses, as far as they are known.
+/// The people with these addresses, as far as they are known, and whoever had one before: a new address lifts nobody off
+/// the requester's side.
 fn named(memory: &Memory, emails: &BTreeSet<EmailAddress>) -> BTreeSet<PersonId> {
-    emails.iter().filter_map(|email| memory.emails.get(email).copied()).collect()
+    let now = emails.iter().filter_map(|email| memory.emails.get(email));
+    now.chain(emails.iter().filter_map(|email| memory.former_emails.get(email)).flatten()).copied().collect()
 }

@@ -63,6 +63,9 @@ pub struct Person {
     pub id: PersonId,
     pub name: String,
     pub email: EmailAddress,
+    /// Addresses they had before: whom a configuration names by one of these stays named.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) former_emails: BTreeSet<EmailAddress>,
     pub role: Role,
     pub groups: BTreeSet<GroupName>,
     /// Who invited them, put them into a group or made a link for them: the latest of each. Whoever brought in
@@ -91,6 +94,9 @@ pub struct Person {
     /// What a transmitter of signals said last of whether their account is good; `None`: none ever did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) signalled: Option<Signalled>,
+    /// Up to when what was done in their name was taken back last; `None`: it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) distrusted: Option<Distrusted>,
     pub invited_at: Timestamp,
     /// When they first opened a link of theirs.
     pub enrolled_at: Option<Timestamp>,
@@ -131,6 +137,16 @@ pub(crate) struct Signalled {
     pub(crate) disabled: bool,
 }
 
+/// A signal that what is done in a person's name is not to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Distrusted {
+    /// The moment it spoke of.
+    pub(crate) at: Timestamp,
+    /// When it came: what was done up to then was taken back.
+    pub(crate) heard_at: Timestamp,
+}
+
 /// Somebody else votes in a person's place for a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -148,9 +164,17 @@ pub struct Account {
     pub issuer: String,
     pub(crate) subject: String,
     pub linked_at: Timestamp,
+    /// When the provider last said that it is theirs, after it was linked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) vouched_at: Option<Timestamp>,
 }
 
 impl Account {
+    /// When the provider last spoke for it.
+    pub(crate) fn vouched(&self) -> Timestamp {
+        self.vouched_at.unwrap_or(self.linked_at)
+    }
+
     /// What it is found by.
     pub(crate) fn key(&self) -> Digest {
         Self::key_of(&self.issuer, &self.subject)
@@ -273,6 +297,9 @@ impl Stored for Person {
         let accounts: Vec<Digest> = held.doc.accounts.iter().map(Account::key).collect();
         let bindings: Vec<Digest> = held.doc.bindings.iter().map(Binding::key).collect();
         let person = held.doc.id;
+        for former in &held.doc.former_emails {
+            memory.former_emails.entry(former.clone()).or_default().insert(person);
+        }
         for one in &held.doc.delegations {
             memory.stand_ins.entry(one.to).or_default().insert(person);
         }

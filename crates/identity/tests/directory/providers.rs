@@ -1,5 +1,6 @@
 //! Signing in through a provider: who comes in, whose account is whose, and what a provider, a browser or a passer-by
 //! cannot do.
+//! Long because one stage with a provider serves every way of coming in by it.
 
 use crate::world::{HOME, ORIGIN, VISITOR, World, groups};
 use countersign_core::Assurance;
@@ -10,6 +11,7 @@ use countersign_identity::{
 };
 use countersign_testkit::{
     issuer::{SigningKey, token_with_secret},
+    passkey::SoftPasskey,
     provider::{Back, CLIENT, OpenIdProvider, SECRET},
 };
 use serde_json::{Value, json};
@@ -187,6 +189,49 @@ async fn what_a_provider_says_of_a_person_follows_with_every_sign_in() {
     let fresh = stage.saying(json!({"email": "ana@example.com", "country": "DE"})).await.unwrap();
     stage.directory.unlink_account(&fresh.session, "corp").await.unwrap();
     assert_eq!(known(&stage.directory), pairs(&[]));
+}
+
+/// Nobody tells us when somebody leaves their provider, and a passkey asks no provider.
+#[tokio::test]
+async fn whom_a_provider_has_not_vouched_for_in_a_week_neither_votes_nor_comes_in_by_a_passkey() {
+    let stage = Stage::new().await;
+    stage.invited("Ana", &[]).await;
+    let said = json!({"email": "ana@example.com", "groups": ["sso-sre"]});
+    let ana = stage.saying(said.clone()).await.unwrap().session;
+    let mut passkey = SoftPasskey::new().unwrap();
+    let options = stage.directory.begin_registration(&ana).unwrap();
+    let answer = passkey.register(&options, ORIGIN).unwrap().to_string();
+    stage.directory.finish_registration(&ana, "laptop", answer.as_bytes()).await.unwrap();
+    let (reading, _) = stage.directory.create_reading(&ana, "report").await.unwrap();
+    let mut comes_in = async || {
+        let answer = passkey.assert(&stage.directory.begin_sign_in().unwrap(), ORIGIN).unwrap().to_string();
+        stage.directory.finish_sign_in(answer.as_bytes(), &VISITOR).await
+    };
+    stage.world.pass(Duration::from_mins(7 * 24 * 60 - 10));
+    comes_in().await.unwrap();
+    assert_eq!(stage.directory.voter(ana.person).unwrap().groups, groups(&["sre"]));
+    stage.world.pass(Duration::from_mins(10));
+    assert!(matches!(comes_in().await, Err(E::ProviderFirst)));
+    assert!(stage.directory.voter(ana.person).is_none() && stage.directory.voters().is_empty());
+    assert!(stage.directory.reading(reading.reveal()).await.is_err());
+    // It vouches for her again, and says what she is in now.
+    let now = stage.world.now().0 / 1_000_000;
+    let anew = json!({"email": "ana@example.com", "groups": [], "iat": now, "exp": now + 300});
+    stage.saying(anew).await.unwrap();
+    comes_in().await.unwrap();
+    assert_eq!(stage.directory.voter(ana.person).unwrap().groups, groups(&[]));
+}
+
+#[tokio::test]
+async fn an_account_that_is_unlinked_takes_its_groups_and_nothing_else_along() {
+    let stage = Stage::new().await;
+    stage.invited("Ana", &["privacy"]).await;
+    let ana = stage.saying(json!({"email": "ana@example.com", "groups": ["sso-sre"]})).await.unwrap().session;
+    assert_eq!(stage.directory.voter(ana.person).unwrap().groups, groups(&["privacy", "sre"]));
+    stage.directory.unlink_account(&ana, "corp").await.unwrap();
+    assert_eq!(stage.directory.voter(ana.person).unwrap().groups, groups(&["privacy"]));
+    let types = stage.world.types();
+    assert_eq!(types[types.len() - 2..], ["account.unlinked", "person.groups_changed"]);
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@ mod hostile;
 mod shapes;
 
 use crate::world::{World, agent_of, groups};
-use countersign_core::{PrincipalKind, Requester};
+use countersign_core::{CredentialId, PrincipalKind, Requester};
 use countersign_engine::port::identity::{Identity, NotAuthenticated as N, Presented};
 use countersign_identity::{
     Algorithm, Author, Behalf, Description, Directory, EmailAddress, IdentityError, Issuer, KeySource,
-    Outward, Pattern, Role, Rule, Template,
+    Outward, Pattern, Role, Rule, Template, Told,
 };
 use countersign_testkit::issuer::{SigningKey, TokenIssuer};
 use serde_json::{Value, json};
@@ -169,6 +169,36 @@ async fn a_token_that_fits_a_rule_is_its_agent_with_everyone_behind_it() {
         .await;
     let caller = present(&after, &stage.token(), &stage.world).await.unwrap();
     assert_eq!(caller.side().len(), 2);
+}
+
+#[tokio::test]
+async fn a_new_address_lifts_nobody_off_the_requesters_side() {
+    let stage = Stage::new().await;
+    let held_by =
+        Rule { obtainable_by: emails(&["root@example.com"]), ..rule("deploy", &[("repository", "acme/*")]) };
+    let directory = stage.world.trusting(vec![issuer(&stage.issuer.url(), vec![held_by])]).await;
+    let told = |email: &str| Told {
+        user_name: "root".into(),
+        external_id: None,
+        name: None,
+        email: email.into(),
+        active: true,
+    };
+    let client = stage.world.journal.id(CredentialId::from_parts);
+    let root = directory.provision(client, told("root@example.com")).await.unwrap();
+    assert!(present(&directory, &stage.token(), &stage.world).await.unwrap().side().contains(&root));
+    directory.reprovision(client, root, told("moved@example.com")).await.unwrap();
+    assert!(present(&directory, &stage.token(), &stage.world).await.unwrap().side().contains(&root));
+    // Whoever has the address now is on it as well; and it outlives a restart.
+    let next = directory
+        .provision(client, Told { user_name: "next".into(), ..told("root@example.com") })
+        .await
+        .unwrap();
+    let held_by =
+        Rule { obtainable_by: emails(&["root@example.com"]), ..rule("deploy", &[("repository", "acme/*")]) };
+    let after = stage.world.trusting(vec![issuer(&stage.issuer.url(), vec![held_by])]).await;
+    let side = present(&after, &stage.token(), &stage.world).await.unwrap().side();
+    assert!(side.contains(&root) && side.contains(&next), "{side:?}");
 }
 
 #[tokio::test]

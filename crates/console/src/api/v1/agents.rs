@@ -160,6 +160,12 @@ pub(crate) async fn change(
     Input(asked): Input<Change>,
 ) -> Result<Tagged<Json<AgentItem>>, Problem> {
     caller.administrator()?;
+    let widens = asked.groups.is_some() || asked.clearances.is_some();
+    let behind = console.directory().behind_agent(id).map(|(behind, _)| behind).unwrap_or_default();
+    if widens && caller.person().is_some_and(|person| behind.contains_key(&person)) {
+        let problem = Problem::forbidden("whoever stands behind an agent does not say what it belongs to");
+        return Err(problem.hint("ask an administrator who has no part in it"));
+    }
     let named = |owners: Vec<String>| -> Result<BTreeSet<PersonId>, Problem> {
         owners.iter().map(|owner| person(&console, "owners", owner)).collect()
     };

@@ -13,6 +13,7 @@ use countersign_core::{CredentialId, PersonId};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// What `navigator.credentials.create()` answered, by `toJSON()`, and what to call the passkey.
@@ -106,6 +107,8 @@ pub(crate) async fn remove(
         && console.directory().passkeys(session.person).iter().any(|own| own.id == id)
     {
         console.directory().freshly_proven(session)?;
+    } else if let Some(owner) = console.directory().passkey_owner(id) {
+        caller.may_change_deciders(&console, BTreeSet::new(), [owner]).await?;
     }
     console.directory().remove_passkey(caller.author, id).await?;
     Ok(StatusCode::NO_CONTENT)

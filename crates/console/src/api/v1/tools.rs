@@ -2,7 +2,7 @@
 
 use crate::{
     body::Input,
-    caller::Caller,
+    caller::{Caller, own_cause},
     console::Console,
     error::Problem,
     model::tools::{ToolFull, ToolItem},
@@ -12,7 +12,10 @@ use axum::{
     extract::{Path, State},
 };
 use countersign_core::{Digest, TargetName, approval::Taker};
-use countersign_engine::definitions::{self, Verdict};
+use countersign_engine::{
+    definitions::{self, Verdict},
+    rules,
+};
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -96,6 +99,9 @@ pub(crate) async fn decide(
 ) -> Result<Json<ToolItem>, Problem> {
     caller.administrator()?;
     let (target, digest) = (target(&console, &id)?, digest(&asked.definition)?);
+    if let Some(by) = caller.person() {
+        rules::may_review_tools(console.gate(), by, &target).await?.map_err(own_cause)?;
+    }
     let verdict = match asked.verdict {
         Word::Accept => Verdict::Accept,
         Word::Refuse => Verdict::Refuse,

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 151] = [
+const KEYS: [&str; 153] = [
     "sign_in",
     "signals",
     "provider",
@@ -135,6 +135,8 @@ const KEYS: [&str; 151] = [
     "volatile_meta",
     "sessions",
     "session_idle",
+    "session_end",
+    "provider_again",
     "tools",
     "arguments",
     "mcp_endpoint",
