@@ -11,7 +11,8 @@ use crate::{
     failure::{Failure, chain},
     wiring::{self, Opened},
 };
-use countersign_engine::{Gate, definitions, port::store::Health, start, timers};
+use countersign_core::PersonId;
+use countersign_engine::{Gate, definitions, port::store::Health, rules, start, timers};
 use countersign_identity::Directory;
 use countersign_pep::{BoundListener, Doors, Serving as Wires};
 use countersign_pep_http::{bodies::Bodies, config::HttpTarget, text::HttpTexts};
@@ -21,6 +22,7 @@ use countersign_pep_sql::{
     text::SqlTexts,
     understand::{Reader, ReaderLimits},
 };
+use countersign_policy::Bundle;
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -231,7 +233,7 @@ pub(crate) async fn reload(gate: &Gate, directory: &Directory, config: &Config) 
         Ok((bundle, changed_by))
     });
     let outcome = match loaded {
-        Ok((bundle, changed_by)) => start::put_in_force(gate, bundle, changed_by).await,
+        Ok((bundle, changed_by)) => put_in_force(gate, bundle, changed_by).await,
         Err(errors) => {
             tracing::error!("the policies were not reloaded: {}", wiring::policy_mistakes(&errors).message);
             start::rejected_bundle(gate, errors.len()).await
@@ -240,6 +242,26 @@ pub(crate) async fn reload(gate: &Gate, directory: &Directory, config: &Config) 
     if let Err(error) = outcome {
         tracing::error!(error = %countersign_engine::record::chain(&error), "the policies stay as they were");
     }
+}
+
+/// A change by somebody whose own side waits for a decision stays out until it is made.
+async fn put_in_force(
+    gate: &Gate,
+    bundle: Bundle,
+    changed_by: BTreeSet<PersonId>,
+) -> Result<(), countersign_engine::Error> {
+    for author in &changed_by {
+        if let Err(own) = rules::may_change_policy(gate, *author).await? {
+            let name = gate.identity().called(*author).unwrap_or_default();
+            let approval = own.approval;
+            tracing::error!(
+                "the policies were not reloaded: {name} changed them, whose own side asked for approval `{approval}`; \
+                 send SIGHUP once that is decided"
+            );
+            return start::rejected_bundle(gate, 1).await;
+        }
+    }
+    start::put_in_force(gate, bundle, changed_by).await
 }
 
 fn operator_socket(config: &Config) -> Result<UnixListener, Failure> {

@@ -26,6 +26,7 @@ const PAGE: usize = 1_000;
 const POLICY: &str = "changed the policy after this was asked, or within the cooling-off time before";
 const GROUP: &str = "changed who is in a group that decides on this after it was asked";
 const DECIDERS: &str = "the requester's side tried to change who decides on this";
+const FILES: &str = "the requester's side tried to change the policy";
 const TOOLS: &str = "the requester's side tried to say what a tool of this target is";
 const AGENT: &str = "changed what the agent belongs to after it asked, or within the cooling-off time before";
 
@@ -108,6 +109,11 @@ pub async fn may_review_tools(
     target: &TargetName,
 ) -> Result<Result<(), OwnCause>, Error> {
     disinterested(gate, by, TOOLS, |hold| hold.asked.target == *target).await
+}
+
+/// The same for somebody who changed the policy files, while anything of their own side waits.
+pub async fn may_change_policy(gate: &Gate, by: PersonId) -> Result<Result<(), OwnCause>, Error> {
+    disinterested(gate, by, FILES, |_| true).await
 }
 
 async fn disinterested(

@@ -128,13 +128,25 @@ async fn a_policy_that_names_nobody_who_changed_it_does_not_come_into_force_wher
     for words in ["CHANGED_BY", "nobody here has the address `nobody@example.com`"] {
         assert!(night.gateway.log().contains(words), "{words}: {}", night.gateway.log());
     }
+    // Nor does a change by somebody whose own agent waits for a decision.
+    let client = night::client().unwrap();
+    let ask = night.ask(&client, reqwest::Method::PUT, "/v1/config/prod/timeout");
+    let ask = ask.header("prefer", "respond-async").json(&serde_json::json!({"value": "3000"}));
+    assert_eq!(ask.send().await.unwrap().status(), 202);
+    let held = night.gateway.approval("pending").await.unwrap();
+    name_authors(&night, "olga@example.com").await;
+    recorded(&night, "policy.rejected", 3).await;
+    recorded(&night, "approval.vote_refused", 1).await;
+    let said = format!("whose own side asked for approval `{held}`");
+    assert!(night.gateway.log().contains(&said), "{}", night.gateway.log());
+    night.gateway.command(&["approvals", "revoke", &held, "--reason", "not tonight"]).await.unwrap();
     name_authors(&night, "ana@example.com").await;
     recorded(&night, "policy.loaded", 3).await;
     assert_eq!(status(&night).await, 403);
 
     // The next change needs its own names: those of the last one are of other files.
     fs::write(folder.join("policy/99-wall.cedar"), format!("{wall}\n// again")).unwrap();
-    recorded(&night, "policy.rejected", 3).await;
+    recorded(&night, "policy.rejected", 4).await;
     assert!(night.gateway.log().contains("it is of other files"), "{}", night.gateway.log());
     // The same of a change while it was down.
     assert_eq!(night.gateway.stop().unwrap(), Some(0));
@@ -151,5 +163,5 @@ async fn a_policy_that_names_nobody_who_changed_it_does_not_come_into_force_wher
         |entry: &&countersign_e2e::ledger::Entry| entry.data["changed_by"].as_array().map_or(0, Vec::len);
     assert_eq!(loaded.iter().map(named).collect::<Vec<_>>(), [0, 0, 1, 1]);
     let rejected = entries.iter().filter(|entry| entry.kind == "policy.rejected").count();
-    assert_eq!(rejected, 3, "told of in the log, and not read again for that");
+    assert_eq!(rejected, 4, "told of in the log, and not read again for that");
 }
