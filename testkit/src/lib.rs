@@ -3,6 +3,7 @@
 pub mod etcd;
 pub mod issuer;
 pub mod nginx;
+pub mod pagerduty;
 pub mod passkey;
 pub mod peer;
 pub mod pgclient;

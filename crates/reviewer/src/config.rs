@@ -1,5 +1,6 @@
 //! The `[[channel]]` sections of the configuration, checked into what can be used.
 
+mod pagerduty;
 mod route;
 mod slack;
 mod teams;
@@ -28,7 +29,7 @@ use url::Url;
 #[serde(deny_unknown_fields)]
 pub struct ChannelSection {
     pub name: String,
-    /// `webhook`, `slack` or `teams`.
+    /// `webhook`, `slack`, `teams` or `pagerduty`.
     pub kind: String,
     /// `named` or `everything`.
     pub hears: Option<String>,
@@ -55,7 +56,7 @@ pub struct ChannelSection {
     pub signing_secret_from: Option<String>,
     /// Of Slack.
     pub previous_signing_secret_from: Option<String>,
-    /// Of Slack: where its Web API is, if not at Slack.
+    /// Of Slack: where its Web API is, if not at Slack. Of `PagerDuty`: where events are taken.
     pub api: Option<String>,
     /// Of Teams: the bot's app id.
     pub app_id: Option<String>,
@@ -75,6 +76,10 @@ pub struct ChannelSection {
     pub issuer: Option<String>,
     /// Of Teams: where the Bot Framework says which keys are its own, if not in the public cloud.
     pub openid: Option<String>,
+    /// Of `PagerDuty`: where the key of the integration is.
+    pub routing_key_from: Option<String>,
+    /// Of `PagerDuty`: `critical`, `error`, `warning` or `info`.
+    pub severity: Option<String>,
 }
 
 /// A channel that can be used.
@@ -182,9 +187,10 @@ impl ChannelSection {
             "webhook" => webhook::check(&self, &common, &mut faults),
             "slack" => slack::check(&self, &common, &mut faults),
             "teams" => teams::check(&self, &common, &mut faults),
+            "pagerduty" => pagerduty::check(&self, &common, &mut faults),
             other => {
                 let why = format!("`{other}` is no kind of channel");
-                faults.push(common.fault("kind", why, "write `webhook`, `slack` or `teams`"));
+                faults.push(common.fault("kind", why, "write `webhook`, `slack`, `teams` or `pagerduty`"));
                 None
             }
         };
@@ -215,6 +221,8 @@ impl ChannelSection {
             ("login", self.login.is_some()),
             ("issuer", self.issuer.is_some()),
             ("openid", self.openid.is_some()),
+            ("routing_key_from", self.routing_key_from.is_some()),
+            ("severity", self.severity.is_some()),
         ];
         for (key, _) in keys.into_iter().filter(|(key, there)| *there && !own.contains(key)) {
             let why = format!("a channel of kind `{}` has no such key", self.kind);

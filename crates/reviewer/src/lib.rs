@@ -10,6 +10,7 @@ mod desk;
 mod door;
 pub mod message;
 mod outward;
+mod pagerduty;
 mod slack;
 mod teams;
 mod webhook;

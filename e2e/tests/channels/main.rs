@@ -8,6 +8,7 @@
 )]
 
 mod inward;
+mod pagerduty;
 mod receiver;
 mod routes;
 mod slack;
@@ -112,6 +113,7 @@ sentence = "Tune the table {{table}}"
             ("token", countersign_testkit::slack::TOKEN),
             ("signing", countersign_testkit::slack::person::SECRET),
             ("teams", countersign_testkit::teams::SECRET),
+            ("pager", countersign_testkit::pagerduty::ROUTING_KEY),
         ];
         let groups = r#"["agents", "dba"]"#;
         // A gate that names a channel which is not there does not load.

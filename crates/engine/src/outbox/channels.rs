@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelSpec {
     pub name: ChannelName,
-    /// What is spoken there: `webhook`, `slack`, `teams`.
+    /// What is spoken there: `webhook`, `slack`, `teams`, `pagerduty`.
     pub kind: &'static str,
     /// Where it goes, without anything that could be a secret: scheme and host.
     pub place: String,

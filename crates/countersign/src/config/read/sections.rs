@@ -148,6 +148,8 @@ const KEYS: [&str; 153] = [
     "decides",
     "service",
     "openid",
+    "routing_key_from",
+    "severity",
     "secret_from",
     "previous_secret_from",
     "hears",

@@ -1,0 +1,267 @@
+//! `PagerDuty` on loopback, as far as channels use it: the Events API v2, written from its public contract
+//! (<https://developer.pagerduty.com/docs/events-api-v2/overview/>, and its description in `OpenAPI`). It refuses what the real one
+//! refuses, keeps every incident, and can be made to fail.
+
+use crate::server::{Answer, Asked, Server, json, lock};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use serde_json::{Value, json as object};
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// The key of the one integration there is.
+pub const ROUTING_KEY: &str = "planted0routing0key0planted0key0";
+/// The largest event, and the longest summary and key.
+const LARGEST: usize = 512 << 10;
+const SUMMARY: usize = 1024;
+const DEDUP_KEY: usize = 255;
+/// How long something may take to come.
+const COMES_WITHIN: Duration = Duration::from_mins(1);
+
+/// How an incident stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Triggered,
+    Acknowledged,
+    Resolved,
+}
+
+/// Something that somebody was paged for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    pub key: String,
+    pub status: Status,
+    /// Every event that triggered it, oldest first.
+    pub events: Vec<Value>,
+}
+
+/// A call that is not answered as asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Refusal {
+    /// A status, without anything said.
+    Status(u16),
+    /// 429 with so many seconds in `Retry-After`.
+    Later(u64),
+    /// It is done, and the answer is lost.
+    Lost,
+}
+
+/// `PagerDuty`, running.
+pub struct PagerDuty {
+    server: Server,
+    shared: Arc<Mutex<Shared>>,
+    changed: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for PagerDuty {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("PagerDuty").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    incidents: Vec<Incident>,
+    /// What was asked for, with the status that was answered.
+    calls: Vec<(String, u16)>,
+    answers: VecDeque<Refusal>,
+    down: Option<Refusal>,
+}
+
+impl PagerDuty {
+    pub async fn start() -> io::Result<Self> {
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let changed = watch::Sender::new(0);
+        let (answering, tells) = (Arc::clone(&shared), changed.clone());
+        let answer: Answer = Arc::new(move |asked| {
+            let answer = lock(&answering).answer(asked);
+            tells.send_modify(|count| *count += 1);
+            answer
+        });
+        Ok(Self { server: Server::start(answer).await?, shared, changed })
+    }
+
+    /// Where events are taken.
+    pub fn url(&self) -> String {
+        format!("{}/v2/enqueue", self.server.url())
+    }
+
+    /// The next calls are answered like this.
+    pub fn refuse(&self, refusals: &[Refusal]) {
+        lock(&self.shared).answers.extend(refusals);
+    }
+
+    /// Every call is, until it is said otherwise.
+    pub fn down(&self, refusal: Option<Refusal>) {
+        lock(&self.shared).down = refusal;
+    }
+
+    pub fn incidents(&self) -> Vec<Incident> {
+        lock(&self.shared).incidents.clone()
+    }
+
+    /// What was asked for, such as `trigger`, and the status that was answered.
+    pub fn calls(&self) -> Vec<(String, u16)> {
+        lock(&self.shared).calls.clone()
+    }
+
+    /// Whoever is on call takes note of every open incident.
+    pub fn acknowledge(&self) {
+        for incident in &mut lock(&self.shared).incidents {
+            if incident.status == Status::Triggered {
+                incident.status = Status::Acknowledged;
+            }
+        }
+    }
+
+    /// Waits until it is as it should be.
+    pub async fn until(
+        &self,
+        what: &str,
+        enough: impl Fn(&[Incident]) -> bool,
+    ) -> Result<Vec<Incident>, String> {
+        let mut news = self.changed.subscribe();
+        let found = async {
+            loop {
+                let incidents = self.incidents();
+                if enough(&incidents) {
+                    return incidents;
+                }
+                if news.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let found = tokio::time::timeout(COMES_WITHIN, found).await;
+        found.map_err(|_| format!("{what} never came; {:?}", self.calls()))
+    }
+}
+
+impl Shared {
+    fn answer(&mut self, asked: &Asked) -> Response<Bytes> {
+        let event: Value = serde_json::from_slice(asked.body()).unwrap_or_default();
+        let action = event.get("event_action").and_then(Value::as_str).unwrap_or("?").to_owned();
+        let refusal = self.down.or_else(|| self.answers.pop_front());
+        if let Some(Refusal::Status(_) | Refusal::Later(_)) = refusal {
+            let response = refusal.map(Refusal::response).unwrap_or_default();
+            self.calls.push((action, response.status().as_u16()));
+            return response;
+        }
+        let said = checked(asked, &event).map(|key| self.take(key, &event));
+        let response = match (said, refusal) {
+            (Ok(_), Some(refusal)) => refusal.response(),
+            (Ok(key), None) => {
+                let said = object!({"status": "success", "message": "Event processed", "dedup_key": key});
+                json(StatusCode::ACCEPTED, &said)
+            }
+            (Err(response), _) => *response,
+        };
+        self.calls.push((action, response.status().as_u16()));
+        response
+    }
+
+    /// Events with a key that is open belong to its incident; one that was resolved is not opened again.
+    fn take(&mut self, key: String, event: &Value) -> String {
+        let open = self
+            .incidents
+            .iter_mut()
+            .rev()
+            .find(|incident| incident.key == key && incident.status != Status::Resolved);
+        match (event["event_action"].as_str(), open) {
+            (Some("trigger"), Some(incident)) => incident.events.push(event.clone()),
+            (Some("trigger"), None) => {
+                let events = vec![event.clone()];
+                self.incidents.push(Incident { key: key.clone(), status: Status::Triggered, events });
+            }
+            (Some("resolve"), Some(incident)) => incident.status = Status::Resolved,
+            (Some("acknowledge"), Some(incident)) => incident.status = Status::Acknowledged,
+            // Of what is not open nothing is said.
+            _ => {}
+        }
+        key
+    }
+}
+
+impl Refusal {
+    fn response(self) -> Response<Bytes> {
+        let (status, after) = match self {
+            Self::Status(status) => (StatusCode::from_u16(status).unwrap_or_default(), None),
+            Self::Later(seconds) => (StatusCode::TOO_MANY_REQUESTS, Some(seconds)),
+            Self::Lost => (StatusCode::BAD_GATEWAY, None),
+        };
+        let mut response = Response::new(Bytes::from_static(b"planted words"));
+        *response.status_mut() = status;
+        if let Some(seconds) = after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// The key of an event that would be taken.
+fn checked(asked: &Asked, event: &Value) -> Result<String, Box<Response<Bytes>>> {
+    let status = |status| {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = status;
+        Box::new(response)
+    };
+    if asked.uri().path() != "/v2/enqueue" {
+        return Err(status(StatusCode::NOT_FOUND));
+    }
+    if *asked.method() != Method::POST {
+        return Err(status(StatusCode::METHOD_NOT_ALLOWED));
+    }
+    if asked.body().len() > LARGEST {
+        return Err(status(StatusCode::PAYLOAD_TOO_LARGE));
+    }
+    let errors = mistakes(event);
+    if !event.is_object() || !errors.is_empty() {
+        let said =
+            object!({"status": "invalid event", "message": "Event object is invalid", "errors": errors});
+        return Err(Box::new(json(StatusCode::BAD_REQUEST, &said)));
+    }
+    Ok(event["dedup_key"].as_str().unwrap_or_default().to_owned())
+}
+
+fn mistakes(event: &Value) -> Vec<String> {
+    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let mut errors = Vec::new();
+    let mut check = |fine: bool, error: &str| {
+        if !fine {
+            errors.push(error.to_owned());
+        }
+    };
+    let key = text("/routing_key");
+    check(key.len() == 32, "Length of 'routing_key' is incorrect (should be 32 characters)");
+    let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    check(plain, "'routing_key' cannot contain non-alphanumeric characters.");
+    check(key.len() != 32 || !plain || key == ROUTING_KEY, "Invalid routing key");
+    let action = text("/event_action");
+    check(matches!(action, "trigger" | "acknowledge" | "resolve"), "'event_action' is invalid");
+    let named = text("/dedup_key");
+    check(named.chars().count() <= DEDUP_KEY, "'dedup_key' is too long (maximum is 255 characters)");
+    if action != "trigger" {
+        check(!named.is_empty(), "'dedup_key' is missing or blank");
+        return errors;
+    }
+    let summary = text("/payload/summary");
+    check(!summary.is_empty(), "'payload.summary' is missing or blank");
+    check(summary.chars().count() <= SUMMARY, "'payload.summary' is too long (maximum is 1024 characters)");
+    check(!text("/payload/source").is_empty(), "'payload.source' is missing or blank");
+    let severity = text("/payload/severity");
+    check(
+        matches!(severity, "critical" | "error" | "warning" | "info"),
+        "'payload.severity' is invalid (must be one of the following: 'critical', 'warning', 'error' or 'info')",
+    );
+    let details = event.pointer("/payload/custom_details");
+    check(details.is_none_or(Value::is_object), "'payload.custom_details' is invalid");
+    let links = event["links"].as_array().into_iter().flatten();
+    let href = |link: &Value| link["href"].as_str().is_some_and(|href| href.starts_with("http"));
+    check(links.into_iter().all(href), "'links' is invalid");
+    errors
+}
