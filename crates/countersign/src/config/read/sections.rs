@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 153] = [
+const KEYS: [&str; 155] = [
     "sign_in",
     "signals",
     "provider",
