@@ -74,6 +74,16 @@ async fn made(stage: &Stage, who: &Browser, path: &str, body: Value) -> Value {
     stage.as_person(who, "POST", path, Some(body)).await.ok()
 }
 
+/// A reviewer in every reviewing group whom this administrator invites.
+async fn invited(stage: &Stage, by: &Browser, name: &str) -> Browser {
+    let email = format!("{}@example.com", name.to_lowercase());
+    let who = json!({"name": name, "email": email, "groups": GROUPS, "role": "reviewer"});
+    let link = made(stage, by, "/api/v1/people", who).await;
+    let mut browser = stage.open_link(link["link"].as_str().unwrap()).await;
+    stage.register(&mut browser).await;
+    browser
+}
+
 async fn world() -> World {
     let key = SigningKey::p256("k1").unwrap();
     let ci = TokenIssuer::start(&[&key]).await.unwrap();
@@ -88,18 +98,23 @@ async fn world() -> World {
     stage.register(&mut carl).await;
     stage.register(&mut tom).await;
     let una = stage.reviewer("Una", &GROUPS).await;
-    let [wilma, rob, uma, pia] = [
+    let [wilma, rob, uma, fay] = [
         stage.reviewer("Wilma", &GROUPS).await,
         stage.reviewer("Rob", &GROUPS).await,
         stage.reviewer("Uma", &GROUPS).await,
-        stage.reviewer("Pia", &GROUPS).await,
+        stage.reviewer("Fay", &GROUPS).await,
     ];
+    let mut bri = stage.person("Bri", &GROUPS, "administrator").await;
+    stage.register(&mut bri).await;
+    let pia = invited(&stage, &bri, "Pia").await;
     let dela = stage.reviewer("Dela", &GROUPS).await;
     let gus = stage.reviewer("Gus", &[]).await;
     let free = [stage.reviewer("Ana", &GROUPS).await, stage.reviewer("Ben", &GROUPS).await];
 
-    let both = json!({"owners": ["olga@example.com", "cora@example.com"]});
-    stage.operator("PATCH", &format!("/api/v1/agents/{}", stage.agent), Some(both)).await.ok();
+    for owners in [["olga@example.com", "fay@example.com"], ["olga@example.com", "cora@example.com"]] {
+        let path = format!("/api/v1/agents/{}", stage.agent);
+        stage.operator("PATCH", &path, Some(json!({"owners": owners}))).await.ok();
+    }
     let agent = |name: &str, owner: &str| json!({"name": name, "kind": "agent", "owner": owner, "groups": ["agents"]});
     let carls = made(&stage, &carl, "/api/v1/agents", agent("carls", "olga@example.com")).await;
     stage.operator("POST", "/api/v1/agents", Some(agent("planner", "pia@example.com"))).await.ok();
@@ -123,10 +138,7 @@ async fn world() -> World {
         json!({"to": dela.id, "from": at.to_string(), "until": at.plus(Duration::from_hours(1)).to_string()});
     let path = format!("/api/v1/people/{}/delegation", olga.id);
     stage.as_person(&olga, "PUT", &path, Some(away)).await.ok();
-    let fred = json!({"name": "Fred", "email": "fred@example.com", "groups": GROUPS, "role": "reviewer"});
-    let link = made(&stage, &olga, "/api/v1/people", fred).await;
-    let mut fred = stage.open_link(link["link"].as_str().unwrap()).await;
-    stage.register(&mut fred).await;
+    let fred = invited(&stage, &olga, "Fred").await;
     let groups = Some(json!({"add": GROUPS}));
     stage.as_person(&olga, "PATCH", &format!("/api/v1/people/{}", gus.id), groups).await.ok();
 
@@ -135,6 +147,8 @@ async fn world() -> World {
     let rows = vec![
         row("owner", olga, 0),
         row("co-owner", cora, 0),
+        row("owner before", fay, 0),
+        row("brought in an owner of an agent on the way", bri, 4),
         row("creator of the agent", carl, 1),
         row("maker of the token", tom, 2),
         row("the person it acts for", una, 3),
