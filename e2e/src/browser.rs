@@ -55,7 +55,7 @@ impl WebDriverCompatibleCommand for AddAuthenticator {
     }
 }
 
-/// What is asked of the credentials of an authenticator (WebAuthn Level 3, sections 11.5 to 11.8).
+/// What is asked of an authenticator and its credentials (WebAuthn Level 3, sections 11.5 to 11.9).
 #[derive(Debug)]
 struct Credentials {
     authenticator: String,
@@ -67,6 +67,7 @@ enum Ask {
     All,
     Forget,
     Hold(Value),
+    Verify(bool),
 }
 
 impl WebDriverCompatibleCommand for Credentials {
@@ -74,6 +75,7 @@ impl WebDriverCompatibleCommand for Credentials {
         let what = match self.ask {
             Ask::All | Ask::Forget => "credentials",
             Ask::Hold(_) => "credential",
+            Ask::Verify(_) => "uv",
         };
         let (session, authenticator) = (session.unwrap_or_default(), &self.authenticator);
         base.join(&format!("session/{session}/webauthn/authenticator/{authenticator}/{what}"))
@@ -84,6 +86,9 @@ impl WebDriverCompatibleCommand for Credentials {
             Ask::All => (http::Method::GET, None),
             Ask::Forget => (http::Method::DELETE, None),
             Ask::Hold(credential) => (http::Method::POST, Some(credential.to_string())),
+            Ask::Verify(whether) => {
+                (http::Method::POST, Some(json!({"isUserVerified": whether}).to_string()))
+            }
         }
     }
 }
@@ -152,6 +157,12 @@ impl Browser {
     /// Puts a passkey into the authenticator.
     pub async fn hold_passkey(&self, passkey: &Value) -> Result<(), E2eError> {
         self.page.issue_cmd(self.credentials(Ask::Hold(passkey.clone()))).await?;
+        Ok(())
+    }
+
+    /// Whether the authenticator finds, from now on, that it is its owner who uses it.
+    pub async fn recognises_its_owner(&self, whether: bool) -> Result<(), E2eError> {
+        self.page.issue_cmd(self.credentials(Ask::Verify(whether))).await?;
         Ok(())
     }
 

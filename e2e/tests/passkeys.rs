@@ -173,6 +173,32 @@ const PRESENT: &str = "const [response, done] = [arguments[0], arguments[argumen
 fetch('/api/v1/session/passkey', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ response }) })
   .then(async (answer) => done([answer.status, await answer.text()]));";
 
+/// Whoever holds the device is not its owner: what a page gets that does not insist on knowing is refused here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passkey_in_somebody_elses_hand_signs_nobody_in() {
+    let night = Night::open(&[]).await.unwrap();
+    let link = night.gateway.invite("dana@example.com", "sre").await.unwrap();
+    let dana = Person::enrol(&night, &link).await;
+    dana.sign_out().await;
+    let page = &dana.browser.page;
+    for (owner, insists, status) in
+        [(false, "discouraged", 401), (false, "required", 0), (true, "required", 200)]
+    {
+        dana.browser.recognises_its_owner(owner).await.unwrap();
+        dana.go("/").await;
+        let mut options = page.execute_async(ASK, vec![]).await.unwrap();
+        options["userVerification"] = value!(insists);
+        let used = page.execute_async(USE, vec![options]).await.unwrap();
+        if status == 0 {
+            assert!(used["error"].as_str().unwrap().contains("NotAllowedError"), "the browser asks: {used}");
+            continue;
+        }
+        let answer = page.execute_async(PRESENT, vec![used]).await.unwrap();
+        assert_eq!(answer[0], status, "{insists}: {answer}");
+    }
+    dana.browser.close().await.unwrap();
+}
+
 /// Another page on the same host may use the passkey; what it gets is of that page, and is refused here.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passkey_used_on_another_page_signs_nobody_in() {
