@@ -27,12 +27,14 @@ use countersign_pep_sql::{
 };
 use countersign_policy::{DeclaredTarget, FactType as PolicyFact, Vocabulary};
 use countersign_reviewer::{ChannelConfig, ChannelSection, Declared, RouteSection};
+use ipnet::IpNet;
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 pub(crate) use issuers::IssuerSection;
@@ -92,6 +94,9 @@ pub(crate) struct ConsoleSection {
     pub(crate) listen: SocketAddr,
     /// What people type into their browser. Passkeys are bound to its host.
     pub(crate) url: Option<String>,
+    /// Addresses or networks of the proxies before it, whose word is taken for where a request comes from.
+    #[serde(default)]
+    pub(crate) proxies: BTreeSet<String>,
 }
 
 /// The policy files.
@@ -177,6 +182,7 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) mark: PathBuf,
     pub(crate) console_listen: SocketAddr,
+    pub(crate) console_proxies: Arc<[IpNet]>,
     pub(crate) console_url: String,
     pub(crate) settings: Settings,
     pub(crate) policy: PathBuf,
@@ -219,7 +225,11 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         data: default_data(),
         mark: default_mark(),
     });
-    let console = file.console.unwrap_or(ConsoleSection { listen: default_console(), url: None });
+    let console = file.console.unwrap_or(ConsoleSection {
+        listen: default_console(),
+        url: None,
+        proxies: BTreeSet::new(),
+    });
     let policy = file.policy.unwrap_or_else(|| PolicySection {
         path: default_policy(),
         labels: BTreeSet::new(),
@@ -238,6 +248,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
             "write scheme, host and port as people type them, such as `https://countersign.example.com`";
         mistakes.push(Mistake::new("console.url", error.to_string(), hint));
     });
+    let proxies = checked_proxies(&console.proxies, &mut mistakes);
     let people = file.people.unwrap_or_default();
     let groups = checked_names(&people.groups, "people.groups", GroupName::new, &mut mistakes);
     let issuers = issuers::check(file.issuers, folder, &groups, &mut mistakes);
@@ -286,6 +297,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         data: folder.join(gateway.data),
         mark: folder.join(gateway.mark),
         console_listen: console.listen,
+        console_proxies: proxies,
         console_url: url.trim_end_matches('/').to_owned(),
         settings,
         policy: folder.join(policy.path),
@@ -398,6 +410,19 @@ fn unlike<'n>(
         let mistake = Mistake::new(place, why, format!("give each {kind} a name of its own"));
         mistakes.push(Mistake { item: Some(number), ..mistake });
     }
+}
+
+fn checked_proxies(texts: &BTreeSet<String>, mistakes: &mut Vec<Mistake>) -> Arc<[IpNet]> {
+    let mut proxies = Vec::new();
+    for text in texts {
+        if let Ok(net) = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>()) {
+            proxies.push(net);
+        } else {
+            let why = format!("`{text}` is neither an address nor a network");
+            mistakes.push(Mistake::new("console.proxies", why, "write it as `10.0.0.5` or `10.0.0.0/8`"));
+        }
+    }
+    proxies.into()
 }
 
 fn checked_names<T: Ord, E: fmt::Display>(
@@ -547,7 +572,7 @@ fn default_mark() -> PathBuf {
 }
 
 const fn default_console() -> SocketAddr {
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7100)
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7100)
 }
 
 fn default_policy() -> PathBuf {

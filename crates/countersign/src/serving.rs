@@ -3,6 +3,7 @@
 
 mod accept;
 mod signals;
+mod source;
 mod watch;
 
 use crate::{
@@ -159,7 +160,7 @@ impl Serving {
         let wires = doors.open();
         // Answered last: whoever finds the console ready finds everything ready.
         let pages = countersign_console::router(console.clone());
-        tasks.spawn(accept::people(listener, pages, stop.clone()));
+        tasks.spawn(accept::people(listener, pages, Arc::clone(&config.console_proxies), stop.clone()));
         tasks.spawn(accept::operator(socket, countersign_console::operator_router(console), stop.clone()));
         let config = Arc::new(config);
         tasks.spawn(timers::run(Arc::clone(&gate)));

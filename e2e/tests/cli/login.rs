@@ -191,3 +191,39 @@ async fn a_command_line_shows_what_waits_for_its_person_and_votes_for_nobody() {
         assert_eq!(ran.status, Some(2), "{wrong}: {}", ran.stderr);
     }
 }
+
+/// A command line asks through a proxy, and a person's page says from where.
+async fn asks_from(gateway: &Gateway, email: &str, seen: &str) {
+    let person = gateway.person(email, "sre").await.unwrap();
+    let begin = format!("{}/api/v1/session/device", gateway.console_url);
+    let origin = format!("Origin: {}", gateway.console_url);
+    let kind = "Content-Type: application/json";
+    let through = "X-Forwarded-For: 203.0.113.66, 198.51.100.7";
+    let label = r#"{"label":"laptop"}"#;
+    let begun = curl(&["-H", &origin, "-H", kind, "-H", through, "-d", label, &begin]).await.unwrap();
+    let begun: Value = serde_json::from_slice(&begun.body).unwrap();
+    let code = begun.get("user_code").and_then(Value::as_str).unwrap();
+    let page = format!("/device?code={code}");
+    let page = person.page(&page).await.unwrap();
+    let page = String::from_utf8_lossy(&page.body).into_owned();
+    assert!(page.contains(&format!("from {seen}<")), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_that_the_configuration_names_a_person_sees_whose_command_line_asks() {
+    let setup = Setup {
+        policy: POLICY,
+        groups: r#"["agents", "sre"]"#,
+        sections: &TARGET.replace("UPSTREAM", "http://127.0.0.1:9"),
+        files: &[],
+    };
+    let mut gateway = Gateway::start(&setup).await.unwrap();
+    asks_from(&gateway, "ana@example.com", "127.0.0.1").await;
+    let configuration = gateway.folder().join("countersign.toml");
+    let text = std::fs::read_to_string(&configuration).unwrap();
+    let named = text.replace("[console]\n", "[console]\nproxies = [\"127.0.0.0/8\"]\n");
+    std::fs::write(&configuration, named).unwrap();
+    assert_eq!(gateway.stop().unwrap(), Some(0));
+    gateway.restart().await.unwrap();
+    asks_from(&gateway, "ben@example.com", "198.51.100.7").await;
+}

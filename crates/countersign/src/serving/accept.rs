@@ -1,11 +1,13 @@
 //! Accepting people's and the operator's connections, within limits.
 
-use axum::{Extension, Router, extract::ConnectInfo};
+use super::source;
+use axum::{Router, middleware::map_request};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
+use ipnet::IpNet;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -20,7 +22,12 @@ const CONNECTIONS: usize = 2_000;
 const HEAD: Duration = Duration::from_secs(15);
 const DRAIN: Duration = Duration::from_secs(3);
 
-pub(super) async fn people(listener: TcpListener, pages: Router, stopping: CancellationToken) {
+pub(super) async fn people(
+    listener: TcpListener,
+    pages: Router,
+    proxies: Arc<[IpNet]>,
+    stopping: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let server = server();
     let open = GracefulShutdown::new();
@@ -30,7 +37,9 @@ pub(super) async fn people(listener: TcpListener, pages: Router, stopping: Cance
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     // So that failing sign-ins slow down their own address and no other.
-                    let pages = pages.clone().layer(Extension(ConnectInfo(peer)));
+                    let proxies = Arc::clone(&proxies);
+                    let told = move |request| std::future::ready(source::told(request, peer, &proxies));
+                    let pages = pages.clone().layer(map_request(told));
                     serve(&server, &open, stream, pages, place);
                 }
                 Err(error) => pause(&error).await,

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 155] = [
+const KEYS: [&str; 156] = [
     "sign_in",
     "signals",
     "provider",
@@ -136,6 +136,7 @@ const KEYS: [&str; 155] = [
     "sessions",
     "session_idle",
     "session_end",
+    "proxies",
     "provider_again",
     "tools",
     "arguments",
@@ -180,7 +181,7 @@ pub(super) fn read(mut table: Table, places: &Places<'_>, mistakes: &mut Vec<Mis
     if mistakes.len() > before && file.console.is_none() {
         // Port 0 is nobody's: no second mistake follows from the first.
         let (listen, url) = (([127, 0, 0, 1], 0).into(), Some("http://localhost".into()));
-        file.console = Some(ConsoleSection { listen, url });
+        file.console = Some(ConsoleSection { listen, url, proxies: [].into() });
     }
     file.http = targets(&mut table, "http", places, mistakes);
     file.postgres = targets(&mut table, "postgres", places, mistakes);
