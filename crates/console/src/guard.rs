@@ -175,10 +175,17 @@ fn bearer(value: &str) -> Option<&str> {
 async fn record_attempt(console: &Console, request: &Parts, token: &str) -> Result<(), Problem> {
     use countersign_core::{PrincipalId, PrincipalKind};
     let gate = console.gate();
-    let Some(approval) = decided(request) else { return Ok(()) };
+    let approval = decided(request);
+    if approval.is_none() && matches!(request.method, Method::GET | Method::HEAD) {
+        return Ok(());
+    }
     let Ok(requester) = gate.authenticate(Presented::Bearer(token)).await else {
         // A stranger could fill the ledger: counted instead.
         return Ok(record::count(gate, RefusalCode::Unauthenticated, None).await?);
+    };
+    // What is no approval's has no entry of its own: it is counted, too.
+    let Some(approval) = approval else {
+        return Ok(record::count(gate, RefusalCode::NotPermitted, None).await?);
     };
     let credential = requester.credential;
     let actor = match (requester.principal, requester.kind) {

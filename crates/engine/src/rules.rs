@@ -12,7 +12,7 @@ use crate::{
     read, vote,
 };
 use countersign_core::{
-    ApprovalId, BundleDigest, Digest, GroupName, PersonId, PrincipalId, TargetName, Timestamp,
+    AgentId, ApprovalId, BundleDigest, Digest, GroupName, PersonId, PrincipalId, TargetName, Timestamp,
     approval::State, decision::Approvers,
 };
 use countersign_ledger::{
@@ -114,6 +114,12 @@ pub async fn may_review_tools(
 /// The same for somebody who changed the policy files, while anything of their own side waits.
 pub async fn may_change_policy(gate: &Gate, by: PersonId) -> Result<Result<(), OwnCause>, Error> {
     disinterested(gate, by, FILES, |_| true).await
+}
+
+/// Records at the oldest approval that waits for an agent that somebody behind it tried to help it along in another way.
+pub async fn interfered(gate: &Gate, by: PersonId, agent: AgentId, attempt: &str) -> Result<(), Error> {
+    let own = disinterested(gate, by, attempt, |hold| hold.principal == PrincipalId::Agent(agent));
+    own.await.map(drop)
 }
 
 async fn disinterested(

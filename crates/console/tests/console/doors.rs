@@ -164,9 +164,10 @@ async fn no_route_takes_an_agents_credential() {
         asked.headers_mut().insert(header::AUTHORIZATION, "bearer csn_nobodys".parse().unwrap());
         assert_eq!(stage.call(asked).await.problem(), (403, "agent-credential".into()), "{method} {path}");
     }
-    // Deciding was tried on four routes: each attempt of the known agent is an entry, a stranger's is counted.
+    // Deciding was tried on four routes: each attempt of the known agent is an entry. A stranger's attempts are counted, and
+    // what the agent tried to write elsewhere.
     assert_eq!(stage.count("approval.vote_refused").await, 4);
-    assert_eq!(stage.count("intake.refused").await, 1);
+    assert_eq!(stage.count("intake.refused").await, 2);
     assert_eq!(stage.state(&id).await, "pending");
 }
 

@@ -220,6 +220,14 @@ async fn whoever_stands_behind_an_agent_does_not_say_what_it_belongs_to() {
         assert_eq!(refused.problem(), (403, "not-allowed".into()), "{change}");
         stage.as_person(&tom, "PATCH", &path, Some(change)).await.ok();
     }
+    // While something of it waits, the attempt is an entry there; so is lifting its freeze.
+    assert_eq!(stage.count("approval.vote_refused").await, 0);
+    stage.hold(Class::Export, b"x").await;
+    let freeze = json!({"scope": "agent", "id": stage.agent});
+    stage.operator("POST", "/api/v1/freezes", Some(freeze.clone())).await.ok();
+    stage.as_person(&stage.olga, "PATCH", &path, Some(json!({"groups": []}))).await;
+    stage.as_person(&stage.olga, "DELETE", "/api/v1/freezes", Some(freeze)).await;
+    assert_eq!(stage.count("approval.vote_refused").await, 2);
     // Who else answers for it, an owner may say.
     let both = json!({"owners": ["olga@example.com", "tom@example.com"]});
     stage.as_person(&stage.olga, "PATCH", &path, Some(both)).await.ok();

@@ -220,6 +220,30 @@ async fn regroups_nobody(stage: &Stage, why: &str, who: &Browser, other: &str) {
     }
 }
 
+/// The agent itself has no way in at all, whatever it presents.
+async fn no_credential_of_an_agent_opens_a_door(stage: &Stage, tokens: &[String], export: &str) {
+    for token in tokens {
+        for path in ["ballot", "votes", "review", "revoke"] {
+            let body = Some(json!({"decision": "approve"}));
+            let mut asked = request("POST", &format!("/api/v1/approvals/{export}/{path}"), body);
+            asked.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+            assert_eq!(stage.call(asked).await.problem(), (403, "agent-credential".into()), "{path}");
+        }
+    }
+    // Nor to anything else that is written; that is counted.
+    let before = stage.count("intake.refused").await;
+    for (method, path) in [("POST", "/api/v1/people"), ("DELETE", "/api/v1/freezes")] {
+        let mut asked = request(method, path, Some(json!({})));
+        asked.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {}", tokens[0]).parse().unwrap());
+        assert_eq!(stage.call(asked).await.problem(), (403, "agent-credential".into()), "{path}");
+    }
+    assert_eq!(
+        stage.count("intake.refused").await,
+        before + 1,
+        "the first at once, the next within the minute"
+    );
+}
+
 #[tokio::test]
 async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_door() {
     let mut world = world().await;
@@ -305,15 +329,7 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
             "{why}: each attempt is an entry"
         );
     }
-    // The agent itself has no way in at all, whatever it presents.
-    for token in tokens.iter() {
-        for path in ["ballot", "votes", "review", "revoke"] {
-            let body = Some(json!({"decision": "approve"}));
-            let mut asked = request("POST", &format!("/api/v1/approvals/{}/{path}", held[0].export), body);
-            asked.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
-            assert_eq!(stage.call(asked).await.problem(), (403, "agent-credential".into()), "{path}");
-        }
-    }
+    no_credential_of_an_agent_opens_a_door(stage, tokens, &held[0].export).await;
     // Administrators who have no part in it go on as ever, and others are told that it is not theirs to do.
     let tina = stage.person("Tina", &GROUPS, "administrator").await;
     let path = format!("/api/v1/people/{other}");

@@ -15,6 +15,7 @@ use crate::{
 };
 use axum::{Json, extract::State};
 use countersign_core::{AgentId, CredentialId, GroupName, PersonId, PrincipalKind};
+use countersign_engine::rules;
 use countersign_identity::{AgentChange, EmailAddress, NewAgent, NewToken, Seen};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -162,9 +163,10 @@ pub(crate) async fn change(
     caller.administrator()?;
     let widens = asked.groups.is_some() || asked.clearances.is_some();
     let behind = console.directory().behind_agent(id).map(|(behind, _)| behind).unwrap_or_default();
-    if widens && caller.person().is_some_and(|person| behind.contains_key(&person)) {
-        let problem = Problem::forbidden("whoever stands behind an agent does not say what it belongs to");
-        return Err(problem.hint("ask an administrator who has no part in it"));
+    if let Some(person) = caller.person().filter(|person| widens && behind.contains_key(person)) {
+        const WHY: &str = "whoever stands behind an agent does not say what it belongs to";
+        rules::interfered(console.gate(), person, id, WHY).await?;
+        return Err(Problem::forbidden(WHY).hint("ask an administrator who has no part in it"));
     }
     let named = |owners: Vec<String>| -> Result<BTreeSet<PersonId>, Problem> {
         owners.iter().map(|owner| person(&console, "owners", owner)).collect()

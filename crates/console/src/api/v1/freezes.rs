@@ -4,7 +4,7 @@
 use crate::{body::Input, caller::Caller, console::Console, error::Problem, model::things::FreezeItem};
 use axum::{Json, extract::State};
 use countersign_core::{AgentId, TargetName};
-use countersign_engine::settle;
+use countersign_engine::{rules, settle};
 use countersign_ledger::event::FreezeScope;
 
 /// What is frozen.
@@ -53,7 +53,9 @@ pub(crate) async fn lift(
     if let (FreezeScope::Agent { id }, Some(person)) = (&scope, caller.person())
         && console.behind(*id).contains(&person)
     {
-        return Err(Problem::forbidden("whoever stands behind an agent does not lift its freeze"));
+        const WHY: &str = "whoever stands behind an agent does not lift its freeze";
+        rules::interfered(console.gate(), person, *id, WHY).await?;
+        return Err(Problem::forbidden(WHY));
     }
     settle::thaw(console.gate(), scope, caller.person()).await?;
     Ok(Json(frozen(&console)))
