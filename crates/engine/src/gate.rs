@@ -219,7 +219,7 @@ impl Gate {
     }
 
     /// What keeps this principal from this target, in words.
-    pub(crate) fn frozen(&self, principal: PrincipalId, target: &TargetName) -> Option<String> {
+    pub fn frozen(&self, principal: PrincipalId, target: &TargetName) -> Option<String> {
         let frozen = self.frozen.read();
         if frozen.is_empty() {
             return None;

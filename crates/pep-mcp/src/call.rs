@@ -166,7 +166,7 @@ pub(crate) fn opened(result: &str) -> Option<(&'static str, String)> {
     let raw: &RawValue = serde_json::from_str(result).ok()?;
     let (members, version) = (Members::read(raw)?, agreed(raw)?);
     let tasks = (version == NEWEST).then_some(EARLIER_TASKS);
-    let capabilities = offered(&members, tasks)?;
+    let capabilities = offered(&members, tasks, Subscriptions::AsTheServerHasThem)?;
     let told = members.rewritten(|name, value| {
         Some(if name == "capabilities" { capabilities.clone() } else { value.get().to_owned() })
     });
@@ -177,12 +177,28 @@ pub(crate) fn opened(result: &str) -> Option<(&'static str, String)> {
 const EARLIER_TASKS: &str = r#""tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}"#;
 const LATER_TASKS: &str = r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#;
 
+/// Whether an agent may subscribe to a server's resources.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Subscriptions {
+    AsTheServerHasThem,
+    /// Its form of them is another era's.
+    None,
+}
+
 /// A server's capabilities without those the gateway does not offer, and with one of its own.
-fn offered(result: &Members<'_>, own: Option<&str>) -> Option<String> {
+fn offered(result: &Members<'_>, own: Option<&str>, subscriptions: Subscriptions) -> Option<String> {
     let all = result.find("capabilities").and_then(Members::read)?;
     let told = all.rewritten(|name, value| match name {
-        // Changes are told on a stream of its own, and subscriptions need one: neither is offered.
-        "tools" | "prompts" | "resources" => Some("{}".into()),
+        // What people accept changes the list, whatever the server does.
+        "tools" => Some(r#"{"listChanged":true}"#.into()),
+        "prompts" | "resources" => {
+            let told = Members::read(value)?.rewritten(|name, value| {
+                let is_told = name == "listChanged"
+                    || name == "subscribe" && subscriptions == Subscriptions::AsTheServerHasThem;
+                is_told.then(|| value.get().to_owned())
+            });
+            Some(told)
+        }
         "completions" | "logging" => Some(value.get().to_owned()),
         _ => None,
     });
@@ -206,8 +222,12 @@ pub(crate) fn speaks_later(result: &str) -> bool {
 pub(crate) fn discovered(result: &str) -> Option<String> {
     let raw: &RawValue = serde_json::from_str(result).ok()?;
     let members = Members::read(raw)?;
-    let (capabilities, versions) =
-        (offered(&members, Some(LATER_TASKS))?, serde_json::to_string(&era::supported()).ok()?);
+    let is_later = members.find("supportedVersions").is_some();
+    let subscriptions = if is_later { Subscriptions::AsTheServerHasThem } else { Subscriptions::None };
+    let (capabilities, versions) = (
+        offered(&members, Some(LATER_TASKS), subscriptions)?,
+        serde_json::to_string(&era::supported()).ok()?,
+    );
     let server = members
         .find("serverInfo")
         .map(|server| format!(r#","_meta":{{"io.modelcontextprotocol/serverInfo":{}}}"#, server.get()));
@@ -224,7 +244,8 @@ pub(crate) fn discovered(result: &str) -> Option<String> {
 pub(crate) fn opened_later(result: &str, version: &str) -> Option<String> {
     let raw: &RawValue = serde_json::from_str(result).ok()?;
     let members = Members::read(raw)?;
-    let capabilities = offered(&members, (version == NEWEST).then_some(EARLIER_TASKS))?;
+    let tasks = (version == NEWEST).then_some(EARLIER_TASKS);
+    let capabilities = offered(&members, tasks, Subscriptions::None)?;
     let meta = members.find("_meta").and_then(Members::read);
     let server = meta.as_ref().and_then(|meta| meta.find("io.modelcontextprotocol/serverInfo"));
     let server = server.map_or(r#"{"name":"unknown","version":"unknown"}"#, RawValue::get);

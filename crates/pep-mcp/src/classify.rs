@@ -17,11 +17,12 @@ use std::{
 
 /// The operations every server has beside its declared tools, each with its class. A test of the binary holds policy's
 /// words to them.
-pub const OPERATIONS: [(&str, Class); 6] = [
+pub const OPERATIONS: [(&str, Class); 7] = [
     ("mcp.session", Class::Connect),
     ("mcp.list", Class::Read),
     ("mcp.read", Class::Read),
     ("mcp.complete", Class::Read),
+    ("mcp.subscribe", Class::Read),
     ("mcp.logging", Class::Configure),
     (UNDECLARED, Class::Unknown),
 ];
@@ -176,6 +177,23 @@ impl Classifier {
             resources: resources.collect(),
             facts: self.facts(method),
         }
+    }
+
+    /// Hearing of the changes of these resources, or of whole lists alone.
+    pub(crate) fn subscription(&self, method: &str, uris: &BTreeSet<String>) -> Understood {
+        let understood = self.other("mcp.subscribe", method, None);
+        let about = match (uris.first(), uris.len()) {
+            (None, _) => "lists".to_owned(),
+            (Some(uri), 1) => quoted(uri),
+            (Some(_), count) => format!("{count} resources"),
+        };
+        let named = uris.iter().map(|uri| Resource {
+            kind: "resource".into(),
+            name: uri.clone(),
+            labels: self.around.labels.clone(),
+        });
+        let sentence = format!("Listen to changes of {about} {}.", self.context(&self.around.labels));
+        Understood { resources: named.collect(), sentence, ..understood }
     }
 
     fn facts(&self, method: &str) -> Map<String, Value> {

@@ -5,7 +5,7 @@ use crate::{
     config::McpTarget,
     legs::States,
     members::Members,
-    method::{self, Note, Rule},
+    method::{self, Note, OTHER_ERA, Rule},
     reply::{self, Shape, code},
     session::{Session, Sessions},
     stream::{self, Body},
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 mod act;
 mod audience;
 mod entrance;
+mod feed;
 mod head;
 mod joint;
 mod later;
@@ -32,7 +33,7 @@ mod open;
 mod task;
 
 pub(crate) use entrance::Entrance;
-use entrance::{Letter, Told};
+use entrance::{Letter, Told, Wish};
 pub(crate) use head::one;
 pub(crate) use joint::{BETWEEN, Joint};
 
@@ -78,12 +79,19 @@ impl Door {
     }
 
     async fn read(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Ended> {
-        let Letter { requester, version, session, headers, body } = self.entrance.read(request).await?;
-        let Some(body) = body else { return self.end(&requester, session).await };
+        let letter = self.entrance.read(request).await?;
+        if let Wish::Listens = letter.wish {
+            return self.listen(letter).await;
+        }
+        let Letter { requester, version, session, headers, shown, wish } = letter;
+        let Wish::Says(body) = wish else { return self.end(&requester, session).await };
         match self.entrance.message(&headers, version.as_deref(), &body).await? {
             Told::Request { id, method, params, declared: None, version } => {
                 self.request(requester, (session, version), id, method, params).await
             }
+            Told::Request {
+                id, method: "subscriptions/listen", params, declared: Some(declared), ..
+            } => self.listen_later((requester, shown), &declared, id, params).await,
             Told::Request { id, method, params, declared: Some(declared), .. } => {
                 self.later(requester, &declared, id, method, params).await
             }
@@ -141,6 +149,8 @@ impl Door {
                 self.ask(said, operation, Shape::Tools(Arc::new(listing))).await
             }
             Rule::Ask(operation) => self.ask(said, operation, Shape::Other).await,
+            Rule::Subscribe(operation) => self.subscribe(said, operation).await,
+            Rule::Listen(_) => self.entrance.no_method(id, said.method, OTHER_ERA, said.later).await,
             Rule::Call => self.call(said).await,
             Rule::Task(ask) => self.task(ask, said).await,
         }

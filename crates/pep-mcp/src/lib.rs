@@ -9,6 +9,7 @@ pub mod config;
 mod edge;
 mod era;
 pub mod error;
+mod feed;
 pub mod frame;
 mod legs;
 mod listen;

@@ -15,6 +15,10 @@ pub enum Rule {
     Ask(&'static str),
     /// About a call of its own that the gateway has made a task of: answered here.
     Task(TaskAsk),
+    /// Begins to hear of a resource's changes, or ends that: an action of this name.
+    Subscribe(&'static str),
+    /// Hears of changes for as long as the answer goes on (later era): an action of this name where a server of that era is asked.
+    Listen(&'static str),
     /// What the server is and has: an action where the server is asked, and the gateway's own words in part.
     Discover,
     /// Refused, for this reason.
@@ -44,11 +48,13 @@ pub enum Note {
     Dropped(&'static str),
 }
 
-/// What becomes of a message a server sends by itself, in the answer to a request.
+/// What becomes of a message a server sends by itself, in the answer to a request or on a stream of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FromServer {
     /// Passed to the agent as it is.
     Passed,
+    /// The same, where the agent has subscribed to the resource.
+    Subscribed,
     /// Answered here: the agent never hears of it.
     Answered,
     /// Refused towards the server, for this reason: the agent never hears of it.
@@ -57,7 +63,6 @@ pub enum FromServer {
     Dropped(&'static str),
 }
 
-const NO_STREAM: &str = "there is no stream on which it could be told";
 pub(crate) const OTHER_ERA: &str = "the protocol version that was agreed on does not have it";
 
 /// Requests that only the earlier era has.
@@ -82,8 +87,8 @@ pub const REQUESTS: [(&str, Rule); 22] = [
     ("resources/list", Rule::Ask("mcp.list")),
     ("resources/templates/list", Rule::Ask("mcp.list")),
     ("resources/read", Rule::Ask("mcp.read")),
-    ("resources/subscribe", Rule::Refused(NO_STREAM)),
-    ("resources/unsubscribe", Rule::Refused(NO_STREAM)),
+    ("resources/subscribe", Rule::Subscribe("mcp.subscribe")),
+    ("resources/unsubscribe", Rule::Subscribe("mcp.subscribe")),
     ("prompts/list", Rule::Ask("mcp.list")),
     ("prompts/get", Rule::Ask("mcp.read")),
     ("completion/complete", Rule::Ask("mcp.complete")),
@@ -94,7 +99,7 @@ pub const REQUESTS: [(&str, Rule); 22] = [
     ("tasks/cancel", Rule::Task(TaskAsk::Cancel)),
     ("tasks/update", Rule::Task(TaskAsk::Update)),
     ("server/discover", Rule::Discover),
-    ("subscriptions/listen", Rule::Refused(NO_STREAM)),
+    ("subscriptions/listen", Rule::Listen("mcp.subscribe")),
     ("sampling/createMessage", Rule::Refused("only servers ask for it")),
     ("elicitation/create", Rule::Refused("only servers ask for it")),
 ];
@@ -115,7 +120,7 @@ pub const FROM_SERVERS: [(&str, FromServer); 15] = [
     ("notifications/tools/list_changed", FromServer::Passed),
     ("notifications/prompts/list_changed", FromServer::Passed),
     ("notifications/resources/list_changed", FromServer::Passed),
-    ("notifications/resources/updated", FromServer::Dropped("nothing is subscribed to")),
+    ("notifications/resources/updated", FromServer::Subscribed),
     ("notifications/cancelled", FromServer::Dropped("the agent was asked for nothing")),
     (
         "notifications/tasks/status",
@@ -125,7 +130,7 @@ pub const FROM_SERVERS: [(&str, FromServer); 15] = [
         "notifications/tasks",
         FromServer::Dropped("servers are asked for no tasks: those here are the gateway's"),
     ),
-    ("notifications/subscriptions/acknowledged", FromServer::Dropped("nothing is subscribed to")),
+    ("notifications/subscriptions/acknowledged", FromServer::Dropped("the gateway acknowledges itself")),
     ("notifications/elicitation/complete", FromServer::Dropped("nothing was elicited")),
     ("ping", FromServer::Answered),
     ("sampling/createMessage", FromServer::Refused("the gateway lends nobody the agent's model")),
@@ -140,7 +145,7 @@ pub(crate) fn own_answer(method: &str, id: &str) -> Option<String> {
         FromServer::Refused(why) | FromServer::Dropped(why) => {
             Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"{why}"}}}}"#))
         }
-        FromServer::Passed => None,
+        FromServer::Passed | FromServer::Subscribed => None,
     }
 }
 

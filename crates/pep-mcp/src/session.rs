@@ -2,6 +2,7 @@
 //! principal, acting for the same people, and is unknown to everybody else.
 
 use crate::{
+    feed::Hub,
     tools::{Book, Tools},
     upstream::{Peer, Way},
 };
@@ -38,6 +39,10 @@ pub(crate) struct Session {
     pub(crate) parts: Vec<tokio::sync::Mutex<Option<Arc<Session>>>>,
     /// Its server does not know it any more.
     forgotten: AtomicBool,
+    /// Who listens in it to what the server says by itself.
+    pub(crate) hub: Hub,
+    /// It has ended here.
+    pub(crate) ended: CancellationToken,
 }
 
 /// A request that is not answered yet.
@@ -122,12 +127,15 @@ impl Session {
             client: None,
             parts: Vec::new(),
             forgotten: AtomicBool::new(false),
+            hub: Hub::default(),
+            ended: CancellationToken::new(),
         }
     }
 
     /// Its server has said that it does not know it any more.
     pub(crate) fn is_forgotten(&self) {
         self.forgotten.store(true, Ordering::Relaxed);
+        self.ended.cancel();
     }
 
     /// Whether nothing more can be said in it.
@@ -135,12 +143,12 @@ impl Session {
         self.forgotten.load(Ordering::Relaxed) || self.peer.is_gone()
     }
 
-    /// Whether nothing is under way in it, nor in a part of it.
+    /// Whether nothing is under way in it, nor in a part of it, and nobody listens.
     fn rests(&self) -> bool {
         let rests = |part: &tokio::sync::Mutex<Option<Arc<Self>>>| {
             part.try_lock().is_ok_and(|part| part.as_ref().is_none_or(|part| part.rests()))
         };
-        self.under_way.lock().is_empty() && self.parts.iter().all(rests)
+        self.under_way.lock().is_empty() && !self.hub.is_heard() && self.parts.iter().all(rests)
     }
 
     fn is_of(&self, requester: &Requester) -> bool {
@@ -187,6 +195,11 @@ impl Session {
         let fresh = Arc::new(fresh);
         *known = Some(Arc::clone(&fresh));
         Ok(fresh)
+    }
+
+    /// What the server has, if it has been asked already.
+    pub(crate) fn known_tools(&self) -> Option<Arc<Tools>> {
+        self.tools.try_lock().ok()?.clone()
     }
 
     /// What the server has now.

@@ -11,6 +11,7 @@ use crate::{
         Peer, Reach, Way,
         http::{Endpoint, Http, Own},
         process::{next_line, on_one_line},
+        standing::{Heard, Standing},
     },
 };
 use bytes::Bytes;
@@ -44,6 +45,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const PARTING: Duration = Duration::from_secs(2);
 /// Messages that wait to be written.
 const AHEAD: usize = 64;
+/// What a client says once it uses its session.
+const INITIALIZED: &str = "notifications/initialized";
 
 /// Which gateway, and with which token.
 #[derive(Clone, Debug)]
@@ -86,10 +89,11 @@ pub async fn run(
     let (told, lines) = mpsc::channel(AHEAD);
     let written = tokio::spawn(write(output, lines));
     let shim = Arc::new(Shim {
-        way,
+        way: Arc::new(way),
         peer: Mutex::default(),
         opening: Mutex::default(),
         later: Mutex::default(),
+        listening: Mutex::default(),
         told,
     });
     let under_way = TaskTracker::new();
@@ -103,6 +107,9 @@ pub async fn run(
     // Calls that wait go on waiting at the gateway; nobody is left here to be told.
     let peer = shim.peer.lock().clone();
     let _ = timeout(PARTING, shim.way.end(&peer)).await;
+    if let Some(listening) = shim.listening.lock().take() {
+        listening.abort();
+    }
     written.abort();
     ended
 }
@@ -135,13 +142,15 @@ async fn write(mut output: impl AsyncWrite + Unpin, mut lines: mpsc::Receiver<By
 }
 
 struct Shim {
-    way: Way,
+    way: Arc<Way>,
     /// The session at the gateway.
     peer: Mutex<Peer>,
     /// How the client opened it, to open another should the gateway not know it any more.
     opening: Mutex<Option<Bytes>>,
     /// Requests of the later era that are not answered yet, by their ids.
     later: Mutex<HashMap<String, AbortHandle>>,
+    /// Whoever hears what the gateway says by itself.
+    listening: Mutex<Option<AbortHandle>>,
     told: mpsc::Sender<Bytes>,
 }
 
@@ -186,11 +195,32 @@ impl Shim {
                 if let Err(failed) = self.note(&peer, line.clone()).await {
                     tracing::warn!(%failed, "the gateway was not told");
                 }
+                if matches!(frame::read(&line), Ok(Message::Notification { method: INITIALIZED, .. })) {
+                    self.listen(peer);
+                }
             }
             Err(why) => {
                 let told = reply::error("null", code::INVALID_REQUEST, &why.to_string(), &Value::Null);
                 self.say(told).await;
             }
+        }
+    }
+
+    /// Passes on what the gateway says by itself in this session, in place of any before.
+    fn listen(self: &Arc<Self>, peer: Peer) {
+        let shim = Arc::clone(self);
+        let listening = tokio::spawn(async move {
+            let told = |heard: Heard<'_>| {
+                if let Heard::Message(message) = heard {
+                    // A client that reads nothing is told nothing more in this way.
+                    let _ = shim.told.try_send(message.clone());
+                }
+            };
+            Standing { way: &shim.way, peer: &peer, client: None, next_id: || 0 }.follow(told).await;
+        });
+        let before = self.listening.lock().replace(listening.abort_handle());
+        if let Some(before) = before {
+            before.abort();
         }
     }
 
@@ -216,7 +246,13 @@ impl Shim {
     }
 
     /// Passes a request on, and everything that comes back up to its answer.
-    async fn request(&self, id: &str, line: &Bytes, mut peer: Peer, opens: bool) -> Result<(), Failed> {
+    async fn request(
+        self: &Arc<Self>,
+        id: &str,
+        line: &Bytes,
+        mut peer: Peer,
+        opens: bool,
+    ) -> Result<(), Failed> {
         let mut talk = self.way.post(self.way.take(&peer).await?, &peer, line.clone()).await?;
         if talk.status == StatusCode::NOT_FOUND && peer.link.is_some() && !opens {
             // The gateway does not know the session, so nothing ran.
@@ -250,7 +286,7 @@ impl Shim {
     }
 
     /// Opens the session again, as the client once did. The first of several finds the way for all.
-    async fn open_again(&self, gone: &Peer) -> Result<Peer, Failed> {
+    async fn open_again(self: &Arc<Self>, gone: &Peer) -> Result<Peer, Failed> {
         let now = self.peer.lock().clone();
         if let (Some(crate::upstream::Link::Named(now_named)), Some(crate::upstream::Link::Named(was))) =
             (&now.link, &gone.link)
@@ -275,6 +311,7 @@ impl Shim {
         }
         self.note(&peer, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.into()).await?;
         *self.peer.lock() = peer.clone();
+        self.listen(peer.clone());
         Ok(peer)
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use countersign_core::{ApprovalId, Requester, visible};
 use countersign_engine::{Error, Gate, Ticket, hold::Handover, reply::Reply};
-use futures_util::stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// How often a byte is sent while nothing happens: below the shortest idle limits of proxies and clients.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(15);
 /// How often an agent that wants to hear of progress does.
 const PROGRESS: Duration = Duration::from_secs(10);
 
@@ -118,6 +118,12 @@ pub(crate) fn json(status: StatusCode, message: impl Into<Message>) -> Response<
     headed(status, "application/json", UnsyncBoxBody::new(pieces))
 }
 
+/// A response that is a stream of events, written already.
+pub(crate) fn events(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
+    let frames = pieces.map(|piece| Ok(Frame::data(piece)));
+    headed(StatusCode::OK, "text/event-stream", StreamBody::new(frames).boxed_unsync())
+}
+
 fn headed(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -202,7 +208,7 @@ fn in_one(status: StatusCode, said: Said) -> Response<Body> {
     }
 }
 
-fn ticks(every: Duration) -> Interval {
+pub(crate) fn ticks(every: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

@@ -2,13 +2,15 @@
 //! only to what is configured, and never twice.
 //!
 //! What the gateway says to a server by itself, and no agent can put words into: that a session is used from now on and
-//! has ended, that a call is cancelled, the refusal of what the server asks, and the question which tools there are.
+//! has ended, that a call is cancelled, the refusal of what the server asks, the question which tools there are, and that it
+//! listens to what the server says by itself.
 
 pub(crate) mod exchange;
 pub(crate) mod http;
 pub(crate) mod oauth;
 pub(crate) mod process;
 mod sse;
+pub(crate) mod standing;
 pub(crate) mod talk;
 
 use crate::{
@@ -32,6 +34,9 @@ use parking_lot::Mutex;
 use process::{Launch, Process};
 use std::{fmt, sync::Arc, time::Duration};
 use talk::Talk;
+
+/// The largest message that is read of what a server says by itself.
+const STREAM_LIMIT: usize = 256 << 10;
 
 /// All there is to know for talking to a server.
 #[derive(Debug)]
@@ -175,6 +180,19 @@ impl Way {
                 Err(Failed { sent: Sent::No, why: "there is no such connection".into() })
             }
         }
+    }
+
+    /// Asks a server of the earlier era for the stream of what it says by itself, behind this event.
+    pub(crate) async fn listen(
+        &self,
+        peer: &Peer,
+        after: Option<&HeaderValue>,
+        quiet: Duration,
+    ) -> Result<Talk, Failed> {
+        let Reach::Http(http) = &self.reach else {
+            return Err(Failed { sent: Sent::No, why: "a process has no such stream".into() });
+        };
+        http.listen(http.take().await?, peer, after, quiet, self.answer_limit.min(STREAM_LIMIT)).await
     }
 
     /// Tells the server something of the gateway's own, which it answers with nothing.

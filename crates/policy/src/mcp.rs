@@ -5,11 +5,12 @@ use crate::{FactType, Vocabulary};
 use countersign_core::{Class, TargetName};
 
 /// The operations of every server, each with its class. `mcp.tool` is a tool that is not declared.
-pub const MCP_OPERATIONS: [(&str, Class); 6] = [
+pub const MCP_OPERATIONS: [(&str, Class); 7] = [
     ("mcp.session", Class::Connect),
     ("mcp.list", Class::Read),
     ("mcp.read", Class::Read),
     ("mcp.complete", Class::Read),
+    ("mcp.subscribe", Class::Read),
     ("mcp.logging", Class::Configure),
     ("mcp.tool", Class::Unknown),
 ];

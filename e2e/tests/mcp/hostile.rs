@@ -8,10 +8,10 @@ use reqwest::{
 use serde_json::Value;
 
 const OPEN: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"sampling":{},"elicitation":{}},"clientInfo":{"name":"x","version":"1"}}}"#;
-const CALL: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"count_rows","arguments":{"table":"x"}}}"#;
+pub(crate) const CALL: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"count_rows","arguments":{"table":"x"}}}"#;
 
 /// A client that sends exactly what it is told.
-struct Raw<'s> {
+pub(crate) struct Raw<'s> {
     stage: &'s Stage,
     client: Client,
     session: String,
@@ -21,7 +21,7 @@ type Change<'c> = (&'c str, Option<&'c str>);
 
 impl Raw<'_> {
     /// Sends a message; each change appends a header, or takes it out when there is no value.
-    async fn send(
+    pub(crate) async fn send(
         &self,
         method: Method,
         token: &str,
@@ -49,7 +49,7 @@ impl Raw<'_> {
         request.send().await.unwrap()
     }
 
-    async fn status(&self, body: &str, changes: &[Change<'_>]) -> u16 {
+    pub(crate) async fn status(&self, body: &str, changes: &[Change<'_>]) -> u16 {
         self.send(Method::POST, &self.stage.token, body.to_owned(), changes).await.status().as_u16()
     }
 
@@ -61,7 +61,7 @@ impl Raw<'_> {
     }
 }
 
-async fn raw(stage: &Stage) -> Raw<'_> {
+pub(crate) async fn raw(stage: &Stage) -> Raw<'_> {
     let client = Client::builder().no_proxy().build().unwrap();
     let mut raw = Raw { stage, client, session: "none".into() };
     let opened = raw.send(Method::POST, &stage.token, OPEN, &[("mcp-session-id", None)]).await;
@@ -120,8 +120,8 @@ async fn nothing_with_two_readings_reaches_the_server() {
     ] {
         assert_eq!(raw.code(&body).await, Some(want), "{what}");
     }
-    let get = raw.send(Method::GET, &stage.token, "", &[]).await;
-    assert_eq!(get.status().as_u16(), 405);
+    let put = raw.send(Method::PUT, &stage.token, "", &[]).await;
+    assert_eq!(put.status().as_u16(), 405);
     // Of all this only the first call went on, and the servers' capabilities were none.
     let bodies: Vec<String> = stage.log().iter().filter_map(|line| Some(line.get("body")?.as_str()?.to_owned())).collect();
     assert_eq!(bodies.iter().filter(|body| body.contains("tools/call")).count(), 1, "{bodies:?}");

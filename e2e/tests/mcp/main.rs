@@ -5,6 +5,7 @@
 mod eras;
 mod first;
 mod hostile;
+mod listening;
 mod oauth;
 mod requests;
 mod several;

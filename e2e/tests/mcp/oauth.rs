@@ -2,7 +2,7 @@
 //! nothing else, and what goes to the server is the gateway's own.
 
 use crate::stage::{Stage, node};
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead as _, BufReader},
@@ -100,19 +100,50 @@ fn claims(sent: &str) -> Value {
     serde_json::from_slice(&said.stdout).unwrap()
 }
 
+/// The opening of a session with this token.
+fn opening(client: &Client, stage: &Stage, token: Option<String>) -> RequestBuilder {
+    let mut asked = client.post(&stage.url).header("content-type", "application/json");
+    asked = asked.header("accept", "application/json, text/event-stream");
+    if let Some(token) = token {
+        asked = asked.bearer_auth(token);
+    }
+    asked.body(r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}"#)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_the_server_does_not_take_any_more_is_renewed_for_the_next_message() {
+    let server = Server::start();
+    let stage = stage(&server).await;
+    let client = Client::builder().no_proxy().build().unwrap();
+    let opened = || async {
+        let answer = opening(&client, &stage, Some(stage.token.clone())).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()
+    };
+    assert!(opened().await.get("result").is_some());
+    let sent = |log: Vec<Value>| {
+        log.iter()
+            .filter_map(|line| Some(line.pointer("/headers/authorization")?.as_str()?.to_owned()))
+            .next_back()
+    };
+    let first = sent(stage.log()).unwrap();
+    std::fs::write(stage.beside("log.refused"), &first).unwrap();
+    // What the server did not take is not sent once more by itself.
+    let told = opened().await;
+    assert!(told.to_string().contains("HTTP 401") && !told.to_string().contains("eyJ"), "{told}");
+    assert!(opened().await.get("result").is_some());
+    let log = stage.log();
+    assert_eq!(log.iter().filter(|line| line.get("refused") == Some(&json!(first))).count(), 1);
+    let second = sent(log).unwrap();
+    assert_ne!(second, first);
+    assert_eq!(claims(&second)["client_id"], "gateway");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_for_another_resource_opens_nothing_here() {
     let server = Server::start();
     let stage = stage(&server).await;
     let client = Client::builder().no_proxy().build().unwrap();
-    let ask = |token: Option<String>| {
-        let mut asked = client.post(&stage.url).header("content-type", "application/json");
-        asked = asked.header("accept", "application/json, text/event-stream");
-        if let Some(token) = token {
-            asked = asked.bearer_auth(token);
-        }
-        asked.body(r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}"#).send()
-    };
+    let ask = |token: Option<String>| opening(&client, &stage, token).send();
     let right = server.token(&stage.url).await;
     assert_eq!(ask(Some(right)).await.unwrap().status(), StatusCode::OK);
     // The issuer is believed for this audience too, at another target perhaps.

@@ -55,10 +55,9 @@ fn before(stage: &Stage, script: &str, more: &[&str]) -> (Before, String) {
 }
 
 /// Scenarios that find something else through the gateway, and why.
-const OTHERWISE: [(&str, &str); 5] = [
+const OTHERWISE: [(&str, &str); 4] = [
     ("server-sse-multiple-streams", "the server streams what the gateway gives in one, as either may"),
     ("server-sse-polling", "the server streams what the gateway gives in one, as either may"),
-    ("server-stateless", "the server offers subscriptions, the gateway none"),
     (
         "input-required-result-ignore-extra-params",
         "a tool the server does not have: an error here, a result there",

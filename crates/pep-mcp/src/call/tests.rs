@@ -67,32 +67,33 @@ fn a_session_is_opened_without_capabilities_and_told_without_what_is_not_offered
         r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c"}}"#
     );
     let (version, told) = opened(
-        r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{"listChanged":true},"tasks":{},"logging":{}},"serverInfo":{"x":1.0}}"#,
+        r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{},"tasks":{},"logging":{},"resources":{"subscribe":true,"x":1}},"serverInfo":{"x":1.0}}"#,
     )
     .unwrap();
     assert_eq!(version, "2025-06-18");
     assert_eq!(
         told,
-        r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{},"logging":{}},"serverInfo":{"x":1.0}}"#
+        r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{"listChanged":true},"logging":{},"resources":{"subscribe":true}},"serverInfo":{"x":1.0}}"#
     );
     assert!(opened(r#"{"protocolVersion":"2026-07-28","capabilities":{}}"#).is_none());
 }
 
 #[test]
 fn what_a_server_is_is_told_in_the_words_of_each_era() {
-    let later = r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true},"extensions":{}},"instructions":"look","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}},"ttlMs":5,"cacheScope":"public"}"#;
+    let later = r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"resources":{"listChanged":true,"subscribe":true},"extensions":{}},"instructions":"look","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}},"ttlMs":5,"cacheScope":"public"}"#;
     assert!(speaks_later(later));
     assert_eq!(
         opened_later(later, "2025-06-18").unwrap(),
-        r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"s"},"instructions":"look"}"#
+        r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{"listChanged":true},"resources":{"listChanged":true}},"serverInfo":{"name":"s"},"instructions":"look"}"#
     );
     let versions = r#"["2026-07-28","2025-11-25","2025-06-18","2025-03-26"]"#;
     let about = r#""instructions":"look","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}},"ttlMs":0,"cacheScope":"private"}"#;
     let told = format!(
-        r#"{{"resultType":"complete","supportedVersions":{versions},"capabilities":{{"extensions":{{"io.modelcontextprotocol/tasks":{{}}}},"tools":{{}}}},{about}"#
+        r#"{{"resultType":"complete","supportedVersions":{versions},"capabilities":{{"extensions":{{"io.modelcontextprotocol/tasks":{{}}}},"tools":{{"listChanged":true}},"resources":{{"listChanged":true,"subscribe":true}}}},{about}"#
     );
     assert_eq!(discovered(later), Some(told.clone()));
-    let earlier = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s"},"instructions":"look"}"#;
+    let told = told.replace(r#","subscribe":true"#, "");
+    let earlier = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"resources":{"listChanged":true,"subscribe":true}},"serverInfo":{"name":"s"},"instructions":"look"}"#;
     assert!(!speaks_later(earlier));
     assert_eq!(discovered(earlier), Some(told));
 }

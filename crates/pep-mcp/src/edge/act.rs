@@ -4,6 +4,7 @@ use super::{AHEAD, Door, Ended, Said, task::Going};
 use crate::{
     approvals, call,
     classify::Understood,
+    feed,
     legs::Leg,
     members::{self, Members},
     reply::{self, Shape, code},
@@ -11,7 +12,7 @@ use crate::{
     stream::{self, Body, Flow, Later, Leaving, Legs, Waiting},
     text,
     tools::{Definition, Ruling},
-    upstream::exchange::{Answer, Asking, Event},
+    upstream::exchange::{Answer, Asking, Event, Form},
 };
 use countersign_core::{ApprovalId, Refusal, RefusalCode, Requester};
 use countersign_engine::{
@@ -27,7 +28,7 @@ use tokio::{
 };
 
 /// How long a leg of a call of the later era is held: below the shortest limit that clients are known to have.
-const LEG: Duration = Duration::from_secs(45);
+pub(super) const LEG: Duration = Duration::from_secs(45);
 /// How long a call behind a task waits in one go.
 pub(super) const TASK: Duration = Duration::from_hours(1);
 
@@ -183,6 +184,7 @@ impl Door {
         }
         let (door, session) = (Arc::clone(self), Arc::clone(&said.session));
         let lists = matches!(shape, Shape::Tools(_));
+        let subscribes = if said.method == "resources/subscribe" { feed::updated(said.params) } else { None };
         let flow = async move {
             let reply = match before {
                 None => countersign_engine::flow::handle(&door.gate, asked, exchange).await,
@@ -190,6 +192,11 @@ impl Door {
             };
             if let (true, Ok(Reply::Live(answer))) = (lists, &reply) {
                 door.book.listed(answer.raw.text()).await;
+            }
+            if let (Some(uri), Ok(Reply::Live(answer))) = (subscribes, &reply)
+                && answer.form == Form::Result
+            {
+                session.hub.subscribed.lock().insert(uri);
             }
             door.seen(&session, &reply);
             reply
@@ -299,7 +306,7 @@ impl Door {
         Err(self.malformed(StatusCode::BAD_REQUEST, "a request of this id is under way already").await)
     }
 
-    fn exchange(
+    pub(super) fn exchange(
         &self,
         said: &Said<'_>,
         place: &Place,
@@ -330,6 +337,7 @@ impl Door {
             events,
             takes_back,
             connection: None,
+            listens: None,
         }
     }
 

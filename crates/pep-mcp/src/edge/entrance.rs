@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, value::RawValue};
 use std::sync::Arc;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 /// One endpoint's way in.
 #[derive(Debug)]
@@ -39,8 +40,24 @@ pub(crate) struct Letter {
     pub(crate) version: Option<String>,
     pub(crate) session: Option<String>,
     pub(crate) headers: HeaderMap,
-    /// `None` when a session is to end.
-    pub(crate) body: Option<Bytes>,
+    pub(crate) shown: Shown,
+    pub(crate) wish: Wish,
+}
+
+/// What a request is for.
+pub(crate) enum Wish {
+    Says(Bytes),
+    /// Its session is to end.
+    Ends,
+    /// It wants to hear what the server says by itself (2025-11-25, basic/transports).
+    Listens,
+}
+
+/// By what its sender was known, to be looked at again while it is served for long.
+pub(crate) enum Shown {
+    Token(Zeroizing<String>),
+    Certificate(Arc<ClientCertificate>),
+    Nothing,
 }
 
 /// A message, once head and body agree.
@@ -77,8 +94,8 @@ impl Entrance {
         {
             return Err(metadata(request.method(), resource));
         }
-        let client = request.extensions().get::<Arc<ClientCertificate>>();
-        let requester = self.authenticate(request.headers(), client.map(Arc::as_ref)).await?;
+        let client = request.extensions().get::<Arc<ClientCertificate>>().cloned();
+        let requester = self.authenticate(request.headers(), client.as_deref()).await?;
         let version = match one(request.headers(), &VERSION) {
             Ok(version) => version.map(str::to_owned),
             Err(why) => return Err(self.malformed(StatusCode::BAD_REQUEST, why).await),
@@ -87,26 +104,37 @@ impl Entrance {
             Ok(session) => session.map(str::to_owned),
             Err(why) => return Err(self.malformed(StatusCode::BAD_REQUEST, why).await),
         };
-        let ends = match *request.method() {
-            Method::POST => false,
-            Method::DELETE if !era::is_modern(version.as_deref()) => true,
-            _ => {
-                let mut response =
-                    refused(StatusCode::METHOD_NOT_ALLOWED, "use `POST`; no stream is offered by `GET`");
-                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, DELETE"));
-                return Err(response);
-            }
-        };
+        let is_earlier = !era::is_modern(version.as_deref());
         let (parts, body) = request.into_parts();
         let headers = parts.headers;
-        if ends {
-            return Ok(Letter { requester, version, session, headers, body: None });
-        }
-        if let Err((status, why)) = head::speaks(&headers) {
+        let shown = shown(&headers, client);
+        let fits = match parts.method {
+            Method::POST => head::speaks(&headers),
+            Method::GET if is_earlier => head::listens(&headers),
+            Method::DELETE if is_earlier => Ok(()),
+            _ => return Err(not_allowed()),
+        };
+        if let Err((status, why)) = fits {
             return Err(self.malformed(status, why).await);
         }
-        let body = Some(self.body(body).await?);
-        Ok(Letter { requester, version, session, headers, body })
+        let wish = match parts.method {
+            Method::POST => Wish::Says(self.body(body).await?),
+            Method::GET => Wish::Listens,
+            _ => Wish::Ends,
+        };
+        Ok(Letter { requester, version, session, headers, shown, wish })
+    }
+
+    /// Whether a sender that was let in would be let in again as the same, by what it showed then.
+    pub(crate) async fn knows(&self, requester: &Requester, shown: &Shown) -> bool {
+        let presented = match shown {
+            Shown::Token(token) => Presented::Bearer(token),
+            Shown::Certificate(client) => Presented::Certificate(client),
+            Shown::Nothing => Presented::Nothing,
+        };
+        self.gate.authenticate(presented).await.is_ok_and(|now| {
+            now.principal == requester.principal && now.on_behalf_of == requester.on_behalf_of
+        })
     }
 
     /// Reads a body as one message that an agent may send.
@@ -258,6 +286,23 @@ impl Entrance {
         let target = self.target.clone();
         record::count(&self.gate, code, target).await.map_err(|error| cannot_go_on(&error))
     }
+}
+
+/// By what [`Entrance::authenticate`] knows a sender.
+fn shown(headers: &HeaderMap, client: Option<Arc<ClientCertificate>>) -> Shown {
+    let bearer = one(headers, &header::AUTHORIZATION).ok().flatten().and_then(bearer);
+    match (bearer, client) {
+        (Some(token), _) => Shown::Token(token.to_owned().into()),
+        (None, Some(client)) => Shown::Certificate(client),
+        (None, None) => Shown::Nothing,
+    }
+}
+
+/// A method of HTTP that nothing here answers to.
+pub(crate) fn not_allowed() -> Response<Body> {
+    let mut response = refused(StatusCode::METHOD_NOT_ALLOWED, "use `POST`");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, DELETE"));
+    response
 }
 
 /// Where clients get tokens for this target (RFC 9728). Nobody has to be known to be told.

@@ -68,24 +68,30 @@ pub(super) fn speaks(headers: &HeaderMap) -> Result<(), Refused> {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body as it is, without a content coding"));
     }
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let accepted: Vec<&str> = accepted
-        .flat_map(|value| value.split(','))
-        .map(|kind| kind.split(';').next().unwrap_or_default().trim())
-        .collect();
-    let takes = |wanted: &str| {
-        let (family, _) = wanted.split_once('/').unwrap_or((wanted, ""));
-        accepted.iter().any(|kind| {
-            kind.eq_ignore_ascii_case(wanted)
-                || *kind == "*/*"
-                || kind.eq_ignore_ascii_case(&format!("{family}/*"))
-        })
-    };
-    if takes("application/json") && takes("text/event-stream") {
+    if takes(headers, "application/json") && takes(headers, "text/event-stream") {
         Ok(())
     } else {
         Err((StatusCode::NOT_ACCEPTABLE, "send `Accept: application/json, text/event-stream`"))
     }
+}
+
+/// Whether the request takes a stream of events.
+pub(super) fn listens(headers: &HeaderMap) -> Result<(), Refused> {
+    if takes(headers, "text/event-stream") {
+        return Ok(());
+    }
+    Err((StatusCode::NOT_ACCEPTABLE, "send `Accept: text/event-stream`"))
+}
+
+fn takes(headers: &HeaderMap, wanted: &str) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (family, _) = wanted.split_once('/').unwrap_or((wanted, ""));
+    accepted.flat_map(|value| value.split(',')).any(|kind| {
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case(wanted)
+            || kind == "*/*"
+            || kind.eq_ignore_ascii_case(&format!("{family}/*"))
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,11 @@
 
 mod list;
 
-use super::{Door, Ended, Entrance, Letter, Said, Told, refused, taken};
+use super::{
+    Door, Ended, Entrance, Letter, Said, Told,
+    entrance::{Wish, not_allowed},
+    refused, taken,
+};
 use crate::{
     approvals::{self, NO_TASK},
     call,
@@ -88,8 +92,13 @@ impl Joint {
     }
 
     async fn read(&self, request: Request<Incoming>) -> Result<Response<Body>, Ended> {
-        let Letter { requester, version, session, headers, body } = self.entrance.read(request).await?;
-        let Some(body) = body else { return self.end(&requester, session).await };
+        let Letter { requester, version, session, headers, wish, .. } = self.entrance.read(request).await?;
+        let body = match wish {
+            Wish::Says(body) => body,
+            Wish::Ends => return self.end(&requester, session).await,
+            // Each server's own endpoint has such a stream.
+            Wish::Listens => return Err(not_allowed()),
+        };
         match self.entrance.message(&headers, version.as_deref(), &body).await? {
             Told::Request { id, method: "initialize", params, declared: None, .. } => {
                 self.open(&requester, session, id, params).await
@@ -127,7 +136,7 @@ impl Joint {
             Rule::Call => self.call(asked).await,
             Rule::Task(ask) => self.task(ask, asked).await,
             Rule::Discover => Ok(asked.told(reply::result(asked.id.get(), &self.discovered()).into())),
-            Rule::Ask(_) => {
+            Rule::Ask(_) | Rule::Subscribe(_) | Rule::Listen(_) => {
                 self.entrance.no_method(asked.id, asked.method, TOOLS_ALONE, asked.is_later()).await
             }
             Rule::Refused(why) => {

@@ -106,6 +106,7 @@ impl Door {
             events,
             takes_back: Some((Arc::clone(&self.gate), requester.clone())),
             connection: None,
+            listens: None,
         };
         let understood = self.target.classifier.other("mcp.session", method, None);
         let prepared = call::Prepared::of(params);
@@ -134,6 +135,7 @@ impl Door {
     }
 
     pub(super) fn end_at_server(&self, session: &Arc<Session>) {
+        session.ended.cancel();
         let (way, session) = (Arc::clone(&self.target.way), Arc::clone(session));
         tokio::spawn(async move {
             if let Err(error) = way.end(&session.peer).await {

@@ -3,11 +3,13 @@
 
 use super::{
     Connection, Link, Peer, Way,
+    standing::{self, Heard},
     talk::{Talk, lost},
 };
 use crate::{
     call::Head,
     era,
+    feed::{self, Feed},
     frame::{self, Message},
     members::Members,
     message::Raw,
@@ -82,6 +84,8 @@ pub(crate) struct Asking {
     /// Who takes the approval back when the request is cancelled; `None` where that leaves it waiting.
     pub(crate) takes_back: Option<(Arc<Gate>, Requester)>,
     pub(crate) connection: Option<Connection>,
+    /// Who hears what comes after the server has agreed to a subscription.
+    pub(crate) listens: Option<Arc<Feed>>,
 }
 
 #[async_trait]
@@ -270,7 +274,16 @@ impl Asking {
                 }
                 // An answer to nothing that was asked here.
                 Message::Response { .. } => {}
-                Message::Notification { method, .. } => self.noted(method, &message).await,
+                Message::Notification { method: standing::ACKNOWLEDGED, params: Some(params) }
+                    if let Some(feed) = self.listens.take() =>
+                {
+                    let raw = Raw::within(&message, params);
+                    let received = talk.received;
+                    self.goes_on(talk, feed);
+                    let answer = Answer { form: Form::Result, raw, link: None, session_is_gone: false };
+                    return Ok((answer, "subscribed".into(), received));
+                }
+                Message::Notification { method, params } => self.noted(method, params, &message).await,
                 Message::Request { id, method, .. } => self.asked(method, id),
             }
         }
@@ -300,13 +313,38 @@ impl Asking {
         tokio::spawn(async move { way.finish(talk).await });
     }
 
-    async fn noted(&self, method: &str, message: &Bytes) {
+    /// A subscription that was agreed to: what comes is heard by whoever asked for it, for as long as somebody hears.
+    fn goes_on(&self, mut talk: Talk, feed: Arc<Feed>) {
+        let (way, peer) = (Arc::clone(&self.way), self.peer.clone());
+        tokio::spawn(async move {
+            let tell = |heard: Heard<'_>| {
+                if let Heard::Message(message) = heard {
+                    feed.heard(message);
+                }
+            };
+            tokio::select! {
+                () = feed.over.cancelled() => {}
+                () = standing::listen(&way, &peer, &mut talk, tell) => feed.over.cancel(),
+            }
+        });
+    }
+
+    async fn noted(&self, method: &str, params: Option<&RawValue>, message: &Bytes) {
         if method == "notifications/tools/list_changed"
             && let Some(session) = &self.session
         {
             session.forget_tools().await;
         }
-        if method::from_server(method) == FromServer::Passed {
+        let is_subscribed = || {
+            let session = self.session.as_ref()?;
+            Some(feed::is_subscribed(&session.hub.subscribed.lock(), &feed::updated(params)?))
+        };
+        let passes = match method::from_server(method) {
+            FromServer::Passed => true,
+            FromServer::Subscribed => is_subscribed() == Some(true),
+            FromServer::Answered | FromServer::Refused(_) | FromServer::Dropped(_) => false,
+        };
+        if passes {
             // One too many is left out rather than waited for: none of them carries a result.
             let _ = self.events.try_send(Event::Message(message.clone()));
         }

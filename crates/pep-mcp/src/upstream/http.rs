@@ -8,7 +8,7 @@ use crate::{
 use bytes::Bytes;
 use countersign_engine::port::upstream::{Failed, Sent};
 use countersign_pep::{Credential, Origin, SecretError};
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -22,6 +22,9 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
+
+/// The header that names the event behind which a stream goes on.
+pub(crate) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
 /// How many connections rest for the next message.
 const MOST_IDLE: usize = 64;
@@ -166,6 +169,37 @@ impl Http {
         limit: usize,
     ) -> Result<Talk, Failed> {
         let request = self.request(Method::POST, peer, message).await?;
+        self.credited(line, request, idle, limit).await
+    }
+
+    /// Asks for the stream of what the server says by itself (2025-11-25, basic/transports, "Listening for Messages
+    /// from the Server").
+    pub(super) async fn listen(
+        &self,
+        line: Line,
+        peer: &Peer,
+        after: Option<&HeaderValue>,
+        idle: Duration,
+        limit: usize,
+    ) -> Result<Talk, Failed> {
+        let mut request = self.request(Method::GET, peer, Bytes::new()).await?;
+        let headers = request.headers_mut();
+        headers.remove(header::CONTENT_TYPE);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        if let Some(after) = after {
+            headers.insert(LAST_EVENT, after.clone());
+        }
+        self.credited(line, request, idle, limit).await
+    }
+
+    /// Sends a request, and lets go of a token that the server does not take.
+    async fn credited(
+        &self,
+        line: Line,
+        request: Request<Full<Bytes>>,
+        idle: Duration,
+        limit: usize,
+    ) -> Result<Talk, Failed> {
         let sent = request.headers().get(header::AUTHORIZATION).cloned();
         let talk = exchange(line, request, idle, limit).await?;
         if let (StatusCode::UNAUTHORIZED, Own::Token(token), Some(sent)) =

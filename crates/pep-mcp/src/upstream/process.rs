@@ -41,7 +41,12 @@ struct Shared {
     ended: CancellationToken,
     /// Requests without an answer, the newest last.
     waiting: Mutex<Vec<Waiting>>,
+    /// Who hears what is about no request.
+    listener: Mutex<Option<mpsc::Sender<Bytes>>>,
 }
+
+/// Messages about no request that wait to be heard.
+const UNHEARD: usize = 32;
 
 #[derive(Debug)]
 struct Waiting {
@@ -59,6 +64,18 @@ impl Process {
 
     pub(super) fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// What the server says by itself from now on, to this listener alone; it ends with the process. One message too many is
+    /// left out: those that matter say that something is to be looked at again.
+    pub(super) fn listen(&self) -> mpsc::Receiver<Bytes> {
+        let (told, coming) = mpsc::channel(UNHEARD);
+        *self.shared.listener.lock() = Some(told);
+        if self.has_ended() {
+            // What clears it when the process ends may have come before.
+            *self.shared.listener.lock() = None;
+        }
+        coming
     }
 
     /// Sends one message. Only a request is answered.
@@ -147,6 +164,13 @@ impl Shared {
                 let about = waiting.iter().find(|waiting| {
                     token.is_some_and(|token| waiting.progress_token.as_deref() == Some(token.get()))
                 });
+                if token.is_none()
+                    && let Some(listener) = self.listener.lock().as_ref()
+                    && !listener.is_closed()
+                {
+                    let _ = listener.try_send(line.clone());
+                    return None;
+                }
                 // What names no request is told with the newest one.
                 let about = about.or_else(|| waiting.last().filter(|_| token.is_none()))?;
                 if about.told.capacity() > 1 {

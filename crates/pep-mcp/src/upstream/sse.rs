@@ -14,6 +14,8 @@ pub(super) struct Events {
     /// A line ended with a carriage return, and a line feed right behind it belongs to it.
     after_return: bool,
     foreign: bool,
+    id: Option<Bytes>,
+    last_id: Option<Bytes>,
 }
 
 impl Events {
@@ -24,6 +26,11 @@ impl Events {
     /// How much is kept back because an event is not whole yet.
     pub(super) fn kept(&self) -> usize {
         self.coming.len() + self.data.len()
+    }
+
+    /// The id that the stream can be taken up behind, if it has given one.
+    pub(super) fn last_id(&self) -> Option<&Bytes> {
+        self.last_id.as_ref()
     }
 
     /// The data of the next whole event. Events of other kinds than `message` and those without data are passed over.
@@ -55,6 +62,7 @@ impl Events {
         if line.is_empty() {
             let (data, whole) = (std::mem::take(&mut self.data), self.has_data && !self.foreign);
             (self.has_data, self.foreign) = (false, false);
+            self.last_id = self.id.take().or(self.last_id.take());
             return Some(data.freeze()).filter(|data| whole && !data.is_empty());
         }
         let end = memchr(b':', &line).unwrap_or(line.len());
@@ -72,6 +80,7 @@ impl Events {
             }
             // Most events have one line, which is taken as it is.
             b"data" => (self.data, self.has_data) = (line, true),
+            b"id" if !line.contains(&0) => self.id = Some(line.freeze()),
             b"event" => self.foreign = line.as_ref() != b"message" && !line.is_empty(),
             _ => {}
         }
@@ -104,5 +113,13 @@ mod tests {
             assert_eq!(all(&[left, right]), want, "cut at {at}");
         }
         assert_eq!(all(&["data: unfinished\n"]), [""; 0]);
+    }
+
+    #[test]
+    fn an_id_counts_once_its_event_is_whole() {
+        let mut events = Events::default();
+        events.push(b"id: 7\ndata: {}\n\nid: 8\ndata: {}\n");
+        while events.next().is_some() {}
+        assert_eq!(events.last_id().map(Bytes::as_ref), Some(&b"7"[..]));
     }
 }

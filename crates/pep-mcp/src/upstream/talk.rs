@@ -8,7 +8,7 @@ use super::{
 };
 use bytes::{Bytes, BytesMut};
 use countersign_engine::port::upstream::{Failed, Sent};
-use http::{Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -87,12 +87,25 @@ impl Talk {
                 events.push(&piece);
             },
         };
-        if let Form::Json(coming) | Form::Events(coming, _) =
-            std::mem::replace(&mut self.form, Form::Over(None))
+        if let Form::Json(_) = &self.form
+            && let Form::Json(coming) = std::mem::replace(&mut self.form, Form::Over(None))
         {
             self.form = Form::Over(Some(coming));
         }
         Ok(found)
+    }
+
+    /// The id of the last event, by which its server can take the stream up again.
+    pub(crate) fn last_event_id(&self) -> Option<HeaderValue> {
+        match &self.form {
+            Form::Events(_, events) => HeaderValue::from_bytes(events.last_id()?).ok(),
+            Form::Json(_) | Form::Over(_) | Form::Process(_) => None,
+        }
+    }
+
+    /// Whether more than one message may come.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.form, Form::Events(..))
     }
 
     /// Reads over what is left, if that is little: the connection, free for the next message.

@@ -98,7 +98,11 @@ impl Launch {
             return Err(unsent("the server has no pipes".into()));
         };
         let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-        let shared = Arc::new(Shared { ended: CancellationToken::new(), waiting: Mutex::default() });
+        let shared = Arc::new(Shared {
+            ended: CancellationToken::new(),
+            waiting: Mutex::default(),
+            listener: Mutex::default(),
+        });
         let (outgoing, taken) = mpsc::channel(AHEAD);
         let stop = CancellationToken::new();
         tokio::spawn(stderr::log(said, self.name.clone()));
@@ -112,6 +116,7 @@ impl Launch {
         tokio::spawn(async move {
             seen.until_it_ends(child, group, asked, (writes, reads)).await;
             watched.ended.cancel();
+            *watched.listener.lock() = None;
         });
         let stops = stop.clone().drop_guard();
         Ok(Arc::new(Process { shared, outgoing, stop, _stops: stops }))

@@ -1,0 +1,367 @@
+//! What a server says by itself, on its way to an agent that listens. A change is told once however often it happened, since
+//! whoever hears of it looks again: so what waits is bounded by what there is to be told. Nothing has an id to be
+//! come back for.
+
+use crate::{
+    frame::{self, Message},
+    members::{self, Members},
+    upstream::exchange::with_meta,
+};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde_json::value::RawValue;
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// The largest message that is passed on in this way, in bytes.
+const LARGEST: usize = 16 << 10;
+/// How many different things may wait to be told to one agent.
+const MOST_WAITING: usize = 64;
+/// How many of them may be lines of a log, which are left out sooner than anything else.
+const MOST_LINES: usize = 32;
+/// How many resources one session may be subscribed to.
+pub(crate) const MOST_SUBSCRIBED: usize = 256;
+
+const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
+
+/// The member of `_meta` that says which subscription a message belongs to (2026-07-28, `subscriptions/listen`).
+pub(crate) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// Resources that are subscribed to, by their addresses.
+pub(crate) type Subscribed = Arc<Mutex<BTreeSet<String>>>;
+
+/// Which kinds of messages an agent listens to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each kind is asked for by itself")]
+pub(crate) struct Wanted {
+    pub(crate) tools: bool,
+    pub(crate) prompts: bool,
+    pub(crate) resources: bool,
+    pub(crate) log: bool,
+}
+
+impl Wanted {
+    /// What a stream of the earlier era carries.
+    pub(crate) const ALL: Self = Self { tools: true, prompts: true, resources: true, log: true };
+}
+
+/// What waits for one agent that listens.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    wanted: Wanted,
+    subscribed: Subscribed,
+    /// The agent's name for the subscription, as JSON; `None` in the earlier era.
+    name: Option<String>,
+    waiting: Mutex<Waiting>,
+    woken: Notify,
+    /// Cancelled when its agent has let go, or cannot be told everything any more.
+    pub(crate) over: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    tools: bool,
+    /// Each with what it is about, empty for a line of the log.
+    others: VecDeque<(String, Bytes)>,
+}
+
+/// The next thing to be told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The tools may have changed: it is for the gateway to say whether they have for this agent.
+    Tools,
+    Message(Bytes),
+}
+
+impl Feed {
+    pub(crate) fn new(wanted: Wanted, subscribed: Subscribed, name: Option<String>) -> Self {
+        Self {
+            wanted,
+            subscribed,
+            name,
+            waiting: Mutex::default(),
+            woken: Notify::new(),
+            over: CancellationToken::new(),
+        }
+    }
+
+    /// Takes in a message of the server's, where its agent wants to hear of such.
+    pub(crate) fn heard(&self, message: &[u8]) {
+        let Ok(Message::Notification { method, params }) = frame::read(message) else { return };
+        let key = match method {
+            TOOLS_CHANGED => return self.tools_may_have_changed(),
+            "notifications/prompts/list_changed" if self.wanted.prompts => method.to_owned(),
+            "notifications/resources/list_changed" if self.wanted.resources => method.to_owned(),
+            "notifications/message" if self.wanted.log => String::new(),
+            "notifications/resources/updated" => match updated(params) {
+                Some(uri) if is_subscribed(&self.subscribed.lock(), &uri) => format!("{method} {uri}"),
+                Some(_) | None => return,
+            },
+            _ => return,
+        };
+        if message.len() > LARGEST {
+            tracing::debug!(method, "a server's message by itself is longer than is passed on");
+            return;
+        }
+        if let Some(told) = stamped(method, params, self.name.as_deref()) {
+            self.put(key, told.into());
+        }
+    }
+
+    /// The server's tools, or what people made of them, may be others now.
+    pub(crate) fn tools_may_have_changed(&self) {
+        if self.wanted.tools {
+            self.waiting.lock().tools = true;
+            self.woken.notify_one();
+        }
+    }
+
+    /// What tells its agent that its tools are others now.
+    pub(crate) fn tools_changed(&self) -> Bytes {
+        stamped(TOOLS_CHANGED, None, self.name.as_deref()).unwrap_or_default().into()
+    }
+
+    fn put(&self, key: String, told: Bytes) {
+        let mut waiting = self.waiting.lock();
+        if key.is_empty() {
+            if waiting.others.iter().filter(|(known, _)| known.is_empty()).count() >= MOST_LINES {
+                return;
+            }
+        } else if let Some((_, before)) = waiting.others.iter_mut().find(|(known, _)| *known == key) {
+            *before = told;
+            return;
+        }
+        if waiting.others.len() >= MOST_WAITING {
+            // Its agent comes again, and looks at everything.
+            self.over.cancel();
+            return;
+        }
+        waiting.others.push_back((key, told));
+        self.woken.notify_one();
+    }
+
+    /// Waits for the next thing to be told.
+    pub(crate) async fn next(&self) -> Next {
+        loop {
+            let woken = self.woken.notified();
+            {
+                let mut waiting = self.waiting.lock();
+                if std::mem::take(&mut waiting.tools) {
+                    return Next::Tools;
+                }
+                if let Some((_, told)) = waiting.others.pop_front() {
+                    return Next::Message(told);
+                }
+            }
+            woken.await;
+        }
+    }
+}
+
+/// Lets go of a feed when its agent does.
+#[derive(Debug)]
+pub(crate) struct Listener(pub(crate) Arc<Feed>);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.0.over.cancel();
+    }
+}
+
+/// Everybody who listens in one session.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    feeds: Mutex<Vec<Arc<Feed>>>,
+    /// What the agent has subscribed to in its session.
+    pub(crate) subscribed: Subscribed,
+    /// The server is listened to for this session.
+    follows: Mutex<bool>,
+}
+
+impl Hub {
+    /// Lets one more listen, beside at most so many others.
+    pub(crate) fn join(&self, feed: &Arc<Feed>, most: usize) -> bool {
+        let mut feeds = self.feeds.lock();
+        feeds.retain(|feed| !feed.over.is_cancelled());
+        if feeds.len() >= most {
+            return false;
+        }
+        feeds.push(Arc::clone(feed));
+        true
+    }
+
+    /// Lets this one listen in place of everybody before.
+    pub(crate) fn replace(&self, feed: &Arc<Feed>) {
+        let before = std::mem::replace(&mut *self.feeds.lock(), vec![Arc::clone(feed)]);
+        for feed in before {
+            feed.over.cancel();
+        }
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.feeds.lock().iter().any(|feed| !feed.over.is_cancelled())
+    }
+
+    /// Waits until nobody listens any more.
+    pub(crate) async fn silence(&self) {
+        loop {
+            let heard = self.feeds.lock().iter().find(|feed| !feed.over.is_cancelled()).cloned();
+            let Some(feed) = heard else { return };
+            feed.over.cancelled().await;
+        }
+    }
+
+    /// Whether whoever asks is the one who listens to the server from now on, for everybody in this session.
+    pub(crate) fn takes_up(&self) -> bool {
+        !std::mem::replace(&mut *self.follows.lock(), true)
+    }
+
+    /// Whether whoever listens to the server may stop, as nobody is there to be told.
+    pub(crate) fn lets_go(&self) -> bool {
+        let mut follows = self.follows.lock();
+        let lets_go = !self.is_heard();
+        *follows = !lets_go;
+        lets_go
+    }
+
+    /// Nobody listens to the server any more, since it offers nothing.
+    pub(crate) fn gave_up(&self) {
+        *self.follows.lock() = false;
+    }
+
+    /// Tells everybody who listens.
+    pub(crate) fn heard(&self, message: &[u8]) {
+        for feed in self.feeds.lock().iter() {
+            feed.heard(message);
+        }
+    }
+
+    /// What was said for a while is not known: tools are looked at again.
+    pub(crate) fn missed(&self) {
+        for feed in self.feeds.lock().iter() {
+            feed.tools_may_have_changed();
+        }
+    }
+}
+
+/// Whether somebody has subscribed to this resource, or to one that it is a part of.
+pub(crate) fn is_subscribed(all: &BTreeSet<String>, uri: &str) -> bool {
+    all.iter().any(|known| {
+        uri.strip_prefix(known.as_str())
+            .is_some_and(|rest| rest.is_empty() || known.ends_with('/') || rest.starts_with(['/', '?', '#']))
+    })
+}
+
+/// The resource that has changed.
+pub(crate) fn updated(params: Option<&RawValue>) -> Option<String> {
+    members::text(Members::read(params?)?.find("uri")?)
+}
+
+/// A notification under the agent's name for its subscription, and under no other; whatever else it holds stays.
+fn stamped(method: &str, params: Option<&RawValue>, name: Option<&str>) -> Option<String> {
+    let mut kept = match params {
+        None => None,
+        Some(params) => Some(Members::read(params)?.rewritten(|member, value| {
+            let meta = if member == "_meta" { Members::read(value) } else { None };
+            Some(meta.map_or_else(
+                || value.get().to_owned(),
+                |meta| {
+                    meta.rewritten(|member, value| (member != SUBSCRIPTION).then(|| value.get().to_owned()))
+                },
+            ))
+        })),
+    };
+    if let Some(name) = name {
+        kept = Some(with_meta(kept.as_deref().unwrap_or("{}"), &format!(r#""{SUBSCRIPTION}":{name}"#))?);
+    }
+    let params = kept.map_or_else(String::new, |params| format!(r#","params":{params}"#));
+    Some(format!(r#"{{"jsonrpc":"2.0","method":"{method}"{params}}}"#))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    fn feed(name: Option<&str>) -> Feed {
+        let subscribed: BTreeSet<String> = ["shop://stock".to_owned()].into();
+        Feed::new(Wanted::ALL, Arc::new(Mutex::new(subscribed)), name.map(str::to_owned))
+    }
+
+    fn note(method: &str, params: &str) -> Vec<u8> {
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/{method}","params":{params}}}"#).into_bytes()
+    }
+
+    fn told(feed: &Feed) -> Vec<String> {
+        let mut all = Vec::new();
+        while let Some(next) = feed.next().now_or_never() {
+            all.push(match next {
+                Next::Tools => "tools".to_owned(),
+                Next::Message(message) => String::from_utf8(message.to_vec()).unwrap(),
+            });
+        }
+        all
+    }
+
+    #[test]
+    fn a_change_is_told_once_under_the_agents_own_name_and_only_where_it_was_asked_for() {
+        let feed = feed(Some("\"listen-1\""));
+        for message in [
+            note("tools/list_changed", "{}"),
+            note(
+                "resources/updated",
+                r#"{"uri":"shop://stock","n":1.0,"_meta":{"k": 1,"io.modelcontextprotocol/subscriptionId":7}}"#,
+            ),
+            note(
+                "resources/updated",
+                r#"{"uri":"shop://stock","n":2.0,"_meta":{"k": 1,"io.modelcontextprotocol/subscriptionId":7}}"#,
+            ),
+            note("resources/updated", r#"{"uri":"shop://stocks"}"#),
+            note("resources/updated", r#"{"uri":"shop://other"}"#),
+            note("progress", r#"{"progressToken":1,"progress":1}"#),
+            note("tools/list_changed", "{}"),
+            br#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{}}"#.to_vec(),
+            b"no message".to_vec(),
+        ] {
+            feed.heard(&message);
+        }
+        let updated = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"shop://stock","n":2.0,"_meta":{"io.modelcontextprotocol/subscriptionId":"listen-1","k":1}}}"#;
+        assert_eq!(told(&feed), ["tools", updated]);
+        assert!(!feed.over.is_cancelled());
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_who_cannot_be_told_everything_is_let_go() {
+        let feed = feed(None);
+        feed.subscribed.lock().insert("shop://many/".into());
+        feed.heard(&note("message", &format!("{{\"data\":\"{}\"}}", "x".repeat(LARGEST))));
+        for line in 0..1_000 {
+            feed.heard(&note("message", &format!(r#"{{"data":{line}}}"#)));
+        }
+        assert!(!feed.over.is_cancelled(), "lines of a log are left out");
+        assert_eq!(told(&feed).len(), MOST_LINES);
+        for one in 0..MOST_WAITING {
+            feed.heard(&note("resources/updated", &format!(r#"{{"uri":"shop://many/{one}"}}"#)));
+        }
+        assert!(!feed.over.is_cancelled());
+        feed.heard(&note("resources/updated", r#"{"uri":"shop://many/more"}"#));
+        assert!(feed.over.is_cancelled());
+    }
+
+    #[test]
+    fn who_listens_to_the_server_stops_once_nobody_listens_to_it() {
+        let (hub, one, other) = (Hub::default(), Arc::new(feed(None)), Arc::new(feed(None)));
+        assert!(hub.join(&one, 1) && !hub.join(&other, 1));
+        assert!(hub.takes_up() && !hub.takes_up());
+        hub.replace(&other);
+        assert!(one.over.is_cancelled() && !hub.lets_go());
+        drop(Listener(Arc::clone(&other)));
+        assert!(hub.lets_go() && hub.takes_up());
+        assert!(hub.join(&Arc::new(feed(None)), 1), "who has left takes no place");
+    }
+}
