@@ -2,6 +2,7 @@
 
 pub mod etcd;
 pub mod issuer;
+pub mod jira;
 pub mod nginx;
 pub mod pagerduty;
 pub mod passkey;

@@ -1,5 +1,6 @@
 //! The `[[channel]]` sections of the configuration, checked into what can be used.
 
+mod jira;
 mod pagerduty;
 mod route;
 mod slack;
@@ -29,7 +30,7 @@ use url::Url;
 #[serde(deny_unknown_fields)]
 pub struct ChannelSection {
     pub name: String,
-    /// `webhook`, `slack`, `teams` or `pagerduty`.
+    /// `webhook`, `slack`, `teams`, `pagerduty` or `jira`.
     pub kind: String,
     /// `named` or `everything`.
     pub hears: Option<String>,
@@ -48,7 +49,7 @@ pub struct ChannelSection {
     pub inward_secret_from: Option<String>,
     /// Of a webhook.
     pub previous_inward_secret_from: Option<String>,
-    /// Of Slack: where the bot's token is.
+    /// Of Slack: where the bot's token is. Of Jira: where the account's is.
     pub token_from: Option<String>,
     /// Of Slack: a channel's id.
     pub channel: Option<String>,
@@ -80,6 +81,16 @@ pub struct ChannelSection {
     pub routing_key_from: Option<String>,
     /// Of `PagerDuty`: `critical`, `error`, `warning` or `info`.
     pub severity: Option<String>,
+    /// Of Jira: where it is.
+    pub site: Option<String>,
+    /// Of Jira: the account's e-mail address.
+    pub user: Option<String>,
+    /// Of Jira: the project's key.
+    pub project: Option<String>,
+    /// Of Jira: what kind of issue is created.
+    pub issue_type: Option<String>,
+    /// Of Jira: the status of issues that are over.
+    pub closed: Option<String>,
 }
 
 /// A channel that can be used.
@@ -188,9 +199,14 @@ impl ChannelSection {
             "slack" => slack::check(&self, &common, &mut faults),
             "teams" => teams::check(&self, &common, &mut faults),
             "pagerduty" => pagerduty::check(&self, &common, &mut faults),
+            "jira" => jira::check(&self, &common, &mut faults),
             other => {
                 let why = format!("`{other}` is no kind of channel");
-                faults.push(common.fault("kind", why, "write `webhook`, `slack`, `teams` or `pagerduty`"));
+                faults.push(common.fault(
+                    "kind",
+                    why,
+                    "write `webhook`, `slack`, `teams`, `pagerduty` or `jira`",
+                ));
                 None
             }
         };
@@ -223,6 +239,11 @@ impl ChannelSection {
             ("openid", self.openid.is_some()),
             ("routing_key_from", self.routing_key_from.is_some()),
             ("severity", self.severity.is_some()),
+            ("site", self.site.is_some()),
+            ("user", self.user.is_some()),
+            ("project", self.project.is_some()),
+            ("issue_type", self.issue_type.is_some()),
+            ("closed", self.closed.is_some()),
         ];
         for (key, _) in keys.into_iter().filter(|(key, there)| *there && !own.contains(key)) {
             let why = format!("a channel of kind `{}` has no such key", self.kind);

@@ -8,6 +8,7 @@
 )]
 
 mod inward;
+mod jira;
 mod pagerduty;
 mod receiver;
 mod routes;
@@ -113,6 +114,7 @@ sentence = "Tune the table {{table}}"
             ("token", countersign_testkit::slack::TOKEN),
             ("signing", countersign_testkit::slack::person::SECRET),
             ("teams", countersign_testkit::teams::SECRET),
+            ("jira", countersign_testkit::jira::TOKEN),
             ("pager", countersign_testkit::pagerduty::ROUTING_KEY),
         ];
         let groups = r#"["agents", "dba"]"#;

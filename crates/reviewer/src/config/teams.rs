@@ -84,7 +84,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
 }
 
 /// An address that paths are put behind.
-fn base(
+pub(super) fn base(
     key: &str,
     text: &str,
     ca: Option<&PathBuf>,

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 156] = [
+const KEYS: [&str; 160] = [
     "sign_in",
     "signals",
     "provider",
@@ -151,6 +151,10 @@ const KEYS: [&str; 156] = [
     "openid",
     "routing_key_from",
     "severity",
+    "site",
+    "project",
+    "issue_type",
+    "closed",
     "secret_from",
     "previous_secret_from",
     "hears",

@@ -1,0 +1,373 @@
+//! Jira Cloud on loopback, as far as channels use it: issues, comments, transitions, changes and the search, written from its public
+//! contract (<https://developer.atlassian.com/cloud/jira/platform/rest/v3/intro/>). It refuses what the real one refuses, keeps every
+//! issue with every change, and can be made to fail.
+
+pub mod document;
+
+use crate::server::{Answer, Asked, Server, json, lock};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use serde_json::{Value, json as object};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// The account that the gateway has there, by address and by id, and its token.
+pub const USER: &str = "countersign@example.com";
+pub const ACCOUNT: &str = "557058:planted-gateway";
+pub const TOKEN: &str = "planted-jira-api-token";
+/// The one project, and what kind of issue it has.
+pub const PROJECT: &str = "OPS";
+pub const TYPE: &str = "Task";
+/// The statuses of its workflow: each but the last leads to every other, and nothing leads out of the last.
+pub const STATUSES: [&str; 4] = ["Waiting", "Approved", "Rejected", "Done"];
+/// Characters of a summary, and of a text.
+const SUMMARY: usize = 255;
+const TEXT: usize = 32_767;
+/// How long something may take to come.
+const COMES_WITHIN: Duration = Duration::from_mins(1);
+
+/// An issue as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Issue {
+    pub id: String,
+    pub key: String,
+    pub creator: String,
+    pub summary: String,
+    pub description: Value,
+    pub labels: Vec<String>,
+    pub status: String,
+    /// Who said what, oldest first.
+    pub comments: Vec<(String, Value)>,
+    /// Every change, oldest first.
+    pub changes: Vec<Change>,
+}
+
+/// A field of an issue that somebody changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub id: u64,
+    pub who: String,
+    pub field: &'static str,
+    pub to: String,
+}
+
+/// A call that is not answered as asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Refusal {
+    /// A status, with the name of the field that it is about.
+    Error(u16, &'static str),
+    /// 429 with so many seconds in `Retry-After`.
+    Later(u64),
+    /// It is done, and the answer is lost.
+    Lost,
+}
+
+/// Jira, running.
+pub struct Jira {
+    server: Server,
+    shared: Arc<Mutex<Shared>>,
+    changed: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for Jira {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Jira").field("site", &self.site()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    issues: Vec<Issue>,
+    /// Every call with the status that was answered.
+    calls: Vec<(String, u16)>,
+    answers: VecDeque<Refusal>,
+    down: Option<Refusal>,
+    count: u64,
+}
+
+type Said = Result<(StatusCode, Value), (u16, &'static str)>;
+
+impl Jira {
+    pub async fn start() -> io::Result<Self> {
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let changed = watch::Sender::new(0);
+        let (answering, tells) = (Arc::clone(&shared), changed.clone());
+        let answer: Answer = Arc::new(move |asked| {
+            let answer = lock(&answering).answer(asked);
+            tells.send_modify(|count| *count += 1);
+            answer
+        });
+        Ok(Self { server: Server::start(answer).await?, shared, changed })
+    }
+
+    pub fn site(&self) -> String {
+        self.server.url()
+    }
+
+    /// The next calls are answered like this.
+    pub fn refuse(&self, refusals: &[Refusal]) {
+        lock(&self.shared).answers.extend(refusals);
+    }
+
+    /// Every call is, until it is said otherwise.
+    pub fn down(&self, refusal: Option<Refusal>) {
+        lock(&self.shared).down = refusal;
+    }
+
+    pub fn issues(&self) -> Vec<Issue> {
+        lock(&self.shared).issues.clone()
+    }
+
+    /// Method and path of every call, and the status that was answered.
+    pub fn calls(&self) -> Vec<(String, u16)> {
+        lock(&self.shared).calls.clone()
+    }
+
+    /// Somebody changes what Jira holds by hand.
+    pub fn by_hand(&self, change: impl FnOnce(&mut Vec<Issue>)) {
+        change(&mut lock(&self.shared).issues);
+    }
+
+    /// Waits until it is as it should be.
+    pub async fn until(&self, what: &str, enough: impl Fn(&[Issue]) -> bool) -> Result<Vec<Issue>, String> {
+        let mut news = self.changed.subscribe();
+        let found = async {
+            loop {
+                let issues = self.issues();
+                if enough(&issues) {
+                    return issues;
+                }
+                if news.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let found = tokio::time::timeout(COMES_WITHIN, found).await;
+        found.map_err(|_| format!("{what} never came; {:?}", self.calls()))
+    }
+}
+
+impl Issue {
+    /// What its comments say, oldest first.
+    pub fn said(&self) -> Vec<String> {
+        self.comments.iter().map(|(_, body)| document::text(body)).collect()
+    }
+
+    /// Changes a field, as somebody.
+    fn change(&mut self, id: u64, who: &str, field: &'static str, to: &str) {
+        self.changes.push(Change { id, who: who.into(), field, to: to.into() });
+    }
+
+    fn shown(&self) -> Value {
+        object!({
+            "id": self.id, "key": self.key,
+            "fields": {
+                "status": {"name": self.status}, "labels": self.labels, "summary": self.summary,
+                "description": self.description, "project": {"key": PROJECT}, "creator": {"accountId": self.creator},
+            },
+        })
+    }
+}
+
+impl Shared {
+    fn answer(&mut self, asked: &Asked) -> Response<Bytes> {
+        let call = format!("{} {}", asked.method(), asked.uri().path());
+        let refusal = self.down.or_else(|| self.answers.pop_front());
+        let response = match refusal {
+            Some(refusal @ (Refusal::Error(..) | Refusal::Later(_))) => refusal.response(),
+            None => match self.call(asked) {
+                Ok((StatusCode::NO_CONTENT, _)) => crate::server::empty(StatusCode::NO_CONTENT),
+                Ok((status, said)) => json(status, &said),
+                Err((status, field)) => Refusal::Error(status, field).response(),
+            },
+            Some(Refusal::Lost) => {
+                let _ = self.call(asked);
+                Refusal::Error(502, "").response()
+            }
+        };
+        self.calls.push((call, response.status().as_u16()));
+        response
+    }
+
+    fn call(&mut self, asked: &Asked) -> Said {
+        let sent = asked.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let pair = sent.and_then(|sent| STANDARD.decode(sent.strip_prefix("Basic ")?).ok());
+        if pair.as_deref() != Some(format!("{USER}:{TOKEN}").as_bytes()) {
+            return Err((401, ""));
+        }
+        let rest = asked.uri().path().strip_prefix("/rest/api/3/").ok_or((404, ""))?.to_owned();
+        let parts: Vec<&str> = rest.split('/').collect();
+        let body = if *asked.method() == Method::GET {
+            Value::Null
+        } else {
+            let kind = asked.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+            if kind != Some("application/json") {
+                return Err((415, ""));
+            }
+            serde_json::from_slice(asked.body()).map_err(|_| (400, ""))?
+        };
+        let query: BTreeMap<String, String> =
+            url::form_urlencoded::parse(asked.uri().query().unwrap_or_default().as_bytes())
+                .into_owned()
+                .collect();
+        match (asked.method().as_str(), parts.as_slice()) {
+            ("POST", ["issue"]) => self.create(&body),
+            ("POST", ["search", "jql"]) => self.search(&body),
+            ("GET", ["issue", id]) => Ok((StatusCode::OK, self.named(id)?.shown())),
+            ("PUT", ["issue", id]) => self.edit(id, &body),
+            ("POST", ["issue", id, "comment"]) => self.comment(id, &body),
+            ("GET", ["issue", id, "comment"]) => self.comments(id, &query),
+            ("GET", ["issue", id, "transitions"]) => self.transitions(id),
+            ("POST", ["issue", id, "transitions"]) => self.transit(id, &body),
+            _ => Err((404, "")),
+        }
+    }
+
+    fn named(&mut self, id: &str) -> Result<&mut Issue, (u16, &'static str)> {
+        self.issues.iter_mut().find(|issue| issue.id == id || issue.key == id).ok_or((404, ""))
+    }
+
+    fn create(&mut self, body: &Value) -> Said {
+        let fields = only(body, &["fields"])?.get("fields").ok_or((400, ""))?;
+        only(fields, &["project", "issuetype", "summary", "description", "labels"])?;
+        let text = |pointer: &str| fields.pointer(pointer).and_then(Value::as_str);
+        if text("/project/key") != Some(PROJECT) {
+            return Err((400, "project"));
+        }
+        if text("/issuetype/name") != Some(TYPE) {
+            return Err((400, "issuetype"));
+        }
+        let (summary, description) = texts(fields)?;
+        let labels: Vec<String> =
+            serde_json::from_value(fields["labels"].clone()).map_err(|_| (400, "labels"))?;
+        if labels
+            .iter()
+            .any(|label| label.is_empty() || label.contains(char::is_whitespace) || label.len() > 255)
+        {
+            return Err((400, "labels"));
+        }
+        self.count += 1;
+        let (id, key) = (format!("{}", 10_000 + self.count), format!("{PROJECT}-{}", self.count));
+        let answer = object!({"id": id, "key": key, "self": "planted"});
+        let (creator, status) = (ACCOUNT.to_owned(), STATUSES[0].to_owned());
+        let (comments, changes) = (Vec::new(), Vec::new());
+        self.issues.push(Issue { id, key, creator, summary, description, labels, status, comments, changes });
+        Ok((StatusCode::CREATED, answer))
+    }
+
+    /// Of the query language, what finds issues of a project by a label, created by whoever asks.
+    fn search(&self, body: &Value) -> Said {
+        only(body, &["jql", "fields", "maxResults"])?;
+        let jql = body["jql"].as_str().unwrap_or_default();
+        let begin = format!("project = \"{PROJECT}\" AND labels = \"");
+        let label = jql.strip_prefix(&begin).ok_or((400, ""))?;
+        let end = "\" AND creator = currentUser() ORDER BY created ASC";
+        let label = label.strip_suffix(end).filter(|label| !label.contains('"')).ok_or((400, ""))?;
+        let is_it = |issue: &&Issue| issue.creator == ACCOUNT && issue.labels.iter().any(|one| one == label);
+        let most = body["maxResults"].as_u64().and_then(|most| usize::try_from(most).ok()).unwrap_or(50);
+        let found: Vec<Value> = self.issues.iter().filter(is_it).take(most).map(Issue::shown).collect();
+        Ok((StatusCode::OK, object!({"issues": found, "isLast": true})))
+    }
+
+    fn edit(&mut self, id: &str, body: &Value) -> Said {
+        let fields = only(body, &["fields"])?.get("fields").ok_or((400, ""))?;
+        let (summary, description) = texts(only(fields, &["summary", "description"])?)?;
+        self.count += 2;
+        let count = self.count;
+        let issue = self.named(id)?;
+        issue.change(count - 1, ACCOUNT, "summary", &summary);
+        issue.change(count, ACCOUNT, "description", &document::text(&description));
+        (issue.summary, issue.description) = (summary, description);
+        Ok((StatusCode::NO_CONTENT, Value::Null))
+    }
+
+    fn comment(&mut self, id: &str, body: &Value) -> Said {
+        let said = only(body, &["body"])?.get("body").ok_or((400, "comment"))?;
+        checked(said).map_err(|()| (400, "comment"))?;
+        self.count += 1;
+        let number = self.count;
+        self.named(id)?.comments.push((ACCOUNT.into(), said.clone()));
+        Ok((StatusCode::CREATED, object!({"id": number.to_string()})))
+    }
+
+    fn comments(&mut self, id: &str, query: &BTreeMap<String, String>) -> Said {
+        if query.get("orderBy").is_some_and(|order| order != "-created") {
+            return Err((400, ""));
+        }
+        let most = query.get("maxResults").and_then(|most| most.parse().ok()).unwrap_or(100);
+        let newest = self.named(id)?.comments.iter().rev().take(most);
+        let comment = |(who, body): &(String, Value)| object!({"author": {"accountId": who}, "body": body});
+        let comments: Vec<Value> = newest.map(comment).collect();
+        Ok((StatusCode::OK, object!({"comments": comments})))
+    }
+
+    fn transitions(&mut self, id: &str) -> Said {
+        let offered: Vec<Value> = ways(&self.named(id)?.status)
+            .map(|(number, to)| object!({"id": number.to_string(), "name": format!("To {to}"), "to": {"name": to}}))
+            .collect();
+        Ok((StatusCode::OK, object!({"transitions": offered})))
+    }
+
+    fn transit(&mut self, id: &str, body: &Value) -> Said {
+        let wanted = only(body, &["transition"])?.pointer("/transition/id").and_then(Value::as_str);
+        let wanted = wanted.unwrap_or_default().to_owned();
+        self.count += 1;
+        let count = self.count;
+        let issue = self.named(id)?;
+        let way = ways(&issue.status).find(|(number, _)| number.to_string() == wanted);
+        let (_, to) = way.ok_or((400, "transition"))?;
+        issue.change(count, ACCOUNT, "status", to);
+        issue.status = to.into();
+        Ok((StatusCode::NO_CONTENT, Value::Null))
+    }
+}
+
+impl Refusal {
+    fn response(self) -> Response<Bytes> {
+        let (status, field, after) = match self {
+            Self::Error(status, field) => (StatusCode::from_u16(status).unwrap_or_default(), field, None),
+            Self::Later(seconds) => (StatusCode::TOO_MANY_REQUESTS, "", Some(seconds)),
+            Self::Lost => (StatusCode::BAD_GATEWAY, "", None),
+        };
+        let errors = if field.is_empty() { object!({}) } else { object!({field: "planted words"}) };
+        let mut response = json(status, &object!({"errorMessages": [], "errors": errors}));
+        if let Some(seconds) = after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// Where the workflow leads from a status.
+fn ways(status: &str) -> impl Iterator<Item = (usize, &'static str)> {
+    let over = STATUSES.last().is_some_and(|last| *last == status);
+    let others = STATUSES.into_iter().enumerate().map(|(at, to)| (10 * at + 1, to));
+    let from = status.to_owned();
+    others.filter(move |(_, to)| !over && *to != from)
+}
+
+/// What an issue says, where Jira would take it.
+fn texts(fields: &Value) -> Result<(String, Value), (u16, &'static str)> {
+    let summary = fields["summary"].as_str().unwrap_or_default();
+    if summary.trim().is_empty() || summary.contains(['\n', '\r']) || summary.chars().count() > SUMMARY {
+        return Err((400, "summary"));
+    }
+    let description = &fields["description"];
+    checked(description).map_err(|()| (400, "description"))?;
+    Ok((summary.to_owned(), description.clone()))
+}
+
+fn checked(text: &Value) -> Result<(), ()> {
+    if text.to_string().chars().count() > TEXT || document::check(text).is_err() { Err(()) } else { Ok(()) }
+}
+
+fn only<'v>(sent: &'v Value, keys: &[&str]) -> Result<&'v Value, (u16, &'static str)> {
+    let members = sent.as_object().ok_or((400, ""))?;
+    if members.keys().any(|key| !keys.contains(&key.as_str())) { Err((400, "unknown")) } else { Ok(sent) }
+}
