@@ -13,5 +13,6 @@ pub mod postgres;
 pub mod provider;
 pub mod server;
 pub mod slack;
+pub mod smtp;
 pub mod teams;
 pub mod transmitter;

@@ -497,8 +497,9 @@ function key(event) {
 function wireSignIn() {
   const box = $("sign-in");
   if (!box) return;
-  // A binding link's secret came along behind the `#`: it goes on to its page, and no further.
-  if (box.dataset.next === "/bind" && location.hash) box.dataset.next += location.hash;
+  // The secret of a binding link or a summons came along behind the `#`: it goes on to its page, and no further.
+  const carries = box.dataset.next === "/bind" || /^\/approvals\/[^/?#]+\/summons$/.test(box.dataset.next);
+  if (carries && location.hash) box.dataset.next += location.hash;
   // A link from elsewhere comes without our cookie; whoever is signed in already goes on.
   api("GET", "/api/v1/session").then(() => location.replace(box.dataset.next), () => {});
   for (const button of box.querySelectorAll("[data-provider]")) {
@@ -579,12 +580,24 @@ function wireBind() {
   });
 }
 
+function wireSummons() {
+  const box = $("summons");
+  if (!box) return;
+  const code = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  if (!code) { say("This address is not whole: open the link exactly as you got it.", "bad"); return; }
+  const approval = box.dataset.approval;
+  api("POST", `/api/v1/approvals/${approval}/summons`, { code })
+    .then(() => location.replace(`/approvals/${approval}`), (error) => say(sentence(error), "bad"));
+}
+
 // On a phone the bar scrolls: where one is comes into sight.
 document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 const enrolling = wireEnrol();
 wireSignIn();
 wireBind();
+wireSummons();
 wireTabs();
 wireApproval();
 sayAgain();

@@ -235,6 +235,7 @@ fn open(
         excluded,
         glass: Vec::new(),
         heard: Vec::new(),
+        summoned: BTreeMap::new(),
         notify: terms.notify.iter().cloned().collect(),
         calls: Calls::default(),
         closed_at: None,

@@ -28,6 +28,7 @@ mod running;
 pub mod settle;
 pub mod shown;
 pub mod start;
+pub mod summons;
 pub mod timers;
 pub mod view;
 pub mod vote;

@@ -2,7 +2,7 @@
 
 use crate::message::{Message, Room};
 use async_trait::async_trait;
-use countersign_core::{ActionId, ApprovalId, EntryId, Timestamp};
+use countersign_core::{ActionId, ApprovalId, EntryId, PersonId, Timestamp};
 use countersign_engine::outbox::News;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub struct Letter {
     pub shown: String,
     /// Whoever did it, by name, where that was a person.
     pub by: Option<String>,
+    /// Who may decide on it, where the channel writes to people one by one.
+    pub deciders: Vec<Decider>,
     /// Where the channel put the news before, where it has a place to change.
     pub posted: Option<String>,
     pub before: Before,
@@ -26,6 +28,32 @@ pub struct Letter {
     /// The gateway, as the address of its console.
     pub source: String,
     pub now: Timestamp,
+}
+
+/// Somebody who may decide, and how to reach them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Decider {
+    pub person: PersonId,
+    pub address: String,
+    /// To the approval's page, for them alone; good once.
+    pub link: String,
+    pub said: Said,
+}
+
+/// Whether somebody has had their say in this round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    Nothing,
+    Something,
+}
+
+/// To whom a channel writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// To one place, whoever reads there.
+    ToAPlace,
+    /// To the people who may decide, one by one.
+    ToPeople,
 }
 
 /// Whether the same news may have arrived at an earlier try of which nobody remembers the end.
@@ -86,8 +114,19 @@ pub trait Tell: Send + Sync + std::fmt::Debug {
     /// News that could not be told for so long is given up.
     fn give_up_after(&self) -> Duration;
 
+    fn writes(&self) -> Writes {
+        Writes::ToAPlace
+    }
+
     /// Tells it. The answer is where it was put, where the channel has a place to change later.
     async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed>;
+}
+
+impl std::fmt::Debug for Decider {
+    /// Neither the address nor the link.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Decider").field("person", &self.person).finish_non_exhaustive()
+    }
 }
 
 impl Letter {
@@ -117,6 +156,7 @@ impl Letter {
             message,
             shown: String::new(),
             by: None,
+            deciders: Vec::new(),
             posted: None,
             // So that a test finds out whether looking for what may be there already works.
             before: Before::Perhaps,

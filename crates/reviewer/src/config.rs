@@ -1,5 +1,6 @@
 //! The `[[channel]]` sections of the configuration, checked into what can be used.
 
+mod email;
 mod jira;
 mod pagerduty;
 mod route;
@@ -30,7 +31,7 @@ use url::Url;
 #[serde(deny_unknown_fields)]
 pub struct ChannelSection {
     pub name: String,
-    /// `webhook`, `slack`, `teams`, `pagerduty` or `jira`.
+    /// `webhook`, `slack`, `teams`, `email`, `pagerduty` or `jira`.
     pub kind: String,
     /// `named` or `everything`.
     pub hears: Option<String>,
@@ -83,14 +84,28 @@ pub struct ChannelSection {
     pub severity: Option<String>,
     /// Of Jira: where it is.
     pub site: Option<String>,
-    /// Of Jira: the account's e-mail address.
-    pub user: Option<String>,
     /// Of Jira: the project's key.
     pub project: Option<String>,
     /// Of Jira: what kind of issue is created.
     pub issue_type: Option<String>,
     /// Of Jira: the status of issues that are over.
     pub closed: Option<String>,
+    /// Of e-mail: the mail server's name.
+    pub server: Option<String>,
+    /// Of e-mail: the server's port, if not the usual one.
+    pub port: Option<u16>,
+    /// Of e-mail: `implicit`, `starttls`, `none` or `insecure`.
+    pub tls: Option<String>,
+    /// Of Jira: the account's e-mail address. Of e-mail: as whom the gateway signs in, where the server asks.
+    pub user: Option<String>,
+    /// Of e-mail: where the user's password is.
+    pub password_from: Option<String>,
+    /// Of e-mail: who it is from.
+    pub from: Option<String>,
+    /// Of e-mail: whom it is for, if not those who may decide.
+    pub to: Option<Vec<String>>,
+    /// Of e-mail: who is asked about it.
+    pub reply_to: Option<String>,
 }
 
 /// A channel that can be used.
@@ -198,6 +213,7 @@ impl ChannelSection {
             "webhook" => webhook::check(&self, &common, &mut faults),
             "slack" => slack::check(&self, &common, &mut faults),
             "teams" => teams::check(&self, &common, &mut faults),
+            "email" => email::check(&self, &common, &mut faults),
             "pagerduty" => pagerduty::check(&self, &common, &mut faults),
             "jira" => jira::check(&self, &common, &mut faults),
             other => {
@@ -205,7 +221,7 @@ impl ChannelSection {
                 faults.push(common.fault(
                     "kind",
                     why,
-                    "write `webhook`, `slack`, `teams`, `pagerduty` or `jira`",
+                    "write `webhook`, `slack`, `teams`, `email`, `pagerduty` or `jira`",
                 ));
                 None
             }
@@ -240,10 +256,17 @@ impl ChannelSection {
             ("routing_key_from", self.routing_key_from.is_some()),
             ("severity", self.severity.is_some()),
             ("site", self.site.is_some()),
-            ("user", self.user.is_some()),
             ("project", self.project.is_some()),
             ("issue_type", self.issue_type.is_some()),
             ("closed", self.closed.is_some()),
+            ("server", self.server.is_some()),
+            ("port", self.port.is_some()),
+            ("tls", self.tls.is_some()),
+            ("user", self.user.is_some()),
+            ("password_from", self.password_from.is_some()),
+            ("from", self.from.is_some()),
+            ("to", self.to.is_some()),
+            ("reply_to", self.reply_to.is_some()),
         ];
         for (key, _) in keys.into_iter().filter(|(key, there)| *there && !own.contains(key)) {
             let why = format!("a channel of kind `{}` has no such key", self.kind);

@@ -3,7 +3,7 @@
 
 use crate::{
     backoff,
-    channel::{Again, Before, Behind, Failed, Letter, Scope, Tell},
+    channel::{Again, Before, Behind, Decider, Failed, Letter, Said, Scope, Tell, Writes},
     message::{Message, Offer, Room},
 };
 use countersign_core::{ApprovalId, ChannelName, PersonId, Timestamp, visible};
@@ -14,6 +14,7 @@ use countersign_engine::{
     outbox::{self, Channel, News, Outgoing, Shelf},
     read,
     record::chain,
+    summons, vote,
 };
 use futures_util::{StreamExt, stream};
 use std::{
@@ -162,6 +163,10 @@ impl Worker<'_> {
             shown,
             message,
             by,
+            deciders: match self.tell.writes() {
+                Writes::ToAPlace => Vec::new(),
+                Writes::ToPeople => deciders(self.gate, &hold, news),
+            },
             posted: outgoing.posted.clone(),
             before: if perhaps { Before::Perhaps } else { Before::Never },
             behind: if outgoing.waiting.len() > 1 { Behind::More } else { Behind::Nothing },
@@ -235,6 +240,25 @@ pub(crate) async fn drawn_for(
     };
     let shown = inward::token(gate, channel, hold, seen);
     Ok((message, shown))
+}
+
+/// Everybody who may decide on an approval and can be written to, with a link of their own.
+fn deciders(gate: &Gate, hold: &Hold, news: &News) -> Vec<Decider> {
+    let approval = hold.approval.id;
+    let voted = |person| {
+        let round = hold.approval.round();
+        round.is_some_and(|round| round.votes.values().any(|votes| votes.contains_key(&person)))
+    };
+    let decider = |person| {
+        vote::seat_for(gate, hold, person).ok()?;
+        Some(Decider {
+            person,
+            address: gate.identity().address(person)?,
+            link: summons::link(gate, approval, person, news.at),
+            said: if voted(person) { Said::Something } else { Said::Nothing },
+        })
+    };
+    gate.identity().voters().into_iter().filter_map(|voter| decider(voter.person)).collect()
 }
 
 fn earlier(left: Option<Timestamp>, right: Option<Timestamp>) -> Option<Timestamp> {

@@ -7,6 +7,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod email;
 mod inward;
 mod jira;
 mod pagerduty;
@@ -75,6 +76,11 @@ struct Stage {
 
 impl Stage {
     async fn open(channels: &str) -> Self {
+        Self::open_with(channels, &[]).await
+    }
+
+    /// With more files beside the configuration.
+    async fn open_with(channels: &str, more: &[(&str, &str)]) -> Self {
         let target = Receiver::start("200 OK").await;
         let sections = format!(
             r#"[[http]]
@@ -117,6 +123,7 @@ sentence = "Tune the table {{table}}"
             ("jira", countersign_testkit::jira::TOKEN),
             ("pager", countersign_testkit::pagerduty::ROUTING_KEY),
         ];
+        let files = [&files, more].concat();
         let groups = r#"["agents", "dba"]"#;
         // A gate that names a channel which is not there does not load.
         let named = channels.contains("\"dba\"");

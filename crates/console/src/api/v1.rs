@@ -18,6 +18,7 @@ pub(crate) mod reading;
 pub(crate) mod said;
 pub(crate) mod scim;
 pub(crate) mod session;
+pub(crate) mod summons;
 pub(crate) mod tools;
 pub(crate) mod upkeep;
 pub(crate) mod votes;
@@ -47,6 +48,7 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(approvals::list))
         .routes(routes!(approvals::show))
         .routes(routes!(approvals::revoke))
+        .routes(routes!(summons::open))
         .routes(routes!(votes::ballot))
         .routes(routes!(votes::cast))
         .routes(routes!(glass::review))

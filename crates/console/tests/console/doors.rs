@@ -50,7 +50,8 @@ const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/freezes"),
 ];
-const MORE: [(&str, &str); 36] = [
+const MORE: [(&str, &str); 37] = [
+    ("POST", "/api/v1/approvals/{id}/summons"),
     ("GET", "/api/v1/people/{id}/passkeys"),
     ("DELETE", "/api/v1/people/{id}/sessions"),
     ("POST", "/api/v1/bindings/look"),

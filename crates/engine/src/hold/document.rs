@@ -54,6 +54,9 @@ pub struct Hold {
     /// What lately came in about it through channels, and what was answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub heard: Vec<Heard>,
+    /// The moment of the newest summons that each person has opened: older ones are used up with it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub summoned: BTreeMap<PersonId, Timestamp>,
     /// Where reviewers are told, beside the console.
     pub notify: Vec<String>,
     /// When they are told again while nobody decides, for the newest round.

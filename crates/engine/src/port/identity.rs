@@ -185,6 +185,11 @@ pub trait Identity: Send + Sync + std::fmt::Debug {
         self.voter(person).map(|voter| voter.name)
     }
 
+    /// Where mail reaches somebody who can vote. For writing to them; it proves nothing of who they are.
+    fn address(&self, _person: PersonId) -> Option<String> {
+        None
+    }
+
     /// For whom a user of a channel speaks. Never whom they call themselves.
     fn bound(&self, _channel: &ChannelName, _user: &str) -> Option<Bound> {
         None

@@ -92,6 +92,11 @@ impl Identity for Directory {
         self.memory.read().person(person).map(|person| person.name.clone())
     }
 
+    fn address(&self, person: PersonId) -> Option<String> {
+        let memory = self.memory.read();
+        memory.person(person).filter(|person| person.can_vote()).map(|person| person.email.to_string())
+    }
+
     fn bound(&self, channel: &ChannelName, user: &str) -> Option<Bound> {
         self.bound_to(channel, user)
     }

@@ -1,6 +1,7 @@
 //! What people are told, and how each channel draws and delivers it.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 
+mod email;
 mod jira;
 mod message;
 mod pagerduty;

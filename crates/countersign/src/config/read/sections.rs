@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 160] = [
+const KEYS: [&str; 167] = [
     "sign_in",
     "signals",
     "provider",
@@ -155,6 +155,13 @@ const KEYS: [&str; 160] = [
     "project",
     "issue_type",
     "closed",
+    "server",
+    "port",
+    "tls",
+    "password_from",
+    "from",
+    "to",
+    "reply_to",
     "secret_from",
     "previous_secret_from",
     "hears",

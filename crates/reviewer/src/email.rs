@@ -1,0 +1,272 @@
+//! E-mail: one mail to each person who may decide, when they are asked and when it is over, over a server that the
+//! configuration names. A mail decides nothing and nobody reads answers to it: it leads to the approval's page, where its
+//! reader signs in.
+
+mod draw;
+mod envelope;
+mod escape;
+mod page;
+mod smtp;
+
+pub(crate) use envelope::Sender;
+pub(crate) use smtp::{Login, Security, Smtp};
+
+use crate::{
+    channel::{Again, Failed, Letter, Said, Scope, Tell, Writes},
+    message::Room,
+};
+use async_trait::async_trait;
+use countersign_engine::outbox::News;
+use lettre::Address;
+use parking_lot::Mutex;
+use smtp::{Connection, NotSent, TOO_LARGE};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+use url::Url;
+
+/// Connections to one server at once.
+pub(crate) const CONNECTIONS: usize = 4;
+/// News of which it is remembered who has it.
+const REMEMBERED: usize = 1_024;
+
+/// Mail to the people who may decide, or to addresses of the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Email {
+    pub(crate) smtp: Smtp,
+    pub(crate) sender: Sender,
+    pub(crate) from: Address,
+    /// Empty: whoever may decide.
+    pub(crate) to: Vec<Address>,
+    pub(crate) channel: String,
+    pub(crate) room: Room,
+    pub(crate) give_up_after: Duration,
+    pub(crate) turns: Arc<Semaphore>,
+    /// To whom news was sent that others have not got yet: by the news' id.
+    pub(crate) sent: Arc<Mutex<BTreeMap<String, Sent>>>,
+}
+
+/// Who has a piece of news, and who never will.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sent {
+    told: BTreeSet<String>,
+    refused: BTreeMap<String, u16>,
+}
+
+/// What a mail is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ours {
+    /// Somebody is to decide, by a link of theirs.
+    Asks,
+    /// The same, to an address that stands for no person.
+    Informs,
+    /// It was decided, or is over.
+    Ends,
+}
+
+/// The parts of a mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    pub text: String,
+    pub html: String,
+    /// As it goes over the wire.
+    pub whole: String,
+}
+
+/// One recipient of a piece of news.
+struct To<'l> {
+    address: Address,
+    link: &'l str,
+    what: Ours,
+    /// How they are called in errors, which name no address.
+    called: String,
+}
+
+impl Ours {
+    fn of(letter: &Letter) -> Option<Self> {
+        let waits = matches!(&*letter.message.state, "pending" | "test");
+        match &*letter.news.kind {
+            "channel.test" | "approval.requested" | "approval.round_opened" | "approval.reminded" => {
+                waits.then_some(Self::Asks)
+            }
+            // Others are called then; who was asked before was reminded, or will be.
+            "approval.escalated" => (waits && letter.posted.is_none()).then_some(Self::Asks),
+            "approval.voted" => (letter.news.state == "rejected").then_some(Self::Ends),
+            "execution.result" => (letter.news.state != "done").then_some(Self::Ends),
+            "approval.granted"
+            | "approval.closed"
+            | "approval.glass_broken"
+            | "execution.outcome_unknown" => Some(Self::Ends),
+            // Steps on the way: the page has them all.
+            _ => None,
+        }
+    }
+
+    const fn note(self) -> &'static str {
+        match self {
+            Self::Asks => {
+                "The link is for you alone and good once. You sign in there; it decides nothing by itself. Answers to this \
+                 mail are read by nobody and count as nothing."
+            }
+            Self::Informs | Self::Ends => {
+                "You sign in behind the link. Answers to this mail are read by nobody and count as nothing."
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Tell for Email {
+    fn room(&self, news: &News) -> Room {
+        let shows = matches!(
+            &*news.kind,
+            "approval.requested" | "approval.round_opened" | "approval.reminded" | "approval.escalated"
+        );
+        if shows { self.room } else { Room { characters: None } }
+    }
+
+    fn give_up_after(&self) -> Duration {
+        self.give_up_after
+    }
+
+    fn writes(&self) -> Writes {
+        if self.to.is_empty() { Writes::ToPeople } else { Writes::ToAPlace }
+    }
+
+    async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
+        let Some(what) = Ours::of(letter) else { return Ok(None) };
+        let recipients = self.recipients(letter, what)?;
+        let known = self.sent.lock().get(&letter.id).cloned().unwrap_or_default();
+        let left: Vec<&To<'_>> = recipients
+            .iter()
+            .filter(|to| {
+                !known.told.contains(to.address.as_ref() as &str) && !known.refused.contains_key(&to.called)
+            })
+            .collect();
+        if !left.is_empty() {
+            self.send(letter, &left, recipients.len()).await?;
+        }
+        let refused = self.sent.lock().remove(&letter.id).unwrap_or_default();
+        match refused.refused.iter().next() {
+            None => Ok(Some("mailed".into())),
+            Some((who, code)) => {
+                let (count, all) = (refused.refused.len(), recipients.len());
+                // Those who have it do not get it again when it is replayed.
+                self.remember(&letter.id, |sent| sent.told.clone_from(&refused.told));
+                let why =
+                    format!("{count} of {all} mails were refused for good, first that to {who} ({code})");
+                Err(NotSent::failed(Scope::News, Again::No, why))
+            }
+        }
+    }
+}
+
+impl Email {
+    fn recipients<'l>(&self, letter: &'l Letter, what: Ours) -> Result<Vec<To<'l>>, Failed> {
+        if letter.news.kind == "channel.test" || !self.to.is_empty() {
+            let what = if what == Ours::Asks { Ours::Informs } else { what };
+            let own = [self
+                .sender
+                .reply_to
+                .as_ref()
+                .and_then(|to| to.parse().ok())
+                .unwrap_or_else(|| self.from.clone())];
+            let to = if self.to.is_empty() { own.as_slice() } else { self.to.as_slice() };
+            let named = to.iter().enumerate().map(|(at, address)| To {
+                address: address.clone(),
+                link: &letter.message.link,
+                what,
+                called: format!("address {} of `to`", at + 1),
+            });
+            return Ok(named.collect());
+        }
+        let wanted = letter.deciders.iter().filter(|one| what != Ours::Asks || one.said == Said::Nothing);
+        let found: Vec<To<'_>> = wanted
+            .filter_map(|one| {
+                let link = if what == Ours::Asks { &one.link } else { &letter.message.link };
+                Some(To { address: one.address.parse().ok()?, link, what, called: one.person.to_string() })
+            })
+            .collect();
+        if found.is_empty() && what == Ours::Asks && letter.deciders.is_empty() {
+            let why = "nobody who may decide on it has an address here".into();
+            return Err(NotSent::failed(Scope::News, Again::Yes, why));
+        }
+        Ok(found)
+    }
+
+    /// Sends to everybody who has not got it. What is refused for good is remembered, what is refused for now is the error,
+    /// after everybody was tried.
+    async fn send(&self, letter: &Letter, to: &[&To<'_>], all: usize) -> Result<(), Failed> {
+        let _turn = self.turns.acquire().await;
+        let me = Url::parse(&letter.source).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let mut server = self.smtp.connect(me.as_deref().unwrap_or("localhost")).await?;
+        let mut later = None;
+        for one in to {
+            let address: &str = one.address.as_ref();
+            match self.one(&mut server, letter, one).await {
+                Ok(()) => self.remember(&letter.id, |sent| {
+                    sent.told.insert(address.to_owned());
+                }),
+                Err(NotSent::Recipient(code, Again::No) | NotSent::Mail(code, Again::No)) => {
+                    self.refuse(&letter.id, one, code);
+                }
+                Err(NotSent::TooLarge) => self.refuse(&letter.id, one, TOO_LARGE),
+                Err(NotSent::Recipient(code, again) | NotSent::Mail(code, again)) => {
+                    later.get_or_insert((one.called.as_str(), code, again));
+                }
+                Err(NotSent::Channel(failed)) => return Err(failed),
+            }
+        }
+        server.quit().await;
+        match later {
+            None => Ok(()),
+            Some((who, code, again)) => {
+                let why = format!("of {all} mails that to {who} was not taken yet ({code})");
+                Err(NotSent::failed(Scope::News, again, why))
+            }
+        }
+    }
+
+    /// One mail; a brief one where the server takes no large one.
+    async fn one(&self, server: &mut Connection<'_>, letter: &Letter, to: &To<'_>) -> Result<(), NotSent> {
+        let whole = self.written(letter, to, &page::page(letter, to.what, to.link));
+        match server.send(&self.from, &to.address, whole.as_bytes()).await {
+            Err(NotSent::TooLarge) => {
+                let brief = self.written(letter, to, &page::brief(letter, to.what, to.link));
+                server.send(&self.from, &to.address, brief.as_bytes()).await
+            }
+            sent => sent,
+        }
+    }
+
+    fn written(&self, letter: &Letter, to: &To<'_>, page: &page::Page) -> String {
+        envelope::written(&self.sender, to.address.as_ref(), letter, &self.channel, page)
+    }
+
+    fn refuse(&self, id: &str, to: &To<'_>, code: u16) {
+        self.remember(id, |sent| {
+            sent.refused.insert(to.called.clone(), code);
+        });
+    }
+
+    fn remember(&self, id: &str, change: impl FnOnce(&mut Sent)) {
+        let mut sent = self.sent.lock();
+        change(sent.entry(id.to_owned()).or_default());
+        // The oldest goes: ids sort as their moments do.
+        while sent.len() > REMEMBERED {
+            sent.pop_first();
+        }
+    }
+}
+
+/// The mail that one person would be sent.
+pub fn mail(letter: &Letter, from: &str, to: &str, link: &str) -> Mail {
+    let what = Ours::of(letter).unwrap_or(Ours::Ends);
+    let page = page::page(letter, what, link);
+    let sender = Sender { from: from.to_owned(), reply_to: None };
+    let whole = envelope::written(&sender, to, letter, "mail", &page);
+    Mail { text: draw::text(&page), html: draw::markup(&page), whole }
+}

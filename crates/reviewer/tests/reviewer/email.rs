@@ -1,0 +1,4 @@
+//! E-mail.
+
+mod deliver;
+mod draw;
