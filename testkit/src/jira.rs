@@ -267,7 +267,7 @@ impl Shared {
         let jql = body["jql"].as_str().unwrap_or_default();
         let begin = format!("project = \"{PROJECT}\" AND labels = \"");
         let label = jql.strip_prefix(&begin).ok_or((400, ""))?;
-        let end = "\" AND creator = currentUser() ORDER BY created ASC";
+        let end = "\" AND creator = currentUser() ORDER BY created DESC";
         let label = label.strip_suffix(end).filter(|label| !label.contains('"')).ok_or((400, ""))?;
         let is_it = |issue: &&Issue| issue.creator == ACCOUNT && issue.labels.iter().any(|one| one == label);
         let most = body["maxResults"].as_u64().and_then(|most| usize::try_from(most).ok()).unwrap_or(50);

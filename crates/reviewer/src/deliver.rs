@@ -16,8 +16,9 @@ use countersign_engine::{
     record::chain,
     summons, vote,
 };
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt as _, StreamExt, stream};
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -134,7 +135,7 @@ impl Worker<'_> {
                 outgoing = outbox::give_up(self.gate, &outgoing, news.number, why).await?;
                 continue;
             };
-            match self.tell.tell(&letter).await {
+            match self.told(&letter).await {
                 Ok(posted) => {
                     self.channel.worked(self.gate.now());
                     outgoing = outbox::told(self.gate, &outgoing, news.number, posted).await?;
@@ -147,6 +148,12 @@ impl Worker<'_> {
                 }
             }
         }
+    }
+
+    /// What a server answers reaches libraries that may panic over it: then the channel failed, and goes on.
+    async fn told(&self, letter: &Letter) -> Result<Option<String>, Failed> {
+        let telling = AssertUnwindSafe(self.tell.tell(letter)).catch_unwind();
+        telling.await.unwrap_or_else(|_| Err(Failed::channel("its answer could not be read")))
     }
 
     async fn letter(&self, outgoing: &Outgoing, news: &News) -> Result<Option<Letter>, Error> {

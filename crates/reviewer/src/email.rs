@@ -12,7 +12,7 @@ pub(crate) use envelope::Sender;
 pub(crate) use smtp::{Login, Security, Smtp};
 
 use crate::{
-    channel::{Again, Failed, Letter, Said, Scope, Tell, Writes},
+    channel::{Again, Behind, Failed, Letter, Said, Scope, Tell, Writes},
     message::Room,
 };
 use async_trait::async_trait;
@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Semaphore;
-use url::Url;
+use url::{Host, Url};
 
 /// Connections to one server at once.
 pub(crate) const CONNECTIONS: usize = 4;
@@ -201,8 +201,7 @@ impl Email {
     /// after everybody was tried.
     async fn send(&self, letter: &Letter, to: &[&To<'_>], all: usize) -> Result<(), Failed> {
         let _turn = self.turns.acquire().await;
-        let me = Url::parse(&letter.source).ok().and_then(|url| url.host_str().map(str::to_owned));
-        let mut server = self.smtp.connect(me.as_deref().unwrap_or("localhost")).await?;
+        let mut server = self.smtp.connect(&greeting(&letter.source)).await?;
         let mut later = None;
         for one in to {
             let address: &str = one.address.as_ref();
@@ -223,6 +222,11 @@ impl Email {
         server.quit().await;
         match later {
             None => Ok(()),
+            // One full mailbox keeps nobody else from what came since; whoever has it is written to then.
+            Some((who, code, Again::Yes | Again::After(_))) if letter.behind == Behind::More => {
+                tracing::warn!(channel = self.channel, who, code, "a mail was not taken, and newer news waits");
+                Ok(())
+            }
             Some((who, code, again)) => {
                 let why = format!("of {all} mails that to {who} was not taken yet ({code})");
                 Err(NotSent::failed(Scope::News, again, why))
@@ -269,4 +273,15 @@ pub fn mail(letter: &Letter, from: &str, to: &str, link: &str) -> Mail {
     let sender = Sender { from: from.to_owned(), reply_to: None };
     let whole = envelope::written(&sender, to, letter, "mail", &page);
     Mail { text: draw::text(&page), html: draw::markup(&page), whole }
+}
+
+/// What the gateway calls itself: its console's host; an address stands in brackets (RFC 5321, section 4.1.3).
+fn greeting(source: &str) -> String {
+    let url = Url::parse(source).ok();
+    match url.as_ref().and_then(Url::host) {
+        Some(Host::Domain(name)) => name.to_owned(),
+        Some(Host::Ipv4(address)) => format!("[{address}]"),
+        Some(Host::Ipv6(address)) => format!("[IPv6:{address}]"),
+        None => "localhost".to_owned(),
+    }
 }

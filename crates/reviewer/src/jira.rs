@@ -10,7 +10,7 @@ pub(crate) use api::Api;
 pub use draw::{Issue, issue};
 
 use crate::{
-    channel::{Before, Failed, Letter, Tell},
+    channel::{Again, Before, Failed, Letter, Tell},
     message::Room,
 };
 use api::{About, Refusal};
@@ -19,6 +19,8 @@ use countersign_engine::outbox::News;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// How soon Jira's search knows of an issue.
+const SEARCHED_WITHIN: Duration = Duration::from_secs(30);
 /// Comments looked through when one may be there already: the newest.
 const COMMENTS: &str = "50";
 
@@ -64,21 +66,40 @@ impl Jira {
             Before::Perhaps => self.find(letter).await.map_err(|refusal| refusal.failed)?,
             Before::Never => None,
         };
-        let id = match found {
-            Some(id) => id,
-            None => self.create(letter).await.map_err(|refusal| refusal.failed)?,
-        };
-        if is_over(&letter.news.state) {
-            let closed = self.move_to(&id, &self.closed).await;
-            match closed {
-                // A test is there to find this out.
-                Err(refusal) if letter.news.kind == "channel.test" => return Err(refusal.failed),
-                // The issue is there: created once more it would not be closed either.
-                Err(refusal) => tracing::warn!(why = %refusal.failed.why, "an issue stays open"),
-                Ok(()) => {}
-            }
+        if let Some(id) = found {
+            // Whatever it shows, it is about this from now on.
+            self.describe(letter, &id).await.map_err(|refusal| refusal.failed)?;
+            self.begin(letter, &id).await.map_err(|refusal| refusal.failed)?;
+            return Ok(id);
         }
+        let id = self.create(letter).await.map_err(|refusal| refusal.failed)?;
+        // Tried again at once, Jira's search would not find what was created a moment ago.
+        self.begin(letter, &id).await.map_err(|refusal| Failed {
+            again: match refusal.failed.again {
+                Again::Yes => Again::After(SEARCHED_WITHIN),
+                again @ (Again::After(_) | Again::No) => again,
+            },
+            ..refusal.failed
+        })?;
         Ok(id)
+    }
+
+    /// What an issue that is opened late has to say and to be besides.
+    async fn begin(&self, letter: &Letter, id: &str) -> Result<(), Refusal> {
+        if !matches!(letter.news.kind.as_str(), "approval.requested" | "channel.test") {
+            self.comment(letter, id).await?;
+        }
+        if !is_over(&letter.news.state) {
+            return Ok(());
+        }
+        match self.move_to(id, &self.closed).await {
+            // Tried again it would not be closed either; a test is there to find this out.
+            Err(refusal) if refusal.about == About::Way && letter.news.kind != "channel.test" => {
+                tracing::warn!(why = %refusal.failed.why, "an issue stays open");
+                Ok(())
+            }
+            moved => moved,
+        }
     }
 
     async fn create(&self, letter: &Letter) -> Result<String, Refusal> {
@@ -99,13 +120,22 @@ impl Jira {
     /// Looks for an issue that an earlier try may have left. Others may label issues as they like, but not create them in our name.
     async fn find(&self, letter: &Letter) -> Result<Option<String>, Refusal> {
         let jql = format!(
-            "project = \"{}\" AND labels = \"{}\" AND creator = currentUser() ORDER BY created ASC",
+            "project = \"{}\" AND labels = \"{}\" AND creator = currentUser() ORDER BY created DESC",
             self.project,
             label(letter)
         );
-        let asked = json!({"jql": jql, "fields": ["labels"], "maxResults": 1});
+        let asked = json!({"jql": jql, "fields": ["labels"], "maxResults": 5});
         let found = self.api.post("search/jql", &asked).await?;
-        Ok(found.pointer("/issues/0").and_then(id_of))
+        let ours = label(letter);
+        // One that carries another approval's label as well is that one's, and somebody put ours on it.
+        let is_ours = |issue: &&Value| {
+            let labels = issue.pointer("/fields/labels").and_then(Value::as_array).into_iter().flatten();
+            let mut approvals =
+                labels.filter_map(Value::as_str).filter(|label| label.starts_with("apr_")).peekable();
+            approvals.peek().is_some() && approvals.all(|label| label == ours)
+        };
+        let mut issues = found.get("issues").and_then(Value::as_array).into_iter().flatten();
+        Ok(issues.find(is_ours).and_then(id_of))
     }
 
     /// Shows what a piece of news changes, and says it in a comment.
@@ -116,6 +146,11 @@ impl Jira {
         if is_over(&letter.news.state) {
             self.move_to(id, &self.closed).await?;
         }
+        self.comment(letter, id).await
+    }
+
+    /// Says it in a comment, where none says it yet.
+    async fn comment(&self, letter: &Letter, id: &str) -> Result<(), Refusal> {
         if letter.before == Before::Perhaps && self.is_said(letter, id).await? {
             return Ok(());
         }
@@ -161,7 +196,9 @@ impl Jira {
         if is(now, status) {
             return Ok(());
         }
-        Err(Refusal::news(format!("no transition leads the issue to the status `{status}`")))
+        let mut refusal = Refusal::news(format!("no transition leads the issue to the status `{status}`"));
+        refusal.about = About::Way;
+        Err(refusal)
     }
 }
 

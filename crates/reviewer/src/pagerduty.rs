@@ -72,9 +72,10 @@ impl Tell for PagerDuty {
                 self.send(|routing| event::trigger(letter, routing, &key, self.severity)).await?;
                 Ok(Some(key))
             }
-            ("pending", _) | (_, Page::Resolved) => Ok(None),
-            (_, Page::Never) if letter.before == Before::Never => Ok(None),
-            (_, Page::Open | Page::Never) => {
+            ("pending", _) => Ok(None),
+            // Where a try before may have paged without our knowing, it is resolved once more.
+            (_, Page::Never | Page::Resolved) if letter.before == Before::Never => Ok(None),
+            (_, Page::Open | Page::Never | Page::Resolved) => {
                 self.send(|routing| event::resolve(routing, &key)).await?;
                 Ok(Some(format!("{key}{RESOLVED}")))
             }

@@ -78,6 +78,8 @@ pub(super) enum NotSent {
 pub(super) struct Connection<'s> {
     server: &'s Smtp,
     smtp: AsyncSmtpConnection,
+    /// Every answer so far was to the command before it.
+    in_step: bool,
 }
 
 impl std::fmt::Debug for Smtp {
@@ -101,7 +103,7 @@ impl Smtp {
                 Ok(Ok(_)) => {}
             }
         }
-        Ok(Connection { server: self, smtp })
+        Ok(Connection { server: self, smtp, in_step: true })
     }
 
     async fn open(&self, me: &str) -> Result<AsyncSmtpConnection, Failed> {
@@ -218,14 +220,19 @@ impl Connection<'_> {
     pub(super) async fn send(&mut self, from: &Address, to: &Address, mail: &[u8]) -> Result<(), NotSent> {
         let sent = self.hand_over(from, to, mail).await;
         if matches!(sent, Err(NotSent::Recipient(..) | NotSent::TooLarge | NotSent::Mail(..))) {
-            // The next mail finds the server as if nothing had been begun; where that fails, it says so then.
-            let _ = tokio::time::timeout(self.server.time_limit, self.smtp.command(Rset)).await;
+            // The next mail finds the server as if nothing had been begun. An answer that comes later would be taken for
+            // that to another command.
+            let begun_anew = tokio::time::timeout(self.server.time_limit, self.smtp.command(Rset)).await;
+            self.in_step = matches!(begun_anew, Ok(Ok(_)));
         }
         sent
     }
 
     async fn hand_over(&mut self, from: &Address, to: &Address, mail: &[u8]) -> Result<(), NotSent> {
         let (server, limit) = (self.server, self.server.time_limit);
+        if !self.in_step {
+            return Err(NotSent::Channel(server.broken()));
+        }
         let late = |_| NotSent::Channel(server.late());
         let sender = self.smtp.command(Mail::new(Some(from.clone()), Vec::new()));
         let taken = tokio::time::timeout(limit, sender).await.map_err(late)?;

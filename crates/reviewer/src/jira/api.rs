@@ -44,6 +44,8 @@ pub(super) enum About {
     Gone,
     /// A text is longer than Jira takes, or not taken as it is.
     Text,
+    /// No way leads the issue to a status, or not as it is.
+    Way,
     Other,
 }
 
@@ -116,6 +118,12 @@ fn judge(rest: &str, answer: &Answer) -> Result<Value, Refusal> {
                 .map_err(|_| channel("it does not answer as Jira's REST API does".into(), Again::Yes));
         }
         StatusCode::UNAUTHORIZED => channel("Jira does not take the account and its token".into(), soon),
+        StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST if rest.ends_with("/transitions") => {
+            news(About::Way, "the issue's workflow does not let the account take that transition as it is")
+        }
+        StatusCode::FORBIDDEN if rest.starts_with("issue/") => {
+            news(About::Other, "the account may not do this with the issue")
+        }
         StatusCode::FORBIDDEN => channel("the account may not do this in the project".into(), soon),
         StatusCode::NOT_FOUND if rest.starts_with("issue/") => {
             news(About::Gone, "the issue is gone, or the account may not see it")
@@ -178,6 +186,9 @@ mod tests {
             ("issue", 400, None, r#"{"errorMessages":["INVALID_INPUT"],"errors":{}}"#, (A::Text, S::News, G::Yes)),
             ("issue", 413, None, "", (A::Text, S::News, G::Yes)),
             ("issue/1/transitions", 409, None, "", (A::Other, S::News, G::Yes)),
+            ("issue/1/transitions", 400, None, r#"{"errors":{"resolution":"made up"}}"#, (A::Way, S::News, G::Yes)),
+            ("issue/1/transitions", 403, None, "", (A::Way, S::News, G::Yes)),
+            ("issue/1/comment", 403, None, "", (A::Other, S::News, G::Yes)),
             ("issue", 429, Some("7"), "", (A::Other, S::Channel, after(7))),
             ("issue", 429, None, "", (A::Other, S::Channel, after(30))),
             ("issue", 302, None, "", (A::Other, S::Channel, G::Yes)),

@@ -57,12 +57,16 @@ pub fn issue(message: &Message) -> Issue {
 pub(super) fn brief(message: &Message) -> Issue {
     let mut sheet = Sheet::default();
     how(&mut sheet, message, false);
-    Issue { summary: summary(message), description: sheet.document(), whole: false }
+    // Nothing of the action: whatever Jira did not take may have been its words.
+    Issue { summary: format!("Approval {}", message.code), description: sheet.document(), whole: false }
 }
 
 fn summary(message: &Message) -> String {
     const COUNT: usize = 30;
-    let (line, left_out) = cut(&format!("{} · {}", message.code, message.computed.sentence), SUMMARY - COUNT);
+    let whole = format!("{} · {}", message.code, message.computed.sentence);
+    // Jira counts in units of UTF-16: as many characters as fit even where each takes two.
+    let wide = whole.chars().filter(|one| one.len_utf16() == 2).count();
+    let (line, left_out) = cut(&whole, (SUMMARY - COUNT).saturating_sub(wide));
     if left_out == 0 { line } else { format!("{line}… {left_out} characters more") }
 }
 
