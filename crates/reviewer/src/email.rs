@@ -94,7 +94,6 @@ impl Ours {
             }
             // Others are called then; who was asked before was reminded, or will be.
             "approval.escalated" => (waits && letter.posted.is_none()).then_some(Self::Asks),
-            "approval.voted" => (letter.news.state == "rejected").then_some(Self::Ends),
             "execution.result" => (letter.news.state != "done").then_some(Self::Ends),
             "approval.granted"
             | "approval.closed"
@@ -224,7 +223,12 @@ impl Email {
             None => Ok(()),
             // One full mailbox keeps nobody else from what came since; whoever has it is written to then.
             Some((who, code, Again::Yes | Again::After(_))) if letter.behind == Behind::More => {
-                tracing::warn!(channel = self.channel, who, code, "a mail was not taken, and newer news waits");
+                tracing::warn!(
+                    channel = self.channel,
+                    who,
+                    code,
+                    "a mail was not taken, and newer news waits"
+                );
                 Ok(())
             }
             Some((who, code, again)) => {
