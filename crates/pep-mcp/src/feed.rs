@@ -26,7 +26,7 @@ const MOST_LINES: usize = 32;
 /// How many resources one session may be subscribed to.
 pub(crate) const MOST_SUBSCRIBED: usize = 256;
 
-const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
+pub(crate) const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
 
 /// The member of `_meta` that says which subscription a message belongs to (2026-07-28, `subscriptions/listen`).
 pub(crate) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -178,11 +178,41 @@ pub(crate) struct Hub {
     feeds: Mutex<Vec<Arc<Feed>>>,
     /// What the agent has subscribed to in its session.
     pub(crate) subscribed: Subscribed,
+    /// One for each that its server is just being asked for, and one of its own.
+    coming: Arc<()>,
     /// The server is listened to for this session.
     follows: Mutex<bool>,
 }
 
+/// A place among the resources that a session is subscribed to, taken before its server is asked.
+#[derive(Debug)]
+pub(crate) struct Subscribing {
+    subscribed: Subscribed,
+    uri: String,
+    _place: Arc<()>,
+}
+
+impl Subscribing {
+    /// The server has agreed.
+    pub(crate) fn done(self) {
+        self.subscribed.lock().insert(self.uri);
+    }
+}
+
 impl Hub {
+    /// Takes a place for a resource that the session is to be subscribed to; `None` when it has as many as it may.
+    pub(crate) fn subscribing(&self, uri: String) -> Option<Subscribing> {
+        let subscribed = self.subscribed.lock();
+        let coming = Arc::strong_count(&self.coming) - 1;
+        let has_room = subscribed.contains(&uri) || subscribed.len() + coming < MOST_SUBSCRIBED;
+        let place = || Subscribing {
+            subscribed: Arc::clone(&self.subscribed),
+            uri,
+            _place: Arc::clone(&self.coming),
+        };
+        has_room.then(place)
+    }
+
     /// Lets one more listen, beside at most so many others.
     pub(crate) fn join(&self, feed: &Arc<Feed>, most: usize) -> bool {
         let mut feeds = self.feeds.lock();
@@ -249,12 +279,23 @@ impl Hub {
     }
 }
 
+/// Whether this is a server's word that its tools have changed.
+pub(crate) fn says_tools_changed(message: &[u8]) -> bool {
+    matches!(frame::read(message), Ok(Message::Notification { method: TOOLS_CHANGED, .. }))
+}
+
 /// Whether somebody has subscribed to this resource, or to one that it is a part of.
 pub(crate) fn is_subscribed(all: &BTreeSet<String>, uri: &str) -> bool {
     all.iter().any(|known| {
-        uri.strip_prefix(known.as_str())
-            .is_some_and(|rest| rest.is_empty() || known.ends_with('/') || rest.starts_with(['/', '?', '#']))
+        let Some(rest) = uri.strip_prefix(known.as_str()) else { return false };
+        rest.is_empty() || has_parts(known) && (known.ends_with('/') || rest.starts_with(['/', '?', '#']))
     })
+}
+
+/// Whether an address names something beyond its scheme, so that others can name parts of it.
+fn has_parts(uri: &str) -> bool {
+    let named = uri.split_once("://").map(|(_, rest)| rest.trim_start_matches('/'));
+    named.is_some_and(|named| !named.is_empty() && !named.starts_with(['?', '#']))
 }
 
 /// The resource that has changed.
@@ -351,6 +392,42 @@ mod tests {
         assert!(!feed.over.is_cancelled());
         feed.heard(&note("resources/updated", r#"{"uri":"shop://many/more"}"#));
         assert!(feed.over.is_cancelled());
+    }
+
+    #[test]
+    fn parts_are_of_what_an_address_names_and_not_of_its_scheme() {
+        for (known, uri, want) in [
+            ("shop://stock", "shop://stock", true),
+            ("shop://stock", "shop://stock/1", true),
+            ("shop://stock", "shop://stock?n=1", true),
+            ("shop://stock", "shop://stocks", false),
+            ("shop://stock/", "shop://stock/1", true),
+            ("file:///srv", "file:///srv/a", true),
+            ("shop:", "shop:", true),
+            ("shop:", "shop://stock", false),
+            ("shop:/", "shop://stock", false),
+            ("shop://", "shop://stock", false),
+            ("shop://?", "shop://?/stock", false),
+            ("file:///", "file:///srv", false),
+        ] {
+            assert_eq!(is_subscribed(&[known.to_owned()].into(), uri), want, "{known} {uri}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_taken_before_the_server_is_asked_and_given_back_where_it_does_not_agree() {
+        let hub = Hub::default();
+        let uri = |number: usize| format!("shop://{number}");
+        let mut asked: Vec<_> =
+            (0..MOST_SUBSCRIBED).map(|number| hub.subscribing(uri(number)).unwrap()).collect();
+        assert!(hub.subscribing(uri(MOST_SUBSCRIBED)).is_none(), "those that are asked for count");
+        asked.pop();
+        for agreed in asked {
+            agreed.done();
+        }
+        hub.subscribing(uri(MOST_SUBSCRIBED)).unwrap().done();
+        assert!(hub.subscribing(uri(MOST_SUBSCRIBED - 1)).is_none());
+        assert!(hub.subscribing(uri(0)).is_some(), "it has that one");
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //! principal, acting for the same people, and is unknown to everybody else.
 
 use crate::{
-    feed::Hub,
+    feed::{self, Hub},
     tools::{Book, Tools},
-    upstream::{Peer, Way},
+    upstream::{Peer, Way, standing::Heard},
 };
 use countersign_core::{ApprovalId, PersonId, PrincipalId, Requester};
 use countersign_engine::port::upstream::Failed;
@@ -30,6 +30,8 @@ pub(crate) struct Session {
     next: AtomicU64,
     /// What the server said it has, until there is reason to ask again.
     tools: tokio::sync::Mutex<Option<Arc<Tools>>>,
+    /// There is.
+    has_other_tools: AtomicBool,
     under_way: Mutex<HashMap<String, Arc<UnderWay>>>,
     used: Mutex<Instant>,
     /// What the server said of itself when it was opened, and the agent's client, both as JSON.
@@ -121,6 +123,7 @@ impl Session {
             peer,
             next: AtomicU64::new(1),
             tools: tokio::sync::Mutex::default(),
+            has_other_tools: AtomicBool::new(false),
             under_way: Mutex::default(),
             used: Mutex::new(Instant::now()),
             opened: None,
@@ -188,6 +191,10 @@ impl Session {
     /// What the server has, as it last said.
     pub(crate) async fn tools(&self, book: &Book, way: &Way) -> Result<Arc<Tools>, Failed> {
         let mut known = self.tools.lock().await;
+        // What is said while they are asked for is about the next time.
+        if self.has_other_tools.swap(false, Ordering::AcqRel) {
+            *known = None;
+        }
         if let Some(known) = &*known {
             return Ok(Arc::clone(known));
         }
@@ -199,18 +206,35 @@ impl Session {
 
     /// What the server has, if it has been asked already.
     pub(crate) fn known_tools(&self) -> Option<Arc<Tools>> {
-        self.tools.try_lock().ok()?.clone()
+        let known = self.tools.try_lock().ok()?.clone();
+        known.filter(|_| !self.has_other_tools.load(Ordering::Acquire))
     }
 
     /// What the server has now.
     pub(crate) async fn tools_now(&self, book: &Book, way: &Way) -> Result<Arc<Tools>, Failed> {
-        *self.tools.lock().await = None;
+        self.forget_tools();
         self.tools(book, way).await
     }
 
     /// The server may have other tools from now on.
-    pub(crate) async fn forget_tools(&self) {
-        *self.tools.lock().await = None;
+    pub(crate) fn forget_tools(&self) {
+        self.has_other_tools.store(true, Ordering::Release);
+    }
+
+    /// Takes in what its server says by itself. Whatever its agent wants to hear of, no call is bound to tools of before.
+    pub(crate) fn heard(&self, heard: Heard<'_>) {
+        match heard {
+            Heard::Message(message) => {
+                if feed::says_tools_changed(message) {
+                    self.forget_tools();
+                }
+                self.hub.heard(message);
+            }
+            Heard::Missed => {
+                self.forget_tools();
+                self.hub.missed();
+            }
+        }
     }
 }
 

@@ -97,7 +97,7 @@ impl Drop for Leaving {
 
 impl Leaving {
     /// It was answered: nobody leaves any more.
-    fn over(self) {
+    pub(crate) fn over(self) {
         self.under_way.answered();
     }
 

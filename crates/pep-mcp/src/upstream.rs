@@ -5,6 +5,7 @@
 //! has ended, that a call is cancelled, the refusal of what the server asks, the question which tools there are, and that it
 //! listens to what the server says by itself.
 
+pub(crate) mod answers;
 pub(crate) mod exchange;
 pub(crate) mod http;
 pub(crate) mod oauth;

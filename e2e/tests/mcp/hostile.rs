@@ -20,6 +20,11 @@ pub(crate) struct Raw<'s> {
 type Change<'c> = (&'c str, Option<&'c str>);
 
 impl Raw<'_> {
+    /// The agent's own.
+    pub(crate) fn token(&self) -> &str {
+        &self.stage.token
+    }
+
     /// Sends a message; each change appends a header, or takes it out when there is no value.
     pub(crate) async fn send(
         &self,

@@ -2,12 +2,14 @@
 //! and of their lists of tools, as people have accepted them.
 
 use crate::{
-    hostile::{self, CALL},
+    hostile::{self, CALL, Raw},
+    named,
     stage::{Stage, until},
 };
-use reqwest::Method;
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
+use tokio::time::timeout;
 
 const TOOLS: &str = "notifications/tools/list_changed";
 const UPDATED: &str = "notifications/resources/updated";
@@ -201,4 +203,108 @@ async fn a_stream_is_its_own_sessions_and_ends_with_it() {
     while let Some(piece) = stream.chunk().await.unwrap() {
         begun(Some(&piece));
     }
+}
+
+/// What a raw agent of the later era sends, with what else stands in its head.
+async fn later_raw(raw: &Raw<'_>, method: &str, params: &Value) -> Response {
+    let mut params = params.clone();
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    params.as_object_mut().unwrap().insert("_meta".into(), meta);
+    let name = params.get("name").and_then(Value::as_str).map(str::to_owned);
+    let body = json!({"jsonrpc": "2.0", "id": "raw", "method": method, "params": params}).to_string();
+    let head = [
+        ("mcp-session-id", None),
+        ("mcp-protocol-version", Some("2026-07-28")),
+        ("mcp-method", Some(method)),
+        ("mcp-name", name.as_deref()),
+    ];
+    raw.send(Method::POST, raw.token(), body, &head).await
+}
+
+/// Reads a stream until this was said on it.
+async fn hears(stream: &mut Response, what: &str) {
+    let mut said = String::new();
+    while !said.contains(what) {
+        let piece = stream.chunk().await.unwrap();
+        let piece = piece.unwrap_or_else(|| panic!("`{what}` never came: {said}"));
+        said += std::str::from_utf8(&piece).unwrap();
+    }
+}
+
+fn listen_to(uri: &str) -> Value {
+    json!({"notifications": {"resourceSubscriptions": [uri]}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_agent_begins_to_hear_nothing() {
+    let stage = Stage::open("50s").await;
+    let raw = hostile::raw(&stage).await;
+    let lists = json!({"notifications": {"resourcesListChanged": true}});
+    hears(&mut later_raw(&raw, "subscriptions/listen", &lists).await, "acknowledged").await;
+    stage.gateway.command(&["freeze", "all"]).await.unwrap();
+    let refused = raw.send(Method::GET, &stage.token, "", &[]).await;
+    assert_eq!(refused.status().as_u16(), 403);
+    let earlier = refused.text().await.unwrap();
+    let later = later_raw(&raw, "subscriptions/listen", &lists).await.text().await.unwrap();
+    for said in [earlier, later] {
+        assert!(said.contains(r#""code":"frozen""#) && said.contains("everything is frozen"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_that_changed_is_not_called_as_it_was_whatever_its_agent_listens_to() {
+    let stage = Stage::open("300ms").await;
+    let raw = hostile::raw(&stage).await;
+    later_raw(&raw, "tools/call", &json!({"name": "slowly"})).await.text().await.unwrap();
+    let delete = json!({"name": "delete_rows", "arguments": {"table": "orders", "count": 3}});
+    let held = later_raw(&raw, "tools/call", &delete).await.text().await.unwrap();
+    assert!(held.contains("input_required"), "{held}");
+    let lists = json!({"notifications": {"resourcesListChanged": true}});
+    let mut stream = later_raw(&raw, "subscriptions/listen", &lists).await;
+    hears(&mut stream, "acknowledged").await;
+    stage.change_the_tool().await;
+    // What is said before the gateway has its stream at the server is heard by nobody.
+    let said = async || {
+        announce(&stage, "tools").await;
+        announce(&stage, "resources").await;
+    };
+    said().await;
+    while timeout(Duration::from_secs(1), hears(&mut stream, "resources/list_changed")).await.is_err() {
+        said().await;
+    }
+    let refused = later_raw(&raw, "tools/call", &delete).await.text().await.unwrap();
+    assert!(refused.contains("describes it otherwise than people have accepted it"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_subscription_is_made_by_who_listens_alone() {
+    let mut stage = Stage::open_speaking("auto", "300ms").await;
+    let raw = hostile::raw(&stage).await;
+    let held = later_raw(&raw, "subscriptions/listen", &listen_to("shop://held")).await.text().await.unwrap();
+    let id = named(&held);
+    stage.vote(&id, "approve", None).await;
+    let raw = hostile::raw(&stage).await;
+    let wait = json!({"name": "approval_wait", "arguments": {"approval": id}});
+    let told = later_raw(&raw, "tools/call", &wait).await.text().await.unwrap();
+    assert!(told.contains("repeat the subscription itself"), "{told}");
+    let listens = |line: &Value| line.to_string().contains("subscriptions/listen");
+    assert!(!stage.log().iter().any(listens), "nothing was sent");
+    let mut stream = later_raw(&raw, "subscriptions/listen", &listen_to("shop://held")).await;
+    hears(&mut stream, "shop://held").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_before_a_subscription_is_decided_withdraws_it() {
+    let stage = Stage::open_speaking("auto", "50s").await;
+    let raw = hostile::raw(&stage).await;
+    let held = listen_to("shop://held");
+    tokio::select! {
+        answer = later_raw(&raw, "subscriptions/listen", &held) => {
+            panic!("it was not held: {}", answer.text().await.unwrap());
+        }
+        _ = stage.approval("pending") => {}
+    }
+    stage.withdrawn(1).await;
 }

@@ -4,7 +4,6 @@ use super::{AHEAD, Door, Ended, Said, task::Going};
 use crate::{
     approvals, call,
     classify::Understood,
-    feed,
     legs::Leg,
     members::{self, Members},
     reply::{self, Shape, code},
@@ -12,7 +11,7 @@ use crate::{
     stream::{self, Body, Flow, Later, Leaving, Legs, Waiting},
     text,
     tools::{Definition, Ruling},
-    upstream::exchange::{Answer, Asking, Event, Form},
+    upstream::exchange::{Answer, Asking, Event},
 };
 use countersign_core::{ApprovalId, Refusal, RefusalCode, Requester};
 use countersign_engine::{
@@ -132,7 +131,7 @@ impl Door {
     ) -> Result<Response<Body>, Ended> {
         if matches!(shape, Shape::Tools(_)) {
             // What the agent sees from here on is what its calls are bound to.
-            said.session.forget_tools().await;
+            said.session.forget_tools();
         }
         let understood = self.target.classifier.other(operation, said.method, said.params);
         self.act(said, None, understood, shape).await
@@ -184,7 +183,6 @@ impl Door {
         }
         let (door, session) = (Arc::clone(self), Arc::clone(&said.session));
         let lists = matches!(shape, Shape::Tools(_));
-        let subscribes = if said.method == "resources/subscribe" { feed::updated(said.params) } else { None };
         let flow = async move {
             let reply = match before {
                 None => countersign_engine::flow::handle(&door.gate, asked, exchange).await,
@@ -192,11 +190,6 @@ impl Door {
             };
             if let (true, Ok(Reply::Live(answer))) = (lists, &reply) {
                 door.book.listed(answer.raw.text()).await;
-            }
-            if let (Some(uri), Ok(Reply::Live(answer))) = (subscribes, &reply)
-                && answer.form == Form::Result
-            {
-                session.hub.subscribed.lock().insert(uri);
             }
             door.seen(&session, &reply);
             reply
@@ -250,13 +243,17 @@ impl Door {
                 requester: said.requester.clone(),
                 about,
             }),
-            leaving: Some(Leaving {
-                under_way: Arc::clone(&place.under_way),
-                stopping: self.stopping.clone(),
-                gate: Arc::clone(&self.gate),
-                requester: said.requester.clone(),
-                is_over: false,
-            }),
+            leaving: Some(self.leaving(place, &said.requester)),
+        }
+    }
+
+    pub(super) fn leaving(&self, place: &Place, requester: &Requester) -> Leaving {
+        Leaving {
+            under_way: Arc::clone(&place.under_way),
+            stopping: self.stopping.clone(),
+            gate: Arc::clone(&self.gate),
+            requester: requester.clone(),
+            is_over: false,
         }
     }
 
@@ -338,6 +335,7 @@ impl Door {
             takes_back,
             connection: None,
             listens: None,
+            subscribes: None,
         }
     }
 
@@ -353,7 +351,7 @@ impl Door {
 }
 
 /// Goes on to its end though nobody waits for that.
-fn on_its_own(
+pub(super) fn on_its_own(
     flow: impl Future<Output = Result<Reply<Answer>, Error>> + Send + 'static,
 ) -> (Flow, Option<AbortHandle>) {
     let (told, answer) = oneshot::channel();

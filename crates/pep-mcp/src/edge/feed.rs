@@ -20,12 +20,12 @@ use crate::{
     upstream::{
         exchange::Form,
         http::LAST_EVENT,
-        standing::{ACKNOWLEDGED, Heard, Standing},
+        standing::{ACKNOWLEDGED, Over, Standing},
     },
 };
 use bytes::Bytes;
-use countersign_core::{Digest, RefusalCode, Requester};
-use countersign_engine::{Reply, definitions, flow};
+use countersign_core::{Digest, Refusal, RefusalCode, Requester};
+use countersign_engine::{Refused, Reply, definitions, flow};
 use futures_util::stream::unfold;
 use http::{Response, StatusCode};
 use parking_lot::Mutex;
@@ -135,6 +135,10 @@ impl Door {
         let version = letter.version.as_deref();
         let version = version.and_then(|said| VERSIONS.into_iter().find(|known| *known == said));
         let (session, _) = self.session(&letter.requester, letter.session, version).await?;
+        if let Some(why) = self.frozen(&letter.requester).await? {
+            let said = reply::of("null", &Shape::Other, Ok(Reply::Refused(why)));
+            return Err(stream::json(StatusCode::FORBIDDEN, said.message));
+        }
         let feed = Arc::new(Feed::new(Wanted::ALL, Arc::clone(&session.hub.subscribed), None));
         session.hub.replace(&feed);
         self.follow_server(&session);
@@ -143,26 +147,26 @@ impl Door {
     }
 
     /// Has somebody listen to the server for this session, while anybody listens in it.
-    fn follow_server(&self, session: &Arc<Session>) {
+    fn follow_server(self: &Arc<Self>, session: &Arc<Session>) {
         if !session.hub.takes_up() {
             return;
         }
-        let (way, session) = (Arc::clone(&self.target.way), Arc::clone(session));
+        let (door, session) = (Arc::clone(self), Arc::clone(session));
         tokio::spawn(async move {
-            let hub = &session.hub;
+            let (hub, way) = (&session.hub, &door.target.way);
             let client = session.client.as_deref();
-            let standing = Standing { way: &way, peer: &session.peer, client, next_id: || session.next_id() };
+            let standing = Standing { way, peer: &session.peer, client, next_id: || session.next_id() };
             loop {
-                let follow = standing.follow(|heard| match heard {
-                    Heard::Message(message) => hub.heard(message),
-                    Heard::Missed => hub.missed(),
-                });
+                let follow = standing.follow(|heard| session.heard(heard));
                 tokio::select! {
                     () = session.ended.cancelled() => return,
                     () = hub.silence() => if hub.lets_go() { return },
-                    () = follow => {
+                    over = follow => {
                         hub.gave_up();
-                        if session.is_gone() {
+                        if over == Over::Forgotten {
+                            session.is_forgotten();
+                            door.sessions.forget(&session);
+                        } else if session.is_gone() {
                             session.ended.cancel();
                         }
                         return;
@@ -197,6 +201,11 @@ impl Door {
         };
         // Of a server of the earlier era, whole lists alone: nobody there would know which agent has which subscription.
         let is_later = session.peer.is_later();
+        // A subscription at a server of the later era is an action, which is refused as such.
+        if !is_later && let Some(why) = self.frozen(&requester).await? {
+            let said = reply::of(id.get(), &Shape::Other, Ok(Reply::Refused(why))).later(id.get(), METHOD);
+            return Ok(stream::json(said.1, said.0.message));
+        }
         let subscribed = if is_later { uris.clone() } else { BTreeSet::new() };
         let feed = Feed::new(filter.wanted(), Arc::new(Mutex::new(subscribed)), Some(id.get().to_owned()));
         let feed = Arc::new(feed);
@@ -232,6 +241,20 @@ impl Door {
         Ok(self.listening(session, (requester, shown), listener, first, Some(last)))
     }
 
+    /// Why this agent may hear nothing now, if it is frozen.
+    async fn frozen(&self, requester: &Requester) -> Result<Option<Refused>, Ended> {
+        let target = &self.target.surroundings().target;
+        let Some(scope) = self.gate.frozen(requester.principal, target) else { return Ok(None) };
+        self.count(RefusalCode::Frozen).await?;
+        let refusal = Refusal {
+            code: RefusalCode::Frozen,
+            reason: format!("{scope} is frozen, so nothing is heard"),
+            remedy: "stop, and ask an operator when the freeze will be lifted".into(),
+            basis: None,
+        };
+        Ok(Some(Refused { refusal, action: None, approval: None, link: None }))
+    }
+
     async fn no_subscription(&self, id: &RawValue, why: &str) -> Result<Response<Body>, Ended> {
         self.count(RefusalCode::Malformed).await?;
         let told = reply::error(id.get(), code::INVALID_PARAMS, why, &Value::Null);
@@ -250,6 +273,7 @@ impl Door {
             Err(why) => return Err(self.no_subscription(said.id, why).await.unwrap_or_else(|ended| ended)),
         };
         let place = self.place(&said).await?;
+        let leaving = self.leaving(&place, &said.requester);
         let (told, _) = mpsc::channel(1);
         let mut exchange = self.exchange(&said, &place, None, told, true);
         exchange.listens = Some(Arc::clone(feed));
@@ -257,7 +281,15 @@ impl Door {
         let mut asked =
             call::asked(&self.target, said.requester.clone(), said.method, None, understood, prepared);
         asked.patience = asked.patience.min(super::act::LEG);
-        let reply = flow::handle(&self.gate, asked, exchange).await;
+        let door = Arc::clone(self);
+        // An agent that leaves meanwhile has given the subscription up: that comes to its end without it.
+        let (going, _) = super::act::on_its_own(async move {
+            let reply = flow::handle(&door.gate, asked, exchange).await;
+            drop(place);
+            reply
+        });
+        let reply = going.await;
+        leaving.over();
         self.seen(&said.session, &reply);
         let id = said.id.get();
         let again = |why| {
@@ -296,7 +328,7 @@ impl Door {
         let Some(uri) = uri else { return self.invalid(said.id, "it names no resource").await };
         if said.method == "resources/unsubscribe" {
             said.session.hub.subscribed.lock().remove(&uri);
-        } else if said.session.hub.subscribed.lock().len() >= MOST_SUBSCRIBED {
+        } else if said.session.hub.subscribing(uri).is_none() {
             let why = "you have subscribed to as many resources as you may";
             return self.invalid(said.id, why).await;
         }

@@ -107,6 +107,7 @@ impl Door {
             takes_back: Some((Arc::clone(&self.gate), requester.clone())),
             connection: None,
             listens: None,
+            subscribes: None,
         };
         let understood = self.target.classifier.other("mcp.session", method, None);
         let prepared = call::Prepared::of(params);

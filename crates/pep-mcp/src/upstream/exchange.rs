@@ -3,13 +3,14 @@
 
 use super::{
     Connection, Link, Peer, Way,
+    answers::Answers,
     standing::{self, Heard},
     talk::{Talk, lost},
 };
 use crate::{
     call::Head,
     era,
-    feed::{self, Feed},
+    feed::{self, Feed, Subscribing},
     frame::{self, Message},
     members::Members,
     message::Raw,
@@ -86,6 +87,8 @@ pub(crate) struct Asking {
     pub(crate) connection: Option<Connection>,
     /// Who hears what comes after the server has agreed to a subscription.
     pub(crate) listens: Option<Arc<Feed>>,
+    /// The place of the resource that the session is subscribed to with it.
+    pub(crate) subscribes: Option<Subscribing>,
 }
 
 #[async_trait]
@@ -144,7 +147,7 @@ impl Exchange for Asking {
 
 impl Asking {
     /// The clearance's bytes as a message. What waited for people is sent only while its tool is what they saw.
-    async fn message(&self, clearance: &Clearance, ending: &Ending) -> Result<Bytes, Failed> {
+    async fn message(&mut self, clearance: &Clearance, ending: &Ending) -> Result<Bytes, Failed> {
         let unsent = |why: &str| Failed { sent: Sent::No, why: why.into() };
         let head =
             Head::read(&clearance.payload().head).ok_or_else(|| unsent("the stored call cannot be read"))?;
@@ -167,6 +170,7 @@ impl Asking {
             return Err(unsent("the call is not whole"));
         };
         let params = std::str::from_utf8(params).map_err(|_| unsent("the stored call cannot be read"))?;
+        self.listened(&head.method, params).map_err(unsent)?;
         let token = self.progress_token.as_ref().map(|token| format!(r#""progressToken":{token}"#));
         let envelope = self
             .peer
@@ -182,6 +186,21 @@ impl Asking {
         Ok(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#).into())
     }
 
+    /// Makes sure that somebody hears what comes of a subscription; else why it is not sent.
+    fn listened(&mut self, method: &str, params: &str) -> Result<(), &'static str> {
+        if method == "subscriptions/listen" && self.listens.is_none() {
+            return Err("only who listens is subscribed: repeat the subscription itself");
+        }
+        let uri = || feed::updated(serde_json::from_str(params).ok());
+        if method == "resources/subscribe"
+            && let (Some(session), Some(uri)) = (&self.session, uri())
+        {
+            let place = session.hub.subscribing(uri);
+            self.subscribes = Some(place.ok_or("it is subscribed to as many resources as it may be")?);
+        }
+        Ok(())
+    }
+
     async fn run(
         mut self,
         message: Bytes,
@@ -191,10 +210,18 @@ impl Asking {
     ) {
         let bytes_sent = message.len() as u64;
         let cancelled = self.under_way.cancelled.clone();
+        let feed = self.listens.clone();
+        let unheard = async {
+            match feed {
+                Some(feed) => feed.over.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
         let (stopped, ended) = tokio::select! {
             biased;
             () = clearance.cancelled() => (Some("revoked"), Err(lost("it was stopped while it ran"))),
             () = cancelled.cancelled() => (Some("client"), Err(lost("its agent cancelled it"))),
+            () = unheard => (Some("client"), Err(lost("nobody listens any more"))),
             ended = self.exchange(message) => (None, ended),
         };
         // In the later era letting go of the answer says it.
@@ -247,6 +274,7 @@ impl Asking {
         let connection = self.connection.take().ok_or_else(unsent)?;
         let mut talk = self.way.post(connection, &self.peer, message).await?;
         let own = self.under_way.id.to_string();
+        let answers = Answers::new(&self.way, &self.peer);
         if !talk.status.is_success() {
             return self.no_success(talk).await;
         }
@@ -267,6 +295,9 @@ impl Asking {
                     } else {
                         (form, Raw::within(&message, raw), status(form, raw))
                     };
+                    if let (Form::Result, Some(subscribes)) = (form, self.subscribes.take()) {
+                        subscribes.done();
+                    }
                     let answer = Answer { form, raw, link: talk.link.clone(), session_is_gone: false };
                     let received = talk.received;
                     self.rest(talk);
@@ -283,8 +314,8 @@ impl Asking {
                     let answer = Answer { form: Form::Result, raw, link: None, session_is_gone: false };
                     return Ok((answer, "subscribed".into(), received));
                 }
-                Message::Notification { method, params } => self.noted(method, params, &message).await,
-                Message::Request { id, method, .. } => self.asked(method, id),
+                Message::Notification { method, params } => self.noted(method, params, &message),
+                Message::Request { id, method, .. } => answers.give(method, id),
             }
         }
         Err(lost("the server ended its answer without a response"))
@@ -315,10 +346,13 @@ impl Asking {
 
     /// A subscription that was agreed to: what comes is heard by whoever asked for it, for as long as somebody hears.
     fn goes_on(&self, mut talk: Talk, feed: Arc<Feed>) {
-        let (way, peer) = (Arc::clone(&self.way), self.peer.clone());
+        let (way, peer, session) = (Arc::clone(&self.way), self.peer.clone(), self.session.clone());
         tokio::spawn(async move {
             let tell = |heard: Heard<'_>| {
                 if let Heard::Message(message) = heard {
+                    if let (true, Some(session)) = (feed::says_tools_changed(message), &session) {
+                        session.forget_tools();
+                    }
                     feed.heard(message);
                 }
             };
@@ -329,11 +363,11 @@ impl Asking {
         });
     }
 
-    async fn noted(&self, method: &str, params: Option<&RawValue>, message: &Bytes) {
-        if method == "notifications/tools/list_changed"
+    fn noted(&self, method: &str, params: Option<&RawValue>, message: &Bytes) {
+        if method == feed::TOOLS_CHANGED
             && let Some(session) = &self.session
         {
-            session.forget_tools().await;
+            session.forget_tools();
         }
         let is_subscribed = || {
             let session = self.session.as_ref()?;
@@ -348,17 +382,6 @@ impl Asking {
             // One too many is left out rather than waited for: none of them carries a result.
             let _ = self.events.try_send(Event::Message(message.clone()));
         }
-    }
-
-    /// The server wants something of the agent: the gateway answers.
-    fn asked(&self, method: &str, id: &RawValue) {
-        let Some(message) = method::own_answer(method, id.get()) else { return };
-        let (way, peer) = (Arc::clone(&self.way), self.peer.clone());
-        tokio::spawn(async move {
-            if let Err(error) = way.tell(&peer, message).await {
-                tracing::debug!(%error, "a server was not told that it is refused");
-            }
-        });
     }
 }
 

@@ -15,7 +15,13 @@ use crate::{
 use bytes::Bytes;
 use countersign_engine::port::upstream::{Failed, Sent};
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::mpsc,
@@ -43,6 +49,8 @@ struct Shared {
     waiting: Mutex<Vec<Waiting>>,
     /// Who hears what is about no request.
     listener: Mutex<Option<mpsc::Sender<Bytes>>>,
+    /// Something was too much for the listener.
+    left_out: AtomicBool,
 }
 
 /// Messages about no request that wait to be heard.
@@ -76,6 +84,11 @@ impl Process {
             *self.shared.listener.lock() = None;
         }
         coming
+    }
+
+    /// Whether something was left out since this was last asked.
+    pub(super) fn has_left_out(&self) -> bool {
+        self.shared.left_out.swap(false, Ordering::AcqRel)
     }
 
     /// Sends one message. Only a request is answered.
@@ -168,7 +181,9 @@ impl Shared {
                     && let Some(listener) = self.listener.lock().as_ref()
                     && !listener.is_closed()
                 {
-                    let _ = listener.try_send(line.clone());
+                    if listener.try_send(line.clone()).is_err() {
+                        self.left_out.store(true, Ordering::Release);
+                    }
                     return None;
                 }
                 // What names no request is told with the newest one.

@@ -3,6 +3,9 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 use memchr::{memchr, memchr2};
 
+/// The longest id that a stream is taken up behind, in bytes.
+const LONGEST_ID: usize = 1_024;
+
 /// Puts events together from the pieces a stream comes in.
 #[derive(Debug, Default)]
 pub(super) struct Events {
@@ -80,7 +83,9 @@ impl Events {
             }
             // Most events have one line, which is taken as it is.
             b"data" => (self.data, self.has_data) = (line, true),
-            b"id" if !line.contains(&0) => self.id = Some(line.freeze()),
+            b"id" if !line.contains(&0) && (1..=LONGEST_ID).contains(&line.len()) => {
+                self.id = Some(line.freeze());
+            }
             b"event" => self.foreign = line.as_ref() != b"message" && !line.is_empty(),
             _ => {}
         }
@@ -121,5 +126,10 @@ mod tests {
         events.push(b"id: 7\ndata: {}\n\nid: 8\ndata: {}\n");
         while events.next().is_some() {}
         assert_eq!(events.last_id().map(Bytes::as_ref), Some(&b"7"[..]));
+        events.push(
+            format!("\nid:\ndata: {{}}\n\nid: {}\ndata: {{}}\n\n", "9".repeat(LONGEST_ID + 1)).as_bytes(),
+        );
+        while events.next().is_some() {}
+        assert_eq!(events.last_id().map(Bytes::as_ref), Some(&b"8"[..]), "none that is empty or too long");
     }
 }

@@ -2,11 +2,10 @@
 //! listens, in the form of the server's era. No word of an agent's is in it. A stream that breaks is opened again, behind
 //! the last event where the server gave its events ids.
 
-use super::{Link, Peer, Way, talk::Talk};
+use super::{Link, Peer, Way, answers::Answers, talk::Talk};
 use crate::{
     era,
     frame::{self, Message},
-    method,
 };
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -33,11 +32,24 @@ pub(crate) enum Heard<'b> {
     Missed,
 }
 
-/// How a stream ended.
-enum Ended {
-    /// The server has none, or does not know the session.
+/// Why there is nothing more to hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// The server says nothing in this way.
     NotOffered,
-    Broke,
+    /// The server does not know the session any more.
+    Forgotten,
+}
+
+/// How far a stream has come.
+#[derive(Debug, Default)]
+struct Reached {
+    /// The last event, where the server gave it an id.
+    after: Option<HeaderValue>,
+    /// It was asked for before.
+    is_again: bool,
+    /// The server has opened it before.
+    was_open: bool,
 }
 
 /// A session whose server is listened to.
@@ -51,39 +63,51 @@ pub(crate) struct Standing<'s, I> {
 
 impl<I: Fn() -> u64> Standing<'_, I> {
     /// Listens for as long as the server says anything in this way; whoever has enough lets go.
-    pub(crate) async fn follow(&self, tell: impl Fn(Heard<'_>)) {
+    pub(crate) async fn follow(&self, tell: impl Fn(Heard<'_>)) -> Over {
         if let Some(Link::Process(process)) = &self.peer.link {
             let mut coming = process.listen();
             while let Some(line) = coming.recv().await {
                 tell(Heard::Message(&line));
+                if process.has_left_out() {
+                    tell(Heard::Missed);
+                }
             }
-            return;
+            return Over::NotOffered;
         }
-        let (mut pause, mut after, mut again) = (FIRST_PAUSE, None, false);
+        let (mut pause, mut reached) = (FIRST_PAUSE, Reached::default());
         loop {
             let begun = Instant::now();
-            if let Ended::NotOffered = self.once(&mut after, again, &tell).await {
-                return;
+            if let Some(over) = self.once(&mut reached, &tell).await {
+                return over;
             }
-            again = true;
+            reached.is_again = true;
             pause = if begun.elapsed() >= SETTLED { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
             sleep(pause).await;
         }
     }
 
-    async fn once(&self, after: &mut Option<HeaderValue>, again: bool, tell: &impl Fn(Heard<'_>)) -> Ended {
-        let Ok(mut talk) = self.open(after.as_ref()).await else { return Ended::Broke };
+    /// Listens to one stream to its end. Nothing where it may be opened again.
+    async fn once(&self, reached: &mut Reached, tell: &impl Fn(Heard<'_>)) -> Option<Over> {
+        let Ok(mut talk) = self.open(reached.after.as_ref()).await else { return None };
         if !talk.status.is_success() || !talk.is_stream() {
             let status = talk.status;
             self.way.finish(talk).await;
-            return if is_passing(status) { Ended::Broke } else { Ended::NotOffered };
+            // What it does not go on behind, it may begin anew.
+            if is_passing(status) || reached.after.take().is_some() {
+                return None;
+            }
+            // One that never opened the stream may only mean that it has none.
+            let is_session = reached.was_open && matches!(self.peer.link, Some(Link::Named(_)));
+            let is_forgotten = status == StatusCode::NOT_FOUND && is_session;
+            return Some(if is_forgotten { Over::Forgotten } else { Over::NotOffered });
         }
-        if again {
+        if reached.is_again {
             tell(Heard::Missed);
         }
+        reached.was_open = true;
         listen(self.way, self.peer, &mut talk, tell).await;
-        *after = talk.last_event_id().or(after.take());
-        Ended::Broke
+        reached.after = talk.last_event_id().or(reached.after.take());
+        None
     }
 
     async fn open(&self, after: Option<&HeaderValue>) -> Result<Talk, super::Failed> {
@@ -113,23 +137,78 @@ fn is_passing(status: StatusCode) -> bool {
 
 /// Reads a stream to its end. What the server asks on it is answered by the gateway.
 pub(crate) async fn listen(way: &Arc<Way>, peer: &Peer, talk: &mut Talk, tell: impl Fn(Heard<'_>)) {
+    let answers = Answers::new(way, peer);
     while let Ok(Some(message)) = talk.next(QUIET).await {
         match frame::read(&message) {
             Ok(Message::Notification { method, .. }) if method != ACKNOWLEDGED => {
                 tell(Heard::Message(&message));
             }
-            Ok(Message::Request { id, method, .. }) => {
-                let Some(own) = method::own_answer(method, id.get()) else { continue };
-                let (way, peer) = (Arc::clone(way), peer.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = way.tell(&peer, own).await {
-                        tracing::debug!(%error, "a server was not told that it is refused");
-                    }
-                });
-            }
+            Ok(Message::Request { id, method, .. }) => answers.give(method, id),
             // A subscription that the server ends is answered then.
             Ok(Message::Response { .. }) if peer.is_later() => return,
             Ok(Message::Notification { .. } | Message::Response { .. }) | Err(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::McpSection;
+    use serde_json::json;
+    use std::path::Path;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    /// The way to a server that gives these responses, a connection each, and the heads of what it was asked.
+    async fn server(responses: Vec<&'static str>) -> (Arc<Way>, tokio::task::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = format!("http://{}/mcp", listener.local_addr().unwrap());
+        let section =
+            json!({"name": "shop", "environment": "prod", "listen": "127.0.0.1:0", "upstream": upstream});
+        let target = serde_json::from_value::<McpSection>(section).unwrap().check(Path::new(".")).unwrap();
+        let asked = tokio::spawn(async move {
+            let mut heads = Vec::new();
+            for response in responses {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                heads.push(String::from_utf8(head).unwrap());
+                let closes = "connection: close\r\n\r\n";
+                let response = response.replacen("\n\n", &format!("\r\n{closes}"), 1);
+                stream.write_all(response.as_bytes()).await.unwrap();
+            }
+            heads
+        });
+        (target.way, asked)
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_cannot_be_taken_up_is_begun_anew_and_a_session_that_is_gone_is_known_to_be() {
+        const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\n\nid: 7\ndata: {}\n\n";
+        const GONE: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\n\n";
+        let named =
+            Peer { link: Some(Link::Named(HeaderValue::from_static("s"))), version: Some("2025-11-25") };
+        let (way, asked) = server(vec![STREAM, GONE, GONE]).await;
+        let standing = Standing { way: &way, peer: &named, client: None, next_id: || 1 };
+        let mut reached = Reached::default();
+        assert_eq!(standing.once(&mut reached, &|_| {}).await, None);
+        assert_eq!(
+            standing.once(&mut reached, &|_| {}).await,
+            None,
+            "it may be the event that it does not know"
+        );
+        assert_eq!(standing.once(&mut reached, &|_| {}).await, Some(Over::Forgotten));
+        let heads = asked.await.unwrap();
+        let behind: Vec<bool> = heads.iter().map(|head| head.contains("last-event-id: 7")).collect();
+        assert_eq!(behind, [false, true, false]);
+        let (way, _) = server(vec![GONE]).await;
+        let standing = Standing { way: &way, peer: &named, client: None, next_id: || 1 };
+        let over = standing.once(&mut Reached::default(), &|_| {}).await;
+        assert_eq!(over, Some(Over::NotOffered), "it may have no such stream");
     }
 }

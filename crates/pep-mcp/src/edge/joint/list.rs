@@ -94,7 +94,7 @@ impl Door {
         tasks: bool,
     ) -> Result<Vec<String>, String> {
         // What the agent sees from here on is what its calls are bound to.
-        session.forget_tools().await;
+        session.forget_tools();
         let listing = Listing { door: Arc::clone(self), requester: requester.clone(), tasks };
         let (mut params, mut all) = ("{}".to_owned(), Vec::new());
         for _ in 0..MOST_PAGES {

@@ -11,7 +11,7 @@ use std::{
     fmt, io,
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::{
@@ -102,6 +102,7 @@ impl Launch {
             ended: CancellationToken::new(),
             waiting: Mutex::default(),
             listener: Mutex::default(),
+            left_out: AtomicBool::new(false),
         });
         let (outgoing, taken) = mpsc::channel(AHEAD);
         let stop = CancellationToken::new();

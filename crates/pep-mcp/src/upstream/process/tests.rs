@@ -84,6 +84,20 @@ async fn answers_find_their_requests_and_a_server_may_ask_only_whether_the_gatew
 }
 
 #[tokio::test]
+async fn what_is_too_much_for_a_listener_is_known_to_be_missing() {
+    let script = r#"read -r line
+        for each in $(seq 33); do echo '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'; done
+        echo '{"jsonrpc":"2.0","id":1,"result":{}}'
+        cat >/dev/null"#;
+    let process = started(script).await;
+    let mut coming = process.listen();
+    asked(&process, ASK).await.unwrap();
+    assert_eq!(coming.len(), UNHEARD);
+    assert!(coming.recv().await.is_some());
+    assert!(process.has_left_out() && !process.has_left_out());
+}
+
+#[tokio::test]
 async fn a_server_that_ends_is_lost_from_sight_and_the_next_one_waits_its_turn() {
     let launch = launch("read -r line; exit 3", &json!({}));
     let process = launch.start(1 << 20).await.unwrap();
