@@ -86,6 +86,8 @@ pub struct Trouble {
     pub greylists: bool,
     /// It takes no larger mails.
     pub largest: Option<usize>,
+    /// Its answer to the next `MAIL` never ends a line.
+    pub endless: bool,
     /// So many mails are taken, and the answer is lost.
     pub lost: u32,
     /// The next refusals, one by one.

@@ -17,7 +17,7 @@ use countersign_core::{
 };
 use countersign_ledger::{
     entry::Entry,
-    event::{Actor, Event},
+    event::{Actor, Event, FreezeScope},
 };
 use parking_lot::RwLock;
 use std::{collections::BTreeSet, fmt};
@@ -28,6 +28,7 @@ const GROUP: &str = "changed who is in a group that decides on this after it was
 const DECIDERS: &str = "the requester's side tried to change who decides on this";
 const FILES: &str = "the requester's side tried to change the policy";
 const TOOLS: &str = "the requester's side tried to say what a tool of this target is";
+const FREEZE: &str = "the requester's side tried to lift a freeze of what it waits for";
 const AGENT: &str = "changed what the agent belongs to after it asked, or within the cooling-off time before";
 
 /// Who changed the policy, and when that came into force.
@@ -116,6 +117,16 @@ pub async fn may_change_policy(gate: &Gate, by: PersonId) -> Result<Result<(), O
     disinterested(gate, by, FILES, |_| true).await
 }
 
+/// The same for somebody who would lift a freeze that keeps back what their own side asked for, approved or not.
+pub async fn may_thaw(gate: &Gate, by: PersonId, scope: &FreezeScope) -> Result<Result<(), OwnCause>, Error> {
+    let kept_back = |hold: &Hold| match scope {
+        FreezeScope::All => true,
+        FreezeScope::Agent { id } => hold.principal == PrincipalId::Agent(*id),
+        FreezeScope::Target { name } => hold.asked.target == *name,
+    };
+    disinterested(gate, by, FREEZE, kept_back).await
+}
+
 /// Records at the oldest approval that waits for an agent that somebody behind it tried to help it along in another way.
 pub async fn interfered(gate: &Gate, by: PersonId, agent: AgentId, attempt: &str) -> Result<(), Error> {
     let own = disinterested(gate, by, attempt, |hold| hold.principal == PrincipalId::Agent(agent));
@@ -130,7 +141,7 @@ async fn disinterested(
 ) -> Result<Result<(), OwnCause>, Error> {
     let mut own: Vec<Hold> = Vec::new();
     for (hold, _) in read::holds_with(gate, ("open", "yes")).await? {
-        let waits = matches!(hold.approval.state, State::Pending);
+        let waits = matches!(hold.approval.state, State::Pending | State::Granted { .. });
         if waits && concerned(&hold) && vote::side_of(gate, &hold).contains(&by) {
             own.push(hold);
         }
@@ -141,7 +152,7 @@ async fn disinterested(
     Ok(Err(refused))
 }
 
-/// What somebody would change decides on what their own side asked for, and it waits.
+/// What somebody would change bears on what their own side asked for, and it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnCause {
     /// The oldest approval that waits.
@@ -156,11 +167,11 @@ impl fmt::Display for OwnCause {
         match others {
             0 => write!(
                 formatter,
-                "this decides on approval `{approval}`, which your own side asked for and which waits"
+                "this bears on approval `{approval}`, which your own side asked for and which waits"
             ),
             _ => write!(
                 formatter,
-                "this decides on approval `{approval}` and {others} more, which your own side asked for and which wait"
+                "this bears on approval `{approval}` and {others} more, which your own side asked for and which wait"
             ),
         }
     }

@@ -147,7 +147,7 @@ impl IdentityError {
             }
             Self::LinkFirst => "if that is you, sign in as before, and link the account on your own page",
             Self::ProviderFirst => {
-                "sign in through your provider once; after that your passkey is good again"
+                "sign in through your provider once, and your passkey is good again; if you have left it, ask an administrator for a link"
             }
             Self::AccountTaken => "unlink it where it is linked first",
             Self::NotFresh => {

@@ -119,6 +119,10 @@ where
                 }
                 say(&mut stream, shared, "(content)", code, "so it is").await?;
             }
+            "MAIL" if lock(&shared.state).trouble.endless => loop {
+                stream.write_all(&[b'2'; 4_096]).await?;
+                stream.flush().await?;
+            },
             _ => {
                 let code = envelope(shared, &mut talk, &word, command);
                 say(&mut stream, shared, &word, code, "so it is").await?;

@@ -157,7 +157,7 @@ async fn when_policy_takes_break_glass_back_before_it_runs_the_gates_are_shut_ag
     stage.operator("DELETE", "/api/v1/freezes", Some(freeze)).await.ok();
     stage.pass(Duration::from_secs(1));
     // Whoever comes back finds it waiting.
-    stage.hold(Class::Delete, b"x").await;
+    stage.claim(Class::Delete, b"x").await;
     stage.until(&id, "pending").await;
     assert_eq!((stage.count("approval.round_opened").await, stage.effects()), (1, 0));
 }

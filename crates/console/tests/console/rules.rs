@@ -2,7 +2,7 @@
 
 use crate::stage::{Browser, POLICY, Stage};
 use countersign_core::{Class, PersonId};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Other rules, and who is named as having changed them.
@@ -33,7 +33,7 @@ async fn whoever_changed_the_policy_decides_nothing_that_waited_or_is_asked_soon
     change_policy(&stage, "one", &ana).await;
     // The vote cast before the change is worth nothing once the action would run.
     stage.approve(&mut ben, &first).await.ok();
-    stage.hold(Class::Export, b"first").await;
+    stage.claim(Class::Export, b"first").await;
     stage.until(&first, "pending").await;
     assert_eq!(stage.effects(), 0);
     let why = may(&stage, &ana, &first).await.unwrap_err();
@@ -46,7 +46,7 @@ async fn whoever_changed_the_policy_decides_nothing_that_waited_or_is_asked_soon
     // Everything is decided again, by those who may.
     stage.approve(&mut ben, &first).await.ok();
     stage.approve(&mut cora, &first).await.ok();
-    stage.hold(Class::Export, b"first").await;
+    stage.claim(Class::Export, b"first").await;
     stage.until(&first, "done").await;
 
     let soon = stage.hold(Class::Export, b"soon").await;
@@ -140,7 +140,7 @@ async fn an_administrator_gains_no_voice_by_being_one() {
     let no = json!({"decision": "reject"});
     stage.as_person(second, "POST", &format!("/api/v1/approvals/{id}/ballot"), Some(no)).await.ok();
     stage.approve(&mut cora, &id).await.ok();
-    stage.hold(Class::Export, b"x").await;
+    stage.claim(Class::Export, b"x").await;
     stage.until(&id, "done").await;
 }
 
@@ -167,7 +167,7 @@ async fn two_votes_of_one_hand_at_the_same_moment_let_nothing_run() {
     let path = format!("/api/v1/approvals/{id}/votes");
     let cast = |at: usize| stage.as_person(&votes[at].0, "POST", &path, Some(votes[at].1.clone()));
     tokio::join!(cast(0), cast(1));
-    stage.hold(Class::Export, b"x").await;
+    stage.claim(Class::Export, b"x").await;
     stage.until(&id, "pending").await;
     assert_eq!(stage.effects(), 0);
 }
@@ -244,6 +244,43 @@ async fn whoever_stands_behind_an_agent_does_not_lift_its_freeze() {
     stage.as_person(&tom, "DELETE", "/api/v1/freezes", Some(freeze)).await.ok();
 }
 
+/// A freeze is how others stop what somebody's agent is about to do: it does not lift from that side.
+#[tokio::test]
+async fn nobody_lifts_a_freeze_of_what_their_own_side_waits_for() {
+    let stage = Stage::new().await;
+    let tom = stage.person("Tom", &[], "administrator").await;
+    let scopes = [json!({"scope": "all"}), json!({"scope": "target", "name": "cloud"})];
+    let frozen =
+        async |scope: &Value| stage.operator("POST", "/api/v1/freezes", Some(scope.clone())).await.ok();
+    let lift = async |who: &Browser, scope: &Value| {
+        stage.as_person(who, "DELETE", "/api/v1/freezes", Some(scope.clone())).await
+    };
+    // Nothing waits.
+    for scope in &scopes {
+        frozen(scope).await;
+        lift(&stage.olga, scope).await.ok();
+    }
+    let id = stage.hold(Class::Configure, b"x").await;
+    for scope in &scopes {
+        frozen(scope).await;
+        assert_eq!(lift(&stage.olga, scope).await.problem(), (403, "requester-side".into()), "{scope}");
+        lift(&tom, scope).await.ok();
+    }
+    assert_eq!(stage.count("approval.vote_refused").await, 2);
+    // Approved, it waits for the freeze to end.
+    for scope in &scopes {
+        frozen(scope).await;
+    }
+    let mut ana = stage.reviewer("Ana", &["sre"]).await;
+    stage.approve(&mut ana, &id).await.ok();
+    for scope in &scopes {
+        assert_eq!(lift(&stage.olga, scope).await.problem().0, 403, "{scope}");
+        assert_eq!(stage.effects(), 0);
+        lift(&tom, scope).await.ok();
+    }
+    stage.until(&id, "done").await;
+}
+
 /// Two gates that want voices of their own, each lifted by one: two puppets are not two.
 #[tokio::test]
 async fn one_hand_lifts_only_one_of_two_gates_that_want_voices_of_their_own() {
@@ -270,6 +307,6 @@ forbid (principal, action in Action::"configure", resource);
     assert!(stage.approve(bob, &id).await.text().contains("one voice"));
     let mut cora = stage.person("Cora", &["privacy"], "reviewer").await;
     stage.approve(&mut cora, &id).await.ok();
-    stage.hold(Class::Configure, b"x").await;
+    stage.claim(Class::Configure, b"x").await;
     stage.until(&id, "done").await;
 }

@@ -462,6 +462,15 @@ impl Stage {
             .await
     }
 
+    /// The agent asks again for what was decided: whether it has run by then, or still waits, is nobody's to say.
+    pub(crate) async fn claim(&self, class: Class, body: &[u8]) {
+        let sentence = format!("{} thing x of cloud (prod).", class.as_str());
+        match self.ask(class, body, &sentence, Some("because")).await {
+            Reply::Pending(_) | Reply::Kept(_) => {}
+            other @ (Reply::Live(()) | Reply::Refused(_)) => panic!("neither held nor kept: {other:?}"),
+        }
+    }
+
     pub(crate) async fn hold_as(
         &self,
         class: Class,

@@ -30,8 +30,14 @@ impl Directory {
         let person = self.standing_person(held.doc.person).map_err(|_| IdentityError::LinkSpent)?;
         let mut draft = Draft::default();
         draft.delete(&held);
-        if person.doc.enrolled_at.is_none() {
-            draft.replace(&person, Person { enrolled_at: Some(now), ..person.doc.clone() })?;
+        // Whoever made the link says that this person is here, whatever provider they came through before.
+        let here = Person {
+            enrolled_at: person.doc.enrolled_at.or(Some(now)),
+            unlinked: None,
+            ..person.doc.clone()
+        };
+        if here != person.doc {
+            draft.replace(&person, here)?;
         }
         let beginning = Beginning {
             person: &person.doc,

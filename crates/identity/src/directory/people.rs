@@ -66,6 +66,7 @@ impl Directory {
             groups: who.groups,
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: Vec::new(),
+            unlinked: None,
             bindings: Vec::new(),
             delegations: Vec::new(),
             provisioned: None,

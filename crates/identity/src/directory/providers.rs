@@ -135,10 +135,11 @@ impl Directory {
     }
 
     /// Whether somebody who comes through a provider was vouched for by one not too long ago. Whoever has left it keeps
-    /// their passkey and their users in channels, and nobody tells us. A directory that speaks for them would.
+    /// their passkey and their users in channels, and nobody tells us. A directory that speaks for them would. An account
+    /// they unlinked counts on: it would be the way to stay.
     pub(super) fn is_vouched(&self, person: &Person, now: Timestamp) -> bool {
         let known = |account: &&Account| self.providers.all().any(|one| one.issuer.issuer == account.issuer);
-        let last = person.accounts.iter().filter(known).map(Account::vouched).max();
+        let last = person.accounts.iter().filter(known).map(Account::vouched).chain(person.unlinked).max();
         person.provisioned.is_some() || last.is_none_or(|last| now < last.plus(self.settings.provider_again))
     }
 
@@ -168,10 +169,13 @@ impl Directory {
         let issuer = &self.provider(provider)?.provider.issuer.issuer;
         let held = self.standing_person(session.person)?;
         let mut changed = held.doc.clone();
-        changed.accounts.retain(|account| account.issuer != *issuer);
-        if changed == held.doc {
+        let of_it = |account: &Account| account.issuer == *issuer;
+        let Some(vouched) = held.doc.accounts.iter().filter(|one| of_it(one)).map(Account::vouched).max()
+        else {
             return Ok(());
-        }
+        };
+        changed.accounts.retain(|account| !of_it(account));
+        changed.unlinked = changed.unlinked.max(Some(vouched));
         let mut draft = Draft::default();
         let event = Event::AccountUnlinked { person: session.person, provider: provider.to_owned() };
         draft.note(Note::new(Actor::Person { id: session.person }, event));
@@ -409,6 +413,7 @@ impl Directory {
             attributes: BTreeMap::new(),
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: vec![account],
+            unlinked: None,
             bindings: Vec::new(),
             delegations: Vec::new(),
             provisioned: None,

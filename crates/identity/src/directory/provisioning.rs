@@ -134,6 +134,7 @@ impl Directory {
             delegations: Vec::new(),
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: Vec::new(),
+            unlinked: None,
             provisioned: Some(Provisioned {
                 user_name: short(told.user_name)?,
                 external_id: told.external_id.map(short).transpose()?,

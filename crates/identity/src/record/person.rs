@@ -85,6 +85,10 @@ pub struct Person {
     /// Accounts at providers that speak for this person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<Account>,
+    /// When a provider last spoke for an account that they have unlinked since; `None`: there is none, or somebody who
+    /// makes links vouched for them after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unlinked: Option<Timestamp>,
     /// Users of channels who speak for this person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bindings: Vec<Binding>,

@@ -191,6 +191,25 @@ async fn what_a_provider_says_of_a_person_follows_with_every_sign_in() {
     assert_eq!(known(&stage.directory), pairs(&[]));
 }
 
+/// Unlinking is not the way to stay, and an administrator who makes a link says that somebody is still here.
+#[tokio::test]
+async fn whoever_unlinks_is_vouched_for_no_longer_than_before() {
+    let stage = Stage::new().await;
+    stage.invited("Ana", &["privacy"]).await;
+    let said = json!({"email": "ana@example.com"});
+    let ana = stage.saying(said).await.unwrap().session;
+    stage.world.pass(Duration::from_mins(20));
+    stage.directory.unlink_account(&ana, "corp").await.unwrap();
+    stage.world.pass(Duration::from_mins(7 * 24 * 60 - 21));
+    assert!(stage.directory.voter(ana.person).is_some());
+    stage.world.pass(Duration::from_mins(1));
+    assert!(stage.directory.voter(ana.person).is_none(), "a week after it last vouched for her");
+    let link = stage.directory.issue_link(Author::Operator, ana.person).await.unwrap();
+    assert!(stage.directory.voter(ana.person).is_none());
+    stage.directory.redeem_link(link.secret.reveal(), &VISITOR).await.unwrap();
+    assert!(stage.directory.voter(ana.person).is_some());
+}
+
 /// Nobody tells us when somebody leaves their provider, and a passkey asks no provider.
 #[tokio::test]
 async fn whom_a_provider_has_not_vouched_for_in_a_week_neither_votes_nor_comes_in_by_a_passkey() {

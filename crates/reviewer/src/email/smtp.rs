@@ -20,7 +20,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -29,7 +29,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// The longest reply that is read before TLS (RFC 5321, section 4.5.3.1.5, has 512 bytes for a line).
+/// The longest reply that is read (RFC 5321, section 4.5.3.1.5, has 512 bytes for a line).
 const LONGEST: usize = 16 << 10;
 
 /// What a server answers to a mail larger than it takes.
@@ -110,18 +110,12 @@ impl Smtp {
         let mut stream = self.origin.dial().await.map_err(Failed::channel)?;
         let peer = stream.peer_addr().map_err(|_| self.broken())?;
         let stream: Box<dyn AsyncTokioStream> = match &self.security {
-            Security::Nothing => Box::new(stream),
-            Security::Implicit(tls) => {
-                Box::new(Greeted { greeting: b"", stream: self.shielded(tls, stream).await?, peer })
-            }
+            Security::Nothing => Box::new(Bounded::new(b"", stream, peer)),
+            Security::Implicit(tls) => Box::new(Bounded::new(b"", self.shielded(tls, stream).await?, peer)),
             Security::StartTls(tls) => {
                 self.ask_for_tls(&mut stream, me).await?;
                 // The server greets once, before TLS; whoever reads on from here waits for a greeting.
-                Box::new(Greeted {
-                    greeting: b"220 go on\r\n",
-                    stream: self.shielded(tls, stream).await?,
-                    peer,
-                })
+                Box::new(Bounded::new(b"220 go on\r\n", self.shielded(tls, stream).await?, peer))
             }
         };
         let hello = ClientId::Domain(me.to_owned());
@@ -295,28 +289,43 @@ fn reply(got: &[u8]) -> Option<Result<(u16, String), ()>> {
     None
 }
 
-/// A stream under TLS, on which a greeting is read first.
+/// A stream on which a greeting may be read first, and no answer without end: the library reads on until a line ends.
 #[derive(Debug)]
-struct Greeted {
+struct Bounded<S> {
     greeting: &'static [u8],
-    stream: TlsStream<TcpStream>,
+    stream: S,
     peer: SocketAddr,
+    /// How much came since something was last said.
+    unasked: usize,
 }
 
-impl AsyncTokioStream for Greeted {
+impl<S> Bounded<S> {
+    fn new(greeting: &'static [u8], stream: S, peer: SocketAddr) -> Self {
+        Self { greeting, stream, peer, unasked: 0 }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync + std::fmt::Debug> AsyncTokioStream for Bounded<S> {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.peer)
     }
 }
 
-impl AsyncRead for Greeted {
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.greeting.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            self.unasked += buf.filled().len() - before;
+            return Poll::Ready(if self.unasked > LONGEST {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "an answer without end"))
+            } else {
+                Ok(())
+            });
         }
         let (now, later) = self.greeting.split_at(self.greeting.len().min(buf.remaining()));
         buf.put_slice(now);
@@ -325,8 +334,9 @@ impl AsyncRead for Greeted {
     }
 }
 
-impl AsyncWrite for Greeted {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.unasked = 0;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

@@ -1,7 +1,13 @@
 //! Freezing: an agent, a target, or everything. Whoever may review may freeze; lifting is for administrators and for those
 //! who operate the gateway.
 
-use crate::{body::Input, caller::Caller, console::Console, error::Problem, model::things::FreezeItem};
+use crate::{
+    body::Input,
+    caller::{Caller, own_cause},
+    console::Console,
+    error::Problem,
+    model::things::FreezeItem,
+};
 use axum::{Json, extract::State};
 use countersign_core::{AgentId, TargetName};
 use countersign_engine::{rules, settle};
@@ -56,6 +62,9 @@ pub(crate) async fn lift(
         const WHY: &str = "whoever stands behind an agent does not lift its freeze";
         rules::interfered(console.gate(), person, *id, WHY).await?;
         return Err(Problem::forbidden(WHY));
+    }
+    if let Some(person) = caller.person() {
+        rules::may_thaw(console.gate(), person, &scope).await?.map_err(own_cause)?;
     }
     settle::thaw(console.gate(), scope, caller.person()).await?;
     Ok(Json(frozen(&console)))

@@ -191,6 +191,18 @@ async fn a_refusal_stops_the_channel_this_news_or_one_recipient() {
 }
 
 #[tokio::test]
+async fn an_answer_without_end_is_not_read_on() {
+    for mode in [Mode::Plain, Mode::StartTls, Mode::Implicit] {
+        let stage = Stage::open(mode, |_| {}).await;
+        stage.smtp.trouble(|trouble| trouble.endless = true);
+        let failed = stage.tell(&asked()).await.unwrap_err();
+        assert_eq!((failed.scope, failed.again), (Scope::Channel, Again::Yes));
+        // Not because the time ran out, in which it could have sent gigabytes.
+        assert!(failed.why.contains("ended the connection"), "{mode:?}: {}", failed.why);
+    }
+}
+
+#[tokio::test]
 async fn whoever_has_it_does_not_get_it_again_while_others_are_tried() {
     let stage = Stage::open(Mode::StartTls, |_| {}).await;
     // One mailbox is not there, and the server wants to be asked twice about the other.
