@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 
 /// How long a page may take to show what is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A browser of one person. Dropping it ends it.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 use tokio::{process::Command, time::timeout};
 
 /// No command may take longer, with a debug build on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// What a command left behind.
 #[derive(Clone, Debug)]

@@ -34,7 +34,7 @@ impl Provider {
         assert!(modules.join("oidc-provider").exists(), "it is missing: run `make setup`");
         // Modules are looked for beside the script: it runs from a folder that has them.
         let beside = drivers().join("node/oidc_provider.mjs");
-        std::fs::copy(script, &beside).unwrap();
+        countersign_e2e::put(&script, &beside).unwrap();
         let mut child = Command::new("node")
             .arg(beside)
             .args([&port.to_string(), origin])

@@ -94,9 +94,9 @@ impl<'a> Fields<'a> {
         Ok(taken)
     }
 
-    /// A count of what follows.
+    /// A count of what follows; the server reads it without a sign.
     pub fn count(&mut self) -> Result<usize, FrameError> {
-        usize::try_from(self.i16()?).map_err(|_| FrameError::Meaningless)
+        self.i16().map(|count| usize::from(count.cast_unsigned()))
     }
 
     /// The first column of a row, as text; empty when it is null.

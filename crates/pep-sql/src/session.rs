@@ -10,6 +10,7 @@ mod open;
 mod pipeline;
 mod reason;
 mod relay;
+mod renames;
 mod shape;
 mod state;
 mod veil;
@@ -72,6 +73,8 @@ pub(crate) struct Session {
     unsynced: bool,
     /// And something of it ran or was bound, so that summing it up now would commit or lose it.
     begun: Option<Begun>,
+    /// What the server answers next can no more be told from what it answers later.
+    over: bool,
     /// The end of the last statement, which is recorded while the client reads its answer and asks for more.
     closing: Closing,
 }
@@ -142,7 +145,14 @@ impl Session {
                 Next::TooLarge { tag, size } => self.too_large(tag, size).await?,
                 Next::Message(frame) => match Frontend::of(frame.tag) {
                     Some(Frontend::Terminate) => return Ok(()),
-                    Some(message) => self.message(message, frame).await?,
+                    Some(message) => {
+                        self.message(message, frame).await?;
+                        if self.over {
+                            return Err(Ended::NotGuarded(
+                                "a copy failed in a pipeline that went on behind it",
+                            ));
+                        }
+                    }
                     None => return Err(Ended::Client(FrameError::Meaningless)),
                 },
             }
@@ -242,6 +252,9 @@ impl Session {
         if !self.pipeline.is_empty() {
             // The server would do what came before first.
             self.ask(Ends::Steps).await?;
+            if self.skipping {
+                return Ok(());
+            }
         }
         let mut fields = crate::frame::Fields::new(frame.body());
         let sql = fields.text().map_err(Ended::Client)?;
@@ -264,6 +277,9 @@ impl Session {
     /// Asks for what was kept back.
     async fn ask(&mut self, ends: Ends) -> Result<(), Ended> {
         let pipeline = std::mem::take(&mut self.pipeline);
+        if let Some(said) = self.only_planned(&pipeline).await? {
+            return self.refuse(said, ends).await;
+        }
         if !pipeline.asked.is_empty() {
             return self.act(Wish::extended(pipeline, ends)).await;
         }
@@ -286,6 +302,25 @@ impl Session {
         self.plain(passage, Some(Begun::at(place, &shape))).await
     }
 
+    /// Why what is bound and not run is refused. To bind is to plan, and whoever plans may run functions to guess at rows:
+    /// what they find is told in an error, without policy or anybody else having been asked.
+    async fn only_planned(&mut self, pipeline: &Pipeline) -> Result<Option<Said>, Ended> {
+        let planned = shape::only_planned(&pipeline.steps);
+        if planned.is_empty() {
+            return Ok(None);
+        }
+        if let Some(said) = self.unknown_by_now().await? {
+            return Ok(Some(said));
+        }
+        let (_, understood) = self.understand(planned, &pipeline.steps).await;
+        if understood.refused.is_none() && understood.statements.iter().all(shape::plans_alone) {
+            return Ok(None);
+        }
+        self.count(RefusalCode::NotPermitted).await?;
+        let why = "what is bound and not run calls more than planning it should run";
+        Ok(Some(Said::new(sqlstate::NOT_OFFERED, why, "send `Bind` and `Execute` together")))
+    }
+
     /// Refuses what could not be run so that the server refuses its writes.
     async fn unguarded(&mut self, unguarded: Unguarded, ends: Ends) -> Result<(), Ended> {
         self.count(RefusalCode::NotPermitted).await?;
@@ -295,6 +330,8 @@ impl Session {
     /// Forwards what is no action.
     async fn plain(&mut self, passage: Passage, begun: Option<Begun>) -> Result<(), Ended> {
         let ends = passage.ends;
+        let shared = Arc::clone(&self.shared);
+        let _busy = shared.busy().await;
         let seen = self.relay(passage, None, std::future::pending()).await?;
         self.begun = begun;
         self.after(ends, seen.error.is_some());

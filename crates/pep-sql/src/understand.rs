@@ -43,7 +43,10 @@ use catalog::Stands;
 use countersign_core::{Class, Digest, Resource};
 use sentence::Sentence;
 use serde_json::{Map, Value};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// One action to be understood: what will run, in order, and in which surroundings.
 #[derive(Clone, Debug)]
@@ -112,6 +115,9 @@ pub struct Statement {
     pub effects: Vec<Effect>,
     /// What it does to its session once it has succeeded, in order.
     pub session: Vec<SessionEffect>,
+    /// Texts kept from earlier that run in it, by the names of their prepared statements and cursors: the text alone does
+    /// not say what it does.
+    pub kept: BTreeMap<String, Arc<str>>,
 }
 
 /// One thing a statement does.

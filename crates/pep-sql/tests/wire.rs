@@ -31,6 +31,8 @@ mod kept;
 mod leaving;
 #[path = "wire/masked.rs"]
 mod masked;
+#[path = "wire/names.rs"]
+mod names;
 #[path = "wire/reasons.rs"]
 mod reasons;
 #[path = "wire/restarts.rs"]

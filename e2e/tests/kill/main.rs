@@ -32,9 +32,9 @@ const KILLED_WITHIN: Duration = Duration::from_millis(350);
 /// A gateway that starts is killed within this time, now and then.
 const KILLED_AT_START_WITHIN: Duration = Duration::from_millis(150);
 /// How long a run may take to come to its end.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(4);
 /// How long the last entries of a run may take after everybody has their answer.
-const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+const SETTLED_WITHIN: Duration = Duration::from_mins(1);
 
 /// What everybody is told about the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

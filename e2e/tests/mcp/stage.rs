@@ -141,7 +141,8 @@ pub(crate) fn node(script: &str) -> Command {
 
 fn script_beside(packages: &str, script: &str) -> Command {
     let beside = sdk().with_file_name(packages).join(script);
-    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(script), &beside).unwrap();
+    countersign_e2e::put(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(script), &beside)
+        .unwrap();
     let mut command = Command::new("node");
     command.arg(beside).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -28,7 +28,7 @@ listen = "127.0.0.1:WIRE"
 upstream = "127.0.0.1:DATABASE"
 databases = ["shop"]
 credential = { profile = "shop-app", user = "app", value_from = "file:secret" }
-preflight = { user = "reader", value_from = "file:reader" }
+preflight = { user = "reader", value_from = "file:reader", within = "30s" }
 tables = [{ table = "public.orders", labels = ["pii"] }]
 "#;
 
@@ -46,7 +46,7 @@ impl Stage {
         let tables = "set role app; create table orders (id int primary key); \
             insert into orders select generate_series(1, 100); \
             grant select on orders to reader; \
-            create function slowly() returns trigger language plpgsql as 'begin perform pg_sleep(0.3); return old; end'";
+            create function slowly() returns trigger language plpgsql as 'begin perform pg_sleep(10); return old; end'";
         cluster.run("shop", tables).unwrap();
         let setup = Setup {
             policy: &[include_str!("../../fixtures/postgres.cedar"), policy].concat(),

@@ -18,6 +18,7 @@ use std::{
     fs,
     io::Write,
     net::{SocketAddr, TcpListener},
+    ops::Range,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Instant,
@@ -276,8 +277,17 @@ fn credential() -> Result<String, Failure> {
     Ok(countersign_core::Digest(bytes).hex())
 }
 
-/// A port nobody has at the moment.
+/// A port nobody has at the moment, and which the system gives to nobody who lets it choose: a while passes before the demo
+/// listens there.
 fn free_port() -> Result<u16, Failure> {
-    let bound = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    bound.map(|address| address.port()).map_err(|error| Failure::of("no port is free", &error))
+    const OURS: Range<u16> = 10_000..20_000;
+    let mut bytes = [0_u8; 2];
+    for _ in 0..100 {
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::new("the system gives no randomness"))?;
+        let port = OURS.start + u16::from_ne_bytes(bytes) % (OURS.end - OURS.start);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(Failure::new(format!("no port between {} and {} is free", OURS.start, OURS.end)))
 }

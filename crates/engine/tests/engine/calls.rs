@@ -1,6 +1,6 @@
 //! Who is told of what is held, and called again while nobody decides, over restarts too.
 
-use crate::stage::{POLICY, Stage, person};
+use crate::stage::{LONG, POLICY, Stage, person};
 use countersign_core::{ApprovalId, ChannelName, Class};
 use countersign_engine::outbox::{self, Channel, ChannelSpec, Channels, Hears, Route, When};
 use std::{collections::BTreeSet, time::Duration};
@@ -53,7 +53,7 @@ async fn events(stage: &Stage, id: ApprovalId, count: usize) -> Vec<&'static str
             let _ = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await;
         }
     };
-    let _ = tokio::time::timeout(Duration::from_secs(20), reached).await;
+    let _ = tokio::time::timeout(LONG, reached).await;
     stage.events_of(id).await
 }
 
@@ -166,7 +166,7 @@ async fn reminders_come_again_and_again_and_wake_the_channels() {
     for count in 1..=3 {
         stage.clock.pass(MINUTE);
         assert_eq!(events(&stage, id, 1 + count).await.len(), 1 + count);
-        tokio::time::timeout(Duration::from_secs(20), siem.news()).await.unwrap();
+        tokio::time::timeout(LONG, siem.news()).await.unwrap();
         assert_eq!(waiting(&stage, id, "siem").await.len(), 1 + count);
     }
     stage.reject(person(1), id, "no").await.unwrap();

@@ -1,12 +1,10 @@
 //! Permit, hold, attach, deliver, refuse.
 
-use crate::stage::{Stage, authorized, person};
+use crate::stage::{LONG, Stage, authorized, person};
 use bytes::Bytes;
 use countersign_core::{Class, RefusalCode, approval::Taker};
 use countersign_engine::{Limits, Reply, depart, reply::Refused, settle};
 use std::{sync::atomic::Ordering, time::Duration};
-
-const LONG: Duration = Duration::from_secs(20);
 
 fn refused(reply: Reply<Bytes>) -> Refused {
     match reply {
@@ -108,11 +106,7 @@ fn filter(status: &str) -> countersign_engine::read::HoldFilter {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_runs_for_a_caller_who_left_without_a_handle() {
     let stage = Stage::new().await;
-    // The caller waits, and its connection is lost.
-    let lost =
-        tokio::time::timeout(Duration::from_millis(300), stage.ask(Class::Configure, "on", LONG)).await;
-    assert!(lost.is_err());
-    let id = countersign_engine::read::holds(&stage.gate, filter("pending")).await.unwrap()[0].approval.id;
+    let id = stage.ask_and_leave(Class::Configure, "on").await;
     stage.approve(person(3), id).await.unwrap();
     assert_eq!(stage.state(id).await, "granted");
     assert_eq!(stage.cloud.count(), 0);

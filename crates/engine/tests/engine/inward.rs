@@ -205,7 +205,7 @@ async fn what_was_shown_must_be_what_waits_and_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_of_an_earlier_round_decides_nothing() {
     let stage = stage().await;
-    stage.cloud.offline.store(1, std::sync::atomic::Ordering::SeqCst);
+    stage.cloud.offline.store(usize::MAX, std::sync::atomic::Ordering::SeqCst);
     let id = stage.hold(Class::Delete, "logs").await;
     let late = word(&stage, "u3", "late", id).await;
     let late_no = no(&stage, "u3", "late-no", id).await;

@@ -1,14 +1,12 @@
 //! What is approved runs through the requester's own exchange, once, and only while the requester is there.
 
-use crate::stage::{Stage, authorized, person};
+use crate::stage::{LONG, Stage, authorized, person};
 use bytes::Bytes;
 use countersign_core::{ApprovalId, Class, RefusalCode, approval::Taker};
 use countersign_engine::{Reply, reply::Refused, reply::Ticket, settle};
 use countersign_ledger::event::Actor;
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle};
-
-const LONG: Duration = Duration::from_secs(20);
 
 fn refused(reply: Reply<Bytes>) -> Refused {
     match reply {

@@ -21,6 +21,7 @@ use countersign_engine::{
         store::{FindEntries, Store, StoredEntry},
         upstream::{BindError, Exchange, Failed, Kept, Passage, Sent, StoredExchange, Target, Upstream},
     },
+    read::HoldFilter,
     reply::Ticket,
     start::{self, Opening},
     vote::{self, Ballot, Cast, VoteRefused},
@@ -39,6 +40,9 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
+
+/// Longer than anything here takes on the busiest machine.
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 pub(crate) const POLICY: &str = r#"
 @id("agents") permit (principal in Group::"agents", action, resource in Environment::"prod");
@@ -606,6 +610,27 @@ impl Stage {
     }
 
     /// Waits until the approval is in this state; fails when it never gets there.
+    /// The agent asks, waits, and its connection is lost; the approval it left behind.
+    pub(crate) async fn ask_and_leave(&self, class: Class, command: &str) -> ApprovalId {
+        let asking = self.ask(class, command, LONG);
+        let held = async {
+            loop {
+                let pending =
+                    HoldFilter { status: Some("pending".into()), limit: 1, ..HoldFilter::default() };
+                if let Some(hold) =
+                    countersign_engine::read::holds(&self.gate, pending).await.unwrap().first()
+                {
+                    return hold.approval.id;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            reply = asking => panic!("answered: {reply:?}"),
+            id = tokio::time::timeout(LONG, held) => id.unwrap(),
+        }
+    }
+
     pub(crate) async fn until(&self, id: ApprovalId, state: &str) {
         let mut changes = self.gate.changes();
         let reached = async {
@@ -613,7 +638,7 @@ impl Stage {
                 let _ = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(20), reached).await.is_err() {
+        if tokio::time::timeout(LONG, reached).await.is_err() {
             panic!("{id} is {} and not {state}", self.state(id).await);
         }
     }
@@ -631,6 +656,11 @@ impl Stage {
         let mut entries = self.store.entries(find).await.unwrap();
         entries.reverse();
         entries.iter().map(|entry| Entry::parse(&entry.bytes).unwrap()).collect()
+    }
+
+    /// How often the ledger says that the clock was set: on a busy machine the stage's own, which stands still, seems to be.
+    pub(crate) async fn steps_of_the_clock(&self) -> usize {
+        self.entries().await.iter().filter(|entry| entry.event.kind() == "clock.stepped").count()
     }
 
     /// Exports the whole ledger and checks it offline, as an auditor would.

@@ -1,6 +1,6 @@
 //! Who may vote, and what happens when several do at once.
 
-use crate::stage::{Stage, olga, person};
+use crate::stage::{LONG, Stage, olga, person};
 use countersign_core::{Assurance, Class, approval::Taker};
 use countersign_engine::{
     settle,
@@ -91,7 +91,7 @@ async fn a_person_who_asks_for_ballots_without_end_takes_nobody_elses() {
 async fn people_who_left_since_their_vote_do_not_count_when_it_runs() {
     let stage = Stage::new().await;
     // The target is offline until person 1 has left the group.
-    stage.cloud.offline.store(1, std::sync::atomic::Ordering::SeqCst);
+    stage.cloud.offline.store(usize::MAX, std::sync::atomic::Ordering::SeqCst);
     let id = stage.hold(Class::Configure, "on").await;
     stage.people.left.lock().unwrap().clear();
     let ballot = stage.ballot(person(1), id).await.unwrap();
@@ -106,6 +106,7 @@ async fn people_who_left_since_their_vote_do_not_count_when_it_runs() {
     stage.people.left.lock().unwrap().insert(person(1));
     stage.until(id, "pending").await;
     assert_eq!(stage.cloud.count(), 0);
+    stage.cloud.offline.store(0, std::sync::atomic::Ordering::SeqCst);
     stage.approve(person(2), id).await.unwrap();
     stage.until(id, "done").await;
     assert_eq!(stage.cloud.count(), 1);
@@ -115,16 +116,7 @@ async fn people_who_left_since_their_vote_do_not_count_when_it_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_that_appeared_since_holds_what_was_granted() {
     let stage = Stage::new().await;
-    let lost = tokio::time::timeout(
-        Duration::from_millis(300),
-        stage.ask(Class::Configure, "on", Duration::from_secs(20)),
-    );
-    assert!(lost.await.is_err());
-    let holds = countersign_engine::read::holds(
-        &stage.gate,
-        countersign_engine::read::HoldFilter { limit: 1, ..Default::default() },
-    );
-    let id = holds.await.unwrap()[0].approval.id;
+    let id = stage.ask_and_leave(Class::Configure, "on").await;
     stage.approve(person(1), id).await.unwrap();
     assert_eq!(stage.state(id).await, "granted");
     let more = r#"
@@ -145,13 +137,7 @@ async fn a_gate_that_appeared_since_holds_what_was_granted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_policy_forbids_meanwhile_does_not_run() {
     let stage = Stage::new().await;
-    let lost = tokio::time::timeout(
-        Duration::from_millis(300),
-        stage.ask(Class::Configure, "on", Duration::from_secs(20)),
-    );
-    assert!(lost.await.is_err());
-    let filter = countersign_engine::read::HoldFilter { limit: 1, ..Default::default() };
-    let id = countersign_engine::read::holds(&stage.gate, filter).await.unwrap()[0].approval.id;
+    let id = stage.ask_and_leave(Class::Configure, "on").await;
     stage.approve(person(1), id).await.unwrap();
     stage
         .policy(&format!(
@@ -159,7 +145,7 @@ async fn what_policy_forbids_meanwhile_does_not_run() {
             crate::stage::POLICY
         ))
         .await;
-    let reply = stage.ask(Class::Configure, "on", Duration::from_secs(20)).await.unwrap();
+    let reply = stage.ask(Class::Configure, "on", LONG).await.unwrap();
     assert!(matches!(reply, countersign_engine::Reply::Refused(_)), "{reply:?}");
     assert_eq!(stage.cloud.count(), 0);
 }

@@ -8,15 +8,16 @@ use super::{
     open::Shared,
     pipeline::{Pipeline, Step},
     relay::{Ends, Seen},
+    renames::renames,
     shape::{Begun, Shape},
-    state::{End, IDLE},
+    state::{End, IDLE, OPEN},
     veil::Veil,
 };
 use crate::{
     error::Ended,
     reply::{Said, Severity, message, sqlstate},
     scouting::{Scouting, look_up},
-    understand::{Access, Asked, BoundValue, Question, Understood},
+    understand::{Access, Asked, BoundValue, Question, Statement, Understood},
 };
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -31,7 +32,7 @@ use countersign_engine::{
 };
 use countersign_ledger::event::Actor;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::io::{AsyncWriteExt as _, WriteHalf};
 
 /// What a client may send ahead while its statement waits.
@@ -104,6 +105,15 @@ impl Wish {
 }
 
 impl Wish {
+    /// Adds the texts kept from earlier that will run: whoever decides sees them, and it is another action with others.
+    fn keep(&mut self, statements: &[Statement]) {
+        let kept: BTreeMap<&String, &Arc<str>> = statements.iter().flat_map(|one| &one.kept).collect();
+        if !kept.is_empty() {
+            let text = serde_json::to_string_pretty(&kept).unwrap_or_default();
+            self.payload.head = [&self.payload.head, format!("kept\n{text}\n").as_bytes()].concat().into();
+        }
+    }
+
     pub(super) fn is_simple(&self) -> bool {
         self.kind == Kind::Simple
     }
@@ -210,25 +220,26 @@ impl Exchange for Asking<'_> {
 
 impl Session {
     /// Understands, asks, and runs what was cleared.
-    pub(super) async fn act(&mut self, wish: Wish) -> Result<(), Ended> {
+    pub(super) async fn act(&mut self, mut wish: Wish) -> Result<(), Ended> {
         let shared = Arc::clone(&self.shared);
         let _busy = shared.busy().await;
-        match self.gate.identity().requester(self.requester.credential, self.gate.now()) {
-            Ok(requester) if requester.principal == self.requester.principal => self.requester = requester,
-            Ok(_) | Err(_) => {
-                self.count(RefusalCode::Unauthenticated).await?;
-                let why = "the token is not good any more";
-                let said =
-                    Said::new(sqlstate::INVALID_PASSWORD, why, "ask the agent's owner for a new token");
-                return self.refuse(said, wish.ends).await;
-            }
+        if let Some(said) = self.unknown_by_now().await? {
+            return self.refuse(said, wish.ends).await;
         }
         self.refresh().await?;
         if !self.state.parameters.readable() {
             let why = "the session's encoding is not UTF-8, so its statements cannot be read";
             return self.refuse(Said::new(sqlstate::NOT_OFFERED, why, "connect again"), wish.ends).await;
         }
-        let (question, understood) = self.understand(&wish).await;
+        let (question, understood) = self.understand(wish.asked.clone(), &wish.steps).await;
+        if renames(&wish.steps, &understood.statements) {
+            self.count(RefusalCode::Malformed).await?;
+            let why = "the pipeline uses a name behind a statement that may give it to something else";
+            let hint =
+                "send `Sync` between `PREPARE`, `DEALLOCATE`, `DECLARE` or `CLOSE` and what uses the name";
+            return self.refuse(Said::new(sqlstate::NOT_OFFERED, why, hint), wish.ends).await;
+        }
+        wish.keep(&understood.statements);
         if let Some(answered) = self.own_setting(&wish, &understood).await {
             return answered;
         }
@@ -265,7 +276,27 @@ impl Session {
         }
     }
 
-    async fn understand(&mut self, wish: &Wish) -> (Question, Arc<Understood>) {
+    /// What an agent is told whose token is not good any more.
+    pub(super) async fn unknown_by_now(&mut self) -> Result<Option<Said>, Ended> {
+        match self.gate.identity().requester(self.requester.credential, self.gate.now()) {
+            Ok(requester) if requester.principal == self.requester.principal => {
+                self.requester = requester;
+                Ok(None)
+            }
+            Ok(_) | Err(_) => {
+                self.count(RefusalCode::Unauthenticated).await?;
+                let why = "the token is not good any more";
+                let hint = "ask the agent's owner for a new token";
+                Ok(Some(Said::new(sqlstate::INVALID_PASSWORD, why, hint)))
+            }
+        }
+    }
+
+    pub(super) async fn understand(
+        &mut self,
+        asked: Vec<Asked>,
+        steps: &[Step],
+    ) -> (Question, Arc<Understood>) {
         let nonce = || self.gate.journal().random();
         let mut catalog = self.catalog.current(nonce).await;
         if self.state.may_forget_definitions() {
@@ -273,8 +304,8 @@ impl Session {
             self.state.forget_definitions();
         }
         let question = Question {
-            asked: wish.asked.clone(),
-            session: self.state.facts(),
+            asked,
+            session: self.state.facts(steps),
             catalog,
             target: Arc::clone(&self.target.sql),
         };
@@ -419,22 +450,18 @@ impl Session {
                 return Err(why);
             }
         };
-        let completed = seen.tags.len();
-        let done = understood.statements.get(..completed).unwrap_or(&understood.statements);
-        self.begun = Some(Begun::at(place, &shape).then(done));
+        let done = done(understood, kind, &seen.tags);
+        self.begun = Some(Begun::at(place, &shape).then(done.iter().map(|(statement, _)| *statement)));
         self.tally(&seen, guard);
-        let ended = match &seen.error {
-            Some(_) => End::Failed,
-            None if seen.tags.iter().any(|tag| tag == "ROLLBACK") => End::RolledBack,
-            None => End::Done,
-        };
-        self.state.ran(understood, completed, ended, digest, (was, ends == Ends::Steps));
+        let ended = if seen.error.is_some() { End::Failed } else { End::Done };
+        self.state.ran(&done, ended, digest, (was, ends == Ends::Steps));
         self.after(ends, seen.error.is_some());
         let mut facts = end_facts(&seen, sent);
         facts.results = self.kept_results(&clearance, keeping);
         let client_gone = seen.client_gone;
         if approved && client_gone {
-            ending.finish_undelivered(facts, left::kept(&seen, sent, kind, was)).await?;
+            let in_transaction = was == OPEN || self.state.status != IDLE || ends == Ends::Steps;
+            ending.finish_undelivered(facts, left::kept(&seen, sent, kind, in_transaction)).await?;
         } else {
             self.closing = ending.finish_behind(facts).await?;
         }
@@ -446,10 +473,25 @@ impl Session {
         self.state.statements += 1;
         let rows = i64::try_from(seen.rows).unwrap_or(i64::MAX);
         self.state.rows_read = self.state.rows_read.saturating_add(rows);
-        if guard == Guard::Free {
-            let written = seen.tags.iter().filter_map(|tag| written(tag)).fold(0_i64, i64::saturating_add);
-            self.state.rows_written = self.state.rows_written.saturating_add(written);
-        }
+        // What is copied out comes in no rows of a result.
+        let told = seen.tags.iter().filter_map(|tag| written(tag)).fold(0_i64, i64::saturating_add);
+        let count = match guard {
+            Guard::Free => &mut self.state.rows_written,
+            Guard::ReadOnly => &mut self.state.rows_read,
+        };
+        *count = count.saturating_add(told);
+    }
+}
+
+/// The statements that succeeded, with what the server said of each. It answers a simple query statement by statement, and
+/// a pipeline `Execute` by `Execute`, those of an empty text included.
+fn done<'a>(understood: &'a Understood, kind: Kind, tags: &'a [String]) -> Vec<(&'a Statement, &'a str)> {
+    let statements = understood.statements.iter();
+    match kind {
+        Kind::Simple => statements.zip(tags).map(|(statement, tag)| (statement, tag.as_str())).collect(),
+        Kind::Extended => statements
+            .filter_map(|statement| Some((statement, tags.get(statement.asked)?.as_str())))
+            .collect(),
     }
 }
 

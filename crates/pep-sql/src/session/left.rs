@@ -5,7 +5,6 @@ use super::{
     Session,
     act::{Kind, Wish, status},
     relay::Seen,
-    state::OPEN,
 };
 use crate::{
     error::Ended,
@@ -67,14 +66,14 @@ impl Left {
     }
 }
 
-/// `was` is what the server said of its transaction before it ran.
-pub(super) fn kept(seen: &Seen, sent: u64, kind: Kind, was: u8) -> Kept {
+/// `in_transaction`: it ended in a transaction that its connection's end rolled back.
+pub(super) fn kept(seen: &Seen, sent: u64, kind: Kind, in_transaction: bool) -> Kept {
     let left = Left {
         tags: seen.tags.clone(),
         error: seen.error.clone(),
         rows: seen.rows,
         simple: kind == Kind::Simple,
-        in_transaction: was == OPEN,
+        in_transaction,
     };
     Kept {
         status: status(seen),

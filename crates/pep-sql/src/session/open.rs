@@ -402,6 +402,7 @@ impl Door {
             skipping: false,
             unsynced: false,
             begun: None,
+            over: false,
             closing: Closing::default(),
         };
         Ok(Opened::Session(Box::new((session, place))))

@@ -11,6 +11,12 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 
+/// Messages of one pipeline.
+const STEPS: usize = 16_384;
+/// Prepared statements that a session keeps, and how long their texts are together, in bytes.
+const KEPT: usize = 10_000;
+const KEPT_BYTES: usize = 64 << 20;
+
 /// Names that are the gateway's own in every session.
 pub(super) const OWN: &str = "_countersign";
 
@@ -60,8 +66,18 @@ impl Eq for Described {}
 pub(super) struct Portal {
     pub(super) parsed: Parsed,
     values: Vec<BoundValue>,
+    /// How long they are together, in bytes.
+    size: usize,
     /// The formats of its columns: 0 is text and 1 binary; one for all, or one for each, or none for all text.
     formats: Arc<[i16]>,
+}
+
+impl Portal {
+    /// What it runs.
+    pub(super) fn asked(&self) -> Asked {
+        let Parsed { sql, types, .. } = &self.parsed;
+        Asked { sql: sql.to_string(), types: types.to_vec(), values: Some(self.values.clone()) }
+    }
 }
 
 /// What the server knows by name.
@@ -80,6 +96,8 @@ pub(super) enum Step {
     },
     Bind {
         name: String,
+        /// Of the prepared statement.
+        statement: String,
         portal: Arc<Portal>,
     },
     CloseStatement(String),
@@ -100,6 +118,8 @@ pub(super) struct Pipeline {
     /// The same with names of ours for those of the client: what is asked for, whatever it is called this time.
     pub(super) asks: BytesMut,
     called: Called,
+    /// What is kept of it in memory, in bytes.
+    carried: usize,
     pub(super) steps: Vec<Step>,
     /// Where each of them ends in the client's bytes.
     pub(super) cuts: Vec<usize>,
@@ -138,13 +158,22 @@ impl From<FrameError> for NotStaged {
 }
 
 impl Names {
+    fn has_room(&self) -> Result<(), NotStaged> {
+        let length = || self.statements.values().map(|parsed| parsed.sql.len()).sum::<usize>();
+        if self.statements.len() >= KEPT || length() > KEPT_BYTES {
+            let why = "the session keeps too many prepared statements";
+            return Err(refused(sqlstate::TOO_LARGE, why.into(), "close those that are not needed any more"));
+        }
+        Ok(())
+    }
+
     /// What a step leaves behind once the server has done it.
     pub(super) fn apply(&mut self, step: Step) {
         match step {
             Step::Parse { name, parsed } => {
                 self.statements.insert(name, parsed);
             }
-            Step::Bind { name, portal } => {
+            Step::Bind { name, portal, .. } => {
                 self.portals.insert(name, portal);
             }
             Step::CloseStatement(name) => {
@@ -176,15 +205,18 @@ impl Pipeline {
         names: &Names,
         limit: usize,
     ) -> Result<(), NotStaged> {
-        if self.bytes.len() + frame.whole.len() > limit {
-            let why = format!("the pipeline is longer than the {limit} bytes that are read before deciding");
-            let said = Said::new(sqlstate::TOO_LARGE, why, "send `Sync` more often, or smaller values");
-            return Err(NotStaged::Refused(said));
+        self.carry(frame.whole.len(), limit)?;
+        if self.steps.len() >= STEPS {
+            let why = format!("the pipeline has more than {STEPS} messages");
+            return Err(refused(sqlstate::TOO_LARGE, why, "send `Sync` more often"));
         }
         let mut fields = Fields::new(frame.body());
         #[expect(clippy::wildcard_enum_match_arm, reason = "the session stages only these")]
         let step = match message {
-            Frontend::Parse => parse(&mut fields)?,
+            Frontend::Parse => {
+                names.has_room()?;
+                parse(&mut fields)?
+            }
             Frontend::Bind => self.bind(&mut fields, names)?,
             Frontend::Describe => {
                 let (kind, name) = (fields.byte()?, fields.text()?);
@@ -202,10 +234,8 @@ impl Pipeline {
                     let why = format!("portal \"{name}\" does not exist");
                     refused(sqlstate::INVALID_CURSOR, why, "bind it first; read SQL cursors with `FETCH`")
                 })?;
-                let Parsed { sql, types, .. } = &portal.parsed;
-                let (types, values) = (types.to_vec(), Some(portal.values.clone()));
-                let asked = Asked { sql: sql.to_string(), types, values };
-                self.asked.push((asked, rows));
+                self.carry(portal.parsed.sql.len() + portal.size, limit)?;
+                self.asked.push((portal.asked(), rows));
                 self.formats.push(Arc::clone(&portal.formats));
                 Step::Execute(name.into())
             }
@@ -216,6 +246,16 @@ impl Pipeline {
         self.steps.push(step);
         self.bytes.extend_from_slice(&frame.whole);
         self.cuts.push(self.bytes.len());
+        Ok(())
+    }
+
+    /// Takes on so many bytes more: those of a message, and of what an `Execute` runs, however often it does.
+    fn carry(&mut self, more: usize, limit: usize) -> Result<(), NotStaged> {
+        self.carried = self.carried.saturating_add(more);
+        if self.carried > limit {
+            let why = format!("the pipeline is longer than the {limit} bytes that are read before deciding");
+            return Err(refused(sqlstate::TOO_LARGE, why, "send `Sync` more often, or smaller values"));
+        }
         Ok(())
     }
 
@@ -258,6 +298,7 @@ impl Pipeline {
             return Err(FrameError::Meaningless.into());
         }
         let mut values = Vec::with_capacity(count.min(64));
+        let before = fields.rest().len();
         for index in 0..count {
             let format = formats.get(index).or_else(|| formats.first().filter(|_| formats.len() == 1));
             let length = fields.i32()?;
@@ -268,8 +309,10 @@ impl Pipeline {
                 _ => return Err(FrameError::Meaningless.into()),
             });
         }
+        let size = before - fields.rest().len();
         let formats = (0..fields.count()?).map(|_| fields.i16()).collect::<Result<_, _>>()?;
-        Ok(Step::Bind { name: name.into(), portal: Arc::new(Portal { parsed, values, formats }) })
+        let portal = Arc::new(Portal { parsed, values, size, formats });
+        Ok(Step::Bind { name: name.into(), statement: statement.into(), portal })
     }
 
     /// The text a name will stand for once everything before has been done.
@@ -291,7 +334,7 @@ impl Pipeline {
 
     fn portal(&self, name: &str, names: &Names) -> Option<Arc<Portal>> {
         let staged = self.steps.iter().rev().find_map(|step| match step {
-            Step::Bind { name: bound, portal } if bound == name => Some(Some(Arc::clone(portal))),
+            Step::Bind { name: bound, portal, .. } if bound == name => Some(Some(Arc::clone(portal))),
             Step::ClosePortal(closed) if closed == name => Some(None),
             Step::Bind { .. }
             | Step::ClosePortal(_)
@@ -327,7 +370,14 @@ fn close(fields: &mut Fields<'_>) -> Result<Step, NotStaged> {
     }
 }
 
+/// The longest name that the server tells from others, in bytes: it compares no more of them (`NAMEDATALEN`).
+const LONGEST_NAME: usize = 63;
+
 fn own(name: &str) -> Result<(), NotStaged> {
+    if name.len() > LONGEST_NAME {
+        let why = format!("a name longer than {LONGEST_NAME} bytes is another's to the server");
+        return Err(refused(sqlstate::NOT_OFFERED, why, "choose a shorter name"));
+    }
     if name.starts_with(OWN) {
         let why = format!("names that begin with \"{OWN}\" are the gateway's own");
         return Err(refused(sqlstate::NOT_OFFERED, why, "choose another name"));

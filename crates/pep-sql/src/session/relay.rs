@@ -1,10 +1,12 @@
 //! Forwarding: what was cleared goes up, what the server answers comes down, in the pieces it arrives in. Of a result only
 //! the framing is read; rows are counted and never decoded.
+//! Long because both directions share where an answer stands.
 
 use super::{
     Session,
     line::Inbox,
     pipeline::{Names, Step},
+    state::{Parameters, State},
     veil::{self, Seeing, Veil},
 };
 use crate::{
@@ -17,11 +19,18 @@ use crate::{
 use aws_lc_rs::digest;
 use bytes::{Buf, Bytes, BytesMut};
 use countersign_core::Digest;
-use std::{collections::VecDeque, future::Future, io};
-use tokio::io::{AsyncWriteExt as _, WriteHalf};
+use std::{collections::VecDeque, future::Future, io, time::Duration};
+use tokio::{
+    io::{AsyncWriteExt as _, WriteHalf},
+    time::{Instant, Interval, interval_at},
+};
 
 /// Messages that are read whole are short.
 const FOLLOWED: usize = 4 << 20;
+/// After which a statement that should have been cancelled is cancelled again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// What is made up of a message that a client left unfinished.
+const MADE_UP: usize = 1 << 20;
 /// What a client may send ahead while its last statement runs.
 const AHEAD: usize = 64 << 10;
 
@@ -96,7 +105,7 @@ enum Copying {
 
 struct Relay<'a> {
     names: &'a mut Names,
-    parameters: &'a mut super::state::Parameters,
+    parameters: &'a mut Parameters,
     status: &'a mut u8,
     steps: VecDeque<Step>,
     extended: bool,
@@ -107,6 +116,9 @@ struct Relay<'a> {
     copying: Copying,
     copy_skip: usize,
     hash: Option<digest::Context>,
+    /// A copy of the extended protocol failed, and its client asked the server to sum up behind it.
+    failed_copy: bool,
+    synced: bool,
     seeing: Seeing,
     seen: Seen,
 }
@@ -122,29 +134,14 @@ impl Session {
     ) -> Result<Seen, Ended> {
         let Passage { mut up, before, after, steps, ends, to_the_end, veil } = passage;
         let seeing = self.seeing(veil);
-        let at = if before > 0 { At::Before(before) } else { At::Answer };
-        let mut relay = Relay {
-            names: &mut self.state.names,
-            parameters: &mut self.state.parameters,
-            status: &mut self.state.status,
-            extended: !steps.is_empty(),
-            steps,
-            ends,
-            after,
-            at,
-            skip: 0,
-            copying: Copying::No,
-            copy_skip: 0,
-            hash: None,
-            seeing,
-            seen: Seen::default(),
-        };
+        let mut relay = Relay::of(&mut self.state, (steps, ends), (before, after), seeing);
         let (client, server) = (&mut self.client, &mut self.server);
         let mut out = BytesMut::new();
         let (mut up_dirty, mut out_dirty) = (true, false);
         let mut cancel = None;
         let mut stop = std::pin::pin!(stop);
         let mut stopped = false;
+        let mut again = None;
         loop {
             if relay.seen.client_gone {
                 out.clear();
@@ -163,6 +160,12 @@ impl Session {
                 biased;
                 () = &mut stop, if !stopped => {
                     stopped = true;
+                    again = Some(interval_at(Instant::now() + AGAIN, AGAIN));
+                    relay.cancel("revoked", &mut cancel, &self.way, &self.key);
+                    false
+                }
+                // A statement may swallow a cancellation, and one may never arrive.
+                () = passes(&mut again), if relay.at != At::Done => {
                     relay.cancel("revoked", &mut cancel, &self.way, &self.key);
                     false
                 }
@@ -194,8 +197,7 @@ impl Session {
                 keeping.take(out.get(there..).unwrap_or_default());
             }
             let copied = read.and_then(|()| {
-                let more =
-                    relay.copy(&mut client.inbox.buffer, relay.seen.client_gone).map_err(Ended::Client)?;
+                let more = relay.copy(&mut client.inbox.buffer, relay.seen.client_gone)?;
                 if !more.is_empty() {
                     up_dirty = true;
                     up = behind(up.split_off(0), more.freeze());
@@ -218,6 +220,8 @@ impl Session {
             let _: Result<(), tokio::task::JoinError> = task.await;
         }
         relay.seen.copy_digest = relay.hash.take().map(finished);
+        // A server that was still in the copy ignored the `Sync` it was sent first; one that was not answers both.
+        self.over |= relay.failed_copy && relay.synced;
         let seen = relay.seen;
         server.inbox.rest();
         client.inbox.rest();
@@ -225,7 +229,34 @@ impl Session {
     }
 }
 
-impl Relay<'_> {
+impl<'a> Relay<'a> {
+    /// What is about to be relayed in this session, and how often its server is ready before and after that.
+    fn of(
+        state: &'a mut State,
+        (steps, ends): (VecDeque<Step>, Ends),
+        (before, after): (usize, usize),
+        seeing: Seeing,
+    ) -> Self {
+        Self {
+            names: &mut state.names,
+            parameters: &mut state.parameters,
+            status: &mut state.status,
+            extended: !steps.is_empty(),
+            steps,
+            ends,
+            after,
+            at: if before > 0 { At::Before(before) } else { At::Answer },
+            skip: 0,
+            copying: Copying::No,
+            copy_skip: 0,
+            hash: None,
+            failed_copy: false,
+            synced: false,
+            seeing,
+            seen: Seen::default(),
+        }
+    }
+
     fn cancel(
         &mut self,
         by: &'static str,
@@ -233,7 +264,8 @@ impl Relay<'_> {
         way: &std::sync::Arc<crate::upstream::Way>,
         key: &super::ServerKey,
     ) {
-        if task.is_some() || self.at == At::Done {
+        let under_way = task.as_ref().is_some_and(|task| !task.is_finished());
+        if under_way || self.at == At::Done {
             return;
         }
         self.seen.cancelled_by = Some(by);
@@ -377,6 +409,7 @@ impl Relay<'_> {
             Backend::ErrorResponse => {
                 self.seen.error = Some(sqlstate(body)?);
                 self.steps.clear();
+                self.failed_copy |= self.extended && self.hash.is_some();
                 if self.copying == Copying::Data {
                     self.copying = if self.extended { Copying::UntilSync } else { Copying::No };
                 }
@@ -386,7 +419,8 @@ impl Relay<'_> {
             }
             Backend::CopyInResponse => {
                 self.copying = Copying::Data;
-                self.hash = Some(digest::Context::new(&digest::SHA256));
+                // One digest for all that a text copies.
+                self.hash.get_or_insert_with(|| digest::Context::new(&digest::SHA256));
             }
             Backend::ReadyForQuery => {
                 *self.status = fields.byte()?;
@@ -462,8 +496,10 @@ impl Relay<'_> {
     }
 
     /// What of the client's bytes belongs to a copy under way, to be sent up.
-    fn copy(&mut self, buffer: &mut BytesMut, gone: bool) -> Result<BytesMut, FrameError> {
+    fn copy(&mut self, buffer: &mut BytesMut, gone: bool) -> Result<BytesMut, Ended> {
         let mut pass = 0;
+        // Taken out of what goes up: a server that copies ignores it, and one that does not would answer it.
+        let mut dropped = Vec::new();
         while self.copying != Copying::No || self.copy_skip > 0 {
             let rest = buffer.get(pass..).unwrap_or_default();
             if self.copy_skip > 0 {
@@ -476,7 +512,7 @@ impl Relay<'_> {
                 }
                 continue;
             }
-            let Some((tag, size)) = frame::head(rest)? else { break };
+            let Some((tag, size)) = frame::head(rest).map_err(Ended::Client)? else { break };
             match Frontend::of(tag) {
                 Some(Frontend::CopyData) => {
                     let here = rest.len().min(size);
@@ -490,6 +526,10 @@ impl Relay<'_> {
                     if rest.len() < size {
                         break;
                     }
+                    if self.copying == Copying::Data && matches!(message, Frontend::Sync | Frontend::Flush) {
+                        dropped.push(pass..pass + size);
+                    }
+                    self.synced |= self.copying == Copying::UntilSync && message == Frontend::Sync;
                     pass += size;
                     self.copying = match (message, self.copying) {
                         (Frontend::CopyDone | Frontend::CopyFail, Copying::Data) if self.extended => {
@@ -500,11 +540,27 @@ impl Relay<'_> {
                         (_, copying) => copying,
                     };
                 }
-                _ => return Err(FrameError::Meaningless),
+                _ => return Err(Ended::Client(FrameError::Meaningless)),
             }
         }
         let mut up = buffer.split_to(pass);
-        if gone && self.copying == Copying::Data && self.copy_skip == 0 {
+        for range in dropped.into_iter().rev() {
+            let behind = up.split_off(range.end);
+            up.truncate(range.start);
+            up.unsplit(behind);
+        }
+        if gone && self.copying == Copying::UntilSync {
+            // It never said that this should be done: a server that loses the connection here undoes it.
+            return Err(Ended::ClientGone);
+        }
+        if gone && self.copy_skip > 0 {
+            // The server waits for the rest of the message, whatever it holds: what was copied is taken back anyway.
+            if self.copy_skip > MADE_UP {
+                return Err(Ended::ClientGone);
+            }
+            up.resize(up.len() + std::mem::take(&mut self.copy_skip), 0);
+        }
+        if gone && self.copying == Copying::Data {
             // Nobody is left to go on with it: the server takes back what it copied.
             crate::reply::message(&mut up, b'f', |out| crate::reply::put_text(out, "the client left"));
             if self.extended {
@@ -520,6 +576,14 @@ impl Relay<'_> {
         if let Some(hash) = &mut self.hash {
             hash.update(data);
         }
+    }
+}
+
+/// Resolves with each tick, where there is a clock.
+async fn passes(clock: &mut Option<Interval>) {
+    match clock {
+        Some(clock) => drop(clock.tick().await),
+        None => std::future::pending().await,
     }
 }
 

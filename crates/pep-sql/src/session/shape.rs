@@ -3,7 +3,8 @@
 
 use super::{guard::Guard, pipeline::Step};
 use crate::understand::{
-    Access, Chain, SessionEffect, SettingChange, Statement, TransactionAccess, TransactionControl,
+    Access, Asked, Chain, Effect, SessionEffect, SettingChange, SqlOperation, Statement, TransactionAccess,
+    TransactionControl,
 };
 
 /// Where a session stands, as far as guarding goes.
@@ -143,8 +144,8 @@ impl Begun {
     }
 
     /// What is begun once these have run in it.
-    pub(super) fn then(self, done: &[Statement]) -> Self {
-        let guard = if done.iter().any(lifts) { Guard::Free } else { self.guard };
+    pub(super) fn then<'s>(self, done: impl Iterator<Item = &'s Statement> + Clone) -> Self {
+        let guard = if done.clone().any(lifts) { Guard::Free } else { self.guard };
         Self { guard, block: block_after(self.block, done) }
     }
 }
@@ -266,6 +267,56 @@ impl Place {
         }
         Ok(Shape::Each(guarded))
     }
+}
+
+/// What a pipeline binds and does not run.
+pub(super) fn only_planned(steps: &[Step]) -> Vec<Asked> {
+    let planned = steps.iter().enumerate().filter_map(|(at, step)| match step {
+        Step::Bind { name, portal, .. } if runs(name, steps.get(at + 1..).unwrap_or_default()).is_none() => {
+            Some(portal.asked())
+        }
+        Step::Bind { .. }
+        | Step::Parse { .. }
+        | Step::CloseStatement(_)
+        | Step::ClosePortal(_)
+        | Step::DescribeStatement(_)
+        | Step::DescribePortal(_)
+        | Step::Execute(_)
+        | Step::Own => None,
+    });
+    planned.collect()
+}
+
+/// Whether nothing but data is named by a statement, so that planning it runs nothing that tells of more.
+pub(super) fn plans_alone(statement: &Statement) -> bool {
+    let data = |effect: &Effect| match effect.operation {
+        SqlOperation::Txn
+        | SqlOperation::Setting
+        | SqlOperation::Read
+        | SqlOperation::ReadSensitive
+        | SqlOperation::Lock
+        | SqlOperation::Notify
+        | SqlOperation::Export
+        | SqlOperation::Insert
+        | SqlOperation::UpdateBounded
+        | SqlOperation::DeleteBounded
+        | SqlOperation::UpdateUnbounded
+        | SqlOperation::DeleteUnbounded => true,
+        SqlOperation::Maintenance
+        | SqlOperation::DdlAdditive
+        | SqlOperation::DdlRewriting
+        | SqlOperation::Code
+        | SqlOperation::DdlDestructive
+        | SqlOperation::TxnPrepared
+        | SqlOperation::Session
+        | SqlOperation::Network
+        | SqlOperation::Server
+        | SqlOperation::Authz
+        | SqlOperation::FileOrProgram
+        | SqlOperation::Indirect
+        | SqlOperation::Unknown => false,
+    };
+    !statement.believed && statement.effects.iter().all(data)
 }
 
 /// Which of the executions to come runs the portal that was just bound; `None`: none of them.

@@ -1,8 +1,8 @@
 //! What a session is at this moment, as the server told and as its statements made it.
 
-use super::pipeline::{Described, Names, Parsed};
+use super::pipeline::{Described, Names, Parsed, Step};
 use crate::understand::{
-    SessionEffect, SessionFacts, SettingKind, TransactionControl, TransactionStatus, Understood,
+    SessionEffect, SessionFacts, SettingKind, Statement, TransactionControl, TransactionStatus,
 };
 use countersign_core::Digest;
 use std::{collections::BTreeMap, sync::Arc};
@@ -117,8 +117,8 @@ impl State {
         now.as_deref().filter(|said| !said.trim().is_empty())
     }
 
-    /// What the meaning of the next text depends on.
-    pub(super) fn facts(&self) -> SessionFacts {
+    /// What the meaning of the next text depends on; `steps` are those of the pipeline that it is part of.
+    pub(super) fn facts(&self, steps: &[Step]) -> SessionFacts {
         let mut facts = self.facts.clone();
         facts.standard_conforming_strings = self.parameters.is("standard_conforming_strings", "on");
         facts.transaction = match self.status {
@@ -129,6 +129,21 @@ impl State {
         let parsed = self.names.statements.iter();
         let parsed = parsed.map(|(name, parsed)| (name.clone(), Arc::clone(&parsed.sql)));
         facts.prepared.extend(parsed);
+        facts.other_portals.extend(self.names.portals.keys().cloned());
+        for step in steps {
+            match step {
+                Step::Parse { name, .. } | Step::CloseStatement(name) => {
+                    facts.other_statements.insert(name.clone());
+                }
+                Step::Bind { name, .. } | Step::ClosePortal(name) => {
+                    facts.other_portals.insert(name.clone());
+                }
+                Step::DescribeStatement(_) | Step::DescribePortal(_) | Step::Execute(_) | Step::Own => {}
+            }
+        }
+        // Nothing in SQL names these.
+        facts.other_statements.remove("");
+        facts.other_portals.remove("");
         facts
     }
 
@@ -170,11 +185,11 @@ impl State {
         self.stale = false;
     }
 
-    /// Takes in what ran: `completed` statements succeeded, and then one failed or none did.
+    /// Takes in what ran: these statements succeeded, each with what the server said of it, and then one failed or none
+    /// did.
     pub(super) fn ran(
         &mut self,
-        understood: &Understood,
-        completed: usize,
+        done: &[(&Statement, &str)],
         ended: End,
         digest: Digest,
         (was, flushed): (u8, bool),
@@ -182,20 +197,32 @@ impl State {
         if was == IDLE && self.transaction.is_none() {
             self.before = Some(self.facts.clone());
         }
-        let effects: Vec<_> =
-            understood.statements.iter().take(completed).flat_map(|done| &done.session).collect();
-        for effect in &effects {
-            self.facts.apply(effect);
-            self.name(effect);
+        for (statement, tag) in done {
+            for effect in &statement.session {
+                self.facts.apply(effect);
+                self.name(effect);
+                if let SessionEffect::Transaction(
+                    TransactionControl::Commit { .. } | TransactionControl::Rollback { .. },
+                ) = effect
+                {
+                    // A transaction that has failed answers `COMMIT` with this, too.
+                    if *tag == "ROLLBACK" {
+                        self.roll_back();
+                    } else {
+                        self.before = Some(self.facts.clone());
+                    }
+                }
+            }
         }
+        let effects: Vec<_> = done.iter().flat_map(|(statement, _)| &statement.session).collect();
         // Poolers do this between one client and the next.
         let forgets = effects.iter().any(|effect| {
             let all = matches!(effect, SessionEffect::Set(change) if change.name == "*");
             all || matches!(effect, SessionEffect::Discard)
         });
         let touched = effects.iter().any(|effect| changes_meaning(effect));
-        // An unread text may have done anything to the session.
-        let unread = understood.statements.is_empty() || (ended == End::Failed && was != self.status);
+        // What failed midway may have done anything to the session.
+        let unread = ended == End::Failed && was != self.status;
         if forgets {
             self.justify(None);
         }
@@ -208,21 +235,25 @@ impl State {
             self.transaction = Some(Digest::of_parts("countersign/sql-transaction/v1", &parts));
             return;
         }
-        if ended != End::Done
-            && let Some(before) = self.before.take()
-        {
-            // What was prepared stays; the rest was rolled back.
-            let prepared = std::mem::take(&mut self.facts.prepared);
-            let SessionFacts { opaque, uncommitted, .. } = self.facts;
-            self.facts = SessionFacts { prepared, opaque, uncommitted, ..before };
+        if ended == End::Failed {
+            self.roll_back();
         }
         self.settle();
+    }
+
+    /// What was prepared stays; the rest is as it was before the transaction.
+    fn roll_back(&mut self) {
+        let Some(before) = &self.before else { return };
+        let prepared = std::mem::take(&mut self.facts.prepared);
+        let SessionFacts { opaque, uncommitted, .. } = self.facts;
+        self.facts = SessionFacts { prepared, opaque, uncommitted, ..before.clone() };
     }
 
     /// No transaction is open any more, of whatever kind.
     pub(super) fn settle(&mut self) {
         // What was set in a transaction may have ended with it.
         self.stale |= std::mem::take(&mut self.touched);
+        self.facts.rest();
         self.before = None;
         self.transaction = None;
         self.names.portals.clear();
@@ -239,6 +270,21 @@ impl State {
         } else if matches!(effect, SessionEffect::Deallocate { name: None } | SessionEffect::Discard) {
             self.names.statements.clear();
         }
+        // So are those of cursors and portals.
+        match effect {
+            SessionEffect::DeclareCursor { name, .. } | SessionEffect::CloseCursor { name: Some(name) } => {
+                self.names.portals.remove(name);
+            }
+            SessionEffect::CloseCursor { name: None } | SessionEffect::Discard => self.names.portals.clear(),
+            SessionEffect::Transaction(_)
+            | SessionEffect::Set(_)
+            | SessionEffect::Prepare { .. }
+            | SessionEffect::Deallocate { .. }
+            | SessionEffect::CreateTemporary { .. }
+            | SessionEffect::Listen
+            | SessionEffect::Defines
+            | SessionEffect::Opaque => {}
+        }
     }
 }
 
@@ -246,8 +292,6 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Done,
-    /// By its own wish.
-    RolledBack,
     Failed,
 }
 

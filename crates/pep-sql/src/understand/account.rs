@@ -4,7 +4,10 @@ use super::catalog::{Relation, Stands};
 use super::{
     Access, SessionEffect, SettingChange, SqlOperation, SqlRefusal, SqlTarget, bounds::Condition, names,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Everything one statement touches and does.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +43,8 @@ pub(super) struct Account {
     pub(super) runs_code: bool,
     /// Code of the database runs that is harmless by the configuration's word alone.
     pub(super) believed: bool,
+    /// Texts kept from earlier that run in it, by the names they were kept under.
+    pub(super) kept: BTreeMap<String, Arc<str>>,
     /// Row locks are taken.
     pub(super) locks: bool,
     /// Settings that change, with their new values (`None`: the default).
@@ -345,5 +350,6 @@ impl Account {
         self.condition = self.condition.or(other.condition);
         self.locks |= other.locks;
         self.believed |= other.believed;
+        self.kept.extend(other.kept);
     }
 }

@@ -131,6 +131,7 @@ fn assemble(question: &Question, drafts: Vec<Draft>, refused: Option<SqlRefusal>
             believed: account.believed,
             effects: effects.collect(),
             session: account.session.clone(),
+            kept: account.kept.clone(),
         });
         accounts.push(account);
     }

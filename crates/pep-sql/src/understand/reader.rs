@@ -203,16 +203,21 @@ fn says_all(understood: &Understood) -> bool {
 /// be written otherwise.
 fn only_needed(question: &Question) -> Cow<'_, Question> {
     let says = |words: &[&str]| question.asked.iter().any(|asked| holds_any(&asked.sql, words));
-    let SessionFacts { prepared, cursors, .. } = &question.session;
+    let SessionFacts { prepared, cursors, other_statements, other_portals, .. } = &question.session;
+    let named =
+        [prepared.is_empty(), cursors.is_empty(), other_statements.is_empty(), other_portals.is_empty()];
     let bound = question.asked.iter().flat_map(|asked| &asked.values).any(|values| !values.is_empty());
-    if (prepared.is_empty() && cursors.is_empty() && !bound) || says(&["execute"]) {
+    if (named.iter().all(|none| *none) && !bound) || says(&["execute"]) {
         return Cow::Borrowed(question);
     }
     let mut needed = question.clone();
     // What is kept may name a cursor in its turn.
     needed.session.prepared.clear();
+    needed.session.other_statements.clear();
     if !says(&["fetch", "move"]) {
         needed.session.cursors.clear();
+        needed.session.held.clear();
+        needed.session.other_portals.clear();
     }
     if !says(&["limit", "fetch", "any", "some"]) {
         needed.asked.iter_mut().filter_map(|asked| asked.values.as_mut()).for_each(Vec::clear);

@@ -24,8 +24,14 @@ pub struct SessionFacts {
     pub transaction: TransactionStatus,
     /// Statements prepared in this session, by SQL or by the protocol: they share their names.
     pub prepared: BTreeMap<String, Arc<str>>,
-    /// Open cursors and portals by name, each with the text of its query.
+    /// Open cursors by name, each with the text of its query.
     pub cursors: BTreeMap<String, Arc<str>>,
+    /// Those of them that outlive their transaction (`WITH HOLD`).
+    pub held: BTreeSet<String>,
+    /// Names of prepared statements, and of portals, that the protocol gives to something else before or while the text
+    /// runs: what they stand for then is not known.
+    pub other_statements: BTreeSet<String>,
+    pub other_portals: BTreeSet<String>,
     /// Names of relations this session made temporary; they hide others of the same name.
     pub temporary: BTreeSet<String>,
     /// Those of them that are views: what runs when they are read is not known here.
@@ -76,13 +82,13 @@ impl SessionFacts {
                 self.prepared.remove(name);
             }
             SessionEffect::Deallocate { name: None } => self.prepared.clear(),
-            SessionEffect::DeclareCursor { name, text, .. } => {
+            SessionEffect::DeclareCursor { name, text, holds } => {
+                self.close(name);
                 self.cursors.insert(name.clone(), Arc::clone(text));
+                self.held.extend(holds.then(|| name.clone()));
             }
-            SessionEffect::CloseCursor { name: Some(name) } => {
-                self.cursors.remove(name);
-            }
-            SessionEffect::CloseCursor { name: None } => self.cursors.clear(),
+            SessionEffect::CloseCursor { name: Some(name) } => self.close(name),
+            SessionEffect::CloseCursor { name: None } => self.close_all(),
             SessionEffect::CreateTemporary { name, view } => {
                 if *view {
                     self.temporary_views.insert(name.clone());
@@ -92,7 +98,7 @@ impl SessionFacts {
             // Temporary relations stay in the facts: a name that hides nothing any more is looked at more closely, no less.
             SessionEffect::Discard => {
                 self.prepared.clear();
-                self.cursors.clear();
+                self.close_all();
                 self.settings.clear();
                 self.role = None;
             }
@@ -102,8 +108,30 @@ impl SessionFacts {
         }
     }
 
+    /// The text of a prepared statement, where it is known.
+    pub fn statement(&self, name: &str) -> Option<Arc<str>> {
+        self.prepared.get(name).filter(|_| !self.other_statements.contains(name)).cloned()
+    }
+
+    /// The text of a cursor, where it is known.
+    pub fn cursor(&self, name: &str) -> Option<Arc<str>> {
+        self.cursors.get(name).filter(|_| !self.other_portals.contains(name)).cloned()
+    }
+
+    fn close(&mut self, name: &str) {
+        self.cursors.remove(name);
+        self.held.remove(name);
+    }
+
+    fn close_all(&mut self) {
+        self.cursors.clear();
+        self.held.clear();
+    }
+
     /// To be called whenever the server says that no transaction is open: what was local to it is gone.
     pub fn rest(&mut self) {
+        let held = &self.held;
+        self.cursors.retain(|name, _| held.contains(name));
         self.transaction = TransactionStatus::Idle;
         self.sets = false;
         if let Some((search_path, role, settings)) = self.before_local.take() {
@@ -130,13 +158,16 @@ impl SessionFacts {
                 };
             }
             TransactionControl::Prepare { .. } => self.transaction = TransactionStatus::Idle,
-            // Settings went back to what they were then, which is not kept: nothing else is the same as this.
-            TransactionControl::RollbackTo { name } if self.sets => {
-                self.settings.insert("rolled back to".into(), name.clone());
+            TransactionControl::RollbackTo { name } => {
+                // Settings went back to what they were then, which is not kept: nothing else is the same as this.
+                if self.sets {
+                    self.settings.insert("rolled back to".into(), name.clone());
+                }
+                // Cursors declared since then are gone, and their names free for others.
+                self.close_all();
             }
             TransactionControl::Savepoint { .. }
             | TransactionControl::Release { .. }
-            | TransactionControl::RollbackTo { .. }
             | TransactionControl::Characteristics { .. }
             | TransactionControl::CommitPrepared { .. }
             | TransactionControl::RollbackPrepared { .. } => {}
@@ -221,6 +252,9 @@ impl Default for SessionFacts {
             transaction: TransactionStatus::default(),
             prepared: BTreeMap::new(),
             cursors: BTreeMap::new(),
+            held: BTreeSet::new(),
+            other_statements: BTreeSet::new(),
+            other_portals: BTreeSet::new(),
             temporary: BTreeSet::new(),
             temporary_views: BTreeSet::new(),
             settings: BTreeMap::new(),

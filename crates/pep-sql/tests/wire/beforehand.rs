@@ -3,21 +3,23 @@
 use crate::stage::{POLICY, Stage};
 use countersign_core::{Evidence, evidence::Found};
 use countersign_engine::read;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const READER: &str = "create role reader login password 'planted-reader-secret'; \
     grant select on all tables in schema public to reader";
 
 /// A stage on which the role `reader` counts.
 async fn stage(policy: &str) -> Stage {
-    let stage = Stage::under(policy, |section| section["preflight"] = counting()).await;
+    stage_within(policy, "30s").await
+}
+
+/// The same where counting may take so long.
+async fn stage_within(policy: &str, within: &str) -> Stage {
+    let counting = json!({"user": "reader", "value_from": "file:reader", "within": within});
+    let stage = Stage::under(policy, |section| section["preflight"] = counting).await;
     std::fs::write(stage.folder.path().join("reader"), "planted-reader-secret").unwrap();
     stage.direct(READER);
     stage
-}
-
-fn counting() -> Value {
-    json!({"user": "reader", "value_from": "file:reader", "within": "1s"})
 }
 
 /// The evidence of the only open hold, which is what its newest round names.
@@ -65,13 +67,7 @@ async fn what_grew_since_goes_back_to_people_and_what_shrank_does_not() {
     stage.approve(1, id).await;
     stage.direct("insert into orders select n, 'more', 1 from generate_series(101, 201) n");
     stage.approve(2, id).await;
-    let opened = loop {
-        let found = stage.entries("approval.round_opened").await;
-        if let [opened] = &found[..] {
-            break opened.clone();
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    };
+    let opened = stage.entries_from("approval.round_opened", 1).await[0].clone();
     assert_eq!((&opened["because"], &opened["round"]["number"]), (&json!("evidence"), &json!(2)));
     assert_eq!(stage.direct("select count(*) from orders"), "201", "nothing ran");
     assert_eq!(stage.held().await, id);
@@ -153,11 +149,11 @@ async fn hostile_names_locks_and_schemas_out_of_sight_are_no_way_around() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_locked_is_not_waited_for_long() {
-    let stage = stage(POLICY).await;
+    let stage = stage_within(POLICY, "1s").await;
     // The catalog is known by now: reading it anew would wait for the lock as well.
     assert_eq!(stage.run("select count(*) from orders").await.out, "100");
     let mut locked = stage.cluster.psql("shop");
-    locked.args(["-c", "begin; lock table orders; select pg_sleep(20); commit"]);
+    locked.args(["-c", "begin; lock table orders; select pg_sleep(600); commit"]);
     let mut locked = locked.spawn().unwrap();
     let held =
         "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and relation = 'orders'::regclass";
@@ -169,6 +165,7 @@ async fn what_is_locked_is_not_waited_for_long() {
     asked.abort();
     locked.kill().unwrap();
     locked.wait().unwrap();
+    stage.direct("select pg_terminate_backend(pid) from pg_stat_activity where query like 'begin; lock%'");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,8 @@ async fn a_locked_table_does_not_keep_the_catalog_from_being_read_for_long() {
     let stage = Stage::under(&certain, |_| {}).await;
     stage.direct("create view few as select * from audit; create index on audit (lower(what))");
     let mut locked = stage.cluster.psql("shop");
-    locked.args(["-c", "begin; lock table few, audit in access exclusive mode; select pg_sleep(60); commit"]);
+    locked
+        .args(["-c", "begin; lock table few, audit in access exclusive mode; select pg_sleep(600); commit"]);
     let mut locked = locked.spawn().unwrap();
     let held =
         "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and relation = 'audit'::regclass";
@@ -22,7 +23,7 @@ async fn a_locked_table_does_not_keep_the_catalog_from_being_read_for_long() {
     for asked in all {
         said.push(asked.await.unwrap());
     }
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_mins(2), "{:?}", began.elapsed());
     assert_eq!((said[0].out.as_str(), said[1].out.as_str()), ("1", "2"), "{said:?}");
     // Names were not looked up, so nothing that has one was taken for a read.
     assert!(said[2].err.contains("ZC003") && said[2].err.contains("not understood"), "{said:?}");

@@ -1,8 +1,9 @@
 //! Copies in both directions, byte for byte, and results larger than any buffer.
 
 use crate::{
+    guarded::{kinds, runs},
     stage::{Stage, finished},
-    strict::{login, message},
+    strict::{login, message, said},
 };
 use tokio::io::AsyncWriteExt;
 
@@ -89,4 +90,58 @@ async fn a_slow_client_holds_the_server_back() {
     assert_eq!(stage.run("select 7").await.out, "7");
     drop(stream);
     assert!(stage.results(2).await.iter().any(|status| status.contains("57014")));
+}
+
+/// How a client that copies leaves: `begun` goes up, and then nothing more.
+async fn leaves_in_a_copy(stage: &Stage, begun: &[u8]) {
+    let (mut stream, _) = login(stage, &[]).await;
+    stream.write_all(begun).await.unwrap();
+    let copying = "select count(*) from pg_stat_activity where usename = 'app' and wait_event = 'ClientRead' and query like 'copy orders%' and state = 'active'";
+    stage.cluster.comes_to("shop", copying, "1").await.unwrap();
+    drop(stream);
+    let left = "select count(*) from pg_stat_activity where usename = 'app' and query like 'copy orders%'";
+    stage.cluster.comes_to("shop", left, "0").await.unwrap();
+    assert_eq!(stage.direct("select count(*) from orders"), "100");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_killed_in_a_copy_leaves_no_transaction_behind() {
+    let stage = Stage::set().await;
+    let copy = b"copy orders from stdin\0";
+    let row = message(b'd', b"1000\tx\t1\n");
+    let (cut, _) = row.split_at(9);
+    // Between two messages, and in the middle of one.
+    leaves_in_a_copy(&stage, &[message(b'Q', copy), row.clone()].concat()).await;
+    leaves_in_a_copy(&stage, &[message(b'Q', copy), row.clone(), cut.to_vec()].concat()).await;
+    // A pipeline whose copy is whole and which nobody asked to sum up: the server would wait for that.
+    let (mut stream, _) = login(&stage, &[]).await;
+    let pipeline = [runs("copy orders from stdin"), message(b'S', b"")].concat();
+    stream.write_all(&[pipeline, row, message(b'c', b"")].concat()).await.unwrap();
+    let copied = "select count(*) from pg_stat_activity where usename = 'app' and state in ('active', 'idle in transaction') and query like 'copy orders%'";
+    stage.cluster.comes_to("shop", copied, "1").await.unwrap();
+    drop(stream);
+    let left = "select count(*) from pg_stat_activity where usename = 'app' and query like 'copy orders%'";
+    stage.cluster.comes_to("shop", left, "0").await.unwrap();
+    assert_eq!(stage.direct("select count(*) from orders"), "100");
+}
+
+/// A `Sync` in a copy says nothing to a server that copies, and to one that does not it is one more to answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_behind_a_copy_that_failed_shifts_no_answer() {
+    let stage = Stage::set().await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    let (bad, sync) = (message(b'd', b"no number\n"), message(b'S', b""));
+    let all = [message(b'Q', b"copy orders from stdin\0"), bad, sync.clone(), sync].concat();
+    stream.write_all(&all).await.unwrap();
+    let told = kinds(&said(&mut stream).await);
+    assert!(told.starts_with("GE22P02Z"), "{told}");
+    for (sql, row) in [("select 41 + 1", "42"), ("select 6 + 1", "7")] {
+        stream.write_all(&message(b'Q', format!("{sql}\0").as_bytes())).await.unwrap();
+        let mut answer = Vec::new();
+        while !kinds(&answer).contains('C') {
+            answer.extend(said(&mut stream).await);
+        }
+        assert!(String::from_utf8_lossy(&answer).contains(row), "{sql}: {answer:?}");
+    }
+    assert_eq!(stage.results(3).await[1..], ["SELECT 1", "SELECT 1"]);
 }

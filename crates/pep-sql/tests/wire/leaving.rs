@@ -83,7 +83,7 @@ async fn a_cancel_request_reaches_what_runs_and_so_does_a_revocation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ran_while_its_client_was_gone_is_told_to_the_repeat() {
     let stage = Stage::set().await;
-    stage.direct("create function slowly() returns trigger language plpgsql as $$ begin perform pg_sleep(0.02); return old; end $$");
+    stage.direct("create function slowly() returns trigger language plpgsql as $$ begin perform pg_sleep(0.1); return old; end $$");
     stage.direct("create trigger slowly before delete on orders for each row execute function slowly()");
     let sql = "delete from orders where id <= 90";
     let mut child = waiting(&stage, sql);

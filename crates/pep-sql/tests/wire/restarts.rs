@@ -79,7 +79,8 @@ async fn what_ran_when_the_server_went_is_unknown_and_never_repeated() {
     let id = stage.held().await;
     stage.approve(1, id).await;
     stage.approve(2, id).await;
-    stage.in_state("executing", 1).await;
+    let runs = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+    stage.cluster.comes_to("shop", runs, "1").await.unwrap();
     stage.cluster.stop();
     let said = asked.await.unwrap();
     assert!(!said.fine, "{said:?}");

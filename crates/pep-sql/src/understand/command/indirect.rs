@@ -99,11 +99,12 @@ impl Walker<'_> {
     pub(super) fn execute(&mut self, execute: &ExecuteStmt) -> Walked {
         self.all(&execute.params, &Scope::default())?;
         let thing = [Thing::plain("prepared-statement", execute.name.clone())];
-        let Some(text) = self.session.prepared.get(&execute.name).cloned() else {
+        let Some(text) = self.session.statement(&execute.name) else {
             let why = format!("what the prepared statement `{}` holds is not known", execute.name);
             self.account.is_indirect(&thing, why);
             return Ok(());
         };
+        self.account.kept.insert(format!("prepared statement {}", execute.name), Arc::clone(&text));
         // Its parameters are expressions of this statement, not values that were bound.
         let values = self.values.take();
         let walked = self.stored(&text, |statement| match statement {
@@ -136,11 +137,12 @@ impl Walker<'_> {
 
     pub(super) fn fetch(&mut self, fetch: &FetchStmt) -> Walked {
         let thing = [Thing::plain("cursor", fetch.portalname.clone())];
-        let Some(text) = self.session.cursors.get(&fetch.portalname).cloned() else {
+        let Some(text) = self.session.cursor(&fetch.portalname) else {
             let why = format!("what the cursor `{}` holds is not known", fetch.portalname);
             self.account.is_indirect(&thing, why);
             return Ok(());
         };
+        self.account.kept.insert(format!("cursor {}", fetch.portalname), Arc::clone(&text));
         self.stored(&text, |statement| match statement {
             Some(NodeEnum::DeclareCursorStmt(declare)) => declare.query.as_deref(),
             _ => None,

@@ -1,0 +1,242 @@
+//! Names that a session gives to texts: whatever a client calls what, by SQL or by the protocol, what runs is what was
+//! read and decided on.
+
+use crate::{
+    guarded::{bound, execute, kinds, runs},
+    stage::{POLICY, Stage},
+    strict::{login, message, said},
+};
+use countersign_core::ApprovalId;
+use countersign_engine::{
+    read::{self, HoldFilter},
+    shown::request_lines,
+};
+use countersign_testkit::postgres::Options;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+const DELETE: &str = "delete from orders where id <= 3";
+
+/// A client is told at once that it waits.
+async fn stage_under(policy: &str) -> Stage {
+    Stage::under(policy, |section| {
+        (section["hold_limit"], section["transaction_hold_limit"]) = ("1ms".into(), "1ms".into());
+    })
+    .await
+}
+
+/// And what is not known to be something is not let run.
+async fn stage() -> Stage {
+    let certain = r#"@id("certain") @reason("not understood") forbid (principal, action in Action::"unknown", resource);"#;
+    stage_under(&format!("{POLICY}{certain}")).await
+}
+
+async fn asked(stream: &mut TcpStream, messages: &[&[u8]]) -> String {
+    stream.write_all(&messages.concat()).await.unwrap();
+    kinds(&said(stream).await).replace('N', "")
+}
+
+async fn query(stream: &mut TcpStream, sql: &str) -> String {
+    asked(stream, &[&message(b'Q', format!("{sql}\0").as_bytes())]).await
+}
+
+fn parse(name: &str, sql: &str) -> Vec<u8> {
+    message(b'P', format!("{name}\0{sql}\0\0\0").as_bytes())
+}
+
+fn bind(portal: &str, statement: &str) -> Vec<u8> {
+    message(b'B', format!("{portal}\0{statement}\0\0\0\0\0\0\0").as_bytes())
+}
+
+fn sync() -> Vec<u8> {
+    message(b'S', b"")
+}
+
+fn untouched(stage: &Stage) {
+    assert_eq!(stage.direct("select count(*) from orders"), "100");
+}
+
+/// What was shown of the only approval that waits.
+async fn shown(stage: &Stage) -> (ApprovalId, String) {
+    let id = stage.held().await;
+    let hold = read::hold(&stage.gate, id).await.unwrap().unwrap();
+    let action = read::action(&stage.gate, hold.action()).await.unwrap().unwrap();
+    (id, format!("{}\n{}", hold.view.computed.sentence, request_lines(&action.payload.head)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_prepared_statement_holds_is_part_of_what_is_approved() {
+    let stage = stage().await;
+    let (mut one, _) = login(&stage, &[]).await;
+    assert_eq!(query(&mut one, &format!("prepare p as {DELETE}")).await, "CZI");
+    assert_eq!(query(&mut one, "execute p").await, "EZC001ZI");
+    let (id, view) = shown(&stage).await;
+    assert!(view.contains("id <= 3"), "whoever decides sees it: {view}");
+    stage.approve(1, id).await;
+    stage.approve(2, id).await;
+    // The same words, and something else behind them.
+    let (mut other, _) = login(&stage, &[]).await;
+    assert_eq!(query(&mut other, "prepare p as delete from orders").await, "CZI");
+    assert_eq!(query(&mut other, "execute p").await, "EZC001ZI");
+    untouched(&stage);
+    let pending = HoldFilter { status: Some("pending".into()), limit: 10, ..HoldFilter::default() };
+    assert_eq!(read::holds(&stage.gate, pending).await.unwrap().len(), 1, "it is an approval of its own");
+    // What was approved still runs, once.
+    assert_eq!(query(&mut one, "execute p").await, "CZI");
+    assert_eq!(stage.direct("select count(*) from orders"), "97");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_text_makes_no_other_statement_taken_for_done() {
+    let stage = stage().await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    assert_eq!(asked(&mut stream, &[&parse("p", DELETE), &sync()]).await, "1ZI");
+    let told = asked(&mut stream, &[&runs(""), &runs("prepare p as select 1"), &sync()]).await;
+    assert_eq!(told, "12I12E42P05ZI");
+    assert_eq!(query(&mut stream, "begin; execute p").await, "EZC001ZI");
+    untouched(&stage);
+    assert!(shown(&stage).await.1.contains("id <= 3"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursors_name_outlives_no_cursor() {
+    let stage = stage().await;
+    let deleting = format!("{DELETE} returning id");
+    for declared in [
+        "begin; declare c cursor for select 1; commit",
+        "begin; savepoint s; declare c cursor for select 1; rollback to s; commit",
+    ] {
+        let (mut stream, _) = login(&stage, &[]).await;
+        query(&mut stream, declared).await;
+        assert_eq!(query(&mut stream, "begin").await, "CZT");
+        let told = asked(&mut stream, &[&bound("c", &deleting), &sync()]).await;
+        assert_eq!(told, "12ZT");
+        let told = query(&mut stream, "savepoint x; fetch all from c").await;
+        assert!(!told.contains('D') && told.contains("ZC"), "{declared}: {told}");
+        let told = query(&mut stream, "commit").await;
+        assert!(told.ends_with("ZI"), "{told}");
+        untouched(&stage);
+    }
+    // One that the protocol closed, and made anew, in one go.
+    let (mut stream, _) = login(&stage, &[]).await;
+    assert_eq!(query(&mut stream, "begin; declare c cursor for select 1").await, "CCZT");
+    let close = message(b'C', b"Pc\0");
+    let told =
+        asked(&mut stream, &[&close, &bound("c", &deleting), &runs("fetch all from c"), &sync()]).await;
+    assert!(!told.contains('D') && told.contains("ZC"), "{told}");
+    query(&mut stream, "commit").await;
+    untouched(&stage);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_changed_within_a_pipeline_is_not_taken_for_what_it_was() {
+    let stage = stage().await;
+    let (prepare, declare) = (format!("prepare p as {DELETE}"), "declare c cursor for select 1");
+    let pipelines: [(&str, Vec<Vec<u8>>); 4] = [
+        (
+            "prepared anew by SQL",
+            vec![parse("p", "select 1"), runs("deallocate p"), runs(&prepare), bind("q", "p"), execute("q")],
+        ),
+        ("all of them", vec![parse("p", "select 1"), runs("deallocate all"), bind("q", "p"), execute("q")]),
+        (
+            "a cursor by SQL",
+            vec![runs("begin"), bound("c", "select 2"), runs("close c"), runs(declare), execute("c")],
+        ),
+        ("parsed anew", vec![message(b'C', b"Sp\0"), parse("p", DELETE), runs("execute p")]),
+    ];
+    for (name, pipeline) in pipelines {
+        let (mut stream, _) = login(&stage, &[]).await;
+        assert_eq!(query(&mut stream, "prepare p as select 1").await, "CZI");
+        if name != "parsed anew" {
+            assert_eq!(query(&mut stream, "deallocate p").await, "CZI");
+        }
+        let messages: Vec<u8> = pipeline.concat();
+        let told = asked(&mut stream, &[&messages, &sync()]).await;
+        assert!(told.contains("EZC") && !told.contains('D'), "{name}: {told}");
+        untouched(&stage);
+    }
+    // To the server these are one name, and to a reader of texts two.
+    let long = "n".repeat(63);
+    let (mut stream, _) = login(&stage, &[]).await;
+    let told = asked(&mut stream, &[&parse(&format!("{long}a"), "select 1"), &sync()]).await;
+    assert_eq!(told, "EZC002ZI");
+    assert_eq!(asked(&mut stream, &[&parse(&long, "select 1"), &sync()]).await, "1ZI");
+}
+
+/// Whoever plans may run functions, and what they find stands in an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_told_by_what_is_bound_and_never_run() {
+    let stage = stage().await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    let tells = "select 1 limit (table_to_xml('public.orders', true, false, '')::text)::bigint";
+    for messages in [vec![bound("", tells), sync()], vec![bound("p", tells), runs("select 1"), sync()]] {
+        stream.write_all(&messages.concat()).await.unwrap();
+        let answer = said(&mut stream).await;
+        assert!(!String::from_utf8_lossy(&answer).contains("customer 7"));
+        assert_eq!(kinds(&answer), "EZC002ZI");
+    }
+    // What names data alone is planned, and run later.
+    assert_eq!(query(&mut stream, "begin").await, "CZT");
+    let told = asked(&mut stream, &[&bound("p", "select id from orders limit 1"), &sync()]).await;
+    assert_eq!(told, "12ZT");
+    assert_eq!(asked(&mut stream, &[&execute("p"), &sync()]).await, "DCZT");
+    // Not for somebody whose token is not good any more.
+    *stage.people.revoked.lock().unwrap() = true;
+    let told = asked(&mut stream, &[&bound("r", "select id from orders limit 1"), &sync()]).await;
+    assert_eq!(told, "E28P01ZE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_behind_a_failed_step_is_skipped_as_the_server_does() {
+    let stage = stage().await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    assert_eq!(query(&mut stream, "select 1").await, "TDCZI");
+    let select = message(b'Q', b"select 2\0");
+    let told =
+        asked(&mut stream, &[&parse("a", "select 1"), &parse("a", "select 1"), &select, &sync()]).await;
+    assert_eq!(told, "1E42P05ZI");
+    assert_eq!(query(&mut stream, "select 3").await, "TDCZI");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_values_are_bound_as_the_protocol_can_count() {
+    const MANY: u16 = 40_000;
+    let stage = stage_under(POLICY).await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    let places: Vec<String> = (1..=MANY).map(|n| format!("(${n})")).collect();
+    let sql = format!("insert into audit (what) values {}", places.join(","));
+    let mut values = [b"\0\0\0\0".as_slice(), &MANY.to_be_bytes()].concat();
+    for _ in 0..MANY {
+        values.extend_from_slice(b"\0\0\0\x01x");
+    }
+    values.extend_from_slice(b"\0\0");
+    let told = asked(&mut stream, &[&parse("", &sql), &message(b'B', &values), &execute(""), &sync()]).await;
+    assert_eq!(told, "12CZI");
+    assert_eq!(stage.direct("select count(*) from audit"), MANY.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn going_back_to_a_savepoint_takes_nothing_back_that_was_committed() {
+    let stage = stage_under(POLICY).await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    let made = "begin; create temporary table orders (id int); savepoint s; rollback to s; commit";
+    assert_eq!(query(&mut stream, made).await, "CCCCCZI");
+    assert_eq!(query(&mut stream, DELETE).await, "EZC001ZI");
+    let (_, view) = shown(&stage).await;
+    assert!(!view.contains("public.orders"), "it is the session's own table: {view}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_has_bounds_in_what_it_makes_the_gateway_keep() {
+    let stage = Stage::with(&Options::default(), |section| {
+        section["limits"] = serde_json::json!({"message": "1MiB"});
+    })
+    .await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    // A text that is run a thousand times is kept a thousand times.
+    let long = format!("select 1 /* {} */", "x".repeat(10_000));
+    let told = asked(&mut stream, &[&bound("p", &long), &execute("p").repeat(1_000), &sync()]).await;
+    assert_eq!(told, "E54000ZI");
+    let told = asked(&mut stream, &[&message(b'C', b"Pp\0").repeat(20_000), &sync()]).await;
+    assert_eq!(told, "E54000ZI");
+    assert_eq!(query(&mut stream, "select 3").await, "TDCZI");
+}
