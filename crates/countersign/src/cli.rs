@@ -381,6 +381,13 @@ pub(crate) enum ApprovalsCommand {
 pub(crate) enum ChannelCommand {
     /// Every channel, and how it has fared.
     List,
+    /// Walk through setting one up: asks what it needs and adds its section to the configuration.
+    Add {
+        kind: ChannelKind,
+        /// What it is called here; asked for when not given.
+        #[arg(long)]
+        name: Option<String>,
+    },
     /// Send a test message from here, as the gateway would, and say whether it was taken.
     Test { name: String },
     /// Tell a channel once more what was given up, of one approval or of all.
@@ -389,6 +396,17 @@ pub(crate) enum ChannelCommand {
         #[arg(long)]
         approval: Option<String>,
     },
+}
+
+/// What is spoken on a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ChannelKind {
+    Slack,
+    Teams,
+    Email,
+    Webhook,
+    Pagerduty,
+    Jira,
 }
 
 #[derive(Debug, Subcommand)]

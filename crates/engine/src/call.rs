@@ -55,6 +55,16 @@ impl Hold {
     pub(crate) fn follow(&mut self, plan: Plan) {
         self.tell_also(plan.channels.iter().map(ToString::to_string));
         self.calls = Calls::new(plan);
+        self.calls.heard_from = self.heard_from();
+    }
+
+    /// When the first channel is told of the newest round, where all of them are told later.
+    fn heard_from(&self) -> Option<Timestamp> {
+        let round = self.approval.round()?;
+        let (opened, plan) = (round.opened_at, &self.calls.plan);
+        let told = |channel: &String| plan.release(channel, opened, (opened, round.deadline));
+        let moments: Option<Vec<Timestamp>> = self.notify.iter().map(told).collect();
+        moments?.into_iter().min()
     }
 
     pub(crate) fn tell_also(&mut self, channels: impl IntoIterator<Item = String>) {

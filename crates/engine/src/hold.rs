@@ -124,11 +124,12 @@ pub(crate) async fn place(gate: &Arc<Gate>, action: Action, terms: Terms) -> Res
     };
     let entries = vec![row];
     let mut changes = vec![hold.put(Expect::Absent)?, stored];
-    changes.extend(Box::pin(outbox::news(gate, &hold, &entries, First::Yes)).await?);
+    let news = Box::pin(outbox::news(gate, &hold, &entries, First::Yes)).await?;
+    changes.extend(news.changes);
     match gate.store().writer().commit(Commit { changes, entries }).await {
         Ok(_) => {
             gate.holds.insert(&hold, 1);
-            gate.channels().ring_of(&hold.notify);
+            gate.channels().ring_of(&hold.notify, &news.put_off);
         }
         // An identical action was placed at the same moment; this one belongs to it.
         Err(CommitError::Conflict { .. }) => take_in(gate, &key).await?,
@@ -515,11 +516,12 @@ pub(crate) async fn revise(
         }
         let mut changes = vec![hold.put(Expect::Version(version))?];
         changes.extend(write.changes);
-        changes.extend(Box::pin(outbox::news(gate, &hold, &entries, First::No)).await?);
+        let news = Box::pin(outbox::news(gate, &hold, &entries, First::No)).await?;
+        changes.extend(news.changes);
         match gate.store().writer().commit(Commit { changes, entries }).await {
             Ok(receipt) => {
                 gate.holds.update(&hold, version + 1);
-                gate.channels().ring_of(&hold.notify);
+                gate.channels().ring_of(&hold.notify, &news.put_off);
                 gate.announce(Changed::Approval { id, state: hold.approval.state.as_str() });
                 return Ok(Ok((hold, receipt)));
             }

@@ -3,12 +3,15 @@
 //! here, in order, and says what became of it.
 
 mod channels;
+mod flood;
 mod outgoing;
+mod rest;
 mod route;
 
-pub use channels::{Channel, ChannelSpec, Channels, Hears, Standing};
-pub use outgoing::{GivenUp, Missed, News, Outgoing, Progress};
-pub use route::{Call, Calls, Facts, MOST_REMINDERS, Plan, Route, Step, When, span_in_words};
+pub use channels::{Channel, ChannelSpec, Channels, Hears, Standing, Together};
+pub use outgoing::{GivenUp, Missed, News, Outgoing, Progress, Shared};
+pub use rest::{DAYS, Quiet, Rest};
+pub use route::{Call, Calls, Facts, MOST_REMINDERS, Plan, Route, Step, Urgency, When, span_in_words};
 
 use crate::{
     error::Error,
@@ -17,8 +20,10 @@ use crate::{
     journal::{JournalError, Note},
     port::store::{Change, CommitError, EntryRow, Expect, Find, Kind},
 };
-use countersign_core::{ApprovalId, ChannelName, Timestamp};
+use countersign_core::{ApprovalId, ChannelName, PersonId, Timestamp};
 use countersign_ledger::event::{Actor, Event};
+use outgoing::Wait;
+use std::collections::BTreeSet;
 
 /// How often a record is tried again when somebody else was faster.
 const TRIES: usize = 64;
@@ -28,7 +33,7 @@ const TRIES: usize = 64;
 pub enum Shelf {
     /// News that was not tried yet, or succeeded last.
     Due,
-    /// News that failed and waits for its next try.
+    /// News that failed and waits for its next try, or was put off.
     Later,
     /// News that was given up.
     GivenUp,
@@ -47,17 +52,24 @@ impl Shelf {
     }
 }
 
+/// What is put into the outbox: changes, and until when it puts off which channels.
+#[derive(Debug, Default)]
+pub(crate) struct Posting {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) put_off: Vec<(ChannelName, Timestamp)>,
+}
+
 /// The changes that put news of these entries into the outbox of every channel that hears of the approval.
 pub(crate) async fn news(
     gate: &Gate,
     hold: &Hold,
     entries: &[EntryRow],
     first: First,
-) -> Result<Vec<Change>, Error> {
+) -> Result<Posting, Error> {
     let told: Vec<&EntryRow> = entries.iter().filter(|row| outgoing::is_news(row.sealed.kind)).collect();
-    let mut changes = Vec::new();
+    let mut posting = Posting::default();
     if told.is_empty() {
-        return Ok(changes);
+        return Ok(posting);
     }
     for channel in gate.channels().of(&hold.notify) {
         let (approval, name) = (hold.approval.id, &channel.spec.name);
@@ -70,11 +82,56 @@ pub(crate) async fn news(
             None => (Outgoing::new(approval, name.clone()), Expect::Absent),
         };
         for row in &told {
-            outgoing.add(hold, row);
+            let wait = wait(channel, hold, row, &outgoing);
+            posting.put_off.extend(wait.after.map(|until| (name.clone(), until)));
+            outgoing.add(hold, row, wait);
         }
-        changes.push(outgoing.put(expect)?);
+        posting.changes.push(outgoing.put(expect)?);
     }
-    Ok(changes)
+    Ok(posting)
+}
+
+/// What is put off until the readers of a channel are there is told with whatever else was.
+pub const WHEN_IT_SUITS: &str = "rest";
+
+/// When a channel is told of this, and with what: later where a route says so, with others where there are many of its kind,
+/// and never before what it comes behind.
+fn wait(channel: &Channel, hold: &Hold, row: &EntryRow, outgoing: &Outgoing) -> Wait {
+    let (kind, at, name) = (row.sealed.kind, row.sealed.at, channel.spec.name.as_str());
+    let Some(round) = hold.approval.round().filter(|_| !outgoing::is_alarm(kind)) else {
+        return Wait::default();
+    };
+    let (times, asks) = ((round.opened_at, round.deadline), outgoing::asks(kind));
+    if let Some(after) = hold.calls.plan.release(name, at, times) {
+        return Wait { after: Some(after), gather: asks.then(|| WHEN_IT_SUITS.to_owned()) };
+    }
+    if let Some(flooded) = asks.then(|| channel.flooded(&similar(hold), at)).flatten() {
+        let half = round.opened_at.plus(round.deadline.since(round.opened_at) / 2);
+        let after = flooded.until.min(half).max(at);
+        return Wait { after: Some(after), gather: Some(flooded.with) };
+    }
+    let behind = outgoing.waiting.last().and_then(|news| news.after);
+    Wait { after: behind.filter(|after| *after > at), gather: None }
+}
+
+/// What approvals have in common that one message can ask about: who asks, for whom, what it is done to, how, and whom
+/// policy asks for it.
+fn similar(hold: &Hold) -> String {
+    let seen = &hold.view.computed;
+    let people =
+        |ids: &mut dyn Iterator<Item = &PersonId>| ids.map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let mut parts = vec![
+        seen.requester.to_string(),
+        people(&mut seen.owners.iter()),
+        people(&mut seen.on_behalf_of.iter()),
+        seen.target.to_string(),
+        seen.environment.to_string(),
+        seen.class.clone(),
+        seen.operation.clone().unwrap_or_default(),
+    ];
+    let gates = hold.approval.round().map(|round| round.gates.as_slice()).unwrap_or_default();
+    parts.extend(gates.iter().map(|gate| gate.name.to_string()));
+    flood::similar(&parts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Whether an approval is only being made.
@@ -138,6 +195,59 @@ pub async fn told(
     .await
 }
 
+/// Who was asked by the first news that waits, before it is told.
+pub async fn asked(gate: &Gate, of: &Outgoing, people: &BTreeSet<PersonId>) -> Result<Outgoing, Error> {
+    if people.is_subset(&of.asked) {
+        return Ok(of.clone());
+    }
+    amend(gate, of, |outgoing| {
+        outgoing.asked.extend(people.iter().copied());
+        None
+    })
+    .await
+}
+
+/// Everything up to this number was told in one message with other approvals, which asked these people.
+pub async fn told_together(
+    gate: &Gate,
+    (approval, channel): (ApprovalId, &ChannelName),
+    upto: u32,
+    shared: &Shared,
+    people: &BTreeSet<PersonId>,
+) -> Result<(), Error> {
+    let now = gate.now();
+    let amended = amend_at(gate, approval, channel, |outgoing| {
+        outgoing.told_together(upto, now, shared, people);
+        None
+    });
+    amended.await.map(drop)
+}
+
+/// How many of the approvals that were told in one message still wait for people, counted up to a bound.
+pub async fn open_together(
+    gate: &Gate,
+    channel: &ChannelName,
+    mark: &str,
+    most: usize,
+) -> Result<usize, Error> {
+    with_key(gate, ("together", format!("{channel} {mark}")), most).await
+}
+
+/// About how many open approvals somebody was asked on a channel, counted up to a bound.
+pub async fn load_of(
+    gate: &Gate,
+    channel: &ChannelName,
+    person: PersonId,
+    most: usize,
+) -> Result<usize, Error> {
+    with_key(gate, ("asked", format!("{channel} {person}")), most).await
+}
+
+async fn with_key(gate: &Gate, key: (&'static str, String), most: usize) -> Result<usize, Error> {
+    let find = Find { keys: vec![key], before: None, limit: most };
+    Ok(gate.store().find(Kind::Outgoing, find).await?.len())
+}
+
 /// The first news that waits could not be told; it is tried again at `next`.
 pub async fn missed(
     gate: &Gate,
@@ -193,11 +303,20 @@ pub async fn replay(
 async fn amend(
     gate: &Gate,
     of: &Outgoing,
+    change: impl FnMut(&mut Outgoing) -> Option<Note>,
+) -> Result<Outgoing, Error> {
+    amend_at(gate, of.approval, &of.channel, change).await
+}
+
+async fn amend_at(
+    gate: &Gate,
+    approval: ApprovalId,
+    channel: &ChannelName,
     mut change: impl FnMut(&mut Outgoing) -> Option<Note>,
 ) -> Result<Outgoing, Error> {
-    let id = outgoing::id(of.approval, &of.channel);
+    let id = outgoing::id(approval, channel);
     for _ in 0..TRIES {
-        let Some((mut outgoing, version)) = load(gate, of.approval, &of.channel).await? else {
+        let Some((mut outgoing, version)) = load(gate, approval, channel).await? else {
             return Err(Error::Missing { kind: Kind::Outgoing, id });
         };
         let notes: Vec<Note> = change(&mut outgoing).into_iter().collect();

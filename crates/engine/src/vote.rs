@@ -270,6 +270,11 @@ pub fn seat_for<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<Seat
     seat_among(gate, hold, voter, |_| true)
 }
 
+/// The first say this person has on a gate that is not lifted yet.
+pub fn seat_for_more<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<Seat<'h>, VoteRefused> {
+    seat_among(gate, hold, voter, |shut| hold.approval.round().is_some_and(|round| !round.lifted(shut)))
+}
+
 /// The same among some of the gates.
 pub(crate) fn seat_among<'h>(
     gate: &Gate,

@@ -30,6 +30,69 @@ pub struct Letter {
     pub now: Timestamp,
 }
 
+/// Several approvals that are told in one message. It decides on none of them: whoever reads it opens the console, where each
+/// is looked at, and signed, by itself.
+#[derive(Clone, Debug)]
+pub struct Gathering {
+    /// The same at every try of the same approvals on the same channel.
+    pub id: String,
+    pub why: Why,
+    /// As many as one message lists.
+    pub items: Vec<Item>,
+    /// How many there are.
+    pub count: usize,
+    /// What all of them have in common.
+    pub common: Option<Common>,
+    /// The console with these.
+    pub link: String,
+    /// Who may decide on them, where the channel writes to people one by one.
+    pub deciders: Vec<Decider>,
+    /// The gateway, as the address of its console.
+    pub source: String,
+    pub now: Timestamp,
+}
+
+/// Why approvals share a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There are many like them.
+    Similar,
+    /// They could wait until those who read it are there.
+    Waited,
+}
+
+/// What similar approvals have in common, as texts in which hidden characters were written out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Common {
+    pub requester: String,
+    pub target: String,
+    pub environment: String,
+    pub kind: String,
+    pub gates: String,
+}
+
+/// One of several approvals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    pub approval: ApprovalId,
+    pub code: String,
+    /// Hidden characters are written out.
+    pub sentence: String,
+    pub deadline: Option<Timestamp>,
+    pub link: String,
+}
+
+/// What became of a message with several approvals: none of them waits for people any more.
+#[derive(Clone, Debug)]
+pub struct Over {
+    /// The gathering's.
+    pub id: String,
+    /// Where it was put.
+    pub posted: String,
+    pub link: String,
+    pub now: Timestamp,
+}
+
 /// Somebody who may decide, and how to reach them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Decider {
@@ -118,6 +181,26 @@ pub trait Tell: Send + Sync + std::fmt::Debug {
         Writes::ToAPlace
     }
 
+    /// Whether it can tell several approvals in one message.
+    fn gathers(&self) -> bool {
+        false
+    }
+
+    /// About how many open approvals one person is asked; `None`: about all on which they may decide.
+    fn most_each(&self) -> Option<usize> {
+        None
+    }
+
+    /// Tells several approvals in one message. The answer is where it was put, where the channel has a place to change later.
+    async fn tell_together(&self, _gathering: &Gathering) -> Result<Option<String>, Failed> {
+        Ok(None)
+    }
+
+    /// Says of such a message that nothing in it waits for anybody any more.
+    async fn over(&self, _over: &Over) -> Result<(), Failed> {
+        Ok(())
+    }
+
     /// Tells it. The answer is where it was put, where the channel has a place to change later.
     async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed>;
 }
@@ -145,6 +228,8 @@ impl Letter {
             at: now,
             state: "test".into(),
             gates: Vec::new(),
+            after: None,
+            gather: None,
         };
         let message = Message::of_test(source.to_owned());
         let source = source.to_owned();

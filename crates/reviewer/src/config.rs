@@ -15,7 +15,7 @@ use crate::{
     webhook::Inward,
 };
 use countersign_core::ChannelName;
-use countersign_engine::outbox::{ChannelSpec, Hears};
+use countersign_engine::outbox::{ChannelSpec, Hears, Together};
 use countersign_pep::{Fault, NOT_A_REFERENCE, Origin, SecretRef, Span, kept, tls::UpstreamTlsSection};
 use serde::Deserialize;
 use std::{
@@ -40,6 +40,12 @@ pub struct ChannelSection {
     pub ca: Option<PathBuf>,
     pub time_limit: Option<Span>,
     pub give_up_after: Option<Span>,
+    /// Of what people read: so many similar approvals have messages of their own.
+    pub alone: Option<u32>,
+    /// Of what people read: within this span; those that come then share one at its end.
+    pub together_within: Option<Span>,
+    /// Of e-mail to whoever may decide: about how many open approvals one person is asked.
+    pub most_each: Option<usize>,
     /// Of a webhook.
     pub url: Option<String>,
     /// Of a webhook: `env:NAME` or `file:PATH`.
@@ -154,6 +160,11 @@ struct Made {
 const TIME_LIMIT: Duration = Duration::from_secs(15);
 const MOST_TIME: Duration = Duration::from_mins(1);
 const GIVE_UP_AFTER: Duration = Duration::from_hours(3 * 24);
+/// Similar approvals that have messages of their own, and within what span.
+const ALONE: u32 = 5;
+const WITHIN: Duration = Duration::from_mins(2);
+const SHORTEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_hours(1);
 const SHOW: usize = 8 << 10;
 const MOST_SHOWN: usize = 64 << 10;
 const URL_REMEDY: &str = "write an `https` address, or `http` on this machine";
@@ -209,6 +220,7 @@ impl ChannelSection {
         let room = Room { characters: (show > 0).then_some(show) };
         let give_up_after = self.give_up_after.map_or(GIVE_UP_AFTER, |span| span.0);
         let common = Common { place, name: name.clone(), folder, room, time_limit, give_up_after };
+        let together = self.together(&common, &mut faults);
         let made = match self.kind.as_str() {
             "webhook" => webhook::check(&self, &common, &mut faults),
             "slack" => slack::check(&self, &common, &mut faults),
@@ -228,12 +240,31 @@ impl ChannelSection {
         };
         let (Some(name), Some(made), true) = (name, made, faults.is_empty()) else { return Err(faults) };
         let Made { kind, place, tell, speaks } = made;
-        Ok(ChannelConfig { spec: ChannelSpec { name, kind, place, hears }, tell, speaks })
+        Ok(ChannelConfig { spec: ChannelSpec { name, kind, place, hears, together }, tell, speaks })
+    }
+
+    /// Whether people read every message: similar approvals share some then. Receivers of webhooks and trackers of tickets
+    /// have one for each.
+    fn is_read_by_people(&self) -> bool {
+        matches!(self.kind.as_str(), "slack" | "teams" | "email" | "pagerduty")
+    }
+
+    fn together(&self, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Together> {
+        let (after, within) =
+            (self.alone.unwrap_or(ALONE), self.together_within.map_or(WITHIN, |span| span.0));
+        if self.is_read_by_people() && !(SHORTEST..=LONGEST).contains(&within) {
+            let why = "nobody waits so long, or so short";
+            faults.push(common.fault("together_within", why, "use `10s` to `1h`"));
+        }
+        self.is_read_by_people().then_some(Together { after, within })
     }
 
     /// Keys that only other kinds have.
     fn foreign(&self, own: &[&str], common: &Common<'_>, faults: &mut Vec<Fault>) {
         let keys = [
+            ("alone", self.alone.is_some()),
+            ("together_within", self.together_within.is_some()),
+            ("most_each", self.most_each.is_some()),
             ("url", self.url.is_some()),
             ("secret_from", self.secret_from.is_some()),
             ("previous_secret_from", self.previous_secret_from.is_some()),
@@ -268,7 +299,9 @@ impl ChannelSection {
             ("to", self.to.is_some()),
             ("reply_to", self.reply_to.is_some()),
         ];
-        for (key, _) in keys.into_iter().filter(|(key, there)| *there && !own.contains(key)) {
+        let shared: &[&str] = if self.is_read_by_people() { &["alone", "together_within"] } else { &[] };
+        let mine = |key: &str| own.contains(&key) || shared.contains(&key);
+        for (key, _) in keys.into_iter().filter(|(key, there)| *there && !mine(key)) {
             let why = format!("a channel of kind `{}` has no such key", self.kind);
             faults.push(common.fault(key, why, "take it out, or write the kind it belongs to"));
         }

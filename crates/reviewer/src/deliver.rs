@@ -1,9 +1,13 @@
 //! The worker of one channel: takes what waits in the outbox, tells it in order, and keeps what fails for later. Memory
-//! is bounded by the page it works on, whatever waits behind it; no channel waits for another.
+//! is bounded by the page it works on, and by what it tells in one message, whatever waits behind it; no channel waits for
+//! another.
+
+mod reach;
+mod together;
 
 use crate::{
     backoff,
-    channel::{Again, Before, Behind, Decider, Failed, Letter, Said, Scope, Tell, Writes},
+    channel::{Again, Before, Behind, Failed, Letter, Scope, Tell, Writes},
     message::{Message, Offer, Room},
 };
 use countersign_core::{ApprovalId, ChannelName, PersonId, Timestamp, visible};
@@ -14,10 +18,10 @@ use countersign_engine::{
     outbox::{self, Channel, News, Outgoing, Shelf},
     read,
     record::chain,
-    summons, vote,
 };
 use futures_util::{FutureExt as _, StreamExt, stream};
 use std::{
+    collections::BTreeSet,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -36,7 +40,14 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// Delivers to one channel until the task is dropped. Whatever was under way then is told once more, under the same id.
 pub async fn run(gate: Arc<Gate>, channel: ChannelName, tell: Arc<dyn Tell>) {
     let Some(known) = gate.channels().named(&channel) else { return };
-    let mut worker = Worker { gate: &gate, channel: known, tell: &*tell, unsure: gate.now() };
+    let mut worker = Worker {
+        gate: &gate,
+        channel: known,
+        tell: &*tell,
+        unsure: gate.now(),
+        asking: tokio::sync::Mutex::new(()),
+        over: parking_lot::Mutex::default(),
+    };
     // At the start nobody knows when what failed before is to be tried again.
     let mut later = Some(gate.now());
     loop {
@@ -59,6 +70,18 @@ struct Worker<'g> {
     /// What is older than this may have been told without anybody remembering it: the gateway started then, or the store
     /// failed.
     unsure: Timestamp,
+    /// Held by whoever chooses the people that are asked next, until that is written down.
+    asking: tokio::sync::Mutex<()>,
+    /// Messages with several approvals of which it was said lately that nothing in them waits.
+    over: parking_lot::Mutex<BTreeSet<String>>,
+}
+
+/// Whether a record may be told with others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Company {
+    Welcome,
+    /// There are no others.
+    None,
 }
 
 /// What became of one record.
@@ -69,11 +92,14 @@ enum Done {
     At(Timestamp),
     /// It was left alone: the channel does not work.
     Left,
+    /// It is told in one message with others.
+    Gathered(Box<Outgoing>),
 }
 
 impl Worker<'_> {
     /// Goes once through everything that can be told now. The answer is when to come again without being rung for.
     async fn round(&self, later: &mut Option<Timestamp>) -> Result<Option<Timestamp>, Error> {
+        *later = earlier(*later, self.channel.put_off());
         if let Some(pause) = self.pause() {
             return Ok(Some(pause));
         }
@@ -96,6 +122,7 @@ impl Worker<'_> {
     async fn pass(&self, shelf: Shelf) -> Result<Option<Timestamp>, Error> {
         let stopped = AtomicBool::new(false);
         let (mut before, mut soonest) = (None::<ApprovalId>, None);
+        let mut many = together::Many::default();
         loop {
             let page = outbox::page(self.gate, &self.channel.spec.name, shelf, before, PAGE).await?;
             before = page.last().map(|outgoing| outgoing.approval);
@@ -103,12 +130,18 @@ impl Worker<'_> {
             // A channel that failed is tried with one at a time until it works again.
             let at_once = if self.channel.standing().failures > 0 { 1 } else { AT_ONCE };
             let mut under_way =
-                stream::iter(page.into_iter().map(|one| self.one(one, &stopped))).buffer_unordered(at_once);
+                stream::iter(page.into_iter().map(|one| self.one(one, &stopped, Company::Welcome)))
+                    .buffer_unordered(at_once);
             while let Some(done) = under_way.next().await {
                 match done? {
                     Done::At(moment) => soonest = earlier(soonest, Some(moment)),
                     Done::Told | Done::Left => {}
+                    Done::Gathered(outgoing) => many.add(&outgoing, self.gate.now()),
                 }
+            }
+            drop(under_way);
+            if last || many.is_full() {
+                soonest = earlier(soonest, self.together(std::mem::take(&mut many), &stopped).await?);
             }
             if stopped.load(Ordering::Relaxed) {
                 // What was not looked at comes when the channel is tried again.
@@ -121,16 +154,39 @@ impl Worker<'_> {
     }
 
     /// Tells what waits of one approval, in order, up to the first that fails.
-    async fn one(&self, mut outgoing: Outgoing, stopped: &AtomicBool) -> Result<Done, Error> {
+    async fn one(
+        &self,
+        mut outgoing: Outgoing,
+        stopped: &AtomicBool,
+        company: Company,
+    ) -> Result<Done, Error> {
         loop {
             let Some(news) = outgoing.waiting.first().cloned() else { return Ok(Done::Told) };
             if let Some(next) = outgoing.next_try.filter(|next| *next > self.gate.now()) {
                 return Ok(Done::At(next));
             }
+            let now = self.gate.now();
+            if let Some(until) = outgoing.asleep_until(now) {
+                return Ok(Done::At(until));
+            }
+            if company == Company::Welcome && self.tell.gathers() && outgoing.gathered(now).is_some() {
+                return Ok(Done::Gathered(Box::new(outgoing)));
+            }
             if stopped.load(Ordering::Relaxed) {
                 return Ok(Done::Left);
             }
-            let Some(letter) = self.letter(&outgoing, &news).await? else {
+            if let Err(failed) = self.over_if_last(&outgoing).await? {
+                if failed.scope == Scope::Channel {
+                    stopped.store(true, Ordering::Relaxed);
+                }
+                outgoing = self.missed(outgoing, news.number, &failed).await?;
+                continue;
+            }
+            if outgoing.is_step_of_many() {
+                outgoing = outbox::told(self.gate, &outgoing, news.number, None).await?;
+                continue;
+            }
+            let Some(letter) = self.letter(&mut outgoing, &news).await? else {
                 let why = "the approval is not in the store any more";
                 outgoing = outbox::give_up(self.gate, &outgoing, news.number, why).await?;
                 continue;
@@ -156,12 +212,16 @@ impl Worker<'_> {
         telling.await.unwrap_or_else(|_| Err(Failed::channel("its answer could not be read")))
     }
 
-    async fn letter(&self, outgoing: &Outgoing, news: &News) -> Result<Option<Letter>, Error> {
+    async fn letter(&self, outgoing: &mut Outgoing, news: &News) -> Result<Option<Letter>, Error> {
         let Some(hold) = read::hold(self.gate, outgoing.approval).await? else { return Ok(None) };
         let name_of = |person| self.gate.identity().called(person);
         let by = news.by.parse::<PersonId>().ok().and_then(name_of).map(|name| visible::name(&name));
         let perhaps = news.at <= self.unsure || outgoing.last_error.is_some();
         let (message, shown) = drawn_for(self.gate, &outgoing.channel, &hold, self.tell.room(news)).await?;
+        let deciders = match self.tell.writes() {
+            Writes::ToAPlace => Vec::new(),
+            Writes::ToPeople => self.deciders(outgoing, &hold, news).await?,
+        };
         Ok(Some(Letter {
             id: news.entry.to_string(),
             approval: outgoing.approval,
@@ -170,10 +230,7 @@ impl Worker<'_> {
             shown,
             message,
             by,
-            deciders: match self.tell.writes() {
-                Writes::ToAPlace => Vec::new(),
-                Writes::ToPeople => deciders(self.gate, &hold, news),
-            },
+            deciders,
             posted: outgoing.posted.clone(),
             before: if perhaps { Before::Perhaps } else { Before::Never },
             behind: if outgoing.waiting.len() > 1 { Behind::More } else { Behind::Nothing },
@@ -247,25 +304,6 @@ pub(crate) async fn drawn_for(
     };
     let shown = inward::token(gate, channel, hold, seen);
     Ok((message, shown))
-}
-
-/// Everybody who may decide on an approval and can be written to, with a link of their own.
-fn deciders(gate: &Gate, hold: &Hold, news: &News) -> Vec<Decider> {
-    let approval = hold.approval.id;
-    let voted = |person| {
-        let round = hold.approval.round();
-        round.is_some_and(|round| round.votes.values().any(|votes| votes.contains_key(&person)))
-    };
-    let decider = |person| {
-        vote::seat_for(gate, hold, person).ok()?;
-        Some(Decider {
-            person,
-            address: gate.identity().address(person)?,
-            link: summons::link(gate, approval, person, news.at),
-            said: if voted(person) { Said::Something } else { Said::Nothing },
-        })
-    };
-    gate.identity().voters().into_iter().filter_map(|voter| decider(voter.person)).collect()
 }
 
 fn earlier(left: Option<Timestamp>, right: Option<Timestamp>) -> Option<Timestamp> {

@@ -4,7 +4,7 @@
 
 mod draw;
 mod envelope;
-mod escape;
+pub(crate) mod escape;
 mod page;
 mod smtp;
 
@@ -12,7 +12,7 @@ pub(crate) use envelope::Sender;
 pub(crate) use smtp::{Login, Security, Smtp};
 
 use crate::{
-    channel::{Again, Behind, Failed, Letter, Said, Scope, Tell, Writes},
+    channel::{Again, Behind, Failed, Gathering, Letter, Said, Scope, Tell, Writes},
     message::Room,
 };
 use async_trait::async_trait;
@@ -30,11 +30,12 @@ use url::{Host, Url};
 
 /// Connections to one server at once.
 pub(crate) const CONNECTIONS: usize = 4;
+const NOBODY: &str = "nobody who may decide on it has an address here";
 /// News of which it is remembered who has it.
 const REMEMBERED: usize = 1_024;
 
 /// Mail to the people who may decide, or to addresses of the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Email {
     pub(crate) smtp: Smtp,
     pub(crate) sender: Sender,
@@ -44,6 +45,8 @@ pub(crate) struct Email {
     pub(crate) channel: String,
     pub(crate) room: Room,
     pub(crate) give_up_after: Duration,
+    /// About how many open approvals one person is asked.
+    pub(crate) most_each: Option<usize>,
     pub(crate) turns: Arc<Semaphore>,
     /// To whom news was sent that others have not got yet: by the news' id.
     pub(crate) sent: Arc<Mutex<BTreeMap<String, Sent>>>,
@@ -54,6 +57,26 @@ pub(crate) struct Email {
 pub(crate) struct Sent {
     told: BTreeSet<String>,
     refused: BTreeMap<String, u16>,
+}
+
+/// Makes the mail for one recipient.
+type Drawing<'l> = dyn Fn(&To<'_>, Size) -> page::Page + Send + Sync + 'l;
+
+/// One mail, as it is written for each of its recipients.
+struct Job<'l> {
+    /// The news' id, or the gathering's.
+    id: &'l str,
+    source: &'l str,
+    behind: Behind,
+    about: envelope::About,
+    page: Box<Drawing<'l>>,
+}
+
+/// How much of it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    Whole,
+    Brief,
 }
 
 /// What a mail is for.
@@ -135,10 +158,60 @@ impl Tell for Email {
         if self.to.is_empty() { Writes::ToPeople } else { Writes::ToAPlace }
     }
 
+    fn gathers(&self) -> bool {
+        true
+    }
+
+    fn most_each(&self) -> Option<usize> {
+        self.most_each
+    }
+
+    async fn tell_together(&self, gathering: &Gathering) -> Result<Option<String>, Failed> {
+        let to =
+            |address: Address, called| To { address, link: &gathering.link, what: Ours::Informs, called };
+        let recipients: Vec<To<'_>> = if self.to.is_empty() {
+            let found = gathering.deciders.iter().filter(|one| one.said == Said::Nothing);
+            found.filter_map(|one| Some(to(one.address.parse().ok()?, one.person.to_string()))).collect()
+        } else {
+            self.to.iter().enumerate().map(|(at, address)| to(address.clone(), nth(at))).collect()
+        };
+        if recipients.is_empty() && gathering.deciders.is_empty() {
+            return Err(NotSent::failed(Scope::News, Again::Yes, NOBODY.into()));
+        }
+        let job = Job {
+            id: &gathering.id,
+            source: &gathering.source,
+            behind: Behind::Nothing,
+            about: envelope::About::gathering(gathering),
+            page: Box::new(|to, size| match size {
+                Size::Whole => page::several(gathering, to.what),
+                Size::Brief => page::few(gathering, to.what),
+            }),
+        };
+        self.deliver(&job, &recipients).await
+    }
+
     async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
         let Some(what) = Ours::of(letter) else { return Ok(None) };
         let recipients = self.recipients(letter, what)?;
-        let known = self.sent.lock().get(&letter.id).cloned().unwrap_or_default();
+        let job = Job {
+            id: &letter.id,
+            source: &letter.source,
+            behind: letter.behind,
+            about: envelope::About::letter(letter),
+            page: Box::new(|to, size| match size {
+                Size::Whole => page::page(letter, to.what, to.link),
+                Size::Brief => page::brief(letter, to.what, to.link),
+            }),
+        };
+        self.deliver(&job, &recipients).await
+    }
+}
+
+impl Email {
+    /// Writes to everybody who has not got it; then says whether somebody never will.
+    async fn deliver(&self, job: &Job<'_>, recipients: &[To<'_>]) -> Result<Option<String>, Failed> {
+        let known = self.sent.lock().get(job.id).cloned().unwrap_or_default();
         let left: Vec<&To<'_>> = recipients
             .iter()
             .filter(|to| {
@@ -146,24 +219,22 @@ impl Tell for Email {
             })
             .collect();
         if !left.is_empty() {
-            self.send(letter, &left, recipients.len()).await?;
+            self.send(job, &left, recipients.len()).await?;
         }
-        let refused = self.sent.lock().remove(&letter.id).unwrap_or_default();
+        let refused = self.sent.lock().remove(job.id).unwrap_or_default();
         match refused.refused.iter().next() {
             None => Ok(Some("mailed".into())),
             Some((who, code)) => {
                 let (count, all) = (refused.refused.len(), recipients.len());
                 // Those who have it do not get it again when it is replayed.
-                self.remember(&letter.id, |sent| sent.told.clone_from(&refused.told));
+                self.remember(job.id, |sent| sent.told.clone_from(&refused.told));
                 let why =
                     format!("{count} of {all} mails were refused for good, first that to {who} ({code})");
                 Err(NotSent::failed(Scope::News, Again::No, why))
             }
         }
     }
-}
 
-impl Email {
     fn recipients<'l>(&self, letter: &'l Letter, what: Ours) -> Result<Vec<To<'l>>, Failed> {
         if letter.news.kind == "channel.test" || !self.to.is_empty() {
             let what = if what == Ours::Asks { Ours::Informs } else { what };
@@ -178,7 +249,7 @@ impl Email {
                 address: address.clone(),
                 link: &letter.message.link,
                 what,
-                called: format!("address {} of `to`", at + 1),
+                called: nth(at),
             });
             return Ok(named.collect());
         }
@@ -190,28 +261,27 @@ impl Email {
             })
             .collect();
         if found.is_empty() && what == Ours::Asks && letter.deciders.is_empty() {
-            let why = "nobody who may decide on it has an address here".into();
-            return Err(NotSent::failed(Scope::News, Again::Yes, why));
+            return Err(NotSent::failed(Scope::News, Again::Yes, NOBODY.into()));
         }
         Ok(found)
     }
 
     /// Sends to everybody who has not got it. What is refused for good is remembered, what is refused for now is the error,
     /// after everybody was tried.
-    async fn send(&self, letter: &Letter, to: &[&To<'_>], all: usize) -> Result<(), Failed> {
+    async fn send(&self, job: &Job<'_>, to: &[&To<'_>], all: usize) -> Result<(), Failed> {
         let _turn = self.turns.acquire().await;
-        let mut server = self.smtp.connect(&greeting(&letter.source)).await?;
+        let mut server = self.smtp.connect(&greeting(job.source)).await?;
         let mut later = None;
         for one in to {
             let address: &str = one.address.as_ref();
-            match self.one(&mut server, letter, one).await {
-                Ok(()) => self.remember(&letter.id, |sent| {
+            match self.one(&mut server, job, one).await {
+                Ok(()) => self.remember(job.id, |sent| {
                     sent.told.insert(address.to_owned());
                 }),
                 Err(NotSent::Recipient(code, Again::No) | NotSent::Mail(code, Again::No)) => {
-                    self.refuse(&letter.id, one, code);
+                    self.refuse(job.id, one, code);
                 }
-                Err(NotSent::TooLarge) => self.refuse(&letter.id, one, TOO_LARGE),
+                Err(NotSent::TooLarge) => self.refuse(job.id, one, TOO_LARGE),
                 Err(NotSent::Recipient(code, again) | NotSent::Mail(code, again)) => {
                     later.get_or_insert((one.called.as_str(), code, again));
                 }
@@ -222,7 +292,7 @@ impl Email {
         match later {
             None => Ok(()),
             // One full mailbox keeps nobody else from what came since; whoever has it is written to then.
-            Some((who, code, Again::Yes | Again::After(_))) if letter.behind == Behind::More => {
+            Some((who, code, Again::Yes | Again::After(_))) if job.behind == Behind::More => {
                 tracing::warn!(
                     channel = self.channel,
                     who,
@@ -239,19 +309,17 @@ impl Email {
     }
 
     /// One mail; a brief one where the server takes no large one.
-    async fn one(&self, server: &mut Connection<'_>, letter: &Letter, to: &To<'_>) -> Result<(), NotSent> {
-        let whole = self.written(letter, to, &page::page(letter, to.what, to.link));
-        match server.send(&self.from, &to.address, whole.as_bytes()).await {
+    async fn one(&self, server: &mut Connection<'_>, job: &Job<'_>, to: &To<'_>) -> Result<(), NotSent> {
+        let written = |size| {
+            let page = (job.page)(to, size);
+            envelope::written(&self.sender, to.address.as_ref(), &job.about, &self.channel, &page)
+        };
+        match server.send(&self.from, &to.address, written(Size::Whole).as_bytes()).await {
             Err(NotSent::TooLarge) => {
-                let brief = self.written(letter, to, &page::brief(letter, to.what, to.link));
-                server.send(&self.from, &to.address, brief.as_bytes()).await
+                server.send(&self.from, &to.address, written(Size::Brief).as_bytes()).await
             }
             sent => sent,
         }
-    }
-
-    fn written(&self, letter: &Letter, to: &To<'_>, page: &page::Page) -> String {
-        envelope::written(&self.sender, to.address.as_ref(), letter, &self.channel, page)
     }
 
     fn refuse(&self, id: &str, to: &To<'_>, code: u16) {
@@ -275,8 +343,27 @@ pub fn mail(letter: &Letter, from: &str, to: &str, link: &str) -> Mail {
     let what = Ours::of(letter).unwrap_or(Ours::Ends);
     let page = page::page(letter, what, link);
     let sender = Sender { from: from.to_owned(), reply_to: None };
-    let whole = envelope::written(&sender, to, letter, "mail", &page);
+    let whole = envelope::written(&sender, to, &envelope::About::letter(letter), "mail", &page);
     Mail { text: draw::text(&page), html: draw::markup(&page), whole }
+}
+
+/// How an address of the configuration is called in errors.
+fn nth(at: usize) -> String {
+    format!("address {} of `to`", at + 1)
+}
+
+impl std::fmt::Debug for Email {
+    /// No address, and nobody who was written to.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { channel, to, room, .. } = self;
+        let to =
+            if to.is_empty() { "whoever may decide".to_owned() } else { format!("{} addresses", to.len()) };
+        out.debug_struct("Email")
+            .field("channel", channel)
+            .field("to", &to)
+            .field("room", room)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the gateway calls itself: its console's host; an address stands in brackets (RFC 5321, section 4.1.3).

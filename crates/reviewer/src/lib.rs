@@ -18,7 +18,10 @@ mod teams;
 mod webhook;
 mod words;
 
-pub use channel::{Again, Before, Behind, Decider, Failed, Letter, Said, Scope, Tell, Writes};
+pub use channel::{
+    Again, Before, Behind, Common, Decider, Failed, Gathering, Item, Letter, Over, Said, Scope, Tell, Why,
+    Writes,
+};
 pub use config::{ChannelConfig, ChannelSection, Declared, RouteSection, Speaks, StepSection, WhenSection};
 pub use deliver::{AT_ONCE, run};
 pub use door::{NotBelieved, Reply};

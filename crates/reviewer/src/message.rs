@@ -213,6 +213,12 @@ impl Message {
 }
 
 impl Message {
+    /// Who asks: the id, which nobody chooses, before the name that goes with it. `None` in a test message alone.
+    pub(crate) fn asked_by(&self) -> Option<String> {
+        let (id, name) = (self.computed.requester?, &self.claimed.requester_name);
+        Some(if name.is_empty() { id.to_string() } else { format!("{id}, “{name}”") })
+    }
+
     /// A message about nothing, for trying a channel.
     pub(crate) fn of_test(link: String) -> Self {
         let sentence = "This is a test: nothing was asked, and nothing waits for anybody.".into();

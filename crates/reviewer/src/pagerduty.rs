@@ -10,7 +10,7 @@ pub(crate) use event::Severity;
 
 use crate::{
     backoff,
-    channel::{Again, Before, Failed, Letter, Scope, Tell},
+    channel::{Again, Before, Failed, Gathering, Letter, Over, Scope, Tell},
     message::Room,
     outward::{Answer, Outward, retry_after},
 };
@@ -57,6 +57,20 @@ impl Tell for PagerDuty {
 
     fn give_up_after(&self) -> Duration {
         self.give_up_after
+    }
+
+    fn gathers(&self) -> bool {
+        true
+    }
+
+    async fn tell_together(&self, gathering: &Gathering) -> Result<Option<String>, Failed> {
+        let key = format!("countersign/together/{}", gathering.id);
+        self.send(|routing| event::several(gathering, routing, &key, self.severity)).await?;
+        Ok(Some(key))
+    }
+
+    async fn over(&self, over: &Over) -> Result<(), Failed> {
+        self.send(|routing| event::resolve(routing, &over.posted)).await
     }
 
     async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {

@@ -18,7 +18,7 @@ pub use draw::{Drawn, draw};
 pub(crate) use sign::Signing;
 
 use crate::{
-    channel::{Before, Behind, Failed, Letter, Tell},
+    channel::{Before, Behind, Failed, Gathering, Letter, Over, Tell},
     desk::Target,
     message::Room,
 };
@@ -81,6 +81,30 @@ impl Tell for Slack {
 
     fn give_up_after(&self) -> Duration {
         self.give_up_after
+    }
+
+    fn gathers(&self) -> bool {
+        true
+    }
+
+    async fn tell_together(&self, gathering: &Gathering) -> Result<Option<String>, Failed> {
+        let (text, blocks) = draw::several(gathering);
+        let posting = json!({
+            "channel": self.channel, "text": text, "blocks": blocks, "parse": "none", "link_names": false,
+            "unfurl_links": false, "unfurl_media": false, "client_msg_id": uuid(&gathering.id),
+        });
+        self.post(posting).await.map(Some).map_err(|refusal| refusal.failed)
+    }
+
+    async fn over(&self, over: &Over) -> Result<(), Failed> {
+        let (text, blocks) = draw::over(&over.link);
+        let change = json!({"channel": self.channel, "ts": over.posted, "text": text, "blocks": blocks,
+            "parse": "none", "link_names": false});
+        match self.api.call("chat.update", Body::Json(&change)).await {
+            // Somebody deleted it: nobody is misled by it.
+            Err(refusal) if matches!(refusal.about, About::Gone | About::Deleted) => Ok(()),
+            changed => changed.map(drop).map_err(|refusal| refusal.failed),
+        }
     }
 
     async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
@@ -287,8 +311,11 @@ fn metadata(letter: &Letter, part: Part) -> Value {
 /// Slack's clients send such an id so that a repetition is not posted twice; for apps it is documented only by the errors
 /// it can lead to. It is the same at every try.
 fn message_id(letter: &Letter, part: Part) -> String {
-    let hex =
-        Digest::of_parts("countersign/slack/v1", &[letter.id.as_bytes(), part.as_str().as_bytes()]).hex();
+    uuid(&Digest::of_parts("countersign/slack/v1", &[letter.id.as_bytes(), part.as_str().as_bytes()]).hex())
+}
+
+/// Made of 32 hexadecimal digits.
+fn uuid(hex: &str) -> String {
     let at = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
     format!("{}-{}-5{}-8{}-{}", at(0, 8), at(8, 12), at(13, 16), at(17, 20), at(20, 32))
 }

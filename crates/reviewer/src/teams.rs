@@ -16,7 +16,7 @@ pub use draw::{Card, card};
 pub(crate) use login::Login;
 
 use crate::{
-    channel::{Behind, Failed, Letter, Tell},
+    channel::{Behind, Failed, Gathering, Letter, Over, Tell},
     desk::Target,
     message::Room,
 };
@@ -59,6 +59,23 @@ impl Tell for Teams {
 
     fn give_up_after(&self) -> Duration {
         self.give_up_after
+    }
+
+    fn gathers(&self) -> bool {
+        true
+    }
+
+    async fn tell_together(&self, gathering: &Gathering) -> Result<Option<String>, Failed> {
+        let posted = self.post(gathering.now, &draw::several(gathering)).await;
+        posted.map(Some).map_err(|refusal| refusal.failed)
+    }
+
+    async fn over(&self, over: &Over) -> Result<(), Failed> {
+        match self.replace(over.now, &over.posted, draw::over(&over.link)).await {
+            // Somebody deleted it: nobody is misled by it.
+            Err(refusal) if refusal.about == About::Gone => Ok(()),
+            changed => changed.map_err(|refusal| refusal.failed),
+        }
     }
 
     async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
@@ -134,20 +151,22 @@ impl Teams {
 
     /// Shows in the card how it stands now.
     async fn change(&self, letter: &Letter, posted: &str) -> Result<(), Refusal> {
-        let around = self.around(posted);
-        let change = async |card: Card| {
-            let mut activity = activity(&card.summary, &card.card);
-            if let Some(activity) = activity.as_object_mut() {
-                activity.insert("id".into(), posted.into());
-            }
-            self.call(letter.now, To::Change(&around, posted), &activity).await
-        };
-        match change(self.drawn(letter)).await {
+        match self.replace(letter.now, posted, self.drawn(letter)).await {
             Err(refusal) if refusal.about == About::Size => {
-                change(draw::brief(&letter.message)).await.map(drop)
+                self.replace(letter.now, posted, draw::brief(&letter.message)).await
             }
-            changed => changed.map(drop),
+            changed => changed,
         }
+    }
+
+    /// Puts another card in the place of one that is there.
+    async fn replace(&self, now: Timestamp, posted: &str, card: Card) -> Result<(), Refusal> {
+        let around = self.around(posted);
+        let mut activity = activity(&card.summary, &card.card);
+        if let Some(activity) = activity.as_object_mut() {
+            activity.insert("id".into(), posted.into());
+        }
+        self.call(now, To::Change(&around, posted), &activity).await.map(drop)
     }
 
     /// Says in the thread what happened.

@@ -1,7 +1,7 @@
 //! What every chat says in the same words: how an approval stands, and what a piece of news means. What somebody else
 //! wrote stands apart from our own words, so that each chat escapes it in its own way.
 
-use crate::channel::Letter;
+use crate::channel::{Gathering, Letter, Why};
 use countersign_engine::outbox::News;
 
 /// A part of a line.
@@ -43,6 +43,39 @@ pub(crate) fn sentence(message: &str) -> String {
     let mut characters = message.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", characters.as_str())
+}
+
+/// The heading of a message about several approvals.
+pub(crate) fn several(gathering: &Gathering) -> String {
+    match gathering.why {
+        Why::Similar => format!("⏳ {} similar approvals wait for people", gathering.count),
+        Why::Waited => format!("⏳ {} approvals wait for people", gathering.count),
+    }
+}
+
+/// What a reader has to know about it.
+pub(crate) const EACH: &str =
+    "Each is decided by itself: open the list, look at them, and sign one after the other.";
+/// What its link is called.
+pub(crate) const REVIEW: &str = "Review in Countersign";
+/// What such a message says once nothing in it waits.
+pub(crate) const OVER: &str = "✅ None of these approvals waits for people any more";
+
+/// What similar approvals have in common, each answer under its title. The answers are others'.
+pub(crate) fn common(gathering: &Gathering) -> Vec<(&'static str, String)> {
+    let Some(common) = &gathering.common else { return Vec::new() };
+    vec![
+        ("Asked by", common.requester.clone()),
+        ("Target", format!("{} in {}", common.target, common.environment)),
+        ("What", common.kind.clone()),
+        ("Gates", common.gates.clone()),
+    ]
+}
+
+/// Says how many are not listed.
+pub(crate) fn unlisted(gathering: &Gathering, listed: usize) -> Option<String> {
+    let more = gathering.count.saturating_sub(listed);
+    (more > 0).then(|| format!("… and {more} more"))
 }
 
 /// What stands in the thread below a message.

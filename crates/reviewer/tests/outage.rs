@@ -55,6 +55,7 @@ fn channels() -> Channels {
         kind: "webhook",
         place: String::new(),
         hears: Hears::Everything,
+        together: None,
     }))
 }
 

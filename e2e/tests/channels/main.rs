@@ -7,6 +7,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod add;
 mod email;
 mod inward;
 mod jira;

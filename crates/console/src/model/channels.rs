@@ -52,12 +52,17 @@ pub(crate) struct OutgoingItem {
     /// How often the first of what waits was tried in vain.
     pub(crate) tries: u32,
     pub(crate) next_try: Option<String>,
+    /// What waits can wait, or came with much that is like it: it is told then, if nothing more urgent comes.
+    pub(crate) put_off_until: Option<String>,
+    /// It was told in one message with others.
+    pub(crate) with_others: bool,
     pub(crate) last_error: Option<String>,
     pub(crate) failed_at: Option<String>,
 }
 
 impl OutgoingItem {
     pub(crate) fn of(outgoing: Outgoing) -> Self {
+        let put_off = outgoing.put_off_until().map(time);
         let failed = outgoing.last_error;
         Self {
             approval: outgoing.approval.to_string(),
@@ -69,6 +74,8 @@ impl OutgoingItem {
             given_up: outgoing.given_up.into_iter().map(|given_up| given_up.news.kind).collect(),
             tries: outgoing.tries,
             next_try: outgoing.next_try.map(time),
+            put_off_until: put_off,
+            with_others: outgoing.together.is_some(),
             failed_at: failed.as_ref().map(|missed| time(missed.at)),
             last_error: failed.map(|missed| missed.why),
         }

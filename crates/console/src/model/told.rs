@@ -37,6 +37,8 @@ pub(crate) struct RouteItem {
     /// After how long, and which channels.
     pub(crate) steps: Vec<(String, Vec<String>)>,
     pub(crate) remind: Option<String>,
+    /// How soon it is told, where the route says so.
+    pub(crate) urgency: Option<String>,
 }
 
 impl RouteItem {
@@ -52,6 +54,7 @@ impl RouteItem {
                 .map(|(after, channels)| (span_in_words(*after), names(channels)))
                 .collect(),
             remind: route.remind.map(span_in_words),
+            urgency: route.urgency.in_words(),
         }
     }
 }

@@ -31,7 +31,8 @@ struct ChannelsPage {
 struct Kept {
     channel: ChannelItem,
     given_up: Vec<OutgoingItem>,
-    failing: Vec<OutgoingItem>,
+    /// What failed and is tried again, or was put off.
+    later: Vec<OutgoingItem>,
 }
 
 pub(super) async fn page(State(console): State<Console>, viewer: Viewer) -> Result<Response, Fault> {
@@ -40,7 +41,7 @@ pub(super) async fn page(State(console): State<Console>, viewer: Viewer) -> Resu
         channels.push(Kept {
             channel: item,
             given_up: console.outgoing_items(channel, Shelf::GivenUp, None, SHOWN).await?,
-            failing: console.outgoing_items(channel, Shelf::Later, None, SHOWN).await?,
+            later: console.outgoing_items(channel, Shelf::Later, None, SHOWN).await?,
         });
     }
     draw_page(&ChannelsPage {

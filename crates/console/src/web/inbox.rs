@@ -45,6 +45,8 @@ struct Approvals {
     targets: Vec<String>,
     status: Option<String>,
     target: Option<String>,
+    /// What else was asked for, as a link from a message about several approvals does: key and value.
+    narrowed: Vec<(&'static str, String)>,
 }
 
 const STATES: [&str; 10] = [
@@ -77,11 +79,23 @@ pub(super) async fn approvals(
 ) -> Result<Response, Fault> {
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let (status, target) = (given(which.status.clone()), given(which.target.clone()));
-    let which = Which { status: status.clone(), target: target.clone(), ..which };
+    let (principal, environment, class) =
+        (given(which.principal.clone()), given(which.environment.clone()), given(which.class.clone()));
+    let narrowed = [("principal", &principal), ("environment", &environment), ("class", &class)];
+    let narrowed: Vec<(&'static str, String)> =
+        narrowed.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
+    let which =
+        Which { status: status.clone(), target: target.clone(), principal, environment, class, ..which };
     let page = approvals::page(&console, &viewer.caller, which).await?;
     let link = |next: String| {
         let (status, target) = (status.as_deref().unwrap_or_default(), target.as_deref().unwrap_or_default());
-        format!("/approvals?status={}&target={}&before={next}", form_encoded(status), form_encoded(target))
+        let also = narrowed.iter().map(|(key, value)| format!("&{key}={}", form_encoded(value)));
+        let also: String = also.collect();
+        format!(
+            "/approvals?status={}&target={}{also}&before={next}",
+            form_encoded(status),
+            form_encoded(target)
+        )
     };
     draw_page(&Approvals {
         frame: Frame::of(&console, &viewer, "inbox").await?,
@@ -91,6 +105,7 @@ pub(super) async fn approvals(
         targets: console.gate().targets().map(|target| target.name.to_string()).collect(),
         status,
         target,
+        narrowed,
     })
 }
 

@@ -1,5 +1,7 @@
 //! `countersign channel`: ways on which people and systems are told of approvals.
 
+mod add;
+
 use super::{door, load};
 use crate::{
     cli::{ChannelCommand, Output},
@@ -26,6 +28,7 @@ pub(super) async fn run(path: &Path, command: ChannelCommand, output: Output) ->
                 super::person::rows(found, &head, "no channel is configured")
             })
         }
+        ChannelCommand::Add { kind, name } => add::run(path, kind, name, output),
         ChannelCommand::Test { name } => test(path, &name, output).await,
         ChannelCommand::Replay { name, approval } => {
             let at = format!("/api/v1/channels/{}/replay", segment(&name));
@@ -57,8 +60,23 @@ async fn test(path: &Path, name: &str, output: Output) -> Result<(), Failure> {
             let told = json!({"channel": spec.name, "place": spec.place, "id": letter.id, "taken": true});
             output::show(output, &told, |_| format!("{} took the test message `{}`.", spec.place, letter.id))
         }
-        Err(failed) => Err(Failure::new(format!("`{name}` was not told: {}", failed.why))
-            .hint("check address and secret; the receiver must answer 2xx")),
+        Err(failed) => {
+            Err(Failure::new(format!("`{name}` was not told: {}", failed.why)).hint(remedy(spec.kind)))
+        }
+    }
+}
+
+/// What to look at where a channel of this kind was not told.
+fn remedy(kind: &str) -> &'static str {
+    match kind {
+        "slack" => "check token and channel; the app has to be a member of the channel",
+        "teams" => "check app id, tenant, secret and conversation; the app has to be installed there",
+        "email" => "check server, port, `tls`, user and password, and that the server takes mail from `from`",
+        "pagerduty" => "check the routing key: it is that of an Events API v2 integration",
+        "jira" => {
+            "check site, account, token and project; the account has to be allowed to create issues there"
+        }
+        _ => "check address and secret; the receiver must answer 2xx",
     }
 }
 

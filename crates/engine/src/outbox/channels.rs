@@ -1,10 +1,13 @@
 //! The channels of this gateway: which there are, which of them hear of an approval, and how each has fared since the
 //! start. Nothing here knows how any of them is spoken.
 
-use super::route::{self, Facts, Plan, Route};
+use super::{
+    flood::{Flooded, Floods},
+    route::{self, Facts, Plan, Route},
+};
 use countersign_core::{ChannelName, Timestamp};
-use parking_lot::RwLock;
-use std::collections::BTreeMap;
+use parking_lot::{Mutex, RwLock};
+use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::Notify;
 
 /// A channel as the configuration declares it.
@@ -16,6 +19,17 @@ pub struct ChannelSpec {
     /// Where it goes, without anything that could be a secret: scheme and host.
     pub place: String,
     pub hears: Hears,
+    /// When similar approvals share a message; `None`: each has its own, however many there are.
+    pub together: Option<Together>,
+}
+
+/// When similar approvals share a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// So many of them have messages of their own.
+    pub after: u32,
+    /// Within this span; those that come then share one at its end.
+    pub within: Duration,
 }
 
 /// Of which approvals a channel is told.
@@ -44,9 +58,32 @@ pub struct Channel {
     pub spec: ChannelSpec,
     bell: Notify,
     standing: RwLock<Standing>,
+    floods: Mutex<Floods>,
+    /// The earliest moment for which news was put off since the worker last asked.
+    put_off: Mutex<Option<Timestamp>>,
 }
 
 impl Channel {
+    fn new(spec: ChannelSpec) -> Self {
+        Self {
+            spec,
+            bell: Notify::new(),
+            standing: RwLock::default(),
+            floods: Mutex::default(),
+            put_off: Mutex::default(),
+        }
+    }
+
+    /// Counts a message that asks people for something like this. `Some`: there are many, and it is told with others then.
+    pub(super) fn flooded(&self, similar: &str, at: Timestamp) -> Option<Flooded> {
+        self.floods.lock().admit(similar, at, self.spec.together?)
+    }
+
+    /// For when news was put off since this was last asked; the earliest of it.
+    pub fn put_off(&self) -> Option<Timestamp> {
+        self.put_off.lock().take()
+    }
+
     pub fn standing(&self) -> Standing {
         self.standing.read().clone()
     }
@@ -80,9 +117,7 @@ pub struct Channels {
 
 impl Channels {
     pub fn new(specs: impl IntoIterator<Item = ChannelSpec>) -> Self {
-        let channel = |spec: ChannelSpec| {
-            (spec.name.clone(), Channel { spec, bell: Notify::new(), standing: RwLock::default() })
-        };
+        let channel = |spec: ChannelSpec| (spec.name.clone(), Channel::new(spec));
         Self { all: specs.into_iter().map(channel).collect(), routes: Vec::new() }
     }
 
@@ -124,8 +159,14 @@ impl Channels {
         }
     }
 
-    /// Tells those that hear of an approval.
-    pub(crate) fn ring_of(&self, named: &[String]) {
+    /// Tells those that hear of an approval, and those for whom news was put off until when.
+    pub(crate) fn ring_of(&self, named: &[String], put_off: &[(ChannelName, Timestamp)]) {
+        for (name, until) in put_off {
+            if let Some(channel) = self.all.get(name) {
+                let mut earliest = channel.put_off.lock();
+                *earliest = Some(earliest.map_or(*until, |known| known.min(*until)));
+            }
+        }
         self.ring(self.of(named).map(|channel| &channel.spec.name));
     }
 }

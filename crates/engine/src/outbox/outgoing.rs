@@ -7,8 +7,9 @@ use crate::{
     outbox::Shelf,
     port::store::{Change, EntryRow, Expect, Key, Kind, ReadError, Record},
 };
-use countersign_core::{ApprovalId, ChannelName, EntryId, GateName, Timestamp, approval::Approval};
+use countersign_core::{ApprovalId, ChannelName, EntryId, GateName, PersonId, Timestamp, approval::Approval};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// So many attempts to run are told one by one while a channel is down; of more, only how it ended is.
 const MOST: usize = 256;
@@ -36,6 +37,15 @@ pub struct Outgoing {
     pub given_up: Vec<GivenUp>,
     /// Where the channel put it, where it has a place to change.
     pub posted: Option<String>,
+    /// The message in which it was told with others, beside one of its own where it has that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub together: Option<Shared>,
+    /// Who was asked about it, where the channel writes to people.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub asked: BTreeSet<PersonId>,
+    /// It waits for people, as far as this channel's news goes.
+    #[serde(default)]
+    pub open: bool,
 }
 
 /// Something that became of an approval.
@@ -55,6 +65,19 @@ pub struct News {
     pub state: String,
     /// How far its gates were then, in the newest round.
     pub gates: Vec<Progress>,
+    /// It is not told before, unless something comes behind it that cannot wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Timestamp>,
+    /// With which other news it is told, once its time has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gather: Option<String>,
+}
+
+/// When news is told, and with what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wait {
+    pub(super) after: Option<Timestamp>,
+    pub(super) gather: Option<String>,
 }
 
 /// How far a gate is.
@@ -64,6 +87,15 @@ pub struct Progress {
     pub votes: u32,
     pub quorum: u32,
     pub lifted: bool,
+}
+
+/// A message in which several approvals were told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    /// What its approvals are found by.
+    pub mark: String,
+    /// Where the channel put it, where it has a place to change.
+    pub posted: Option<String>,
 }
 
 /// Why something was not told.
@@ -85,6 +117,19 @@ pub struct GivenUp {
 pub(super) fn is_news(kind: &str) -> bool {
     let of_an_approval = kind.starts_with("approval.") || kind.starts_with("execution.");
     (of_an_approval && kind != "approval.vote_refused") || kind == "result.delivered"
+}
+
+/// Entries by which people are asked.
+pub(super) fn asks(kind: &str) -> bool {
+    matches!(
+        kind,
+        "approval.requested" | "approval.round_opened" | "approval.reminded" | "approval.escalated"
+    )
+}
+
+/// Entries that wait for nothing and nobody: somebody has to look.
+pub(super) fn is_alarm(kind: &str) -> bool {
+    matches!(kind, "approval.glass_broken" | "approval.revoked_while_running" | "execution.outcome_unknown")
 }
 
 /// Entries that come with every attempt to run.
@@ -111,7 +156,35 @@ impl Outgoing {
             last_error: None,
             given_up: Vec::new(),
             posted: None,
+            together: None,
+            asked: BTreeSet::new(),
+            open: false,
         }
+    }
+
+    /// Nothing of it is told before this moment.
+    pub fn asleep_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let wanted = self.waiting.iter().map(|news| news.after.unwrap_or(news.at)).min();
+        wanted.filter(|moment| *moment > now)
+    }
+
+    /// Until when what waits was put off, if it was.
+    pub fn put_off_until(&self) -> Option<Timestamp> {
+        let moments: Option<Vec<Timestamp>> = self.waiting.iter().map(|news| news.after).collect();
+        moments?.into_iter().min().filter(|_| self.tries == 0)
+    }
+
+    /// With which others the first that waits is told now.
+    pub fn gathered(&self, now: Timestamp) -> Option<&str> {
+        let first = self.waiting.first()?;
+        first.gather.as_deref().filter(|_| first.after.is_none_or(|after| after <= now))
+    }
+
+    /// Whether the first that waits is told to nobody: its approval has no message but one with others, and this is a step on
+    /// its way.
+    pub fn is_step_of_many(&self) -> bool {
+        let first = self.waiting.first().filter(|_| self.together.is_some() && self.posted.is_none());
+        first.is_some_and(|news| !asks(&news.kind) && !is_alarm(&news.kind))
     }
 
     pub(super) fn read(record: &Record) -> Result<Self, ReadError> {
@@ -123,7 +196,14 @@ impl Outgoing {
         let key = |shelf: Shelf| Key { name: shelf.key(), value: self.channel.to_string(), unique: false };
         let mut keys = vec![key(Shelf::All)];
         if !self.waiting.is_empty() {
-            keys.push(key(if self.tries == 0 { Shelf::Due } else { Shelf::Later }));
+            let later = self.tries > 0 || self.waiting.iter().all(|news| news.after.is_some());
+            keys.push(key(if later { Shelf::Later } else { Shelf::Due }));
+        }
+        if self.open {
+            let of = |value: &dyn std::fmt::Display| format!("{} {value}", self.channel);
+            let together = self.together.iter().map(|shared| ("together", of(&shared.mark)));
+            let asked = self.asked.iter().map(|person| ("asked", of(person)));
+            keys.extend(together.chain(asked).map(|(name, value)| Key { name, value, unique: false }));
         }
         if !self.given_up.is_empty() {
             keys.push(key(Shelf::GivenUp));
@@ -133,8 +213,14 @@ impl Outgoing {
     }
 
     /// Takes in what an entry says of the approval as it is now.
-    pub(super) fn add(&mut self, hold: &Hold, row: &EntryRow) {
+    pub(super) fn add(&mut self, hold: &Hold, row: &EntryRow, wait: Wait) {
+        self.open = hold.approval.state.as_str() == "pending";
         if self.waiting.len() >= MOST && is_of_an_attempt(row.sealed.kind) {
+            return;
+        }
+        // Who has not heard of it yet is not reminded of it.
+        let asleep = wait.after.is_some() && self.waiting.iter().any(|news| asks(&news.kind));
+        if asleep && row.sealed.kind == "approval.reminded" {
             return;
         }
         self.wanted = self.wanted.saturating_add(1);
@@ -146,7 +232,25 @@ impl Outgoing {
             at: row.sealed.at,
             state: hold.approval.state.as_str().into(),
             gates: progress(&hold.approval),
+            after: wait.after,
+            gather: wait.gather,
         });
+    }
+
+    /// Everything up to there was told with others, in one message.
+    pub(super) fn told_together(
+        &mut self,
+        upto: u32,
+        now: Timestamp,
+        shared: &Shared,
+        asked: &BTreeSet<PersonId>,
+    ) {
+        while let Some(number) = self.waiting.first().map(|news| news.number).filter(|number| *number <= upto)
+        {
+            self.told(number, now, None);
+        }
+        self.together = Some(shared.clone());
+        self.asked.extend(asked.iter().copied());
     }
 
     /// The first that waits was told. Another than that was told by somebody else already.

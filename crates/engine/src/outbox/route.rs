@@ -1,6 +1,7 @@
 //! Who is told of an approval, and when again while nobody decides: a pure function of what is asked, of the routes in the
 //! configuration and of the clock. Routes tell; they never decide, and nobody may decide because of one.
 
+use super::rest::Rest;
 use countersign_core::{
     ChannelName, Class, EnvironmentName, GateName, GroupName, TargetName, Timestamp, decision::Gate,
 };
@@ -25,6 +26,30 @@ pub struct Route {
     pub escalate: Vec<(Duration, BTreeSet<ChannelName>)>,
     /// How long nobody has to have decided, or been told, until all who are told are told once more.
     pub remind: Option<Duration>,
+    pub urgency: Urgency,
+}
+
+/// How soon people have to hear of what a route is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Urgency {
+    /// The route does not say: what it tells is told at once.
+    #[default]
+    Unsaid,
+    /// At once, on every channel, whatever other routes say.
+    High,
+    /// What the route tells can wait for these times.
+    Low(Rest),
+}
+
+impl Urgency {
+    /// Nothing where the route does not say.
+    pub fn in_words(&self) -> Option<String> {
+        match self {
+            Self::Unsaid => None,
+            Self::High => Some("urgent".to_owned()),
+            Self::Low(rest) => Some(format!("can wait ({rest})")),
+        }
+    }
 }
 
 /// Which approvals a route is for. What is empty asks nothing; of each of the others one must be there.
@@ -54,6 +79,9 @@ pub struct Plan {
     /// Earliest first.
     pub steps: Vec<Step>,
     pub remind_s: Option<u64>,
+    /// Channels that are told when it suits whoever reads there: at the earliest of these times.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rests: BTreeMap<ChannelName, Vec<Rest>>,
 }
 
 /// Further channels, after so many seconds in which nobody decided.
@@ -72,6 +100,9 @@ pub struct Calls {
     pub reminders: u32,
     /// When people were last called.
     pub last: Option<Timestamp>,
+    /// Nobody hears of it before: silence begins then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_from: Option<Timestamp>,
 }
 
 /// Calling people while nobody decides.
@@ -132,6 +163,7 @@ impl fmt::Display for Route {
             says.push(format!("after {} {}", span_in_words(*after), list(channels)));
         }
         says.extend(self.remind.map(|span| format!("again every {}", span_in_words(span))));
+        says.extend(self.urgency.in_words());
         write!(out, " {}", says.join("; "))
     }
 }
@@ -149,7 +181,8 @@ pub fn span_in_words(span: Duration) -> String {
 pub(super) fn plan(routes: &[Route], facts: &Facts<'_>) -> Plan {
     let mut plan = Plan::default();
     let mut steps: BTreeMap<u64, BTreeSet<ChannelName>> = BTreeMap::new();
-    for route in routes.iter().filter(|route| route.when.holds(facts)) {
+    let fitting: Vec<&Route> = routes.iter().filter(|route| route.when.holds(facts)).collect();
+    for route in &fitting {
         plan.channels.extend(route.channels.iter().cloned());
         for (after, channels) in &route.escalate {
             steps.entry(after.as_secs()).or_default().extend(channels.iter().cloned());
@@ -158,7 +191,45 @@ pub(super) fn plan(routes: &[Route], facts: &Facts<'_>) -> Plan {
         plan.remind_s = plan.remind_s.into_iter().chain(remind).min();
     }
     plan.steps = steps.into_iter().map(|(after_s, channels)| Step { after_s, channels }).collect();
+    plan.rests = rests(&fitting);
     plan
+}
+
+/// Which channels can be told later: those to which only routes lead whose news can wait.
+fn rests(fitting: &[&Route]) -> BTreeMap<ChannelName, Vec<Rest>> {
+    let mut rests: BTreeMap<ChannelName, Vec<Rest>> = BTreeMap::new();
+    if fitting.iter().any(|route| route.urgency == Urgency::High) {
+        return rests;
+    }
+    let mut at_once = BTreeSet::new();
+    for route in fitting {
+        for channel in route.channels.iter().chain(route.escalate.iter().flat_map(|(_, names)| names)) {
+            match &route.urgency {
+                Urgency::Low(rest) => rests.entry(channel.clone()).or_default().push(rest.clone()),
+                Urgency::Unsaid | Urgency::High => {
+                    at_once.insert(channel);
+                }
+            }
+        }
+    }
+    rests.retain(|channel, _| !at_once.contains(channel));
+    rests
+}
+
+impl Plan {
+    /// When a channel is told of something that came up at `at`, in a round that began and ends so: not later than when half
+    /// of its time is over, so that nothing lapses because it was put off. `None`: at once.
+    pub fn release(
+        &self,
+        channel: &str,
+        at: Timestamp,
+        (opened, deadline): (Timestamp, Timestamp),
+    ) -> Option<Timestamp> {
+        let (_, rests) = self.rests.iter().find(|(name, _)| name.as_str() == channel)?;
+        let release = rests.iter().map(|rest| rest.release(at)).min()?;
+        let release = release.min(opened.plus(deadline.since(opened) / 2));
+        (release > at).then_some(release)
+    }
 }
 
 impl Calls {
@@ -173,6 +244,7 @@ impl Calls {
     /// The next call, when nobody has decided anything since `silent_since`, and its moment.
     pub fn next(&self, silent_since: Timestamp) -> Option<(Timestamp, Call)> {
         let after = |from: Timestamp, seconds: u64| from.plus(Duration::from_secs(seconds));
+        let silent_since = self.heard_from.map_or(silent_since, |heard| heard.max(silent_since));
         let taken = usize::try_from(self.steps).unwrap_or(usize::MAX);
         let further = self.plan.steps.get(taken).map(|step| {
             let call = Call::Escalate { step: self.steps.saturating_add(1), channels: step.channels.clone() };

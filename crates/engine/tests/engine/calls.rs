@@ -2,7 +2,7 @@
 
 use crate::stage::{LONG, POLICY, Stage, person};
 use countersign_core::{ApprovalId, ChannelName, Class};
-use countersign_engine::outbox::{self, Channel, ChannelSpec, Channels, Hears, Route, When};
+use countersign_engine::outbox::{self, Channel, ChannelSpec, Channels, Hears, Route, Urgency, When};
 use std::{collections::BTreeSet, time::Duration};
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -18,6 +18,7 @@ fn channels() -> Channels {
         kind: "webhook",
         place: String::new(),
         hears: Hears::Named,
+        together: None,
     };
     let export = Route {
         name: "exports".into(),
@@ -25,6 +26,7 @@ fn channels() -> Channels {
         channels: names(&["privacy"]),
         escalate: vec![(10 * MINUTE, names(&["leads"]))],
         remind: Some(20 * MINUTE),
+        urgency: Urgency::Unsaid,
     };
     let change = Route {
         name: "second-looks".into(),
@@ -32,6 +34,7 @@ fn channels() -> Channels {
         channels: names(&["security"]),
         escalate: vec![(5 * MINUTE, names(&["leads"]))],
         remind: None,
+        urgency: Urgency::Unsaid,
     };
     let names = ["privacy", "leads", "security", "siem"];
     Channels::new(names.map(spec)).routed(vec![export, change])
@@ -156,6 +159,7 @@ async fn reminders_come_again_and_again_and_wake_the_channels() {
             channels: names(&["siem"]),
             escalate: vec![],
             remind: Some(MINUTE),
+            urgency: Urgency::Unsaid,
         };
         Channels::new(base.all().map(|channel| channel.spec.clone())).routed(vec![route])
     })

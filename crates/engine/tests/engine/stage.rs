@@ -161,6 +161,10 @@ impl Identity for People {
         Some(person.to_string())
     }
 
+    fn address(&self, person: PersonId) -> Option<String> {
+        Some(format!("{person}@example.com"))
+    }
+
     fn bound(&self, channel: &ChannelName, user: &str) -> Option<Bound> {
         self.bound.lock().unwrap().get(&(channel.clone(), user.to_owned())).copied()
     }

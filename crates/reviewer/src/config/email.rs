@@ -24,7 +24,7 @@ enum Wanted {
 }
 
 pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Made> {
-    let own = ["server", "port", "tls", "user", "password_from", "from", "to", "reply_to"];
+    let own = ["server", "port", "tls", "user", "password_from", "from", "to", "reply_to", "most_each"];
     section.foreign(&own, common, faults);
     let wanted = kept(wanted(section, common), faults);
     let origin = kept(origin(section, common, wanted.unwrap_or(Wanted::Implicit)), faults);
@@ -45,6 +45,10 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
             "name addresses, or take it out: then those who may decide are written to",
         ));
     }
+    if section.most_each == Some(0) || (section.most_each.is_some() && section.to.is_some()) {
+        let why = "this is for people who may decide, and somebody has to be asked";
+        faults.push(common.fault("most_each", why, "write `1` or more, and no `to`"));
+    }
     let ((origin, security), (login, from)) = (origin.zip(security)?, login.zip(from)?);
     let place = format!("smtp://{}, from {from}", origin.authority);
     let sender = Sender { from: from.to_string(), reply_to: reply_to?.map(|to| to.to_string()) };
@@ -56,6 +60,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         channel: common.name.as_ref().map(ToString::to_string).unwrap_or_default(),
         room: common.room,
         give_up_after: common.give_up_after,
+        most_each: section.most_each,
         turns: Arc::new(Semaphore::new(CONNECTIONS)),
         sent: Arc::default(),
     };

@@ -1,7 +1,7 @@
 //! The `[[route]]` sections of the configuration, checked against the names that are declared elsewhere.
 
 use countersign_core::{ChannelName, Class, EnvironmentName, GroupName, TargetName};
-use countersign_engine::outbox::{Route, When};
+use countersign_engine::outbox::{DAYS, Quiet, Rest, Route, Urgency, When};
 use countersign_pep::{Fault, Span};
 use serde::Deserialize;
 use std::{collections::BTreeSet, time::Duration};
@@ -22,6 +22,18 @@ pub struct RouteSection {
     pub escalate: Vec<StepSection>,
     /// Everybody who is told is told once more.
     pub remind: Option<Span>,
+    /// `high`: everything it is for is told at once. `low`: it can wait for the times below.
+    pub urgency: Option<String>,
+    /// By whose clocks these are, such as `Europe/Berlin`; `UTC` unless said.
+    pub zone: Option<String>,
+    /// When people are left alone: `18:00-08:00`, `sat`.
+    #[serde(default)]
+    pub quiet: Vec<String>,
+    /// When what waits is told together: `09:00`.
+    #[serde(default)]
+    pub digest_at: Vec<String>,
+    /// The same by intervals.
+    pub digest_every: Option<Span>,
 }
 
 /// Which approvals a route is for. Of each list that is there one name must fit.
@@ -59,6 +71,8 @@ pub struct Declared<'d> {
 
 /// Nobody is called more often.
 const LEAST: Duration = Duration::from_mins(1);
+/// And nothing is kept for longer.
+const MOST: Duration = Duration::from_hours(24);
 const TOO_SOON: &str = "people need a minute at least";
 
 impl RouteSection {
@@ -91,11 +105,12 @@ impl RouteSection {
         if self.channels.is_empty() && self.escalate.is_empty() && remind.is_none() {
             reading.tell("channels", "this route tells nobody".into(), "name a channel, or take it out");
         }
+        let urgency = reading.urgency(&self);
         let Reading { faults, .. } = reading;
         if !faults.is_empty() {
             return Err(faults);
         }
-        Ok(Route { name: self.name, when, channels, escalate, remind })
+        Ok(Route { name: self.name, when, channels, escalate, remind, urgency })
     }
 }
 
@@ -108,6 +123,62 @@ struct Reading {
 impl Reading {
     fn tell(&mut self, key: &str, why: String, remedy: &str) {
         self.faults.push(Fault::new(format!("{}.{key}", self.place), why, remedy));
+    }
+
+    fn urgency(&mut self, section: &RouteSection) -> Urgency {
+        let rest = self.rest(section);
+        let has_times = !rest.quiet.is_empty() || !rest.at.is_empty() || rest.every_s.is_some();
+        let said = has_times || section.zone.is_some();
+        match section.urgency.as_deref() {
+            Some("low") if has_times => return Urgency::Low(rest),
+            Some("low") => {
+                let remedy = "say when it is told, in `quiet`, `digest_at` or `digest_every`";
+                self.tell("urgency", "it waits for nothing".into(), remedy);
+            }
+            Some("high") | None if said => {
+                let why = "what this route is for does not wait".into();
+                self.tell("urgency", why, "write `low`, or take the times out");
+            }
+            Some("high") => return Urgency::High,
+            None => {}
+            Some(other) => {
+                self.tell("urgency", format!("`{other}` is not known"), "write `low` or `high`");
+            }
+        }
+        Urgency::Unsaid
+    }
+
+    fn rest(&mut self, section: &RouteSection) -> Rest {
+        let zone = section.zone.as_deref().unwrap_or("UTC");
+        if !Rest::knows(zone) {
+            let why = format!("there is no time zone `{}`", countersign_core::visible::name(zone));
+            self.tell("zone", why, "name one of the IANA database, such as `Europe/Berlin`");
+        }
+        let mut rest = Rest { zone: zone.to_owned(), ..Rest::default() };
+        for text in &section.quiet {
+            if let Some(quiet) = quiet(text) {
+                rest.quiet.insert(quiet);
+            } else {
+                let why = format!("`{}` is no such time", countersign_core::visible::name(text));
+                self.tell("quiet", why, "write hours such as `18:00-08:00`, or a day such as `sat`");
+            }
+        }
+        for text in &section.digest_at {
+            if let Some(minute) = clock(text) {
+                rest.at.insert(minute);
+            } else {
+                let why = format!("`{}` is no time of the day", countersign_core::visible::name(text));
+                self.tell("digest_at", why, "write `09:00`");
+            }
+        }
+        if section.digest_every.is_some_and(|span| span.0 < LEAST || span.0 > MOST) {
+            self.tell("digest_every", "nobody waits so long, or so short".into(), "write `1m` to `24h`");
+        }
+        rest.every_s = section.digest_every.map(|span| span.0.as_secs());
+        if rest.is_always_quiet() {
+            self.tell("quiet", "nobody would ever be told".into(), "leave an hour of the week");
+        }
+        rest
     }
 
     fn when(&mut self, when: &WhenSection, declared: Declared<'_>) -> When {
@@ -168,6 +239,26 @@ impl Reading {
     }
 }
 
+/// `18:00-08:00`, or `sat`.
+fn quiet(text: &str) -> Option<Quiet> {
+    if let Some(day) = DAYS.iter().position(|day| *day == text) {
+        return u8::try_from(day).ok().map(|day| Quiet::Day { day });
+    }
+    let (from, to) = text.split_once('-')?;
+    let (from, to) = (clock(from.trim())?, clock(to.trim())?);
+    (from != to).then_some(Quiet::Hours { from, to })
+}
+
+/// Minutes after midnight.
+fn clock(text: &str) -> Option<u16> {
+    let (hour, minute) = text.split_once(':')?;
+    let read = |text: &str, below: u16| {
+        let plain = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|number| plain && *number < below)
+    };
+    Some(read(hour, 24)? * 60 + read(minute, 60)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,7 +289,14 @@ mod tests {
         let escalate =
             vec![StepSection { after: Span(Duration::from_mins(10)), channels: names(&["leads"]) }];
         let remind = Some(Span(Duration::from_mins(15)));
-        RouteSection { name: "dba-prod".into(), when, channels: names(&["ops"]), escalate, remind }
+        RouteSection {
+            name: "dba-prod".into(),
+            when,
+            channels: names(&["ops"]),
+            escalate,
+            remind,
+            ..RouteSection::default()
+        }
     }
 
     #[test]
@@ -224,6 +322,7 @@ mod tests {
             channels: names(&["op"]),
             escalate: vec![step(Duration::from_secs(59), &["leads"]), step(LEAST, &[])],
             remind: Some(Span(Duration::ZERO)),
+            ..RouteSection::default()
         };
         let keys = [
             "name",
@@ -240,5 +339,43 @@ mod tests {
         assert_eq!(checked(wrong), Err(keys.map(|key| format!("route.DBA.{key}")).to_vec()));
         let nobody = RouteSection { name: "none".into(), ..RouteSection::default() };
         assert_eq!(checked(nobody), Err(vec!["route.none.channels".to_owned()]));
+    }
+
+    #[test]
+    fn what_can_wait_says_for_what() {
+        let low = RouteSection {
+            urgency: Some("low".into()),
+            zone: Some("Europe/Berlin".into()),
+            quiet: names(&["18:00-08:00", "sat", "sun"]),
+            digest_at: names(&["09:00", "14:30"]),
+            digest_every: Some(Span(Duration::from_hours(2))),
+            ..section()
+        };
+        let Urgency::Low(rest) = checked(low).unwrap().urgency else { panic!("it can wait") };
+        let says = "quiet 18:00-08:00, sat, sun; together at 09:00, 14:30; together every 2 h; Europe/Berlin";
+        assert_eq!(rest.to_string(), says);
+        assert_eq!(
+            checked(RouteSection { urgency: Some("high".into()), ..section() }).unwrap().urgency,
+            Urgency::High
+        );
+        let low = || RouteSection { urgency: Some("low".into()), ..section() };
+        let quiet = |quiet: &[&str]| RouteSection { quiet: names(quiet), ..low() };
+        for (section, keys) in [
+            (low(), vec!["urgency"]),
+            (RouteSection { urgency: Some("medium".into()), ..section() }, vec!["urgency"]),
+            (RouteSection { urgency: None, ..quiet(&["sat"]) }, vec!["urgency"]),
+            (RouteSection { urgency: Some("high".into()), ..quiet(&["sat"]) }, vec!["urgency"]),
+            (RouteSection { zone: Some("UTC".into()), ..section() }, vec!["urgency"]),
+            (RouteSection { zone: Some("Mars/Olympus".into()), ..quiet(&["sat"]) }, vec!["zone"]),
+            (quiet(&["saturday", "8:00-09:00", "24:00-08:00", "08:00-08:00", "sun"]), vec!["quiet"; 4]),
+            (quiet(&DAYS), vec!["quiet"]),
+            (quiet(&["00:00-12:00", "12:00-00:00"]), vec!["quiet"]),
+            (RouteSection { digest_at: names(&["9", "25:00"]), ..quiet(&["sat"]) }, vec!["digest_at"; 2]),
+            (RouteSection { digest_every: Some(Span(Duration::ZERO)), ..low() }, vec!["digest_every"]),
+        ] {
+            let want = keys.into_iter().map(|key| format!("route.dba-prod.{key}")).collect();
+            let said = format!("{section:?}");
+            assert_eq!(checked(section), Err(want), "{said}");
+        }
     }
 }

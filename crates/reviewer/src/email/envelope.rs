@@ -2,9 +2,13 @@
 //! header, and both parts are base64: no text can end a header, a part, a line or the mail.
 
 use super::draw;
-use crate::{channel::Letter, email::page::Page};
+use crate::{
+    channel::{Gathering, Letter},
+    email::page::Page,
+    words,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use countersign_core::Digest;
+use countersign_core::{Digest, Timestamp};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Characters of one line of base64 (RFC 2045, section 6.8).
@@ -19,16 +23,39 @@ pub(crate) struct Sender {
     pub(crate) reply_to: Option<String>,
 }
 
+/// What a mail's headers say of what it is about.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    subject: String,
+    at: Timestamp,
+    /// What it is about, the same for all mails about it, and what this one is.
+    thread: String,
+    id: String,
+}
+
+impl About {
+    pub(super) fn letter(letter: &Letter) -> Self {
+        let thread = letter.approval.to_string();
+        let id = if letter.news.number == 1 { thread.clone() } else { letter.id.clone() };
+        Self { subject: subject(letter), at: letter.news.at, thread, id }
+    }
+
+    pub(super) fn gathering(gathering: &Gathering) -> Self {
+        let subject = format!("[Countersign] {}", words::several(gathering).trim_start_matches("⏳ "));
+        Self { subject, at: gathering.now, thread: gathering.id.clone(), id: gathering.id.clone() }
+    }
+}
+
 /// The whole mail, with CRLF and nothing beyond ASCII.
-pub(super) fn written(sender: &Sender, to: &str, letter: &Letter, channel: &str, page: &Page) -> String {
-    let sent = UNIX_EPOCH + Duration::from_millis(letter.news.at.unix_ms());
+pub(super) fn written(sender: &Sender, to: &str, about: &About, channel: &str, page: &Page) -> String {
+    let sent = UNIX_EPOCH + Duration::from_millis(about.at.unix_ms());
     // RFC 5322 knows `GMT` as obsolete only.
     let date = httpdate::fmt_http_date(sent).replace("GMT", "+0000");
-    let [id, root] = ids(sender, to, letter, channel);
+    let [id, root] = ids(sender, to, about, channel);
     let mut headers = vec![
         ("From", format!("Countersign <{}>", sender.from)),
         ("To", format!("<{to}>")),
-        ("Subject", subject(letter)),
+        ("Subject", about.subject.clone()),
         ("Date", date),
         ("Message-ID", id.clone()),
     ];
@@ -74,13 +101,11 @@ fn subject(letter: &Letter) -> String {
 }
 
 /// The mail's id, and that of the first about the same approval to the same address. Each is the same at every try.
-fn ids(sender: &Sender, to: &str, letter: &Letter, channel: &str) -> [String; 2] {
+fn ids(sender: &Sender, to: &str, about: &About, channel: &str) -> [String; 2] {
     let domain = sender.from.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
     let mark = Digest::of_parts("countersign/mail-id/v1", &[channel.as_bytes(), to.as_bytes()]).hex();
     let mark: String = mark.chars().take(16).collect();
-    let of = |what: &str| format!("<{what}.{mark}@{domain}>");
-    let root = of(&letter.approval.to_string());
-    [if letter.news.number == 1 { root.clone() } else { of(&letter.id) }, root]
+    [&about.id, &about.thread].map(|what| format!("<{what}.{mark}@{domain}>"))
 }
 
 /// Printable ASCII. Nothing else is expected in a header; and what is not expected does not break one.

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 /// On one line, and no link.
-pub(super) fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     inert(text).replace('\r', "⟨U+000D⟩").replace('\n', "⟨U+000A⟩").replace('\t', "⟨U+0009⟩")
 }
 

@@ -3,7 +3,7 @@
 
 use super::Ours;
 use crate::{
-    channel::Letter,
+    channel::{Gathering, Letter},
     message::{Computed, Excerpt, Message, Offer, Request, names},
     words::{self, Piece, title},
 };
@@ -125,10 +125,39 @@ pub(super) fn brief(letter: &Letter, what: Ours, link: &str) -> Page {
     }
 }
 
+/// Several approvals. It decides on none.
+pub(super) fn several(gathering: &Gathering, what: Ours) -> Page {
+    let mut clip = Clip::default();
+    let line = |item: &crate::channel::Item| {
+        let until = item.deadline.map(|deadline| format!(", until {}", moment(deadline))).unwrap_or_default();
+        vec![ours(&format!("{} ", item.code)), clip.theirs(&item.sentence), ours(&until)]
+    };
+    let mut lines: Vec<Vec<Piece>> = gathering.items.iter().map(line).collect();
+    lines.extend(words::unlisted(gathering, gathering.items.len()).map(|more| vec![ours(&more)]));
+    Page {
+        title: words::several(gathering),
+        step: Vec::new(),
+        sentence: words::EACH.to_owned(),
+        rows: words::common(gathering),
+        bytes: Vec::new(),
+        lists: vec![("What waits", lines)],
+        said: Vec::new(),
+        claimed: None,
+        warning: None,
+        link: (words::REVIEW, gathering.link.clone()),
+        note: what.note(),
+    }
+}
+
+/// The same in a few words, for a server that does not take more.
+pub(super) fn few(gathering: &Gathering, what: Ours) -> Page {
+    Page { lists: Vec::new(), ..several(gathering, what) }
+}
+
 fn rows(clip: &mut Clip, message: &Message) -> Vec<(&'static str, String)> {
     let seen = &message.computed;
-    let Some(requester) = seen.requester else { return Vec::new() };
-    let mut rows = vec![("Asked by", requester.to_string())];
+    let Some(asked_by) = message.asked_by() else { return Vec::new() };
+    let mut rows = vec![("Asked by", clip.text(&asked_by))];
     for (title, people) in [("Owned by", &seen.owners), ("For", &seen.on_behalf_of)] {
         if !people.is_empty() {
             rows.push((title, clip.text(&names(people))));

@@ -72,13 +72,13 @@ fn summary(message: &Message) -> String {
 
 fn fields(sheet: &mut Sheet, message: &Message) {
     let seen = &message.computed;
-    let Some(requester) = seen.requester else { return };
+    let Some(asked_by) = message.asked_by() else { return };
     let mut lines = Vec::new();
     let mut field = |name: &str, text: &str| {
         let runs = sheet.theirs(text, FIELD);
         lines.push([vec![title(name), ours(" ")], runs].concat());
     };
-    field("Asked by", &requester.to_string());
+    field("Asked by", &asked_by);
     for (name, people) in [("Owned by", &seen.owners), ("For", &seen.on_behalf_of)] {
         if !people.is_empty() {
             field(name, &names(people));

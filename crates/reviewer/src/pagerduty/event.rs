@@ -2,8 +2,12 @@
 //! (<https://developer.pagerduty.com/docs/events-api-v2/trigger-events/>). Pure. `PagerDuty` shows texts as they are, on pages, in e-mails and
 //! short messages, whose readers make links of addresses: those that stand in others' texts are broken.
 
-use crate::{channel::Letter, message::Ask, words};
-use countersign_core::visible;
+use crate::{
+    channel::{Gathering, Letter},
+    email::escape,
+    message::Ask,
+    words,
+};
 use serde_json::{Map, Value, json};
 
 /// How urgent an event is. A service may ring for some and not for others.
@@ -74,6 +78,40 @@ pub(super) fn trigger(letter: &Letter, routing: &str, key: &str, severity: Sever
     })
 }
 
+/// The event that pages once for several approvals.
+pub(super) fn several(gathering: &Gathering, routing: &str, key: &str, severity: Severity) -> Value {
+    let mut payload = Map::new();
+    let mut put = |name: &str, text: String| payload.insert(name.into(), text.into());
+    let first = gathering.items.first().map(|item| format!(". The first: {}", shown(&item.sentence)));
+    let heading = words::several(gathering);
+    put("summary", within(&format!("{heading}{}", first.unwrap_or_default()), SUMMARY));
+    put("source", within(&gathering.source, NAME));
+    put("severity", severity.as_str().into());
+    put("timestamp", gathering.now.to_string());
+    if let Some(common) = &gathering.common {
+        put("component", within(&shown(&common.target), NAME));
+        put("group", within(&shown(&common.environment), NAME));
+        put("class", within(&shown(&common.kind), NAME));
+    }
+    let listed = gathering.items.iter().take(ASKS);
+    let lines: Vec<String> =
+        listed.map(|item| within(&format!("{}: {}", item.code, shown(&item.sentence)), ASK)).collect();
+    let mut details = Map::new();
+    let more = words::unlisted(gathering, lines.len());
+    details.insert("approvals".into(), lines.into());
+    details.extend(more.map(|more| ("and".into(), more.into())));
+    let asked_by = gathering.common.as_ref().map(|common| common.requester.clone());
+    details.extend(asked_by.map(|requester| ("asked by".into(), requester.into())));
+    details.insert("note".into(), format!("To acknowledge is not to approve. {}", words::EACH).into());
+    payload.insert("custom_details".into(), details.into());
+    json!({
+        "routing_key": routing, "event_action": "trigger", "dedup_key": key,
+        "client": "Countersign", "client_url": gathering.link,
+        "links": [{"href": gathering.link, "text": words::REVIEW}],
+        "payload": payload,
+    })
+}
+
 /// The event that ends it.
 pub(super) fn resolve(routing: &str, key: &str) -> Value {
     json!({"routing_key": routing, "event_action": "resolve", "dedup_key": key})
@@ -85,6 +123,7 @@ fn details(letter: &Letter) -> Value {
     let mut put = |name: &str, value: Value| details.insert(name.into(), value);
     put("approval", letter.approval.to_string().into());
     put("state", words::title(&message.state).into());
+    // The id alone: what it is called is the requester's word.
     if let Some(requester) = message.computed.requester {
         put("asked by", requester.to_string().into());
     }
@@ -110,17 +149,9 @@ fn ask(ask: &Ask) -> String {
     within(&shown(&line), ASK)
 }
 
-/// Somebody else's text on one line, without anything that a reader makes a link of by its scheme. What hides in it was written
-/// out before.
+/// Somebody else's text on one line, without anything that a reader makes a link of. What hides in it was written out before.
 fn shown(text: &str) -> String {
-    let line = text.chars().fold(String::with_capacity(text.len()), |mut line, character| {
-        match character {
-            '\n' | '\r' | '\t' => line.push_str(&visible::label(character)),
-            other => line.push(other),
-        }
-        line
-    });
-    line.replace("://", &format!("{}//", visible::label(':')))
+    escape::line(text)
 }
 
 /// At most so many characters of the text, with how many are missing.
@@ -152,5 +183,6 @@ mod tests {
     #[test]
     fn nothing_in_it_is_made_a_link() {
         assert_eq!(shown("see https://evil.example/a\nb"), "see https⟨U+003A⟩//evil.example/a⟨U+000A⟩b");
+        assert_eq!(shown("www.evil.example, mailto:x@y"), "www⟨U+002E⟩evil.example, mailto⟨U+003A⟩x@y");
     }
 }

@@ -6,8 +6,9 @@ use super::{
     sheet::{Sheet, cost},
 };
 use crate::{
+    channel::Gathering,
     message::{Ask, Computed, Excerpt, Message, Offer, Request, names},
-    words::title,
+    words::{self, title},
 };
 use countersign_core::Timestamp;
 use serde_json::{Value, json};
@@ -66,6 +67,50 @@ pub(super) fn brief(message: &Message) -> (String, Vec<Value>) {
     (notified(message), sheet.blocks())
 }
 
+/// Several approvals, as many as find room. It decides on none.
+pub(super) fn several(gathering: &Gathering) -> (String, Vec<Value>) {
+    let mut sheet = Sheet::default();
+    let heading = words::several(gathering);
+    sheet.header(&heading);
+    let mut fields = Vec::new();
+    for (title, value) in words::common(gathering) {
+        fields.push((title, sheet.code(&value, Sheet::FIELD)));
+    }
+    if !fields.is_empty() {
+        sheet.fields(&fields);
+    }
+    let mut listed = 0;
+    for item in &gathering.items {
+        let sentence = sheet.code(&item.sentence, LISTED);
+        let until = item.deadline.map(|deadline| format!(", until {}", moment(deadline))).unwrap_or_default();
+        let line = format!("*<{}|{}>* {sentence}{until}", target(&item.link), item.code);
+        // The link, and how many more there are.
+        if sheet.left() < line.len() + 700 {
+            break;
+        }
+        sheet.ours(&line);
+        listed += 1;
+    }
+    if let Some(more) = words::unlisted(gathering, listed) {
+        sheet.context(&more);
+    }
+    sheet.ours(&format!("*<{}|{}>*\n{}", target(&gathering.link), words::REVIEW, words::EACH));
+    (heading, sheet.blocks())
+}
+
+/// The same once none of them waits.
+pub(super) fn over(link: &str) -> (String, Vec<Value>) {
+    let mut sheet = Sheet::default();
+    sheet.header(words::OVER);
+    sheet.context(&format!("<{}|See them in Countersign>", target(link)));
+    (words::OVER.to_owned(), sheet.blocks())
+}
+
+/// An address of ours, in a link: that ends at `|` and `>`.
+fn target(link: &str) -> String {
+    escaped(link, Sink::Plain).replace('|', "%7C")
+}
+
 /// A moment in the reader's zone; where that cannot be shown, in UTC.
 pub(super) fn moment(at: Timestamp) -> String {
     let seconds = at.unix_ms() / 1000;
@@ -79,8 +124,8 @@ fn notified(message: &Message) -> String {
 
 fn fields(sheet: &mut Sheet, message: &Message) {
     let seen = &message.computed;
-    let Some(requester) = seen.requester else { return };
-    let by = sheet.code(&requester.to_string(), Sheet::FIELD);
+    let Some(asked_by) = message.asked_by() else { return };
+    let by = sheet.code(&asked_by, Sheet::FIELD);
     let mut fields = vec![("Asked by", by)];
     for (title, people) in [("Owned by", &seen.owners), ("For", &seen.on_behalf_of)] {
         if !people.is_empty() {

@@ -8,6 +8,7 @@ use super::{
     sheet::{Sheet, cost, ours, title as bold},
 };
 use crate::{
+    channel::Gathering,
     desk::Told,
     message::{Ask, Computed, Excerpt, Message, Offer, Request, names},
     words,
@@ -101,6 +102,49 @@ pub(super) fn brief(message: &Message) -> Card {
     Card { summary: summary(message), card, decides: false }
 }
 
+/// Several approvals, as many as find room. It decides on none.
+pub(super) fn several(gathering: &Gathering) -> Card {
+    let mut sheet = Sheet::default();
+    let heading = words::several(gathering);
+    sheet.heading(&heading);
+    for (title, value) in words::common(gathering) {
+        let mut runs = vec![bold(&format!("{title}\u{a0} "))];
+        runs.extend(sheet.theirs(&value, FIELD));
+        sheet.near(&runs);
+    }
+    let mut listed = 0;
+    for item in &gathering.items {
+        // A sentence may cost several bytes for each character.
+        if sheet.left() < 4 * LISTED + 2 * KEPT {
+            break;
+        }
+        let until = item.deadline.map(|deadline| format!(", until {}", moment(deadline))).unwrap_or_default();
+        // A code is ours, eight hexadecimal digits, and so is the address.
+        sheet.block(&format!("[{}]({}){until}", item.code, item.link));
+        let sentence = sheet.theirs(&item.sentence, LISTED);
+        sheet.near(&sentence);
+        listed += 1;
+    }
+    if let Some(more) = words::unlisted(gathering, listed) {
+        sheet.block(&more);
+    }
+    sheet.block(words::EACH);
+    let actions = [open(words::REVIEW, &gathering.link)];
+    let card = json!({"type": "AdaptiveCard", "version": "1.5", "msteams": {"width": "Full"}, "fallbackText": heading,
+        "body": sheet.elements(), "actions": actions});
+    Card { summary: heading, card, decides: false }
+}
+
+/// The same once none of them waits.
+pub(super) fn over(link: &str) -> Card {
+    let mut sheet = Sheet::default();
+    sheet.heading(words::OVER);
+    let actions = [open("See them in Countersign", link)];
+    let card = json!({"type": "AdaptiveCard", "version": "1.5", "fallbackText": words::OVER, "body": sheet.elements(),
+        "actions": actions});
+    Card { summary: words::OVER.to_owned(), card, decides: false }
+}
+
 /// Something said to one user.
 pub(super) fn said(told: &Told) -> Card {
     let mut sheet = Sheet::default();
@@ -124,7 +168,7 @@ fn whole_card(message: &Message, sheet: Sheet, actions: &[Value], look: Option<&
 
 fn summary(message: &Message) -> String {
     let sentence: String = message.computed.sentence.chars().take(NOTIFIED).collect();
-    format!("{}: {}", words::title(&message.state), visible::one_line(&sentence))
+    format!("{}: {}", words::title(&message.state), escaped(&sentence))
 }
 
 /// What one person alone is told, above all else.
@@ -153,13 +197,13 @@ fn note(sheet: &mut Sheet, told: &Told) {
 
 fn fields(sheet: &mut Sheet, message: &Message) {
     let seen = &message.computed;
-    let Some(requester) = seen.requester else { return };
+    let Some(asked_by) = message.asked_by() else { return };
     let mut field = |title: &str, text: &str| {
         let mut runs = vec![bold(&format!("{title}\u{a0} "))];
         runs.extend(sheet.theirs(text, FIELD));
         sheet.near(&runs);
     };
-    field("Asked by", &requester.to_string());
+    field("Asked by", &asked_by);
     for (title, people) in [("Owned by", &seen.owners), ("For", &seen.on_behalf_of)] {
         if !people.is_empty() {
             field(title, &names(people));

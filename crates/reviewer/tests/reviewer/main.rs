@@ -8,3 +8,4 @@ mod pagerduty;
 mod slack;
 mod stage;
 mod teams;
+mod together;

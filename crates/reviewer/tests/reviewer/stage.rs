@@ -168,6 +168,8 @@ pub(crate) fn letter(number: u32, kind: &str, state: &str) -> Letter {
             at: now,
             state: state.into(),
             gates: vec![],
+            after: None,
+            gather: None,
         },
         message,
         shown: "shown".into(),

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 167] = [
+const KEYS: [&str; 175] = [
     "sign_in",
     "signals",
     "provider",
@@ -168,6 +168,9 @@ const KEYS: [&str; 167] = [
     "show",
     "time_limit",
     "give_up_after",
+    "alone",
+    "together_within",
+    "most_each",
     "route",
     "gates",
     "classes",
@@ -175,6 +178,11 @@ const KEYS: [&str; 167] = [
     "escalate",
     "after",
     "remind",
+    "urgency",
+    "zone",
+    "quiet",
+    "digest_at",
+    "digest_every",
 ];
 
 /// Reads every section there is. Without a mistake the file is whole.

@@ -32,6 +32,7 @@ fn route(when: When, channels: &[&str], escalate: &[(u64, &[&str])], remind: Opt
         channels: named(channels),
         escalate: escalate.collect(),
         remind: remind.map(minutes),
+        urgency: Urgency::Unsaid,
     }
 }
 
@@ -153,4 +154,54 @@ fn what_was_missed_is_said_once_and_reminders_end() {
     let reminders = followed(&plan, &[], 10_000);
     let reminders = reminders.iter().filter(|(_, what)| what.starts_with("remind")).count();
     assert_eq!(reminders, usize::try_from(MOST_REMINDERS).unwrap());
+}
+
+#[test]
+fn a_channel_waits_only_where_nothing_leads_there_that_does_not() {
+    let rest = |zone: &str| Rest { zone: zone.into(), every_s: Some(3600), ..Rest::default() };
+    let low = |channels: &[&str], steps: &[(u64, &[&str])], zone| Route {
+        urgency: Urgency::Low(rest(zone)),
+        ..route(When::default(), channels, steps, None)
+    };
+    let calm = low(&["ops", "mail"], &[(10, &["leads"])], "UTC");
+    let at_once = route(When::default(), &["ops"], &[], None);
+    let urgent = Route { urgency: Urgency::High, ..route(When::default(), &[], &[], Some(5)) };
+    let elsewhere = route(When { classes: [Class::Read].into(), ..When::default() }, &["mail"], &[], None);
+    let waits =
+        |routes: &[Route]| -> Vec<String> { planned(routes).rests.keys().map(ToString::to_string).collect() };
+    assert_eq!(waits(std::slice::from_ref(&calm)), ["leads", "mail", "ops"]);
+    assert_eq!(waits(&[calm.clone(), at_once, elsewhere]), ["leads", "mail"]);
+    assert!(waits(&[calm.clone(), urgent]).is_empty());
+    let two = planned(&[calm, low(&["mail"], &[], "Asia/Tokyo")]);
+    assert_eq!(two.rests.get(&"mail".parse().unwrap()).map(Vec::len), Some(2));
+}
+
+#[test]
+fn what_waits_is_told_when_half_of_its_time_is_over() {
+    let minute = |minute: i64| Timestamp(minute * 60_000_000);
+    let rest = Rest { zone: "UTC".into(), at: [600].into(), ..Rest::default() };
+    let calm =
+        Route { urgency: Urgency::Low(rest), ..route(When::default(), &["ops"], &[(10, &["leads"])], None) };
+    let plan = planned(&[calm]);
+    for (asked, deadline, told) in [
+        (0, 1440, Some(600)),
+        (0, 60, Some(30)),
+        (590, 640, Some(600)),
+        (600, 640, None),
+        // Asked anew when less is left than that.
+        (0, 2, Some(1)),
+    ] {
+        let release = plan.release("ops", minute(asked), (minute(asked), minute(deadline)));
+        assert_eq!(release, told.map(minute), "{asked} {deadline}");
+    }
+    assert_eq!(plan.release("ops", minute(40), (minute(0), minute(60))), None, "the half is over");
+    assert_eq!(plan.release("siem", minute(0), (minute(0), minute(60))), None, "nobody said it can wait");
+    let mut calls = Calls::new(plan);
+    assert_eq!(calls.next(minute(0)).map(|(moment, _)| moment), Some(minute(10)));
+    calls.heard_from = Some(minute(30));
+    assert_eq!(
+        calls.next(minute(0)).map(|(moment, _)| moment),
+        Some(minute(40)),
+        "silence begins when they hear"
+    );
 }

@@ -1,0 +1,156 @@
+//! Whom a channel writes to that writes to people: those who may decide on what is still shut, as many as the channel's limit
+//! for each person leaves, and never fewer than have to decide. It says who is asked; who may decide is policy's alone.
+
+use super::Worker;
+use crate::channel::{Decider, Said};
+use countersign_core::{GateName, PersonId};
+use countersign_engine::{
+    Error,
+    hold::Hold,
+    outbox::{self, News, Outgoing},
+    summons,
+    vote::{self, Seat},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many times the limit is counted.
+const BEYOND: usize = 8;
+
+/// Somebody who could be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Candidate {
+    person: PersonId,
+    /// The gate they would be asked about.
+    gate: GateName,
+    /// About how many open approvals they are asked already, up to a bound.
+    load: usize,
+    /// They were asked about this one before.
+    asked: bool,
+}
+
+impl Worker<'_> {
+    /// Who is written to with this news. Whoever is asked anew is written down before the first mail goes.
+    pub(super) async fn deciders(
+        &self,
+        outgoing: &mut Outgoing,
+        hold: &Hold,
+        news: &News,
+    ) -> Result<Vec<Decider>, Error> {
+        let asks = hold.approval.state.as_str() == "pending";
+        let mut reached: BTreeSet<PersonId> = self.seats(hold, asks).into_keys().collect();
+        if let Some(most) = self.tell.most_each() {
+            if asks {
+                let _turn = self.asking.lock().await;
+                reached = self.asked(outgoing, hold, most).await?;
+                *outgoing = outbox::asked(self.gate, outgoing, &reached).await?;
+            } else if !outgoing.asked.is_empty() {
+                reached.clone_from(&outgoing.asked);
+            }
+        }
+        let one =
+            |person| self.decider(hold, person, summons::link(self.gate, hold.approval.id, person, news.at));
+        Ok(reached.into_iter().filter_map(one).collect())
+    }
+
+    /// Everybody who may lift what is shut still, and can be written to.
+    pub(super) fn reached(&self, hold: &Hold) -> BTreeSet<PersonId> {
+        self.seats(hold, true).into_keys().collect()
+    }
+
+    pub(super) fn decider(&self, hold: &Hold, person: PersonId, link: String) -> Option<Decider> {
+        let round = hold.approval.round();
+        let voted = round.is_some_and(|round| round.votes.values().any(|votes| votes.contains_key(&person)));
+        let said = if voted { Said::Something } else { Said::Nothing };
+        Some(Decider { person, address: self.gate.identity().address(person)?, link, said })
+    }
+
+    /// Everybody who may decide and can be written to, each with a gate: while it waits, of those that are shut still.
+    fn seats(&self, hold: &Hold, asks: bool) -> BTreeMap<PersonId, GateName> {
+        let seat = |person| {
+            self.gate.identity().address(person)?;
+            let seat = if asks {
+                vote::seat_for_more(self.gate, hold, person)
+            } else {
+                vote::seat_for(self.gate, hold, person)
+            };
+            seat.ok().map(|Seat { gate, .. }| (person, gate.name.clone()))
+        };
+        self.gate.identity().voters().into_iter().filter_map(|voter| seat(voter.person)).collect()
+    }
+
+    /// Whom the limit leaves, with how many each gate still needs.
+    pub(super) async fn asked(
+        &self,
+        outgoing: &Outgoing,
+        hold: &Hold,
+        most: usize,
+    ) -> Result<BTreeSet<PersonId>, Error> {
+        let mut candidates = Vec::new();
+        for (person, gate) in self.seats(hold, true) {
+            // Beyond the limit as well: whoever has the least is asked where nobody is left.
+            let counted = most.saturating_mul(BEYOND);
+            let load = outbox::load_of(self.gate, &outgoing.channel, person, counted).await?;
+            candidates.push(Candidate { person, gate, load, asked: outgoing.asked.contains(&person) });
+        }
+        let mut needs = BTreeMap::new();
+        if let Some(round) = hold.approval.round() {
+            for gate in round.gates.iter().filter(|gate| !round.lifted(gate)) {
+                let votes = round.votes.get(&gate.name).map_or(0, BTreeMap::len);
+                let quorum = usize::try_from(gate.quorum.get()).unwrap_or(usize::MAX);
+                needs.insert(gate.name.clone(), quorum.saturating_sub(votes).max(1));
+            }
+        }
+        Ok(chosen(candidates, &needs, most))
+    }
+}
+
+/// Everybody below the limit; where these are fewer than a gate needs, those with the least beside them.
+fn chosen(
+    mut candidates: Vec<Candidate>,
+    needs: &BTreeMap<GateName, usize>,
+    most: usize,
+) -> BTreeSet<PersonId> {
+    candidates.sort_by_key(|one| (!one.asked, one.load, one.person));
+    let free = |one: &&Candidate| one.asked || one.load < most;
+    let mut chosen: BTreeSet<PersonId> = candidates.iter().filter(free).map(|one| one.person).collect();
+    for (gate, need) in needs {
+        let of_it = candidates.iter().filter(|one| one.gate == *gate);
+        let there = of_it.clone().filter(free).count();
+        let others = of_it.filter(|one| !free(one)).take(need.saturating_sub(there));
+        chosen.extend(others.map(|one| one.person));
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn person(number: u128) -> PersonId {
+        PersonId::from_parts(1, number)
+    }
+
+    #[test]
+    fn whoever_is_busy_is_left_alone_as_long_as_others_are_enough() {
+        type Row = (&'static str, &'static [(u128, &'static str, usize, bool)], usize, &'static [u128]);
+        let rows: [Row; 6] = [
+            ("nobody is busy", &[(1, "data", 0, false), (2, "data", 4, false)], 1, &[1, 2]),
+            ("one is", &[(1, "data", 5, false), (2, "data", 4, false)], 1, &[2]),
+            ("but two are needed", &[(1, "data", 5, false), (2, "data", 4, false)], 2, &[1, 2]),
+            ("all are", &[(1, "data", 9, false), (2, "data", 5, false), (3, "data", 7, false)], 1, &[2]),
+            ("whoever was asked stays so", &[(1, "data", 5, true), (2, "data", 5, false)], 1, &[1]),
+            ("nobody at all", &[], 2, &[]),
+        ];
+        for (what, rows, need, want) in rows {
+            let candidates = rows.iter().map(|(number, gate, load, asked)| Candidate {
+                person: person(*number),
+                gate: gate.parse().unwrap(),
+                load: *load,
+                asked: *asked,
+            });
+            let needs = [("data".parse().unwrap(), need)].into();
+            let want: BTreeSet<PersonId> = want.iter().map(|number| person(*number)).collect();
+            assert_eq!(chosen(candidates.collect(), &needs, 5), want, "{what}");
+        }
+    }
+}

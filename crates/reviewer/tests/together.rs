@@ -1,0 +1,391 @@
+//! What can wait, what comes in a flood, and whom a limit spares: with the worker, the store and a driven clock. Whatever is
+//! put off is told before it lapses, over restarts too, and nothing is told as often as there is of it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a failed expectation is how a test fails"
+)]
+
+#[path = "../../engine/tests/engine/stage.rs"]
+#[expect(dead_code, reason = "it is the engine's own stage; channels need a part of it")]
+mod gateway;
+
+use crate::gateway::{POLICY, Stage, person};
+use async_trait::async_trait;
+use countersign_core::{ApprovalId, Class, PersonId, Timestamp};
+use countersign_engine::{
+    Gate,
+    outbox::{self, ChannelSpec, Channels, Hears, News, Quiet, Rest, Route, Shelf, Together, Urgency, When},
+};
+use countersign_reviewer::{Failed, Gathering, Letter, Over, Tell, Why, Writes, message::Room, run};
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::task::JoinSet;
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+/// How long something may take to come, on a busy machine.
+const COMES_WITHIN: Duration = Duration::from_mins(1);
+
+/// What a channel was told.
+#[derive(Clone, Debug, PartialEq)]
+enum Told {
+    One(ApprovalId, String, BTreeSet<PersonId>),
+    Several(Why, usize, Vec<ApprovalId>, String, BTreeSet<PersonId>),
+    Over(String),
+}
+
+/// Reads everything, and remembers when.
+#[derive(Debug)]
+struct Reader {
+    gate: Arc<Gate>,
+    told: Mutex<Vec<(Told, Timestamp)>>,
+    down: AtomicBool,
+    most_each: Option<usize>,
+    writes: Writes,
+}
+
+impl Reader {
+    fn of(gate: &Arc<Gate>) -> Arc<Self> {
+        Self::limited(gate, None, Writes::ToAPlace)
+    }
+
+    fn limited(gate: &Arc<Gate>, most_each: Option<usize>, writes: Writes) -> Arc<Self> {
+        let (gate, told, down) = (Arc::clone(gate), Mutex::default(), AtomicBool::default());
+        Arc::new(Self { gate, told, down, most_each, writes })
+    }
+
+    fn all(&self) -> Vec<Told> {
+        self.told.lock().iter().map(|(told, _)| told.clone()).collect()
+    }
+
+    fn asked(&self, id: ApprovalId) -> bool {
+        self.all().iter().any(|told| match told {
+            Told::One(one, ..) => *one == id,
+            Told::Several(_, _, some, ..) => some.contains(&id),
+            Told::Over(_) => false,
+        })
+    }
+
+    fn put(&self, told: Told) -> Result<Option<String>, Failed> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(Failed::channel("it is down"));
+        }
+        let mut all = self.told.lock();
+        all.push((told, self.gate.now()));
+        Ok(Some(format!("place {}", all.len())))
+    }
+}
+
+#[async_trait]
+impl Tell for Reader {
+    fn room(&self, _news: &News) -> Room {
+        Room { characters: None }
+    }
+
+    fn give_up_after(&self) -> Duration {
+        72 * HOUR
+    }
+
+    fn writes(&self) -> Writes {
+        self.writes
+    }
+
+    fn gathers(&self) -> bool {
+        true
+    }
+
+    fn most_each(&self) -> Option<usize> {
+        self.most_each
+    }
+
+    async fn tell_together(&self, all: &Gathering) -> Result<Option<String>, Failed> {
+        assert!(all.items.len() <= 20 && all.items.len() <= all.count);
+        let people = all.deciders.iter().map(|one| one.person).collect();
+        let ids = all.items.iter().map(|item| item.approval).collect();
+        self.put(Told::Several(all.why, all.count, ids, all.link.clone(), people))
+    }
+
+    async fn over(&self, over: &Over) -> Result<(), Failed> {
+        self.put(Told::Over(over.posted.clone())).map(drop)
+    }
+
+    async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
+        let people = letter.deciders.iter().map(|one| one.person).collect();
+        self.put(Told::One(letter.approval, letter.news.kind.clone(), people))
+    }
+}
+
+fn spec(name: &str, hears: Hears, together: Option<Together>) -> ChannelSpec {
+    ChannelSpec { name: name.parse().unwrap(), kind: "slack", place: String::new(), hears, together }
+}
+
+/// Changes can wait until eight in the morning in Lisbon, exports cannot; both are told on `ops`.
+fn calm() -> Channels {
+    let night = Quiet::Hours { from: 18 * 60, to: 8 * 60 };
+    let rest = Rest { zone: "Europe/Lisbon".into(), quiet: [night].into(), ..Rest::default() };
+    let route = |name: &str, class, urgency| Route {
+        name: name.into(),
+        when: When { classes: [class].into(), ..When::default() },
+        channels: ["ops".parse().unwrap()].into(),
+        escalate: vec![],
+        remind: Some(20 * MINUTE),
+        urgency,
+    };
+    let routes = vec![
+        route("changes", Class::Configure, Urgency::Low(rest)),
+        route("exports", Class::Export, Urgency::Unsaid),
+    ];
+    Channels::new([spec("ops", Hears::Named, None)]).routed(routes)
+}
+
+/// What was similar shares a message after three.
+fn flooded() -> Channels {
+    Channels::new([spec("ops", Hears::Everything, Some(Together { after: 3, within: 2 * MINUTE }))])
+}
+
+/// Everybody is told again after five minutes.
+fn reminding() -> Channels {
+    let route = Route {
+        name: "all".into(),
+        when: When::default(),
+        channels: ["ops".parse().unwrap()].into(),
+        escalate: vec![],
+        remind: Some(5 * MINUTE),
+        urgency: Urgency::Unsaid,
+    };
+    Channels::new([spec("ops", Hears::Named, None)]).routed(vec![route])
+}
+
+fn plain() -> Channels {
+    Channels::new([spec("ops", Hears::Everything, None)])
+}
+
+fn work(stage: &Stage, reader: &Arc<Reader>) -> JoinSet<()> {
+    let mut workers = JoinSet::new();
+    let tell = Arc::clone(reader) as Arc<dyn Tell>;
+    workers.spawn(run(Arc::clone(&stage.gate), "ops".parse().unwrap(), tell));
+    workers
+}
+
+async fn until(what: &str, mut enough: impl AsyncFnMut() -> bool) {
+    let comes = async {
+        while !enough().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(COMES_WITHIN, comes).await.is_ok(), "{what} never came");
+}
+
+async fn waiting(stage: &Stage) -> usize {
+    let name = "ops".parse().unwrap();
+    let due = outbox::count(&stage.gate, &name, Shelf::Due, 1_000).await.unwrap();
+    due + outbox::count(&stage.gate, &name, Shelf::Later, 1_000).await.unwrap()
+}
+
+/// People have a day for everything.
+async fn with_a_day(stage: &Stage) {
+    stage.policy(&POLICY.replace("@expires(\"30m\")", "@expires(\"24h\")")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_night_what_can_wait_waits_over_restarts_and_what_cannot_goes() {
+    // Two in the morning.
+    let mut stage = Stage::telling(calm).await;
+    with_a_day(&stage).await;
+    let reader = Reader::of(&stage.gate);
+    let mut workers = work(&stage, &reader);
+    let mut calm = Vec::new();
+    for hour in 0..3 {
+        calm.push(stage.hold(Class::Configure, &format!("change {hour}")).await);
+        let urgent = stage.hold(Class::Export, &format!("export {hour}")).await;
+        until("what is urgent", async || reader.asked(urgent)).await;
+        stage.clock.pass(HOUR);
+    }
+    assert!(!calm.iter().any(|id| reader.asked(*id)), "{:?}", reader.all());
+    workers.shutdown().await;
+    drop(reader);
+
+    stage = stage.restart().await;
+    let reader = Reader::of(&stage.gate);
+    let mut workers = work(&stage, &reader);
+    let fence = stage.hold(Class::Export, "fence").await;
+    until("the fence", async || reader.asked(fence)).await;
+    assert!(!calm.iter().any(|id| reader.asked(*id)), "{:?}", reader.all());
+    // One of them is decided in the night, by somebody who did not need to be told.
+    stage.reject(person(1), calm[0], "not tonight").await.unwrap();
+    stage.clock.pass(3 * HOUR);
+    until("the morning", async || reader.asked(calm[1])).await;
+    until("everything", async || waiting(&stage).await == 0).await;
+    let several: Vec<Told> = reader
+        .all()
+        .into_iter()
+        .filter(|told| !matches!(told, Told::One(id, ..) if !calm.contains(id)))
+        .collect();
+    let [Told::Several(Why::Waited, 2, ids, link, _)] = several.as_slice() else { panic!("{several:?}") };
+    assert_eq!(*ids, calm[1..]);
+    let agent = Stage::requester().principal;
+    let query = format!("status=pending&principal={agent}&target=cloud&environment=prod&class=configure");
+    assert!(link.ends_with(&format!("/approvals?{query}")), "{link}");
+    // By day a change is told at once.
+    let noon = stage.hold(Class::Configure, "noon").await;
+    until("a change by day", async || reader.asked(noon)).await;
+    workers.shutdown().await;
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_lapses_unseen_because_it_could_wait() {
+    // Half an hour for everything, at two in the morning.
+    let stage = Stage::telling(calm).await;
+    let reader = Reader::of(&stage.gate);
+    let mut workers = work(&stage, &reader);
+    let id = stage.hold(Class::Configure, "change").await;
+    stage.clock.pass(14 * MINUTE);
+    let fence = stage.hold(Class::Export, "fence").await;
+    until("the fence", async || reader.asked(fence)).await;
+    assert!(!reader.asked(id), "half of its time is not over");
+    stage.clock.pass(MINUTE);
+    until("what is half over", async || reader.asked(id)).await;
+    let hold = countersign_engine::read::hold(&stage.gate, id).await.unwrap().unwrap();
+    assert_eq!(hold.approval.state.as_str(), "pending");
+    assert_eq!(hold.next_call(), None, "the next reminder would come when it is over");
+    stage.approve(person(1), id).await.unwrap();
+    stage.until(id, "done").await;
+    workers.shutdown().await;
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_is_a_few_messages_and_one_more_and_each_of_it_is_decided_by_itself() {
+    let stage = Stage::telling(flooded).await;
+    let reader = Reader::of(&stage.gate);
+    let mut workers = work(&stage, &reader);
+    let mut ids = Vec::new();
+    for number in 0..40 {
+        ids.push(stage.hold(Class::Configure, &format!("change {number}")).await);
+    }
+    let other = stage.hold(Class::Export, "of another kind").await;
+    until("the first few", async || reader.all().len() == 4).await;
+    assert!(reader.asked(other) && ids[..3].iter().all(|id| reader.asked(*id)));
+    reader.down.store(true, Ordering::SeqCst);
+    stage.clock.pass(2 * MINUTE);
+    let known = stage.gate.channels().named(&"ops".parse().unwrap()).unwrap();
+    until("a try in vain", async || known.standing().failures > 0).await;
+    reader.down.store(false, Ordering::SeqCst);
+    until("the rest of it", async || {
+        let (now, next) = (stage.gate.now(), known.standing().next_try);
+        stage.clock.pass(next.map_or(Duration::ZERO, |next| next.since(now)));
+        waiting(&stage).await == 0
+    })
+    .await;
+    let told = reader.all();
+    let [.., Told::Several(Why::Similar, 37, listed, ..)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((told.len(), listed.len()), (5, 20));
+    assert_eq!(outbox::count(&stage.gate, &"ops".parse().unwrap(), Shelf::GivenUp, 10).await.unwrap(), 0);
+
+    // Each by itself; what became of it is told to nobody, but once for all of them.
+    for (number, id) in ids[3..].iter().enumerate() {
+        stage.reject(person(1), *id, "one after the other").await.unwrap();
+        until("its end", async || waiting(&stage).await == 0).await;
+        let over = reader.all().iter().filter(|told| matches!(told, Told::Over(_))).count();
+        assert_eq!((reader.all().len(), over), if number < 36 { (5, 0) } else { (6, 1) }, "{number}");
+    }
+    for id in &ids[..3] {
+        assert_eq!(stage.state(*id).await, "pending", "nobody decided several at once");
+    }
+    workers.shutdown().await;
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_many_are_asked_is_found_again_after_a_restart() {
+    let mut stage = Stage::telling(flooded).await;
+    let mut ids = Vec::new();
+    for number in 0..10 {
+        ids.push(stage.hold(Class::Configure, &format!("change {number}")).await);
+    }
+    stage = stage.restart().await;
+    stage.clock.pass(2 * MINUTE);
+    let reader = Reader::of(&stage.gate);
+    let mut workers = work(&stage, &reader);
+    until("all of it", async || waiting(&stage).await == 0).await;
+    let told = reader.all();
+    let several = told.iter().filter(|told| matches!(told, Told::Several(_, 7, ..))).count();
+    assert_eq!((told.len(), several), (4, 1), "{told:?}");
+    assert!(ids.iter().all(|id| reader.asked(*id)));
+    workers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_asked_more_than_the_limit_while_somebody_else_is_left() {
+    let stage = Stage::telling(plain).await;
+    with_a_day(&stage).await;
+    // People 1 to 9 may decide; Olga owns the agent and may not.
+    let reader = Reader::limited(&stage.gate, Some(2), Writes::ToPeople);
+    let mut workers = work(&stage, &reader);
+    let mut asked = Vec::new();
+    for number in 0..4 {
+        let id = stage.hold(Class::Configure, &format!("change {number}")).await;
+        until("the question", async || reader.asked(id)).await;
+        let told = reader.all();
+        let Some(Told::One(_, _, people)) = told.last() else { panic!("{told:?}") };
+        asked.push((id, people.len()));
+    }
+    // Everybody twice; then, as one has to be asked, one.
+    assert_eq!(asked.iter().map(|(_, people)| *people).collect::<Vec<_>>(), [9, 9, 1, 1]);
+    // An export needs two.
+    let export = stage.hold(Class::Export, "all").await;
+    until("the export", async || reader.asked(export)).await;
+    let told = reader.all();
+    let Some(Told::One(_, _, people)) = told.last() else { panic!("{told:?}") };
+    assert_eq!(people.len(), 2);
+    // Who was not asked may decide all the same; with what is decided everybody has room again.
+    stage.reject(person(9), asked[0].0, "no").await.unwrap();
+    stage.reject(person(8), asked[1].0, "no").await.unwrap();
+    until("the ends", async || waiting(&stage).await == 0).await;
+    let next = stage.hold(Class::Configure, "next").await;
+    until("the next", async || reader.asked(next)).await;
+    let told = reader.all();
+    let Some(Told::One(_, _, people)) = told.last() else { panic!("{told:?}") };
+    assert!(people.len() >= 7, "{people:?}");
+    workers.shutdown().await;
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_could_lift_only_what_is_lifted_is_not_asked_any_more() {
+    let stage = Stage::telling(reminding).await;
+    let second = format!(
+        "@id(\"look\") @gate(\"look\") @approvers(\"Person::\\\"{}\\\"\") @expires(\"30m\") @step_up(\"session\") \
+         @reason(\"a second look\")\nforbid (principal, action in Action::\"export\", resource);",
+        person(3)
+    );
+    stage.policy(&format!("{POLICY}{second}")).await;
+    let reader = Reader::limited(&stage.gate, None, Writes::ToPeople);
+    let mut workers = work(&stage, &reader);
+    let people = |kind: &str| {
+        reader.all().into_iter().find_map(|told| match told {
+            Told::One(_, news, people) if news == kind => Some(people),
+            _ => None,
+        })
+    };
+    let id = stage.hold(Class::Export, "all").await;
+    until("the question", async || people("approval.requested").is_some()).await;
+    assert_eq!(people("approval.requested").unwrap().len(), 9);
+    stage.approve(person(1), id).await.unwrap();
+    stage.approve(person(2), id).await.unwrap();
+    stage.clock.pass(5 * MINUTE);
+    until("a reminder", async || people("approval.reminded").is_some()).await;
+    assert_eq!(people("approval.reminded").unwrap(), [person(3)].into());
+    workers.shutdown().await;
+}
