@@ -75,7 +75,7 @@ fn whatever_anybody_wrote_is_no_markup_no_link_and_no_header() {
             .lines()
             .filter(|line| line.contains("zqz") || line.contains("evil"))
         {
-            let ours = ["  Drop the table", "| ", "- ", "On: ", "Owned by: ", "For: "];
+            let ours = ["  Drop the table", "| ", "- ", "Asked by: ", "On: ", "Owned by: ", "For: "];
             assert!(ours.iter().any(|start| line.starts_with(start)), "{line:?} of {hostile:?}");
         }
     }
