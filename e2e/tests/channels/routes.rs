@@ -14,6 +14,15 @@ when = { targets = ["shop"], classes = ["write"] }
 channels = ["ops"]
 escalate = [{ after = "10m", channels = ["leads"] }]
 remind = "15m"
+
+[[route]]
+name = "tunings"
+when = { targets = ["shop"], classes = ["configure"] }
+channels = ["leads"]
+urgency = "low"
+zone = "Europe/Berlin"
+quiet = ["18:00-08:00", "sat", "sun"]
+digest_at = ["09:00"]
 "#;
     let sections = [webhook("ops", &ops.url, ""), webhook("leads", &leads.url, ""), route.to_owned()];
     let stage = Stage::open(&sections.concat()).await;
@@ -36,7 +45,12 @@ remind = "15m"
         browser.page.set_window_size(width, 1400).await.unwrap();
         browser.page.goto(&page("/channels")).await.unwrap();
         let shown = browser.until_text("main", "Routes").await.unwrap();
-        for words in ["target shop, class write", "after 10 min: leads", "again every 15 min"] {
+        for words in [
+            "target shop, class write",
+            "after 10 min: leads",
+            "again every 15 min",
+            "can wait (quiet 18:00-08:00, sat, sun; together at 09:00; Europe/Berlin)",
+        ] {
             assert!(shown.contains(words), "{words}: {shown}");
         }
         assert_eq!(browser.overflow().await.unwrap(), 0);
@@ -46,5 +60,12 @@ remind = "15m"
         assert!(shown.contains("leads is told as well"), "{shown}");
         assert_eq!(browser.overflow().await.unwrap(), 0);
         picture(&browser, &format!("told-{name}")).await;
+        // Where a message about several leads: exactly these.
+        browser.page.goto(&page("/approvals?status=pending&environment=prod&class=write")).await.unwrap();
+        let shown = browser.until_text("main", "class write").await.unwrap();
+        assert!(shown.contains("environment prod") && !shown.contains("No approval matches"), "{shown}");
+        browser.until("document.querySelectorAll('.cards > li').length === 1").await.unwrap();
+        assert_eq!(browser.overflow().await.unwrap(), 0);
+        picture(&browser, &format!("several-{name}")).await;
     }
 }
