@@ -48,6 +48,29 @@ enum Takes {
     YesOrNo,
 }
 
+impl Takes {
+    /// What is wrong with an answer, in words that do not repeat it: it may be a secret that was pasted by mistake.
+    fn remedy(self, said: &str) -> Option<&'static str> {
+        let reference = said.starts_with("env:") || said.starts_with("file:");
+        match self {
+            Self::Text if said.is_empty() => Some("this is needed"),
+            Self::Secret | Self::SecretOrNothing
+                if !reference && (self == Self::Secret || !said.is_empty()) =>
+            {
+                Some("a secret is not typed here: write `env:NAME` or `file:PATH`")
+            }
+            Self::YesOrNo if said != "yes" && said != "no" => Some("write `yes` or `no`"),
+            Self::Text
+            | Self::Or(_)
+            | Self::Nothing
+            | Self::Secret
+            | Self::SecretOrNothing
+            | Self::List
+            | Self::YesOrNo => None,
+        }
+    }
+}
+
 const fn field(key: &'static str, asks: &'static str, takes: Takes) -> Field {
     Field { key, asks, takes }
 }
@@ -268,17 +291,7 @@ impl<R: BufRead, W: Write> Dialog<R, W> {
             };
             let said = self.line(field.asks, usual)?;
             let said = if said.is_empty() { usual.to_owned() } else { said };
-            let reference = said.starts_with("env:") || said.starts_with("file:");
-            let remedy = match field.takes {
-                Takes::Text if said.is_empty() => "this is needed",
-                // What was typed may be the secret itself: it is not repeated.
-                Takes::Secret if !reference => "a secret is not typed here: write `env:NAME` or `file:PATH`",
-                Takes::SecretOrNothing if !reference && !said.is_empty() => {
-                    "a secret is not typed here: write `env:NAME` or `file:PATH`"
-                }
-                Takes::YesOrNo if said != "yes" && said != "no" => "write `yes` or `no`",
-                _ => return Ok(said),
-            };
+            let Some(remedy) = field.takes.remedy(&said) else { return Ok(said) };
             self.say(&format!("{remedy}\n"))?;
         }
         Err(Failure::usage("that was wrong too often; nothing was written"))
@@ -289,7 +302,7 @@ impl<R: BufRead, W: Write> Dialog<R, W> {
         let usual = if usual.is_empty() { String::new() } else { format!(" [{usual}]") };
         self.say(&format!("{asks}{usual}: "))?;
         let mut line = String::new();
-        let read = (&mut self.typed).take(LONGEST as u64).read_line(&mut line);
+        let read = std::io::Read::take(&mut self.typed, LONGEST as u64).read_line(&mut line);
         match read {
             Ok(0) => Err(Failure::usage("the answers ended before the questions; nothing was written")),
             Ok(_) if !line.ends_with('\n') && line.len() >= LONGEST => {
