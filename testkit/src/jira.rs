@@ -1,10 +1,14 @@
-//! Jira Cloud on loopback, as far as channels use it: issues, comments, transitions, changes and the search, written from its public
+//! Jira Cloud on loopback, as far as channels use it: issues, comments, transitions, changes, mail and the search, written from its public
 //! contract (<https://developer.atlassian.com/cloud/jira/platform/rest/v3/intro/>). It refuses what the real one refuses, keeps every
 //! issue with every change, and can be made to fail.
 
 pub mod document;
+pub mod person;
 
-use crate::server::{Answer, Asked, Server, json, lock};
+use crate::{
+    server::{Answer, Asked, Server, json, lock},
+    teams::person::moment,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -13,7 +17,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch;
 
@@ -43,17 +47,37 @@ pub struct Issue {
     pub labels: Vec<String>,
     pub status: String,
     /// Who said what, oldest first.
-    pub comments: Vec<(String, Value)>,
+    pub comments: Vec<Comment>,
     /// Every change, oldest first.
     pub changes: Vec<Change>,
 }
 
-/// A field of an issue that somebody changed.
+/// Something that somebody said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comment {
+    pub who: String,
+    pub body: Value,
+    pub at_ms: u64,
+    /// Only whoever has this role reads it.
+    pub role: Option<String>,
+}
+
+/// Something that somebody changed at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub id: u64,
     pub who: String,
+    pub at_ms: u64,
+    pub items: Vec<Item>,
+    /// An app did it, and says so.
+    pub through: Option<String>,
+}
+
+/// A field that was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
     pub field: &'static str,
+    pub from: String,
     pub to: String,
 }
 
@@ -89,6 +113,7 @@ struct Shared {
     answers: VecDeque<Refusal>,
     down: Option<Refusal>,
     count: u64,
+    mails: Vec<(String, String)>,
 }
 
 type Said = Result<(StatusCode, Value), (u16, &'static str)>;
@@ -156,12 +181,12 @@ impl Jira {
 impl Issue {
     /// What its comments say, oldest first.
     pub fn said(&self) -> Vec<String> {
-        self.comments.iter().map(|(_, body)| document::text(body)).collect()
+        self.comments.iter().map(|comment| document::text(&comment.body)).collect()
     }
 
-    /// Changes a field, as somebody.
-    fn change(&mut self, id: u64, who: &str, field: &'static str, to: &str) {
-        self.changes.push(Change { id, who: who.into(), field, to: to.into() });
+    fn updated(&self) -> u64 {
+        let changed = self.changes.iter().map(|change| change.at_ms);
+        changed.chain(self.comments.iter().map(|comment| comment.at_ms)).max().unwrap_or_default()
     }
 
     fn shown(&self) -> Value {
@@ -170,8 +195,35 @@ impl Issue {
             "fields": {
                 "status": {"name": self.status}, "labels": self.labels, "summary": self.summary,
                 "description": self.description, "project": {"key": PROJECT}, "creator": {"accountId": self.creator},
+                "updated": stamp(self.updated()),
             },
         })
+    }
+}
+
+impl Item {
+    fn of(field: &'static str, from: &str, to: &str) -> Self {
+        Self { field, from: from.to_owned(), to: to.to_owned() }
+    }
+}
+
+impl Change {
+    fn shown(&self) -> Value {
+        let item = |item: &Item| {
+            object!({
+                "field": item.field, "fieldtype": "jira", "fieldId": item.field, "from": null, "fromString": item.from,
+                "to": null, "toString": item.to,
+            })
+        };
+        let items: Vec<Value> = self.items.iter().map(item).collect();
+        let mut shown = object!({
+            "id": self.id.to_string(), "created": stamp(self.at_ms), "author": account(&self.who), "items": items,
+        });
+        if let Some(app) = &self.through {
+            let metadata = object!({"type": app, "activityDescription": "planted"});
+            put(&mut shown, "historyMetadata", metadata);
+        }
+        shown
     }
 }
 
@@ -219,6 +271,9 @@ impl Shared {
         match (asked.method().as_str(), parts.as_slice()) {
             ("POST", ["issue"]) => self.create(&body),
             ("POST", ["search", "jql"]) => self.search(&body),
+            ("GET", ["myself"]) => Ok((StatusCode::OK, account(ACCOUNT))),
+            ("GET", ["issue", id, "changelog"]) => self.changelog(id, &query),
+            ("POST", ["issue", id, "notify"]) => self.notify(id, &body),
             ("GET", ["issue", id]) => Ok((StatusCode::OK, self.named(id)?.shown())),
             ("PUT", ["issue", id]) => self.edit(id, &body),
             ("POST", ["issue", id, "comment"]) => self.comment(id, &body),
@@ -261,28 +316,85 @@ impl Shared {
         Ok((StatusCode::CREATED, answer))
     }
 
-    /// Of the query language, what finds issues of a project by a label, created by whoever asks.
+    /// Of the query language, what finds issues of a project that whoever asks created, by a label or by where they stand.
     fn search(&self, body: &Value) -> Said {
-        only(body, &["jql", "fields", "maxResults"])?;
+        only(body, &["jql", "fields", "maxResults", "nextPageToken"])?;
         let jql = body["jql"].as_str().unwrap_or_default();
-        let begin = format!("project = \"{PROJECT}\" AND labels = \"");
-        let label = jql.strip_prefix(&begin).ok_or((400, ""))?;
-        let end = "\" AND creator = currentUser() ORDER BY created DESC";
-        let label = label.strip_suffix(end).filter(|label| !label.contains('"')).ok_or((400, ""))?;
-        let is_it = |issue: &&Issue| issue.creator == ACCOUNT && issue.labels.iter().any(|one| one == label);
+        let rest = jql.strip_prefix(&format!("project = \"{PROJECT}\" AND ")).ok_or((400, ""))?;
+        let (wanted, order) = rest.split_once(" AND creator = currentUser() ORDER BY ").ok_or((400, ""))?;
+        let label = wanted.strip_prefix("labels = \"").and_then(|label| label.strip_suffix('"'));
+        let names = wanted.strip_prefix("status IN (\"").and_then(|names| names.strip_suffix("\")"));
+        let names: Option<Vec<&str>> = names.map(|names| names.split("\", \"").collect());
+        let is_status = |name: &&str| STATUSES.iter().any(|status| status.eq_ignore_ascii_case(name));
+        let fits = |issue: &&Issue| match (label, &names) {
+            (Some(label), _) => issue.labels.iter().any(|one| one == label),
+            (None, Some(names)) => names.iter().any(|name| issue.status.eq_ignore_ascii_case(name)),
+            (None, None) => false,
+        };
+        let sound = match (label, &names) {
+            (Some(label), _) => !label.contains('"') && order == "created DESC",
+            // A status that the site does not have is refused.
+            (None, Some(names)) => names.iter().all(is_status) && order == "updated DESC",
+            (None, None) => false,
+        };
+        if !sound {
+            return Err((400, ""));
+        }
         let most = body["maxResults"].as_u64().and_then(|most| usize::try_from(most).ok()).unwrap_or(50);
-        let found: Vec<Value> = self.issues.iter().filter(is_it).take(most).map(Issue::shown).collect();
-        Ok((StatusCode::OK, object!({"issues": found, "isLast": true})))
+        let start = body["nextPageToken"].as_str().map_or(Ok(0), str::parse).map_err(|_| (400, ""))?;
+        let found: Vec<&Issue> =
+            self.issues.iter().filter(|issue| issue.creator == ACCOUNT).filter(fits).collect();
+        let page: Vec<Value> = found.iter().skip(start).take(most).map(|issue| issue.shown()).collect();
+        let end = start + page.len();
+        let mut answer = object!({"issues": page, "isLast": end >= found.len()});
+        if end < found.len() {
+            put(&mut answer, "nextPageToken", object!(end.to_string()));
+        }
+        Ok((StatusCode::OK, answer))
+    }
+
+    /// The changes of an issue, oldest first, a hundred at most at once.
+    fn changelog(&mut self, id: &str, query: &BTreeMap<String, String>) -> Said {
+        let number = |name: &str| query.get(name).and_then(|number| number.parse::<usize>().ok());
+        let (start, most) = (number("startAt").unwrap_or(0), number("maxResults").unwrap_or(100).min(100));
+        let changes = &self.named(id)?.changes;
+        let values: Vec<Value> = changes.iter().skip(start).take(most).map(Change::shown).collect();
+        let last = start + values.len() >= changes.len();
+        let page = object!({
+            "startAt": start, "maxResults": most, "total": changes.len(), "isLast": last, "values": values,
+        });
+        Ok((StatusCode::OK, page))
+    }
+
+    /// Writes mail to users of the site.
+    fn notify(&mut self, id: &str, body: &Value) -> Said {
+        self.named(id)?;
+        only(body, &["subject", "textBody", "htmlBody", "to"])?;
+        let to = only(&body["to"], &["reporter", "assignee", "watchers", "voters", "users", "groups"])?;
+        let users: Vec<&str> = to["users"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|user| user["accountId"].as_str())
+            .collect();
+        let text = body["textBody"].as_str().unwrap_or_default().to_owned();
+        if users.is_empty() || text.is_empty() || body["subject"].as_str().is_none_or(str::is_empty) {
+            return Err((400, ""));
+        }
+        self.mails.extend(users.iter().map(|user| ((*user).to_owned(), text.clone())));
+        Ok((StatusCode::NO_CONTENT, Value::Null))
     }
 
     fn edit(&mut self, id: &str, body: &Value) -> Said {
         let fields = only(body, &["fields"])?.get("fields").ok_or((400, ""))?;
         let (summary, description) = texts(only(fields, &["summary", "description"])?)?;
-        self.count += 2;
-        let count = self.count;
+        self.count += 1;
+        let id_of_change = self.count;
         let issue = self.named(id)?;
-        issue.change(count - 1, ACCOUNT, "summary", &summary);
-        issue.change(count, ACCOUNT, "description", &document::text(&description));
+        let [from, to] = [&issue.description, &description].map(document::text);
+        let items = vec![Item::of("summary", &issue.summary, &summary), Item::of("description", &from, &to)];
+        let (who, at_ms) = (ACCOUNT.to_owned(), now_ms());
+        issue.changes.push(Change { id: id_of_change, who, at_ms, items, through: None });
         (issue.summary, issue.description) = (summary, description);
         Ok((StatusCode::NO_CONTENT, Value::Null))
     }
@@ -292,7 +404,8 @@ impl Shared {
         checked(said).map_err(|()| (400, "comment"))?;
         self.count += 1;
         let number = self.count;
-        self.named(id)?.comments.push((ACCOUNT.into(), said.clone()));
+        let (who, body) = (ACCOUNT.to_owned(), said.clone());
+        self.named(id)?.comments.push(Comment { who, body, at_ms: now_ms(), role: None });
         Ok((StatusCode::CREATED, object!({"id": number.to_string()})))
     }
 
@@ -302,7 +415,15 @@ impl Shared {
         }
         let most = query.get("maxResults").and_then(|most| most.parse().ok()).unwrap_or(100);
         let newest = self.named(id)?.comments.iter().rev().take(most);
-        let comment = |(who, body): &(String, Value)| object!({"author": {"accountId": who}, "body": body});
+        let comment = |comment: &Comment| {
+            let mut shown = object!({
+                "author": account(&comment.who), "body": comment.body, "created": stamp(comment.at_ms),
+            });
+            if let Some(role) = &comment.role {
+                put(&mut shown, "visibility", object!({"type": "role", "value": role}));
+            }
+            shown
+        };
         let comments: Vec<Value> = newest.map(comment).collect();
         Ok((StatusCode::OK, object!({"comments": comments})))
     }
@@ -322,7 +443,9 @@ impl Shared {
         let issue = self.named(id)?;
         let way = ways(&issue.status).find(|(number, _)| number.to_string() == wanted);
         let (_, to) = way.ok_or((400, "transition"))?;
-        issue.change(count, ACCOUNT, "status", to);
+        let items = vec![Item::of("status", &issue.status, to)];
+        let (who, at_ms) = (ACCOUNT.to_owned(), now_ms());
+        issue.changes.push(Change { id: count, who, at_ms, items, through: None });
         issue.status = to.into();
         Ok((StatusCode::NO_CONTENT, Value::Null))
     }
@@ -342,6 +465,29 @@ impl Refusal {
         }
         response
     }
+}
+
+fn put(object: &mut Value, key: &str, value: Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(key.to_owned(), value);
+    }
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or_default()
+}
+
+/// A moment as Jira writes it.
+fn stamp(at_ms: u64) -> String {
+    let moment = moment(at_ms / 1000);
+    let seconds = moment.split('.').next().unwrap_or_default();
+    format!("{seconds}.{:03}+0000", at_ms % 1000)
+}
+
+fn account(who: &str) -> Value {
+    let name = who.split_once(':').map_or(who, |(_, name)| name);
+    object!({"accountId": who, "accountType": person::kind(who), "displayName": name, "active": true})
 }
 
 /// Where the workflow leads from a status.

@@ -12,6 +12,7 @@ pub mod ports;
 pub mod postgres;
 pub mod provider;
 pub mod server;
+pub mod servicenow;
 pub mod slack;
 pub mod smtp;
 pub mod teams;

@@ -82,7 +82,7 @@ async fn exact_origin(State(console): State<Console>, request: Request, next: Ne
 /// Addresses at which channels speak, under signatures of their own.
 fn is_door_of_channel(path: &str) -> bool {
     let rest = path.strip_prefix("/api/v1/channels/").and_then(|rest| rest.split_once('/'));
-    rest.is_some_and(|(_, door)| matches!(door, "events" | "slack" | "teams"))
+    rest.is_some_and(|(_, door)| matches!(door, "events" | "slack" | "teams" | "jira"))
 }
 
 /// Addresses of systems that come with a credential of their own and no other: it is looked at there.

@@ -51,7 +51,7 @@ pub type Signers = BTreeMap<ChannelName, Arc<dyn Signed>>;
 /// what the channel is answered.
 #[async_trait]
 pub trait Speaks: Send + Sync + fmt::Debug {
-    /// What speaks there, as the door's address ends: `slack`, `teams`.
+    /// What speaks there, as the door's address ends: `slack`, `teams`, `jira`.
     fn kind(&self) -> &'static str;
 
     async fn receive(&self, headers: &HeaderMap, body: &[u8]) -> Spoken;

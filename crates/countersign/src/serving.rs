@@ -167,6 +167,9 @@ impl Serving {
         for channel in &config.channels {
             let (name, tell) = (channel.spec().name, Arc::clone(channel.tell()));
             tasks.spawn(countersign_reviewer::run(Arc::clone(&gate), name, tell));
+            if let Some(watch) = channel.speaks().watch() {
+                tasks.spawn(watch.run(Arc::clone(&gate)));
+            }
         }
         for (name, poll) in directory.polled() {
             tasks.spawn(signals::fetch(Arc::clone(&gate), Arc::clone(&directory), name, poll.every));

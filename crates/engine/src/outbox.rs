@@ -8,7 +8,7 @@ mod outgoing;
 mod rest;
 mod route;
 
-pub use channels::{Channel, ChannelSpec, Channels, Hears, Standing, Together};
+pub use channels::{Channel, ChannelSpec, Channels, Hears, Standing, Together, Unread};
 pub use outgoing::{GivenUp, Missed, News, Outgoing, Progress, Shared};
 pub use rest::{DAYS, Quiet, Rest};
 pub use route::{Call, Calls, Facts, MOST_REMINDERS, Plan, Route, Step, Urgency, When, span_in_words};
@@ -190,6 +190,15 @@ pub async fn told(
     let now = gate.now();
     amend(gate, of, |outgoing| {
         outgoing.told(number, now, posted.clone());
+        None
+    })
+    .await
+}
+
+/// What people did where the channel put it was taken in so far.
+pub async fn heard(gate: &Gate, of: &Outgoing, heard_to: &str) -> Result<Outgoing, Error> {
+    amend(gate, of, |outgoing| {
+        outgoing.heard_to = Some(heard_to.to_owned());
         None
     })
     .await

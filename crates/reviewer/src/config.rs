@@ -4,6 +4,7 @@ mod email;
 mod jira;
 mod pagerduty;
 mod route;
+mod servicenow;
 mod slack;
 mod teams;
 mod webhook;
@@ -11,8 +12,8 @@ mod webhook;
 pub use route::{Declared, RouteSection, StepSection, WhenSection};
 
 use crate::{
-    channel::Tell, message::Room, outward::Outward, slack::Door as SlackDoor, teams::Door as TeamsDoor,
-    webhook::Inward,
+    channel::Tell, jira::Door as JiraDoor, message::Room, outward::Outward, slack::Door as SlackDoor,
+    teams::Door as TeamsDoor, ticket::Watch, webhook::Inward,
 };
 use countersign_core::ChannelName;
 use countersign_engine::outbox::{ChannelSpec, Hears, Together};
@@ -31,7 +32,7 @@ use url::Url;
 #[serde(deny_unknown_fields)]
 pub struct ChannelSection {
     pub name: String,
-    /// `webhook`, `slack`, `teams`, `email`, `pagerduty` or `jira`.
+    /// `webhook`, `slack`, `teams`, `email`, `pagerduty`, `jira` or `servicenow`.
     pub kind: String,
     /// `named` or `everything`.
     pub hears: Option<String>,
@@ -60,9 +61,9 @@ pub struct ChannelSection {
     pub token_from: Option<String>,
     /// Of Slack: a channel's id.
     pub channel: Option<String>,
-    /// Of Slack, where its users may decide: the app's signing secret.
+    /// Of Slack, where its users may decide: the app's signing secret. Of Jira: its webhook's.
     pub signing_secret_from: Option<String>,
-    /// Of Slack.
+    /// Of Slack and Jira.
     pub previous_signing_secret_from: Option<String>,
     /// Of Slack: where its Web API is, if not at Slack. Of `PagerDuty`: where events are taken.
     pub api: Option<String>,
@@ -74,7 +75,7 @@ pub struct ChannelSection {
     pub client_secret_from: Option<String>,
     /// Of Teams: a channel's id, or a chat's.
     pub conversation: Option<String>,
-    /// Of Teams: its users may decide.
+    /// Of Teams, Jira and `ServiceNow`: its users may decide.
     pub decides: Option<bool>,
     /// Of Teams: where the connector is, if not the public one.
     pub service: Option<String>,
@@ -88,23 +89,33 @@ pub struct ChannelSection {
     pub routing_key_from: Option<String>,
     /// Of `PagerDuty`: `critical`, `error`, `warning` or `info`.
     pub severity: Option<String>,
-    /// Of Jira: where it is.
+    /// Of Jira and `ServiceNow`: where it is.
     pub site: Option<String>,
     /// Of Jira: the project's key.
     pub project: Option<String>,
     /// Of Jira: what kind of issue is created.
     pub issue_type: Option<String>,
-    /// Of Jira: the status of issues that are over.
+    /// Of Jira: the status of issues that wait.
+    pub waiting: Option<String>,
+    /// Of Jira: the status that approves.
+    pub approved: Option<String>,
+    /// Of Jira: the status that rejects.
+    pub rejected: Option<String>,
+    /// Of Jira: the status of issues that are over. Of `ServiceNow`: the state of records that are.
     pub closed: Option<String>,
+    /// Of `ServiceNow`: in which table records are created.
+    pub table: Option<String>,
+    /// Of Jira and `ServiceNow`: how often it is looked at who decided.
+    pub poll_every: Option<Span>,
     /// Of e-mail: the mail server's name.
     pub server: Option<String>,
     /// Of e-mail: the server's port, if not the usual one.
     pub port: Option<u16>,
     /// Of e-mail: `implicit`, `starttls`, `none` or `insecure`.
     pub tls: Option<String>,
-    /// Of Jira: the account's e-mail address. Of e-mail: as whom the gateway signs in, where the server asks.
+    /// Of Jira: the account's e-mail address. Of `ServiceNow`: its user name. Of e-mail: as whom the gateway signs in, where the server asks.
     pub user: Option<String>,
-    /// Of e-mail: where the user's password is.
+    /// Of e-mail and `ServiceNow`: where the user's password is.
     pub password_from: Option<String>,
     /// Of e-mail: who it is from.
     pub from: Option<String>,
@@ -133,6 +144,21 @@ pub enum Speaks {
     Slack(Box<SlackDoor>),
     /// As the Bot Framework hands in what its users do in Teams.
     Teams(Box<TeamsDoor>),
+    /// As Jira's own history says what was done to issues.
+    Jira(Box<JiraDoor>),
+    /// As a ticket system's own history says it, looked at now and then.
+    Watched(Watch),
+}
+
+impl Speaks {
+    /// What has to be run so that decisions are taken in, where they have to be fetched.
+    pub fn watch(&self) -> Option<Watch> {
+        match self {
+            Self::Jira(door) => Some(door.watch()),
+            Self::Watched(watch) => Some(watch.clone()),
+            Self::Never | Self::Events(_) | Self::Slack(_) | Self::Teams(_) => None,
+        }
+    }
 }
 
 /// What every kind of channel has.
@@ -228,12 +254,13 @@ impl ChannelSection {
             "email" => email::check(&self, &common, &mut faults),
             "pagerduty" => pagerduty::check(&self, &common, &mut faults),
             "jira" => jira::check(&self, &common, &mut faults),
+            "servicenow" => servicenow::check(&self, &common, &mut faults),
             other => {
                 let why = format!("`{other}` is no kind of channel");
                 faults.push(common.fault(
                     "kind",
                     why,
-                    "write `webhook`, `slack`, `teams`, `email`, `pagerduty` or `jira`",
+                    "write `webhook`, `slack`, `teams`, `email`, `pagerduty`, `jira` or `servicenow`",
                 ));
                 None
             }
@@ -289,7 +316,12 @@ impl ChannelSection {
             ("site", self.site.is_some()),
             ("project", self.project.is_some()),
             ("issue_type", self.issue_type.is_some()),
+            ("waiting", self.waiting.is_some()),
+            ("approved", self.approved.is_some()),
+            ("rejected", self.rejected.is_some()),
             ("closed", self.closed.is_some()),
+            ("table", self.table.is_some()),
+            ("poll_every", self.poll_every.is_some()),
             ("server", self.server.is_some()),
             ("port", self.port.is_some()),
             ("tls", self.tls.is_some()),

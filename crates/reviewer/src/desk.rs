@@ -5,7 +5,7 @@ use crate::words::{self, sentence};
 use countersign_core::{ApprovalId, ChannelName, PersonId};
 use countersign_engine::{
     Error, Gate,
-    inward::{self, NotHeard, Said, Says},
+    inward::{self, NotHeard, Outcome, Said, Says},
     port::identity::{ChannelUser, NotOffered},
     read::{self, HoldFilter},
     vote,
@@ -78,23 +78,53 @@ impl Told {
     }
 }
 
+/// What became of what somebody decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Became {
+    Counted,
+    Refused,
+    /// Nobody is known to have said it; what is told is meant for that user alone.
+    NotBound,
+    /// It was not looked at, and may be said again.
+    NotHeard,
+}
+
 /// Counts what somebody decided, or says why not.
 pub(crate) async fn decide(
     gate: &Arc<Gate>,
     channel: &ChannelName,
     decision: Decision,
 ) -> Result<Told, Error> {
+    count(gate, channel, decision).await.map(|(_, told)| told)
+}
+
+/// The same, with what became of it.
+pub(crate) async fn count(
+    gate: &Arc<Gate>,
+    channel: &ChannelName,
+    decision: Decision,
+) -> Result<(Became, Told), Error> {
     let Decision { who, target: Target { approval, shown }, delivery, says, reason } = decision;
     if read::hold(gate, approval).await?.is_none() {
-        return Ok(Told::plain(NO_SUCH));
+        return Ok((Became::Refused, Told::plain(NO_SUCH)));
     }
     let (channel, user) = (channel.clone(), who.id.clone());
     let said = Said { channel, user, delivery, approval, shown, says, gate: None, reason };
     Ok(match inward::answer(gate, &said).await? {
-        Ok(answer) if answer.code == "not-bound" => binding(gate, &said.channel, &who),
-        Ok(answer) => Told::Linked { words: sentence(&answer.message), title: PAGE, link: answer.link },
-        Err(NotHeard::TooMany { .. }) => Told::plain("That was too much at once. Try again in a minute."),
-        Err(why @ (NotHeard::Reused | NotHeard::Invalid(_))) => Told::Plain(sentence(&why.to_string())),
+        Ok(answer) if answer.code == "not-bound" => (Became::NotBound, binding(gate, &said.channel, &who)),
+        Ok(answer) => {
+            let became = match answer.outcome {
+                Outcome::Done => Became::Counted,
+                Outcome::Refused => Became::Refused,
+            };
+            (became, Told::Linked { words: sentence(&answer.message), title: PAGE, link: answer.link })
+        }
+        Err(NotHeard::TooMany { .. }) => {
+            (Became::NotHeard, Told::plain("That was too much at once. Try again in a minute."))
+        }
+        Err(why @ (NotHeard::Reused | NotHeard::Invalid(_))) => {
+            (Became::Refused, Told::Plain(sentence(&why.to_string())))
+        }
     })
 }
 

@@ -1,28 +1,34 @@
-//! Jira Cloud: one issue for each approval, whose description says what is asked, whose comments say every step with the entry
-//! that proves it, and which is closed when the approval is over. Nothing is deleted. An issue carries the approval's id as a label, so
-//! that one that was created by a gateway that died before it could remember it is found again.
+//! Jira Cloud: the ticket of an approval is an issue, whose description says what is asked, whose comments say every step with the entry
+//! that proves it, and which takes transitions of its workflow. An issue carries the approval's id as a label, so that one that was created by a
+//! gateway that died before it could remember it is found again. Who decided is read from the issue's changelog.
 
 mod api;
+mod door;
 mod draw;
+mod history;
 mod sheet;
 
 pub(crate) use api::Api;
+pub use door::Door;
 pub use draw::{Issue, issue};
 
 use crate::{
-    channel::{Again, Before, Failed, Letter, Tell},
-    message::Room,
+    channel::Letter,
+    desk::{Told, Who},
+    ticket::{About, Change, History, Mail, Moved, Refusal, Reply, Stand, Tickets, Written, digest},
 };
-use api::{About, Refusal};
 use async_trait::async_trait;
-use countersign_engine::outbox::News;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::OnceCell;
 
 /// How soon Jira's search knows of an issue.
-const SEARCHED_WITHIN: Duration = Duration::from_secs(30);
+const FOUND_WITHIN: Duration = Duration::from_secs(30);
 /// Comments looked through when one may be there already: the newest.
 const COMMENTS: &str = "50";
+/// Issues on one page of what people moved, and pages.
+const MOVED: usize = 100;
+const PAGES: usize = 20;
 
 /// One project of one site.
 #[derive(Clone, Debug)]
@@ -32,92 +38,65 @@ pub(crate) struct Jira {
     pub(crate) project: String,
     /// What kind of issue is created, by name.
     pub(crate) issue_type: String,
-    /// The status that an issue is in when it is over.
+    pub(crate) statuses: Statuses,
+    /// Our own account's id, once Jira said it.
+    pub(crate) account: Arc<OnceCell<String>>,
+}
+
+/// The statuses of the workflow, by name.
+#[derive(Clone, Debug)]
+pub(crate) struct Statuses {
+    /// An issue is there while it waits; whoever moves it to one of the next two decides.
+    pub(crate) waiting: String,
+    pub(crate) approved: String,
+    pub(crate) rejected: String,
+    /// An issue is there when it is over.
     pub(crate) closed: String,
-    pub(crate) room: Room,
-    pub(crate) give_up_after: Duration,
+}
+
+impl Statuses {
+    fn name(&self, stand: Stand) -> &str {
+        match stand {
+            Stand::Waiting => &self.waiting,
+            Stand::Approved => &self.approved,
+            Stand::Rejected => &self.rejected,
+            Stand::Closed => &self.closed,
+        }
+    }
+
+    fn stand(&self, name: &str) -> Option<Stand> {
+        let all = [Stand::Approved, Stand::Rejected, Stand::Waiting, Stand::Closed];
+        all.into_iter().find(|stand| is(name, self.name(*stand)))
+    }
 }
 
 #[async_trait]
-impl Tell for Jira {
-    fn room(&self, _news: &News) -> Room {
-        // The description is written anew for each round: it always shows what it showed.
-        self.room
+impl Tickets for Jira {
+    fn called(&self) -> &'static str {
+        "Jira"
     }
 
-    fn give_up_after(&self) -> Duration {
-        self.give_up_after
+    fn found_within(&self) -> Duration {
+        FOUND_WITHIN
     }
 
-    async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
-        let Some(id) = &letter.posted else { return self.open(letter).await.map(Some) };
-        match self.step(letter, id).await {
-            Err(refusal) if refusal.about == About::Gone => self.open(letter).await.map(Some),
-            Err(refusal) => Err(refusal.failed),
-            Ok(()) => Ok(None),
-        }
-    }
-}
-
-impl Jira {
-    /// Creates the issue about an approval, or finds it: its id.
-    async fn open(&self, letter: &Letter) -> Result<String, Failed> {
-        let found = match letter.before {
-            Before::Perhaps => self.find(letter).await.map_err(|refusal| refusal.failed)?,
-            Before::Never => None,
-        };
-        if let Some(id) = found {
-            // Whatever it shows, it is about this from now on.
-            self.describe(letter, &id).await.map_err(|refusal| refusal.failed)?;
-            self.begin(letter, &id).await.map_err(|refusal| refusal.failed)?;
-            return Ok(id);
-        }
-        let id = self.create(letter).await.map_err(|refusal| refusal.failed)?;
-        // Tried again at once, Jira's search would not find what was created a moment ago.
-        self.begin(letter, &id).await.map_err(|refusal| Failed {
-            again: match refusal.failed.again {
-                Again::Yes => Again::After(SEARCHED_WITHIN),
-                again @ (Again::After(_) | Again::No) => again,
-            },
-            ..refusal.failed
-        })?;
-        Ok(id)
-    }
-
-    /// What an issue that is opened late has to say and to be besides.
-    async fn begin(&self, letter: &Letter, id: &str) -> Result<(), Refusal> {
-        if !matches!(letter.news.kind.as_str(), "approval.requested" | "channel.test") {
-            self.comment(letter, id).await?;
-        }
-        if !is_over(&letter.news.state) {
-            return Ok(());
-        }
-        match self.move_to(id, &self.closed).await {
-            // Tried again it would not be closed either; a test is there to find this out.
-            Err(refusal) if refusal.about == About::Way && letter.news.kind != "channel.test" => {
-                tracing::warn!(why = %refusal.failed.why, "an issue stays open");
-                Ok(())
-            }
-            moved => moved,
-        }
-    }
-
-    async fn create(&self, letter: &Letter) -> Result<String, Refusal> {
+    async fn create(&self, letter: &Letter) -> Result<Written, Refusal> {
         let create = async |issue: Issue| {
             let fields = json!({
                 "project": {"key": self.project}, "issuetype": {"name": self.issue_type},
                 "summary": issue.summary, "description": issue.description, "labels": [label(letter)],
             });
-            self.api.post("issue", &json!({"fields": fields})).await
+            let created = self.api.post("issue", &json!({"fields": fields})).await?;
+            let id = id_of(&created);
+            let id = id.ok_or_else(|| Refusal::channel("Jira does not say which issue it created"))?;
+            Ok(written(id, &issue))
         };
-        let created = match create(issue(&letter.message)).await {
-            Err(refusal) if refusal.about == About::Text => create(draw::brief(&letter.message)).await,
+        match create(issue(&letter.message)).await {
+            Err(Refusal { about: About::Text, .. }) => create(draw::brief(&letter.message)).await,
             created => created,
-        }?;
-        id_of(&created).ok_or_else(|| Refusal::channel("Jira does not say which issue it created"))
+        }
     }
 
-    /// Looks for an issue that an earlier try may have left. Others may label issues as they like, but not create them in our name.
     async fn find(&self, letter: &Letter) -> Result<Option<String>, Refusal> {
         let jql = format!(
             "project = \"{}\" AND labels = \"{}\" AND creator = currentUser() ORDER BY created DESC",
@@ -138,68 +117,124 @@ impl Jira {
         Ok(issues.find(is_ours).and_then(id_of))
     }
 
-    /// Shows what a piece of news changes, and says it in a comment.
-    async fn step(&self, letter: &Letter, id: &str) -> Result<(), Refusal> {
-        if letter.news.kind == "approval.round_opened" {
-            self.describe(letter, id).await?;
-        }
-        if is_over(&letter.news.state) {
-            self.move_to(id, &self.closed).await?;
-        }
-        self.comment(letter, id).await
-    }
-
-    /// Says it in a comment, where none says it yet.
-    async fn comment(&self, letter: &Letter, id: &str) -> Result<(), Refusal> {
-        if letter.before == Before::Perhaps && self.is_said(letter, id).await? {
-            return Ok(());
-        }
-        self.api.post(&format!("issue/{id}/comment"), &json!({"body": draw::step(letter)})).await.map(drop)
-    }
-
-    /// Writes down what is asked now.
-    async fn describe(&self, letter: &Letter, id: &str) -> Result<(), Refusal> {
+    async fn describe(&self, letter: &Letter, id: &str) -> Result<Written, Refusal> {
         let describe = async |issue: Issue| {
             let fields = json!({"summary": issue.summary, "description": issue.description});
-            self.api.put(&format!("issue/{id}"), &json!({"fields": fields})).await.map(drop)
+            self.api.put(&format!("issue/{id}"), &json!({"fields": fields})).await?;
+            Ok(written(id.to_owned(), &issue))
         };
         match describe(issue(&letter.message)).await {
-            Err(refusal) if refusal.about == About::Text => describe(draw::brief(&letter.message)).await,
+            Err(Refusal { about: About::Text, .. }) => describe(draw::brief(&letter.message)).await,
             described => described,
         }
     }
 
-    /// Whether the comment of this news is there already.
-    async fn is_said(&self, letter: &Letter, id: &str) -> Result<bool, Refusal> {
-        let path = format!("issue/{id}/comment?orderBy=-created&maxResults={COMMENTS}");
-        let page = self.api.get(&path).await?;
-        let entry = letter.news.entry.to_string();
-        let says =
-            |comment: &Value| comment.get("body").is_some_and(|body| sheet::read(body).contains(&entry));
-        Ok(page.get("comments").and_then(Value::as_array).into_iter().flatten().any(says))
+    async fn note(&self, letter: &Letter, id: &str) -> Result<(), Refusal> {
+        self.comment(id, &draw::step(letter)).await
     }
 
-    /// Takes the transition that leads to a status, where the issue is not in it already.
-    async fn move_to(&self, id: &str, status: &str) -> Result<(), Refusal> {
+    async fn has_said(&self, id: &str, mark: &str) -> Result<bool, Refusal> {
+        let me = self.me().await?;
+        let comments = self.comments(id).await?;
+        // Whoever else writes it does not speak for us.
+        let by_us = |comment: &&Value| text(comment, "/author/accountId") == me;
+        let says = |comment: &Value| comment.get("body").is_some_and(|body| sheet::read(body).contains(mark));
+        Ok(comments.iter().filter(by_us).any(says))
+    }
+
+    async fn put(&self, id: &str, stand: Stand, _state: &str) -> Result<(), Refusal> {
+        let status = self.statuses.name(stand);
         let path = format!("issue/{id}/transitions");
         let offered = self.api.get(&path).await?;
         let mut offered = offered.get("transitions").and_then(Value::as_array).into_iter().flatten();
-        let leads_there = |one: &&Value| {
-            one.pointer("/to/name").and_then(Value::as_str).is_some_and(|name| is(name, status))
-        };
+        let leads_there = |one: &&Value| is(text(one, "/to/name"), status);
         if let Some(transition) = offered.find(leads_there).and_then(id_of) {
             let body = json!({"transition": {"id": transition}});
             return self.api.post(&path, &body).await.map(drop);
         }
         let issue = self.api.get(&format!("issue/{id}?fields=status")).await?;
-        let now = issue.pointer("/fields/status/name").and_then(Value::as_str).unwrap_or_default();
-        if is(now, status) {
+        if is(text(&issue, "/fields/status/name"), status) {
             return Ok(());
         }
-        let mut refusal = Refusal::news(format!("no transition leads the issue to the status `{status}`"));
-        refusal.about = About::Way;
-        Err(refusal)
+        let why = format!("no transition leads the issue to the status `{status}`");
+        Err(Refusal::news(About::Way, why))
     }
+
+    async fn moved(&self) -> Result<Vec<Moved>, Refusal> {
+        let jql = format!(
+            "project = \"{}\" AND status IN (\"{}\", \"{}\") AND creator = currentUser() ORDER BY updated DESC",
+            self.project, self.statuses.approved, self.statuses.rejected
+        );
+        let (mut moved, mut next) = (Vec::new(), None);
+        for _ in 0..PAGES {
+            let mut asked = json!({"jql": jql, "fields": ["updated"], "maxResults": MOVED});
+            if let (Some(next), Some(asked)) = (next.take(), asked.as_object_mut()) {
+                asked.insert("nextPageToken".into(), next);
+            }
+            let page = self.api.post("search/jql", &asked).await?;
+            let issues = page.get("issues").and_then(Value::as_array).into_iter().flatten();
+            moved.extend(issues.filter_map(|issue| {
+                Some(Moved { ticket: id_of(issue)?, version: text(issue, "/fields/updated").to_owned() })
+            }));
+            next = page.get("nextPageToken").filter(|token| token.is_string()).cloned();
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(moved)
+    }
+
+    async fn history(&self, id: &str) -> Result<History, Refusal> {
+        self.read_history(id).await
+    }
+
+    async fn reason(&self, id: &str, change: &Change) -> Result<Option<String>, Refusal> {
+        let comments = self.comments(id).await?;
+        Ok(history::reason(&comments, change))
+    }
+
+    async fn reply(&self, id: &str, reply: &Reply) -> Result<(), Refusal> {
+        self.comment(id, &draw::reply(reply)).await
+    }
+
+    /// By the mail that Jira itself sends its users.
+    async fn whisper(&self, id: &str, to: &Who, told: &Told) -> Result<(), Refusal> {
+        let mail = Mail::of(told);
+        let to = json!({
+            "reporter": false, "assignee": false, "watchers": false, "voters": false,
+            "users": [{"accountId": to.id}], "groups": [],
+        });
+        let body = json!({"subject": mail.subject, "textBody": mail.text, "htmlBody": mail.html, "to": to});
+        self.api.post(&format!("issue/{id}/notify"), &body).await.map(drop)
+    }
+}
+
+impl Jira {
+    /// Our own account's id.
+    async fn me(&self) -> Result<&str, Refusal> {
+        let ask = async || {
+            let me = self.api.get("myself").await?;
+            let id = text(&me, "/accountId").to_owned();
+            if id.is_empty() { Err(Refusal::channel("Jira does not say who we are")) } else { Ok(id) }
+        };
+        self.account.get_or_try_init(ask).await.map(String::as_str)
+    }
+
+    async fn comment(&self, id: &str, body: &Value) -> Result<(), Refusal> {
+        self.api.post(&format!("issue/{id}/comment"), &json!({"body": body})).await.map(drop)
+    }
+
+    /// The newest comments, newest first.
+    async fn comments(&self, id: &str) -> Result<Vec<Value>, Refusal> {
+        let path = format!("issue/{id}/comment?orderBy=-created&maxResults={COMMENTS}");
+        let mut page = self.api.get(&path).await?;
+        Ok(page.get_mut("comments").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
+    }
+}
+
+fn written(ticket: String, issue: &Issue) -> Written {
+    let words = digest(&issue.summary, &sheet::read(&issue.description));
+    Written { ticket, whole: issue.whole, words }
 }
 
 /// Jira tells statuses apart without regard to case.
@@ -211,14 +246,16 @@ fn label(letter: &Letter) -> String {
     letter.approval.to_string()
 }
 
-/// The id of an issue or of a transition: digits, as it stands in a path.
+/// The id of an issue, a change or a transition: digits, as it stands in a path.
 fn id_of(value: &Value) -> Option<String> {
     let id = value.get("id")?.as_str()?;
-    let fine = !id.is_empty() && id.len() <= 20 && id.bytes().all(|byte| byte.is_ascii_digit());
-    fine.then(|| id.to_owned())
+    is_id(id).then(|| id.to_owned())
 }
 
-/// Whether nothing more can become of it.
-fn is_over(state: &str) -> bool {
-    !matches!(state, "pending" | "granted" | "executing")
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 20 && id.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }

@@ -13,8 +13,10 @@ mod jira;
 pub mod message;
 mod outward;
 mod pagerduty;
+mod servicenow;
 mod slack;
 mod teams;
+mod ticket;
 mod webhook;
 mod words;
 
@@ -26,7 +28,9 @@ pub use config::{ChannelConfig, ChannelSection, Declared, RouteSection, Speaks, 
 pub use deliver::{AT_ONCE, run};
 pub use door::{NotBelieved, Reply};
 pub use email::{Mail, mail};
-pub use jira::{Issue, issue};
+pub use jira::{Door as JiraDoor, Issue, issue};
+pub use servicenow::{Record, record};
 pub use slack::{Door as SlackDoor, Drawn, draw};
 pub use teams::{Believed, Card, Door as TeamsDoor, Vouch, Vouched, card};
+pub use ticket::Watch;
 pub use webhook::{Inward, SignatureError, Webhook, signed, verify};

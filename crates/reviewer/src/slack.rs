@@ -15,7 +15,7 @@ mod speak;
 pub(crate) use api::Api;
 pub use door::Door;
 pub use draw::{Drawn, draw};
-pub(crate) use sign::Signing;
+pub(crate) use sign::{Signing, unhex};
 
 use crate::{
     channel::{Before, Behind, Failed, Gathering, Letter, Over, Tell},

@@ -24,7 +24,9 @@ use countersign_engine::{
 };
 use countersign_reviewer::{ChannelSection, Failed, Letter, Tell, message::Room, run};
 use countersign_testkit::{
+    jira::{self, Jira},
     server::{Server, empty},
+    servicenow::{self, ServiceNow},
     slack::{self, Slack},
     smtp::{Mode, Smtp},
     teams::{self, Teams, cards},
@@ -384,6 +386,76 @@ async fn of_e_mail() {
         from: Some("countersign@example.com".into()),
         to: Some(vec!["dba@example.com".into()]),
         ..section("email")
+    };
+    through_an_outage(&server, section, folder.path()).await;
+}
+
+/// A ticket that waits or is closed, and a note for whatever came after the first.
+fn in_a_ticket(title: &'static str, kinds: &[String]) -> Vec<String> {
+    in_a_thread(if title == "Rejected" { "closed" } else { "waiting" }, kinds)
+}
+
+fn ticket(title: &str, is_closed: bool, notes: Vec<String>) -> (String, Vec<String>) {
+    let stands = if is_closed { "closed" } else { "waiting" };
+    let code = title.split(' ').next().unwrap_or_default().to_owned();
+    (code, std::iter::once(stands.to_owned()).chain(notes).collect())
+}
+
+impl Far for Jira {
+    fn is_down(&self, down: bool) {
+        self.down(down.then_some(jira::Refusal::Error(503, "")));
+    }
+
+    fn arrived(&self) -> Arrived {
+        let issues = self.issues();
+        issues.iter().map(|issue| ticket(&issue.summary, issue.status == "Done", issue.said())).collect()
+    }
+
+    fn wanted(&self, title: &'static str, kinds: &[String]) -> Vec<String> {
+        in_a_ticket(title, kinds)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_jira() {
+    let (server, folder) = (Jira::start().await.unwrap(), folder(jira::TOKEN));
+    let section = ChannelSection {
+        site: Some(server.site()),
+        user: Some(jira::USER.into()),
+        token_from: Some(secret()),
+        project: Some(jira::PROJECT.into()),
+        ..section("jira")
+    };
+    through_an_outage(&server, section, folder.path()).await;
+}
+
+impl Far for ServiceNow {
+    fn is_down(&self, down: bool) {
+        self.down(down.then_some(servicenow::Refusal::Error(503)));
+    }
+
+    fn arrived(&self) -> Arrived {
+        let records = self.records();
+        let one = |record: &servicenow::Record| {
+            let notes = self.notes(servicenow::USER, &record["sys_id"]);
+            ticket(&record["short_description"], record["state"] == servicenow::CLOSED, notes)
+        };
+        records.iter().map(one).collect()
+    }
+
+    fn wanted(&self, title: &'static str, kinds: &[String]) -> Vec<String> {
+        in_a_ticket(title, kinds)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_servicenow() {
+    let (server, folder) = (ServiceNow::start().await.unwrap(), folder(servicenow::PASSWORD));
+    let section = ChannelSection {
+        site: Some(server.site()),
+        user: Some(servicenow::USER.into()),
+        password_from: Some(secret()),
+        ..section("servicenow")
     };
     through_an_outage(&server, section, folder.path()).await;
 }

@@ -14,6 +14,7 @@ mod jira;
 mod pagerduty;
 mod receiver;
 mod routes;
+mod servicenow;
 mod slack;
 mod teams;
 
@@ -122,6 +123,7 @@ sentence = "Tune the table {{table}}"
             ("signing", countersign_testkit::slack::person::SECRET),
             ("teams", countersign_testkit::teams::SECRET),
             ("jira", countersign_testkit::jira::TOKEN),
+            ("servicenow", countersign_testkit::servicenow::PASSWORD),
             ("pager", countersign_testkit::pagerduty::ROUTING_KEY),
         ];
         let files = [&files, more].concat();
@@ -141,6 +143,13 @@ sentence = "Tune the table {{table}}"
         let url = format!("{}/tables/{table}", self.gateway.url);
         let arguments = ["-X", method, "-H", &bearer, "-H", "Prefer: respond-async", &url];
         assert_eq!(curl(&arguments).await.unwrap().status, 202);
+    }
+
+    /// Waits until the channel `dba` was told of everything.
+    async fn told(&self) {
+        while self.channel("dba").await["waiting"] != 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn channel(&self, name: &str) -> Value {

@@ -12,6 +12,12 @@ pub fn check(document: &Value) -> Result<(), String> {
     inside(document, 0, &["paragraph", "heading", "panel", "bulletList", "codeBlock"])
 }
 
+/// A text as somebody types it.
+pub fn of(text: &str) -> Value {
+    let paragraph = serde_json::json!({"type": "paragraph", "content": [{"type": "text", "text": text}]});
+    serde_json::json!({"type": "doc", "version": 1, "content": [paragraph]})
+}
+
 /// Every text in it, with a line's end behind each block.
 pub fn text(document: &Value) -> String {
     let mut text = document["text"].as_str().unwrap_or_default().to_owned();

@@ -125,9 +125,12 @@ fn the_route_of_its_guide_leads_to_channels_of_the_guide() {
 #[test]
 fn the_channel_of_each_chats_guide_is_named_by_its_gate() {
     let tree = Tree::read().unwrap();
-    for guide in
-        ["docs/book/src/guide/slack.md", "docs/book/src/guide/teams.md", "docs/book/src/guide/jira.md"]
-    {
+    for guide in [
+        "docs/book/src/guide/slack.md",
+        "docs/book/src/guide/teams.md",
+        "docs/book/src/guide/jira.md",
+        "docs/book/src/guide/servicenow.md",
+    ] {
         let folder = TempDir::new().unwrap();
         let (policies, channels) = (blocks(&tree, guide, "cedar"), blocks(&tree, guide, "toml"));
         assert_eq!((policies.len(), channels.len()), (1, 1), "{guide}");

@@ -96,5 +96,6 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(said::said))
         .routes(routes!(chats::slack))
         .routes(routes!(chats::teams))
+        .routes(routes!(chats::jira))
         .routes(routes!(events::stream))
 }

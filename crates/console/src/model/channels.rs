@@ -33,6 +33,10 @@ pub(crate) struct ChannelItem {
     pub(crate) last_error: Option<String>,
     /// Nothing is tried before.
     pub(crate) next_try: Option<String>,
+    /// Since when what people decide there cannot be read.
+    pub(crate) unread_since: Option<String>,
+    /// Why not.
+    pub(crate) unread_error: Option<String>,
 }
 
 /// One approval on one channel.
@@ -93,7 +97,7 @@ impl Console {
     }
 
     async fn channel_item(&self, channel: &Channel) -> Result<ChannelItem, Problem> {
-        let (spec, standing) = (&channel.spec, channel.standing());
+        let (spec, standing, unread) = (&channel.spec, channel.standing(), channel.unread());
         let mut counts = [0; 3];
         for (count, shelf) in counts.iter_mut().zip([Shelf::Due, Shelf::Later, Shelf::GivenUp]) {
             *count = outbox::count(self.gate(), &spec.name, shelf, COUNTED).await?;
@@ -114,6 +118,8 @@ impl Console {
             failures: standing.failures,
             last_error: standing.last_error,
             next_try: standing.next_try.map(time),
+            unread_since: unread.as_ref().map(|unread| time(unread.since)),
+            unread_error: unread.map(|unread| unread.why),
         })
     }
 

@@ -91,10 +91,11 @@ const MORE: [(&str, &str); 37] = [
 ];
 
 /// What channels deliver is signed by them: `said.rs` shows who is believed.
-const SIGNED: [(&str, &str); 3] = [
+const SIGNED: [(&str, &str); 4] = [
     ("POST", "/api/v1/channels/{id}/events"),
     ("POST", "/api/v1/channels/{id}/slack"),
     ("POST", "/api/v1/channels/{id}/teams"),
+    ("POST", "/api/v1/channels/{id}/jira"),
 ];
 
 /// The pages and what is fetched for them.

@@ -116,7 +116,9 @@ fn channel(channel: &ChannelConfig) -> String {
     };
     let says = match channel.speaks() {
         Speaks::Never => "",
-        Speaks::Events(_) | Speaks::Slack(_) | Speaks::Teams(_) => "; its users may decide",
+        Speaks::Events(_) | Speaks::Slack(_) | Speaks::Teams(_) | Speaks::Jira(_) | Speaks::Watched(_) => {
+            "; its users may decide"
+        }
     };
     format!("{} ({}) -> {}: {hears}{says}", spec.name, spec.kind, spec.place)
 }

@@ -6,8 +6,8 @@ use countersign_console::{Delivery, Doors, NotSigned, Signed, Signers, Speaks, S
 use countersign_engine::Gate;
 use countersign_identity::{Algorithm, Issuer, KeySource, NotVouched, Outward, Voucher};
 use countersign_reviewer::{
-    self as ways, Believed, ChannelConfig, Inward, NotBelieved, Reply, SignatureError, SlackDoor, TeamsDoor,
-    Vouch, Vouched,
+    self as ways, Believed, ChannelConfig, Inward, JiraDoor, NotBelieved, Reply, SignatureError, SlackDoor,
+    TeamsDoor, Vouch, Vouched,
 };
 use http::HeaderMap;
 use std::{sync::Arc, time::Duration};
@@ -47,8 +47,11 @@ pub(super) fn doors(config: &Config, gate: &Arc<Gate>) -> Result<Doors, Failure>
     let mut doors = Doors::new();
     for channel in &config.channels {
         let door: Arc<dyn Speaks> = match channel.speaks() {
-            ways::Speaks::Never | ways::Speaks::Events(_) => continue,
+            ways::Speaks::Never | ways::Speaks::Events(_) | ways::Speaks::Watched(_) => continue,
             ways::Speaks::Slack(door) => Arc::new(AtSlack((**door).clone(), Arc::clone(gate))),
+            // Without a secret of its webhook's, issues are looked at and nobody is heard.
+            ways::Speaks::Jira(door) if !door.hears() => continue,
+            ways::Speaks::Jira(door) => Arc::new(AtJira((**door).clone())),
             ways::Speaks::Teams(door) => {
                 let name = channel.spec().name.to_string();
                 let voucher = voucher(&name, door.believed())
@@ -74,6 +77,21 @@ impl Speaks for AtSlack {
 
     async fn receive(&self, headers: &HeaderMap, body: &[u8]) -> Spoken {
         spoken(self.0.receive(&self.1, headers, body))
+    }
+}
+
+/// Jira's door. What it hears is looked at by whoever watches its issues.
+#[derive(Debug)]
+struct AtJira(JiraDoor);
+
+#[async_trait]
+impl Speaks for AtJira {
+    fn kind(&self) -> &'static str {
+        "jira"
+    }
+
+    async fn receive(&self, headers: &HeaderMap, body: &[u8]) -> Spoken {
+        spoken(self.0.receive(headers, body))
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelSpec {
     pub name: ChannelName,
-    /// What is spoken there: `webhook`, `slack`, `teams`, `pagerduty`.
+    /// What is spoken there: `webhook`, `slack`, `teams`, `jira`.
     pub kind: &'static str,
     /// Where it goes, without anything that could be a secret: scheme and host.
     pub place: String,
@@ -52,6 +52,14 @@ pub struct Standing {
     pub next_try: Option<Timestamp>,
 }
 
+/// Why what people decide there cannot be read at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    pub since: Timestamp,
+    /// In our own words.
+    pub why: String,
+}
+
 /// One channel.
 #[derive(Debug)]
 pub struct Channel {
@@ -61,6 +69,7 @@ pub struct Channel {
     floods: Mutex<Floods>,
     /// The earliest moment for which news was put off since the worker last asked.
     put_off: Mutex<Option<Timestamp>>,
+    unread: RwLock<Option<Unread>>,
 }
 
 impl Channel {
@@ -71,6 +80,7 @@ impl Channel {
             standing: RwLock::default(),
             floods: Mutex::default(),
             put_off: Mutex::default(),
+            unread: RwLock::default(),
         }
     }
 
@@ -105,6 +115,23 @@ impl Channel {
         standing.failing_since.get_or_insert(now);
         standing.last_error = Some(why.to_owned());
         standing.next_try = Some(next);
+    }
+
+    /// Why what people decide there cannot be read, where it has to be fetched and could not be.
+    pub fn unread(&self) -> Option<Unread> {
+        self.unread.read().clone()
+    }
+
+    /// What people decide there was read.
+    pub fn read(&self) {
+        *self.unread.write() = None;
+    }
+
+    /// It could not be.
+    pub fn not_read(&self, now: Timestamp, why: &str) {
+        let mut unread = self.unread.write();
+        let since = unread.as_ref().map_or(now, |unread| unread.since);
+        *unread = Some(Unread { since, why: why.to_owned() });
     }
 }
 

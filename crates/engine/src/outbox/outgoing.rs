@@ -46,6 +46,9 @@ pub struct Outgoing {
     /// It waits for people, as far as this channel's news goes.
     #[serde(default)]
     pub open: bool,
+    /// How far what people did at that place was taken in, in the channel's own words.
+    #[serde(default)]
+    pub heard_to: Option<String>,
 }
 
 /// Something that became of an approval.
@@ -159,6 +162,7 @@ impl Outgoing {
             together: None,
             asked: BTreeSet::new(),
             open: false,
+            heard_to: None,
         }
     }
 

@@ -1,20 +1,47 @@
 //! A channel of kind `jira`.
 
 use super::{ChannelSection, Common, Made, Speaks, teams::base};
-use crate::jira::{Api, Jira};
+use crate::{
+    jira::{Api, Door, Jira, Statuses},
+    slack::Signing,
+    ticket::{Calls, Ticketing, Watch},
+};
 use countersign_pep::{Fault, NOT_A_REFERENCE, kept};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 const ISSUE_TYPE: &str = "Task";
+const WAITING: &str = "To Do";
+const APPROVED: &str = "Approved";
+const REJECTED: &str = "Rejected";
 const CLOSED: &str = "Done";
+/// How often it is looked at who decided: usually, at most, at least.
+const EVERY: Duration = Duration::from_secs(30);
+const MOST_OFTEN: Duration = Duration::from_secs(1);
+const LEAST_OFTEN: Duration = Duration::from_hours(1);
 const SITE_REMEDY: &str = "write the site's address, such as `https://example.atlassian.net`";
 const USER_REMEDY: &str = "write the e-mail address of the account that the token belongs to";
 const PROJECT_REMEDY: &str = "write the project's key, such as `OPS`";
+const NAME_REMEDY: &str = "write its name as Jira shows it";
 /// The longest name of a type or a status.
 const NAME: usize = 60;
 
 pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Made> {
-    section.foreign(&["site", "user", "token_from", "project", "issue_type", "closed"], common, faults);
+    let own = [
+        "site",
+        "user",
+        "token_from",
+        "project",
+        "issue_type",
+        "closed",
+        "decides",
+        "waiting",
+        "approved",
+        "rejected",
+        "poll_every",
+        "signing_secret_from",
+        "previous_signing_secret_from",
+    ];
+    section.foreign(&own, common, faults);
     let token = common
         .needed("token_from", section.token_from.as_ref(), NOT_A_REFERENCE)
         .and_then(|text| common.secret("token_from", text));
@@ -24,30 +51,96 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
     let project = common.needed("project", section.project.as_ref(), PROJECT_REMEDY);
     let project =
         kept(project.and_then(|text| checked("project", text, is_key, PROJECT_REMEDY, common)), faults);
-    let mut name = |key, text: Option<&String>, otherwise: &str| {
-        let text = text.map_or(otherwise, String::as_str);
-        kept(checked(key, text, is_name, "write its name as Jira shows it", common), faults)
-    };
-    let issue_type = name("issue_type", section.issue_type.as_ref(), ISSUE_TYPE);
-    let closed = name("closed", section.closed.as_ref(), CLOSED);
+    let issue_type = section.issue_type.as_deref().unwrap_or(ISSUE_TYPE);
+    let issue_type = kept(checked("issue_type", issue_type, is_name, NAME_REMEDY, common), faults);
+    let statuses = statuses(section, common, faults);
+    let deciding = deciding(section, common, faults);
     let site = common.needed("site", section.site.as_ref(), SITE_REMEDY);
     let site = kept(site.and_then(|text| base("site", text, section.ca.as_ref(), common)), faults);
-    let ((token, user), (project, (issue_type, closed))) =
-        token.zip(user).zip(project.zip(issue_type.zip(closed)))?;
+    let ((token, user), (project, (issue_type, statuses))) =
+        token.zip(user).zip(project.zip(issue_type.zip(statuses)))?;
     let (outward, path) = site?;
     let place = format!("{}, {project}", outward.origin);
-    let jira = Jira {
-        api: Api { outward, path, user, token },
-        project,
-        issue_type,
-        closed,
-        room: common.room,
-        give_up_after: common.give_up_after,
+    let api = Api(Calls { outward, path, user, secret: token });
+    let jira = Jira { api, project, issue_type, statuses, account: Arc::default() };
+    let speaks = match common.name.clone().zip(deciding) {
+        Some((name, Deciding { every, signing })) => {
+            let watch = Watch::new(Arc::new(jira.clone()), name.clone(), every);
+            Speaks::Jira(Box::new(Door::new(watch, name, signing)))
+        }
+        None => Speaks::Never,
     };
-    Some(Made { kind: "jira", place, tell: Arc::new(jira), speaks: Speaks::Never })
+    let decides = !matches!(speaks, Speaks::Never);
+    let ticketing =
+        Ticketing { tickets: jira, room: common.room, give_up_after: common.give_up_after, decides };
+    Some(Made { kind: "jira", place, tell: Arc::new(ticketing), speaks })
 }
 
-fn checked(
+/// The statuses of the workflow, of which no two are one.
+fn statuses(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Statuses> {
+    let mut name = |key, text: Option<&String>, otherwise: &str| {
+        let text = text.map_or(otherwise, String::as_str);
+        kept(checked(key, text, is_name, NAME_REMEDY, common), faults)
+    };
+    let statuses = Statuses {
+        waiting: name("waiting", section.waiting.as_ref(), WAITING)?,
+        approved: name("approved", section.approved.as_ref(), APPROVED)?,
+        rejected: name("rejected", section.rejected.as_ref(), REJECTED)?,
+        closed: name("closed", section.closed.as_ref(), CLOSED)?,
+    };
+    let Statuses { waiting, approved, rejected, closed } = &statuses;
+    let all = [("waiting", waiting), ("approved", approved), ("rejected", rejected), ("closed", closed)];
+    for (at, (key, one)) in all.iter().enumerate() {
+        if all.iter().take(at).any(|(_, other)| other.to_lowercase() == one.to_lowercase()) {
+            let why = "this status means something else already";
+            faults.push(common.fault(key, why, "name four different statuses"));
+        }
+    }
+    Some(statuses)
+}
+
+/// How people decide there.
+struct Deciding {
+    every: Duration,
+    signing: Option<Signing>,
+}
+
+/// How often it is looked at who decided.
+pub(super) fn every(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Fault>) -> Duration {
+    let every = section.poll_every.map_or(EVERY, |span| span.0);
+    if !(MOST_OFTEN..=LEAST_OFTEN).contains(&every) {
+        faults.push(common.fault("poll_every", "this is too often, or too seldom", "use `1s` to `1h`"));
+    }
+    every
+}
+
+/// `None`: nobody does.
+fn deciding(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Deciding> {
+    let keys = ["signing_secret_from", "previous_signing_secret_from"];
+    let texts = [section.signing_secret_from.as_ref(), section.previous_signing_secret_from.as_ref()];
+    let signing = common.changing(keys, texts, faults);
+    let every = every(section, common, faults);
+    if section.decides.unwrap_or(false) {
+        return Some(Deciding {
+            every,
+            signing: signing.map(|(present, previous)| Signing { present, previous }),
+        });
+    }
+    for (key, there) in [
+        ("waiting", section.waiting.is_some()),
+        ("approved", section.approved.is_some()),
+        ("rejected", section.rejected.is_some()),
+        ("poll_every", section.poll_every.is_some()),
+        ("signing_secret_from", section.signing_secret_from.is_some()),
+    ] {
+        if there {
+            faults.push(common.fault(key, "nobody decides there", "set `decides = true`, or take it out"));
+        }
+    }
+    None
+}
+
+pub(super) fn checked(
     key: &str,
     text: &str,
     fine: impl Fn(&str) -> bool,
@@ -72,13 +165,16 @@ fn is_key(text: &str) -> bool {
         && text.bytes().all(plain)
 }
 
+/// It stands in a query as well.
 fn is_name(text: &str) -> bool {
-    !text.trim().is_empty() && text.chars().count() <= NAME && !text.chars().any(char::is_control)
+    let plain = |character: char| !character.is_control() && !matches!(character, '"' | '\\');
+    !text.trim().is_empty() && text.chars().count() <= NAME && text.chars().all(plain)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use countersign_pep::Span;
     use std::path::Path;
 
     fn section() -> ChannelSection {
@@ -97,7 +193,9 @@ mod tests {
     fn it_goes_to_one_project_where_nobody_on_the_way_can_read_it() {
         let made = section().check(Path::new("/")).unwrap();
         assert_eq!((made.spec().kind, &*made.spec().place), ("jira", "https://example.atlassian.net, OPS"));
-        assert!(matches!(made.speaks(), Speaks::Never));
+        assert!(matches!(made.speaks(), Speaks::Never) && made.speaks().watch().is_none());
+        let decides = ChannelSection { decides: Some(true), ..section() }.check(Path::new("/")).unwrap();
+        assert!(decides.speaks().watch().is_some());
         let with = |change: fn(&mut ChannelSection)| {
             let mut section = section();
             change(&mut section);
@@ -122,6 +220,20 @@ mod tests {
             (|one| one.project = Some("OPS\" OR \"A".into()), Some("project")),
             (|one| one.issue_type = Some(" ".into()), Some("issue_type")),
             (|one| one.closed = Some("Do\nne".into()), Some("closed")),
+            (|one| one.closed = Some("Do\"ne".into()), Some("closed")),
+            (|one| one.decides = Some(true), None),
+            (|one| (one.decides, one.approved) = (Some(true), Some("Genehmigt".into())), None),
+            (|one| (one.decides, one.approved) = (Some(true), Some("dONE".into())), Some("closed")),
+            (|one| one.approved = Some("Genehmigt".into()), Some("approved")),
+            (|one| one.signing_secret_from = Some("env:HOOK".into()), Some("signing_secret_from")),
+            (
+                |one| (one.decides, one.poll_every) = (Some(true), Some(Span(Duration::ZERO))),
+                Some("poll_every"),
+            ),
+            (
+                |one| (one.decides, one.signing_secret_from) = (Some(true), Some("hunter2".into())),
+                Some("signing_secret_from"),
+            ),
             (|one| one.channel = Some("C0123456789".into()), Some("channel")),
         ] {
             let want: Vec<_> = wrong.map(|key| format!("channel.tickets.{key}")).into_iter().collect();

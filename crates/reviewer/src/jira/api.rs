@@ -3,63 +3,19 @@
 
 use crate::{
     channel::{Again, Failed, Scope},
-    outward::{Answer, Outward, retry_after},
+    outward::{Answer, retry_after},
+    ticket::{About, Calls, Refusal},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
-use countersign_pep::SecretRef;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode};
 use serde_json::Value;
 use std::time::Duration;
-use zeroize::Zeroizing;
 
-/// The largest answer that is read: an issue with its changes, a page of comments.
-const LARGEST: usize = 4 << 20;
 /// How long it is left alone where it does not say how long.
 const REST: Duration = Duration::from_secs(30);
 
-/// Where the site is, and who asks.
+/// The site.
 #[derive(Clone, Debug)]
-pub(crate) struct Api {
-    pub(crate) outward: Outward,
-    /// Before `rest/api/3/`, with the slash behind it.
-    pub(crate) path: String,
-    /// The account's address.
-    pub(crate) user: String,
-    /// Its API token.
-    pub(crate) token: SecretRef,
-}
-
-/// A call that was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) about: About,
-    pub(super) failed: Failed,
-}
-
-/// What a refusal is about, where somebody can do something about it at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum About {
-    /// The issue is not there, or not for this account.
-    Gone,
-    /// A text is longer than Jira takes, or not taken as it is.
-    Text,
-    /// No way leads the issue to a status, or not as it is.
-    Way,
-    Other,
-}
-
-impl Refusal {
-    pub(super) fn channel(why: impl Into<String>) -> Self {
-        Self { about: About::Other, failed: Failed::channel(why) }
-    }
-
-    /// It is about this piece of news alone.
-    pub(super) fn news(why: impl Into<String>) -> Self {
-        let failed = Failed { why: why.into(), scope: Scope::News, again: Again::Yes };
-        Self { about: About::Other, failed }
-    }
-}
+pub(crate) struct Api(pub(crate) Calls);
 
 impl Api {
     pub(super) async fn get(&self, rest: &str) -> Result<Value, Refusal> {
@@ -75,27 +31,7 @@ impl Api {
     }
 
     async fn call(&self, method: Method, rest: &str, body: Option<&Value>) -> Result<Value, Refusal> {
-        let mut headers = vec![
-            (header::AUTHORIZATION, self.authorization()?),
-            (header::ACCEPT, HeaderValue::from_static("application/json")),
-        ];
-        let body = body.map_or_else(Bytes::new, |body| {
-            headers.push((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
-            body.to_string().into()
-        });
-        let path = format!("{}rest/api/3/{rest}", self.path);
-        let answer = self.outward.send(method, &path, headers, body, LARGEST).await;
-        judge(rest, &answer.map_err(Refusal::channel)?)
-    }
-
-    fn authorization(&self) -> Result<HeaderValue, Refusal> {
-        let token = self.token.secret().map_err(|error| Refusal::channel(error.to_string()))?;
-        let pair = Zeroizing::new(format!("{}:{}", self.user, token.trim()));
-        let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-        let mut basic = HeaderValue::from_str(&basic)
-            .map_err(|_| Refusal::channel(format!("`{}` is no token", self.token)))?;
-        basic.set_sensitive(true);
-        Ok(basic)
+        judge(rest, &self.0.send(method, &format!("rest/api/3/{rest}"), body).await?)
     }
 }
 
@@ -106,10 +42,7 @@ fn judge(rest: &str, answer: &Answer) -> Result<Value, Refusal> {
         about: About::Other,
         failed: Failed { why, scope: Scope::Channel, again },
     };
-    let news = |about, why: &str| Refusal {
-        about,
-        failed: Failed { why: why.into(), scope: Scope::News, again: Again::Yes },
-    };
+    let news = Refusal::news;
     let soon = wish.map_or(Again::Yes, Again::After);
     Err(match answer.status {
         StatusCode::NO_CONTENT => return Ok(Value::Null),
@@ -129,6 +62,12 @@ fn judge(rest: &str, answer: &Answer) -> Result<Value, Refusal> {
             news(About::Gone, "the issue is gone, or the account may not see it")
         }
         StatusCode::NOT_FOUND => channel("there is no Jira at this address".into(), soon),
+        StatusCode::BAD_REQUEST if rest == "search/jql" => {
+            channel("Jira does not know the project or a status that is looked for".into(), soon)
+        }
+        StatusCode::BAD_REQUEST if rest.ends_with("/notify") => {
+            news(About::Other, "Jira does not write that mail")
+        }
         StatusCode::BAD_REQUEST => refused_fields(&answer.body),
         StatusCode::PAYLOAD_TOO_LARGE => news(About::Text, "Jira does not take a text: it is too long"),
         StatusCode::CONFLICT => news(About::Other, "somebody else changed the issue at that moment"),
@@ -157,9 +96,7 @@ fn refused_fields(body: &[u8]) -> Refusal {
     if ["description", "summary", "comment", "body"].into_iter().any(named)
         || fields.is_none_or(serde_json::Map::is_empty)
     {
-        let mut refusal = Refusal::news("Jira does not take a text as it is, or it is too long");
-        refusal.about = About::Text;
-        return refusal;
+        return Refusal::news(About::Text, "Jira does not take a text as it is, or it is too long");
     }
     Refusal::channel("Jira refused: the project asks for fields that are not filled in")
 }
@@ -167,7 +104,8 @@ fn refused_fields(body: &[u8]) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderMap;
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, header};
 
     #[test]
     #[rustfmt::skip]
@@ -188,6 +126,9 @@ mod tests {
             ("issue/1/transitions", 409, None, "", (A::Other, S::News, G::Yes)),
             ("issue/1/transitions", 400, None, r#"{"errors":{"resolution":"made up"}}"#, (A::Way, S::News, G::Yes)),
             ("issue/1/transitions", 403, None, "", (A::Way, S::News, G::Yes)),
+            ("search/jql", 400, None, r#"{"errorMessages":["made up"],"errors":{}}"#, (A::Other, S::Channel, G::Yes)),
+            ("issue/1/notify", 400, None, r#"{"errorMessages":["made up"],"errors":{}}"#, (A::Other, S::News, G::Yes)),
+            ("issue/1/notify", 403, None, "", (A::Other, S::News, G::Yes)),
             ("issue/1/comment", 403, None, "", (A::Other, S::News, G::Yes)),
             ("issue", 429, Some("7"), "", (A::Other, S::Channel, after(7))),
             ("issue", 429, None, "", (A::Other, S::Channel, after(30))),

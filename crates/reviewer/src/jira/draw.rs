@@ -4,9 +4,12 @@
 use super::sheet::{Sheet, cost, cut, link, ours, title};
 use crate::{
     channel::Letter,
+    desk::{self, Told},
     message::{Ask, Excerpt, Message, Offer, Request, names},
+    ticket::Reply,
     words::{self, Piece},
 };
+use countersign_core::visible;
 use serde_json::Value;
 
 /// An issue as it is written.
@@ -209,4 +212,31 @@ pub(super) fn step(letter: &Letter) -> Value {
     );
     sheet.paragraph(&[ours(&proof), link("See it in Countersign", &letter.message.link)]);
     sheet.document()
+}
+
+/// The comment about something that somebody did.
+pub(super) fn reply(reply: &Reply) -> Value {
+    const NAME: usize = 200;
+    let mut sheet = Sheet::default();
+    let mut runs = Vec::new();
+    if let Some(name) = &reply.to {
+        runs.extend(sheet.theirs(&visible::name(name), NAME));
+        runs.push(ours(": "));
+    }
+    let (words, linked) = said(&reply.told);
+    runs.push(ours(&format!("{words} ")));
+    runs.extend(linked.map(|(title, href)| link(title, href)));
+    sheet.paragraph(&runs);
+    sheet.paragraph(&[ours(&reply.mark)]);
+    sheet.document()
+}
+
+/// What is told, and a link of ours under its title.
+fn said(told: &Told) -> (&str, Option<(&str, &str)>) {
+    match told {
+        Told::Plain(words) => (words, None),
+        Told::Linked { words, title, link } => (words, Some((title, link))),
+        Told::Status { state, link, .. } => (state, Some((desk::PAGE, link))),
+        Told::List { console, .. } => ("What waits for you", Some((desk::PAGE, console))),
+    }
 }

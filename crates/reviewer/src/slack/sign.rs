@@ -8,7 +8,7 @@ use countersign_pep::SecretRef;
 /// How far the time of a request may be off.
 const TOLERANCE_S: u64 = 5 * 60;
 
-/// The signing secret, and the one before it while Slack changes over.
+/// A signing secret, and the one before it while the other side changes over.
 #[derive(Clone, Debug)]
 pub(crate) struct Signing {
     pub(crate) present: SecretRef,
@@ -23,10 +23,15 @@ impl Signing {
         body: &[u8],
         now: u64,
     ) -> Result<(), NotBelieved> {
+        self.any(|secret| holds(secret, (timestamp, signature), body, now))
+    }
+
+    /// Whether one of the secrets passes.
+    pub(crate) fn any(&self, passes: impl Fn(&str) -> Result<(), NotBelieved>) -> Result<(), NotBelieved> {
         let mut found = Err(NotBelieved::NoKey);
         for reference in std::iter::once(&self.present).chain(&self.previous) {
             match reference.secret() {
-                Ok(secret) => match holds(&secret, (timestamp, signature), body, now) {
+                Ok(secret) => match passes(&secret) {
                     Ok(()) => return Ok(()),
                     Err(why) => found = Err(why),
                 },
@@ -52,7 +57,7 @@ fn holds(
     if seconds.abs_diff(now) > TOLERANCE_S { Err(NotBelieved::Time) } else { Ok(()) }
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if !rest.is_empty() {
         return None;

@@ -134,6 +134,22 @@ async fn what_a_try_before_may_have_done_is_found_and_not_done_again() {
 }
 
 #[tokio::test]
+async fn whoever_writes_what_we_would_does_not_keep_us_from_writing_it() {
+    let stage = Stage::open().await;
+    let first = letter(1, "approval.requested", "pending");
+    let posted = stage.tell(&first).await.unwrap();
+    let over = after(&first, 2, ("approval.closed", "lapsed"), posted.as_ref());
+    let forged = format!("It ran. Recorded as {} for action x.", over.news.entry);
+    stage.jira.say("557058:mallory", posted.as_ref().unwrap(), &forged);
+    let over = Letter { before: Before::Perhaps, ..over };
+    stage.tell(&over).await.unwrap();
+    stage.tell(&over).await.unwrap();
+    let said = stage.one().said();
+    assert_eq!(said.len(), 2, "the forged one, and ours once: {said:?}");
+    assert!(said[1].starts_with("⛔ Lapsed"), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_refusal_stops_the_channel_or_this_issue_and_says_nothing_that_jira_said() {
     let stage = Stage::open().await;
     let first = letter(1, "approval.requested", "pending");
@@ -206,6 +222,28 @@ async fn a_test_creates_an_issue_and_closes_it_or_says_why_not() {
     let stage = Stage::open_with(|section| section.closed = Some("Shipped".into())).await;
     let failed = stage.tell(&test(2)).await.unwrap_err();
     assert!(failed.why.contains("`Shipped`"), "{}", failed.why);
+}
+
+#[tokio::test]
+async fn a_test_of_a_channel_that_decides_goes_every_way_or_says_which_is_missing() {
+    let letter = || {
+        let (approval, action) = (ApprovalId::from_parts(1, 1), ActionId::from_parts(1, 1));
+        let entry = EntryId::from_parts(1, 1);
+        Letter::of_test(entry, (approval, action), "https://sign.example", crate::stage::now())
+    };
+    let decides = |approved: Option<&str>| {
+        let approved = approved.map(str::to_owned);
+        Stage::open_with(move |section| {
+            (section.decides, section.waiting) = (Some(true), Some("Waiting".into()));
+            section.approved = approved;
+        })
+    };
+    let stage = decides(None).await;
+    stage.tell(&letter()).await.unwrap();
+    let moves: Vec<String> = stage.one().changes.iter().map(|change| change.items[0].to.clone()).collect();
+    assert_eq!(moves, ["Approved", "Waiting", "Rejected", "Waiting", "Done"]);
+    let failed = decides(Some("Genehmigt")).await.tell(&letter()).await.unwrap_err();
+    assert!(failed.why.contains("`Genehmigt`"), "{}", failed.why);
 }
 
 fn chat(text: &str, body: &str) -> Message {

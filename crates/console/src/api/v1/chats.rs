@@ -53,6 +53,25 @@ pub(crate) async fn teams(
     spoken(&console, ("teams", &name, hint), &headers, &body).await
 }
 
+/// Take in that something happened to an issue in Jira: a webhook of Jira's administration, signed with its secret
+/// (`sha256=` and HMAC-SHA256 of the body, in hexadecimal); no cookie, no `Origin`. It only says which issue to look at: who did what is
+/// asked of Jira itself.
+#[utoipa::path(post, path = "/api/v1/channels/{id}/jira", tag = "channels", params(("id" = String, Path,
+    description = "the channel's name"), ("x-hub-signature" = String, Header)),
+    request_body(content = String, content_type = "application/json"), responses(
+    (status = 200, description = "it was taken in", body = String, content_type = "text/plain"),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn jira(
+    State(console): State<Console>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let hint = "give the channel a `signing_secret_from`, and set `decides = true`";
+    spoken(&console, ("jira", &name, hint), &headers, &body).await
+}
+
 async fn spoken(
     console: &Console,
     (kind, name, hint): (&str, &str, &'static str),

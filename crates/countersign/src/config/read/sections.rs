@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Every key there is, for naming the nearest to an unknown one.
-const KEYS: [&str; 175] = [
+const KEYS: &[&str] = &[
     "sign_in",
     "signals",
     "provider",
@@ -155,6 +155,9 @@ const KEYS: [&str; 175] = [
     "project",
     "issue_type",
     "closed",
+    "waiting",
+    "approved",
+    "rejected",
     "server",
     "port",
     "tls",

@@ -1,0 +1,144 @@
+//! Who did what to a record, as the instance's own audit (`sys_audit`) says it, and what they said with it.
+
+use super::{ServiceNow, id_of, is_id, text};
+use crate::{
+    desk::Who,
+    ticket::{About, By, Change, Did, History, MOST_CHANGES, Refusal, Stand, digest},
+};
+use countersign_core::Timestamp;
+use serde_json::Value;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Changes on one page.
+const PAGE: usize = 100;
+/// How long before and behind a decision somebody says why.
+const BEFORE: Duration = Duration::from_mins(5);
+const BEHIND: Duration = Duration::from_mins(1);
+
+impl ServiceNow {
+    pub(super) async fn read_history(&self, id: &str) -> Result<History, Refusal> {
+        // The words first: whoever changes them after that is in the audit, which is read behind it.
+        let fields = "sys_id,correlation_id,short_description,description";
+        let record = self.api.read(&self.table, id, fields).await?;
+        let query = format!(
+            "tablename={}^documentkey={id}^fieldnameINapproval,short_description,description^ORDERBYrecord_checkpoint",
+            self.table
+        );
+        let fields = "sys_id,tablename,documentkey,fieldname,newvalue,user,sys_created_on";
+        let (mut changes, mut users) = (Vec::new(), BTreeMap::new());
+        for start in (0..).step_by(PAGE) {
+            let page = self.api.list("sys_audit", &query, fields, (start, PAGE)).await?;
+            for entry in &page {
+                let user = text(entry, "user");
+                if !users.contains_key(user) {
+                    users.insert(user.to_owned(), self.user(user).await?);
+                }
+                let by = users.get(user).cloned();
+                // A query with a mistake in it finds everything.
+                let own = text(entry, "documentkey") == id && text(entry, "tablename") == self.table;
+                let change = by.filter(|_| own).and_then(|by| of(entry, by));
+                changes.push(change.ok_or_else(|| Refusal::channel("the record's audit cannot be read"))?);
+            }
+            if page.len() < PAGE {
+                break;
+            }
+            if changes.len() >= MOST_CHANGES {
+                let why = "more was done to the record than is read: nothing is decided in it";
+                return Err(Refusal::news(About::Gone, why));
+            }
+        }
+        Ok(History {
+            approvals: text(&record, "correlation_id").parse().into_iter().collect(),
+            words: digest(text(&record, "short_description"), text(&record, "description")),
+            changes,
+        })
+    }
+
+    /// Who has this user name. Nobody is taken for a person who is not one known there.
+    async fn user(&self, name: &str) -> Result<By, Refusal> {
+        let machine = By::Machine(Who { id: name.to_owned(), name: Some(name.to_owned()) });
+        if name == self.api.0.user {
+            return Ok(By::Us);
+        }
+        // It stands in a query.
+        if name.is_empty() || name.len() > 100 || name.contains('^') || name.contains(char::is_control) {
+            return Ok(machine);
+        }
+        let fields = "sys_id,user_name,name,active,web_service_access_only,internal_integration_user";
+        let found = self.api.list("sys_user", &format!("user_name={name}"), fields, (0, 2)).await?;
+        let [user] = found.as_slice() else { return Ok(machine) };
+        let is = |field: &str, value: &str| text(user, field) == value;
+        let person = is("user_name", name)
+            && is("active", "true")
+            && !is("web_service_access_only", "true")
+            && !is("internal_integration_user", "true");
+        let Some(id) = id_of(user).filter(|_| person) else { return Ok(machine) };
+        Ok(By::Person(Who { id, name: Some(text(user, "name").to_owned()).filter(|name| !name.is_empty()) }))
+    }
+
+    /// What whoever did it said about it: the newest comment of theirs from about that time.
+    pub(super) async fn read_reason(&self, id: &str, change: &Change) -> Result<Option<String>, Refusal> {
+        let By::Person(who) = &change.by else { return Ok(None) };
+        if !is_id(&who.id) {
+            return Ok(None);
+        }
+        let user = self.api.read("sys_user", &who.id, "sys_id,user_name").await?;
+        let name = text(&user, "user_name");
+        if name.is_empty() || name.contains('^') {
+            return Ok(None);
+        }
+        let comments = self.notes(id, "comments", name).await?;
+        let about_then = |comment: &&Value| {
+            moment(text(comment, "sys_created_on"))
+                .is_some_and(|at| at >= change.at.minus(BEFORE) && at <= change.at.plus(BEHIND))
+        };
+        Ok(comments.iter().find(about_then).map(|comment| text(comment, "value").to_owned()))
+    }
+}
+
+/// What one entry of the audit says was done. `None`: it cannot be read.
+fn of(entry: &Value, by: By) -> Option<Change> {
+    let did = match (text(entry, "fieldname"), text(entry, "newvalue")) {
+        ("approval", "approved") => Did::Put(Some(Stand::Approved)),
+        ("approval", "rejected") => Did::Put(Some(Stand::Rejected)),
+        ("approval", "requested") => Did::Put(Some(Stand::Waiting)),
+        ("approval", _) => Did::Put(None),
+        ("short_description" | "description", _) => Did::Wrote,
+        _ => return None,
+    };
+    Some(Change { id: id_of(entry)?, at: moment(text(entry, "sys_created_on"))?, by, did })
+}
+
+/// A moment as the Table API writes it, in UTC: `2026-11-21 02:00:00`.
+fn moment(written: &str) -> Option<Timestamp> {
+    Timestamp::parse(&format!("{}Z", written.replacen(' ', "T", 1))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_change_is_read_or_not_at_all() {
+        let read = |field: &str, value: &str, at: &str| {
+            let id = "0123456789abcdef0123456789abcdef";
+            let entry = json!({"sys_id": id, "fieldname": field, "newvalue": value, "sys_created_on": at});
+            of(&entry, By::Us).map(|change| change.did)
+        };
+        let at = "2026-11-21 02:00:00";
+        for (field, value, did) in [
+            ("approval", "approved", Some(Did::Put(Some(Stand::Approved)))),
+            ("approval", "rejected", Some(Did::Put(Some(Stand::Rejected)))),
+            ("approval", "requested", Some(Did::Put(Some(Stand::Waiting)))),
+            ("approval", "Approved", Some(Did::Put(None))),
+            ("description", "x", Some(Did::Wrote)),
+            ("short_description", "x", Some(Did::Wrote)),
+            ("priority", "1", None),
+        ] {
+            assert_eq!(read(field, value, at), did, "{field} {value}");
+        }
+        assert_eq!(read("approval", "approved", "yesterday"), None);
+        assert_eq!(moment(at), Timestamp::parse("2026-11-21T02:00:00Z").ok());
+    }
+}

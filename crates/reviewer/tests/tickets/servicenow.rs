@@ -1,0 +1,155 @@
+//! `ServiceNow` as a ticket system in which people decide.
+
+use crate::{Far, Room, To, User, name};
+use countersign_core::{ApprovalId, Class};
+use countersign_reviewer::ChannelSection;
+use countersign_testkit::servicenow::{CLOSED, PASSWORD, Record, Refusal, ServiceNow, USER};
+use std::sync::Arc;
+
+struct Instance {
+    now: Arc<ServiceNow>,
+    _folder: tempfile::TempDir,
+}
+
+/// A gateway that keeps records.
+pub(crate) async fn room(change: impl FnOnce(&mut ChannelSection)) -> Room {
+    open(change).await.0
+}
+
+async fn open(change: impl FnOnce(&mut ChannelSection)) -> (Room, Arc<ServiceNow>) {
+    let (now, folder) = (Arc::new(ServiceNow::start().await.unwrap()), tempfile::tempdir().unwrap());
+    std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
+    let mut section = ChannelSection {
+        name: name().to_string(),
+        kind: "servicenow".into(),
+        site: Some(now.site()),
+        user: Some(USER.into()),
+        password_from: Some("file:password".into()),
+        decides: Some(true),
+        ..ChannelSection::default()
+    };
+    change(&mut section);
+    let config = section.check(folder.path()).unwrap();
+    let instance = Instance { now: Arc::clone(&now), _folder: folder };
+    (Room::open(Box::new(instance), config).await, now)
+}
+
+impl Instance {
+    fn record(&self, ticket: &str) -> Record {
+        self.now.records().into_iter().find(|record| record["sys_id"] == ticket).unwrap()
+    }
+
+    fn name(user: User) -> &'static str {
+        match user {
+            User::Ana => "ana",
+            User::Bob => "bob",
+            User::Olga => "olga",
+            User::Stranger => "mallory",
+            User::Rule => "rule",
+            User::Us => USER,
+        }
+    }
+}
+
+impl Far for Instance {
+    fn kind(&self) -> &'static str {
+        "servicenow"
+    }
+
+    fn id_of(&self, user: User) -> String {
+        self.now.user(Self::name(user))
+    }
+
+    fn put(&self, user: User, ticket: &str, to: To, says: Option<&str>) {
+        let approval = match to {
+            To::Approved => "approved",
+            To::Rejected => "rejected",
+            To::Waiting => "requested",
+        };
+        let mut fields = vec![("approval", approval)];
+        fields.extend(says.map(|says| ("comments", says)));
+        self.now.change(Self::name(user), ticket, &fields).unwrap();
+    }
+
+    fn edit(&self, user: User, ticket: &str, text: Option<&str>) {
+        let change =
+            |text: &str| self.now.change(Self::name(user), ticket, &[("description", text)]).unwrap();
+        if let Some(text) = text {
+            return change(text);
+        }
+        let first = self.now.audit(ticket, "description").into_iter().next();
+        let before = first.map_or_else(|| self.record(ticket)["description"].clone(), |(_, old, _)| old);
+        // What stays as it is is no change.
+        change("x");
+        change(&before);
+    }
+
+    fn stands(&self, ticket: &str) -> &'static str {
+        let record = self.record(ticket);
+        match &*record["approval"] {
+            _ if record["state"] == CLOSED => "closed",
+            "approved" => "approved",
+            "rejected" => "rejected",
+            _ => "waiting",
+        }
+    }
+
+    fn said(&self, ticket: &str) -> Vec<String> {
+        self.now.notes(USER, ticket)
+    }
+
+    fn relabel(&self, ticket: &str, approval: ApprovalId) {
+        self.now.change("mallory", ticket, &[("correlation_id", &approval.to_string())]).unwrap();
+    }
+
+    fn is_down(&self, down: bool) {
+        self.now.down(down.then_some(Refusal::Error(503)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_says_what_is_asked_and_is_closed_with_the_outcome() {
+    let (room, now) = open(|_| ()).await;
+    let (id, ticket) = room.hold(Class::Execute, "logs").await;
+    let record = now.records().remove(0);
+    assert_eq!(record["correlation_id"], id.to_string());
+    assert_eq!(record["approval"], "requested");
+    assert!(record["short_description"].ends_with(" · execute thing x of cloud (prod)."), "{record:?}");
+    for part in ["| POST /x\n", "| logs\n", "what is launched costs", "Review in Countersign: http://"] {
+        assert!(record["description"].contains(part), "{part}: {}", record["description"]);
+    }
+    now.change("ana", &ticket, &[("approval", "approved")]).unwrap();
+    room.look().await;
+    room.stage.until(id, "done").await;
+    room.told(id).await;
+    let record = now.records().remove(0);
+    assert_eq!((&*record["state"], &*record["close_code"]), (CLOSED, "successful"));
+    assert!(record["close_notes"].contains("done"), "{record:?}");
+    let notes = now.notes(USER, &ticket);
+    assert!(notes.iter().all(|note| note.contains("Recorded as ent_")), "{notes:?}");
+    assert!(now.calls().iter().all(|(_, status)| *status < 300), "{:?}", now.calls());
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_whose_creation_was_not_answered_is_found() {
+    let (room, now) = open(|_| ()).await;
+    now.refuse(&[Refusal::Lost]);
+    let id = room.stage.hold(Class::Execute, "lost").await;
+    // A failed channel waits before it tries again.
+    let tried = async {
+        loop {
+            let known = room.stage.gate.channels().named(&name()).unwrap().standing();
+            let now = room.stage.gate.now();
+            room.stage.clock.pass(known.next_try.map_or(std::time::Duration::ZERO, |next| next.since(now)));
+            if known.last_told.is_some() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(std::time::Duration::from_mins(1), tried).await.is_ok());
+    room.told(id).await;
+    assert_eq!(now.records().len(), 1, "{:?}", now.calls());
+    room.close().await;
+}

@@ -1,0 +1,121 @@
+//! What people, apps and rules do in Jira, and the webhooks that Jira sends of it: signed as those of its administration are.
+
+use super::{ACCOUNT, Change, Comment, Item, Jira, document, now_ms, ways};
+use crate::server::lock;
+use aws_lc_rs::hmac;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// What the webhook signs with.
+pub const SECRET: &str = "planted-jira-webhook-secret";
+
+/// A webhook as Jira sends it.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    pub signature: String,
+    pub body: String,
+}
+
+/// What kind of account it is.
+pub(super) fn kind(account: &str) -> &'static str {
+    match account.split_once(':').map(|(_, name)| name) {
+        Some("rule") => "app",
+        Some("customer") => "customer",
+        _ => "atlassian",
+    }
+}
+
+impl Jira {
+    /// Somebody takes the transition that leads to a status, and may say something with it: the change's id.
+    pub fn transit(&self, who: &str, issue: &str, to: &str, says: Option<&str>) -> Result<String, String> {
+        self.transit_through(who, issue, (to, says), None)
+    }
+
+    /// The same, through an app that says so.
+    pub fn transit_through(
+        &self,
+        who: &str,
+        issue: &str,
+        (to, says): (&str, Option<&str>),
+        app: Option<&str>,
+    ) -> Result<String, String> {
+        let mut shared = lock(&self.shared);
+        shared.count += 1;
+        let id = shared.count;
+        let issue = shared.named(issue).map_err(|_| format!("no issue {issue}"))?;
+        let (_, to) = ways(&issue.status)
+            .find(|(_, way)| way.eq_ignore_ascii_case(to))
+            .ok_or_else(|| format!("no way from {} to {to}", issue.status))?;
+        let from = std::mem::replace(&mut issue.status, to.to_owned());
+        let items = vec![Item::of("status", &from, to)];
+        let (who, at_ms, through) = (who.to_owned(), now_ms(), app.map(str::to_owned));
+        issue.changes.push(Change { id, who: who.clone(), at_ms, items, through });
+        if let Some(says) = says {
+            let body = document::of(says);
+            issue.comments.push(Comment { who, body, at_ms, role: None });
+        }
+        drop(shared);
+        self.changed.send_modify(|count| *count += 1);
+        Ok(id.to_string())
+    }
+
+    /// Somebody writes something else into an issue.
+    pub fn edit(&self, who: &str, issue: &str, summary: Option<&str>, description: Option<Value>) {
+        let mut shared = lock(&self.shared);
+        shared.count += 1;
+        let id = shared.count;
+        let Ok(issue) = shared.named(issue) else { return };
+        let mut items = Vec::new();
+        if let Some(summary) = summary {
+            items.push(Item::of("summary", &issue.summary, summary));
+            summary.clone_into(&mut issue.summary);
+        }
+        if let Some(description) = description {
+            let [from, to] = [&issue.description, &description].map(document::text);
+            items.push(Item::of("description", &from, &to));
+            issue.description = description;
+        }
+        issue.changes.push(Change { id, who: who.into(), at_ms: now_ms(), items, through: None });
+    }
+
+    /// Somebody says something.
+    pub fn say(&self, who: &str, issue: &str, text: &str) {
+        let mut shared = lock(&self.shared);
+        if let Ok(issue) = shared.named(issue) {
+            let (who, body) = (who.to_owned(), document::of(text));
+            issue.comments.push(Comment { who, body, at_ms: now_ms(), role: None });
+        }
+    }
+
+    /// Whom Jira wrote mail to in our name, by account, and what.
+    pub fn mails(&self) -> Vec<(String, String)> {
+        lock(&self.shared).mails.clone()
+    }
+
+    /// What Jira sends of the newest change of an issue.
+    pub fn webhook(&self, issue: &str) -> Webhook {
+        let mut shared = lock(&self.shared);
+        let change = shared.named(issue).ok().and_then(|issue| issue.changes.last().cloned());
+        drop(shared);
+        let who = change.as_ref().map_or(ACCOUNT, |change| &change.who).to_owned();
+        let shown = change.map(|change| change.shown()).unwrap_or_default();
+        let items = shown.get("items").cloned().unwrap_or_default();
+        let body = json!({
+            "timestamp": now_ms(), "webhookEvent": "jira:issue_updated", "issue_event_type_name": "issue_generic",
+            "user": {"accountId": who, "accountType": kind(&who)},
+            "issue": {"id": issue, "key": "OPS-0", "fields": {}}, "changelog": {"id": "0", "items": items},
+        });
+        let body = body.to_string();
+        Webhook { signature: signature(SECRET, &body), body }
+    }
+}
+
+/// As `X-Hub-Signature` says it.
+pub fn signature(secret: &str, body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = hmac::sign(&key, body.as_bytes());
+    tag.as_ref().iter().fold("sha256=".to_owned(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
