@@ -479,7 +479,8 @@ fn declare_server(target: &McpTarget, http: &[HttpTarget], vocabulary: &mut Voca
             countersign_policy::DeclaredOperation { target: around.target.clone(), name, ..own }
         }));
     }
-    vocabulary.operations.extend(own.chain(tools).map(|(name, class, facts)| {
+    let texts = target.text_operations().into_iter().map(|(name, class)| (name, class, BTreeMap::new()));
+    vocabulary.operations.extend(own.chain(tools).chain(texts).map(|(name, class, facts)| {
         let target = around.target.clone();
         countersign_policy::DeclaredOperation { target, name, class, facts }
     }));

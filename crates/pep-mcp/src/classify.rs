@@ -68,6 +68,18 @@ impl Classifier {
             if let Some(http) = &tool.http {
                 texts.expect(tool.name.clone(), Given::Request(http.clone()), http.beside.clone());
             }
+            if let Some(shell) = &tool.shell {
+                texts.expect(
+                    tool.name.clone(),
+                    Given::Argument(shell.argument.clone()),
+                    shell.beside.clone(),
+                );
+                texts.read_by(&tool.name, text::shell_reader(&around, &tool.labels));
+            }
+            if let Some(objects) = &tool.kubernetes {
+                texts.expect(tool.name.clone(), Given::Objects(objects.clone()), objects.beside.clone());
+                texts.read_by(&tool.name, text::kubernetes_reader(&around, &tool.labels));
+            }
         }
         let tools = tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect();
         Self { around, tools, texts: Arc::new(texts) }

@@ -10,16 +10,18 @@ pub(crate) use oauth::Resource;
 pub use oauth::{ClientCredentialsSection, ResourceSection};
 pub use run::RunSection;
 pub(crate) use tool::is_name as is_tool_name;
-pub use tool::{ArgumentType, RequestSection, SqlSection, ToolSection};
+pub use tool::{ArgumentType, KubernetesSection, RequestSection, ShellSection, SqlSection, ToolSection};
 
 use crate::{
     classify::{Classifier, Surroundings},
+    text,
     tools::Unreviewed,
     upstream::{
         Reach, Way,
         http::{Endpoint, Http, Own},
     },
 };
+use countersign_core::Class;
 use countersign_engine::port::text::TextReader;
 use countersign_pep::{
     CredentialSection, Fault, Origin, SecretError, Size, Span, kept, named,
@@ -190,6 +192,15 @@ impl McpTarget {
     /// The tools whose calls are the requests they make, each with where those go.
     pub fn requests(&self) -> impl Iterator<Item = (&str, &RequestSection)> {
         self.classifier.tools().filter_map(|tool| Some((tool.name.as_str(), tool.http.as_ref()?)))
+    }
+
+    /// What the texts of its tools can do that are read here, as policy calls that, each with its class.
+    pub fn text_operations(&self) -> Vec<(String, Class)> {
+        let tools = || self.classifier.tools();
+        let shell = tools().any(|tool| tool.shell.is_some()).then(|| text::operations(text::SHELL));
+        let objects =
+            tools().any(|tool| tool.kubernetes.is_some()).then(|| text::operations(text::KUBERNETES));
+        shell.into_iter().flatten().chain(objects.into_iter().flatten()).collect()
     }
 
     /// The arguments whose text a tool's calls are decided on by, as people read them.

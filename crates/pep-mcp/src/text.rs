@@ -1,9 +1,17 @@
 //! Tools that are given a text of another language, such as SQL: what such a call does is what its text does, read by whoever
-//! knows the language.
+//! knows the language. Lines for a shell and objects of Kubernetes are read here; no wire speaks them yet.
+
+mod kubernetes;
+mod parts;
+mod shell;
+
+pub(crate) use kubernetes::{LANGUAGE as KUBERNETES, is_verb as is_kubernetes_verb};
+pub(crate) use parts::operations;
+pub(crate) use shell::LANGUAGE as SHELL;
 
 use crate::{
-    classify::{UNDECLARED, Understood},
-    config::RequestSection,
+    classify::{Surroundings, UNDECLARED, Understood},
+    config::{KubernetesSection, RequestSection},
     members,
     members::Members,
 };
@@ -12,7 +20,10 @@ use countersign_engine::port::{
     text::{Effect, RequestText, TextReader},
     upstream::Gathered,
 };
+use kubernetes::{About, KubernetesText, KubernetesTexts};
+use parts::Place;
 use serde_json::{Map, Value, json, value::RawValue};
+use shell::ShellTexts;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -32,6 +43,9 @@ pub(crate) struct Text {
     reader: Option<Arc<dyn TextReader>>,
 }
 
+/// How an argument is given that holds one or more objects, or a text.
+const OBJECTS: &str = "a text, an object or a list";
+
 /// Which arguments are the text.
 #[derive(Clone, Debug)]
 pub(crate) enum Given {
@@ -39,6 +53,18 @@ pub(crate) enum Given {
     Argument(String),
     /// Several are the parts of a request.
     Request(RequestSection),
+    /// Several say what is done to which objects.
+    Objects(KubernetesSection),
+}
+
+/// Reads the lines of a tool with these labels.
+pub(crate) fn shell_reader(around: &Surroundings, labels: &BTreeSet<String>) -> Arc<dyn TextReader> {
+    Arc::new(ShellTexts::new(Place::new(around, labels)))
+}
+
+/// Reads the objects of a tool with these labels.
+pub(crate) fn kubernetes_reader(around: &Surroundings, labels: &BTreeSet<String>) -> Arc<dyn TextReader> {
+    Arc::new(KubernetesTexts::new(Place::new(around, labels)))
 }
 
 impl Texts {
@@ -82,6 +108,10 @@ impl Given {
                 let more = [method, headers, body].into_iter().flatten();
                 std::iter::once(url).chain(more).map(String::as_str).collect()
             }
+            Self::Objects(KubernetesSection { object, kind, api_version, name, namespace, verb, .. }) => {
+                let all = [object, kind, api_version, name, namespace, verb];
+                all.into_iter().flatten().map(String::as_str).collect()
+            }
         }
     }
 
@@ -89,8 +119,35 @@ impl Given {
     fn text<'n>(&'n self, arguments: &Members<'_>) -> Result<String, (&'n str, &'static str)> {
         let there = |name: &str| arguments.find(name).filter(|value| value.get() != "null");
         let text = |name: &'n str| there(name).and_then(members::text).ok_or((name, "a text"));
+        // A text, or what is one when it is written out.
+        let written = |name: &'n str, given: &RawValue, kind| match given.get().as_bytes().first() {
+            Some(b'{' | b'[') => Ok(given.get().to_owned()),
+            _ => members::text(given).ok_or((name, kind)),
+        };
         match self {
             Self::Argument(argument) => text(argument),
+            Self::Objects(objects) => {
+                let maybe = |name: &'n Option<String>| match name.as_deref() {
+                    Some(name) if there(name).is_some() => text(name).map(Some),
+                    Some(_) | None => Ok(None),
+                };
+                let about = match (&objects.object, &objects.kind) {
+                    (Some(object), _) => {
+                        let given = there(object).ok_or((object.as_str(), OBJECTS))?;
+                        About::Object(written(object, given, OBJECTS)?)
+                    }
+                    (None, kind) => About::Named {
+                        api_version: maybe(&objects.api_version)?,
+                        kind: text(kind.as_deref().unwrap_or_default())?,
+                        name: maybe(&objects.name)?,
+                    },
+                };
+                let verb = match (&objects.verb, &objects.always) {
+                    (Some(argument), _) => text(argument)?,
+                    (None, always) => always.clone().unwrap_or_default(),
+                };
+                Ok(KubernetesText { verb, namespace: maybe(&objects.namespace)?, about }.to_string())
+            }
             Self::Request(request) => {
                 let method = match (&request.method, &request.always) {
                     (Some(argument), _) => text(argument)?,
@@ -108,10 +165,7 @@ impl Given {
                 }
                 let body = match request.body.as_deref().and_then(|name| Some((name, there(name)?))) {
                     None => String::new(),
-                    Some((name, given)) => match given.get().as_bytes().first() {
-                        Some(b'{' | b'[') => given.get().to_owned(),
-                        _ => members::text(given).ok_or((name, "a text, an object or a list"))?,
-                    },
+                    Some((name, given)) => written(name, given, OBJECTS)?,
                 };
                 Ok(RequestText { method, url: text(&request.url)?, headers, body }.to_string())
             }

@@ -1,7 +1,10 @@
 //! The words this wire uses are those policy knows.
 
+use countersign_pep_mcp::config::McpSection;
 use countersign_pep_mcp::{OPERATIONS, method};
-use countersign_policy::MCP_OPERATIONS;
+use countersign_policy::{LANGUAGES, MCP_OPERATIONS};
+use serde_json::json;
+use std::{collections::BTreeSet, path::Path};
 
 #[test]
 fn operations_are_policys_with_their_classes() {
@@ -15,4 +18,22 @@ fn every_message_that_goes_on_is_one_of_them() {
             assert!(OPERATIONS.iter().any(|(known, _)| *known == operation), "{name}");
         }
     }
+}
+
+#[test]
+fn what_texts_do_is_an_operation_of_policys_languages() {
+    let section = json!({
+        "name": "shop", "environment": "prod", "listen": "127.0.0.1:0", "upstream": "http://127.0.0.1:1/mcp",
+        "tools": [
+            {"name": "run", "shell": {"argument": "line"}},
+            {"name": "apply", "kubernetes": {"object": "manifest", "always": "apply"}},
+        ],
+    });
+    let target = serde_json::from_value::<McpSection>(section).unwrap().check(Path::new(".")).unwrap();
+    let ours: BTreeSet<String> = target.text_operations().into_iter().map(|(name, _)| name).collect();
+    let classes = countersign_core::Class::ALL;
+    let policys = LANGUAGES.iter().flat_map(|language| {
+        classes.iter().map(move |class| format!("{}.{}", language.name, class.as_str()))
+    });
+    assert_eq!(ours, policys.collect());
 }

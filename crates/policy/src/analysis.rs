@@ -144,7 +144,7 @@ impl Analysis {
             ["now", ..] => self.reads.time = true,
             ["body_bytes", ..] => self.reads.body = true,
             ["hidden_characters", ..] => (self.reads.body, self.reads.hidden) = (true, true),
-            ["wire" | "claimed_reason" | "mcp" | "input", ..] => {}
+            ["wire" | "claimed_reason" | "mcp" | "input" | "shell" | "kubernetes", ..] => {}
             ["sql"] => {
                 self.reads.counters |= !only_asked_for;
                 self.reads.evidence |= !only_asked_for;
@@ -243,6 +243,7 @@ mod tests {
             ("context.sql has est_problem", Reads { evidence: true, ..call }),
             ("context.sql.session_rows_read > 5", Reads { counters: true, ..call }),
             ("context.sql.bounded", call),
+            ("context has shell && context.shell.understood", call),
             ("context.body_bytes > 5", Reads { body: true, ..call }),
             ("context.hidden_characters", Reads { body: true, hidden: true, ..call }),
             ("context.session.rows_1h > 5", all),

@@ -34,6 +34,7 @@ mod slice;
 pub mod source;
 pub mod sql;
 mod subject;
+pub mod text;
 mod validate;
 pub mod vocabulary;
 
@@ -47,4 +48,5 @@ pub use mcp::{MCP_FACTS, MCP_OPERATIONS};
 pub use rules::Recording;
 pub use source::{Source, sources_from_path};
 pub use sql::{SQL_FACTS, SQL_OPERATIONS};
+pub use text::{LANGUAGES, Language};
 pub use vocabulary::{DeclaredOperation, DeclaredTarget, FactType, Vocabulary};

@@ -8,7 +8,7 @@ use crate::{
     scan::{Statement, position},
     schema::APPROVE,
     source::Source,
-    sql,
+    sql, text,
 };
 use countersign_core::{AgentId, Class, EnvironmentName, GroupName, PersonId, TargetName, visible};
 
@@ -123,7 +123,9 @@ fn unknown_action(id: &str, vocabulary: &Vocabulary) -> Option<(String, String)>
     let of_sql = sql::actions().into_iter().map(|(name, _)| name).filter(|_| vocabulary.has_sql());
     let of_sql: Vec<&str> = of_sql.collect();
     let of_mcp: Vec<String> = mcp::actions(vocabulary).into_iter().map(|(name, _)| name).collect();
-    let known = classes.into_iter().chain(of_sql).chain(names.iter().chain(&of_mcp).map(String::as_str));
+    let of_texts: Vec<String> = text::actions(vocabulary).into_iter().map(|(name, _)| name).collect();
+    let declared = names.iter().chain(&of_mcp).chain(&of_texts).map(String::as_str);
+    let known = classes.into_iter().chain(of_sql).chain(declared);
     if known.clone().any(|name| name == id) {
         return None;
     }

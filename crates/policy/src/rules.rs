@@ -6,7 +6,7 @@ use crate::{
     gate::GateRule,
     mcp,
     schema::{Types, uid},
-    sql,
+    sql, text,
     vocabulary::FactType,
 };
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicySet};
@@ -65,8 +65,8 @@ pub(crate) struct RuleSet {
 #[derive(Debug)]
 pub(crate) struct KnownAction {
     pub(crate) uid: EntityUid,
-    /// The uids a policy's scope may name to mean it, beside its own: its class, and what an operation of SQL
-    /// or MCP stands in.
+    /// The uids a policy's scope may name to mean it, beside its own: its class, and what an operation of SQL,
+    /// MCP or another language stands in.
     pub(crate) ancestors: Vec<EntityUid>,
     /// A request that a tool makes: its facts are the request's.
     pub(crate) is_request: bool,
@@ -101,7 +101,8 @@ impl Actions {
                     let sql = sql::class_of(&operation.name).map(|_| sql::lineage(&operation.name));
                     let speaks_mcp = vocabulary.mcp.contains(&operation.target);
                     let of_mcp = speaks_mcp.then(|| mcp::lineage(&operation.target, &operation.name));
-                    let sql = sql.into_iter().flatten().map(str::to_owned);
+                    let texts = if speaks_mcp { text::lineage(&operation.name) } else { Vec::new() };
+                    let sql = sql.into_iter().flatten().chain(texts).map(str::to_owned);
                     let request = request.map(|request| request.name.clone());
                     sql.chain(request).chain(of_mcp.into_iter().flatten()).collect()
                 }

@@ -1,7 +1,7 @@
 //! The Cedar schemas: one for requests, generated from the vocabulary, one for votes. Two, so that a rule about
 //! actions never reaches into voting by leaving its action open.
 
-use crate::{FactType, PolicyError, Vocabulary, mcp, sql};
+use crate::{FactType, Language, PolicyError, Vocabulary, mcp, sql, text};
 use cedar_policy::{EntityId, EntityTypeName, EntityUid, Schema, SchemaFragment};
 use countersign_core::Class;
 use serde_json::{Map, Value, json};
@@ -57,18 +57,22 @@ pub(crate) fn request_schema(vocabulary: &Vocabulary) -> Value {
     let speaks_sql = vocabulary.has_sql();
     let speaks_mcp = !vocabulary.mcp.is_empty();
     let none = Map::new();
+    let languages: Vec<&Language> = text::spoken(vocabulary).collect();
     let context = |http: &Map<String, Value>, input: &Map<String, Value>| {
         let mut context = context(http, speaks_sql);
         if speaks_mcp && let Some(attributes) = context.get_mut("attributes").and_then(Value::as_object_mut) {
             attributes.insert("mcp".into(), optional(mcp_facts()));
             attributes.insert("input".into(), optional(record(&Value::Object(input.clone()))));
+            attributes.extend(
+                languages.iter().map(|language| (language.name.to_owned(), optional(text_facts(language)))),
+            );
         }
         context
     };
     for class in Class::ALL {
         actions.insert(class.as_str().into(), action(&[], &context(&none, &none)));
     }
-    for (name, parents) in mcp::actions(vocabulary) {
+    for (name, parents) in mcp::actions(vocabulary).into_iter().chain(text::actions(vocabulary)) {
         actions.insert(name, action(&parents, &context(&none, &none)));
     }
     for (name, parents) in sql::actions().into_iter().filter(|_| speaks_sql) {
@@ -80,9 +84,10 @@ pub(crate) fn request_schema(vocabulary: &Vocabulary) -> Value {
             operation.facts.iter().map(|(name, kind)| (name.clone(), optional(of_fact(*kind)))).collect();
         let made = if vocabulary.mcp.contains(&operation.target) {
             let [kind, server, _] = mcp::lineage(&operation.target, &operation.name);
-            // What a tool's SQL or request does stands in that very operation, and with it in that one's class.
+            // What a tool's text or request does stands in that very operation, and with it in that one's class.
             let is_request = requests.contains_key(&operation.name);
-            let stands = is_request || sql::class_of(&operation.name).is_some();
+            let is_text = sql::class_of(&operation.name).is_some() || text::of(&operation.name).is_some();
+            let stands = is_request || is_text;
             let does = if stands { operation.name.as_str() } else { operation.class.as_str() };
             let context = if is_request { context(&facts, &none) } else { context(&none, &facts) };
             action(&[does, &kind, &server], &context)
@@ -189,6 +194,11 @@ fn sql_facts() -> Value {
 fn mcp_facts() -> Value {
     let fact = |(name, kind): (&str, FactType)| (name.to_owned(), of_fact(kind));
     record(&Value::Object(mcp::MCP_FACTS.into_iter().map(fact).collect()))
+}
+
+fn text_facts(language: &Language) -> Value {
+    let fact = |(name, kind): &(&str, FactType)| ((*name).to_owned(), of_fact(*kind));
+    record(&Value::Object(language.facts.iter().map(fact).collect()))
 }
 
 fn of_fact(kind: FactType) -> Value {

@@ -191,9 +191,10 @@ fn context(subject: &Subject<'_>, now: Timestamp) -> Result<Context, Incomplete>
     if let Some(bytes) = subject.body_bytes {
         pairs.push(("body_bytes".to_owned(), Expr::new_long(bytes)));
     }
-    let Subject { http, sql, mcp, input, .. } = subject;
-    for (wire, facts) in [("http", http), ("sql", sql), ("mcp", mcp), ("input", input)] {
-        let Some(facts) = facts else { continue };
+    let Subject { http, sql, mcp, input, text, .. } = subject;
+    let of_wires = [("http", http), ("sql", sql), ("mcp", mcp), ("input", input)];
+    let of_wires = of_wires.into_iter().filter_map(|(wire, facts)| Some((wire, facts.as_ref()?)));
+    for (wire, facts) in of_wires.chain(text.iter().map(|(language, facts)| (*language, facts))) {
         let fields = facts.iter().map(|(name, fact)| ((*name).to_owned(), expression(fact)));
         pairs.push((wire.to_owned(), Expr::new_record(fields).map_err(|error| broken(&error))?));
     }

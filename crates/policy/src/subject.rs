@@ -7,6 +7,7 @@ use crate::{
     memo::{Key, KeyWriter},
     rules::KnownAction,
     sql::{self, EFFECTS},
+    text,
     vocabulary::HEAD_FACTS,
 };
 use countersign_core::{Action, Body, PrincipalId, PrincipalKind, visible};
@@ -50,6 +51,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) mcp: Option<BTreeMap<&'a str, Fact<'a>>>,
     /// The arguments of a tool.
     pub(crate) input: Option<BTreeMap<&'a str, Fact<'a>>>,
+    /// What a tool's text says, with its language.
+    pub(crate) text: Option<(&'static str, BTreeMap<&'a str, Fact<'a>>)>,
     pub(crate) body_bytes: Option<i64>,
     pub(crate) hidden_characters: bool,
 }
@@ -101,10 +104,20 @@ impl<'a> Subject<'a> {
         }
         let http = told_http(action).map(|told| facts(told, known)).transpose()?;
         let sql = told_sql(action).map(sql_facts).transpose()?;
+        let text = text_facts(action)?;
         let speaks_mcp = action.wire == mcp::WIRE;
         if sql.is_none() && action.operation.name.as_deref().is_some_and(|name| sql::class_of(name).is_some())
         {
             return refuse("the action is one of SQL, and does not say what the SQL does".into());
+        }
+        if let Some((language, _)) = action.operation.name.as_deref().and_then(text::of)
+            && speaks_mcp
+            && text.as_ref().is_none_or(|(told, _)| *told != language.name)
+        {
+            return refuse(format!(
+                "the action is one of `{}`, and does not say what the text does",
+                language.name
+            ));
         }
         if known.is_request && http.is_none() {
             return refuse("the action is a request, and does not say which".into());
@@ -124,7 +137,7 @@ impl<'a> Subject<'a> {
             ));
         }
         let hidden_characters = reads.hidden && has_hidden(action);
-        Ok(Self { action, known, asks, reads, http, sql, mcp, input, body_bytes, hidden_characters })
+        Ok(Self { action, known, asks, reads, http, sql, mcp, input, text, body_bytes, hidden_characters })
     }
 
     /// Whether the answer may be kept: it depends on nothing that changes by itself, and is of ordinary size.
@@ -137,7 +150,8 @@ impl<'a> Subject<'a> {
 
     /// The key of the answer: equal keys mean equal inputs.
     pub(crate) fn key(&self, bundle: &Bundle) -> Key {
-        let Self { action, known, asks, reads, http, sql, mcp, input, body_bytes, hidden_characters } = self;
+        let Self { action, known, asks, reads, http, sql, mcp, input, text, body_bytes, hidden_characters } =
+            self;
         let requester = &action.requester;
         let mut key = KeyWriter::new();
         key.text("countersign/memo/v1").bytes(bundle.digest().as_bytes());
@@ -165,9 +179,12 @@ impl<'a> Subject<'a> {
                 key.number(*index as u64);
             }
         }
-        for facts in [http, sql, mcp, input] {
+        key.text(text.as_ref().map_or("", |(language, _)| language));
+        let text = text.as_ref().map(|(_, facts)| facts);
+        for facts in [http.as_ref(), sql.as_ref(), mcp.as_ref(), input.as_ref(), text] {
             key.flag(facts.is_some());
-            let told = facts.iter().flatten().filter(|(name, _)| reads.counters || !sql::is_counter(name));
+            let told =
+                facts.into_iter().flatten().filter(|(name, _)| reads.counters || !sql::is_counter(name));
             let told: Vec<_> = told.collect();
             key.number(told.len() as u64);
             for (name, fact) in told {
@@ -192,7 +209,7 @@ fn asks<'a>(
     action: &'a Action,
     known: &'a KnownAction,
 ) -> Result<Vec<Ask<'a>>, Incomplete> {
-    let Some(effects) = told_sql(action).and_then(|told| told.get(EFFECTS)) else {
+    let Some(effects) = told_effects(action) else {
         return Ok(vec![Ask { known, about: (0..action.resources.len()).collect() }]);
     };
     let mut asks: Vec<Ask<'_>> = Vec::new();
@@ -222,8 +239,7 @@ fn asks<'a>(
 
 /// The operations of an action's effects, on a wire that tells them, as far as they can be read.
 pub(crate) fn effects(action: &Action) -> impl Iterator<Item = &str> {
-    let told = told_sql(action).and_then(|told| told.get(EFFECTS));
-    let all = told.and_then(Value::as_array).into_iter().flatten();
+    let all = told_effects(action).and_then(Value::as_array).into_iter().flatten();
     all.filter_map(|effect| effect.get("operation").and_then(Value::as_str))
 }
 
@@ -233,6 +249,18 @@ fn told_sql(action: &Action) -> Option<&Map<String, Value>> {
         return Some(&action.facts);
     }
     action.facts.get(sql::LANGUAGE).filter(|_| action.wire == mcp::WIRE).and_then(Value::as_object)
+}
+
+/// What an action says of a text of another language than SQL that a tool is given.
+fn told_text(action: &Action) -> Option<(&'static text::Language, &Map<String, Value>)> {
+    let known = text::LANGUAGES.iter().filter(|_| action.wire == mcp::WIRE);
+    known.filter_map(|language| Some((language, action.facts.get(language.name)?.as_object()?))).next()
+}
+
+/// The effects that an action tells, each with its resources.
+fn told_effects(action: &Action) -> Option<&Value> {
+    let told = told_sql(action).or_else(|| told_text(action).map(|(_, told)| told));
+    told.and_then(|told| told.get(EFFECTS))
 }
 
 /// What an action says of its request: all of its facts on the wire of HTTP, and a part of them where a tool makes one.
@@ -262,10 +290,23 @@ fn sql_facts(told: &Map<String, Value>) -> Result<BTreeMap<&str, Fact<'_>>, Inco
 
 /// The facts of `context.mcp`: every one of them, of its type.
 fn mcp_facts(action: &Action) -> Result<BTreeMap<&str, Fact<'_>>, Incomplete> {
+    every_fact(&action.facts, &MCP_FACTS)
+}
+
+/// The facts of a text, with its language: every one of them, of its type.
+fn text_facts(action: &Action) -> Result<Option<(&'static str, BTreeMap<&str, Fact<'_>>)>, Incomplete> {
+    let Some((language, told)) = told_text(action) else { return Ok(None) };
+    Ok(Some((language.name, every_fact(told, language.facts)?)))
+}
+
+fn every_fact<'a>(
+    told: &'a Map<String, Value>,
+    declared: &[(&'static str, FactType)],
+) -> Result<BTreeMap<&'a str, Fact<'a>>, Incomplete> {
     let mut facts = BTreeMap::new();
-    for (name, kind) in MCP_FACTS {
+    for &(name, kind) in declared {
         let missing = || Incomplete(format!("the action does not say its `{name}`"));
-        let fact = typed(action.facts.get(name).ok_or_else(missing)?, kind);
+        let fact = typed(told.get(name).ok_or_else(missing)?, kind);
         let wrong = || Incomplete(format!("fact `{name}` is not of its declared type `{}`", kind.as_str()));
         facts.insert(name, fact.ok_or_else(wrong)?);
     }

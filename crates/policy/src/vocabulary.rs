@@ -2,7 +2,7 @@
 //!
 //! The Cedar schema is generated from it, so a policy that names anything else does not load.
 
-use crate::{PolicyError, mcp, nearest::suggestion, sql};
+use crate::{PolicyError, mcp, nearest::suggestion, sql, text};
 use countersign_core::{ChannelName, Class, EnvironmentName, GroupName, TargetName, visible};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,6 +132,7 @@ impl Vocabulary {
         }
         Self::check_sql(operation, errors);
         self.check_mcp(operation, errors);
+        self.check_text(operation, errors);
         for fact in operation.facts.keys() {
             let shown = visible::one_line(fact);
             if HEAD_FACTS.contains(&fact.as_str()) {
@@ -173,6 +174,21 @@ impl Vocabulary {
                 operation.target
             );
             errors.push(PolicyError::of_configuration(wrong).hint("names beginning with `mcp.` are taken"));
+        }
+    }
+
+    /// What the texts of tools do is called the same at every server.
+    fn check_text(&self, operation: &DeclaredOperation, errors: &mut Vec<PolicyError>) {
+        let as_it_must = text::of(&operation.name).is_some_and(|(_, class)| class == operation.class)
+            && operation.facts.is_empty();
+        if self.mcp.contains(&operation.target) && text::is_taken(&operation.name) && !as_it_must {
+            let name = visible::one_line(&operation.name);
+            let wrong = format!(
+                "operation `{name}` of `{}` is named like what a text does and is none",
+                operation.target
+            );
+            let hint = "`shell` and `kubernetes`, and names beginning with them and a dot, are taken";
+            errors.push(PolicyError::of_configuration(wrong).hint(hint));
         }
     }
 

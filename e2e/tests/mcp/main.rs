@@ -14,6 +14,7 @@ mod stage;
 mod stdio;
 mod suite;
 mod tasks;
+mod texts;
 mod tools;
 mod typescript;
 

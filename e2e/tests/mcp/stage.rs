@@ -344,6 +344,23 @@ facts = [{ name = "value", pointer = "/value" }]
         Self::open_server(server, &lines).await
     }
 
+    /// With a server that runs lines in a shell, and one tool of it that is given objects of Kubernetes.
+    pub(crate) async fn open_texts() -> Self {
+        let mut server = python("mcp_server.py");
+        server.env("SHOP_TEXTS", "1");
+        let behind = r#"[[mcp.tools]]
+name = "run_line"
+shell = { argument = "line", beside = ["seconds"] }
+
+[[mcp.tools]]
+name = "kube"
+kubernetes = { object = "manifest", verb = "verb" }
+"#;
+        let policy = include_str!("../../fixtures/mcp_texts.cedar");
+        let lines = Lines { policy, target: "protocol = \"earlier\"", behind, hold_limit: "50s" };
+        Self::open_server(server, &lines).await
+    }
+
     /// With a server that the gateway starts.
     pub(crate) async fn open_started(hold_limit: &str) -> Self {
         let folder = TempDir::new().unwrap();

@@ -148,7 +148,7 @@ fn the_policy_and_the_target_of_the_mcp_guide_load_together() {
     let folder = TempDir::new().unwrap();
     let policies = blocks(&tree, "docs/book/src/guide/mcp.md", "cedar");
     let targets = blocks(&tree, "docs/book/src/guide/mcp.md", "toml");
-    let [reached, started, several, tokens, sql, requests] = targets.as_slice() else {
+    let [reached, started, several, tokens, sql, requests, shell, objects] = targets.as_slice() else {
         unreachable!("{targets:?}")
     };
     assert_eq!(policies.len(), 2);
@@ -164,7 +164,8 @@ fn the_policy_and_the_target_of_the_mcp_guide_load_together() {
     let api = "[[http]]\nname = \"api\"\nenvironment = \"prod\"\nlisten = \"127.0.0.1:7204\"\n\
                upstream = \"https://api.example.com\"";
     let reached = reached.join("\n");
-    let text = [head, &reached, sql, requests, tokens, started, several, issuer, database, api].join("\n\n");
+    let tools = [sql.as_str(), requests, shell, objects].join("\n\n");
+    let text = [head, &reached, &tools, tokens, started, several, issuer, database, api].join("\n\n");
     fs::write(folder.path().join("countersign.toml"), text).unwrap();
     fs::create_dir(folder.path().join("policy")).unwrap();
     fs::write(folder.path().join("policy/guide.cedar"), policies.concat()).unwrap();

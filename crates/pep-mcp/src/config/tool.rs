@@ -11,12 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct ToolSection {
     /// As the server calls it.
     pub name: String,
-    /// What its calls are; a tool has this, `sql` or `http`.
+    /// What its calls are; a tool has this, `sql`, `http`, `shell` or `kubernetes`.
     pub class: Option<Class>,
     /// Its calls are what the SQL does that they carry.
     pub sql: Option<SqlSection>,
     /// Its calls are the requests that they have made.
     pub http: Option<RequestSection>,
+    /// Its calls are what the lines do that they hand to a shell.
+    pub shell: Option<ShellSection>,
+    /// Its calls are what is done to objects of Kubernetes.
+    pub kubernetes: Option<KubernetesSection>,
     /// What it does, as a sentence: `Delete {count} rows of {table}`.
     pub sentence: Option<String>,
     #[serde(default)]
@@ -63,6 +67,37 @@ pub struct RequestSection {
     pub beside: BTreeSet<String>,
 }
 
+/// The line of a tool's calls, for a POSIX shell.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShellSection {
+    /// Which argument holds the line.
+    pub argument: String,
+    /// Others that do not change what the line does, such as a time limit. A call with any further one is refused.
+    #[serde(default)]
+    pub beside: BTreeSet<String>,
+}
+
+/// The objects of a tool's calls, or what they are called, and what is done to them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KubernetesSection {
+    /// Which argument holds objects, as a text of YAML or JSON, or as an object or a list.
+    pub object: Option<String>,
+    /// Or which one holds the kind of what is meant, with that of its API version and its name.
+    pub kind: Option<String>,
+    pub api_version: Option<String>,
+    pub name: Option<String>,
+    /// Which one holds the namespace.
+    pub namespace: Option<String>,
+    /// Which one holds what is done; or else it is `always` this.
+    pub verb: Option<String>,
+    pub always: Option<String>,
+    /// Others that do not change what is done. A call with any further one is refused.
+    #[serde(default)]
+    pub beside: BTreeSet<String>,
+}
+
 /// What kind of value an argument is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -85,7 +120,46 @@ pub(crate) fn is_name(name: &str) -> bool {
         && !visible::has_hidden(name)
 }
 
+impl KubernetesSection {
+    fn wrong(&self) -> Vec<(String, &'static str)> {
+        let mut wrong = Vec::new();
+        let mut one = |is_wrong: bool, why: &str, remedy| {
+            if is_wrong {
+                wrong.push((why.to_owned(), remedy));
+            }
+        };
+        one(
+            self.object.is_some() == self.kind.is_some(),
+            "it is not said what its calls are about",
+            "name the argument that holds objects as `object`, or the one that holds a kind as `kind`",
+        );
+        one(
+            self.kind.is_none() && (self.name.is_some() || self.api_version.is_some()),
+            "an object says itself what it is",
+            "leave out `name` and `api_version`",
+        );
+        one(
+            self.verb.is_some() == self.always.is_some(),
+            "it is not said what its calls do",
+            "name the argument as `verb`, or the one thing it does as `always`",
+        );
+        let is_known = self.always.as_deref().is_none_or(crate::text::is_kubernetes_verb);
+        one(!is_known, "nobody knows what it always does", "write for example `get`, `apply` or `delete`");
+        wrong
+    }
+}
+
 impl ToolSection {
+    /// What its calls can be in place of a class, and whether they are.
+    fn texts(&self) -> [(&'static str, bool); 4] {
+        [
+            ("sql", self.sql.is_some()),
+            ("http", self.http.is_some()),
+            ("shell", self.shell.is_some()),
+            ("kubernetes", self.kubernetes.is_some()),
+        ]
+    }
+
     pub(super) fn check(&self, place: &str) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         let mut fault = |key: &str, why: String, remedy: &str| {
@@ -101,22 +175,19 @@ impl ToolSection {
             let why = format!("`{}` is a tool of the gateway's own", self.name);
             fault("name", why, "leave the tool out: agents cannot call the server's");
         }
-        match [self.class.is_some(), self.sql.is_some(), self.http.is_some()]
-            .iter()
-            .filter(|said| **said)
-            .count()
-        {
+        let said = self.texts().into_iter().filter(|(_, is_there)| *is_there).count();
+        match usize::from(self.class.is_some()) + said {
             0 => {
                 let why = "it is not said what its calls are".into();
-                fault("class", why, "give it a `class`, or `sql`, or `http`");
+                fault("class", why, "give it a `class`, or `sql`, `http`, `shell` or `kubernetes`");
             }
             1 => {}
             _ => {
                 let why = "its calls are said to be several things".into();
-                fault("class", why, "keep one of `class`, `sql` and `http`");
+                fault("class", why, "keep one of `class`, `sql`, `http`, `shell` and `kubernetes`");
             }
         }
-        for (key, is_text) in [("sql", self.sql.is_some()), ("http", self.http.is_some())] {
+        for (key, is_text) in self.texts() {
             if is_text && (self.sentence.is_some() || !self.arguments.is_empty()) {
                 let why = format!("its calls are told and decided on by what they hold, in `context.{key}`");
                 fault(key, why, "leave out `sentence` and `arguments`");
@@ -125,6 +196,11 @@ impl ToolSection {
         if self.http.as_ref().is_some_and(|http| http.method.is_some() == http.always.is_some()) {
             let why = "it is not said which method its requests have".into();
             fault("http", why, "name the argument as `method`, or the one method as `always`");
+        }
+        if let Some(kubernetes) = &self.kubernetes {
+            for (why, remedy) in kubernetes.wrong() {
+                fault("kubernetes", why, remedy);
+            }
         }
         if let Some(sentence) = &self.sentence {
             let mut rest = sentence.as_str();

@@ -233,3 +233,70 @@ fn what_could_be_permitted_with_some_arguments_is_possible_and_what_could_with_n
         assert_eq!(bundle(&rules).is_possible(&delete, NOW), want, "{why}");
     }
 }
+
+/// A tool that was given a line for a shell: a file is read and another one goes away.
+fn line(change: impl FnOnce(&mut Map<String, Value>)) -> Action {
+    let mut action = call("shell.delete", Class::Delete, "run_line", &json!({}));
+    let named =
+        |name: &str| Resource { kind: "path".into(), name: name.into(), labels: ["pii".to_owned()].into() };
+    action.resources.splice(0..0, [named("/srv/in"), named("/srv/old")]);
+    let told = json!({
+        "classes": ["delete", "read"], "commands": 2, "paths": ["/srv/in", "/srv/old"], "programs": ["cat", "rm"],
+        "reasons": ["recursive"], "understood": true, "writes": ["/srv/old"],
+        "effects": [
+            {"operation": "shell.delete", "resources": [1, 2]}, {"operation": "shell.read", "resources": [0]},
+        ],
+    });
+    let mut told = told.as_object().unwrap().clone();
+    change(&mut told);
+    action.facts.insert("shell".into(), Value::Object(told));
+    action
+}
+
+#[test]
+#[rustfmt::skip]
+fn what_a_tools_line_does_stands_in_its_language_and_its_class() {
+    let mut vocabulary = with_mcp();
+    vocabulary.operations.extend(Class::ALL.map(|class| DeclaredOperation {
+        target: target("crm"), name: format!("shell.{}", class.as_str()), class, facts: BTreeMap::new(),
+    }));
+    let bundle = |rules: &str| Bundle::load(vec![Source::new("rules.cedar", rules)], &vocabulary)
+        .unwrap_or_else(|errors| panic!("{}", told(&errors)));
+    let decided = |rules: &str, action: &Action| word(&bundle(rules).decide(action, NOW).decision);
+    let wall = |rest: &str| format!("{ALL}@id(\"w\") forbid (principal, action {rest};");
+    for (rest, want) in [
+        ("== Action::\"crm/shell.delete\", resource)", "wall w"),
+        ("in Action::\"shell.delete\", resource)", "wall w"),
+        // Every one of its effects is asked about, with its own files.
+        ("in Action::\"shell.read\", resource)", "wall w"),
+        ("in Action::\"read\", resource)", "wall w"),
+        ("in Action::\"shell.read\", resource) when { resource.name == \"/srv/old\" }", "permit all"),
+        ("in Action::\"shell\", resource) when { resource.name like \"/srv/*\" }", "wall w"),
+        ("in Action::\"mcp.tool\", resource)", "wall w"),
+        ("in Action::\"mcp/crm\", resource)", "wall w"),
+        ("in Action::\"shell.write\", resource)", "permit all"),
+        ("in Action::\"unknown\", resource)", "permit all"),
+        ("in Action::\"shell\", resource) when { context has shell && context.shell.reasons.contains(\"recursive\") }", "wall w"),
+        ("in Action::\"shell\", resource) when { context has shell && context.shell.commands > 2 }", "permit all"),
+    ] {
+        assert_eq!(decided(&wall(rest), &line(|_| {})), want, "{rest}");
+    }
+    for name in ["classes", "commands", "paths", "programs", "reasons", "understood", "writes"] {
+        assert_eq!(decided(ALL, &line(|told| drop(told.remove(name)))), "policy-error", "{name}");
+    }
+    let mut unsaid = line(|_| {});
+    unsaid.facts.remove("shell");
+    assert_eq!(decided(ALL, &unsaid), "policy-error");
+    let mut other = line(|_| {});
+    let told = other.facts.remove("shell").unwrap();
+    other.facts.insert("kubernetes".into(), told);
+    assert_eq!(decided(ALL, &other), "policy-error");
+    let unnamed = json!([{"operation": "shell.delete", "resources": [0, 1]}]);
+    assert_eq!(decided(ALL, &line(|told| drop(told.insert("effects".into(), unnamed)))), "policy-error");
+    // A tool that is only called so is none.
+    vocabulary.operations.push(DeclaredOperation {
+        target: target("crm"), name: "shell".into(), class: Class::Read, facts: BTreeMap::new(),
+    });
+    let wrong = Bundle::load(vec![Source::new("rules.cedar", ALL)], &vocabulary).unwrap_err();
+    assert!(wrong.iter().any(|error| error.to_string().contains("named like what a text does")));
+}
