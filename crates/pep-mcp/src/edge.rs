@@ -6,6 +6,7 @@ use crate::{
     legs::States,
     members::Members,
     method::{self, Note, OTHER_ERA, Rule},
+    mirror::Head,
     reply::{self, Shape, code},
     session::{Session, Sessions},
     stream::{self, Body},
@@ -66,6 +67,8 @@ struct Said<'m> {
     params: Option<&'m RawValue>,
     /// It is of the later era.
     later: bool,
+    /// Arguments that its head says as well.
+    mirrored: Head,
     /// Its agent may have tasks: by the version that was agreed on or, in the later era, as it says.
     tasks: bool,
 }
@@ -131,7 +134,8 @@ impl Door {
         }
         let (session, _) = self.session(&requester, session, version).await?;
         let tasks = session.version == method::NEWEST;
-        let said = Said { requester, session, id, method, params, later: false, tasks };
+        let mirrored = Head::default();
+        let said = Said { requester, session, id, method, params, later: false, mirrored, tasks };
         self.follow(rule, said).await
     }
 

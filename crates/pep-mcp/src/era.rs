@@ -4,6 +4,7 @@
 use crate::{
     edge::one,
     members::{self, Members},
+    mirror,
     reply::code,
     tasks::EXTENSION,
 };
@@ -35,6 +36,8 @@ pub(crate) struct Declared {
     pub(crate) client: Option<String>,
     /// It knows tasks (SEP-2663).
     pub(crate) tasks: bool,
+    /// Arguments that its head says as well.
+    pub(crate) mirrored: mirror::Head,
 }
 
 /// Why a request of the later era is not taken.
@@ -46,7 +49,7 @@ pub(crate) struct Mismatch {
 }
 
 impl Mismatch {
-    fn new(code: i64, why: impl Into<String>) -> Self {
+    pub(crate) fn new(code: i64, why: impl Into<String>) -> Self {
         Self { code, why: why.into(), data: Value::Null }
     }
 
@@ -114,7 +117,8 @@ pub(crate) fn read(
     let extensions = capabilities.find("extensions").and_then(Members::read);
     let tasks = extensions.is_some_and(|known| known.find(EXTENSION).is_some());
     let client = meta.find(CLIENT_KEY).map(RawValue::get).filter(|client| client.starts_with('{'));
-    Ok(Some(Declared { client: client.map(str::to_owned), tasks }))
+    let mirrored = mirror::Head::read(headers)?;
+    Ok(Some(Declared { client: client.map(str::to_owned), tasks, mirrored }))
 }
 
 /// What a request is about, for the head: a tool's or a prompt's name, or a resource.
@@ -152,7 +156,7 @@ pub(crate) fn encoded(text: &str) -> String {
 }
 
 /// What a header's text stands for; `None` where it is written in no way it may be.
-fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let Some(inner) = text.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) else {
         return Some(text.to_owned());
     };
@@ -228,7 +232,7 @@ mod tests {
         let (version, method, name) = (("mcp-protocol-version", MODERN), ("mcp-method", "tools/call"), ("mcp-name", "x"));
         let meta = format!(r#""_meta":{{"{VERSION_KEY}":"{MODERN}","{CAPABILITIES_KEY}":{{}}}}"#);
         let (fine, plain) = (format!(r#"{{"name":"x",{meta}}}"#), r#"{"name":"x"}"#.to_owned());
-        let declared = Ok(Some(Declared { client: None, tasks: false }));
+        let declared = Ok(Some(Declared { client: None, tasks: false, mirrored: mirror::Head::default() }));
         for (params, pairs, want) in [
             (&fine, &[version, method, name][..], declared.clone()),
             (&plain, &[("mcp-protocol-version", "2025-11-25")], Ok(None)),
@@ -250,7 +254,7 @@ mod tests {
         let with = fine.replace(
             ":{}", r#":{"extensions":{"io.modelcontextprotocol/tasks":{}}},"io.modelcontextprotocol/clientInfo":{"name":"c"}"#,
         );
-        let declared = Declared { client: Some(r#"{"name":"c"}"#.into()), tasks: true };
+        let declared = Declared { client: Some(r#"{"name":"c"}"#.into()), tasks: true, mirrored: mirror::Head::default() };
         assert_eq!(asked(&with, &[version, method, name]), Ok(Some(declared)));
     }
 

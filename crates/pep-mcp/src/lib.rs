@@ -16,6 +16,7 @@ mod listen;
 mod members;
 mod message;
 pub mod method;
+mod mirror;
 mod reply;
 mod session;
 pub mod shim;

@@ -5,10 +5,12 @@
 use crate::{
     call, era,
     frame::{self, Answer, Message},
-    members::Members,
+    members::{self, Members},
+    mirror::{self, Mirrored},
     reply::{self, code},
+    tools,
     upstream::{
-        Peer, Reach, Way,
+        Outgoing, Peer, Reach, Way,
         http::{Endpoint, Http, Own},
         process::{next_line, on_one_line},
         standing::{Heard, Standing},
@@ -45,6 +47,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const PARTING: Duration = Duration::from_secs(2);
 /// Messages that wait to be written.
 const AHEAD: usize = 64;
+/// The most tools of which is known what they want in the head of a call.
+const MOST_TOOLS: usize = 4096;
 /// What a client says once it uses its session.
 const INITIALIZED: &str = "notifications/initialized";
 
@@ -93,6 +97,7 @@ pub async fn run(
         peer: Mutex::default(),
         opening: Mutex::default(),
         later: Mutex::default(),
+        mirrored: Mutex::default(),
         listening: Mutex::default(),
         told,
     });
@@ -149,6 +154,8 @@ struct Shim {
     opening: Mutex<Option<Bytes>>,
     /// Requests of the later era that are not answered yet, by their ids.
     later: Mutex<HashMap<String, AbortHandle>>,
+    /// What tools want in the head of a call, as far as the client was shown them.
+    mirrored: Mutex<HashMap<String, Vec<Mirrored>>>,
     /// Whoever hears what the gateway says by itself.
     listening: Mutex<Option<AbortHandle>>,
     told: mpsc::Sender<Bytes>,
@@ -253,7 +260,7 @@ impl Shim {
         mut peer: Peer,
         opens: bool,
     ) -> Result<(), Failed> {
-        let mut talk = self.way.post(self.way.take(&peer).await?, &peer, line.clone()).await?;
+        let mut talk = self.way.post(self.way.take(&peer).await?, &peer, self.outgoing(line, &peer)).await?;
         if talk.status == StatusCode::NOT_FOUND && peer.link.is_some() && !opens {
             // The gateway does not know the session, so nothing ran.
             self.way.finish(talk).await;
@@ -261,12 +268,16 @@ impl Shim {
             talk = self.way.post(self.way.take(&peer).await?, &peer, line.clone()).await?;
         }
         let (status, link) = (talk.status, talk.link.clone());
+        let lists =
+            peer.is_later() && matches!(frame::read(line), Ok(Message::Request { method: "tools/list", .. }));
         while let Some(message) = talk.next(IDLE).await? {
             match frame::read(&message) {
                 Ok(Message::Response { id: of, answer }) if of.get() == id => {
                     if let (true, Answer::Result(result)) = (opens, answer) {
                         let version = call::agreed(result);
                         *self.peer.lock() = Peer { link, version };
+                    } else if let (true, Answer::Result(result)) = (lists, answer) {
+                        self.learn(result);
                     }
                     self.say(message.clone()).await;
                     self.way.finish(talk).await;
@@ -283,6 +294,30 @@ impl Shim {
         }
         let why = format!("it answered with HTTP {} and no message", status.as_u16());
         Err(Failed { sent: Sent::Maybe, why })
+    }
+
+    /// A client's message, with what its head must say of its arguments.
+    fn outgoing(&self, line: &Bytes, peer: &Peer) -> Outgoing {
+        let mut outgoing = Outgoing::from(line.clone());
+        if let (true, Ok(Message::Request { method: "tools/call", params: Some(params), .. })) =
+            (peer.is_later(), frame::read(line))
+        {
+            let name = Members::read(params).and_then(|params| members::text(params.find("name")?));
+            let mirrored = self.mirrored.lock();
+            let wanted = name.and_then(|name| mirrored.get(&name));
+            outgoing.mirrored = wanted.map_or_else(Vec::new, |wanted| mirror::headers(wanted, params.get()));
+        }
+        outgoing
+    }
+
+    /// What the tools that the client is shown want in the head of a call.
+    fn learn(&self, result: &RawValue) {
+        let mut known = self.mirrored.lock();
+        for (name, wanted) in tools::mirrored(result.get()) {
+            if known.len() < MOST_TOOLS || known.contains_key(&name) {
+                known.insert(name, wanted);
+            }
+        }
     }
 
     /// Opens the session again, as the client once did. The first of several finds the way for all.

@@ -16,6 +16,7 @@ use crate::{
     era,
     frame::{self, Answer, Message},
     members::{self, Members},
+    mirror::{self, Mirrored},
     upstream::{Peer, Way, talk::lost},
 };
 use countersign_core::{Digest, definition};
@@ -38,6 +39,8 @@ pub(crate) struct Definition {
     pub(crate) flags: BTreeSet<&'static str>,
     /// Its arguments of plain types, by its own schema.
     pub(crate) arguments: BTreeMap<String, ArgumentType>,
+    /// Those that stand in the head of a call as well; `None` where its schema asks for that in a way it must not.
+    pub(crate) mirrored: Option<Vec<Mirrored>>,
 }
 
 /// The arguments that a definition in canonical form gives a plain type: what policies may look at once it is accepted.
@@ -94,7 +97,7 @@ async fn fetch(
     for _ in 0..MOST_PAGES {
         let own = id();
         let ask = format!(r#"{{"jsonrpc":"2.0","id":{own},"method":"tools/list","params":{params}}}"#);
-        let mut talk = way.post(way.take(peer).await?, peer, ask.into()).await?;
+        let mut talk = way.post(way.take(peer).await?, peer, ask).await?;
         let result = loop {
             let Some(message) = talk.next(way.idle).await? else {
                 return Err(lost(&format!(
@@ -134,6 +137,13 @@ async fn fetch(
     Err(lost("the server's list of tools is longer than is read"))
 }
 
+/// What the tools on one page of a list want in the head of a call, by their names.
+pub(crate) fn mirrored(result: &str) -> Vec<(String, Vec<Mirrored>)> {
+    let page: Option<Page<'_>> = serde_json::from_str(result).ok();
+    let read = page.into_iter().flat_map(|page| page.tools).filter_map(read);
+    read.filter_map(|(name, Read { definition, .. })| Some((name, definition.mirrored?))).collect()
+}
+
 /// What one page of a list says of the tools on it.
 fn described(result: &str) -> Vec<definitions::Definition> {
     let page: Option<Page<'_>> = serde_json::from_str(result).ok();
@@ -168,7 +178,8 @@ fn read(tool: &RawValue) -> Option<(String, Read)> {
     let flags = definition::flags(&name, &value).into_iter().map(|flag| flag.rule.as_str()).collect();
     let digest = Digest::of_parts("countersign/mcp-tool/v1", &[text.as_bytes()]);
     let arguments = arguments_of(&value);
-    Some((name, Read { definition: Definition { digest, hints, flags, arguments }, text }))
+    let mirrored = value.get("inputSchema").map_or_else(|| Some(Vec::new()), mirror::of);
+    Some((name, Read { definition: Definition { digest, hints, flags, arguments, mirrored }, text }))
 }
 
 #[cfg(test)]

@@ -66,6 +66,26 @@ pub(crate) enum Connection {
     Process(Arc<Process>),
 }
 
+/// A message on its way to a server.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) body: Bytes,
+    /// What its head says of its arguments.
+    pub(crate) mirrored: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl From<Bytes> for Outgoing {
+    fn from(body: Bytes) -> Self {
+        Self { body, mirrored: Vec::new() }
+    }
+}
+
+impl From<String> for Outgoing {
+    fn from(body: String) -> Self {
+        Bytes::from(body).into()
+    }
+}
+
 /// A session as its server knows it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peer {
@@ -128,7 +148,7 @@ impl Way {
             r#"{{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{{"_meta":{{{}}}}}}}"#,
             era::envelope(None)
         );
-        let mut talk = self.post(self.take(&peer).await?, &peer, ask.into()).await?;
+        let mut talk = self.post(self.take(&peer).await?, &peer, ask).await?;
         let is_fine = talk.status.is_success();
         let answer = talk.next(self.idle).await?;
         self.finish(talk).await;
@@ -170,13 +190,14 @@ impl Way {
         &self,
         connection: Connection,
         peer: &Peer,
-        message: Bytes,
+        message: impl Into<Outgoing>,
     ) -> Result<Talk, Failed> {
+        let message = message.into();
         match (&self.reach, connection) {
             (Reach::Http(http), Connection::Http(line)) => {
                 http.post(line, peer, message, self.idle, self.answer_limit).await
             }
-            (_, Connection::Process(process)) => Process::post(process, message).await,
+            (_, Connection::Process(process)) => Process::post(process, message.body).await,
             (Reach::Process(_), Connection::Http(_)) => {
                 Err(Failed { sent: Sent::No, why: "there is no such connection".into() })
             }
@@ -201,7 +222,7 @@ impl Way {
         match self.take(peer).await? {
             Connection::Process(process) => process.tell(message.into()).await,
             connection @ Connection::Http(_) => {
-                let talk = self.post(connection, peer, message.into()).await?;
+                let talk = self.post(connection, peer, message).await?;
                 self.finish(talk).await;
                 Ok(())
             }

@@ -172,3 +172,70 @@ async fn a_gateway_that_goes_takes_no_call_of_the_later_era_with_it() {
     assert_eq!(said.last(), Some(&json!({"error": false, "text": "deleted 7 rows of orders"})), "{said:?}");
     assert_eq!(stage.ran("delete_rows"), 1);
 }
+
+/// What a request of the later era comes to, with these headers beside its own.
+async fn sent(stage: &Stage, arguments: &Value, more: &[(&str, &str)]) -> (u16, Value) {
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": LATER, "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let body = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "in_region", "arguments": arguments, "_meta": meta},
+    });
+    let mut request = reqwest::Client::new()
+        .post(&stage.url)
+        .bearer_auth(&stage.token)
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", LATER)
+        .header("mcp-method", "tools/call")
+        .header("mcp-name", "in_region");
+    for (name, value) in more {
+        request = request.header(*name, *value);
+    }
+    let answer = request.json(&body).send().await.unwrap();
+    let status = answer.status().as_u16();
+    let text = answer.text().await.unwrap();
+    let text =
+        text.lines().find_map(|line| line.strip_prefix("data: ").or(line.strip_prefix('{').map(|_| line)));
+    (status, serde_json::from_str(text.unwrap()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_head_says_of_arguments_is_what_they_are_on_both_sides() {
+    let stage = Stage::open_regions().await;
+    let call = json!({"do": "call", "tool": "in_region", "arguments": {"region": "zürich", "count": 3}});
+    let steps = json!([{"do": "tools"}, call]);
+    let done = json!({"error": false, "text": "3 in zürich"});
+    // The official SDKs say it, and the server, which checks it, is told the same by the gateway.
+    assert_eq!(newest(&stage, &steps).await.last(), Some(&done));
+    let said = stage.agent_typescript("auto", &steps).ended().await;
+    assert_eq!(said.last(), Some(&done), "{said:?}");
+    // An agent of the earlier era says nothing of the kind.
+    assert_eq!(stage.said(&stage.token, &steps).await.last(), Some(&done));
+    let of_calls = stage.log().into_iter().filter(|line| {
+        line.pointer("/headers/mcp-method") == Some(&json!("tools/call"))
+            && line.pointer("/headers/user-agent") == Some(&json!("countersign"))
+    });
+    let told: Vec<Value> = of_calls.map(|line| line["headers"].clone()).collect();
+    assert_eq!(told.len(), 3);
+    for head in told {
+        assert_eq!(head["mcp-param-region"], json!("=?base64?esO8cmljaA==?="), "{head}");
+        assert_eq!(head["mcp-param-count"], json!("3"), "{head}");
+    }
+
+    // A head that says something else, or nothing, is not taken.
+    let eu = json!({"region": "eu"});
+    let fine = sent(&stage, &eu, &[("mcp-param-region", "eu")]).await;
+    assert_eq!((fine.0, &fine.1["result"]["content"][0]["text"]), (200, &json!("1 in eu")), "{fine:?}");
+    for more in [
+        &[][..],
+        &[("mcp-param-region", "us")],
+        &[("mcp-param-region", "eu"), ("mcp-param-region", "eu")],
+        &[("mcp-param-region", "eu"), ("mcp-param-count", "1")],
+        &[("mcp-param-region", "=?base64?***?=")],
+    ] {
+        let (status, answer) = sent(&stage, &eu, more).await;
+        assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32020)), "{more:?}: {answer}");
+    }
+    assert_eq!(stage.ran("in_region"), 4);
+}

@@ -344,6 +344,15 @@ facts = [{ name = "value", pointer = "/value" }]
         Self::open_server(server, &lines).await
     }
 
+    /// With a server of the later era whose `in_region` has arguments that stand in the head of a call as well.
+    pub(crate) async fn open_regions() -> Self {
+        let mut server = python("mcp_server.py");
+        server.env("SHOP_REGIONS", "1");
+        let behind = "[[mcp.tools]]\nname = \"in_region\"\nclass = \"read\"\n";
+        let lines = Lines { policy: POLICY, target: "protocol = \"auto\"", behind, hold_limit: "50s" };
+        Self::open_server(server, &lines).await
+    }
+
     /// With a server that runs lines in a shell, and one tool of it that is given objects of Kubernetes.
     pub(crate) async fn open_texts() -> Self {
         let mut server = python("mcp_server.py");

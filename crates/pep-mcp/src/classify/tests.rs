@@ -30,8 +30,8 @@ fn call(name: &str, arguments: Option<&str>) -> Understood {
 fn call_as(name: &str, arguments: Option<&str>, standing: Standing) -> Understood {
     let raw = arguments.map(|text| RawValue::from_string(text.to_owned()).unwrap());
     let flags = ["instructions"].into();
-    let definition =
-        Definition { digest: Digest::of(b""), hints: vec!["destructive"], flags, arguments: BTreeMap::new() };
+    let (hints, arguments, mirrored) = (vec!["destructive"], BTreeMap::new(), None);
+    let definition = Definition { digest: Digest::of(b""), hints, flags, arguments, mirrored };
     classifier().call(name, raw.as_deref(), &definition, standing)
 }
 

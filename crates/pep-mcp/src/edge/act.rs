@@ -84,6 +84,17 @@ impl Door {
                 return self.invalid(said.id, "the server lists no such tool, or lists it twice").await;
             }
         };
+        if said.later
+            && let Err(mismatch) =
+                said.mirrored.check(definition.mirrored.as_deref().unwrap_or_default(), arguments)
+        {
+            return Err(self.entrance.mismatch(said.id.get(), &mismatch).await);
+        }
+        if said.session.peer.is_later() && definition.mirrored.is_none() {
+            let why = "The server wants arguments of this tool in headers in a way that nobody can send.\n\
+                       What to do: use another tool; its server has to describe this one anew.";
+            return self.refuse_call(&said, &told_as, RefusalCode::NotPermitted, why).await;
+        }
         if let Err(why) = self.book.check(&name, &definition, arguments) {
             return self.refuse_call(&said, &told_as, RefusalCode::Malformed, &why).await;
         }
@@ -335,6 +346,7 @@ impl Door {
             takes_back,
             connection: None,
             listens: None,
+            mirrored: Vec::new(),
             subscribes: None,
         }
     }

@@ -216,7 +216,7 @@ impl Entrance {
         }
     }
 
-    async fn mismatch(&self, id: &str, mismatch: &Mismatch) -> Ended {
+    pub(crate) async fn mismatch(&self, id: &str, mismatch: &Mismatch) -> Ended {
         match self.count(RefusalCode::Malformed).await {
             Ok(()) => {
                 let told = reply::error(id, mismatch.code, &mismatch.why, &mismatch.data);

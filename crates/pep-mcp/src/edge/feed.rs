@@ -13,6 +13,7 @@ use crate::{
     members::{self, Members},
     message::{comment, event},
     method::{OTHER_ERA, VERSIONS},
+    mirror::Head,
     reply::{self, Shape, code},
     session::Session,
     stream::{self, Body, KEEPALIVE, ticks},
@@ -224,6 +225,7 @@ impl Door {
                 method: METHOD,
                 params,
                 later: true,
+                mirrored: Head::default(),
                 tasks: false,
             };
             filter.agreed(&self.subscribed(said, &uris, &feed).await?)

@@ -15,6 +15,7 @@ use crate::{
     era::Declared,
     members::{self, Members},
     method::{self, NEWEST, Note, OTHER_ERA, Rule, TaskAsk, VERSIONS},
+    mirror::Head,
     reply::{self, Shape},
     session::{Session, Sessions},
     stream::{self, Body},
@@ -70,6 +71,13 @@ impl Asked<'_> {
         match &self.era {
             Era::Earlier(session) => session.version == NEWEST,
             Era::Later(declared) => declared.tasks,
+        }
+    }
+
+    fn mirrored(&self) -> Head {
+        match &self.era {
+            Era::Earlier(_) => Head::default(),
+            Era::Later(declared) => declared.mirrored.clone(),
         }
     }
 
@@ -285,8 +293,10 @@ impl Joint {
             Err(why) => return Ok(asked.told(reply::of(asked.id.get(), &Shape::Tool, why))),
         };
         let (later, tasks) = (asked.is_later(), asked.knows_tasks());
+        let mirrored = asked.mirrored();
         let Asked { requester, id, method, .. } = asked;
-        door.call(Said { requester, session, id, method, params: Some(&params), later, tasks }).await
+        door.call(Said { requester, session, id, method, params: Some(&params), later, mirrored, tasks })
+            .await
     }
 
     /// What an agent asks of its tasks, which are those of the servers.
@@ -311,8 +321,9 @@ impl Joint {
             Err(why) => return Ok(asked.told(reply::of(asked.id.get(), &Shape::Other, why))),
         };
         let (later, tasks) = (asked.is_later(), asked.knows_tasks());
+        let mirrored = asked.mirrored();
         let Asked { requester, id, method, params, .. } = asked;
-        door.task(ask, Said { requester, session, id, method, params, later, tasks }).await
+        door.task(ask, Said { requester, session, id, method, params, later, mirrored, tasks }).await
     }
 
     /// Which server an approval of this caller's is about; the first one where there is none, which says so.

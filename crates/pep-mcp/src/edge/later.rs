@@ -40,8 +40,10 @@ impl Door {
                 }
             }
         };
-        self.follow(rule, Said { requester, session, id, method, params, later: true, tasks: declared.tasks })
-            .await
+        let mirrored = declared.mirrored.clone();
+        let said =
+            Said { requester, session, id, method, params, later: true, mirrored, tasks: declared.tasks };
+        self.follow(rule, said).await
     }
 
     /// The session in which the server serves this caller.

@@ -107,6 +107,7 @@ impl Door {
             takes_back: Some((Arc::clone(&self.gate), requester.clone())),
             connection: None,
             listens: None,
+            mirrored: Vec::new(),
             subscribes: None,
         };
         let understood = self.target.classifier.other("mcp.session", method, None);

@@ -22,7 +22,7 @@ pub(crate) async fn look(way: &Way) -> Result<Vec<Definition>, Failed> {
         r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"{NEWEST}","capabilities":{{}},"clientInfo":{{"name":"countersign","version":"{}"}}}}}}"#,
         env!("CARGO_PKG_VERSION")
     );
-    let mut talk = way.post(way.take(&Peer::default()).await?, &Peer::default(), open.into()).await?;
+    let mut talk = way.post(way.take(&Peer::default()).await?, &Peer::default(), open).await?;
     let opened = loop {
         let Some(message) = talk.next(way.idle).await? else {
             return Err(lost(&format!("the server opens no session: HTTP {}", talk.status.as_u16())));

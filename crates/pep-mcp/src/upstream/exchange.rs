@@ -2,7 +2,7 @@
 //! closing a stream cancels nothing in these versions of the protocol.
 
 use super::{
-    Connection, Link, Peer, Way,
+    Connection, Link, Outgoing, Peer, Way,
     answers::Answers,
     standing::{self, Heard},
     talk::{Talk, lost},
@@ -15,6 +15,8 @@ use crate::{
     members::Members,
     message::Raw,
     method::{self, FromServer},
+    mirror,
+    reply::code,
     session::{Session, UnderWay},
     text::Texts,
     tools::{Book, Ruling},
@@ -28,7 +30,7 @@ use countersign_engine::{
     port::upstream::{BindError, Exchange, Failed, Gathered, Kept, Passage, Sent},
     settle,
 };
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use memchr::memmem;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -87,6 +89,8 @@ pub(crate) struct Asking {
     pub(crate) connection: Option<Connection>,
     /// Who hears what comes after the server has agreed to a subscription.
     pub(crate) listens: Option<Arc<Feed>>,
+    /// What the head says of the arguments, once the message is made.
+    pub(crate) mirrored: Vec<(HeaderName, HeaderValue)>,
     /// The place of the resource that the session is subscribed to with it.
     pub(crate) subscribes: Option<Subscribing>,
 }
@@ -182,6 +186,12 @@ impl Asking {
         } else {
             with_meta(params, &own.join(",")).ok_or_else(|| unsent("the stored call cannot be read"))?
         };
+        if let (Some((tool, _)), Some(session), true) = (&head.tool, &self.session, self.peer.is_later()) {
+            let tools = session.tools(&self.book, &self.way).await;
+            let tools = tools.map_err(|failed| Failed { sent: Sent::No, ..failed })?;
+            let mirrored = tools.get(tool).and_then(|now| now.mirrored.as_deref()).unwrap_or_default();
+            self.mirrored = mirror::headers(mirrored, &params);
+        }
         let (id, method) = (self.under_way.id, &head.method);
         Ok(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#).into())
     }
@@ -272,6 +282,7 @@ impl Asking {
     async fn exchange(&mut self, message: Bytes) -> Result<(Answer, String, u64), Failed> {
         let unsent = || Failed { sent: Sent::No, why: "there is no connection".into() };
         let connection = self.connection.take().ok_or_else(unsent)?;
+        let message = Outgoing { body: message, mirrored: std::mem::take(&mut self.mirrored) };
         let mut talk = self.way.post(connection, &self.peer, message).await?;
         let own = self.under_way.id.to_string();
         let answers = Answers::new(&self.way, &self.peer);
@@ -332,6 +343,10 @@ impl Asking {
         let raw = error.unwrap_or_else(|| {
             format!(r#"{{"code":-32000,"message":"the server answered with HTTP {code}"}}"#)
         });
+        if let (true, Some(session)) = (is_mismatch(&raw), &self.session) {
+            // The tool wants other arguments in the head than it did.
+            session.forget_tools();
+        }
         let received = talk.received;
         self.rest(talk);
         let answer = Answer { form: Form::Error, raw: raw.into(), link: None, session_is_gone };
@@ -423,6 +438,13 @@ fn status(form: Form, raw: &RawValue) -> String {
             None => "error".into(),
         },
     }
+}
+
+/// Whether the server found that the head of a call was not what it wants there.
+fn is_mismatch(error: &str) -> bool {
+    let error: Option<&RawValue> = serde_json::from_str(error).ok();
+    let code = error.and_then(Members::read).and_then(|error| error.find("code")?.get().parse().ok());
+    code == Some(code::HEADER_MISMATCH)
 }
 
 /// The parameters with these members, written as JSON, in front of what `_meta` holds.

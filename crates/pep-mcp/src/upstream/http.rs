@@ -1,6 +1,6 @@
 //! A server over Streamable HTTP: connections, the credential, and the gateway's own headers. No redirect is followed.
 
-use super::{Link, Peer, SESSION, VERSION, oauth::ClientCredentials, talk::Talk};
+use super::{Link, Outgoing, Peer, SESSION, VERSION, oauth::ClientCredentials, talk::Talk};
 use crate::{
     era,
     frame::{self, Message},
@@ -164,11 +164,12 @@ impl Http {
         &self,
         line: Line,
         peer: &Peer,
-        message: Bytes,
+        message: Outgoing,
         idle: Duration,
         limit: usize,
     ) -> Result<Talk, Failed> {
-        let request = self.request(Method::POST, peer, message).await?;
+        let mut request = self.request(Method::POST, peer, message.body).await?;
+        request.headers_mut().extend(message.mirrored);
         self.credited(line, request, idle, limit).await
     }
 

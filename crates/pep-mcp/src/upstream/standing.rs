@@ -119,7 +119,7 @@ impl<I: Fn() -> u64> Standing<'_, I> {
             (self.next_id)(),
             era::envelope(self.client)
         );
-        self.way.post(self.way.take(self.peer).await?, self.peer, ask.into()).await
+        self.way.post(self.way.take(self.peer).await?, self.peer, ask).await
     }
 }
 
