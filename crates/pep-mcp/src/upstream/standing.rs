@@ -2,7 +2,7 @@
 //! listens, in the form of the server's era. No word of an agent's is in it. A stream that breaks is opened again, behind
 //! the last event where the server gave its events ids.
 
-use super::{Link, Peer, Way, answers::Answers, talk::Talk};
+use super::{Link, Peer, STREAM_LIMIT, Way, answers::Answers, talk::Talk};
 use crate::{
     era,
     frame::{self, Message},
@@ -138,6 +138,7 @@ fn is_passing(status: StatusCode) -> bool {
 /// Reads a stream to its end. What the server asks on it is answered by the gateway.
 pub(crate) async fn listen(way: &Arc<Way>, peer: &Peer, talk: &mut Talk, tell: impl Fn(Heard<'_>)) {
     let answers = Answers::new(way, peer);
+    talk.reads_at_most(STREAM_LIMIT);
     while let Ok(Some(message)) = talk.next(QUIET).await {
         match frame::read(&message) {
             Ok(Message::Notification { method, .. }) if method != ACKNOWLEDGED => {
@@ -185,6 +186,30 @@ mod tests {
             heads
         });
         (target.way, asked)
+    }
+
+    #[tokio::test]
+    async fn what_is_larger_than_is_read_of_a_stream_ends_it_in_both_eras() {
+        let small = r#"{"jsonrpc":"2.0","method":"notifications/message"}"#;
+        let large = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/message","params":"{}"}}"#,
+            "x".repeat(8 * STREAM_LIMIT)
+        );
+        let events = format!("data: {small}\n\ndata: {large}\n\ndata: {small}\n\n");
+        let response = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\n\n{events}");
+        let named =
+            Peer { link: Some(Link::Named(HeaderValue::from_static("s"))), version: Some("2025-11-25") };
+        for peer in [named, Peer::later()] {
+            let (way, _) = server(vec![String::leak(response.clone())]).await;
+            let standing = Standing { way: &way, peer: &peer, client: None, next_id: || 1 };
+            let told = std::cell::Cell::new(0);
+            let tell = |heard: Heard<'_>| {
+                assert!(matches!(heard, Heard::Message(message) if message.len() == small.len()));
+                told.set(told.get() + 1);
+            };
+            assert_eq!(standing.once(&mut Reached::default(), &tell).await, None);
+            assert_eq!(told.get(), 1, "{peer:?}");
+        }
     }
 
     #[tokio::test]

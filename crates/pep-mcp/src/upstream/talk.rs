@@ -103,6 +103,11 @@ impl Talk {
         }
     }
 
+    /// No message that comes is larger than this from now on.
+    pub(crate) fn reads_at_most(&mut self, limit: usize) {
+        self.limit = self.limit.min(limit);
+    }
+
     /// Whether more than one message may come.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.form, Form::Events(..))

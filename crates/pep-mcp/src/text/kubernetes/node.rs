@@ -152,6 +152,16 @@ fn meant(text: &str) -> Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+
+        #[test]
+        fn no_text_is_too_odd(text in "[\\[\\]{}:,a&*!|>'\"%?#<\n -]{0,60}|\\PC{0,40}") {
+            let _ = read(&text);
+        }
+    }
 
     fn text(text: &str) -> Node {
         Node::Text(text.into())

@@ -170,6 +170,33 @@ impl Reading<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::process::Command as Program;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        /// What is read as words is what a shell makes of it. Programs that are called `a` or `b` are not there.
+        #[test]
+        fn a_shell_reads_the_same_words(rest in "[ab12 '\"$;|&<>()*#~=\\\\,./{}!-]{0,12}") {
+            let line = format!("printf '%s|' {rest}");
+            let commands = read(&line).unwrap_or_default();
+            if let [command] = commands.as_slice()
+                && !line.contains(['<', '>'])
+            {
+                let folder = tempfile::tempdir().unwrap();
+                let ran = Program::new("sh").arg("-c").arg(&line).current_dir(folder.path()).output().unwrap();
+                let words: String = command.words.iter().skip(2).map(|word| format!("{word}|")).collect();
+                let words = if command.words.len() == 2 { "|".to_owned() } else { words };
+                prop_assert_eq!(String::from_utf8_lossy(&ran.stdout), words, "{}", line);
+            }
+        }
+
+        #[test]
+        fn no_line_is_too_odd(line in "\\PC{0,40}|[ -~\t\n]{0,40}") {
+            let _ = read(&line);
+        }
+    }
 
     fn words(line: &str) -> Result<Vec<Vec<String>>, Why> {
         Ok(read(line)?.into_iter().map(|command| command.words).collect())
