@@ -212,12 +212,15 @@ async fn what_a_head_says_of_arguments_is_what_they_are_on_both_sides() {
     assert_eq!(said.last(), Some(&done), "{said:?}");
     // An agent of the earlier era says nothing of the kind.
     assert_eq!(stage.said(&stage.token, &steps).await.last(), Some(&done));
+    // A client that starts the shim has no head: the shim says it.
+    let said = stage.desktop_speaking("stdio-auto", &steps).ended().await;
+    assert_eq!(said.last(), Some(&done), "{said:?}");
     let of_calls = stage.log().into_iter().filter(|line| {
         line.pointer("/headers/mcp-method") == Some(&json!("tools/call"))
             && line.pointer("/headers/user-agent") == Some(&json!("countersign"))
     });
     let told: Vec<Value> = of_calls.map(|line| line["headers"].clone()).collect();
-    assert_eq!(told.len(), 3);
+    assert_eq!(told.len(), 4);
     for head in told {
         assert_eq!(head["mcp-param-region"], json!("=?base64?esO8cmljaA==?="), "{head}");
         assert_eq!(head["mcp-param-count"], json!("3"), "{head}");
@@ -237,5 +240,5 @@ async fn what_a_head_says_of_arguments_is_what_they_are_on_both_sides() {
         let (status, answer) = sent(&stage, &eu, more).await;
         assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32020)), "{more:?}: {answer}");
     }
-    assert_eq!(stage.ran("in_region"), 4);
+    assert_eq!(stage.ran("in_region"), 5);
 }
