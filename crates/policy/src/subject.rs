@@ -36,6 +36,9 @@ pub(crate) enum Fact<'a> {
     Texts(BTreeSet<Cow<'a, str>>),
 }
 
+/// A language, with the facts of a text.
+type OfText<'a> = (&'static str, BTreeMap<&'a str, Fact<'a>>);
+
 /// Everything of an action that policy may look at, except the time.
 #[derive(Debug)]
 pub(crate) struct Subject<'a> {
@@ -52,7 +55,7 @@ pub(crate) struct Subject<'a> {
     /// The arguments of a tool.
     pub(crate) input: Option<BTreeMap<&'a str, Fact<'a>>>,
     /// What a tool's text says, with its language.
-    pub(crate) text: Option<(&'static str, BTreeMap<&'a str, Fact<'a>>)>,
+    pub(crate) text: Option<OfText<'a>>,
     pub(crate) body_bytes: Option<i64>,
     pub(crate) hidden_characters: bool,
 }
@@ -253,8 +256,8 @@ fn told_sql(action: &Action) -> Option<&Map<String, Value>> {
 
 /// What an action says of a text of another language than SQL that a tool is given.
 fn told_text(action: &Action) -> Option<(&'static text::Language, &Map<String, Value>)> {
-    let known = text::LANGUAGES.iter().filter(|_| action.wire == mcp::WIRE);
-    known.filter_map(|language| Some((language, action.facts.get(language.name)?.as_object()?))).next()
+    let mut known = text::LANGUAGES.iter().filter(|_| action.wire == mcp::WIRE);
+    known.find_map(|language| Some((language, action.facts.get(language.name)?.as_object()?)))
 }
 
 /// The effects that an action tells, each with its resources.
@@ -294,7 +297,7 @@ fn mcp_facts(action: &Action) -> Result<BTreeMap<&str, Fact<'_>>, Incomplete> {
 }
 
 /// The facts of a text, with its language: every one of them, of its type.
-fn text_facts(action: &Action) -> Result<Option<(&'static str, BTreeMap<&str, Fact<'_>>)>, Incomplete> {
+fn text_facts(action: &Action) -> Result<Option<OfText<'_>>, Incomplete> {
     let Some((language, told)) = told_text(action) else { return Ok(None) };
     Ok(Some((language.name, every_fact(told, language.facts)?)))
 }

@@ -164,7 +164,8 @@ fn the_policy_and_the_target_of_the_mcp_guide_load_together() {
     let api = "[[http]]\nname = \"api\"\nenvironment = \"prod\"\nlisten = \"127.0.0.1:7204\"\n\
                upstream = \"https://api.example.com\"";
     let reached = reached.join("\n");
-    let tools = [sql.as_str(), requests, shell, objects].join("\n\n");
+    let tools: [&str; 4] = [sql, requests, shell, objects];
+    let tools = tools.join("\n\n");
     let text = [head, &reached, &tools, tokens, started, several, issuer, database, api].join("\n\n");
     fs::write(folder.path().join("countersign.toml"), text).unwrap();
     fs::create_dir(folder.path().join("policy")).unwrap();

@@ -87,6 +87,9 @@ const VERBS: [(&str, Doing); 22] = [
     ("proxy", Doing::Reaches),
 ];
 
+/// What is changed by these says the object, so that its name alone does not tell.
+const BY_CONTENT: [&str; 6] = ["create", "apply", "update", "replace", "patch", "edit"];
+
 /// Whether it is known what this does.
 pub(crate) fn is_verb(verb: &str) -> bool {
     VERBS.iter().any(|(known, _)| *known == verb)
@@ -111,6 +114,7 @@ fn found(text: &str) -> Found {
     };
     let objects = match &text.about {
         About::Object(objects) => object::read(objects, text.namespace.as_deref()),
+        About::Named { .. } if BY_CONTENT.contains(verb) => Err("content"),
         About::Named { api_version, kind, name } => {
             let names = (text.namespace.as_deref(), name.as_deref());
             object::named(api_version.as_deref(), kind, names).map(|object| vec![object])

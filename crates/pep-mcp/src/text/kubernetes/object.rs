@@ -156,7 +156,7 @@ fn collect(node: &Node, namespace: Option<&str>, lists: usize, into: &mut Vec<Ob
             as_written(members, &["apiVersion", "kind", "metadata", "items"])?;
             match (text(members, "kind")?, members.get("items")) {
                 (Some("List"), Some(Node::List(items))) => (items, None),
-                (Some("List"), _) | (_, Some(_)) | (None, _) => return Err("kind"),
+                (Some("List") | None, _) | (_, Some(_)) => return Err("kind"),
                 (Some(_), None) => (&Vec::new(), Some(members)),
             }
         }
@@ -194,7 +194,9 @@ fn object(members: &BTreeMap<String, Node>, beside: Option<&str>) -> Result<Obje
         object.name = Some(format!("{begins}*"));
     }
     if matches!(object.sort, Sort::Workload | Sort::Runs) {
-        members.values().for_each(|member| risks(member, &mut object.risks));
+        for member in members.values() {
+            risks(member, &mut object.risks);
+        }
     }
     Ok(object)
 }

@@ -55,6 +55,8 @@ async fn what_is_done_to_a_kind_has_its_class() {
         assert_eq!(effect.operation.class, class, "{verb} {api_version} {kind}: {}", effect.sentence);
         let about = About::Named { api_version: Some(api_version.into()), kind: kind.into(), name: Some("x".into()) };
         let effect = read(verb, Some("shop"), about).await;
+        // What an object would be is not in its name.
+        let class = if BY_CONTENT.contains(&verb) { Unknown } else { class };
         assert_eq!(effect.operation.class, class, "{verb} {api_version} {kind} by its name: {}", effect.sentence);
         assert_eq!(effect.operation.name.unwrap(), format!("kubernetes.{}", class.as_str()));
     }

@@ -186,8 +186,8 @@ mod tests {
             {
                 let folder = tempfile::tempdir().unwrap();
                 let ran = Program::new("sh").arg("-c").arg(&line).current_dir(folder.path()).output().unwrap();
-                let words: String = command.words.iter().skip(2).map(|word| format!("{word}|")).collect();
-                let words = if command.words.len() == 2 { "|".to_owned() } else { words };
+                let words: Vec<&str> = command.words.iter().skip(2).map(String::as_str).collect();
+                let words = format!("{}|", words.join("|"));
                 prop_assert_eq!(String::from_utf8_lossy(&ran.stdout), words, "{}", line);
             }
         }

@@ -202,12 +202,11 @@ fn listed(name: &str, arguments: &[String]) -> Result<Known, &'static str> {
     let about = |class: Class, files: &[String]| Ok::<_, &'static str>(Part { class, about: paths(files)? });
     let parts = match program.operands {
         O::None if operands.is_empty() => vec![Part { class, about: Vec::new() }],
-        O::None => return Err("operand"),
         O::Text => vec![Part { class, about: Vec::new() }],
         O::Plus if operands.iter().all(|operand| operand.starts_with('+')) => {
             vec![Part { class, about: Vec::new() }]
         }
-        O::Plus => return Err("operand"),
+        O::None | O::Plus => return Err("operand"),
         O::OnePath if operands.len() > 1 => return Err("operand"),
         O::Paths | O::OnePath => vec![about(class, &operands)?],
         O::PatternThenPaths if has('e', "regexp") => vec![about(class, &operands)?],
@@ -338,14 +337,20 @@ fn given(program: &Program, arguments: &[String]) -> Result<Given, &'static str>
     Ok(given)
 }
 
-/// Files as resources. One whose name leads somewhere else than it says, or to a device, is none that is understood.
+/// Where files are no files: devices, and what the system is told by writing there.
+const NO_FILES: [&str; 3] = ["dev", "proc", "sys"];
+
+/// Files as resources. One whose name leads somewhere else than it says, or that is no file, is none that is understood.
 fn paths(files: &[String]) -> Result<Vec<(String, String)>, &'static str> {
     let one = |file: &String| {
         let is_odd = file.is_empty() || file.contains("//") || file.contains("/./") || file.ends_with("/.");
         // `..` leads out of what stands before it, or out of a link that stands there.
         let segments: Vec<&str> = file.split('/').collect();
         let climbs = segments.windows(2).any(|two| matches!(two, [before, ".."] if *before != ".."));
-        if is_odd || climbs || file.starts_with("/dev/") || file == "/dev" {
+        // Wherever it begins: `..` and `cd` lead up to the root.
+        let first = segments.iter().find(|segment| !["", ".", ".."].contains(segment));
+        let is_none = first.is_some_and(|first| NO_FILES.contains(first));
+        if is_odd || climbs || is_none {
             return Err("path");
         }
         Ok(("path".to_owned(), file.clone()))

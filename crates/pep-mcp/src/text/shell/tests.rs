@@ -54,7 +54,7 @@ async fn a_line_is_as_grave_as_the_gravest_of_its_commands() {
         ("grep --rec x", Unknown), ("file -C", Unknown), ("tail --pid=1 x", Unknown), ("systemctl -H host status x", Unknown),
         ("systemctl edit x", Unknown), ("systemctl status -H x", Unknown), ("pg_dump -f x", Unknown), ("rm --files-from=x", Unknown),
         // Files that are no files, or not where they seem to be.
-        ("cat /dev/tcp/a/1", Unknown), ("echo x > /dev/tcp/a/1", Unknown), ("echo x > /dev/sda", Unknown), ("cat /srv/../etc/shadow", Unknown),
+        ("cat /dev/tcp/a/1", Unknown), ("echo x > /dev/tcp/a/1", Unknown), ("echo x > /dev/sda", Unknown), ("echo b > /proc/sysrq-trigger", Unknown), ("cat /proc/self/environ", Unknown), ("cd /sys", Unknown), ("echo x > ../../dev/sda", Unknown), ("cd / && echo x > dev/sda", Unknown), ("cat /srv/../etc/shadow", Unknown),
         ("cat /srv//x", Unknown), ("cat /srv/./x", Unknown), ("cat ''", Unknown), ("cat /..", Unknown), ("echo x > a/../b", Unknown),
         // What the shell would make something of.
         ("ls $(rm x)", Unknown), ("ls `rm x`", Unknown), ("ls $HOME", Unknown), ("ls${IFS}-l", Unknown), ("ls\nrm x", Unknown),
