@@ -91,6 +91,7 @@ fn channels() -> Channels {
         kind: "jira",
         place: String::new(),
         hears: Hears::Everything,
+        together: None,
     }])
 }
 
