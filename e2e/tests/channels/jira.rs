@@ -116,7 +116,8 @@ async fn whoever_moves_an_issue_decides_once_jira_wrote_to_them_and_they_said_wh
     assert!(issues[2].said()[0].contains("asks for more"), "{:?}", issues[2].said());
     jira.transit(ANA, &issue, "Rejected", Some("not tonight")).unwrap();
     assert_eq!(deliver(&stage, &jira.webhook(&issue)).await, 200);
-    let why = |issues: &[Issue]| issues[2].said().iter().any(|said| said.contains("not tonight"));
+    let ours = |said: &String| said.starts_with("ana rejected it.") && said.contains("not tonight");
+    let why = |issues: &[Issue]| issues[2].said().iter().any(ours);
     let issues = jira.until("the rejection", why).await.unwrap();
     assert_eq!(issues[2].status, "Done");
     let entries = night::verified_entries(&stage.gateway).await.unwrap();

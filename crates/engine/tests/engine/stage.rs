@@ -432,11 +432,8 @@ impl Stage {
         let Self { gate, store, cloud, people, clock, mut timers, folder, channels, .. } = self;
         timers.shutdown().await;
         drop(gate);
-        let store = Arc::try_unwrap(store);
-        match store {
-            Ok(store) => store.close().await,
-            Err(_) => panic!("somebody still holds the store"),
-        }
+        let Some(store) = Arc::into_inner(store) else { panic!("somebody still holds the store") };
+        store.close().await;
         Self::open(Parted { folder, clock, cloud, people, channels }, Limits::default(), None).await
     }
 
@@ -642,9 +639,8 @@ impl Stage {
                 let _ = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await;
             }
         };
-        if tokio::time::timeout(LONG, reached).await.is_err() {
-            panic!("{id} is {} and not {state}", self.state(id).await);
-        }
+        let in_time = tokio::time::timeout(LONG, reached).await.is_ok();
+        assert!(in_time, "{id} is {} and not {state}", self.state(id).await);
     }
 
     /// The events of one approval's action, oldest first.
