@@ -72,9 +72,7 @@ impl Channel {
     }
 }
 
-fn secret() -> Option<String> {
-    Some("file:secret".into())
-}
+const SECRET: &str = "file:secret";
 
 #[tokio::test]
 async fn slack_shows_them_in_one_message_that_decides_nothing_and_says_when_none_waits() {
@@ -83,7 +81,7 @@ async fn slack_shows_them_in_one_message_that_decides_nothing_and_says_when_none
         slack::TOKEN,
         ChannelSection {
             kind: "slack".into(),
-            token_from: secret(),
+            token_from: Some(SECRET.into()),
             channel: Some(slack::CHANNEL.into()),
             api: Some(server.api()),
             ..ChannelSection::default()
@@ -117,7 +115,7 @@ async fn teams_shows_them_in_one_card_that_decides_nothing_and_says_when_none_wa
                 kind: "teams".into(),
                 app_id: Some(teams::APP.into()),
                 tenant: Some(teams::TENANT.into()),
-                client_secret_from: secret(),
+                client_secret_from: Some(SECRET.into()),
                 conversation: Some(conversation.into()),
                 service: Some(server.service()),
                 login: Some(server.login()),
@@ -145,7 +143,7 @@ async fn one_page_is_sent_for_all_of_them_and_ends_with_the_last() {
         pagerduty::ROUTING_KEY,
         ChannelSection {
             kind: "pagerduty".into(),
-            routing_key_from: secret(),
+            routing_key_from: Some(SECRET.into()),
             api: Some(server.url()),
             ..ChannelSection::default()
         },
@@ -192,7 +190,7 @@ async fn a_mail_lists_them_for_each_who_may_decide() {
     assert_eq!(to, ["ana@example.com", "bea@example.com", "dba@example.com"]);
     let mail = &taken[0].mail;
     assert_eq!(mail.header("subject"), "[Countersign] 10000 similar approvals wait for people");
-    assert_eq!(mail.links(), [LIST.replace("&", "&amp;")]);
+    assert_eq!(mail.links(), [LIST.replace('&', "&amp;")]);
     assert!(
         mail.text.contains("… and 9980 more") && !mail.text.contains("javascript:alert(1)://"),
         "{}",
