@@ -7,7 +7,7 @@ use serde_json::json;
 use std::{collections::BTreeSet, path::Path};
 
 #[test]
-fn operations_are_policys_with_their_classes() {
+fn operations_are_in_policies_with_their_classes() {
     assert_eq!(OPERATIONS, MCP_OPERATIONS);
 }
 
@@ -21,7 +21,7 @@ fn every_message_that_goes_on_is_one_of_them() {
 }
 
 #[test]
-fn what_texts_do_is_an_operation_of_policys_languages() {
+fn what_texts_do_is_an_operation_of_in_policies_languages() {
     let section = json!({
         "name": "shop", "environment": "prod", "listen": "127.0.0.1:0", "upstream": "http://127.0.0.1:1/mcp",
         "tools": [
@@ -32,8 +32,8 @@ fn what_texts_do_is_an_operation_of_policys_languages() {
     let target = serde_json::from_value::<McpSection>(section).unwrap().check(Path::new(".")).unwrap();
     let ours: BTreeSet<String> = target.text_operations().into_iter().map(|(name, _)| name).collect();
     let classes = countersign_core::Class::ALL;
-    let policys = LANGUAGES.iter().flat_map(|language| {
+    let in_policies = LANGUAGES.iter().flat_map(|language| {
         classes.iter().map(move |class| format!("{}.{}", language.name, class.as_str()))
     });
-    assert_eq!(ours, policys.collect());
+    assert_eq!(ours, in_policies.collect());
 }
