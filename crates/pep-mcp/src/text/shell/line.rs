@@ -12,8 +12,10 @@ const LONGEST: usize = 16 << 10;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Command {
     pub(super) words: Vec<String>,
-    /// The files that its output goes to.
+    /// The files that its output takes the place of.
     pub(super) writes: Vec<String>,
+    /// The files that its output is added to.
+    pub(super) appends: Vec<String>,
     /// The file that its input comes from.
     pub(super) reads: Vec<String>,
 }
@@ -54,6 +56,7 @@ struct Word {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Redirection {
     Write,
+    Append,
     Read,
 }
 
@@ -138,11 +141,11 @@ impl Reading<'_> {
             let ends = matches!(self.rest.peek(), None | Some(' ' | '\t' | '|' | ';'));
             return if known && ends { Ok(()) } else { Err("redirection") };
         }
-        let _appends = self.rest.next_if_eq(&'>');
+        let appends = self.rest.next_if_eq(&'>').is_some();
         if matches!(self.rest.peek(), Some('|' | '&' | '<' | '>' | '(')) {
             return Err("redirection");
         }
-        self.pending = Some(Redirection::Write);
+        self.pending = Some(if appends { Redirection::Append } else { Redirection::Write });
         Ok(())
     }
 
@@ -151,6 +154,7 @@ impl Reading<'_> {
         let is_first = self.command.words.is_empty();
         match self.pending.take() {
             Some(Redirection::Write) => self.command.writes.push(word.text),
+            Some(Redirection::Append) => self.command.appends.push(word.text),
             Some(Redirection::Read) => self.command.reads.push(word.text),
             None if is_first && word.text.contains('=') => return Err("assignment"),
             None => self.command.words.push(word.text),
@@ -219,7 +223,8 @@ mod tests {
             assert_eq!(words(line), Ok(want.into_iter().map(|words| words.into_iter().map(str::to_owned).collect()).collect()), "{line}");
         }
         let command = read("a <in >out 2>>log 2>&1").unwrap().remove(0);
-        assert_eq!((command.reads, command.writes), (vec!["in".to_owned()], vec!["out".to_owned(), "log".to_owned()]));
+        assert_eq!((command.reads, command.writes), (vec!["in".to_owned()], vec!["out".to_owned()]));
+        assert_eq!(command.appends, ["log"]);
         // A number that stands apart is a word, and one in quotes too.
         let command = read("echo 2 >a '2'>b").unwrap().remove(0);
         assert_eq!((command.words, command.writes.len()), (vec!["echo".to_owned(), "2".into(), "2".into()], 2));

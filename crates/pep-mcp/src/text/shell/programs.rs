@@ -11,7 +11,7 @@ struct Program {
     class: Class,
     /// What it does, as a sentence begins.
     verb: &'static str,
-    /// Its options of one letter; those behind which a colon stands have a value.
+    /// Its options of one letter; those behind which a colon stands have a value, and with a `#` a number is one too.
     short: &'static str,
     /// Its long options; those that end in `=` have a value, written behind it.
     long: &'static [&'static str],
@@ -31,23 +31,49 @@ enum Operands {
     TextThenPaths,
     /// The same, where no option has said it.
     PatternThenPaths,
-    /// Files that are read, and one that is written.
-    FromTo,
+    /// Files to which this is done, and one that is written.
+    FromTo(Class),
     /// Texts that begin with a plus: any other sets something.
     Plus,
+    /// One of these.
+    Among(&'static [&'static str]),
 }
+
+/// The programs to which `-` is their standard input. To every other it is a file.
+const DASHED: [&str; 20] = [
+    "cat",
+    "tac",
+    "nl",
+    "head",
+    "tail",
+    "wc",
+    "sort",
+    "uniq",
+    "cut",
+    "diff",
+    "cmp",
+    "comm",
+    "md5sum",
+    "sha1sum",
+    "sha256sum",
+    "sha512sum",
+    "cksum",
+    "grep",
+    "egrep",
+    "fgrep",
+];
 
 use Class::{Administer, Connect, Delete, Execute, Export, Read, Write};
 use Operands as O;
 
 #[rustfmt::skip]
-const PROGRAMS: [Program; 35] = [
+const PROGRAMS: [Program; 37] = [
     Program { names: &["true", "false", "pwd", "whoami", "tty", "uptime", "nproc", "arch"], class: Read, verb: "Ask for", short: "", long: &[], operands: O::None },
     Program { names: &["id", "groups"], class: Read, verb: "Ask for", short: "ugnGr", long: &[], operands: O::Text },
     Program { names: &["uname"], class: Read, verb: "Ask for", short: "asnrvmpio", long: &[], operands: O::None },
     Program { names: &["hostname"], class: Read, verb: "Ask for", short: "fsiId", long: &[], operands: O::None },
     Program { names: &["date"], class: Read, verb: "Ask for", short: "uR", long: &["utc"], operands: O::Plus },
-    Program { names: &["ps"], class: Read, verb: "List processes", short: "efAlFaxu", long: &[], operands: O::Text },
+    Program { names: &["ps"], class: Read, verb: "List processes", short: "efAlFa", long: &[], operands: O::Among(&["aux", "ax", "axu"]) },
     Program { names: &["free", "vmstat"], class: Read, verb: "Ask for", short: "hmgkbt", long: &[], operands: O::None },
     Program { names: &["df"], class: Read, verb: "Ask how full", short: "hTiHkP", long: &["total"], operands: O::Paths },
     Program { names: &["cd"], class: Read, verb: "Go to", short: "LP", long: &[], operands: O::OnePath },
@@ -55,7 +81,7 @@ const PROGRAMS: [Program; 35] = [
     Program { names: &["basename", "dirname", "seq", "sleep", "which"], class: Read, verb: "Work something out", short: "a", long: &[], operands: O::Text },
     Program { names: &["ls"], class: Read, verb: "List", short: "aAlhrtSRdFin1sgGop", long: &["all", "almost-all", "human-readable", "recursive", "reverse"], operands: O::Paths },
     Program { names: &["cat", "tac", "nl", "rev"], class: Read, verb: "Read", short: "AbeEnstTuv", long: &[], operands: O::Paths },
-    Program { names: &["head", "tail"], class: Read, verb: "Read", short: "n:c:qvzfF0123456789", long: &["lines=", "bytes="], operands: O::Paths },
+    Program { names: &["head", "tail"], class: Read, verb: "Read", short: "#n:c:qvzfF", long: &["lines=", "bytes="], operands: O::Paths },
     Program { names: &["wc"], class: Read, verb: "Count", short: "clmwL", long: &["lines", "words", "bytes"], operands: O::Paths },
     Program { names: &["stat"], class: Read, verb: "Look at", short: "Lftc:", long: &["format="], operands: O::Paths },
     Program { names: &["file"], class: Read, verb: "Look at", short: "bikL", long: &[], operands: O::Paths },
@@ -70,10 +96,12 @@ const PROGRAMS: [Program; 35] = [
     Program { names: &["grep", "egrep", "fgrep"], class: Read, verb: "Search", short: "ivnrRlLcowxEFPsqhHaIe:A:B:C:m:", long: &["include=", "exclude=", "exclude-dir=", "ignore-case", "recursive", "line-number", "count", "only-matching"], operands: O::PatternThenPaths },
     Program { names: &["mkdir", "touch"], class: Write, verb: "Make", short: "pvacm", long: &["parents"], operands: O::Paths },
     Program { names: &["tee"], class: Write, verb: "Write", short: "ai", long: &["append"], operands: O::Paths },
-    Program { names: &["cp"], class: Write, verb: "Copy", short: "rRpafvnuTd", long: &["recursive", "force", "verbose", "no-clobber"], operands: O::FromTo },
-    Program { names: &["mv", "ln"], class: Write, verb: "Move or link", short: "fnvsTu", long: &["force", "verbose", "no-clobber", "symbolic"], operands: O::Paths },
+    Program { names: &["cp"], class: Write, verb: "Copy", short: "rRpafvnuTd", long: &["recursive", "force", "verbose", "no-clobber"], operands: O::FromTo(Read) },
+    Program { names: &["mv"], class: Write, verb: "Move", short: "fnvTu", long: &["force", "verbose", "no-clobber"], operands: O::FromTo(Delete) },
+    Program { names: &["ln"], class: Write, verb: "Link", short: "fnvsT", long: &["force", "verbose", "symbolic"], operands: O::Paths },
     Program { names: &["rm", "rmdir", "unlink", "shred", "truncate"], class: Delete, verb: "Delete", short: "rRfivdIpuzs:n:", long: &["recursive", "force", "verbose", "dir", "no-preserve-root", "preserve-root", "one-file-system", "remove", "size="], operands: O::Paths },
-    Program { names: &["chmod", "chown", "chgrp"], class: Administer, verb: "Change who may use", short: "RvfcHLPhrwxXst", long: &["recursive", "verbose"], operands: O::TextThenPaths },
+    Program { names: &["chmod"], class: Administer, verb: "Change who may use", short: "RvfcHLPhrwxXst", long: &["recursive", "verbose"], operands: O::TextThenPaths },
+    Program { names: &["chown", "chgrp"], class: Administer, verb: "Change who may use", short: "RvfcHLPh", long: &["recursive", "verbose"], operands: O::TextThenPaths },
     Program { names: &["usermod", "useradd", "userdel", "groupadd", "groupmod", "groupdel", "passwd", "gpasswd"], class: Administer, verb: "Change users", short: "aG:g:u:s:d:mrLUMNle:c:", long: &[], operands: O::Text },
     Program { names: &["kill", "pkill", "killall", "reboot", "shutdown", "halt", "poweroff"], class: Execute, verb: "Stop", short: "fxu:s:lrhPHc123456789KILTERMHUPINTQSOVN", long: &["signal="], operands: O::Text },
     Program { names: &["ping", "dig", "nslookup", "host"], class: Connect, verb: "Reach over the network", short: "c:t:46nqW:", long: &[], operands: O::Text },
@@ -127,6 +155,9 @@ pub(super) fn does(command: &Command) -> Does {
             if !redirected.is_empty() {
                 known.reasons.push("redirection");
             }
+            if command.writes.iter().any(|file| file != NOWHERE) {
+                known.reasons.push("overwrites");
+            }
             known.parts.append(&mut redirected);
             for part in &mut known.parts {
                 if part.about.is_empty() {
@@ -134,7 +165,7 @@ pub(super) fn does(command: &Command) -> Does {
                 }
             }
             let mut phrase = said(&known, &program);
-            for file in command.writes.iter().filter(|file| *file != NOWHERE) {
+            for file in command.writes.iter().chain(&command.appends).filter(|file| *file != NOWHERE) {
                 phrase = format!("{phrase} into {}", crate::classify::quoted(file));
             }
             Does { program, parts: known.parts, reasons: known.reasons, phrase }
@@ -161,7 +192,8 @@ fn redirected(command: &Command) -> Result<Vec<Part>, &'static str> {
     let wanted =
         |files: &[String]| -> Vec<String> { files.iter().filter(|file| *file != NOWHERE).cloned().collect() };
     let mut parts = Vec::new();
-    for (class, files) in [(Write, wanted(&command.writes)), (Read, wanted(&command.reads))] {
+    for (class, files) in [(Write, &command.writes), (Write, &command.appends), (Read, &command.reads)] {
+        let files = wanted(files);
         if !files.is_empty() {
             parts.push(Part { class, about: paths(&files)? });
         }
@@ -179,12 +211,56 @@ fn base(called: &str) -> Option<&str> {
 fn listed(name: &str, arguments: &[String]) -> Result<Known, &'static str> {
     let all = PROGRAMS.iter().chain([&PG_DUMP]);
     let program = all.into_iter().find(|program| program.names.contains(&name)).ok_or("program")?;
-    let Given { options, mut operands } = given(program, arguments)?;
+    let given = given(program, arguments)?;
+    let reasons = reasons(name, program.class, &given);
+    let Given { options, operands } = given;
     let class = program.class;
+    let is_input = |operand: &String| operand == "-" && DASHED.contains(&name);
+    let about = |class: Class, files: &[String]| {
+        let files: Vec<String> = files.iter().filter(|file| !is_input(file)).cloned().collect();
+        Ok::<_, &'static str>(Part { class, about: paths(&files)? })
+    };
+    let alone = || vec![Part { class, about: Vec::new() }];
+    let has = |short: char| options.iter().any(|option| option.is(short, " "));
+    let parts = match program.operands {
+        O::None if operands.is_empty() => alone(),
+        O::Text => alone(),
+        O::Plus if operands.iter().all(|operand| operand.starts_with('+')) => alone(),
+        // Of options beside such a word, some are read as letters of it.
+        O::Among(known) => match operands.as_slice() {
+            [] => alone(),
+            [one] if options.is_empty() && known.contains(&one.as_str()) => alone(),
+            _ => return Err("operand"),
+        },
+        O::None | O::Plus => return Err("operand"),
+        O::OnePath if operands.len() > 1 => return Err("operand"),
+        // To where one was before.
+        O::OnePath if name == "cd" && operands.iter().any(|operand| operand == "-") => return Err("operand"),
+        O::Paths | O::OnePath => vec![about(class, &operands)?],
+        // What stands first elsewhere was said by an option.
+        O::PatternThenPaths if has('e') => vec![about(class, &operands)?],
+        O::TextThenPaths if "rwxXst".chars().any(has) => vec![about(class, &operands)?],
+        O::TextThenPaths | O::PatternThenPaths => match operands.split_first() {
+            Some((_, files)) => vec![about(class, files)?],
+            None => return Err("operand"),
+        },
+        O::FromTo(done) => match operands.split_last() {
+            Some((to, from)) if !from.is_empty() => {
+                vec![about(done, from)?, about(class, std::slice::from_ref(to))?]
+            }
+            Some(_) | None => return Err("operand"),
+        },
+    };
+    Ok(Known { verb: program.verb, parts, reasons })
+}
+
+/// What policy should know of a program beside what it does.
+fn reasons(name: &str, class: Class, given: &Given) -> Vec<&'static str> {
     let mut reasons = Vec::new();
-    let has = |short: char, long: &str| options.iter().any(|option| option.is(short, long));
+    let has = |short: char, long: &str| given.options.iter().any(|option| option.is(short, long));
     let descends = match name {
-        "rm" | "cp" | "grep" | "egrep" | "fgrep" => &['r', 'R'][..],
+        "rm" | "grep" | "egrep" | "fgrep" => &['r', 'R'][..],
+        "cp" => &['r', 'R', 'a'],
         "diff" => &['r'],
         "ls" | "chmod" | "chown" | "chgrp" => &['R'],
         _ => &[],
@@ -198,30 +274,16 @@ fn listed(name: &str, arguments: &[String]) -> Result<Known, &'static str> {
     if name == "cd" {
         reasons.push("moves");
     }
-    operands.retain(|operand| operand != "-");
-    let about = |class: Class, files: &[String]| Ok::<_, &'static str>(Part { class, about: paths(files)? });
-    let parts = match program.operands {
-        O::None if operands.is_empty() => vec![Part { class, about: Vec::new() }],
-        O::Text => vec![Part { class, about: Vec::new() }],
-        O::Plus if operands.iter().all(|operand| operand.starts_with('+')) => {
-            vec![Part { class, about: Vec::new() }]
-        }
-        O::None | O::Plus => return Err("operand"),
-        O::OnePath if operands.len() > 1 => return Err("operand"),
-        O::Paths | O::OnePath => vec![about(class, &operands)?],
-        O::PatternThenPaths if has('e', "regexp") => vec![about(class, &operands)?],
-        O::TextThenPaths | O::PatternThenPaths => match operands.split_first() {
-            Some((_, files)) => vec![about(class, files)?],
-            None => return Err("operand"),
-        },
-        O::FromTo => match operands.split_last() {
-            Some((to, from)) if !from.is_empty() => {
-                vec![about(Read, from)?, about(class, std::slice::from_ref(to))?]
-            }
-            Some(_) | None => return Err("operand"),
-        },
+    let overwrites = match name {
+        "cp" | "mv" => !has('n', "no-clobber") || has('f', "force"),
+        "ln" => has('f', "force"),
+        "tee" => !has('a', "append"),
+        _ => false,
     };
-    Ok(Known { verb: program.verb, parts, reasons })
+    if overwrites {
+        reasons.push("overwrites");
+    }
+    reasons
 }
 
 /// `find`: what it looks for, and whether it deletes that. What runs programs or writes files is not in the list.
@@ -247,6 +309,10 @@ fn found(arguments: &[String]) -> Result<Known, &'static str> {
     let is_path = |word: &&String| !word.starts_with('-');
     let mut files: Vec<String> = arguments.iter().take_while(is_path).cloned().collect();
     let (mut class, mut verb) = (Read, "List");
+    // What belongs to what it looks for is no folder, wherever it stands.
+    if files.iter().any(|word| word.starts_with(['!', '(', ')', ','])) {
+        return Err("option");
+    }
     let mut rest = arguments.iter().skip(files.len());
     while let Some(word) = rest.next() {
         match word.as_str() {
@@ -268,7 +334,7 @@ fn service(arguments: &[String]) -> Result<Known, &'static str> {
     let mut words =
         arguments.iter().filter(|word| *word != "--no-pager" && *word != "--quiet").map(String::as_str);
     let (class, verb) = match words.next().ok_or("operand")? {
-        "status" | "is-active" | "is-enabled" | "is-failed" | "show" | "list-units" => (Read, "Look at"),
+        "status" | "is-active" | "is-enabled" | "is-failed" | "list-units" => (Read, "Look at"),
         "start" | "stop" | "restart" | "reload" | "try-restart" | "kill" => (Execute, "Start or stop"),
         "enable" | "disable" | "mask" | "unmask" | "daemon-reload" => (Class::Configure, "Configure"),
         _ => return Err("operand"),
@@ -276,6 +342,10 @@ fn service(arguments: &[String]) -> Result<Known, &'static str> {
     let units: Vec<&str> = words.collect();
     if units.iter().any(|unit| unit.starts_with('-') || unit.is_empty()) {
         return Err("option");
+    }
+    // A file, of which it makes a unit.
+    if units.iter().any(|unit| unit.contains('/')) {
+        return Err("operand");
     }
     let about = units.into_iter().map(|unit| ("service".to_owned(), unit.to_owned())).collect();
     Ok(Known { verb, parts: vec![Part { class, about }], reasons: Vec::new() })
@@ -301,28 +371,47 @@ impl Opt {
 }
 
 /// Options and operands, wherever they stand: as GNU reads them, which finds every option that others find. None is
-/// abbreviated.
+/// abbreviated. Others take what stands behind an operand for one more, so that nothing may depend on which it is.
 fn given(program: &Program, arguments: &[String]) -> Result<Given, &'static str> {
     let mut given = Given { options: Vec::new(), operands: Vec::new() };
     let mut words = arguments.iter();
+    let counts = matches!(program.operands, O::OnePath | O::FromTo(_));
     while let Some(word) = words.next() {
+        let is_late = !given.operands.is_empty();
+        let Some(rest) = word.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
+            given.operands.push(word.clone());
+            continue;
+        };
+        if is_late && counts {
+            return Err("option");
+        }
         if word == "--" {
             given.operands.extend(words.by_ref().cloned());
-        } else if let Some(long) = word.strip_prefix("--") {
+        } else if let Some(long) = rest.strip_prefix('-') {
             let (name, value) =
                 long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
             let known = program.long.iter().find(|known| match value {
                 None => **known == name,
-                Some(_) => known.strip_suffix('=') == Some(name),
+                Some(_) => !is_late && known.strip_suffix('=') == Some(name),
             });
             given.options.push(Opt::Long(known.ok_or("option")?));
-        } else if let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) {
-            let mut letters = letters.chars();
+        } else if program.short.starts_with('#') && rest.bytes().all(|byte| byte.is_ascii_digit()) {
+            // How many, in a form that is read at the front only.
+            if is_late || !given.options.is_empty() {
+                return Err("option");
+            }
+            given.options.push(Opt::Short('#'));
+        } else {
+            let mut letters = rest.chars();
             while let Some(letter) = letters.next() {
-                let at = program.short.find(letter).filter(|_| letter != ':').ok_or("option")?;
+                let at =
+                    program.short.find(letter).filter(|_| letter != ':' && letter != '#').ok_or("option")?;
                 given.options.push(Opt::Short(letter));
                 let is_valued =
                     program.short.get(at + letter.len_utf8()..).is_some_and(|rest| rest.starts_with(':'));
+                if is_valued && is_late {
+                    return Err("option");
+                }
                 if is_valued {
                     if letters.as_str().is_empty() {
                         words.next().ok_or("option")?;
@@ -330,8 +419,6 @@ fn given(program: &Program, arguments: &[String]) -> Result<Given, &'static str>
                     break;
                 }
             }
-        } else {
-            given.operands.push(word.clone());
         }
     }
     Ok(given)

@@ -27,7 +27,7 @@ async fn a_line_is_as_grave_as_the_gravest_of_its_commands() {
         ("cat x 2>/dev/null", Read), ("echo hello", Read), ("date +%s", Read), ("systemctl status nginx --no-pager", Read),
         ("cd /srv && ls", Read), ("ps aux", Read), ("grep -e a -- -x", Read), ("uniq a", Read),
         ("mkdir -p /srv/a", Write), ("echo x > /srv/a", Write), ("cat a >> b", Write), ("ls | tee out", Write),
-        ("cp -r a b", Write), ("mv a b", Write), ("echo x>a", Write),
+        ("cp -r a b", Write), ("mv a b", Delete), ("ln -s a b", Write), ("echo x>a", Write),
         ("rm x", Delete), ("rm -rf /srv/a", Delete), ("r'm' x", Delete), ("'rm' x", Delete), ("/bin/rm x", Delete),
         ("ls; rm x", Delete), ("ls && rm x", Delete), ("ls || rm x", Delete), ("ls | rm x", Delete), ("rm x | ls", Delete),
         ("find . -name x -delete", Delete), ("truncate -s 0 x", Delete), ("rm -- -x", Delete), ("echo x > a; rm b", Delete),
@@ -70,6 +70,62 @@ async fn a_line_is_as_grave_as_the_gravest_of_its_commands() {
 }
 
 #[tokio::test]
+#[rustfmt::skip]
+async fn no_file_is_lost_however_the_line_is_turned() {
+    use Class::{Administer, Configure, Delete, Execute, Read, Unknown, Write};
+    let (key, none): (&str, &[&str]) = ("/srv/keys/a", &[]);
+    for (line, class, paths, writes) in [
+        // A dash is standard input to some, a file to others, and counts for all.
+        ("cat -", Read, none, none), ("cat - /srv/keys/a", Read, &[key], &[]), ("uniq -", Read, &[], &[]), ("md5sum -", Read, &[], &[]),
+        ("uniq - /etc/sudoers.d/eve", Unknown, &[], &[]), ("uniq -- - out", Unknown, &[], &[]), ("uniq -c - out", Unknown, &[], &[]),
+        ("uniq a -c", Unknown, &[], &[]), ("uniq a --", Unknown, &[], &[]), ("uniq +1 a", Unknown, &[], &[]), ("cd -", Unknown, &[], &[]),
+        ("grep - /srv/keys/a", Read, &[key], &[]), ("grep -e x - /srv/keys/a", Read, &[key], &[]), ("grep x -", Read, &[], &[]),
+        ("cp n /srv/keys/a -", Write, &["-", key, "n"], &["-"]), ("mv x -", Delete, &["-", "x"], &["-", "x"]), ("rm -- -", Delete, &["-"], &["-"]),
+        ("tee -", Write, &["-"], &["-"]), ("touch -", Write, &["-"], &["-"]), ("chmod 0 -", Administer, &["-"], &["-"]),
+        // Numbers are options as whole words at the front.
+        ("head -20 /srv/keys/a", Read, &[key], &[]), ("tail -1", Read, &[], &[]), ("head -99999c /srv/keys/a", Unknown, &[], &[]), ("head -5q x", Unknown, &[], &[]),
+        ("head -c5 /srv/keys/a", Read, &[key], &[]), ("tail -5f x", Unknown, &[], &[]), ("head x -5", Unknown, &[], &[]), ("head -q -5 x", Unknown, &[], &[]), ("head -# x", Unknown, &[], &[]),
+        // What is a value to one reader and a file to another.
+        ("head x -n /srv/keys/a", Unknown, &[], &[]), ("head x --lines=5", Unknown, &[], &[]), ("sort x -k /srv/keys/a", Unknown, &[], &[]), ("grep x y -e z", Unknown, &[], &[]),
+        ("ls x -la", Read, &["x"], &[]), ("cp a b -r", Unknown, &[], &[]), ("mv a b -v", Unknown, &[], &[]), ("cat x -- /srv/keys/a", Read, &[key, "x"], &[]),
+        // A mode that is an option.
+        ("chmod -x f", Administer, &["f"], &["f"]), ("chmod -R -rwx /srv/keys", Administer, &["/srv/keys"], &["/srv/keys"]), ("chmod -w a b", Administer, &["a", "b"], &["a", "b"]),
+        ("chmod 777 f", Administer, &["f"], &["f"]), ("chown -R eve f", Administer, &["f"], &["f"]), ("chown -x f", Unknown, &[], &[]),
+        // What shows the environment of others.
+        ("ps aux", Read, &[], &[]), ("ps -ef", Read, &[], &[]), ("ps axewww", Unknown, &[], &[]), ("ps auxe", Unknown, &[], &[]), ("ps e", Unknown, &[], &[]),
+        ("ps -axue", Unknown, &[], &[]), ("ps -e aux", Unknown, &[], &[]), ("ps aux ax", Unknown, &[], &[]), ("systemctl show x", Unknown, &[], &[]),
+        ("systemctl enable x", Configure, &[], &[]), ("systemctl restart x", Execute, &[], &[]), ("systemctl enable /tmp/evil.service", Unknown, &[], &[]),
+        // What is moved is not there any more.
+        ("mv /srv/keys/a /tmp/x", Delete, &[key, "/tmp/x"], &[key, "/tmp/x"]), ("cp /srv/keys/a /tmp/x", Write, &[key, "/tmp/x"], &["/tmp/x"]),
+        ("mv a", Unknown, &[], &[]), ("mv -t b a", Unknown, &[], &[]),
+        ("find '!' -name keep -delete", Unknown, &[], &[]), ("find '(' -name keep ')' -delete", Unknown, &[], &[]), ("find a '!' -name x", Unknown, &[], &[]),
+        ("find a -not -name x -delete", Delete, &["a"], &["a"]),
+    ] {
+        let effect = read(line).await;
+        assert_eq!(effect.operation.class, class, "{line}: {} {}", effect.sentence, effect.facts["reasons"]);
+        assert_eq!((&effect.facts["paths"], &effect.facts["writes"]), (&json!(paths), &json!(writes)), "{line}");
+    }
+}
+
+#[tokio::test]
+#[rustfmt::skip]
+async fn what_takes_the_place_of_something_says_so() {
+    for (line, overwrites) in [
+        ("echo x > a", true), ("echo x >> a", false), ("cat x 2>/dev/null", false), ("echo x >> a 2>b", true),
+        ("cp a b", true), ("cp -n a b", false), ("cp -nf a b", true), ("mv a b", true), ("mv -n a b", false),
+        ("ls | tee a", true), ("ls | tee -a a", false), ("ln -s a b", false), ("ln -sf a b", true), ("touch a", false),
+    ] {
+        let effect = read(line).await;
+        let reasons = effect.facts["reasons"].as_array().unwrap();
+        assert_eq!(reasons.contains(&json!("overwrites")), overwrites, "{line}: {reasons:?}");
+    }
+    for line in ["cp -a a b", "cp -r a b", "rm -R a", "grep -r x a", "find a"] {
+        let effect = read(line).await;
+        assert!(effect.facts["reasons"].as_array().unwrap().contains(&json!("recursive")), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn each_command_is_an_effect_with_its_own_files() {
     let effect = read("cat /srv/in | tee /srv/out && rm -rf /srv/old").await;
     assert_eq!(
@@ -88,7 +144,7 @@ async fn each_command_is_an_effect_with_its_own_files() {
     assert_eq!(effect.facts["effects"], want);
     assert_eq!(effect.facts["programs"], json!(["cat", "rm", "tee"]));
     assert_eq!(effect.facts["writes"], json!(["/srv/old", "/srv/out"]));
-    assert_eq!(effect.facts["reasons"], json!(["forced", "recursive", "several-commands"]));
+    assert_eq!(effect.facts["reasons"], json!(["forced", "overwrites", "recursive", "several-commands"]));
     let unread = read("rm x; $(id)").await;
     assert_eq!(
         unread.sentence,
