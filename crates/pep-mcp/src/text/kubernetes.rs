@@ -55,6 +55,8 @@ impl fmt::Display for KubernetesText {
 enum Doing {
     Reads,
     Changes,
+    /// Changes how much there is of it, or what is said about it: nothing new is run.
+    Adjusts,
     Deletes,
     /// Runs something in what is there already.
     Runs,
@@ -74,9 +76,9 @@ const VERBS: [(&str, Doing); 22] = [
     ("replace", Doing::Changes),
     ("patch", Doing::Changes),
     ("edit", Doing::Changes),
-    ("scale", Doing::Changes),
-    ("label", Doing::Changes),
-    ("annotate", Doing::Changes),
+    ("scale", Doing::Adjusts),
+    ("label", Doing::Adjusts),
+    ("annotate", Doing::Adjusts),
     ("restart", Doing::Changes),
     ("delete", Doing::Deletes),
     ("deletecollection", Doing::Deletes),
@@ -131,6 +133,15 @@ fn found(text: &str) -> Found {
         let class = class(*doing, object, &mut reasons);
         parts.push(Part { class, about: vec![(object.kind.clone(), object.full_name())] });
     }
+    // What a pod is given can be read in it.
+    for object in objects.iter().filter(|_| matches!(doing, Doing::Changes | Doing::Adjusts)) {
+        let about: Vec<_> =
+            object.secrets.iter().map(|name| ("Secret".to_owned(), object.beside(name))).collect();
+        if !about.is_empty() {
+            reasons.insert("secret");
+            parts.push(Part { class: Class::Export, about });
+        }
+    }
     let texts = |each: &dyn Fn(&Object) -> Option<String>| -> Value {
         objects.iter().filter_map(each).collect::<BTreeSet<_>>().into_iter().collect()
     };
@@ -157,6 +168,8 @@ fn class(doing: Doing, object: &Object, reasons: &mut BTreeSet<&'static str>) ->
         Doing::Reads if object.sort == Sort::Secret => Class::Export,
         Doing::Reads => Class::Read,
         Doing::Runs => Class::Execute,
+        // Behind a node's proxy is what runs its pods.
+        Doing::Reaches if object.sort == Sort::Node => Class::Administer,
         Doing::Reaches => Class::Connect,
         Doing::Deletes => {
             if object.sort == Sort::Namespace {
@@ -164,14 +177,16 @@ fn class(doing: Doing, object: &Object, reasons: &mut BTreeSet<&'static str>) ->
             }
             if matches!(object.sort, Sort::Access | Sort::Node) { Class::Administer } else { Class::Delete }
         }
-        Doing::Changes => {
+        Doing::Changes | Doing::Adjusts => {
             reasons.extend(&object.risks);
             match object.sort {
-                Sort::Workload | Sort::Runs if !object.risks.is_empty() => Class::Administer,
-                Sort::Access | Sort::Secret | Sort::Namespace | Sort::Node => Class::Administer,
-                Sort::Runs => Class::Execute,
-                Sort::Workload | Sort::Settings => Class::Configure,
                 Sort::Unlisted => Class::Unknown,
+                Sort::Access | Sort::Secret | Sort::Namespace | Sort::Node => Class::Administer,
+                Sort::Workload | Sort::Volume | Sort::Settings if !object.risks.is_empty() => {
+                    Class::Administer
+                }
+                Sort::Workload if doing == Doing::Changes => Class::Execute,
+                Sort::Workload | Sort::Volume | Sort::Settings => Class::Configure,
             }
         }
     }

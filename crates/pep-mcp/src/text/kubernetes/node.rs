@@ -105,6 +105,10 @@ impl Reading {
             if is_plain && text == "<<" {
                 return Err("merge");
             }
+            // Readers that do not mind capitals take these for `k` and `s`.
+            if text.contains(['\u{212a}', '\u{17f}']) {
+                return Err("capitals");
+            }
             if members.contains_key(text) {
                 return Err("twice");
             }
@@ -197,6 +201,7 @@ mod tests {
             ("<<: {a: 1}", "merge"), ("a: !!str 1", "tag"), ("!x {a: 1}", "tag"), ("? [a]\n: b", "key"), ("{[a]: b}", "key"),
             ("%YAML 1.1\n---\na: 1", "directive"), ("a: 1\n...\nb: 1", "directive"), ("--- {a: 1}", "directive"),
             ("a: [", "syntax"), ("a: b: c", "syntax"), ("{\"a\": 1}{\"b\": 2}", "syntax"), ("a: \"\u{202e}\"", "hidden-characters"),
+            ("\u{212a}ind: a", "capitals"), ("{\"ho\u{17f}tPID\": true}", "capitals"), ("{\"\\u212aind\": a}", "capitals"),
         ] {
             assert_eq!(read(text), Err(why), "{text}");
         }

@@ -15,6 +15,8 @@ pub(super) struct Object {
     pub(super) name: Option<String>,
     /// What pods that are made of it could reach beyond themselves.
     pub(super) risks: BTreeSet<&'static str>,
+    /// The secrets that they are given, by their names; `*` where those cannot be told.
+    pub(super) secrets: BTreeSet<String>,
 }
 
 /// What a kind is about.
@@ -25,39 +27,29 @@ pub(super) enum Sort {
     Secret,
     Namespace,
     Node,
-    /// Keeps pods running.
+    /// Runs pods.
     Workload,
-    /// Runs something at once.
-    Runs,
+    /// What pods keep files on, which can be a node's own.
+    Volume,
     /// How things that run are reached, bounded or kept.
     Settings,
     Unlisted,
 }
 
-/// Groups whose every kind decides who may do what.
-const OF_ACCESS: [&str; 7] = [
-    "rbac.authorization.k8s.io",
-    "certificates.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "apiregistration.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-];
-
-/// The kinds that are known, each with its group.
-const KINDS: [(&str, &str, Sort); 40] = [
+/// The kinds that are known, each with its group and exactly as it is called: tools take `secrets` for `Secret`, and nobody knows
+/// what they make of another.
+const KINDS: [(&str, &str, Sort); 51] = [
     ("", "Secret", Sort::Secret),
     ("", "ServiceAccount", Sort::Access),
     ("", "Namespace", Sort::Namespace),
     ("", "Node", Sort::Node),
-    ("", "Pod", Sort::Runs),
+    ("", "Pod", Sort::Workload),
     ("", "ReplicationController", Sort::Workload),
     ("", "ConfigMap", Sort::Settings),
     ("", "Service", Sort::Settings),
     ("", "Endpoints", Sort::Settings),
     ("", "Event", Sort::Settings),
-    ("", "PersistentVolume", Sort::Settings),
+    ("", "PersistentVolume", Sort::Volume),
     ("", "PersistentVolumeClaim", Sort::Settings),
     ("", "LimitRange", Sort::Settings),
     ("", "ResourceQuota", Sort::Settings),
@@ -66,8 +58,8 @@ const KINDS: [(&str, &str, Sort); 40] = [
     ("apps", "DaemonSet", Sort::Workload),
     ("apps", "ReplicaSet", Sort::Workload),
     ("apps", "ControllerRevision", Sort::Workload),
-    ("batch", "Job", Sort::Runs),
-    ("batch", "CronJob", Sort::Runs),
+    ("batch", "Job", Sort::Workload),
+    ("batch", "CronJob", Sort::Workload),
     ("networking.k8s.io", "Ingress", Sort::Settings),
     ("networking.k8s.io", "IngressClass", Sort::Settings),
     ("networking.k8s.io", "NetworkPolicy", Sort::Access),
@@ -85,6 +77,17 @@ const KINDS: [(&str, &str, Sort); 40] = [
     ("certificates.k8s.io", "CertificateSigningRequest", Sort::Access),
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", Sort::Access),
     ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", Sort::Access),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", Sort::Access),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", Sort::Access),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy", Sort::Access),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", Sort::Access),
+    ("authentication.k8s.io", "TokenRequest", Sort::Access),
+    ("authentication.k8s.io", "TokenReview", Sort::Access),
+    ("authentication.k8s.io", "SelfSubjectReview", Sort::Access),
+    ("authorization.k8s.io", "SubjectAccessReview", Sort::Access),
+    ("authorization.k8s.io", "LocalSubjectAccessReview", Sort::Access),
+    ("authorization.k8s.io", "SelfSubjectAccessReview", Sort::Access),
+    ("authorization.k8s.io", "SelfSubjectRulesReview", Sort::Access),
     ("apiextensions.k8s.io", "CustomResourceDefinition", Sort::Access),
     ("apiregistration.k8s.io", "APIService", Sort::Access),
 ];
@@ -95,7 +98,11 @@ const LISTS: usize = 2;
 impl Object {
     /// `shop/web`, or `shop/*` where it is all of them.
     pub(super) fn full_name(&self) -> String {
-        let name = self.name.as_deref().unwrap_or("*");
+        self.beside(self.name.as_deref().unwrap_or("*"))
+    }
+
+    /// What is called that in the same namespace.
+    pub(super) fn beside(&self, name: &str) -> String {
         match &self.namespace {
             Some(namespace) => format!("{namespace}/{name}"),
             None => name.to_owned(),
@@ -116,10 +123,7 @@ pub(super) fn named(
 ) -> Result<Object, Why> {
     let group = api_version.map(group).transpose()?;
     let known = KINDS.iter().find(|(of, known, _)| *known == kind && group.is_none_or(|group| group == *of));
-    // A reader that goes by the kind alone takes one that is known elsewhere for that.
-    let is_known_elsewhere = KINDS.iter().any(|(_, known, _)| *known == kind);
-    let of_access = !is_known_elsewhere && group.is_some_and(|group| OF_ACCESS.contains(&group));
-    let sort = known.map_or(if of_access { Sort::Access } else { Sort::Unlisted }, |(.., sort)| *sort);
+    let sort = known.map_or(Sort::Unlisted, |(.., sort)| *sort);
     let group = group.or(known.map(|(of, ..)| *of)).unwrap_or_default();
     if !is_kind(kind) {
         return Err("kind");
@@ -137,6 +141,7 @@ pub(super) fn named(
         namespace,
         name,
         risks: BTreeSet::new(),
+        secrets: BTreeSet::new(),
     })
 }
 
@@ -189,13 +194,14 @@ fn object(members: &BTreeMap<String, Node>, beside: Option<&str>) -> Result<Obje
     let named_so = text(metadata, "name")?;
     let mut object = named(Some(api_version), kind, (within.or(beside), named_so))?;
     if named_so.is_none()
-        && let Some(begins) = text(metadata, "generateName")?.filter(|begins| is_name(begins))
+        && let Some(begins) = text(metadata, "generateName")?.filter(|begins| is_name(&format!("{begins}x")))
     {
         object.name = Some(format!("{begins}*"));
     }
-    if matches!(object.sort, Sort::Workload | Sort::Runs) {
+    if matches!(object.sort, Sort::Workload | Sort::Volume) {
         for member in members.values() {
             risks(member, &mut object.risks);
+            secrets(member, &mut object.secrets);
         }
     }
     Ok(object)
@@ -206,26 +212,86 @@ fn risks(node: &Node, found: &mut BTreeSet<&'static str>) {
     match node {
         Node::Map(members) => {
             for (name, value) in members {
-                let is_set = *value != Node::Flag(false);
-                match name.to_ascii_lowercase().as_str() {
-                    "privileged" if is_set => _ = found.insert("privileged"),
-                    "hostpath" => _ = found.insert("host-path"),
-                    "hostnetwork" | "hostpid" | "hostipc" if is_set => {
-                        found.insert("host-namespaces");
-                    }
-                    "hostport" => _ = found.insert("host-port"),
-                    "serviceaccountname" | "serviceaccount" if *value != Node::Text("default".into()) => {
-                        found.insert("service-account");
-                    }
-                    "capabilities" if !only_drops(value) => _ = found.insert("capabilities"),
-                    "allowprivilegeescalation" if is_set => _ = found.insert("privilege-escalation"),
-                    "ephemeralcontainers" => _ = found.insert("ephemeral-container"),
-                    _ => {}
-                }
+                found.extend(risk(&name.to_ascii_lowercase(), value));
                 risks(value, found);
             }
         }
         Node::List(items) => items.iter().for_each(|item| risks(item, found)),
+        Node::Text(_) | Node::Flag(_) | Node::Other => {}
+    }
+}
+
+/// What a member lets pods reach; `name` is in small letters.
+fn risk(name: &str, value: &Node) -> Option<&'static str> {
+    let is_set = *value != Node::Flag(false);
+    // Labels may be called that as well.
+    let is_part = !matches!(value, Node::Text(_));
+    match name {
+        "privileged" if is_set => Some("privileged"),
+        "hostpath" => Some("host-path"),
+        "local" if is_part => Some("host-path"),
+        "hostnetwork" | "hostpid" | "hostipc" if is_set => Some("host-namespaces"),
+        "hostport" => Some("host-port"),
+        "hostprocess" if is_set => Some("host-process"),
+        "nodename" => Some("node-name"),
+        "procmount" if *value != Node::Text("Default".into()) => Some("proc-mount"),
+        "seccompprofile" | "apparmorprofile" if !confines(value) => Some("unconfined"),
+        "csi" | "flexvolume" | "gitrepo" | "nfs" if is_part => Some("inline-volume"),
+        "serviceaccountname" | "serviceaccount" if *value != Node::Text("default".into()) => {
+            Some("service-account")
+        }
+        "capabilities" if !only_drops(value) => Some("capabilities"),
+        "allowprivilegeescalation" if is_set => Some("privilege-escalation"),
+        "ephemeralcontainers" => Some("ephemeral-container"),
+        name if PROFILES.iter().any(|profile| name.starts_with(profile)) => {
+            let named = matches!(value, Node::Text(profile) if profile == "runtime/default" || profile.starts_with("localhost/"));
+            (!named).then_some("unconfined")
+        }
+        _ => None,
+    }
+}
+
+/// Annotations that say the same as profiles do.
+const PROFILES: [&str; 3] = [
+    "container.apparmor.security.beta.kubernetes.io",
+    "container.seccomp.security.alpha.kubernetes.io",
+    "seccomp.security.alpha.kubernetes.io",
+];
+
+fn confines(profile: &Node) -> bool {
+    matches!(profile, Node::Map(members) if matches!(
+        members.get("type"),
+        Some(Node::Text(kind)) if kind == "RuntimeDefault" || kind == "Localhost"
+    ) && as_written(members, &["type"]).is_ok())
+}
+
+/// The secrets that pods are given, as files or in their environment.
+fn secrets(node: &Node, found: &mut BTreeSet<String>) {
+    let name = |value: &Node| match value {
+        Node::Text(name) if is_name(name) => name.clone(),
+        Node::Text(_) | Node::Flag(_) | Node::Other | Node::List(_) | Node::Map(_) => "*".to_owned(),
+    };
+    match node {
+        Node::Map(members) => {
+            for (member, value) in members {
+                match (member.to_ascii_lowercase().as_str(), value) {
+                    ("secretname", value) => _ = found.insert(name(value)),
+                    ("secretref" | "secretkeyref", Node::Map(about)) => {
+                        let named = about.iter().filter(|(member, _)| member.eq_ignore_ascii_case("name"));
+                        let mut named: Vec<String> = named.map(|(_, value)| name(value)).collect();
+                        if named.is_empty() {
+                            named.push("*".into());
+                        }
+                        found.extend(named);
+                    }
+                    // What it brings together can be a secret, or a token.
+                    ("secretref" | "secretkeyref" | "projected", _) => _ = found.insert("*".into()),
+                    _ => {}
+                }
+                secrets(value, found);
+            }
+        }
+        Node::List(items) => items.iter().for_each(|item| secrets(item, found)),
         Node::Text(_) | Node::Flag(_) | Node::Other => {}
     }
 }
@@ -270,7 +336,10 @@ fn is_kind(kind: &str) -> bool {
         && kind.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
+/// A name of an object, which no tool takes for an option or a way to somewhere else.
 fn is_name(name: &str) -> bool {
     (1..=253).contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.ends_with(|last: char| last.is_ascii_alphanumeric())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-_".contains(&byte))
 }

@@ -34,7 +34,10 @@ async fn what_is_done_to_a_kind_has_its_class() {
         ("get", "v1", "Pod", Read), ("list", "apps/v1", "Deployment", Read), ("logs", "v1", "Pod", Read),
         ("get", "v1", "Secret", Export), ("list", "v1", "Secret", Export), ("watch", "v1", "Secret", Export), ("describe", "v1", "Secret", Export),
         ("get", "rbac.authorization.k8s.io/v1", "Role", Read), ("get", "v1", "ConfigMap", Read),
-        ("apply", "apps/v1", "Deployment", Configure), ("scale", "apps/v1", "Deployment", Configure), ("patch", "v1", "ConfigMap", Configure),
+        ("apply", "apps/v1", "Deployment", Execute), ("patch", "apps/v1", "StatefulSet", Execute), ("restart", "apps/v1", "DaemonSet", Execute),
+        ("create", "apps/v1", "ReplicaSet", Execute), ("label", "v1", "Pod", Configure), ("annotate", "batch/v1", "Job", Configure), ("label", "v1", "Namespace", Administer),
+        ("restart", "v1", "ConfigMap", Configure), ("apply", "v1", "PersistentVolume", Configure), ("get", "authorization.k8s.io/v1", "SubjectAccessReview", Read),
+        ("proxy", "v1", "Node", Administer), ("scale", "apps/v1", "Deployment", Configure), ("patch", "v1", "ConfigMap", Configure),
         ("create", "v1", "Pod", Execute), ("create", "batch/v1", "Job", Execute), ("apply", "batch/v1", "CronJob", Execute),
         ("apply", "v1", "Secret", Administer), ("create", "v1", "ServiceAccount", Administer), ("apply", "v1", "Namespace", Administer),
         ("apply", "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", Administer), ("patch", "v1", "Node", Administer),
@@ -49,6 +52,8 @@ async fn what_is_done_to_a_kind_has_its_class() {
         ("get", "rbac.authorization.k8s.io/v1", "Secret", Unknown), ("apply", "extensions/v1beta1", "Deployment", Unknown),
         ("get", "V1", "Pod", Unknown), ("get", "v1/", "Pod", Unknown), ("get", "a/b/c", "Pod", Unknown), ("get", "v1", "Pod/exec", Unknown),
         ("Get", "v1", "Pod", Unknown), ("GET", "v1", "Pod", Unknown), ("", "v1", "Pod", Unknown), ("impersonate", "v1", "Pod", Unknown),
+        ("get", "rbac.authorization.k8s.io/v1", "Secrets", Unknown), ("get", "rbac.authorization.k8s.io/v1", "Roles", Unknown),
+        ("get", "certificates.k8s.io/v1", "Thing", Unknown), ("apply", "admissionregistration.k8s.io/v1", "Thing", Unknown), ("get", "v1", "POD", Unknown),
         ("get;delete", "v1", "Pod", Unknown), ("get", "v1", "Binding", Unknown),
     ] {
         let effect = object(verb, &whole(api_version, kind, "")).await;
@@ -88,8 +93,12 @@ async fn an_object_that_two_readers_could_read_differently_is_not_understood() {
     let effect = read("get", Some("kube-system"), About::Object(pod.clone())).await;
     assert_eq!((effect.operation.class, &effect.facts["reasons"]), (Class::Unknown, &json!(["namespace"])));
     let about = |kind: &str, name: &str| About::Named { api_version: None, kind: kind.into(), name: Some(name.into()) };
-    for (kind, name) in [("Pod", "a b"), ("Pod", "a/exec"), ("pods", "a"), ("Pod\n", "a"), ("po", "a")] {
+    for (kind, name) in [("Pod", "a b"), ("Pod", "a/exec"), ("pods", "a"), ("Pod\n", "a"), ("po", "a"), ("Pod", "--all"), ("Pod", "-A"), ("Pod", ".."), ("Pod", "a-"), ("Pod", ":a")] {
         assert_eq!(read("get", None, about(kind, name)).await.operation.class, Class::Unknown, "{kind} {name}");
+    }
+    for namespace in ["..", "--all-namespaces", "-A", "a."] {
+        let effect = read("get", Some(namespace), about("Pod", "a")).await;
+        assert_eq!((effect.operation.class, &effect.facts["reasons"]), (Class::Unknown, &json!(["name"])), "{namespace}");
     }
     assert_eq!(read("get", None, about("Secret", "a")).await.operation.class, Class::Export);
     assert_eq!(texts().read("nonsense").await.unwrap().operation.class, Class::Unknown);
@@ -108,6 +117,11 @@ async fn pods_that_reach_beyond_themselves_are_as_grave_as_who_may_do_what() {
         ("containers: [{securityContext: {allowPrivilegeEscalation: true}}]", "privilege-escalation"),
         ("volumes: [{hostPath: {path: /}}]", "host-path"), ("hostNetwork: true", "host-namespaces"), ("hostPID: on", "host-namespaces"),
         ("serviceAccountName: admin", "service-account"), ("containers: [{ports: [{hostPort: 1}]}]", "host-port"),
+        ("securityContext: {windowsOptions: {hostProcess: true}}", "host-process"), ("containers: [{securityContext: {procMount: Unmasked}}]", "proc-mount"),
+        ("securityContext: {seccompProfile: {type: Unconfined}}", "unconfined"), ("securityContext: {appArmorProfile: {type: Unconfined}}", "unconfined"),
+        ("securityContext: {seccompProfile: {Type: Unconfined, type: RuntimeDefault}}", "unconfined"), ("securityContext: {seccompProfile: null}", "unconfined"),
+        ("volumes: [{csi: {driver: x}}]", "inline-volume"), ("volumes: [{flexVolume: {driver: x}}]", "inline-volume"), ("volumes: [{gitRepo: {}}]", "inline-volume"),
+        ("volumes: [{nfs: {server: x}}]", "inline-volume"), ("nodeName: x", "node-name"), ("NodeName: x", "node-name"),
     ] {
         let effect = object("apply", &of(spec)).await;
         assert_eq!((effect.operation.class, &effect.facts["reasons"]), (Class::Administer, &json!([reason])), "{spec}");
@@ -115,9 +129,42 @@ async fn pods_that_reach_beyond_themselves_are_as_grave_as_who_may_do_what() {
     }
     for spec in [
         "containers: [{image: nginx, securityContext: {privileged: false, capabilities: {drop: [ALL]}, allowPrivilegeEscalation: false}}]",
-        "hostNetwork: false", "serviceAccountName: default",
+        "hostNetwork: false", "serviceAccountName: default", "securityContext: {seccompProfile: {type: RuntimeDefault}, procMount: Default}",
     ] {
-        assert_eq!(object("apply", &of(spec)).await.operation.class, Class::Configure, "{spec}");
+        assert_eq!(object("apply", &of(spec)).await.operation.class, Class::Execute, "{spec}");
+    }
+    let annotated = |profile: &str| format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: x, annotations: {{container.apparmor.security.beta.kubernetes.io/web: {profile}}}}}\n"
+    );
+    let effect = object("apply", &annotated("unconfined")).await;
+    assert_eq!((effect.operation.class, &effect.facts["reasons"]), (Class::Administer, &json!(["unconfined"])));
+    assert_eq!(object("apply", &annotated("runtime/default")).await.operation.class, Class::Execute);
+    for spec in ["hostPath: {path: /}", "local: {path: /}", "HostPath: {path: /}"] {
+        let effect = object("apply", &whole("v1", "PersistentVolume", &format!("spec: {{{spec}}}"))).await;
+        assert_eq!((effect.operation.class, &effect.facts["reasons"]), (Class::Administer, &json!(["host-path"])), "{spec}");
+    }
+}
+
+#[tokio::test]
+#[rustfmt::skip]
+async fn a_secret_that_a_pod_is_given_goes_out_with_it() {
+    for (spec, names) in [
+        ("containers: [{envFrom: [{secretRef: {name: s}}]}]", &["shop/s"][..]),
+        ("containers: [{env: [{name: a, valueFrom: {secretKeyRef: {name: s, key: k}}}, {valueFrom: {SecretKeyRef: {Name: t}}}]}]", &["shop/s", "shop/t"]),
+        ("volumes: [{secret: {secretName: s}}]", &["shop/s"]), ("volumes: [{secret: {secretName: 1}}]", &["shop/*"]),
+        ("volumes: [{projected: {sources: [{secret: {name: s}}]}}]", &["shop/*"]), ("containers: [{envFrom: [{secretRef: {}}]}]", &["shop/*"]),
+    ] {
+        let effect = object("apply", &whole("v1", "Pod", &format!("spec: {{{spec}}}"))).await;
+        assert_eq!((effect.operation.class, &effect.facts["reasons"]), (Class::Execute, &json!(["secret"])), "{spec}");
+        let about: Vec<usize> = (1..=names.len()).collect();
+        let want = json!([
+            {"operation": "kubernetes.execute", "resources": [0]},
+            {"operation": "kubernetes.export", "resources": about},
+        ]);
+        assert_eq!(effect.facts["effects"], want, "{spec}");
+        let secrets: Vec<&str> = effect.resources.iter().filter(|one| one.kind == "Secret").map(|one| one.name.as_str()).collect();
+        assert_eq!(secrets, names, "{spec}");
+        assert_eq!(object("get", &whole("v1", "Pod", &format!("spec: {{{spec}}}"))).await.operation.class, Class::Read);
     }
 }
 
@@ -134,7 +181,7 @@ async fn several_objects_are_several_effects() {
     );
     let want = json!([
         {"operation": "kubernetes.administer", "resources": [1]},
-        {"operation": "kubernetes.configure", "resources": [0]},
+        {"operation": "kubernetes.execute", "resources": [0]},
     ]);
     assert_eq!(effect.facts["effects"], want);
     assert_eq!(effect.facts["kinds"], json!(["apps/Deployment", "rbac.authorization.k8s.io/ClusterRole"]));
