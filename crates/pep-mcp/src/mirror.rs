@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const PREFIX: &str = "mcp-param-";
 /// The member of a schema that asks for one.
 const ANNOTATION: &str = "x-mcp-header";
-/// The most of one tool, and how deep a schema is looked into.
+/// Members of a schema whose own members are names, and what they name schemas.
+const NAMED: [&str; 5] = ["properties", "patternProperties", "dependentSchemas", "$defs", "definitions"];
+/// The most of one tool, and how deep an argument may stand that is one.
 const MOST: usize = 64;
 const DEEPEST: usize = 32;
 /// Whole numbers that every reader of JSON takes for the same.
@@ -47,14 +49,14 @@ pub(crate) fn of(schema: &Value) -> Option<Vec<Mirrored>> {
     let mut found = Vec::new();
     collect(schema, &mut Vec::new(), &mut found)?;
     let names: BTreeSet<&str> = found.iter().map(|mirrored| mirrored.header.as_str()).collect();
-    let is_fine =
-        names.len() == found.len() && found.len() <= MOST && found.len() == annotations(schema, DEEPEST)?;
+    let is_fine = names.len() == found.len() && found.len() <= MOST && found.len() == annotations(schema);
     is_fine.then_some(found)
 }
 
 fn collect(schema: &Value, path: &mut Vec<String>, into: &mut Vec<Mirrored>) -> Option<()> {
+    // What asks for a header further down is counted, and missed here.
     if path.len() > DEEPEST {
-        return None;
+        return Some(());
     }
     for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
         path.push(name.clone());
@@ -75,17 +77,22 @@ fn collect(schema: &Value, path: &mut Vec<String>, into: &mut Vec<Mirrored>) -> 
     Some(())
 }
 
-/// How often anything in a schema asks for a header, wherever it stands. `None` where it is deeper than anybody looks.
-fn annotations(schema: &Value, left: usize) -> Option<usize> {
-    let left = left.checked_sub(1)?;
-    match schema {
-        Value::Object(members) => {
-            let below = members.values().map(|value| annotations(value, left)).sum::<Option<usize>>()?;
-            Some(below + usize::from(members.contains_key(ANNOTATION)))
+/// How often anything in a schema asks for a header, wherever it stands. An argument that is only called so asks for nothing.
+fn annotations(schema: &Value) -> usize {
+    let mut count = 0;
+    let mut left = vec![(schema, false)];
+    while let Some((value, are_names)) = left.pop() {
+        match value {
+            Value::Object(members) => {
+                count += usize::from(!are_names && members.contains_key(ANNOTATION));
+                let below = |name: &String| !are_names && NAMED.contains(&name.as_str());
+                left.extend(members.iter().map(|(name, value)| (value, below(name))));
+            }
+            Value::Array(items) => left.extend(items.iter().map(|item| (item, false))),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
-        Value::Array(items) => items.iter().map(|item| annotations(item, left)).sum(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(0),
     }
+    count
 }
 
 impl Head {
@@ -251,6 +258,14 @@ mod tests {
         ] {
             assert_eq!(of_one(property.clone()), None, "{property}");
         }
+        // An argument with that name, and much below that asks for nothing.
+        let nested = |inner: Value| (0..60).fold(inner, |inner, _| json!({"type": "object", "properties": {"a": inner}}));
+        assert_eq!(of(&json!({"properties": {"x-mcp-header": {"type": "string"}}})), Some(Vec::new()));
+        assert_eq!(of_one(json!({"properties": {"x-mcp-header": {"type": "string", "x-mcp-header": "A"}}})).unwrap().len(), 1);
+        assert_eq!(of_one(json!({"properties": {"properties": {"type": "string", "x-mcp-header": "A"}}})).unwrap().len(), 1);
+        assert_eq!(of_one(json!({"items": {"properties": {"x-mcp-header": {"type": "string"}}}})), Some(Vec::new()));
+        assert_eq!(of(&nested(json!({"type": "string"}))), Some(Vec::new()));
+        assert_eq!(of(&nested(json!({"type": "string", "x-mcp-header": "A"}))), None);
         let twice = json!({"properties": {"a": {"type": "string", "x-mcp-header": "A"}, "b": {"type": "string", "x-mcp-header": "a"}}});
         assert_eq!(of(&twice), None);
     }

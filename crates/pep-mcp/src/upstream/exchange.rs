@@ -186,10 +186,17 @@ impl Asking {
         } else {
             with_meta(params, &own.join(",")).ok_or_else(|| unsent("the stored call cannot be read"))?
         };
-        if let (Some((tool, _)), Some(session), true) = (&head.tool, &self.session, self.peer.is_later()) {
+        if let (Some((tool, definition)), Some(session), true) =
+            (&head.tool, &self.session, self.peer.is_later())
+        {
             let tools = session.tools(&self.book, &self.way).await;
             let tools = tools.map_err(|failed| Failed { sent: Sent::No, ..failed })?;
-            let mirrored = tools.get(tool).and_then(|now| now.mirrored.as_deref()).unwrap_or_default();
+            // Which arguments stand in the head is part of the definition that was decided on.
+            let same = tools.get(tool).filter(|now| now.digest.to_string() == *definition);
+            let mirrored = same.and_then(|same| same.mirrored.as_deref());
+            let mirrored = mirrored.ok_or_else(|| {
+                unsent("the server has changed the tool since this was decided: call it again")
+            })?;
             self.mirrored = mirror::headers(mirrored, &params);
         }
         let (id, method) = (self.under_way.id, &head.method);
