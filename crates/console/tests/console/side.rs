@@ -237,11 +237,9 @@ async fn no_credential_of_an_agent_opens_a_door(stage: &Stage, tokens: &[String]
         asked.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {}", tokens[0]).parse().unwrap());
         assert_eq!(stage.call(asked).await.problem(), (403, "agent-credential".into()), "{path}");
     }
-    assert_eq!(
-        stage.count("intake.refused").await,
-        before + 1,
-        "the first at once, the next within the minute"
-    );
+    // The first at once; the next with others, once in a while.
+    let counted = stage.count("intake.refused").await - before;
+    assert!((1..=2).contains(&counted), "{counted}");
 }
 
 #[tokio::test]

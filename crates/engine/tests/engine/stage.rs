@@ -441,11 +441,12 @@ impl Stage {
     pub(crate) async fn crash(&self) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         *self.cloud.life.lock().unwrap() += 1;
-        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_file() {
-                std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
-            }
+        let files = std::fs::read_dir(self.folder.path()).unwrap().map(Result::unwrap);
+        let mut files: Vec<_> = files.filter(|file| file.file_type().unwrap().is_file()).collect();
+        // The mark first: never is it ahead of what is copied behind it, as it never is on a disk.
+        files.sort_by_key(|file| file.file_name() != "mark");
+        for file in files {
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
         }
         let keys = folder.path().join("keys");
         std::fs::create_dir(&keys).unwrap();
