@@ -23,7 +23,7 @@ use crate::{
 use countersign_core::{ApprovalId, ChannelName, PersonId, Timestamp};
 use countersign_ledger::event::{Actor, Event};
 use outgoing::Wait;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 /// How often a record is tried again when somebody else was faster.
 const TRIES: usize = 64;
@@ -102,21 +102,33 @@ fn wait(channel: &Channel, hold: &Hold, row: &EntryRow, outgoing: &Outgoing) -> 
         return Wait::default();
     };
     let (times, asks) = ((round.opened_at, round.deadline), outgoing::asks(kind));
+    let latest = latest(at, times, channel.spec.together);
     if let Some(after) = hold.calls.plan.release(name, at, times) {
-        return Wait { after: Some(after), gather: asks.then(|| WHEN_IT_SUITS.to_owned()) };
+        return Wait { after: Some(after.min(latest)), gather: asks.then(|| WHEN_IT_SUITS.to_owned()) };
     }
     if let Some(flooded) = asks.then(|| channel.flooded(&similar(hold), at)).flatten() {
-        let half = round.opened_at.plus(round.deadline.since(round.opened_at) / 2);
-        let after = flooded.until.min(half).max(at);
+        let after = flooded.until.min(latest).max(at);
         return Wait { after: Some(after), gather: Some(flooded.with) };
     }
     let behind = outgoing.waiting.last().and_then(|news| news.after);
     Wait { after: behind.filter(|after| *after > at), gather: None }
 }
 
+/// Not later than this is told what comes up at `at` in a round that began and ends so: when half of its time is over, or half
+/// of what is left of it. Where messages are shared it is a moment that others have too, a little before: halves that differ by
+/// seconds would share nothing.
+fn latest(at: Timestamp, (opened, deadline): (Timestamp, Timestamp), limit: Option<Together>) -> Timestamp {
+    let half = opened.plus(deadline.since(opened) / 2);
+    let half = if at < half { half } else { at.plus(deadline.since(at) / 2) };
+    let step = limit.map_or(Duration::ZERO, |limit| limit.within.min(deadline.since(opened) / 4));
+    let step = i64::try_from(step.as_micros()).unwrap_or(i64::MAX);
+    let over = half.0.checked_rem_euclid(step).unwrap_or(0);
+    Some(Timestamp(half.0.saturating_sub(over))).filter(|shared| *shared > at).unwrap_or(half)
+}
+
 /// What approvals have in common that one message can ask about: who asks, for whom, what it is done to, how, and whom
 /// policy asks for it.
-fn similar(hold: &Hold) -> String {
+pub fn similar(hold: &Hold) -> String {
     let seen = &hold.view.computed;
     let people =
         |ids: &mut dyn Iterator<Item = &PersonId>| ids.map(ToString::to_string).collect::<Vec<_>>().join(" ");
@@ -273,12 +285,12 @@ pub async fn missed(
     .await
 }
 
-/// The first news that waits is not tried any more; those behind it go on. It can be replayed.
+/// The first news that waits is not tried any more; those behind it go on, as soon as their time has come. It can be replayed.
 pub async fn give_up(gate: &Gate, of: &Outgoing, number: u32, why: &str) -> Result<Outgoing, Error> {
     let now = gate.now();
     amend(gate, of, |outgoing| {
         let missed = Missed { at: now, why: why.to_owned() };
-        outgoing.give_up(number, missed).then(|| {
+        outgoing.give_up(number, missed, now).then(|| {
             let (approval, channel) = (outgoing.approval, outgoing.channel.clone());
             Note::new(Actor::Gateway, Event::NotificationGivenUp { approval, channel }).private("error", why)
         })
@@ -286,7 +298,7 @@ pub async fn give_up(gate: &Gate, of: &Outgoing, number: u32, why: &str) -> Resu
     .await
 }
 
-/// What was given up is told once more, before whatever waits; recorded with who wanted it. `None`: nothing was given up.
+/// What was given up is told once more, at once, by itself and before whatever waits; recorded with who wanted it. `None`: nothing was given up.
 pub async fn replay(
     gate: &Gate,
     approval: ApprovalId,
@@ -337,4 +349,34 @@ async fn amend_at(
         }
     }
     Err(Error::Contended { kind: Kind::Outgoing, id })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An hour that is asked for at `opened`, in seconds; messages are shared within two minutes.
+    #[test]
+    fn nothing_waits_beyond_half_of_its_time_and_those_that_are_near_share_a_moment() {
+        let second = |second: i64| Timestamp(second * 1_000_000);
+        let shared = Some(Together { after: 3, within: Duration::from_mins(2) });
+        let told = |opened: i64, at: i64, span: i64, limit| {
+            latest(second(at), (second(opened), second(opened + span)), limit).0 / 1_000_000
+        };
+        for opened in 0..120 {
+            assert_eq!(told(opened, opened, 3_600, shared), 1_800, "the half of those of two minutes");
+            assert_eq!(told(opened, opened, 3_600, None), opened + 1_800);
+        }
+        for (span, at) in
+            [(1, 0), (3, 1), (60, 0), (60, 29), (240, 110), (240, 120), (240, 239), (3_600, 2_000)]
+        {
+            for opened in 0..200 {
+                let (at, end) = (opened + at, opened + span);
+                let told = latest(second(at), (second(opened), second(end)), shared);
+                let half = if at * 2 < opened + end { opened + end } else { at + end };
+                assert!(second(at) < told && told.0 <= half * 500_000, "{span} {at} {told:?}");
+            }
+        }
+        assert_eq!((told(0, 2_000, 3_600, shared), told(0, 2_030, 3_600, shared)), (2_760, 2_760));
+    }
 }

@@ -270,12 +270,23 @@ pub fn seat_for<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<Seat
     seat_among(gate, hold, voter, |_| true)
 }
 
-/// The first say this person has on a gate that is not lifted yet.
-pub fn seat_for_more<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Result<Seat<'h>, VoteRefused> {
-    seat_among(gate, hold, voter, |shut| hold.approval.round().is_some_and(|round| !round.lifted(shut)))
+/// Every gate that is not lifted yet and on which this person has a say that they have not had.
+pub fn left_for<'h>(gate: &Gate, hold: &'h Hold, voter: PersonId) -> Vec<&'h ShutGate> {
+    let Some(round) = hold.approval.round() else { return Vec::new() };
+    let cast = |shut: &ShutGate| round.votes.get(&shut.name).is_some_and(|votes| votes.contains_key(&voter));
+    // Who had their say on a gate that wants voices of its own has none on the others.
+    let spoken = |shut: &ShutGate| {
+        let apart = |other: &&ShutGate| other.name == shut.name || other.distinct || shut.distinct;
+        round.gates.iter().filter(apart).any(cast)
+    };
+    let left = |shut: &&ShutGate| {
+        let seat = || seat_among(gate, hold, voter, |one| one.name == shut.name);
+        !round.lifted(shut) && !spoken(shut) && seat().is_ok()
+    };
+    round.gates.iter().filter(left).collect()
 }
 
-/// The same among some of the gates.
+/// The first say this person has among some of the gates.
 pub(crate) fn seat_among<'h>(
     gate: &Gate,
     hold: &'h Hold,

@@ -21,7 +21,7 @@ use countersign_engine::{
 };
 use futures_util::{FutureExt as _, StreamExt, stream};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -47,6 +47,7 @@ pub async fn run(gate: Arc<Gate>, channel: ChannelName, tell: Arc<dyn Tell>) {
         unsure: gate.now(),
         asking: tokio::sync::Mutex::new(()),
         over: parking_lot::Mutex::default(),
+        kept: parking_lot::Mutex::default(),
     };
     // At the start nobody knows when what failed before is to be tried again.
     let mut later = Some(gate.now());
@@ -74,6 +75,8 @@ struct Worker<'g> {
     asking: tokio::sync::Mutex<()>,
     /// Messages with several approvals of which it was said lately that nothing in them waits.
     over: parking_lot::Mutex<BTreeSet<String>>,
+    /// Messages with several approvals that could not be told, by what gathered them.
+    kept: parking_lot::Mutex<BTreeMap<String, together::Kept>>,
 }
 
 /// Whether a record may be told with others.

@@ -70,6 +70,15 @@ struct Job<'l> {
     behind: Behind,
     about: envelope::About,
     page: Box<Drawing<'l>>,
+    reaches: Reaches,
+}
+
+/// Who has to have a mail until it counts as sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reaches {
+    Everybody,
+    /// One mailbox keeps nothing from the others, and is not tried again.
+    Anybody,
 }
 
 /// How much of it is written.
@@ -175,7 +184,7 @@ impl Tell for Email {
         } else {
             self.to.iter().enumerate().map(|(at, address)| to(address.clone(), nth(at))).collect()
         };
-        if recipients.is_empty() && gathering.deciders.is_empty() {
+        if recipients.is_empty() {
             return Err(NotSent::failed(Scope::News, Again::Yes, NOBODY.into()));
         }
         let job = Job {
@@ -187,6 +196,7 @@ impl Tell for Email {
                 Size::Whole => page::several(gathering, to.what),
                 Size::Brief => page::few(gathering, to.what),
             }),
+            reaches: Reaches::Anybody,
         };
         self.deliver(&job, &recipients).await
     }
@@ -203,6 +213,7 @@ impl Tell for Email {
                 Size::Whole => page::page(letter, to.what, to.link),
                 Size::Brief => page::brief(letter, to.what, to.link),
             }),
+            reaches: Reaches::Everybody,
         };
         self.deliver(&job, &recipients).await
     }
@@ -218,12 +229,25 @@ impl Email {
                 !known.told.contains(to.address.as_ref() as &str) && !known.refused.contains_key(&to.called)
             })
             .collect();
-        if !left.is_empty() {
-            self.send(job, &left, recipients.len()).await?;
+        if !left.is_empty()
+            && let Err(failed) = self.send(job, &left, recipients.len()).await
+            && (failed.scope == Scope::Channel || !self.is_enough(job))
+        {
+            return Err(failed);
         }
+        let enough = self.is_enough(job);
         let refused = self.sent.lock().remove(job.id).unwrap_or_default();
         match refused.refused.iter().next() {
             None => Ok(Some("mailed".into())),
+            Some((who, code)) if enough => {
+                tracing::warn!(
+                    channel = self.channel,
+                    who,
+                    code,
+                    "a mail about several was refused for good"
+                );
+                Ok(Some("mailed".into()))
+            }
             Some((who, code)) => {
                 let (count, all) = (refused.refused.len(), recipients.len());
                 // Those who have it do not get it again when it is replayed.
@@ -233,6 +257,12 @@ impl Email {
                 Err(NotSent::failed(Scope::News, Again::No, why))
             }
         }
+    }
+
+    /// Whether it counts as sent though somebody has not got it.
+    fn is_enough(&self, job: &Job<'_>) -> bool {
+        let reached = || self.sent.lock().get(job.id).is_some_and(|sent| !sent.told.is_empty());
+        job.reaches == Reaches::Anybody && reached()
     }
 
     fn recipients<'l>(&self, letter: &'l Letter, what: Ours) -> Result<Vec<To<'l>>, Failed> {
@@ -260,7 +290,7 @@ impl Email {
                 Some(To { address: one.address.parse().ok()?, link, what, called: one.person.to_string() })
             })
             .collect();
-        if found.is_empty() && what == Ours::Asks && letter.deciders.is_empty() {
+        if found.is_empty() && what == Ours::Asks {
             return Err(NotSent::failed(Scope::News, Again::Yes, NOBODY.into()));
         }
         Ok(found)

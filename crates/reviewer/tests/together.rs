@@ -1,5 +1,6 @@
 //! What can wait, what comes in a flood, and whom a limit spares: with the worker, the store and a driven clock. Whatever is
 //! put off is told before it lapses, over restarts too, and nothing is told as often as there is of it.
+//! Long because all of it is told by one reader over one stage.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -19,7 +20,9 @@ use countersign_engine::{
     Gate,
     outbox::{self, ChannelSpec, Channels, Hears, News, Quiet, Rest, Route, Shelf, Together, Urgency, When},
 };
-use countersign_reviewer::{Failed, Gathering, Letter, Over, Tell, Why, Writes, message::Room, run};
+use countersign_reviewer::{
+    Again, Failed, Gathering, Letter, Over, Scope, Tell, Why, Writes, message::Room, run,
+};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeSet,
@@ -50,6 +53,8 @@ struct Reader {
     gate: Arc<Gate>,
     told: Mutex<Vec<(Told, Timestamp)>>,
     down: AtomicBool,
+    /// No message with several is taken, ever.
+    refuses: AtomicBool,
     most_each: Option<usize>,
     writes: Writes,
 }
@@ -60,8 +65,9 @@ impl Reader {
     }
 
     fn limited(gate: &Arc<Gate>, most_each: Option<usize>, writes: Writes) -> Arc<Self> {
-        let (gate, told, down) = (Arc::clone(gate), Mutex::default(), AtomicBool::default());
-        Arc::new(Self { gate, told, down, most_each, writes })
+        let (gate, told) = (Arc::clone(gate), Mutex::default());
+        let (down, refuses) = (AtomicBool::default(), AtomicBool::default());
+        Arc::new(Self { gate, told, down, refuses, most_each, writes })
     }
 
     fn all(&self) -> Vec<Told> {
@@ -110,6 +116,10 @@ impl Tell for Reader {
 
     async fn tell_together(&self, all: &Gathering) -> Result<Option<String>, Failed> {
         assert!(all.items.len() <= 20 && all.items.len() <= all.count);
+        assert_eq!(all.common.is_some(), all.link.contains("principal="));
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(Failed { why: "never".into(), scope: Scope::News, again: Again::No });
+        }
         let people = all.deciders.iter().map(|one| one.person).collect();
         let ids = all.items.iter().map(|item| item.approval).collect();
         self.put(Told::Several(all.why, all.count, ids, all.link.clone(), people))
@@ -164,6 +174,35 @@ fn reminding() -> Channels {
         urgency: Urgency::Unsaid,
     };
     Channels::new([spec("ops", Hears::Named, None)]).routed(vec![route])
+}
+
+/// Everything is told once an hour, and again when nobody decides for twenty minutes.
+fn hourly() -> Channels {
+    let rest = Rest { zone: "UTC".into(), every_s: Some(3_600), ..Rest::default() };
+    let route = Route {
+        name: "all".into(),
+        when: When::default(),
+        channels: ["ops".parse().unwrap()].into(),
+        escalate: vec![],
+        remind: Some(20 * MINUTE),
+        urgency: Urgency::Low(rest),
+    };
+    Channels::new([spec("ops", Hears::Named, Some(Together { after: 3, within: 2 * MINUTE }))])
+        .routed(vec![route])
+}
+
+/// A flood, with a reminder in the second half of half an hour.
+fn reminded_late() -> Channels {
+    let route = Route {
+        name: "all".into(),
+        when: When::default(),
+        channels: ["ops".parse().unwrap()].into(),
+        escalate: vec![],
+        remind: Some(16 * MINUTE),
+        urgency: Urgency::Unsaid,
+    };
+    Channels::new([spec("ops", Hears::Named, Some(Together { after: 3, within: 2 * MINUTE }))])
+        .routed(vec![route])
 }
 
 fn plain() -> Channels {
@@ -387,5 +426,214 @@ async fn whoever_could_lift_only_what_is_lifted_is_not_asked_any_more() {
     stage.clock.pass(5 * MINUTE);
     until("a reminder", async || people("approval.reminded").is_some()).await;
     assert_eq!(people("approval.reminded").unwrap(), [person(3)].into());
+    workers.shutdown().await;
+}
+
+/// How often several were told at once, and where that was put.
+fn shared(reader: &Reader) -> Vec<String> {
+    let all = reader.all().into_iter().enumerate();
+    let several = all.filter(|(_, told)| matches!(told, Told::Several(..)));
+    several.map(|(at, _)| format!("place {}", at + 1)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_behind_what_was_put_off_is_told_after_an_outage() {
+    let stage = Stage::telling(calm).await;
+    with_a_day(&stage).await;
+    let mut ids = Vec::new();
+    for number in 0..3 {
+        ids.push(stage.hold(Class::Configure, &format!("change {number}")).await);
+    }
+    stage.cloud.breaks.store(1, Ordering::SeqCst);
+    stage.approve(person(1), ids[0]).await.unwrap();
+    stage.until(ids[0], "unknown").await;
+    assert!(stage.events_of(ids[0]).await.contains(&"execution.outcome_unknown"));
+    // Nobody could tell anything until long after the morning.
+    stage.clock.pass(8 * HOUR);
+    let reader = Reader::of(&stage.gate);
+    let mut workers = work(&stage, &reader);
+    until("everything", async || waiting(&stage).await == 0).await;
+    let alarm = |told: &Told| matches!(told, Told::One(id, kind, _) if *id == ids[0] && kind == "execution.outcome_unknown");
+    assert!(reader.all().iter().any(alarm), "{:?}", reader.all());
+    assert_eq!(shared(&reader).len(), 1, "{:?}", reader.all());
+    workers.shutdown().await;
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_off_and_given_up_strands_nothing_and_is_told_when_it_is_replayed() {
+    let stage = Stage::telling(calm).await;
+    let two =
+        POLICY.replace("@expires(\"30m\")", "@expires(\"24h\")").replace("@quorum(\"1\")", "@quorum(\"2\")");
+    stage.policy(&two).await;
+    let reader = Reader::of(&stage.gate);
+    let mut workers = work(&stage, &reader);
+    let first = stage.hold(Class::Configure, "one").await;
+    let second = stage.hold(Class::Configure, "two").await;
+    stage.approve(person(1), second).await.unwrap();
+    reader.refuses.store(true, Ordering::SeqCst);
+    let name = "ops".parse().unwrap();
+    stage.clock.pass(6 * HOUR);
+    until("the end of it", async || {
+        waiting(&stage).await == 0
+            && outbox::count(&stage.gate, &name, Shelf::GivenUp, 10).await.unwrap() == 2
+    })
+    .await;
+    let voted = Told::One(second, "approval.voted".into(), BTreeSet::new());
+    assert_eq!(reader.all(), [voted], "what stood behind it is told");
+    let by = countersign_ledger::event::Actor::Person { id: person(1) };
+    outbox::replay(&stage.gate, first, &name, &by).await.unwrap().unwrap();
+    until("the replay", async || reader.asked(first) && waiting(&stage).await == 0).await;
+    assert_eq!(reader.all()[1], Told::One(first, "approval.requested".into(), BTreeSet::new()));
+    workers.shutdown().await;
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_decide_on_the_last_of_many_is_told_of_them_too() {
+    let stage = Stage::telling(hourly).await;
+    let of = |number| format!("Person::\\\"{}\\\"", person(number));
+    let policy = POLICY
+        .replace("Group::\\\"sre\\\"", &of(1))
+        .replace("Group::\\\"privacy\\\"", &of(3))
+        .replace("@quorum(\"2\")", "@quorum(\"1\")")
+        .replace("@expires(\"30m\")", "@expires(\"24h\")");
+    stage.policy(&policy).await;
+    stage.clock.pass(MINUTE);
+    for number in 0..70 {
+        stage.hold(Class::Configure, &format!("change {number}")).await;
+    }
+    stage.hold(Class::Export, "all").await;
+    stage.clock.pass(HOUR);
+    let reader = Reader::limited(&stage.gate, None, Writes::ToPeople);
+    let mut workers = work(&stage, &reader);
+    until("all of it", async || waiting(&stage).await == 0).await;
+    let told = reader.all();
+    let [Told::Several(Why::Waited, 71, _, link, people)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(*people, [person(1), person(3)].into());
+    assert!(link.ends_with("/approvals?status=pending"), "{link}");
+    workers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_message_with_several_ends_with_the_last_of_its_own() {
+    // Two o'clock, when everything is told.
+    let stage = Stage::telling(hourly).await;
+    with_a_day(&stage).await;
+    let reader = Reader::of(&stage.gate);
+    let mut workers = work(&stage, &reader);
+    let own = stage.hold(Class::Export, "by itself").await;
+    until("the question", async || reader.asked(own)).await;
+    stage.clock.pass(MINUTE);
+    let mut ids = Vec::new();
+    for number in 0..2 {
+        ids.push(stage.hold(Class::Configure, &format!("change {number}")).await);
+    }
+    stage.reject(person(1), own, "no").await.unwrap();
+    stage.clock.pass(HOUR);
+    until("the first hour", async || shared(&reader).len() == 1 && waiting(&stage).await == 0).await;
+    let end = |told: &Told| matches!(told, Told::One(id, kind, _) if *id == own && kind == "approval.closed");
+    assert!(reader.all().iter().any(end), "its own message is changed: {:?}", reader.all());
+    for _ in 0..6 {
+        stage.clock.pass(20 * MINUTE);
+        until("the calls", async || {
+            let mut due = false;
+            for id in &ids {
+                let hold = countersign_engine::read::hold(&stage.gate, *id).await.unwrap().unwrap();
+                due |= hold.next_call().is_some_and(|(moment, _)| moment <= stage.gate.now());
+            }
+            !due
+        })
+        .await;
+    }
+    until("a reminder of both", async || shared(&reader).len() >= 2).await;
+    let over = || -> BTreeSet<String> {
+        reader
+            .all()
+            .into_iter()
+            .filter_map(|told| if let Told::Over(place) = told { Some(place) } else { None })
+            .collect()
+    };
+    stage.reject(person(1), ids[0], "no").await.unwrap();
+    stage.clock.pass(HOUR);
+    until("the first end", async || {
+        let known = outbox::load(&stage.gate, ids[0], &"ops".parse().unwrap()).await.unwrap();
+        known.is_some_and(|(outgoing, _)| outgoing.waiting.is_empty())
+    })
+    .await;
+    assert_eq!(over(), BTreeSet::new(), "one still waits");
+    stage.reject(person(1), ids[1], "no").await.unwrap();
+    stage.clock.pass(HOUR);
+    until("the last end", async || waiting(&stage).await == 0).await;
+    assert_eq!(over(), shared(&reader).into_iter().collect());
+    workers.shutdown().await;
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_shares_a_message_in_quiet_hours_and_late_in_its_time_too() {
+    let stage = Stage::telling(hourly).await;
+    stage.clock.pass(MINUTE);
+    for number in 0..10 {
+        stage.hold(Class::Configure, &format!("change {number}")).await;
+        stage.clock.pass(Duration::from_secs(5));
+    }
+    stage.clock.pass(16 * MINUTE);
+    let reader = Reader::of(&stage.gate);
+    let mut workers = work(&stage, &reader);
+    until("half of its time", async || waiting(&stage).await == 0).await;
+    let told = reader.all();
+    let [Told::Several(Why::Waited, 10, ..)] = told.as_slice() else { panic!("{told:?}") };
+    workers.shutdown().await;
+
+    let stage = Stage::telling(reminded_late).await;
+    let reader = Reader::of(&stage.gate);
+    let mut workers = work(&stage, &reader);
+    for number in 0..10 {
+        stage.hold(Class::Configure, &format!("change {number}")).await;
+        stage.clock.pass(Duration::from_secs(5));
+    }
+    stage.clock.pass(2 * MINUTE);
+    until("the questions", async || waiting(&stage).await == 0).await;
+    assert_eq!(reader.all().len(), 4, "{:?}", reader.all());
+    stage.clock.pass(14 * MINUTE);
+    until("the reminders", async || waiting(&stage).await == 7).await;
+    stage.clock.pass(2 * MINUTE);
+    until("all of them", async || waiting(&stage).await == 0).await;
+    let told = reader.all();
+    let [.., Told::Several(Why::Similar, 7, ..)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(told.len(), 8, "{told:?}");
+    workers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_leaves_whoever_is_needed_and_nobody_who_has_voted() {
+    let stage = Stage::telling(reminding).await;
+    let second = format!(
+        "@id(\"look\") @gate(\"look\") @approvers(\"Person::\\\"{}\\\"\") @expires(\"30m\") @step_up(\"session\") \
+         @reason(\"a second look\")\nforbid (principal, action in Action::\"export\", resource);",
+        person(9)
+    );
+    stage.policy(&format!("{POLICY}{second}")).await;
+    let reader = Reader::limited(&stage.gate, Some(1), Writes::ToPeople);
+    let mut workers = work(&stage, &reader);
+    let people = |id: ApprovalId, kind: &str| {
+        reader.all().into_iter().find_map(|told| match told {
+            Told::One(one, news, people) if one == id && news == kind => Some(people),
+            _ => None,
+        })
+    };
+    let change = stage.hold(Class::Configure, "everybody is asked").await;
+    until("the question", async || people(change, "approval.requested").is_some()).await;
+    assert_eq!(people(change, "approval.requested").unwrap().len(), 9);
+    let export = stage.hold(Class::Export, "all").await;
+    until("the export", async || people(export, "approval.requested").is_some()).await;
+    let asked = people(export, "approval.requested").unwrap();
+    assert!(asked.contains(&person(9)) && asked.len() == 3, "{asked:?}");
+    let others: Vec<PersonId> = asked.into_iter().filter(|one| *one != person(9)).collect();
+    stage.approve(others[0], export).await.unwrap();
+    stage.clock.pass(5 * MINUTE);
+    until("a reminder", async || people(export, "approval.reminded").is_some()).await;
+    assert_eq!(people(export, "approval.reminded").unwrap(), [others[1], person(9)].into());
     workers.shutdown().await;
 }

@@ -79,7 +79,7 @@ impl OutgoingItem {
             tries: outgoing.tries,
             next_try: outgoing.next_try.map(time),
             put_off_until: put_off,
-            with_others: outgoing.together.is_some(),
+            with_others: !outgoing.together.is_empty(),
             failed_at: failed.as_ref().map(|missed| time(missed.at)),
             last_error: failed.map(|missed| missed.why),
         }

@@ -39,9 +39,10 @@ impl Floods {
         let kind = if known { similar } else { REST };
         let flood = self.kinds.entry(kind.to_owned()).or_insert(Flood { began: at, count: 0 });
         let end = flood.began.plus(limit.within);
-        if at >= end {
+        // A clock that was set back knows of no flood.
+        if at < flood.began || at >= end {
             // A flood that goes on is still one.
-            let goes_on = flood.count > limit.after && at < end.plus(limit.within);
+            let goes_on = flood.count > limit.after && (end..end.plus(limit.within)).contains(&at);
             *flood = Flood { began: at, count: if goes_on { limit.after } else { 0 } };
         }
         flood.count = flood.count.saturating_add(1);
@@ -87,6 +88,11 @@ mod tests {
             (501, None),
             (502, None),
             (503, Some(620)),
+            // The clock was set back.
+            (60, None),
+            (61, None),
+            (62, None),
+            (63, Some(180)),
         ] {
             assert_eq!(until(&mut floods, at), want, "{at}");
         }

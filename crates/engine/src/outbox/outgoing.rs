@@ -14,6 +14,9 @@ use std::collections::BTreeSet;
 /// So many attempts to run are told one by one while a channel is down; of more, only how it ended is.
 const MOST: usize = 256;
 
+/// Messages with others that are kept in mind for one approval; reminders are fewer than that.
+const MOST_SHARED: usize = 64;
+
 /// One approval on one channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outgoing {
@@ -37,9 +40,9 @@ pub struct Outgoing {
     pub given_up: Vec<GivenUp>,
     /// Where the channel put it, where it has a place to change.
     pub posted: Option<String>,
-    /// The message in which it was told with others, beside one of its own where it has that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub together: Option<Shared>,
+    /// The messages in which it was told with others, oldest first, beside one of its own where it has that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together: Vec<Shared>,
     /// Who was asked about it, where the channel writes to people.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub asked: BTreeSet<PersonId>,
@@ -159,7 +162,7 @@ impl Outgoing {
             last_error: None,
             given_up: Vec::new(),
             posted: None,
-            together: None,
+            together: Vec::new(),
             asked: BTreeSet::new(),
             open: false,
             heard_to: None,
@@ -168,8 +171,8 @@ impl Outgoing {
 
     /// Nothing of it is told before this moment.
     pub fn asleep_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let wanted = self.waiting.iter().map(|news| news.after.unwrap_or(news.at)).min();
-        wanted.filter(|moment| *moment > now)
+        let moments: Option<Vec<Timestamp>> = self.waiting.iter().map(|news| news.after).collect();
+        moments?.into_iter().min().filter(|moment| *moment > now)
     }
 
     /// Until when what waits was put off, if it was.
@@ -178,16 +181,20 @@ impl Outgoing {
         moments?.into_iter().min().filter(|_| self.tries == 0)
     }
 
-    /// With which others the first that waits is told now.
+    /// With which others the first that waits is told now. Where an alarm waits behind it everything goes by itself: others
+    /// would hide it.
     pub fn gathered(&self, now: Timestamp) -> Option<&str> {
         let first = self.waiting.first()?;
+        if self.waiting.iter().any(|news| is_alarm(&news.kind)) {
+            return None;
+        }
         first.gather.as_deref().filter(|_| first.after.is_none_or(|after| after <= now))
     }
 
     /// Whether the first that waits is told to nobody: its approval has no message but one with others, and this is a step on
     /// its way.
     pub fn is_step_of_many(&self) -> bool {
-        let first = self.waiting.first().filter(|_| self.together.is_some() && self.posted.is_none());
+        let first = self.waiting.first().filter(|_| !self.together.is_empty() && self.posted.is_none());
         first.is_some_and(|news| !asks(&news.kind) && !is_alarm(&news.kind))
     }
 
@@ -253,7 +260,11 @@ impl Outgoing {
         {
             self.told(number, now, None);
         }
-        self.together = Some(shared.clone());
+        self.together.retain(|known| known.mark != shared.mark);
+        self.together.push(shared.clone());
+        if self.together.len() > MOST_SHARED {
+            self.together.remove(0);
+        }
         self.asked.extend(asked.iter().copied());
     }
 
@@ -276,9 +287,12 @@ impl Outgoing {
         }
     }
 
-    /// Whether that was the first that waits, which is not tried any more now.
-    pub(super) fn give_up(&mut self, number: u32, missed: Missed) -> bool {
+    /// Whether that was the first that waits, which is not tried any more now. What is left and due is not put off any more.
+    pub(super) fn give_up(&mut self, number: u32, missed: Missed, now: Timestamp) -> bool {
         let Some(news) = self.take(number) else { return false };
+        for left in &mut self.waiting {
+            left.after = left.after.filter(|after| *after > now);
+        }
         self.last_error = Some(missed.clone());
         self.given_up.push(GivenUp { news, missed });
         true
@@ -290,7 +304,9 @@ impl Outgoing {
             return false;
         }
         let waiting = std::mem::take(&mut self.waiting);
-        self.waiting = self.given_up.drain(..).map(|given_up| given_up.news).chain(waiting).collect();
+        let again =
+            self.given_up.drain(..).map(|given_up| News { after: None, gather: None, ..given_up.news });
+        self.waiting = again.chain(waiting).collect();
         self.waiting.sort_by_key(|news| news.number);
         self.afresh();
         true

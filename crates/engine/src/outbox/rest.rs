@@ -48,14 +48,21 @@ impl Rest {
 
     /// Whether no moment of a week is left.
     pub fn is_always_quiet(&self) -> bool {
-        let quiet = |day: u8, minute: u16| {
-            self.quiet.iter().any(|quiet| match *quiet {
-                Quiet::Day { day: whole } => whole == day,
-                Quiet::Hours { from, to } if from < to => (from..to).contains(&minute),
-                Quiet::Hours { from, to } => minute >= from || minute < to,
-            })
-        };
-        (0..7).all(|day| (0..24 * 60).all(|minute| quiet(day, minute)))
+        (0..7).all(|day| (0..24 * 60).all(|minute| self.is_quiet(day, minute)))
+    }
+
+    /// Whether it is told at set times alone, at all of which people are left alone.
+    pub fn is_never_told(&self) -> bool {
+        let quiet = |day| self.at.iter().all(|minute| self.is_quiet(day, *minute));
+        self.every_s.is_none() && !self.at.is_empty() && (0..7).all(quiet)
+    }
+
+    fn is_quiet(&self, day: u8, minute: u16) -> bool {
+        self.quiet.iter().any(|quiet| match *quiet {
+            Quiet::Day { day: whole } => whole == day,
+            Quiet::Hours { from, to } if from < to => (from..to).contains(&minute),
+            Quiet::Hours { from, to } => minute >= from || minute < to,
+        })
     }
 
     /// When something that comes up at `at` is told. A zone that is not known any more puts off nothing.

@@ -23,6 +23,9 @@ enum Wanted {
     Insecure,
 }
 
+/// The largest `most_each`: open approvals are counted for each person who could be asked.
+const MOST_EACH: usize = 200;
+
 pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Made> {
     let own = ["server", "port", "tls", "user", "password_from", "from", "to", "reply_to", "most_each"];
     section.foreign(&own, common, faults);
@@ -45,9 +48,10 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
             "name addresses, or take it out: then those who may decide are written to",
         ));
     }
-    if section.most_each == Some(0) || (section.most_each.is_some() && section.to.is_some()) {
-        let why = "this is for people who may decide, and somebody has to be asked";
-        faults.push(common.fault("most_each", why, "write `1` or more, and no `to`"));
+    let fits = |most: usize| (1..=MOST_EACH).contains(&most) && section.to.is_none();
+    if section.most_each.is_some_and(|most| !fits(most)) {
+        let why = "this is for people who may decide, somebody has to be asked, and nobody about so many";
+        faults.push(common.fault("most_each", why, "write `1` to `200`, and no `to`"));
     }
     let ((origin, security), (login, from)) = (origin.zip(security)?, login.zip(from)?);
     let place = format!("smtp://{}, from {from}", origin.authority);

@@ -177,6 +177,9 @@ impl Reading {
         rest.every_s = section.digest_every.map(|span| span.0.as_secs());
         if rest.is_always_quiet() {
             self.tell("quiet", "nobody would ever be told".into(), "leave an hour of the week");
+        } else if rest.is_never_told() {
+            let why = "people are left alone at each of these times".into();
+            self.tell("digest_at", why, "name a time outside `quiet`, or add `digest_every`");
         }
         rest
     }
@@ -359,6 +362,11 @@ mod tests {
             Urgency::High
         );
         let low = || RouteSection { urgency: Some("low".into()), ..section() };
+        let early = RouteSection { digest_at: names(&["07:00"]), quiet: names(&["18:00-08:00"]), ..low() };
+        let every = Some(Span(Duration::from_hours(2)));
+        assert!(checked(RouteSection { digest_every: every, ..early.clone() }).is_ok());
+        let noon = names(&["07:00", "12:00"]);
+        assert!(checked(RouteSection { digest_at: noon, ..early }).is_ok());
         let quiet = |quiet: &[&str]| RouteSection { quiet: names(quiet), ..low() };
         for (section, keys) in [
             (low(), vec!["urgency"]),
@@ -370,6 +378,7 @@ mod tests {
             (quiet(&["saturday", "8:00-09:00", "24:00-08:00", "08:00-08:00", "sun"]), vec!["quiet"; 4]),
             (quiet(&DAYS), vec!["quiet"]),
             (quiet(&["00:00-12:00", "12:00-00:00"]), vec!["quiet"]),
+            (RouteSection { digest_at: names(&["07:00"]), ..quiet(&["18:00-08:00"]) }, vec!["digest_at"]),
             (RouteSection { digest_at: names(&["9", "25:00"]), ..quiet(&["sat"]) }, vec!["digest_at"; 2]),
             (RouteSection { digest_every: Some(Span(Duration::ZERO)), ..low() }, vec!["digest_every"]),
         ] {

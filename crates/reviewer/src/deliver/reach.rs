@@ -8,8 +8,7 @@ use countersign_engine::{
     Error,
     hold::Hold,
     outbox::{self, News, Outgoing},
-    summons,
-    vote::{self, Seat},
+    summons, vote,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,13 +19,16 @@ const BEYOND: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Candidate {
     person: PersonId,
-    /// The gate they would be asked about.
-    gate: GateName,
+    /// The gates they would be asked about.
+    gates: BTreeSet<GateName>,
     /// About how many open approvals they are asked already, up to a bound.
     load: usize,
     /// They were asked about this one before.
     asked: bool,
 }
+
+/// About how many open approvals people are asked, as far as that was counted.
+pub(super) type Loads = BTreeMap<PersonId, usize>;
 
 impl Worker<'_> {
     /// Who is written to with this news. Whoever is asked anew is written down before the first mail goes.
@@ -37,11 +39,11 @@ impl Worker<'_> {
         news: &News,
     ) -> Result<Vec<Decider>, Error> {
         let asks = hold.approval.state.as_str() == "pending";
-        let mut reached: BTreeSet<PersonId> = self.seats(hold, asks).into_keys().collect();
+        let mut reached = if asks { self.reached(hold) } else { self.voices(hold) };
         if let Some(most) = self.tell.most_each() {
             if asks {
                 let _turn = self.asking.lock().await;
-                reached = self.asked(outgoing, hold, most).await?;
+                reached = self.asked(outgoing, hold, most, &mut Loads::new()).await?;
                 *outgoing = outbox::asked(self.gate, outgoing, &reached).await?;
             } else if !outgoing.asked.is_empty() {
                 reached.clone_from(&outgoing.asked);
@@ -52,30 +54,39 @@ impl Worker<'_> {
         Ok(reached.into_iter().filter_map(one).collect())
     }
 
-    /// Everybody who may lift what is shut still, and can be written to.
+    /// Everybody who has a say that they have not had, on what is shut still, and can be written to.
     pub(super) fn reached(&self, hold: &Hold) -> BTreeSet<PersonId> {
-        self.seats(hold, true).into_keys().collect()
+        self.seats(hold).into_keys().collect()
     }
 
     pub(super) fn decider(&self, hold: &Hold, person: PersonId, link: String) -> Option<Decider> {
         let round = hold.approval.round();
         let voted = round.is_some_and(|round| round.votes.values().any(|votes| votes.contains_key(&person)));
-        let said = if voted { Said::Something } else { Said::Nothing };
+        // Who voted on one gate may be the one who is needed on another.
+        let had = voted && vote::left_for(self.gate, hold, person).is_empty();
+        let said = if had { Said::Something } else { Said::Nothing };
         Some(Decider { person, address: self.gate.identity().address(person)?, link, said })
     }
 
-    /// Everybody who may decide and can be written to, each with a gate: while it waits, of those that are shut still.
-    fn seats(&self, hold: &Hold, asks: bool) -> BTreeMap<PersonId, GateName> {
-        let seat = |person| {
-            self.gate.identity().address(person)?;
-            let seat = if asks {
-                vote::seat_for_more(self.gate, hold, person)
-            } else {
-                vote::seat_for(self.gate, hold, person)
-            };
-            seat.ok().map(|Seat { gate, .. }| (person, gate.name.clone()))
+    /// Everybody who may decide, or did, and can be written to.
+    fn voices(&self, hold: &Hold) -> BTreeSet<PersonId> {
+        let identity = self.gate.identity();
+        let may = |person: &PersonId| {
+            identity.address(*person).is_some() && vote::seat_for(self.gate, hold, *person).is_ok()
         };
-        self.gate.identity().voters().into_iter().filter_map(|voter| seat(voter.person)).collect()
+        identity.voters().into_iter().map(|voter| voter.person).filter(may).collect()
+    }
+
+    /// Everybody who has a say that they have not had and can be written to, with the shut gates it would be on.
+    fn seats(&self, hold: &Hold) -> BTreeMap<PersonId, BTreeSet<GateName>> {
+        let identity = self.gate.identity();
+        let seats = |person| {
+            identity.address(person)?;
+            let left = vote::left_for(self.gate, hold, person);
+            let gates: BTreeSet<GateName> = left.into_iter().map(|shut| shut.name.clone()).collect();
+            (!gates.is_empty()).then_some((person, gates))
+        };
+        identity.voters().into_iter().filter_map(|voter| seats(voter.person)).collect()
     }
 
     /// Whom the limit leaves, with how many each gate still needs.
@@ -84,13 +95,20 @@ impl Worker<'_> {
         outgoing: &Outgoing,
         hold: &Hold,
         most: usize,
+        loads: &mut Loads,
     ) -> Result<BTreeSet<PersonId>, Error> {
         let mut candidates = Vec::new();
-        for (person, gate) in self.seats(hold, true) {
-            // Beyond the limit as well: whoever has the least is asked where nobody is left.
-            let counted = most.saturating_mul(BEYOND);
-            let load = outbox::load_of(self.gate, &outgoing.channel, person, counted).await?;
-            candidates.push(Candidate { person, gate, load, asked: outgoing.asked.contains(&person) });
+        for (person, gates) in self.seats(hold) {
+            let load = if let Some(known) = loads.get(&person) {
+                *known
+            } else {
+                // Beyond the limit as well: whoever has the least is asked where nobody is left.
+                let counted = most.saturating_mul(BEYOND);
+                let load = outbox::load_of(self.gate, &outgoing.channel, person, counted).await?;
+                loads.insert(person, load);
+                load
+            };
+            candidates.push(Candidate { person, gates, load, asked: outgoing.asked.contains(&person) });
         }
         let mut needs = BTreeMap::new();
         if let Some(round) = hold.approval.round() {
@@ -98,6 +116,11 @@ impl Worker<'_> {
                 let votes = round.votes.get(&gate.name).map_or(0, BTreeMap::len);
                 let quorum = usize::try_from(gate.quorum.get()).unwrap_or(usize::MAX);
                 needs.insert(gate.name.clone(), quorum.saturating_sub(votes).max(1));
+            }
+            if round.gates.iter().any(|gate| gate.distinct) {
+                // One person lifts one of them: with so many for each nobody is missing on the others.
+                let all = needs.values().fold(0, |all: usize, need| all.saturating_add(*need));
+                needs.values_mut().for_each(|need| *need = all);
             }
         }
         Ok(chosen(candidates, &needs, most))
@@ -114,7 +137,7 @@ fn chosen(
     let free = |one: &&Candidate| one.asked || one.load < most;
     let mut chosen: BTreeSet<PersonId> = candidates.iter().filter(free).map(|one| one.person).collect();
     for (gate, need) in needs {
-        let of_it = candidates.iter().filter(|one| one.gate == *gate);
+        let of_it = candidates.iter().filter(|one| one.gates.contains(gate));
         let there = of_it.clone().filter(free).count();
         let others = of_it.filter(|one| !free(one)).take(need.saturating_sub(there));
         chosen.extend(others.map(|one| one.person));
@@ -133,18 +156,20 @@ mod tests {
     #[test]
     fn whoever_is_busy_is_left_alone_as_long_as_others_are_enough() {
         type Row = (&'static str, &'static [(u128, &'static str, usize, bool)], usize, &'static [u128]);
-        let rows: [Row; 6] = [
+        let rows: [Row; 8] = [
             ("nobody is busy", &[(1, "data", 0, false), (2, "data", 4, false)], 1, &[1, 2]),
             ("one is", &[(1, "data", 5, false), (2, "data", 4, false)], 1, &[2]),
             ("but two are needed", &[(1, "data", 5, false), (2, "data", 4, false)], 2, &[1, 2]),
             ("all are", &[(1, "data", 9, false), (2, "data", 5, false), (3, "data", 7, false)], 1, &[2]),
             ("whoever was asked stays so", &[(1, "data", 5, true), (2, "data", 5, false)], 1, &[1]),
             ("nobody at all", &[], 2, &[]),
+            ("on another gate too", &[(1, "apart data", 9, false), (2, "apart", 0, false)], 1, &[1, 2]),
+            ("only on another gate", &[(1, "apart", 9, false), (2, "data", 0, false)], 1, &[2]),
         ];
         for (what, rows, need, want) in rows {
-            let candidates = rows.iter().map(|(number, gate, load, asked)| Candidate {
+            let candidates = rows.iter().map(|(number, gates, load, asked)| Candidate {
                 person: person(*number),
-                gate: gate.parse().unwrap(),
+                gates: gates.split(' ').map(|gate| gate.parse().unwrap()).collect(),
                 load: *load,
                 asked: *asked,
             });

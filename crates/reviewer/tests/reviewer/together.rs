@@ -7,7 +7,7 @@ use countersign_reviewer::{ChannelSection, Common, Decider, Gathering, Item, Ove
 use countersign_testkit::{
     pagerduty::{self, PagerDuty, Status},
     slack::{self, Slack},
-    smtp::{Mode, Smtp},
+    smtp::{At, Mode, Smtp},
     teams::{self, Teams, cards},
 };
 use std::sync::Arc;
@@ -197,4 +197,41 @@ async fn a_mail_lists_them_for_each_who_may_decide() {
         mail.text
     );
     assert!(!format!("{:?}", list.tell).contains("example.com"), "{:?}", list.tell);
+}
+
+#[tokio::test]
+async fn one_mailbox_keeps_nothing_from_the_others() {
+    let server = Smtp::start(Mode::Plain, None).await.unwrap();
+    let channel = Channel::open(
+        "",
+        ChannelSection {
+            kind: "email".into(),
+            server: Some("127.0.0.1".into()),
+            port: Some(server.port()),
+            tls: Some("none".into()),
+            from: Some("countersign@example.com".into()),
+            ..ChannelSection::default()
+        },
+    );
+    let decider = |name: &str, number, said| Decider {
+        person: PersonId::from_parts(1, number),
+        address: format!("{name}@example.com"),
+        link: LIST.into(),
+        said,
+    };
+    let asked = |deciders| Gathering { deciders, ..gathering(2, &hostile()) };
+    let refuses = |code| server.trouble(|trouble| trouble.refusals.push_back((At::Rcpt, code)));
+    for (at, code) in [450, 550].into_iter().enumerate() {
+        refuses(code);
+        let both = vec![decider("ana", 1, Said::Nothing), decider("bea", 2, Said::Nothing)];
+        channel.tell.tell_together(&asked(both)).await.unwrap();
+        assert_eq!(server.taken().len(), at + 1, "{code}");
+        assert_eq!(server.taken()[at].to, "bea@example.com");
+        refuses(code);
+        let alone = vec![decider("ana", 1, Said::Nothing)];
+        channel.tell.tell_together(&asked(alone)).await.unwrap_err();
+    }
+    let voted = vec![decider("ana", 1, Said::Something)];
+    let failed = channel.tell.tell_together(&asked(voted)).await.unwrap_err();
+    assert!(failed.why.contains("nobody who may decide"), "{failed:?}");
 }
