@@ -193,11 +193,12 @@ pub(super) fn run(
     let (name, text) = dialog.walk(&taken, kind, name, path.parent().unwrap_or(Path::new(".")))?;
     append(path, &text)?;
     let test = format!("countersign channel test {name}");
-    let done = json!({"channel": name, "kind": kind.as_str(), "file": path, "section": text,
+    let shown = shown(&text);
+    let done = json!({"channel": name, "kind": kind.as_str(), "file": path, "section": shown,
         "next": [kind.afterwards(), format!("@notify(\"{name}\")"), &test]});
     output::show(output, &done, |_| {
         format!(
-            "Wrote to {}:\n\n{text}\nNext:\n  1. Put each secret where the section says it is, readable for the gateway alone.\n  \
+            "Wrote to {}:\n\n{shown}\nNext:\n  1. Put each secret where the section says it is, readable for the gateway alone.\n  \
              2. {}\n  3. Try it, end to end: {test}\n  4. Name it in a gate, `@notify(\"{name}\")`, or in a `[[route]]`, and \
              start the gateway anew.",
             path.display(),
@@ -344,6 +345,20 @@ fn section(name: &str, kind: ChannelKind, answers: &[(&Field, String)]) -> Strin
     lines.join("\n") + "\n"
 }
 
+/// The section as it is shown: of a receiver's address no more than its host, as the rest may be a secret.
+fn shown(text: &str) -> String {
+    let line = |line: &str| {
+        let address = line.strip_prefix("url = ").map(|said| said.trim_matches(['"', '\'']));
+        let Some((scheme, rest)) = address.and_then(|address| address.split_once("://")) else {
+            return format!("{line}\n");
+        };
+        let host = rest.split(['/', '?', '#', '"', '\'', '\\']).next().unwrap_or_default();
+        let host = host.rsplit('@').next().unwrap_or_default();
+        format!("url = \"{scheme}://{host}/…\"\n")
+    };
+    text.lines().map(line).collect()
+}
+
 fn faults(text: &str, folder: &Path) -> Result<Vec<Fault>, Failure> {
     let read: Alone =
         toml::from_str(text).map_err(|error| Failure::of("the section cannot be read", &error))?;
@@ -379,6 +394,21 @@ mod tests {
         let taken = TAKEN.map(str::to_owned);
         let walked = dialog.walk(&taken, kind, name.map(str::to_owned), Path::new("/etc/countersign"));
         (walked, String::from_utf8(dialog.shown).unwrap())
+    }
+
+    #[test]
+    fn of_a_receivers_address_the_host_alone_is_shown() {
+        for (url, want) in [
+            ("https://hooks.example.com/services/T0/B0/hunter2", "https://hooks.example.com/…"),
+            ("https://hooks.example.com?key=hunter2", "https://hooks.example.com/…"),
+            ("https://ana:hunter2@hooks.example.com:8443/in", "https://hooks.example.com:8443/…"),
+            ("https://hooks.example.com/\"hunter2", "https://hooks.example.com/…"),
+        ] {
+            let field = &WEBHOOK[0];
+            let text = section("dba", ChannelKind::Webhook, &[(field, url.to_owned())]);
+            let want = format!("[[channel]]\nname = \"dba\"\nkind = \"webhook\"\nurl = \"{want}\"\n");
+            assert_eq!(shown(&text), want);
+        }
     }
 
     #[test]
