@@ -76,7 +76,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
     Some(Made { kind: "jira", place, tell: Arc::new(ticketing), speaks })
 }
 
-/// The statuses of the workflow, of which no two are one.
+/// The statuses of the workflow, of which no two are one where people decide with them.
 fn statuses(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Statuses> {
     let mut name = |key, text: Option<&String>, otherwise: &str| {
         let text = text.map_or(otherwise, String::as_str);
@@ -88,6 +88,10 @@ fn statuses(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Faul
         rejected: name("rejected", section.rejected.as_ref(), REJECTED)?,
         closed: name("closed", section.closed.as_ref(), CLOSED)?,
     };
+    // Where nobody decides only one of them is used.
+    if !section.decides.unwrap_or(false) {
+        return Some(statuses);
+    }
     let Statuses { waiting, approved, rejected, closed } = &statuses;
     let all = [("waiting", waiting), ("approved", approved), ("rejected", rejected), ("closed", closed)];
     for (at, (key, one)) in all.iter().enumerate() {
@@ -210,6 +214,9 @@ mod tests {
                 None,
             ),
             (|one| one.closed = Some("Erledigt".into()), None),
+            (|one| one.closed = Some("Approved".into()), None),
+            (|one| one.closed = Some("to do".into()), None),
+            (|one| (one.decides, one.closed) = (Some(true), Some("Approved".into())), Some("closed")),
             (|one| one.site = Some("http://example.atlassian.net".into()), Some("site")),
             (|one| one.site = Some("https://example.atlassian.net/?x=y".into()), Some("site")),
             (|one| one.site = None, Some("site")),
