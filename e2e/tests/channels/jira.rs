@@ -8,7 +8,7 @@ use countersign_testkit::jira::{
     document::text,
     person::{SECRET, Webhook},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 const ANA: &str = "557058:ana";
 
@@ -37,9 +37,7 @@ async fn an_approval_is_one_issue_over_an_outage_and_is_closed_with_its_outcome(
 
     jira.down(Some(Refusal::Error(503, "")));
     assert!(ana.vote(&id, "approve", Strength::Session, None).await.unwrap().is_success());
-    while stage.channel("dba").await["last_error"].is_null() {
-        tokio::task::yield_now().await;
-    }
+    stage.until("the outage", |channel| !channel["last_error"].is_null()).await;
     stage.gateway.kill().unwrap();
     jira.down(None);
     stage.gateway.restart().await.unwrap();
@@ -74,7 +72,7 @@ async fn whoever_moves_an_issue_decides_once_jira_wrote_to_them_and_they_said_wh
     let link = stage.gateway.invite("ana@example.com", "dba").await.unwrap();
     let ana = Person::open(&stage.gateway.console_url, &link).await.unwrap();
     stage.gateway.command(&["channel", "test", "dba"]).await.unwrap();
-    assert_eq!(jira.issues()[0].changes.len(), 5, "it went every way");
+    assert_eq!(jira.issues()[0].changes.len(), 7, "it went every way, and wrote something else");
 
     // A gate that accepts a word in a channel.
     stage.ask("PATCH", "logs").await;
@@ -142,12 +140,6 @@ async fn without_webhooks_issues_are_looked_at_now_and_then() {
     assert!(issues[0].said()[0].contains("Only a person decides"), "{:?}", issues[0].said());
     // What cannot be read is said where channels are shown.
     jira.down(Some(Refusal::Error(503, "")));
-    let unread = |channel: &Value| channel["unread_error"].as_str().map(str::to_owned);
-    let why = loop {
-        match unread(&stage.channel("dba").await) {
-            Some(why) => break why,
-            None => tokio::task::yield_now().await,
-        }
-    };
-    assert_eq!(why, "Jira answered 503");
+    let channel = stage.until("what cannot be read", |channel| channel["unread_error"].is_string()).await;
+    assert_eq!(channel["unread_error"], "Jira answered 503");
 }

@@ -30,6 +30,7 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    time::Duration,
 };
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -68,6 +69,9 @@ for message in messages:
     assert not takes(secrets[0], body, {**headers, "webhook-id": "ent_other"}), message
 print(len(messages))
 "#;
+
+/// How long something may take to come, on a busy machine.
+const COMES_WITHIN: Duration = Duration::from_mins(1);
 
 struct Stage {
     gateway: Gateway,
@@ -147,9 +151,22 @@ sentence = "Tune the table {{table}}"
 
     /// Waits until the channel `dba` was told of everything.
     async fn told(&self) {
-        while self.channel("dba").await["waiting"] != 0 {
-            tokio::task::yield_now().await;
-        }
+        self.until("everything was told", |channel| channel["waiting"] == 0).await;
+    }
+
+    /// Waits until the channel `dba` is as it should be.
+    async fn until(&self, what: &str, enough: impl Fn(&Value) -> bool) -> Value {
+        let found = async {
+            loop {
+                let channel = self.channel("dba").await;
+                if enough(&channel) {
+                    return channel;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let found = tokio::time::timeout(COMES_WITHIN, found).await;
+        found.unwrap_or_else(|_| panic!("{what}: it never came"))
     }
 
     async fn channel(&self, name: &str) -> Value {
