@@ -112,6 +112,8 @@ struct Shared {
     calls: Vec<(String, u16)>,
     answers: VecDeque<Refusal>,
     down: Option<Refusal>,
+    /// So many calls that have this in their method, path or body are answered like that.
+    on: Option<(&'static str, Refusal, usize)>,
     count: u64,
     mails: Vec<(String, String)>,
 }
@@ -143,6 +145,11 @@ impl Jira {
     /// Every call is, until it is said otherwise.
     pub fn down(&self, refusal: Option<Refusal>) {
         lock(&self.shared).down = refusal;
+    }
+
+    /// The next calls that have this in their method, path or body are.
+    pub fn refuse_on(&self, part: &'static str, refusal: Refusal, times: usize) {
+        lock(&self.shared).on = Some((part, refusal, times));
     }
 
     pub fn issues(&self) -> Vec<Issue> {
@@ -182,6 +189,23 @@ impl Issue {
     /// What its comments say, oldest first.
     pub fn said(&self) -> Vec<String> {
         self.comments.iter().map(|comment| document::text(&comment.body)).collect()
+    }
+
+    /// What stays as it is is no change.
+    fn rewrite(&mut self, change: u64, who: &str, summary: Option<&str>, description: Option<Value>) {
+        let mut items = Vec::new();
+        if let Some(summary) = summary.filter(|summary| *summary != self.summary) {
+            items.push(Item::of("summary", &self.summary, summary));
+            summary.clone_into(&mut self.summary);
+        }
+        if let Some(description) = description.filter(|description| *description != self.description) {
+            let [from, to] = [&self.description, &description].map(document::text);
+            items.push(Item::of("description", &from, &to));
+            self.description = description;
+        }
+        if !items.is_empty() {
+            self.changes.push(Change { id: change, who: who.into(), at_ms: now_ms(), items, through: None });
+        }
     }
 
     fn updated(&self) -> u64 {
@@ -230,7 +254,8 @@ impl Change {
 impl Shared {
     fn answer(&mut self, asked: &Asked) -> Response<Bytes> {
         let call = format!("{} {}", asked.method(), asked.uri().path());
-        let refusal = self.down.or_else(|| self.answers.pop_front());
+        let refusal =
+            self.down.or_else(|| self.answers.pop_front()).or_else(|| on(&mut self.on, &call, asked));
         let response = match refusal {
             Some(refusal @ (Refusal::Error(..) | Refusal::Later(_))) => refusal.response(),
             None => match self.call(asked) {
@@ -391,11 +416,7 @@ impl Shared {
         self.count += 1;
         let id_of_change = self.count;
         let issue = self.named(id)?;
-        let [from, to] = [&issue.description, &description].map(document::text);
-        let items = vec![Item::of("summary", &issue.summary, &summary), Item::of("description", &from, &to)];
-        let (who, at_ms) = (ACCOUNT.to_owned(), now_ms());
-        issue.changes.push(Change { id: id_of_change, who, at_ms, items, through: None });
-        (issue.summary, issue.description) = (summary, description);
+        issue.rewrite(id_of_change, ACCOUNT, Some(&summary), Some(description));
         Ok((StatusCode::NO_CONTENT, Value::Null))
     }
 
@@ -465,6 +486,14 @@ impl Refusal {
         }
         response
     }
+}
+
+/// How this call is answered, where calls of its kind are refused.
+fn on(refused: &mut Option<(&'static str, Refusal, usize)>, call: &str, asked: &Asked) -> Option<Refusal> {
+    let (part, refusal, times) = refused.as_mut()?;
+    let fits = call.contains(*part) || String::from_utf8_lossy(asked.body()).contains(*part);
+    *times = times.checked_sub(usize::from(fits))?;
+    fits.then_some(*refusal)
 }
 
 fn put(object: &mut Value, key: &str, value: Value) {

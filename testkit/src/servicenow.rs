@@ -58,6 +58,15 @@ pub enum Refusal {
     Lost,
 }
 
+/// Why changes of a field are not found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hidden {
+    /// The audit does not keep them.
+    Unkept,
+    /// The account may not see them: they are counted all the same.
+    Unseen,
+}
+
 /// `ServiceNow`, running.
 pub struct ServiceNow {
     server: Server,
@@ -78,6 +87,10 @@ struct Shared {
     calls: Vec<(String, u16)>,
     answers: VecDeque<Refusal>,
     down: Option<Refusal>,
+    /// So many calls that have this in their method, path or body are answered like that.
+    on: Option<(&'static str, Refusal, usize)>,
+    /// The field whose changes the account may not see, or the audit does not keep.
+    hidden: Option<(&'static str, Hidden)>,
     /// Nothing is closed: a rule of the table's undoes it.
     keeps_open: bool,
     count: u64,
@@ -134,6 +147,16 @@ impl ServiceNow {
         lock(&self.shared).down = refusal;
     }
 
+    /// The next calls that have this in their method, path or body are.
+    pub fn refuse_on(&self, part: &'static str, refusal: Refusal, times: usize) {
+        lock(&self.shared).on = Some((part, refusal, times));
+    }
+
+    /// Changes of a field are not found from now on.
+    pub fn hide(&self, hidden: Option<(&'static str, Hidden)>) {
+        lock(&self.shared).hidden = hidden;
+    }
+
     /// Whether a rule of the table's undoes that a record is closed.
     pub fn keeps_open(&self, keeps: bool) {
         lock(&self.shared).keeps_open = keeps;
@@ -175,11 +198,19 @@ impl Shared {
 
     fn answer(&mut self, asked: &Asked) -> Response<Bytes> {
         let call = format!("{} {}", asked.method(), asked.uri().path());
-        let refusal = self.down.or_else(|| self.answers.pop_front());
+        let refusal =
+            self.down.or_else(|| self.answers.pop_front()).or_else(|| on(&mut self.on, &call, asked));
         let response = match refusal {
             Some(refusal @ (Refusal::Error(_) | Refusal::Later(_))) => refusal.response(),
             None => match self.call(asked) {
-                Ok((status, said)) => json(status, &said),
+                Ok((status, mut said)) => {
+                    let count = said.as_object_mut().and_then(|said| said.remove("count"));
+                    let mut response = json(status, &said);
+                    if let Some(count) = count.and_then(|count| count.as_u64()) {
+                        response.headers_mut().insert("X-Total-Count", HeaderValue::from(count));
+                    }
+                    response
+                }
                 Err(status) => Refusal::Error(status).response(),
             },
             Some(Refusal::Lost) => {
@@ -270,7 +301,8 @@ impl Shared {
                 continue;
             }
             record.insert(field.into(), value.clone());
-            if AUDITED.contains(&field) {
+            let kept = self.hidden != Some((field, Hidden::Unkept));
+            if AUDITED.contains(&field) && kept {
                 audit.push((field, before, value));
             }
         }
@@ -321,7 +353,10 @@ impl Shared {
         };
         let wanted = query.get("sysparm_query").map(String::as_str).unwrap_or_default();
         let mut found: Vec<&Record> = records.iter().collect();
-        for part in wanted.split('^') {
+        // What is sorted by first counts most, so that it is sorted by last.
+        let (orders, filters): (Vec<&str>, Vec<&str>) =
+            wanted.split('^').partition(|part| part.starts_with("ORDERBY"));
+        for part in filters.into_iter().chain(orders.into_iter().rev()) {
             if let Some(field) = part.strip_prefix("ORDERBYDESC") {
                 // Of those of the same second the newest was made last.
                 found.reverse();
@@ -340,9 +375,16 @@ impl Shared {
         let number = |name: &str| query.get(name).and_then(|number| number.parse::<usize>().ok());
         let (offset, limit) =
             (number("sysparm_offset").unwrap_or(0), number("sysparm_limit").unwrap_or(10_000));
-        let page: Vec<Value> =
-            found.into_iter().skip(offset).take(limit).map(|record| shown(record, fields)).collect();
-        Ok((StatusCode::OK, object!({"result": page})))
+        let count = found.len();
+        // What may not be seen is left out of the page, and nothing comes in its place.
+        let unseen = |record: &&Record| {
+            self.hidden.is_some_and(|(field, hidden)| {
+                table == "sys_audit" && hidden == Hidden::Unseen && record["fieldname"] == field
+            })
+        };
+        let page = found.into_iter().skip(offset).take(limit).filter(|record| !unseen(record));
+        let page: Vec<Value> = page.map(|record| shown(record, fields)).collect();
+        Ok((StatusCode::OK, object!({"result": page, "count": count})))
     }
 
     fn mail(&mut self, body: &Map<String, Value>) -> Said {
@@ -380,6 +422,14 @@ impl Refusal {
         }
         response
     }
+}
+
+/// How this call is answered, where calls of its kind are refused.
+fn on(refused: &mut Option<(&'static str, Refusal, usize)>, call: &str, asked: &Asked) -> Option<Refusal> {
+    let (part, refusal, times) = refused.as_mut()?;
+    let fits = call.contains(*part) || String::from_utf8_lossy(asked.body()).contains(*part);
+    *times = times.checked_sub(usize::from(fits))?;
+    fits.then_some(*refusal)
 }
 
 /// What of a body a record takes: known fields, cut to their length.

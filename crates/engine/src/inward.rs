@@ -141,6 +141,11 @@ pub async fn answer(gate: &Arc<Gate>, said: &Said) -> Result<Result<Answer, NotH
     }
 }
 
+/// What a delivery was answered, where that is still known; it comes with the approval as it was then read.
+pub fn answered(hold: &Hold, channel: &ChannelName, delivery: &str) -> Option<Answer> {
+    Arrival::answered(hold, channel, delivery)
+}
+
 /// Why a user's word does not count.
 enum Refusal {
     NotBound,

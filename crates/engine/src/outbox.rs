@@ -163,6 +163,13 @@ pub async fn load(
     Ok(record.map(|record| Outgoing::read(&record).map(|read| (read, record.version))).transpose()?)
 }
 
+/// What the channel put at this place: by our own records, whatever stands there now.
+pub async fn put_at(gate: &Gate, channel: &ChannelName, place: &str) -> Result<Option<Outgoing>, Error> {
+    let keys = vec![(outgoing::PLACE, outgoing::place(channel, place))];
+    let records = gate.store().find(Kind::Outgoing, Find { keys, before: None, limit: 1 }).await?;
+    Ok(records.first().map(Outgoing::read).transpose()?)
+}
+
 /// What every channel that hears of an approval was told of it.
 pub async fn of_approval(gate: &Gate, hold: &Hold) -> Result<Vec<Outgoing>, Error> {
     let mut found = Vec::new();

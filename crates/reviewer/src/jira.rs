@@ -160,7 +160,7 @@ impl Tickets for Jira {
         Err(Refusal::news(About::Way, why))
     }
 
-    async fn moved(&self) -> Result<Vec<Moved>, Refusal> {
+    async fn moved(&self, _open: &[String]) -> Result<Vec<Moved>, Refusal> {
         let jql = format!(
             "project = \"{}\" AND status IN (\"{}\", \"{}\") AND creator = currentUser() ORDER BY updated DESC",
             self.project, self.statuses.approved, self.statuses.rejected

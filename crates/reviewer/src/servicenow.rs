@@ -16,15 +16,16 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// What the field that names us says in every record.
 const OURS: &str = "Countersign";
 /// Notes looked through when one may be there already: the newest.
 const NOTES: usize = 50;
-/// Records on one page of what people decided, and pages.
+/// Records on one page of what people decided, newest first, and pages.
 const MOVED: usize = 100;
-const PAGES: usize = 20;
+const PAGES: usize = 5;
+const STANDS: &str = "sys_id,approval,sys_created_by,sys_updated_on,sys_mod_count";
 /// The longest note about the end.
 const CLOSED_WITH: usize = 1_000;
 
@@ -115,27 +116,34 @@ impl Tickets for ServiceNow {
         }
     }
 
-    async fn moved(&self) -> Result<Vec<Moved>, Refusal> {
+    async fn moved(&self, open: &[String]) -> Result<Vec<Moved>, Refusal> {
         let query = format!(
-            "correlation_display={OURS}^sys_created_by={}^approvalINapproved,rejected^state!={}^ORDERBYDESCsys_updated_on",
-            self.api.0.user, self.closed
+            "correlation_display={OURS}^sys_created_by={}^approvalINapproved,rejected^ORDERBYDESCsys_updated_on",
+            self.api.0.user
         );
-        let fields = "sys_id,approval,state,sys_created_by,sys_updated_on,sys_mod_count";
         let mut moved = Vec::new();
         for page in 0..PAGES {
-            let found = self.api.list(&self.table, &query, fields, (page * MOVED, MOVED)).await?;
+            let found = self.api.list(&self.table, &query, STANDS, (page * MOVED, MOVED)).await?;
             let is_it = |record: &&Value| {
                 matches!(text(record, "approval"), "approved" | "rejected")
                     && text(record, "sys_created_by") == self.api.0.user
-                    && text(record, "state") != self.closed
             };
-            moved.extend(found.iter().filter(is_it).filter_map(|record| {
-                let version = format!("{} {}", text(record, "sys_updated_on"), text(record, "sys_mod_count"));
-                Some(Moved { ticket: id_of(record)?, version })
-            }));
+            moved.extend(found.iter().filter(is_it).filter_map(stands));
             if found.len() < MOVED {
                 break;
             }
+        }
+        // Whatever somebody did to these is read, wherever they stand by now and whatever they say that they are about.
+        for some in open.chunks(MOVED) {
+            let known = moved.iter().map(|one: &Moved| one.ticket.clone()).collect::<BTreeSet<_>>();
+            let ids: Vec<&str> = some.iter().map(String::as_str).filter(|id| is_id(id)).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            let query = format!("sys_idIN{}", ids.join(","));
+            let found = self.api.list(&self.table, &query, STANDS, (0, MOVED)).await?;
+            let found = found.iter().filter_map(stands);
+            moved.extend(found.filter(|one| ids.contains(&&*one.ticket) && !known.contains(&one.ticket)));
         }
         Ok(moved)
     }
@@ -192,6 +200,11 @@ fn written(ticket: String, record: &Record, held: &Value) -> Result<Written, Ref
         return Err(Refusal::channel("ServiceNow does not say what it holds"));
     }
     Ok(Written { ticket, whole: record.whole && is_whole, words })
+}
+
+fn stands(record: &Value) -> Option<Moved> {
+    let version = format!("{} {}", text(record, "sys_updated_on"), text(record, "sys_mod_count"));
+    Some(Moved { ticket: id_of(record)?, version })
 }
 
 /// The id of a record: 32 hexadecimal digits, as it stands in a path and in queries.

@@ -37,6 +37,8 @@ pub(crate) enum About {
     Text,
     /// No way leads the ticket there, or not as it is.
     Way,
+    /// More was done to the ticket than is read.
+    Long,
     Other,
 }
 
@@ -86,6 +88,8 @@ pub(crate) struct History {
     pub(crate) approvals: Vec<ApprovalId>,
     /// [`digest`] of what it says now.
     pub(crate) words: String,
+    /// It is closed, where that is no change of where it was put.
+    pub(crate) closed: bool,
     /// What was done to it, oldest first.
     pub(crate) changes: Vec<Change>,
 }
@@ -179,8 +183,8 @@ pub(crate) trait Tickets: Send + Sync + Debug {
     /// Puts it there, where it is not yet. `state` is how the approval stands.
     async fn put(&self, ticket: &str, stand: Stand, state: &str) -> Result<(), Refusal>;
 
-    /// Tickets of ours that stand where people decide.
-    async fn moved(&self) -> Result<Vec<Moved>, Refusal>;
+    /// Tickets of ours that stand where people decide. Where that can be asked, also those of what is `open`, wherever they stand.
+    async fn moved(&self, open: &[String]) -> Result<Vec<Moved>, Refusal>;
 
     async fn history(&self, ticket: &str) -> Result<History, Refusal>;
 
@@ -232,9 +236,9 @@ impl<T: Tickets> Ticketing<T> {
             Before::Never => None,
         };
         if let Some(ticket) = found {
-            // Whatever it shows, it is about this from now on.
-            let written = self.tickets.describe(letter, &ticket).await.map_err(|refusal| refusal.failed)?;
+            // Whatever it shows, it is about this from now on. Last of all: what is written now is known from now on.
             self.begin(letter, &ticket).await.map_err(|refusal| refusal.failed)?;
+            let written = self.tickets.describe(letter, &ticket).await.map_err(|refusal| refusal.failed)?;
             return Ok(self.place(letter, written));
         }
         let written = self.tickets.create(letter).await.map_err(|refusal| refusal.failed)?;
@@ -261,7 +265,7 @@ impl<T: Tickets> Ticketing<T> {
     async fn begin(&self, letter: &Letter, ticket: &str) -> Result<(), Refusal> {
         let test = letter.news.kind == "channel.test";
         if test && self.decides {
-            self.rehearse(ticket).await?;
+            self.rehearse(letter, ticket).await?;
         }
         if !test && letter.news.kind != "approval.requested" {
             self.say(letter, ticket).await?;
@@ -281,16 +285,16 @@ impl<T: Tickets> Ticketing<T> {
 
     /// Shows what a piece of news changes, and says it. The answer is where it is, where what it shows is new.
     async fn step(&self, letter: &Letter, ticket: &str) -> Result<Option<String>, Refusal> {
-        let mut place = None;
-        if letter.news.kind == "approval.round_opened" {
-            let written = self.tickets.describe(letter, ticket).await?;
-            place = self.decides.then(|| self.place(letter, written));
-        }
         if is_over(&letter.news.state) {
             self.tickets.put(ticket, Stand::Closed, &letter.news.state).await?;
         }
         self.say(letter, ticket).await?;
-        Ok(place)
+        if letter.news.kind != "approval.round_opened" {
+            return Ok(None);
+        }
+        // Last of all: nothing that fails behind it keeps what is written now from being known.
+        let written = self.tickets.describe(letter, ticket).await?;
+        Ok(self.decides.then(|| self.place(letter, written)))
     }
 
     /// Says it where nothing of ours says it yet.
@@ -300,21 +304,27 @@ impl<T: Tickets> Ticketing<T> {
         if said { Ok(()) } else { self.tickets.note(letter, ticket).await }
     }
 
-    /// Goes every way that people will, and looks whether it can be read who went.
-    async fn rehearse(&self, ticket: &str) -> Result<(), Refusal> {
+    /// Goes every way that people will and writes something else, and looks whether it can be read who did.
+    async fn rehearse(&self, letter: &Letter, ticket: &str) -> Result<(), Refusal> {
+        let mut other = letter.clone();
+        other.message.link.push('/');
+        self.tickets.describe(&other, ticket).await?;
+        self.tickets.describe(letter, ticket).await?;
         for stand in [Stand::Approved, Stand::Rejected] {
             self.tickets.put(ticket, stand, "test").await?;
             self.tickets.put(ticket, Stand::Waiting, "test").await?;
         }
         let changes = self.tickets.history(ticket).await?.changes;
-        let seen = |stand| {
-            let put = |change: &Change| change.by == By::Us && change.did == Did::Put(Some(stand));
-            changes.iter().any(put)
-        };
-        if !seen(Stand::Approved) || !seen(Stand::Rejected) {
+        let seen = |did| changes.iter().any(|change| change.by == By::Us && change.did == did);
+        if !seen(Did::Put(Some(Stand::Approved))) || !seen(Did::Put(Some(Stand::Rejected))) {
             return Err(Refusal::channel("it does not say who moved the ticket: its history cannot be read"));
         }
-        self.tickets.moved().await.map(drop)
+        if !seen(Did::Wrote) {
+            return Err(Refusal::channel(
+                "it does not say who changed what the ticket says: that is not kept",
+            ));
+        }
+        self.tickets.moved(&[ticket.to_owned()]).await.map(drop)
     }
 }
 

@@ -77,6 +77,12 @@ pub(crate) trait Far: Send + Sync {
     /// Somebody says that another ticket is about this approval.
     fn relabel(&self, ticket: &str, approval: ApprovalId);
     fn is_down(&self, down: bool);
+    /// So many times what we say there is answered with this status.
+    fn refuses_words(&self, status: u16, times: usize);
+    /// The next time that we put a ticket somewhere the answer is lost.
+    fn loses_an_answer(&self);
+    /// To whom mail went, and what.
+    fn mails(&self) -> Vec<(String, String)>;
 }
 
 pub(crate) fn name() -> ChannelName {
@@ -366,13 +372,17 @@ async fn a_ticket_is_about_what_our_own_records_say() {
     for room in rooms().await {
         let (first, ticket) = room.hold(Class::Execute, "first").await;
         let (second, other) = room.hold(Class::Configure, "second").await;
-        // The ticket says that it is about another approval: nothing counts for either.
+        // Somebody writes that it is about another approval: that is no more than another edit.
         room.far.relabel(&ticket, second);
         room.put(User::Ana, &ticket, To::Approved, None).await;
-        room.put(User::Ana, &ticket, To::Rejected, None).await;
-        for id in [first, second] {
-            assert_eq!(room.kinds(id).await, ["approval.requested"]);
-        }
+        let said = room.last_said(&ticket);
+        assert!(said.contains("does not say any more what Countersign wrote"), "{said}");
+        assert_eq!(room.far.stands(&ticket), "waiting");
+        assert_eq!(room.kinds(first).await, ["approval.requested", "approval.vote_refused"]);
+        room.put(User::Ana, &ticket, To::Rejected, Some("no")).await;
+        assert_eq!(room.stage.state(first).await, "rejected", "stopping is never made harder");
+        assert_eq!(room.kinds(second).await, ["approval.requested"]);
+        assert_eq!(room.stage.cloud.count(), 0);
         assert_eq!(room.far.stands(&other), "waiting");
         room.close().await;
     }
@@ -406,6 +416,109 @@ async fn where_not_all_is_shown_it_can_be_rejected_and_no_more() {
         assert!(room.last_said(&ticket).contains("does not show all of it"), "{}", room.last_said(&ticket));
         room.put(User::Ana, &ticket, To::Rejected, None).await;
         assert_eq!(room.stage.state(id).await, "rejected");
+        room.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_be_answered_or_says_too_much_keeps_nobody_else_from_being_heard() {
+    for room in rooms().await {
+        let (id, ticket) = room.hold(Class::Execute, "mute").await;
+        room.far.refuses_words(403, usize::MAX);
+        room.far.put(User::Stranger, &ticket, To::Approved, None);
+        room.far.put(User::Rule, &ticket, To::Waiting, None);
+        room.far.put(User::Ana, &ticket, To::Rejected, Some("no"));
+        room.look().await;
+        assert_eq!(room.stage.state(id).await, "rejected", "{}", room.far.kind());
+        room.far.refuses_words(403, 0);
+        // More than anybody is heard with at once, and then somebody else.
+        let (id, ticket) = room.hold(Class::Execute, "many").await;
+        for _ in 0..35 {
+            room.far.put(User::Olga, &ticket, To::Rejected, None);
+            room.far.put(User::Olga, &ticket, To::Waiting, None);
+        }
+        room.far.put(User::Ana, &ticket, To::Rejected, Some("no"));
+        room.look().await;
+        assert_eq!(room.stage.state(id).await, "rejected");
+        assert!(room.far.said(&ticket).iter().any(|said| said.contains("too much at once")));
+        room.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_counted_counts_whatever_fails_behind_it() {
+    for room in rooms().await {
+        let (id, ticket) = room.hold(Class::Delete, "lost").await;
+        room.far.put(User::Ana, &ticket, To::Approved, None);
+        room.far.loses_an_answer();
+        assert!(room.watch.round(&room.stage.gate).await.is_some(), "{}", room.far.kind());
+        assert_eq!(room.count(id, "approval.voted").await, 1);
+        room.look().await;
+        assert_eq!(room.far.stands(&ticket), "waiting");
+        // A gateway that ends before it remembers how far it read judges it anew.
+        let (outgoing, _) = outbox::load(&room.stage.gate, id, &name()).await.unwrap().unwrap();
+        outbox::heard(&room.stage.gate, &outgoing, "").await.unwrap();
+        room.far.put(User::Bob, &ticket, To::Approved, None);
+        room.look().await;
+        room.stage.until(id, "done").await;
+        room.told(id).await;
+        assert!(room.far.said(&ticket).iter().all(|said| !said.contains("does not count")));
+        assert_eq!(room.count(id, "approval.voted").await, 2);
+        assert_eq!(room.count(id, "approval.vote_refused").await, 0);
+        room.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_moves_it_again_is_told_so_once_and_the_dialogue_ends() {
+    for room in rooms().await {
+        let (id, ticket) = room.hold(Class::Execute, "rule").await;
+        room.put(User::Rule, &ticket, To::Approved, None).await;
+        assert_eq!(room.far.stands(&ticket), "waiting");
+        room.put(User::Rule, &ticket, To::Approved, None).await;
+        assert_eq!(room.far.stands(&ticket), "approved");
+        assert!(room.last_said(&ticket).contains("not put back any more"), "{}", room.last_said(&ticket));
+        let count = room.far.said(&ticket).len();
+        room.far.put(User::Rule, &ticket, To::Waiting, None);
+        room.put(User::Rule, &ticket, To::Rejected, None).await;
+        assert_eq!(room.far.said(&ticket).len(), count);
+        assert_eq!(room.stage.state(id).await, "pending");
+        // People decide in it all the same.
+        room.far.put(User::Ana, &ticket, To::Waiting, None);
+        room.put(User::Ana, &ticket, To::Approved, None).await;
+        room.stage.until(id, "done").await;
+        room.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_of_before_anybody_decided_there_can_be_rejected_and_no_more() {
+    for room in rooms().await {
+        let (id, ticket) = room.hold(Class::Execute, "old").await;
+        let (outgoing, _) = outbox::load(&room.stage.gate, id, &name()).await.unwrap().unwrap();
+        outbox::told(&room.stage.gate, &outgoing, 0, Some(ticket.clone())).await.unwrap();
+        room.put(User::Ana, &ticket, To::Approved, None).await;
+        assert_eq!(room.stage.state(id).await, "pending", "{}", room.far.kind());
+        room.put(User::Ana, &ticket, To::Rejected, None).await;
+        assert_eq!(room.stage.state(id).await, "rejected");
+        room.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_unbound_is_written_to_once_however_often_it_is_tried_to_say_so() {
+    for room in rooms().await {
+        let (_, ticket) = room.hold(Class::Execute, "mail").await;
+        *room.stage.people.offers.lock().unwrap() = true;
+        room.far.put(User::Stranger, &ticket, To::Approved, None);
+        room.far.refuses_words(503, 2);
+        for _ in 0..2 {
+            assert!(room.watch.round(&room.stage.gate).await.is_some(), "{}", room.far.kind());
+        }
+        room.look().await;
+        assert_eq!(room.far.mails().len(), 1);
+        assert!(room.last_said(&ticket).contains("They were written to, alone"));
+        assert!(!room.last_said(&ticket).contains("/bind"), "the link is for nobody else");
         room.close().await;
     }
 }

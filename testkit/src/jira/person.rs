@@ -65,17 +65,7 @@ impl Jira {
         shared.count += 1;
         let id = shared.count;
         let Ok(issue) = shared.named(issue) else { return };
-        let mut items = Vec::new();
-        if let Some(summary) = summary {
-            items.push(Item::of("summary", &issue.summary, summary));
-            summary.clone_into(&mut issue.summary);
-        }
-        if let Some(description) = description {
-            let [from, to] = [&issue.description, &description].map(document::text);
-            items.push(Item::of("description", &from, &to));
-            issue.description = description;
-        }
-        issue.changes.push(Change { id, who: who.into(), at_ms: now_ms(), items, through: None });
+        issue.rewrite(id, who, summary, description);
     }
 
     /// Somebody says something.

@@ -4,7 +4,7 @@
 use super::{Refusal, Said, Says, private};
 use crate::{gate::Gate, hold::Hold};
 use countersign_core::{
-    ApprovalId, Digest, Timestamp,
+    ApprovalId, ChannelName, Digest, Timestamp,
     approval::{Refused, State},
 };
 use countersign_ledger::{entry::PrivateField, event::Through};
@@ -68,7 +68,6 @@ pub(super) enum Known {
 
 impl Arrival {
     pub(super) fn of(said: &Said) -> Self {
-        let channel = said.channel.as_str().as_bytes();
         let verdict: &[u8] = match said.says {
             Says::Approve => b"approve",
             Says::Reject => b"reject",
@@ -79,7 +78,7 @@ impl Arrival {
         let parts: [&[u8]; 6] =
             [said.user.as_bytes(), approval.as_bytes(), said.shown.as_bytes(), verdict, gate, reason];
         Self {
-            delivery: Digest::of_parts("countersign/delivery/v1", &[channel, said.delivery.as_bytes()]),
+            delivery: delivered(&said.channel, &said.delivery),
             asked: Digest::of_parts("countersign/delivered/v1", &parts),
             said: said.clone(),
             through: None,
@@ -93,6 +92,13 @@ impl Arrival {
     /// What the vote's entry says of the way it came.
     pub(crate) fn way(&self) -> Option<Through> {
         self.through.clone()
+    }
+
+    /// What a delivery was answered, whatever else is said of it now.
+    pub(super) fn answered(hold: &Hold, channel: &ChannelName, delivery: &str) -> Option<Answer> {
+        let delivery = delivered(channel, delivery);
+        let heard = hold.heard.iter().find(|heard| heard.delivery == delivery)?;
+        Some(heard.answer.clone())
     }
 
     pub(super) fn known(&self, hold: &Hold) -> Known {
@@ -138,6 +144,10 @@ impl Arrival {
     pub(crate) fn private(&self) -> Vec<PrivateField> {
         vec![private("channel_user", &self.said.user), private("delivery", &self.said.delivery)]
     }
+}
+
+fn delivered(channel: &ChannelName, delivery: &str) -> Digest {
+    Digest::of_parts("countersign/delivery/v1", &[channel.as_str().as_bytes(), delivery.as_bytes()])
 }
 
 impl Answer {

@@ -147,6 +147,14 @@ pub(super) fn id(approval: ApprovalId, channel: &ChannelName) -> String {
     format!("{approval}.{channel}")
 }
 
+/// Records are found by where they were put.
+pub(super) const PLACE: &str = "place";
+
+/// The place alone: whatever else the channel keeps with it comes behind a space.
+pub(super) fn place(channel: &ChannelName, posted: &str) -> String {
+    format!("{channel} {}", posted.split(' ').next().unwrap_or_default())
+}
+
 impl Outgoing {
     pub(super) fn new(approval: ApprovalId, channel: ChannelName) -> Self {
         Self {
@@ -218,6 +226,9 @@ impl Outgoing {
         }
         if !self.given_up.is_empty() {
             keys.push(key(Shelf::GivenUp));
+        }
+        if let Some(posted) = &self.posted {
+            keys.push(Key { name: PLACE, value: place(&self.channel, posted), unique: false });
         }
         let doc = json(self)?.into();
         Ok(Change::Put { kind: Kind::Outgoing, id: id(self.approval, &self.channel), expect, doc, keys })

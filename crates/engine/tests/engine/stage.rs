@@ -17,7 +17,10 @@ use countersign_engine::{
     outbox::Channels,
     port::{
         clock::{Clock, Entropy},
-        identity::{Bound, Identity, Introduction, NotAuthenticated, Presented, Voter},
+        identity::{
+            BindingOffer, Bound, ChannelUser, Identity, Introduction, NotAuthenticated, NotOffered,
+            Presented, Voter,
+        },
         store::{FindEntries, Store, StoredEntry},
         upstream::{BindError, Exchange, Failed, Kept, Passage, Sent, StoredExchange, Target, Upstream},
     },
@@ -101,6 +104,8 @@ pub(crate) struct People {
     pub(crate) revoked: Mutex<bool>,
     /// Users of channels who speak for somebody.
     pub(crate) bound: Mutex<BTreeMap<(ChannelName, String), Bound>>,
+    /// Whether others of their users are offered to.
+    pub(crate) offers: Mutex<bool>,
 }
 
 impl People {
@@ -167,6 +172,13 @@ impl Identity for People {
 
     fn bound(&self, channel: &ChannelName, user: &str) -> Option<Bound> {
         self.bound.lock().unwrap().get(&(channel.clone(), user.to_owned())).copied()
+    }
+
+    fn offer_binding(&self, _: ChannelUser) -> Result<BindingOffer, NotOffered> {
+        if !*self.offers.lock().unwrap() {
+            return Err(NotOffered::Unusable("nobody can be bound here"));
+        }
+        Ok(BindingOffer { link: "http://sign.example/bind#planted".into(), expires: Timestamp(0) })
     }
 }
 

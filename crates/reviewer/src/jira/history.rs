@@ -4,7 +4,7 @@
 use super::{Jira, Statuses, id_of, sheet, text};
 use crate::{
     desk::Who,
-    ticket::{By, Change, Did, History, MOST_CHANGES, Refusal, digest},
+    ticket::{About, By, Change, Did, History, MOST_CHANGES, Refusal, digest},
 };
 use countersign_core::Timestamp;
 use serde_json::Value;
@@ -44,19 +44,20 @@ impl Jira {
             }
             if start >= MOST_CHANGES {
                 let why = "more was done to the issue than is read: nothing is decided in it";
-                return Err(Refusal::news(crate::ticket::About::Gone, why));
+                return Err(Refusal::news(About::Long, why));
             }
         }
         Ok(History {
             approvals: approvals.take(LABELS).collect(),
             words: digest(text(&issue, "/fields/summary"), &description),
+            closed: false,
             changes,
         })
     }
 }
 
 fn garbled() -> Refusal {
-    Refusal::channel("the issue's changelog cannot be read")
+    Refusal::news(About::Other, "an issue's changelog cannot be read")
 }
 
 /// What one entry of the changelog says was done. `None`: it cannot be read.

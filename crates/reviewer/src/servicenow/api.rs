@@ -42,8 +42,20 @@ impl Api {
         table: &str,
         wanted: &str,
         fields: &str,
-        (offset, limit): (usize, usize),
+        span: (usize, usize),
     ) -> Result<Vec<Value>, Refusal> {
+        self.counted(table, wanted, fields, span).await.map(|(records, _)| records)
+    }
+
+    /// The same, with how many the query finds in all, those included that the account may not see: they are left out of
+    /// pages without a word.
+    pub(super) async fn counted(
+        &self,
+        table: &str,
+        wanted: &str,
+        fields: &str,
+        (offset, limit): (usize, usize),
+    ) -> Result<(Vec<Value>, Option<usize>), Refusal> {
         let (offset, limit) = (offset.to_string(), limit.to_string());
         let asked = [
             ("sysparm_query", wanted),
@@ -52,8 +64,12 @@ impl Api {
             ("sysparm_offset", &offset),
             ("sysparm_limit", &limit),
         ];
-        match result(self.call(Method::GET, &format!("table/{table}?{}", query(&asked)), None).await?)? {
-            Value::Array(records) => Ok(records),
+        let path = format!("table/{table}?{}", query(&asked));
+        let answer = self.0.send(Method::GET, &format!("api/now/{path}"), None).await?;
+        let count =
+            answer.headers.get("x-total-count").and_then(|count| count.to_str().ok()?.trim().parse().ok());
+        match result(judge(&path, &answer)?)? {
+            Value::Array(records) => Ok((records, count)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
                 Err(garbled())
             }

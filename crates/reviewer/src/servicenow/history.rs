@@ -18,16 +18,38 @@ const BEHIND: Duration = Duration::from_mins(1);
 impl ServiceNow {
     pub(super) async fn read_history(&self, id: &str) -> Result<History, Refusal> {
         // The words first: whoever changes them after that is in the audit, which is read behind it.
-        let fields = "sys_id,correlation_id,short_description,description";
+        let fields = "sys_id,correlation_id,approval,state,short_description,description";
         let record = self.api.read(&self.table, id, fields).await?;
+        let changes = self.audit(id).await?;
+        // Where the audit is not kept, or not for this account, it would seem as if nobody had done anything.
+        let put = changes.iter().rev().find_map(|change| match change.did {
+            Did::Put(stand) => Some(stand),
+            Did::Wrote => None,
+        });
+        let is_put = |stand| put == Some(Some(stand));
+        match text(&record, "approval") {
+            "approved" if !is_put(Stand::Approved) => return Err(untold()),
+            "rejected" if !is_put(Stand::Rejected) => return Err(untold()),
+            _ => {}
+        }
+        Ok(History {
+            approvals: text(&record, "correlation_id").parse().into_iter().collect(),
+            words: digest(text(&record, "short_description"), text(&record, "description")),
+            closed: text(&record, "state") == self.closed,
+            changes,
+        })
+    }
+
+    /// What was done to a record, oldest first.
+    async fn audit(&self, id: &str) -> Result<Vec<Change>, Refusal> {
         let query = format!(
-            "tablename={}^documentkey={id}^fieldnameINapproval,short_description,description^ORDERBYrecord_checkpoint",
+            "tablename={}^documentkey={id}^fieldnameINapproval,short_description,description^ORDERBYrecord_checkpoint^ORDERBYsys_id",
             self.table
         );
         let fields = "sys_id,tablename,documentkey,fieldname,newvalue,user,sys_created_on";
         let (mut changes, mut users) = (Vec::new(), BTreeMap::new());
         for start in (0..).step_by(PAGE) {
-            let page = self.api.list("sys_audit", &query, fields, (start, PAGE)).await?;
+            let (page, count) = self.api.counted("sys_audit", &query, fields, (start, PAGE)).await?;
             for entry in &page {
                 let user = text(entry, "user");
                 if !users.contains_key(user) {
@@ -37,21 +59,27 @@ impl ServiceNow {
                 // A query with a mistake in it finds everything.
                 let own = text(entry, "documentkey") == id && text(entry, "tablename") == self.table;
                 let change = by.filter(|_| own).and_then(|by| of(entry, by));
-                changes.push(change.ok_or_else(|| Refusal::channel("the record's audit cannot be read"))?);
+                changes.push(
+                    change.ok_or_else(|| Refusal::news(About::Other, "a record's audit cannot be read"))?,
+                );
             }
-            if page.len() < PAGE {
+            let is_last = count.map_or(page.len() < PAGE, |count| start + PAGE >= count);
+            if is_last {
+                // What the account may not see is counted all the same.
+                if count.is_some_and(|count| count > changes.len()) {
+                    return Err(Refusal::news(
+                        About::Other,
+                        "the account may not read all of a record's audit",
+                    ));
+                }
+                return Ok(changes);
+            }
+            if start + PAGE >= MOST_CHANGES {
                 break;
             }
-            if changes.len() >= MOST_CHANGES {
-                let why = "more was done to the record than is read: nothing is decided in it";
-                return Err(Refusal::news(About::Gone, why));
-            }
         }
-        Ok(History {
-            approvals: text(&record, "correlation_id").parse().into_iter().collect(),
-            words: digest(text(&record, "short_description"), text(&record, "description")),
-            changes,
-        })
+        let why = "more was done to the record than is read: nothing is decided in it";
+        Err(Refusal::news(About::Long, why))
     }
 
     /// Who has this user name. Nobody is taken for a person who is not one known there.
@@ -94,6 +122,10 @@ impl ServiceNow {
         };
         Ok(comments.iter().find(about_then).map(|comment| text(comment, "value").to_owned()))
     }
+}
+
+fn untold() -> Refusal {
+    Refusal::news(About::Other, "a record's audit does not say who put it where it stands")
 }
 
 /// What one entry of the audit says was done. `None`: it cannot be read.

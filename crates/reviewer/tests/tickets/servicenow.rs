@@ -1,9 +1,9 @@
 //! `ServiceNow` as a ticket system in which people decide.
 
 use crate::{Far, Room, To, User, name};
-use countersign_core::{ApprovalId, Class};
-use countersign_reviewer::ChannelSection;
-use countersign_testkit::servicenow::{CLOSED, PASSWORD, Record, Refusal, ServiceNow, USER};
+use countersign_core::{ActionId, ApprovalId, Class, EntryId};
+use countersign_reviewer::{ChannelSection, Letter};
+use countersign_testkit::servicenow::{CLOSED, Hidden, PASSWORD, Record, Refusal, ServiceNow, USER};
 use std::sync::Arc;
 
 struct Instance {
@@ -99,11 +99,24 @@ impl Far for Instance {
     }
 
     fn relabel(&self, ticket: &str, approval: ApprovalId) {
-        self.now.change("mallory", ticket, &[("correlation_id", &approval.to_string())]).unwrap();
+        let fields = [("correlation_id", &*approval.to_string()), ("correlation_display", "Elsewhere")];
+        self.now.change("mallory", ticket, &fields).unwrap();
     }
 
     fn is_down(&self, down: bool) {
         self.now.down(down.then_some(Refusal::Error(503)));
+    }
+
+    fn refuses_words(&self, status: u16, times: usize) {
+        self.now.refuse_on("{\"work_notes\":", Refusal::Error(status), times);
+    }
+
+    fn loses_an_answer(&self) {
+        self.now.refuse_on("{\"approval\":\"requested\"}", Refusal::Lost, 1);
+    }
+
+    fn mails(&self) -> Vec<(String, String)> {
+        self.now.mails()
     }
 }
 
@@ -151,5 +164,76 @@ async fn a_record_whose_creation_was_not_answered_is_found() {
     assert!(tokio::time::timeout(std::time::Duration::from_mins(1), tried).await.is_ok());
     room.told(id).await;
     assert_eq!(now.records().len(), 1, "{:?}", now.calls());
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_is_read_wherever_the_record_stands_by_then() {
+    let (room, now) = open(|_| ()).await;
+    // Closed with it, or put back by somebody else before it is read.
+    let (closed, ticket) = room.hold(Class::Execute, "closed").await;
+    now.change("ana", &ticket, &[("approval", "rejected"), ("state", CLOSED)]).unwrap();
+    let (reset, ticket) = room.hold(Class::Execute, "reset").await;
+    now.change("ana", &ticket, &[("approval", "rejected"), ("correlation_display", "")]).unwrap();
+    now.change("mallory", &ticket, &[("approval", "not requested")]).unwrap();
+    room.look().await;
+    for id in [closed, reset] {
+        assert_eq!(room.stage.state(id).await, "rejected");
+        assert_eq!(room.count(id, "approval.voted").await, 1);
+    }
+    // What has nothing new is not read again.
+    for id in [closed, reset] {
+        room.told(id).await;
+    }
+    room.look().await;
+    let audits =
+        |now: &ServiceNow| now.calls().iter().filter(|(call, _)| call.ends_with("/sys_audit")).count();
+    let before = audits(&now);
+    room.look().await;
+    assert_eq!(audits(&now), before);
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_that_does_not_say_everything_is_said_on_the_page_and_holds_up_no_other() {
+    for hidden in [Hidden::Unkept, Hidden::Unseen] {
+        let (room, now) = open(|_| ()).await;
+        let (blind, ticket) = room.hold(Class::Execute, "blind").await;
+        now.hide(Some(("approval", hidden)));
+        now.change("ana", &ticket, &[("approval", "approved")]).unwrap();
+        room.look().await;
+        let channel = room.stage.gate.channels().named(&name()).unwrap();
+        let unread = channel.unread().unwrap();
+        assert!(unread.why.contains("audit"), "{unread:?}");
+        assert_eq!(room.stage.state(blind).await, "pending");
+        if hidden == Hidden::Unkept {
+            // What is kept from now on is read, beside what cannot be.
+            now.hide(None);
+            let (seen, other) = room.hold(Class::Execute, "seen").await;
+            now.change("ana", &other, &[("approval", "rejected")]).unwrap();
+            room.look().await;
+            assert_eq!(room.stage.state(seen).await, "rejected");
+            assert!(channel.unread().is_some());
+        }
+        room.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_finds_out_whether_the_audit_keeps_what_is_needed() {
+    let (room, now) = open(|_| ()).await;
+    let letter = |number: u128| {
+        let ids = (ApprovalId::from_parts(1, number), ActionId::from_parts(1, number));
+        Letter::of_test(EntryId::from_parts(1, number), ids, "http://sign.example", room.stage.gate.now())
+    };
+    for (number, (field, says)) in
+        [(1, ("approval", "who moved the ticket")), (2, ("description", "who changed what the ticket says"))]
+    {
+        now.hide(Some((field, Hidden::Unkept)));
+        let why = room.config.tell().tell(&letter(number)).await.unwrap_err().why;
+        assert!(why.contains(says), "{field}: {why}");
+    }
+    now.hide(None);
+    room.config.tell().tell(&letter(3)).await.unwrap();
     room.close().await;
 }
