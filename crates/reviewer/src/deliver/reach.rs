@@ -120,7 +120,9 @@ impl Worker<'_> {
             if round.gates.iter().any(|gate| gate.distinct) {
                 // One person lifts one of them: with so many for each nobody is missing on the others.
                 let all = needs.values().fold(0, |all: usize, need| all.saturating_add(*need));
-                needs.values_mut().for_each(|need| *need = all);
+                for need in needs.values_mut() {
+                    *need = all;
+                }
             }
         }
         Ok(chosen(candidates, &needs, most))

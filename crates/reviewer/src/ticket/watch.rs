@@ -243,7 +243,7 @@ impl Watch {
     }
 
     async fn meet(&self, gate: &Arc<Gate>, ticket: &str) -> Result<Looked, Stuck> {
-        match caught(self.look(gate, ticket)).await {
+        match Box::pin(caught(self.look(gate, ticket))).await {
             // Nobody can put it anywhere.
             Err(Trouble::Far(refusal)) if refusal.about == About::Gone => Ok(Looked::Unknown),
             looked => looked.map_err(|trouble| self.failed(gate, &trouble)),
@@ -296,7 +296,6 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    #[expect(clippy::panic, reason = "it is what is caught")]
     async fn a_panic_over_an_answer_is_one_ticket_that_cannot_be_read() {
         let caught = caught::<()>(async { panic!("planted") }).await;
         assert!(
