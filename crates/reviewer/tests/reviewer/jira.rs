@@ -94,6 +94,10 @@ async fn a_new_round_is_written_down_anew_and_a_rejection_says_why() {
     let posted = stage.tell(&first).await.unwrap();
     let mut round = after(&first, 2, ("approval.round_opened", "pending"), posted.as_ref());
     round.message.drifted = Some("planted drift".into());
+    // What cannot be said to the end is not shown yet: nobody decides on words that nobody remembers.
+    stage.jira.refuse_on("{\"body\":", Refusal::Error(403, ""), 1);
+    assert_eq!(stage.tell(&round).await.unwrap_err().scope, Scope::News);
+    assert!(!text(&stage.one().description).contains("planted drift"));
     stage.tell(&round).await.unwrap();
     assert!(text(&stage.one().description).contains("planted drift"));
     let mut no = after(&first, 3, ("approval.voted", "rejected"), posted.as_ref());
@@ -240,8 +244,13 @@ async fn a_test_of_a_channel_that_decides_goes_every_way_or_says_which_is_missin
     };
     let stage = decides(None).await;
     stage.tell(&letter()).await.unwrap();
-    let moves: Vec<String> = stage.one().changes.iter().map(|change| change.items[0].to.clone()).collect();
+    let issue = stage.one();
+    let (moves, texts): (Vec<_>, Vec<_>) =
+        issue.changes.iter().map(|change| &change.items[0]).partition(|item| item.field == "status");
+    let moves: Vec<&str> = moves.iter().map(|item| &*item.to).collect();
     assert_eq!(moves, ["Approved", "Waiting", "Rejected", "Waiting", "Done"]);
+    // Whether it is kept who changes what it says is found out as well.
+    assert_eq!(texts.len(), 2);
     let failed = decides(Some("Genehmigt")).await.tell(&letter()).await.unwrap_err();
     assert!(failed.why.contains("`Genehmigt`"), "{}", failed.why);
 }
