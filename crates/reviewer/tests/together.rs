@@ -6,6 +6,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
+    clippy::manual_assert,
+    clippy::match_wild_err_arm,
     reason = "a failed expectation is how a test fails"
 )]
 
@@ -53,6 +55,8 @@ struct Reader {
     gate: Arc<Gate>,
     told: Mutex<Vec<(Told, Timestamp)>>,
     down: AtomicBool,
+    /// Ids of messages with several, at every try.
+    tried: Mutex<Vec<String>>,
     /// No message with several is taken, ever.
     refuses: AtomicBool,
     most_each: Option<usize>,
@@ -65,9 +69,9 @@ impl Reader {
     }
 
     fn limited(gate: &Arc<Gate>, most_each: Option<usize>, writes: Writes) -> Arc<Self> {
-        let (gate, told) = (Arc::clone(gate), Mutex::default());
+        let (gate, told, tried) = (Arc::clone(gate), Mutex::default(), Mutex::default());
         let (down, refuses) = (AtomicBool::default(), AtomicBool::default());
-        Arc::new(Self { gate, told, down, refuses, most_each, writes })
+        Arc::new(Self { gate, told, down, tried, refuses, most_each, writes })
     }
 
     fn all(&self) -> Vec<Told> {
@@ -117,6 +121,7 @@ impl Tell for Reader {
     async fn tell_together(&self, all: &Gathering) -> Result<Option<String>, Failed> {
         assert!(all.items.len() <= 20 && all.items.len() <= all.count);
         assert_eq!(all.common.is_some(), all.link.contains("principal="));
+        self.tried.lock().push(all.id.clone());
         if self.refuses.load(Ordering::SeqCst) {
             return Err(Failed { why: "never".into(), scope: Scope::News, again: Again::No });
         }
@@ -330,6 +335,8 @@ async fn a_flood_is_a_few_messages_and_one_more_and_each_of_it_is_decided_by_its
     let told = reader.all();
     let [.., Told::Several(Why::Similar, 37, listed, ..)] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!((told.len(), listed.len()), (5, 20));
+    let tried = reader.tried.lock().clone();
+    assert!(tried.len() > 1 && tried.iter().all(|id| *id == tried[0]), "it is one message: {tried:?}");
     assert_eq!(outbox::count(&stage.gate, &"ops".parse().unwrap(), Shelf::GivenUp, 10).await.unwrap(), 0);
 
     // Each by itself; what became of it is told to nobody, but once for all of them.

@@ -354,3 +354,73 @@ fn progress(approval: &Approval) -> Vec<Progress> {
     };
     round.gates.iter().map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp(second * 1_000_000)
+    }
+
+    fn waiting(news: &[(&str, i64, Option<i64>)]) -> Outgoing {
+        let mut outgoing = Outgoing::new(ApprovalId::from_parts(1, 1), "ops".parse().unwrap());
+        for (number, (kind, at, after)) in (1..).zip(news) {
+            outgoing.waiting.push(News {
+                number,
+                entry: EntryId::from_parts(1, u128::from(number)),
+                kind: (*kind).into(),
+                by: String::new(),
+                at: second(*at),
+                state: "pending".into(),
+                gates: Vec::new(),
+                after: after.map(second),
+                gather: after.map(|_| "rest".into()),
+            });
+        }
+        outgoing
+    }
+
+    #[test]
+    fn what_waits_for_nothing_is_due_on_every_clock() {
+        let now = second(100);
+        for (what, news, asleep, gathered) in [
+            ("put off", &[("approval.requested", 0, Some(200))][..], Some(200), false),
+            ("its time came", &[("approval.requested", 0, Some(100))], None, true),
+            ("the clock was set back", &[("approval.requested", 500, None)], None, false),
+            (
+                "an alarm on a clock that was set back",
+                &[("approval.requested", 0, Some(900)), ("approval.glass_broken", 500, None)],
+                None,
+                false,
+            ),
+            (
+                "an alarm behind what is due",
+                &[("approval.requested", 0, Some(50)), ("approval.glass_broken", 60, None)],
+                None,
+                false,
+            ),
+        ] {
+            let outgoing = waiting(news);
+            assert_eq!(outgoing.asleep_until(now), asleep.map(second), "{what}");
+            assert_eq!(outgoing.gathered(now).is_some(), gathered, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_puts_off_nothing_that_is_due_and_comes_back_due() {
+        let news = [
+            ("approval.requested", 0, Some(50)),
+            ("approval.voted", 60, Some(90)),
+            ("approval.closed", 70, Some(900)),
+        ];
+        let mut outgoing = waiting(&news);
+        let missed = Missed { at: second(100), why: "full".into() };
+        assert!(outgoing.give_up(1, missed, second(100)));
+        let after: Vec<_> = outgoing.waiting.iter().map(|news| news.after).collect();
+        assert_eq!(after, [None, Some(second(900))]);
+        assert!(outgoing.replay());
+        let first = &outgoing.waiting[0];
+        assert_eq!((first.number, first.after, first.gather.as_deref()), (1, None, None));
+    }
+}

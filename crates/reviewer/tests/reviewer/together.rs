@@ -72,8 +72,6 @@ impl Channel {
     }
 }
 
-const SECRET: &str = "file:secret";
-
 #[tokio::test]
 async fn slack_shows_them_in_one_message_that_decides_nothing_and_says_when_none_waits() {
     let server = Slack::start().await.unwrap();
@@ -81,7 +79,7 @@ async fn slack_shows_them_in_one_message_that_decides_nothing_and_says_when_none
         slack::TOKEN,
         ChannelSection {
             kind: "slack".into(),
-            token_from: Some(SECRET.into()),
+            token_from: Some("file:secret".into()),
             channel: Some(slack::CHANNEL.into()),
             api: Some(server.api()),
             ..ChannelSection::default()
@@ -115,7 +113,7 @@ async fn teams_shows_them_in_one_card_that_decides_nothing_and_says_when_none_wa
                 kind: "teams".into(),
                 app_id: Some(teams::APP.into()),
                 tenant: Some(teams::TENANT.into()),
-                client_secret_from: Some(SECRET.into()),
+                client_secret_from: Some("file:secret".into()),
                 conversation: Some(conversation.into()),
                 service: Some(server.service()),
                 login: Some(server.login()),
@@ -143,7 +141,7 @@ async fn one_page_is_sent_for_all_of_them_and_ends_with_the_last() {
         pagerduty::ROUTING_KEY,
         ChannelSection {
             kind: "pagerduty".into(),
-            routing_key_from: Some(SECRET.into()),
+            routing_key_from: Some("file:secret".into()),
             api: Some(server.url()),
             ..ChannelSection::default()
         },
