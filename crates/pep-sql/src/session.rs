@@ -289,7 +289,16 @@ impl Session {
         let sending = Sending { up: up.freeze(), steps: steps.into(), cuts };
         if !binds {
             let Sending { up, steps, .. } = sending;
-            let passage = Passage { up, before: 0, after: 0, steps, ends, to_the_end: false, veil: None };
+            let passage = Passage {
+                up,
+                before: 0,
+                after: 0,
+                steps,
+                ends,
+                to_the_end: false,
+                veil: None,
+                leaves: VecDeque::new(),
+            };
             return self.plain(passage, self.begun).await;
         }
         // Nothing runs but what planning runs, and that where nothing can be written.
@@ -344,6 +353,9 @@ impl Session {
         self.begun = self.begun.filter(|_| self.unsynced);
         self.skipping = ends == Ends::Steps && failed;
         if ends == Ends::Ready && self.state.status == state::IDLE {
+            if failed {
+                self.state.roll_back();
+            }
             self.state.settle();
         }
     }
@@ -361,6 +373,7 @@ impl Session {
             ends: Ends::Ready,
             to_the_end: false,
             veil: None,
+            leaves: VecDeque::new(),
         };
         self.plain(passage, None).await
     }

@@ -8,7 +8,7 @@ use super::{
     open::Shared,
     pipeline::{Pipeline, Step},
     relay::{Ends, Seen},
-    renames::renames,
+    renames::{leaves, renames},
     shape::{Begun, Shape},
     state::{End, IDLE, OPEN},
     veil::Veil,
@@ -32,7 +32,7 @@ use countersign_engine::{
 };
 use countersign_ledger::event::Actor;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 use tokio::io::{AsyncWriteExt as _, WriteHalf};
 
 /// What a client may send ahead while its statement waits.
@@ -107,7 +107,9 @@ impl Wish {
 impl Wish {
     /// Adds the texts kept from earlier that will run: whoever decides sees them, and it is another action with others.
     fn keep(&mut self, statements: &[Statement]) {
-        let kept: BTreeMap<&String, &Arc<str>> = statements.iter().flat_map(|one| &one.kept).collect();
+        let mut kept: Vec<(&String, &Arc<str>)> = statements.iter().flat_map(|one| &one.kept).collect();
+        // In the order in which they run: the same name can stand for one text and then for another.
+        kept.dedup();
         if !kept.is_empty() {
             let text = serde_json::to_string_pretty(&kept).unwrap_or_default();
             self.payload.head = [&self.payload.head, format!("kept\n{text}\n").as_bytes()].concat().into();
@@ -414,6 +416,7 @@ impl Session {
         if kind == Kind::Simple {
             self.state.names.statements.remove("");
         }
+        let executes = wish.asked.len();
         let sending = Sending { up, steps: wish.steps.into(), cuts: wish.cuts };
         let mut keeping = match self.keeping(&clearance, wish.formats) {
             Ok(keeping) => keeping,
@@ -440,6 +443,9 @@ impl Session {
         }
         self.shared.recall();
         passage.veil = veil;
+        if kind == Kind::Extended {
+            passage.leaves = leaves(&understood.statements, executes);
+        }
         passage.to_the_end = ending.is_approved();
         let approved = passage.to_the_end;
         let seen = match self.relay(passage, keeping.as_deref_mut(), clearance.cancelled()).await {
@@ -453,6 +459,11 @@ impl Session {
         let done = done(understood, kind, &seen.tags);
         self.begun = Some(Begun::at(place, &shape).then(done.iter().map(|(statement, _)| *statement)));
         self.tally(&seen, guard);
+        if kind == Kind::Simple {
+            for effect in done.iter().flat_map(|(statement, _)| &statement.session) {
+                self.state.names.follow(effect);
+            }
+        }
         let ended = if seen.error.is_some() { End::Failed } else { End::Done };
         self.state.ran(&done, ended, digest, (was, ends == Ends::Steps));
         self.after(ends, seen.error.is_some());

@@ -135,7 +135,16 @@ impl Session {
             Shape::Whole(_) | Shape::AsItIs => sending,
         };
         let Sending { up, steps, .. } = sending;
-        let mut passage = Passage { up, before: 0, after: 0, steps, ends, to_the_end: false, veil: None };
+        let mut passage = Passage {
+            up,
+            before: 0,
+            after: 0,
+            steps,
+            ends,
+            to_the_end: false,
+            veil: None,
+            leaves: VecDeque::new(),
+        };
         if place != Place::Rest && *shape == Shape::Whole(Guard::ReadOnly) {
             let mut up = BytesMut::new();
             own_statement(&format!("SAVEPOINT {OWN}"), &mut up);
@@ -194,6 +203,7 @@ impl Session {
         match self.own(&["countersign refused the next statement of this transaction"]).await {
             Err(Ended::NotGuarded(_)) if self.state.status != OPEN => {
                 if self.state.status == IDLE {
+                    self.state.roll_back();
                     self.state.settle();
                 }
                 Ok(())

@@ -5,14 +5,14 @@ use crate::{
     frame::{Fields, Frame, FrameError},
     message::Frontend,
     reply::{Said, put_text, sqlstate},
-    understand::{Asked, BoundValue, ResultColumn},
+    understand::{Asked, BoundValue, ResultColumn, SessionEffect},
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Messages of one pipeline.
-const STEPS: usize = 16_384;
+const STEPS: usize = 131_072;
 /// Prepared statements that a session keeps, and how long their texts are together, in bytes.
 const KEPT: usize = 10_000;
 const KEPT_BYTES: usize = 64 << 20;
@@ -25,6 +25,8 @@ pub(super) const OWN: &str = "_countersign";
 pub(super) struct Parsed {
     pub(super) sql: Arc<str>,
     pub(super) types: Arc<[u32]>,
+    /// `PREPARE` made it, and its text is that whole statement.
+    pub(super) by_sql: bool,
     /// What its rows look like, once the server has said so.
     pub(super) columns: Described,
 }
@@ -185,6 +187,37 @@ impl Names {
             Step::DescribeStatement(_) | Step::DescribePortal(_) | Step::Execute(_) | Step::Own => {}
         }
     }
+
+    /// What a statement leaves behind once it has succeeded: by SQL or by the protocol, names are the same ones.
+    pub(super) fn follow(&mut self, effect: &SessionEffect) {
+        match effect {
+            SessionEffect::Prepare { name, text } => {
+                let (sql, columns) = (Arc::clone(text), Described::default());
+                let parsed = Parsed { sql, types: Arc::default(), by_sql: true, columns };
+                self.statements.insert(name.clone(), parsed);
+            }
+            SessionEffect::Deallocate { name: Some(name) } => {
+                self.statements.remove(name);
+            }
+            SessionEffect::Deallocate { name: None } => self.statements.clear(),
+            SessionEffect::DeclareCursor { name, .. } | SessionEffect::CloseCursor { name: Some(name) } => {
+                self.portals.remove(name);
+            }
+            SessionEffect::CloseCursor { name: None } => self.portals.clear(),
+            SessionEffect::Discard => {
+                self.statements.clear();
+                self.portals.clear();
+            }
+            // A portal keeps the meaning its text had when it was bound, which nobody remembers here.
+            SessionEffect::Set(change) if change.moves() => self.portals.clear(),
+            SessionEffect::Transaction(_)
+            | SessionEffect::Set(_)
+            | SessionEffect::CreateTemporary { .. }
+            | SessionEffect::Listen
+            | SessionEffect::Defines
+            | SessionEffect::Opaque => {}
+        }
+    }
 }
 
 impl Pipeline {
@@ -292,6 +325,14 @@ impl Pipeline {
             let why = format!("prepared statement \"{statement}\" does not exist");
             refused(sqlstate::INVALID_STATEMENT, why, "parse it first")
         })?;
+        if parsed.by_sql {
+            let why = format!("prepared statement \"{statement}\" was made by `PREPARE`");
+            return Err(refused(
+                sqlstate::NOT_OFFERED,
+                why,
+                "run it with `EXECUTE`, or parse it by the protocol",
+            ));
+        }
         let formats = (0..fields.count()?).map(|_| fields.i16()).collect::<Result<Vec<_>, _>>()?;
         let count = fields.count()?;
         if formats.len() > 1 && formats.len() != count {
@@ -356,7 +397,7 @@ fn parse(fields: &mut Fields<'_>) -> Result<Step, NotStaged> {
     let types = types.collect::<Result<Arc<[u32]>, FrameError>>()?;
     Ok(Step::Parse {
         name: name.into(),
-        parsed: Parsed { sql: sql.into(), types, columns: Described::default() },
+        parsed: Parsed { sql: sql.into(), types, by_sql: false, columns: Described::default() },
     })
 }
 

@@ -14,6 +14,7 @@ use crate::{
     frame::{self, Fields, FrameError, HEADER, sqlstate},
     message::{Backend, BackendRule, Frontend},
     results::Keeping,
+    understand::SessionEffect,
     upstream::Stream,
 };
 use aws_lc_rs::digest;
@@ -47,6 +48,8 @@ pub(super) struct Passage {
     pub(super) to_the_end: bool,
     /// What hides values in the answer.
     pub(super) veil: Option<Box<Veil>>,
+    /// What each `Execute` leaves behind, in their order.
+    pub(super) leaves: VecDeque<Vec<SessionEffect>>,
 }
 
 /// When the server has answered.
@@ -108,6 +111,7 @@ struct Relay<'a> {
     parameters: &'a mut Parameters,
     status: &'a mut u8,
     steps: VecDeque<Step>,
+    leaves: VecDeque<Vec<SessionEffect>>,
     extended: bool,
     ends: Ends,
     after: usize,
@@ -132,9 +136,9 @@ impl Session {
         mut keeping: Option<&mut Keeping>,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<Seen, Ended> {
-        let Passage { mut up, before, after, steps, ends, to_the_end, veil } = passage;
+        let Passage { mut up, before, after, steps, ends, to_the_end, veil, leaves } = passage;
         let seeing = self.seeing(veil);
-        let mut relay = Relay::of(&mut self.state, (steps, ends), (before, after), seeing);
+        let mut relay = Relay::of(&mut self.state, (steps, leaves, ends), (before, after), seeing);
         let (client, server) = (&mut self.client, &mut self.server);
         let mut out = BytesMut::new();
         let (mut up_dirty, mut out_dirty) = (true, false);
@@ -221,7 +225,8 @@ impl Session {
         }
         relay.seen.copy_digest = relay.hash.take().map(finished);
         // A server that was still in the copy ignored the `Sync` it was sent first; one that was not answers both.
-        self.over |= relay.failed_copy && relay.synced;
+        // Nor can be told what an answer belongs to where the server was to say what it has, and was copying instead.
+        self.over |= relay.synced && (relay.failed_copy || relay.ends == Ends::Steps);
         let seen = relay.seen;
         server.inbox.rest();
         client.inbox.rest();
@@ -233,7 +238,7 @@ impl<'a> Relay<'a> {
     /// What is about to be relayed in this session, and how often its server is ready before and after that.
     fn of(
         state: &'a mut State,
-        (steps, ends): (VecDeque<Step>, Ends),
+        (steps, leaves, ends): (VecDeque<Step>, VecDeque<Vec<SessionEffect>>, Ends),
         (before, after): (usize, usize),
         seeing: Seeing,
     ) -> Self {
@@ -243,6 +248,7 @@ impl<'a> Relay<'a> {
             status: &mut state.status,
             extended: !steps.is_empty(),
             steps,
+            leaves,
             ends,
             after,
             at: if before > 0 { At::Before(before) } else { At::Answer },
@@ -448,6 +454,11 @@ impl<'a> Relay<'a> {
     /// The server has done the step it was at.
     fn done(&mut self) {
         if let Some(step) = self.steps.pop_front() {
+            if matches!(step, Step::Execute(_)) {
+                for effect in self.leaves.pop_front().unwrap_or_default() {
+                    self.names.follow(&effect);
+                }
+            }
             self.names.apply(step);
         }
         if self.ends == Ends::Steps && self.steps.is_empty() {

@@ -2,33 +2,34 @@
 
 use super::pipeline::Step;
 use crate::understand::{SessionEffect, Statement};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
-/// Whether a pipeline uses a name behind a statement of its own that may have given it to something else: what was staged
-/// under it is not what the server would take.
+/// Whether a pipeline uses a name behind a statement of its own that may have given it to something else, or what it bound
+/// behind one that changes what texts mean: what was staged is not what the server would take.
 pub(super) fn renames(steps: &[Step], statements: &[Statement]) -> bool {
     let (mut prepared, mut cursors) = (Renamed::default(), Renamed::default());
+    let (mut bound, mut outlived) = (BTreeSet::new(), BTreeSet::new());
     let mut asked = 0;
     for step in steps {
         match step {
             Step::Execute(portal) => {
-                if cursors.has(portal) {
+                if cursors.has(portal) || outlived.contains(portal) {
                     return true;
                 }
-                let effects = statements.iter().filter(|one| one.asked == asked).flat_map(|one| &one.session);
-                for effect in effects {
+                for effect in of(statements, asked).iter().flat_map(|one| &one.session) {
                     match effect {
-                        SessionEffect::Prepare { name, .. }
-                        | SessionEffect::Deallocate { name: Some(name) } => {
-                            prepared.names.insert(name.clone());
+                        SessionEffect::Prepare { name, .. } | SessionEffect::Deallocate { name: Some(name) } => {
+                            prepared.give(name);
                         }
                         SessionEffect::DeclareCursor { name, .. }
-                        | SessionEffect::CloseCursor { name: Some(name) } => {
-                            cursors.names.insert(name.clone());
+                        | SessionEffect::CloseCursor { name: Some(name) } => cursors.give(name),
+                        SessionEffect::Deallocate { name: None } => prepared.give_all(),
+                        SessionEffect::CloseCursor { name: None } => cursors.give_all(),
+                        SessionEffect::Discard => {
+                            prepared.give_all();
+                            cursors.give_all();
                         }
-                        SessionEffect::Deallocate { name: None } => prepared.all = true,
-                        SessionEffect::CloseCursor { name: None } => cursors.all = true,
-                        SessionEffect::Discard => (prepared.all, cursors.all) = (true, true),
+                        SessionEffect::Set(change) if change.moves() => outlived.append(&mut bound),
                         SessionEffect::Transaction(_)
                         | SessionEffect::Set(_)
                         | SessionEffect::CreateTemporary { .. }
@@ -40,29 +41,66 @@ pub(super) fn renames(steps: &[Step], statements: &[Statement]) -> bool {
                 }
                 asked += 1;
             }
-            Step::Bind { statement, .. } if prepared.has(statement) => return true,
-            Step::Parse { name, .. } | Step::CloseStatement(name) => {
-                prepared.names.remove(name);
+            Step::Bind { statement, name, .. } => {
+                if prepared.has(statement) {
+                    return true;
+                }
+                cursors.take(name);
+                outlived.remove(name);
+                bound.insert(name.clone());
             }
-            Step::Bind { .. }
-            | Step::ClosePortal(_)
-            | Step::DescribeStatement(_)
-            | Step::DescribePortal(_)
-            | Step::Own => {}
+            Step::Parse { name, .. } | Step::CloseStatement(name) => prepared.take(name),
+            Step::ClosePortal(name) => {
+                cursors.take(name);
+                outlived.remove(name);
+                bound.remove(name);
+            }
+            Step::DescribeStatement(_) | Step::DescribePortal(_) | Step::Own => {}
         }
     }
     false
+}
+
+/// The statements of one of the texts; they stand in the order of these.
+pub(super) fn of(statements: &[Statement], asked: usize) -> &[Statement] {
+    let start = statements.partition_point(|statement| statement.asked < asked);
+    let end = statements.partition_point(|statement| statement.asked <= asked);
+    statements.get(start..end).unwrap_or_default()
+}
+
+/// What each `Execute` of a pipeline leaves behind.
+pub(super) fn leaves(statements: &[Statement], executes: usize) -> VecDeque<Vec<SessionEffect>> {
+    let of_it = |asked| of(statements, asked).iter().flat_map(|one| one.session.iter().cloned()).collect();
+    (0..executes).map(of_it).collect()
 }
 
 /// Names that statements gave to something else, or took away.
 #[derive(Default)]
 struct Renamed {
     names: BTreeSet<String>,
+    /// All of them, but for those that the protocol took since.
     all: bool,
+    taken: BTreeSet<String>,
 }
 
 impl Renamed {
     fn has(&self, name: &str) -> bool {
-        !name.is_empty() && (self.all || self.names.contains(name))
+        !name.is_empty() && (self.names.contains(name) || (self.all && !self.taken.contains(name)))
+    }
+
+    fn give(&mut self, name: &str) {
+        self.names.insert(name.to_owned());
+        self.taken.remove(name);
+    }
+
+    fn give_all(&mut self) {
+        self.all = true;
+        self.taken.clear();
+    }
+
+    /// The protocol says what it stands for from here on.
+    fn take(&mut self, name: &str) {
+        self.names.remove(name);
+        self.taken.insert(name.to_owned());
     }
 }

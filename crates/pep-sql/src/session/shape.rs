@@ -1,11 +1,12 @@
 //! How the statements of one action are run so that the server refuses every write of those that were permitted as reads.
 //! Where it could not, and a read runs code that only the configuration says is harmless, the whole is refused.
 
-use super::{guard::Guard, pipeline::Step};
+use super::{guard::Guard, pipeline::Step, renames};
 use crate::understand::{
     Access, Asked, Chain, Effect, SessionEffect, SettingChange, SqlOperation, Statement, TransactionAccess,
     TransactionControl,
 };
+use std::collections::BTreeMap;
 
 /// Where a session stands, as far as guarding goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,11 +227,13 @@ impl Place {
 
     /// A guard around every read of a pipeline that stands in a transaction of the client's own.
     fn each(self, steps: &[Step], statements: &[Statement]) -> Result<Shape, Unguarded> {
-        let of = |asked: usize| statements.iter().filter(move |statement| statement.asked == asked);
+        let of = |asked: usize| renames::of(statements, asked);
         let reads = |asked: usize| {
-            of(asked).next().is_some() && of(asked).all(|statement| statement.access == Access::ReadOnly)
+            let of_it = of(asked);
+            !of_it.is_empty() && of_it.iter().all(|statement| statement.access == Access::ReadOnly)
         };
-        let believed = |asked: usize| of(asked).any(is_believed);
+        let believed = |asked: usize| of(asked).iter().any(is_believed);
+        let runs = runs(steps);
         let mut open = self.is_block() && self != Self::Failed;
         let mut asked = 0;
         let mut guarded = Vec::with_capacity(steps.len());
@@ -243,15 +246,15 @@ impl Place {
                     }
                     let was = open;
                     open = block_after(open, of(asked));
-                    if was && of(asked).any(|one| holds(one) && is_believed(one)) {
+                    if was && of(asked).iter().any(|one| holds(one) && is_believed(one)) {
                         return Err(LATER);
                     }
                     asked += 1;
                     Some(guard)
                 }
-                Step::Bind { name, .. } => match runs(name, steps.get(at + 1..).unwrap_or_default()) {
-                    Some(later) if believed(asked + later) && !open => return Err(BESIDE),
-                    Some(later) => Some(open && reads(asked + later)),
+                Step::Bind { .. } => match runs.get(at).copied().flatten() {
+                    Some(execution) if believed(execution) && !open => return Err(BESIDE),
+                    Some(execution) => Some(open && reads(execution)),
                     None if open => Some(true),
                     None => return Err(BOUND),
                 },
@@ -271,10 +274,9 @@ impl Place {
 
 /// What a pipeline binds and does not run.
 pub(super) fn only_planned(steps: &[Step]) -> Vec<Asked> {
-    let planned = steps.iter().enumerate().filter_map(|(at, step)| match step {
-        Step::Bind { name, portal, .. } if runs(name, steps.get(at + 1..).unwrap_or_default()).is_none() => {
-            Some(portal.asked())
-        }
+    let runs = runs(steps);
+    let planned = steps.iter().zip(runs).filter_map(|(step, runs)| match step {
+        Step::Bind { portal, .. } if runs.is_none() => Some(portal.asked()),
         Step::Bind { .. }
         | Step::Parse { .. }
         | Step::CloseStatement(_)
@@ -319,24 +321,30 @@ pub(super) fn plans_alone(statement: &Statement) -> bool {
     !statement.believed && statement.effects.iter().all(data)
 }
 
-/// Which of the executions to come runs the portal that was just bound; `None`: none of them.
-fn runs(portal: &str, rest: &[Step]) -> Option<usize> {
-    let mut executions = 0;
-    for step in rest {
+/// For each step that binds, which of all executions runs its portal first; `None`: none of them.
+fn runs(steps: &[Step]) -> Vec<Option<usize>> {
+    let mut left = steps.iter().filter(|step| matches!(step, Step::Execute(_))).count();
+    let mut next: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut runs = vec![None; steps.len()];
+    for (step, runs) in steps.iter().zip(&mut runs).rev() {
         match step {
-            Step::Execute(name) if name == portal => return Some(executions),
-            Step::Execute(_) => executions += 1,
-            Step::Bind { name, .. } | Step::ClosePortal(name) if name == portal => return None,
-            Step::Bind { .. }
-            | Step::ClosePortal(_)
-            | Step::Parse { .. }
+            Step::Execute(name) => {
+                left -= 1;
+                next.insert(name, left);
+            }
+            // What stands before it under this name is another's.
+            Step::Bind { name, .. } => *runs = next.remove(name.as_str()),
+            Step::ClosePortal(name) => {
+                next.remove(name.as_str());
+            }
+            Step::Parse { .. }
             | Step::CloseStatement(_)
             | Step::DescribeStatement(_)
             | Step::DescribePortal(_)
             | Step::Own => {}
         }
     }
-    None
+    runs
 }
 
 /// Whether nothing is there but reads, at least one, and control around them.

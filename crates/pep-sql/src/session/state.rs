@@ -1,6 +1,6 @@
 //! What a session is at this moment, as the server told and as its statements made it.
 
-use super::pipeline::{Described, Names, Parsed, Step};
+use super::pipeline::{Names, Step};
 use crate::understand::{
     SessionEffect, SessionFacts, SettingKind, Statement, TransactionControl, TransactionStatus,
 };
@@ -200,9 +200,10 @@ impl State {
         for (statement, tag) in done {
             for effect in &statement.session {
                 self.facts.apply(effect);
-                self.name(effect);
                 if let SessionEffect::Transaction(
-                    TransactionControl::Commit { .. } | TransactionControl::Rollback { .. },
+                    TransactionControl::Commit { .. }
+                    | TransactionControl::Rollback { .. }
+                    | TransactionControl::Prepare { .. },
                 ) = effect
                 {
                     // A transaction that has failed answers `COMMIT` with this, too.
@@ -242,7 +243,7 @@ impl State {
     }
 
     /// What was prepared stays; the rest is as it was before the transaction.
-    fn roll_back(&mut self) {
+    pub(super) fn roll_back(&mut self) {
         let Some(before) = &self.before else { return };
         let prepared = std::mem::take(&mut self.facts.prepared);
         let SessionFacts { opaque, uncommitted, .. } = self.facts;
@@ -257,34 +258,6 @@ impl State {
         self.before = None;
         self.transaction = None;
         self.names.portals.clear();
-    }
-
-    /// By SQL or by the protocol, the names of prepared statements are the same ones.
-    fn name(&mut self, effect: &SessionEffect) {
-        if let SessionEffect::Prepare { name, text } = effect {
-            let parsed =
-                Parsed { sql: Arc::clone(text), types: Arc::default(), columns: Described::default() };
-            self.names.statements.insert(name.clone(), parsed);
-        } else if let SessionEffect::Deallocate { name: Some(name) } = effect {
-            self.names.statements.remove(name);
-        } else if matches!(effect, SessionEffect::Deallocate { name: None } | SessionEffect::Discard) {
-            self.names.statements.clear();
-        }
-        // So are those of cursors and portals.
-        match effect {
-            SessionEffect::DeclareCursor { name, .. } | SessionEffect::CloseCursor { name: Some(name) } => {
-                self.names.portals.remove(name);
-            }
-            SessionEffect::CloseCursor { name: None } | SessionEffect::Discard => self.names.portals.clear(),
-            SessionEffect::Transaction(_)
-            | SessionEffect::Set(_)
-            | SessionEffect::Prepare { .. }
-            | SessionEffect::Deallocate { .. }
-            | SessionEffect::CreateTemporary { .. }
-            | SessionEffect::Listen
-            | SessionEffect::Defines
-            | SessionEffect::Opaque => {}
-        }
     }
 }
 

@@ -175,6 +175,10 @@ impl SessionFacts {
     }
 
     fn set(&mut self, change: &SettingChange) {
+        if change.moves() {
+            // A cursor keeps the meaning its text had before.
+            self.close_all();
+        }
         if change.scope == SettingScope::Transaction {
             self.before_local
                 .get_or_insert_with(|| (self.search_path.clone(), self.role.clone(), self.settings.clone()));
@@ -327,6 +331,11 @@ impl SettingChange {
 
     pub(crate) fn is_of_code(&self) -> bool {
         self.name == Self::UNSEEN
+    }
+
+    /// Whether texts mean something else from here on, by this statement's own words.
+    pub(crate) fn moves(&self) -> bool {
+        (self.kind == SettingKind::Meaning || self.name == "*") && !self.is_of_code()
     }
 }
 

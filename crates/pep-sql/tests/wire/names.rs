@@ -162,6 +162,96 @@ async fn a_name_changed_within_a_pipeline_is_not_taken_for_what_it_was() {
     assert_eq!(asked(&mut stream, &[&parse(&long, "select 1"), &sync()]).await, "1ZI");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sql_prepared_is_no_plain_setting_to_whoever_binds_it() {
+    let stage = stage().await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    assert_eq!(query(&mut stream, &format!("prepare p as {DELETE}")).await, "CZI");
+    assert_eq!(asked(&mut stream, &[&bind("", "p"), &execute(""), &sync()]).await, "EZC002ZI");
+    untouched(&stage);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_given_in_the_order_in_which_a_pipeline_gives_them() {
+    let stage = stage().await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    let close = message(b'C', b"Sp\0");
+    let harmless = runs("prepare p as insert into audit (what) values ('x')");
+    let told = asked(&mut stream, &[&harmless, &close, &parse("p", DELETE), &sync()]).await;
+    assert_eq!(told, "12C31ZI");
+    assert_eq!(query(&mut stream, "execute p").await, "EZC001ZI");
+    assert!(shown(&stage).await.1.contains("id <= 3"));
+    untouched(&stage);
+    let (mut stream, _) = login(&stage, &[]).await;
+    assert_eq!(query(&mut stream, "begin").await, "CZT");
+    let (declare, close) = (runs("declare c cursor for select 1"), message(b'C', b"Pc\0"));
+    let told =
+        asked(&mut stream, &[&declare, &close, &bound("c", "select customer from orders"), &sync()]).await;
+    assert_eq!(told, "12C312ZT");
+    let told = query(&mut stream, "fetch all from c").await;
+    assert!(told.contains("EZC") && !told.contains('D'), "{told}");
+    // What poolers and drivers do.
+    let (mut stream, _) = login(&stage, &[]).await;
+    let pipeline = [runs("deallocate all"), parse("n", "select 1"), bind("", "n"), execute(""), sync()];
+    assert_eq!(asked(&mut stream, &[&pipeline.concat()]).await, "12C12DCZI");
+    assert_eq!(asked(&mut stream, &[&bind("", "n"), &execute(""), &sync()]).await, "2DCZI");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_text_that_a_name_stands_for_while_an_action_runs_is_shown() {
+    let stage = stage().await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    assert_eq!(query(&mut stream, "prepare p as delete from orders where id = 1").await, "CZI");
+    let twice = "execute p; deallocate p; prepare p as select 1; execute p";
+    assert_eq!(query(&mut stream, twice).await, "EZC001ZI");
+    let (_, view) = shown(&stage).await;
+    assert!(view.contains("id = 1") && view.contains("select 1"), "{view}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_bound_before_names_changed_their_meaning_is_not_read_as_they_are_now() {
+    let stage = stage().await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    let (begin, moved) = (runs("begin"), runs("set search_path = pg_temp"));
+    let told = asked(&mut stream, &[&begin, &bound("q", DELETE), &moved, &execute("q"), &sync()]).await;
+    assert!(told.starts_with("EZC002"), "{told}");
+    for (named, used) in [
+        (
+            "begin; declare c cursor for select customer from orders; set search_path = pg_temp",
+            "fetch all from c",
+        ),
+        (
+            "begin; declare c cursor for select customer from orders; set search_path = pg_temp; savepoint s",
+            "move c",
+        ),
+    ] {
+        let (mut stream, _) = login(&stage, &[]).await;
+        let told = query(&mut stream, named).await;
+        assert!(told.ends_with("ZT"), "{told}");
+        let told = query(&mut stream, used).await;
+        assert!(told.contains("EZC") && !told.contains('D'), "{told}");
+    }
+    untouched(&stage);
+}
+
+/// The server swallows a `Flush` within the copy, and answers what stands before it and the `Sync` behind it as one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_behind_a_flush_leaves_no_answer_for_what_comes_next() {
+    let stage = stage().await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    let copy = [runs("copy orders from stdin"), message(b'H', b"")].concat();
+    let row = [message(b'd', b"1000\tx\t1\n"), message(b'c', b""), sync()].concat();
+    stream.write_all(&[copy, row].concat()).await.unwrap();
+    let mut told = Vec::new();
+    while !kinds(&told).contains("E08006") {
+        let more = said(&mut stream).await;
+        assert!(!more.is_empty(), "{}", kinds(&told));
+        told.extend(more);
+    }
+    // The session is over: nothing is answered by what was left.
+    assert!(stage.results(1).await[0].starts_with("COPY"), "{:?}", stage.results(1).await);
+}
+
 /// Whoever plans may run functions, and what they find stands in an error.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_told_by_what_is_bound_and_never_run() {
@@ -236,7 +326,7 @@ async fn a_pipeline_has_bounds_in_what_it_makes_the_gateway_keep() {
     let long = format!("select 1 /* {} */", "x".repeat(10_000));
     let told = asked(&mut stream, &[&bound("p", &long), &execute("p").repeat(1_000), &sync()]).await;
     assert_eq!(told, "E54000ZI");
-    let told = asked(&mut stream, &[&message(b'C', b"Pp\0").repeat(20_000), &sync()]).await;
+    let told = asked(&mut stream, &[&message(b'C', b"Pp\0").repeat(140_000), &sync()]).await;
     assert_eq!(told, "E54000ZI");
     assert_eq!(query(&mut stream, "select 3").await, "TDCZI");
 }
