@@ -105,7 +105,7 @@ fn the_channels_of_the_guide_are_named_by_its_gate() {
 fn the_route_of_its_guide_leads_to_channels_of_the_guide() {
     let tree = Tree::read().unwrap();
     let folder = TempDir::new().unwrap();
-    let sections = blocks(&tree, "docs/book/src/guide/routes.md", "toml").concat();
+    let sections = blocks(&tree, "docs/book/src/guide/routes.md", "toml").join("\n");
     fs::create_dir(folder.path().join("policy")).unwrap();
     let none = "@id(\"none\")\nforbid (principal, action, resource);\n";
     fs::write(folder.path().join("policy/none.cedar"), none).unwrap();

@@ -24,10 +24,14 @@ async fn stage_under(policy: &str) -> Stage {
     .await
 }
 
-/// And what is not known to be something is not let run.
+/// What is not known to be something is not let run.
+const CERTAIN: &str =
+    r#"@id("certain") @reason("not understood") forbid (principal, action in Action::"unknown", resource);"#;
+const ANYTHING: &str =
+    r#"@id("agents") permit (principal in Group::"agents", action, resource in Environment::"prod");"#;
+
 async fn stage() -> Stage {
-    let certain = r#"@id("certain") @reason("not understood") forbid (principal, action in Action::"unknown", resource);"#;
-    stage_under(&format!("{POLICY}{certain}")).await
+    stage_under(&format!("{POLICY}{CERTAIN}")).await
 }
 
 async fn asked(stream: &mut TcpStream, messages: &[&[u8]]) -> String {
@@ -210,7 +214,7 @@ async fn every_text_that_a_name_stands_for_while_an_action_runs_is_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_bound_before_names_changed_their_meaning_is_not_read_as_they_are_now() {
-    let stage = stage().await;
+    let stage = stage_under(&format!("{ANYTHING}{CERTAIN}")).await;
     let (mut stream, _) = login(&stage, &[]).await;
     let (begin, moved) = (runs("begin"), runs("set search_path = pg_temp"));
     let told = asked(&mut stream, &[&begin, &bound("q", DELETE), &moved, &execute("q"), &sync()]).await;
