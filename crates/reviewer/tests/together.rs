@@ -6,8 +6,6 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
-    clippy::manual_assert,
-    clippy::match_wild_err_arm,
     reason = "a failed expectation is how a test fails"
 )]
 
