@@ -53,6 +53,8 @@ pub(crate) enum Ended {
     Unexpected(u8),
     #[error("the session could not be guarded: {0}")]
     NotGuarded(&'static str),
+    #[error("a copy within a pipeline left answers of the database that cannot be told apart")]
+    Confused,
     #[error("the gateway stops")]
     Stopping,
     #[error("the engine could not go on")]

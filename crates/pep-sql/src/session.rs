@@ -116,6 +116,11 @@ impl Session {
             Ended::NotGuarded(_) => {
                 Some(Said::new(sqlstate::CONNECTION_FAILURE, why.to_string(), "connect again"))
             }
+            Ended::Confused => Some(Said::new(
+                sqlstate::CONNECTION_FAILURE,
+                why.to_string(),
+                "connect again; copy by a simple query",
+            )),
             Ended::Engine(_) => {
                 let why = "nothing could be recorded, so nothing ran";
                 Some(Said::new(
@@ -148,9 +153,7 @@ impl Session {
                     Some(message) => {
                         self.message(message, frame).await?;
                         if self.over {
-                            return Err(Ended::NotGuarded(
-                                "a copy failed in a pipeline that went on behind it",
-                            ));
+                            return Err(Ended::Confused);
                         }
                     }
                     None => return Err(Ended::Client(FrameError::Meaningless)),

@@ -8,7 +8,7 @@ use super::{
     open::Shared,
     pipeline::{Pipeline, Step},
     relay::{Ends, Seen},
-    renames::{leaves, renames},
+    renames::{leaves, prepares, renames},
     shape::{Begun, Shape},
     state::{End, IDLE, OPEN},
     veil::Veil,
@@ -240,6 +240,12 @@ impl Session {
             let hint =
                 "send `Sync` between `PREPARE`, `DEALLOCATE`, `DECLARE` or `CLOSE` and what uses the name";
             return self.refuse(Said::new(sqlstate::NOT_OFFERED, why, hint), wish.ends).await;
+        }
+        if prepares(&understood.statements)
+            && let Some(said) = self.state.names.no_room(0)
+        {
+            self.count(RefusalCode::TooLarge).await?;
+            return self.refuse(said, wish.ends).await;
         }
         wish.keep(&understood.statements);
         if let Some(answered) = self.own_setting(&wish, &understood).await {

@@ -122,6 +122,8 @@ pub(super) struct Pipeline {
     called: Called,
     /// What is kept of it in memory, in bytes.
     carried: usize,
+    /// How many statements with a name it parses.
+    named: usize,
     pub(super) steps: Vec<Step>,
     /// Where each of them ends in the client's bytes.
     pub(super) cuts: Vec<usize>,
@@ -160,13 +162,13 @@ impl From<FrameError> for NotStaged {
 }
 
 impl Names {
-    fn has_room(&self) -> Result<(), NotStaged> {
+    /// Why no more are kept beside so many that are to come, where that is so. How long they are is looked at before the
+    /// first of these: what one pipeline or text brings is bounded.
+    pub(super) fn no_room(&self, coming: usize) -> Option<Said> {
         let length = || self.statements.values().map(|parsed| parsed.sql.len()).sum::<usize>();
-        if self.statements.len() >= KEPT || length() > KEPT_BYTES {
-            let why = "the session keeps too many prepared statements";
-            return Err(refused(sqlstate::TOO_LARGE, why.into(), "close those that are not needed any more"));
-        }
-        Ok(())
+        let full = self.statements.len() + coming >= KEPT || (coming == 0 && length() > KEPT_BYTES);
+        let why = "the session keeps too many prepared statements";
+        full.then(|| Said::new(sqlstate::TOO_LARGE, why, "close those that are not needed any more"))
     }
 
     /// What a step leaves behind once the server has done it.
@@ -247,8 +249,13 @@ impl Pipeline {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the session stages only these")]
         let step = match message {
             Frontend::Parse => {
-                names.has_room()?;
-                parse(&mut fields)?
+                let step = parse(&mut fields)?;
+                // The unnamed one takes the place of the one before.
+                if matches!(&step, Step::Parse { name, .. } if !name.is_empty()) {
+                    names.no_room(self.named).map_or(Ok(()), |said| Err(NotStaged::Refused(said)))?;
+                    self.named += 1;
+                }
+                step
             }
             Frontend::Bind => self.bind(&mut fields, names)?,
             Frontend::Describe => {

@@ -1,10 +1,11 @@
 //! Forwarding: what was cleared goes up, what the server answers comes down, in the pieces it arrives in. Of a result only
 //! the framing is read; rows are counted and never decoded.
-//! Long because both directions share where an answer stands.
 
+mod copying;
+
+use self::copying::{Copying, receive};
 use super::{
     Session,
-    line::Inbox,
     pipeline::{Names, Step},
     state::{Parameters, State},
     veil::{self, Seeing, Veil},
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     error::Ended,
     frame::{self, Fields, FrameError, HEADER, sqlstate},
-    message::{Backend, BackendRule, Frontend},
+    message::{Backend, BackendRule},
     results::Keeping,
     understand::SessionEffect,
     upstream::Stream,
@@ -30,8 +31,6 @@ use tokio::{
 const FOLLOWED: usize = 4 << 20;
 /// After which a statement that should have been cancelled is cancelled again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// What is made up of a message that a client left unfinished.
-const MADE_UP: usize = 1 << 20;
 /// What a client may send ahead while its last statement runs.
 const AHEAD: usize = 64 << 10;
 
@@ -97,15 +96,6 @@ enum At {
     Done,
 }
 
-/// What a client's copy still has to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Copying {
-    No,
-    Data,
-    /// The extended protocol wants a `Sync` of its own behind a copy.
-    UntilSync,
-}
-
 struct Relay<'a> {
     names: &'a mut Names,
     parameters: &'a mut Parameters,
@@ -150,7 +140,8 @@ impl Session {
             if relay.seen.client_gone {
                 out.clear();
                 out_dirty = false;
-                if !to_the_end {
+                if !to_the_end && again.is_none() {
+                    again = Some(interval_at(Instant::now() + AGAIN, AGAIN));
                     relay.cancel("client", &mut cancel, &self.way, &self.key);
                 }
             }
@@ -170,7 +161,8 @@ impl Session {
                 }
                 // A statement may swallow a cancellation, and one may never arrive.
                 () = passes(&mut again), if relay.at != At::Done => {
-                    relay.cancel("revoked", &mut cancel, &self.way, &self.key);
+                    let by = if stopped { "revoked" } else { "client" };
+                    relay.cancel(by, &mut cancel, &self.way, &self.key);
                     false
                 }
                 () = self.shared.cancel.notified() => {
@@ -505,89 +497,6 @@ impl<'a> Relay<'a> {
         }
         Ok(())
     }
-
-    /// What of the client's bytes belongs to a copy under way, to be sent up.
-    fn copy(&mut self, buffer: &mut BytesMut, gone: bool) -> Result<BytesMut, Ended> {
-        let mut pass = 0;
-        // Taken out of what goes up: a server that copies ignores it, and one that does not would answer it.
-        let mut dropped = Vec::new();
-        while self.copying != Copying::No || self.copy_skip > 0 {
-            let rest = buffer.get(pass..).unwrap_or_default();
-            if self.copy_skip > 0 {
-                let here = self.copy_skip.min(rest.len());
-                self.copied(rest.get(..here).unwrap_or_default());
-                self.copy_skip -= here;
-                pass += here;
-                if here == 0 {
-                    break;
-                }
-                continue;
-            }
-            let Some((tag, size)) = frame::head(rest).map_err(Ended::Client)? else { break };
-            match Frontend::of(tag) {
-                Some(Frontend::CopyData) => {
-                    let here = rest.len().min(size);
-                    self.copied(rest.get(HEADER..here).unwrap_or_default());
-                    self.copy_skip = size - here;
-                    pass += here;
-                }
-                Some(
-                    message @ (Frontend::CopyDone | Frontend::CopyFail | Frontend::Sync | Frontend::Flush),
-                ) => {
-                    if rest.len() < size {
-                        break;
-                    }
-                    if self.copying == Copying::Data && matches!(message, Frontend::Sync | Frontend::Flush) {
-                        dropped.push(pass..pass + size);
-                    }
-                    self.synced |= self.copying == Copying::UntilSync && message == Frontend::Sync;
-                    pass += size;
-                    self.copying = match (message, self.copying) {
-                        (Frontend::CopyDone | Frontend::CopyFail, Copying::Data) if self.extended => {
-                            Copying::UntilSync
-                        }
-                        (Frontend::CopyDone | Frontend::CopyFail, Copying::Data)
-                        | (Frontend::Sync, Copying::UntilSync) => Copying::No,
-                        (_, copying) => copying,
-                    };
-                }
-                _ => return Err(Ended::Client(FrameError::Meaningless)),
-            }
-        }
-        let mut up = buffer.split_to(pass);
-        for range in dropped.into_iter().rev() {
-            let behind = up.split_off(range.end);
-            up.truncate(range.start);
-            up.unsplit(behind);
-        }
-        if gone && self.copying == Copying::UntilSync {
-            // It never said that this should be done: a server that loses the connection here undoes it.
-            return Err(Ended::ClientGone);
-        }
-        if gone && self.copy_skip > 0 {
-            // The server waits for the rest of the message, whatever it holds: what was copied is taken back anyway.
-            if self.copy_skip > MADE_UP {
-                return Err(Ended::ClientGone);
-            }
-            up.resize(up.len() + std::mem::take(&mut self.copy_skip), 0);
-        }
-        if gone && self.copying == Copying::Data {
-            // Nobody is left to go on with it: the server takes back what it copied.
-            crate::reply::message(&mut up, b'f', |out| crate::reply::put_text(out, "the client left"));
-            if self.extended {
-                crate::reply::message(&mut up, b'S', |_| {});
-            }
-            self.copying = Copying::No;
-        }
-        Ok(up)
-    }
-
-    fn copied(&mut self, data: &[u8]) {
-        self.seen.copied += data.len() as u64;
-        if let Some(hash) = &mut self.hash {
-            hash.update(data);
-        }
-    }
 }
 
 /// Resolves with each tick, where there is a clock.
@@ -595,14 +504,6 @@ async fn passes(clock: &mut Option<Interval>) {
     match clock {
         Some(clock) => drop(clock.tick().await),
         None => std::future::pending().await,
-    }
-}
-
-/// Receives from the client: what it copies in large pieces.
-async fn receive(inbox: &mut Inbox, copying: Copying) -> io::Result<bool> {
-    match copying {
-        Copying::Data => inbox.fill_fast().await,
-        Copying::No | Copying::UntilSync => inbox.fill().await,
     }
 }
 

@@ -68,6 +68,12 @@ pub(super) fn of(statements: &[Statement], asked: usize) -> &[Statement] {
     statements.get(start..end).unwrap_or_default()
 }
 
+/// Whether one of them prepares another.
+pub(super) fn prepares(statements: &[Statement]) -> bool {
+    let mut effects = statements.iter().flat_map(|one| &one.session);
+    effects.any(|effect| matches!(effect, SessionEffect::Prepare { .. }))
+}
+
 /// What each `Execute` of a pipeline leaves behind.
 pub(super) fn leaves(statements: &[Statement], executes: usize) -> VecDeque<Vec<SessionEffect>> {
     let of_it = |asked| of(statements, asked).iter().flat_map(|one| one.session.iter().cloned()).collect();

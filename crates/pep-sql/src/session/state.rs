@@ -127,8 +127,7 @@ impl State {
             _ => TransactionStatus::Idle,
         };
         let parsed = self.names.statements.iter();
-        let parsed = parsed.map(|(name, parsed)| (name.clone(), Arc::clone(&parsed.sql)));
-        facts.prepared.extend(parsed);
+        facts.prepared = parsed.map(|(name, parsed)| (name.clone(), Arc::clone(&parsed.sql))).collect();
         facts.other_portals.extend(self.names.portals.keys().cloned());
         for step in steps {
             match step {
@@ -215,6 +214,8 @@ impl State {
                 }
             }
         }
+        // Prepared statements stand in the names, in whichever way they came.
+        self.facts.prepared.clear();
         let effects: Vec<_> = done.iter().flat_map(|(statement, _)| &statement.session).collect();
         // Poolers do this between one client and the next.
         let forgets = effects.iter().any(|effect| {
@@ -242,12 +243,11 @@ impl State {
         self.settle();
     }
 
-    /// What was prepared stays; the rest is as it was before the transaction.
+    /// All is as it was before the transaction, but for what nobody knows any more.
     pub(super) fn roll_back(&mut self) {
         let Some(before) = &self.before else { return };
-        let prepared = std::mem::take(&mut self.facts.prepared);
         let SessionFacts { opaque, uncommitted, .. } = self.facts;
-        self.facts = SessionFacts { prepared, opaque, uncommitted, ..before.clone() };
+        self.facts = SessionFacts { opaque, uncommitted, ..before.clone() };
     }
 
     /// No transaction is open any more, of whatever kind.

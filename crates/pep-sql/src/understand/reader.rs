@@ -203,11 +203,15 @@ fn says_all(understood: &Understood) -> bool {
 /// be written otherwise.
 fn only_needed(question: &Question) -> Cow<'_, Question> {
     let says = |words: &[&str]| question.asked.iter().any(|asked| holds_any(&asked.sql, words));
-    let SessionFacts { prepared, cursors, other_statements, other_portals, .. } = &question.session;
-    let named =
-        [prepared.is_empty(), cursors.is_empty(), other_statements.is_empty(), other_portals.is_empty()];
+    let SessionFacts { prepared, cursors, savepoints, other_statements, other_portals, .. } =
+        &question.session;
+    let nothing_named = prepared.is_empty()
+        && cursors.is_empty()
+        && savepoints.is_empty()
+        && other_statements.is_empty()
+        && other_portals.is_empty();
     let bound = question.asked.iter().flat_map(|asked| &asked.values).any(|values| !values.is_empty());
-    if (named.iter().all(|none| *none) && !bound) || says(&["execute"]) {
+    if (nothing_named && !bound) || says(&["execute"]) {
         return Cow::Borrowed(question);
     }
     let mut needed = question.clone();
@@ -217,6 +221,7 @@ fn only_needed(question: &Question) -> Cow<'_, Question> {
     if !says(&["fetch", "move"]) {
         needed.session.cursors.clear();
         needed.session.held.clear();
+        needed.session.savepoints.clear();
         needed.session.other_portals.clear();
     }
     if !says(&["limit", "fetch", "any", "some"]) {

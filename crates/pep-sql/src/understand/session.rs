@@ -5,6 +5,9 @@ use std::{
     sync::Arc,
 };
 
+/// Savepoints that are remembered.
+const SAVEPOINTS: usize = 64;
+
 /// Search path, role and other settings.
 pub type BeforeLocal = (Vec<String>, Option<String>, BTreeMap<String, String>);
 
@@ -28,6 +31,8 @@ pub struct SessionFacts {
     pub cursors: BTreeMap<String, Arc<str>>,
     /// Those of them that outlive their transaction (`WITH HOLD`).
     pub held: BTreeSet<String>,
+    /// The savepoints of the open transaction, oldest first, each with the cursors that have been open since before it.
+    pub savepoints: Vec<(String, BTreeSet<String>)>,
     /// Names of prepared statements, and of portals, that the protocol gives to something else before or while the text
     /// runs: what they stand for then is not known.
     pub other_statements: BTreeSet<String>,
@@ -121,15 +126,37 @@ impl SessionFacts {
     fn close(&mut self, name: &str) {
         self.cursors.remove(name);
         self.held.remove(name);
+        // One that is declared under this name later is another.
+        for (_, open) in &mut self.savepoints {
+            open.remove(name);
+        }
     }
 
     fn close_all(&mut self) {
         self.cursors.clear();
         self.held.clear();
+        for (_, open) in &mut self.savepoints {
+            open.clear();
+        }
+    }
+
+    /// The place of the newest savepoint of this name.
+    fn savepoint(&self, name: &str) -> Option<usize> {
+        self.savepoints.iter().rposition(|(known, _)| known == name)
+    }
+
+    /// Cursors declared since then are gone, and their names free for others.
+    fn back_to(&mut self, name: &str) {
+        let Some(at) = self.savepoint(name) else { return self.close_all() };
+        self.savepoints.truncate(at + 1);
+        let Some((_, open)) = self.savepoints.last() else { return };
+        self.cursors.retain(|cursor, _| open.contains(cursor));
+        self.held.retain(|cursor| open.contains(cursor));
     }
 
     /// To be called whenever the server says that no transaction is open: what was local to it is gone.
     pub fn rest(&mut self) {
+        self.savepoints.clear();
         let held = &self.held;
         self.cursors.retain(|name, _| held.contains(name));
         self.transaction = TransactionStatus::Idle;
@@ -163,12 +190,20 @@ impl SessionFacts {
                 if self.sets {
                     self.settings.insert("rolled back to".into(), name.clone());
                 }
-                // Cursors declared since then are gone, and their names free for others.
-                self.close_all();
+                self.back_to(name);
             }
-            TransactionControl::Savepoint { .. }
-            | TransactionControl::Release { .. }
-            | TransactionControl::Characteristics { .. }
+            TransactionControl::Savepoint { name } => {
+                // Back to one that is forgotten, no cursor is known.
+                if self.savepoints.len() >= SAVEPOINTS {
+                    self.savepoints.remove(0);
+                }
+                self.savepoints.push((name.clone(), self.cursors.keys().cloned().collect()));
+            }
+            TransactionControl::Release { name } => {
+                let at = self.savepoint(name).unwrap_or(self.savepoints.len());
+                self.savepoints.truncate(at);
+            }
+            TransactionControl::Characteristics { .. }
             | TransactionControl::CommitPrepared { .. }
             | TransactionControl::RollbackPrepared { .. } => {}
         }
@@ -257,6 +292,7 @@ impl Default for SessionFacts {
             prepared: BTreeMap::new(),
             cursors: BTreeMap::new(),
             held: BTreeSet::new(),
+            savepoints: Vec::new(),
             other_statements: BTreeSet::new(),
             other_portals: BTreeSet::new(),
             temporary: BTreeSet::new(),

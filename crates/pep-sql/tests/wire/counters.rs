@@ -29,6 +29,11 @@ async fn a_session_that_read_or_wrote_or_was_refused_too_often_gets_no_further()
     let cursor = ["begin", "declare c cursor for select * from orders", "fetch 50 from c", "fetch 1 from c"];
     let said = session(&stage, &cursor).await;
     assert!(said.err.contains("this session has read enough"), "{said:?}");
+    // And those that are copied out.
+    let copied = ["copy (select id from orders limit 50) to stdout", "select id from orders where id = 7"];
+    let said = session(&stage, &copied).await;
+    assert_eq!(said.out.lines().count(), 50, "{said:?}");
+    assert!(said.err.contains("this session has read enough"), "{said:?}");
     let update = "update orders set total = 1 where id in (1, 2)";
     let said = session(&stage, &[update, update, update]).await;
     assert!(

@@ -99,6 +99,25 @@ async fn what_ran_while_its_client_was_gone_is_told_to_the_repeat() {
     assert_eq!(stage.entries("execution.authorized").await.len(), 1);
 }
 
+/// Its connection's end rolls back what it began.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_rolled_back_with_its_client_is_not_told_as_done() {
+    let stage = Stage::set().await;
+    stage.direct("create function slowly() returns trigger language plpgsql as $$ begin perform pg_sleep(0.1); return old; end $$");
+    stage.direct("create trigger slowly before delete on orders for each row execute function slowly()");
+    let sql = "begin; delete from orders where id <= 90";
+    let mut child = waiting(&stage, sql);
+    let id = stage.held().await;
+    stage.approve(1, id).await;
+    stage.approve(2, id).await;
+    stage.in_state("executing", 1).await;
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+    let said = stage.run(sql).await;
+    assert!(said.out.is_empty() && said.err.contains("its transaction was rolled back"), "{said:?}");
+    assert_eq!(stage.direct("select count(*) from orders"), "100");
+}
+
 pub(crate) async fn until(mut reached: impl FnMut() -> bool) {
     for _ in 0..600 {
         if reached() {

@@ -319,6 +319,40 @@ async fn going_back_to_a_savepoint_takes_nothing_back_that_was_committed() {
     assert!(!view.contains("public.orders"), "it is the session's own table: {view}");
 }
 
+/// What was open before a savepoint is still open behind a return to it, which frameworks do with every block that fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_from_before_a_savepoint_is_still_what_it_was() {
+    let stage = stage().await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    query(&mut stream, "begin; declare c cursor for select id from orders").await;
+    query(&mut stream, "savepoint s").await;
+    assert_eq!(query(&mut stream, "select 1 / 0").await, "E22012ZE");
+    assert_eq!(query(&mut stream, "rollback to s").await, "CZT");
+    assert_eq!(query(&mut stream, "fetch 2 from c").await, "TDDCZT");
+    // Closed and declared anew since, it is another, and gone.
+    let anew = "close c; declare c cursor for select total from orders";
+    assert_eq!(query(&mut stream, anew).await, "CCZT");
+    assert_eq!(query(&mut stream, "rollback to s").await, "CZT");
+    let told = query(&mut stream, "fetch all from c").await;
+    assert!(told.contains("EZC") && !told.contains('D'), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_keeps_only_so_many_prepared_statements() {
+    let stage = stage().await;
+    let (mut stream, _) = login(&stage, &[]).await;
+    for half in 0..2 {
+        let many: Vec<u8> = (0..5_000).flat_map(|n| parse(&format!("s{half}_{n}"), "select 1")).collect();
+        assert!(asked(&mut stream, &[&many, &sync()]).await.ends_with("1ZI"));
+    }
+    assert_eq!(asked(&mut stream, &[&parse("more", "select 1"), &sync()]).await, "E54000ZI");
+    assert_eq!(query(&mut stream, "prepare more as select 1").await, "E54000ZI");
+    // The unnamed one takes the place of the one before.
+    assert_eq!(asked(&mut stream, &[&runs("select 1"), &sync()]).await, "12DCZI");
+    assert_eq!(query(&mut stream, "deallocate s0_1").await, "CZI");
+    assert_eq!(query(&mut stream, "prepare more as select 1").await, "CZI");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_has_bounds_in_what_it_makes_the_gateway_keep() {
     let stage = Stage::with(&Options::default(), |section| {
