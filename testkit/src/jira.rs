@@ -6,7 +6,7 @@ pub mod document;
 pub mod person;
 
 use crate::{
-    server::{Answer, Asked, Server, json, lock},
+    server::{Answer, Asked, Server, Troubles, json, lock},
     teams::person::moment,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -14,12 +14,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json as object};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     io,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::watch;
 
 /// The account that the gateway has there, by address and by id, and its token.
 pub const USER: &str = "countersign@example.com";
@@ -33,8 +32,6 @@ pub const STATUSES: [&str; 4] = ["Waiting", "Approved", "Rejected", "Done"];
 /// Characters of a summary, and of a text.
 const SUMMARY: usize = 255;
 const TEXT: usize = 32_767;
-/// How long something may take to come.
-const COMES_WITHIN: Duration = Duration::from_mins(1);
 
 /// An issue as it is now.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,7 +93,6 @@ pub enum Refusal {
 pub struct Jira {
     server: Server,
     shared: Arc<Mutex<Shared>>,
-    changed: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Jira {
@@ -110,10 +106,7 @@ struct Shared {
     issues: Vec<Issue>,
     /// Every call with the status that was answered.
     calls: Vec<(String, u16)>,
-    answers: VecDeque<Refusal>,
-    down: Option<Refusal>,
-    /// So many calls that have this in their method, path or body are answered like that.
-    on: Option<(&'static str, Refusal, usize)>,
+    troubles: Troubles<Refusal>,
     count: u64,
     mails: Vec<(String, String)>,
 }
@@ -123,14 +116,9 @@ type Said = Result<(StatusCode, Value), (u16, &'static str)>;
 impl Jira {
     pub async fn start() -> io::Result<Self> {
         let shared = Arc::new(Mutex::new(Shared::default()));
-        let changed = watch::Sender::new(0);
-        let (answering, tells) = (Arc::clone(&shared), changed.clone());
-        let answer: Answer = Arc::new(move |asked| {
-            let answer = lock(&answering).answer(asked);
-            tells.send_modify(|count| *count += 1);
-            answer
-        });
-        Ok(Self { server: Server::start(answer).await?, shared, changed })
+        let answering = Arc::clone(&shared);
+        let answer: Answer = Arc::new(move |asked| lock(&answering).answer(asked));
+        Ok(Self { server: Server::start(answer).await?, shared })
     }
 
     pub fn site(&self) -> String {
@@ -139,17 +127,17 @@ impl Jira {
 
     /// The next calls are answered like this.
     pub fn refuse(&self, refusals: &[Refusal]) {
-        lock(&self.shared).answers.extend(refusals);
+        lock(&self.shared).troubles.next.extend(refusals);
     }
 
     /// Every call is, until it is said otherwise.
     pub fn down(&self, refusal: Option<Refusal>) {
-        lock(&self.shared).down = refusal;
+        lock(&self.shared).troubles.down = refusal;
     }
 
     /// The next calls that have this in their method, path or body are.
     pub fn refuse_on(&self, part: &'static str, refusal: Refusal, times: usize) {
-        lock(&self.shared).on = Some((part, refusal, times));
+        lock(&self.shared).troubles.on = Some((part, refusal, times));
     }
 
     pub fn issues(&self) -> Vec<Issue> {
@@ -168,20 +156,8 @@ impl Jira {
 
     /// Waits until it is as it should be.
     pub async fn until(&self, what: &str, enough: impl Fn(&[Issue]) -> bool) -> Result<Vec<Issue>, String> {
-        let mut news = self.changed.subscribe();
-        let found = async {
-            loop {
-                let issues = self.issues();
-                if enough(&issues) {
-                    return issues;
-                }
-                if news.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
-        let found = tokio::time::timeout(COMES_WITHIN, found).await;
-        found.map_err(|_| format!("{what} never came; {:?}", self.calls()))
+        let found = self.server.comes(|| Some(self.issues()).filter(|issues| enough(issues))).await;
+        found.ok_or_else(|| format!("{what} never came; {:?}", self.calls()))
     }
 }
 
@@ -254,9 +230,7 @@ impl Change {
 impl Shared {
     fn answer(&mut self, asked: &Asked) -> Response<Bytes> {
         let call = format!("{} {}", asked.method(), asked.uri().path());
-        let refusal =
-            self.down.or_else(|| self.answers.pop_front()).or_else(|| on(&mut self.on, &call, asked));
-        let response = match refusal {
+        let response = match self.troubles.of(asked) {
             Some(refusal @ (Refusal::Error(..) | Refusal::Later(_))) => refusal.response(),
             None => match self.call(asked) {
                 Ok((StatusCode::NO_CONTENT, _)) => crate::server::empty(StatusCode::NO_CONTENT),
@@ -486,14 +460,6 @@ impl Refusal {
         }
         response
     }
-}
-
-/// How this call is answered, where calls of its kind are refused.
-fn on(refused: &mut Option<(&'static str, Refusal, usize)>, call: &str, asked: &Asked) -> Option<Refusal> {
-    let (part, refusal, times) = refused.as_mut()?;
-    let fits = call.contains(*part) || String::from_utf8_lossy(asked.body()).contains(*part);
-    *times = times.checked_sub(usize::from(fits))?;
-    fits.then_some(*refusal)
 }
 
 fn put(object: &mut Value, key: &str, value: Value) {

@@ -2,17 +2,14 @@
 //! (<https://developer.pagerduty.com/docs/events-api-v2/overview/>, and its description in `OpenAPI`). It refuses what the real one
 //! refuses, keeps every incident, and can be made to fail.
 
-use crate::server::{Answer, Asked, Server, json, lock};
+use crate::server::{Answer, Asked, Server, Troubles, json, lock};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json as object};
 use std::{
-    collections::VecDeque,
     io,
     sync::{Arc, Mutex},
-    time::Duration,
 };
-use tokio::sync::watch;
 
 /// The key of the one integration there is.
 pub const ROUTING_KEY: &str = "planted0routing0key0planted0key0";
@@ -20,8 +17,6 @@ pub const ROUTING_KEY: &str = "planted0routing0key0planted0key0";
 const LARGEST: usize = 512 << 10;
 const SUMMARY: usize = 1024;
 const DEDUP_KEY: usize = 255;
-/// How long something may take to come.
-const COMES_WITHIN: Duration = Duration::from_mins(1);
 
 /// How an incident stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +50,6 @@ pub enum Refusal {
 pub struct PagerDuty {
     server: Server,
     shared: Arc<Mutex<Shared>>,
-    changed: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for PagerDuty {
@@ -69,21 +63,15 @@ struct Shared {
     incidents: Vec<Incident>,
     /// What was asked for, with the status that was answered.
     calls: Vec<(String, u16)>,
-    answers: VecDeque<Refusal>,
-    down: Option<Refusal>,
+    troubles: Troubles<Refusal>,
 }
 
 impl PagerDuty {
     pub async fn start() -> io::Result<Self> {
         let shared = Arc::new(Mutex::new(Shared::default()));
-        let changed = watch::Sender::new(0);
-        let (answering, tells) = (Arc::clone(&shared), changed.clone());
-        let answer: Answer = Arc::new(move |asked| {
-            let answer = lock(&answering).answer(asked);
-            tells.send_modify(|count| *count += 1);
-            answer
-        });
-        Ok(Self { server: Server::start(answer).await?, shared, changed })
+        let answering = Arc::clone(&shared);
+        let answer: Answer = Arc::new(move |asked| lock(&answering).answer(asked));
+        Ok(Self { server: Server::start(answer).await?, shared })
     }
 
     /// Where events are taken.
@@ -93,12 +81,12 @@ impl PagerDuty {
 
     /// The next calls are answered like this.
     pub fn refuse(&self, refusals: &[Refusal]) {
-        lock(&self.shared).answers.extend(refusals);
+        lock(&self.shared).troubles.next.extend(refusals);
     }
 
     /// Every call is, until it is said otherwise.
     pub fn down(&self, refusal: Option<Refusal>) {
-        lock(&self.shared).down = refusal;
+        lock(&self.shared).troubles.down = refusal;
     }
 
     pub fn incidents(&self) -> Vec<Incident> {
@@ -125,20 +113,8 @@ impl PagerDuty {
         what: &str,
         enough: impl Fn(&[Incident]) -> bool,
     ) -> Result<Vec<Incident>, String> {
-        let mut news = self.changed.subscribe();
-        let found = async {
-            loop {
-                let incidents = self.incidents();
-                if enough(&incidents) {
-                    return incidents;
-                }
-                if news.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
-        let found = tokio::time::timeout(COMES_WITHIN, found).await;
-        found.map_err(|_| format!("{what} never came; {:?}", self.calls()))
+        let found = self.server.comes(|| Some(self.incidents()).filter(|incidents| enough(incidents))).await;
+        found.ok_or_else(|| format!("{what} never came; {:?}", self.calls()))
     }
 }
 
@@ -146,7 +122,7 @@ impl Shared {
     fn answer(&mut self, asked: &Asked) -> Response<Bytes> {
         let event: Value = serde_json::from_slice(asked.body()).unwrap_or_default();
         let action = event.get("event_action").and_then(Value::as_str).unwrap_or("?").to_owned();
-        let refusal = self.down.or_else(|| self.answers.pop_front());
+        let refusal = self.troubles.of(asked);
         if let Some(Refusal::Status(_) | Refusal::Later(_)) = refusal {
             let response = refusal.map(Refusal::response).unwrap_or_default();
             self.calls.push((action, response.status().as_u16()));

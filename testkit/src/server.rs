@@ -6,12 +6,17 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+/// How long something may take to come.
+const COMES_WITHIN: Duration = Duration::from_mins(1);
 
 /// A request, read whole.
 pub type Asked = Request<Bytes>;
@@ -22,6 +27,8 @@ pub type Answer = Arc<dyn Fn(&Asked) -> Response<Bytes> + Send + Sync>;
 pub struct Server {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    /// How often it has answered.
+    answered: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
 
@@ -42,8 +49,9 @@ impl Server {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let task = tokio::spawn(serve(listener, answer, Arc::clone(&asked)));
-        Ok(Self { address, asked, task })
+        let answered = watch::Sender::new(0);
+        let task = tokio::spawn(serve(listener, answer, Arc::clone(&asked), answered.clone()));
+        Ok(Self { address, asked, answered, task })
     }
 
     /// Such as `http://localhost:40123`.
@@ -54,6 +62,57 @@ impl Server {
     /// The paths that were asked for so far, in order.
     pub fn asked(&self) -> Vec<String> {
         lock(&self.asked).clone()
+    }
+
+    /// Something has changed without a call.
+    pub(crate) fn ring(&self) {
+        self.answered.send_modify(|count| *count += 1);
+    }
+
+    /// Looks behind each answer and ring, until this finds something; `None`: it never came.
+    pub(crate) async fn comes<T>(&self, find: impl Fn() -> Option<T>) -> Option<T> {
+        let mut answered = self.answered.subscribe();
+        let found = async {
+            loop {
+                if let Some(found) = find() {
+                    return Some(found);
+                }
+                answered.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(COMES_WITHIN, found).await.ok().flatten()
+    }
+}
+
+/// Calls that a server does not answer as asked.
+#[derive(Debug)]
+pub(crate) struct Troubles<R> {
+    /// Of the next ones, one after the other.
+    pub(crate) next: VecDeque<R>,
+    /// Of all, while it is there.
+    pub(crate) down: Option<R>,
+    /// Of so many that have this in their method, path or body.
+    pub(crate) on: Option<(&'static str, R, usize)>,
+}
+
+impl<R> Default for Troubles<R> {
+    fn default() -> Self {
+        Self { next: VecDeque::new(), down: None, on: None }
+    }
+}
+
+impl<R: Copy> Troubles<R> {
+    /// That of this call.
+    pub(crate) fn of(&mut self, asked: &Asked) -> Option<R> {
+        self.down.or_else(|| self.next.pop_front()).or_else(|| self.of_part(asked))
+    }
+
+    fn of_part(&mut self, asked: &Asked) -> Option<R> {
+        let (part, refusal, times) = self.on.as_mut()?;
+        let call = format!("{} {}", asked.method(), asked.uri().path());
+        let fits = call.contains(*part) || String::from_utf8_lossy(asked.body()).contains(*part);
+        *times = times.checked_sub(usize::from(fits))?;
+        fits.then_some(*refusal)
     }
 }
 
@@ -83,19 +142,25 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(listener: TcpListener, answer: Answer, asked: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    listener: TcpListener,
+    answer: Answer,
+    asked: Arc<Mutex<Vec<String>>>,
+    answered: watch::Sender<u64>,
+) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let (answer, asked) = (Arc::clone(&answer), Arc::clone(&asked));
+        let (answer, asked, answered) = (Arc::clone(&answer), Arc::clone(&asked), answered.clone());
         connections.spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let (answer, asked) = (Arc::clone(&answer), Arc::clone(&asked));
+                let (answer, asked, answered) = (Arc::clone(&answer), Arc::clone(&asked), answered.clone());
                 async move {
                     let (parts, body) = request.into_parts();
                     lock(&asked).push(parts.uri.path().to_owned());
                     let body =
                         body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
                     let response = answer(&Request::from_parts(parts, body));
+                    answered.send_modify(|count| *count += 1);
                     Ok::<_, Infallible>(response.map(Full::new))
                 }
             });

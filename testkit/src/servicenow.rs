@@ -6,7 +6,7 @@
 mod person;
 
 use crate::{
-    server::{Answer, Asked, Server, json, lock},
+    server::{Answer, Asked, Server, Troubles, json, lock},
     teams::person::moment,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -14,12 +14,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Map, Value, json as object};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     io,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::watch;
 
 /// The account that the gateway has there.
 pub const USER: &str = "countersign";
@@ -43,7 +42,6 @@ const APPROVALS: [&str; 4] = ["not requested", "requested", "approved", "rejecte
 const JOURNALS: [&str; 2] = ["work_notes", "comments"];
 /// Fields whose changes the audit keeps.
 const AUDITED: [&str; 4] = ["approval", "state", "short_description", "description"];
-const COMES_WITHIN: Duration = Duration::from_mins(1);
 
 /// A record of a table: its fields, each a text.
 pub type Record = BTreeMap<String, String>;
@@ -71,7 +69,6 @@ pub enum Hidden {
 pub struct ServiceNow {
     server: Server,
     shared: Arc<Mutex<Shared>>,
-    changed: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for ServiceNow {
@@ -85,10 +82,7 @@ struct Shared {
     tables: BTreeMap<&'static str, Vec<Record>>,
     mails: Vec<(String, String)>,
     calls: Vec<(String, u16)>,
-    answers: VecDeque<Refusal>,
-    down: Option<Refusal>,
-    /// So many calls that have this in their method, path or body are answered like that.
-    on: Option<(&'static str, Refusal, usize)>,
+    troubles: Troubles<Refusal>,
     /// The field whose changes the account may not see, or the audit does not keep.
     hidden: Option<(&'static str, Hidden)>,
     /// Nothing is closed: a rule of the table's undoes it.
@@ -123,14 +117,9 @@ impl ServiceNow {
             first.tables.entry("sys_user").or_default().push(user);
         }
         let shared = Arc::new(Mutex::new(first));
-        let changed = watch::Sender::new(0);
-        let (answering, tells) = (Arc::clone(&shared), changed.clone());
-        let answer: Answer = Arc::new(move |asked| {
-            let answer = lock(&answering).answer(asked);
-            tells.send_modify(|count| *count += 1);
-            answer
-        });
-        Ok(Self { server: Server::start(answer).await?, shared, changed })
+        let answering = Arc::clone(&shared);
+        let answer: Answer = Arc::new(move |asked| lock(&answering).answer(asked));
+        Ok(Self { server: Server::start(answer).await?, shared })
     }
 
     pub fn site(&self) -> String {
@@ -139,17 +128,17 @@ impl ServiceNow {
 
     /// The next calls are answered like this.
     pub fn refuse(&self, refusals: &[Refusal]) {
-        lock(&self.shared).answers.extend(refusals);
+        lock(&self.shared).troubles.next.extend(refusals);
     }
 
     /// Every call is, until it is said otherwise.
     pub fn down(&self, refusal: Option<Refusal>) {
-        lock(&self.shared).down = refusal;
+        lock(&self.shared).troubles.down = refusal;
     }
 
     /// The next calls that have this in their method, path or body are.
     pub fn refuse_on(&self, part: &'static str, refusal: Refusal, times: usize) {
-        lock(&self.shared).on = Some((part, refusal, times));
+        lock(&self.shared).troubles.on = Some((part, refusal, times));
     }
 
     /// Changes of a field are not found from now on.
@@ -173,20 +162,8 @@ impl ServiceNow {
 
     /// Waits until it is as it should be.
     pub async fn until(&self, what: &str, enough: impl Fn(&[Record]) -> bool) -> Result<Vec<Record>, String> {
-        let mut news = self.changed.subscribe();
-        let found = async {
-            loop {
-                let records = self.records();
-                if enough(&records) {
-                    return records;
-                }
-                if news.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
-        let found = tokio::time::timeout(COMES_WITHIN, found).await;
-        found.map_err(|_| format!("{what} never came; {:?}", self.calls()))
+        let found = self.server.comes(|| Some(self.records()).filter(|records| enough(records))).await;
+        found.ok_or_else(|| format!("{what} never came; {:?}", self.calls()))
     }
 }
 
@@ -198,9 +175,7 @@ impl Shared {
 
     fn answer(&mut self, asked: &Asked) -> Response<Bytes> {
         let call = format!("{} {}", asked.method(), asked.uri().path());
-        let refusal =
-            self.down.or_else(|| self.answers.pop_front()).or_else(|| on(&mut self.on, &call, asked));
-        let response = match refusal {
+        let response = match self.troubles.of(asked) {
             Some(refusal @ (Refusal::Error(_) | Refusal::Later(_))) => refusal.response(),
             None => match self.call(asked) {
                 Ok((status, mut said)) => {
@@ -422,14 +397,6 @@ impl Refusal {
         }
         response
     }
-}
-
-/// How this call is answered, where calls of its kind are refused.
-fn on(refused: &mut Option<(&'static str, Refusal, usize)>, call: &str, asked: &Asked) -> Option<Refusal> {
-    let (part, refusal, times) = refused.as_mut()?;
-    let fits = call.contains(*part) || String::from_utf8_lossy(asked.body()).contains(*part);
-    *times = times.checked_sub(usize::from(fits))?;
-    fits.then_some(*refusal)
 }
 
 /// What of a body a record takes: known fields, cut to their length.

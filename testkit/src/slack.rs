@@ -15,7 +15,6 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::watch;
 
 /// The bot's token.
 pub const TOKEN: &str = "xoxb-planted-slack-token";
@@ -26,8 +25,6 @@ pub const TEAM: &str = "T0123456789";
 pub const BOT: &str = "B0123456789";
 /// A channel takes no more than a message in about a second.
 const PACE: Duration = Duration::from_millis(900);
-/// How long something may take to come.
-const COMES_WITHIN: Duration = Duration::from_mins(1);
 const METADATA: usize = 8 << 10;
 /// An address to answer at is good so often.
 const ANSWERS: usize = 5;
@@ -76,7 +73,6 @@ pub enum Refusal {
 pub struct Slack {
     server: Server,
     shared: Arc<Mutex<Shared>>,
-    changed: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Slack {
@@ -106,14 +102,9 @@ type Said = Result<Value, String>;
 impl Slack {
     pub async fn start() -> io::Result<Self> {
         let shared = Arc::new(Mutex::new(Shared::default()));
-        let changed = watch::Sender::new(0);
-        let (answering, tells) = (Arc::clone(&shared), changed.clone());
-        let answer: Answer = Arc::new(move |asked| {
-            let answer = lock(&answering).answer(asked);
-            tells.send_modify(|count| *count += 1);
-            answer
-        });
-        Ok(Self { server: Server::start(answer).await?, shared, changed })
+        let answering = Arc::clone(&shared);
+        let answer: Answer = Arc::new(move |asked| lock(&answering).answer(asked));
+        Ok(Self { server: Server::start(answer).await?, shared })
     }
 
     /// Where the methods are.
@@ -165,19 +156,8 @@ impl Slack {
 
     /// Waits until somebody was told something, or a form was opened: whatever this finds.
     pub async fn comes<T>(&self, what: &str, find: impl Fn(&Self) -> Option<T>) -> Result<T, String> {
-        let mut news = self.changed.subscribe();
-        let found = async {
-            loop {
-                if let Some(found) = find(self) {
-                    return found;
-                }
-                if news.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
-        let found = tokio::time::timeout(COMES_WITHIN, found).await;
-        found.map_err(|_| format!("{what} never came; {:?}; {:?}", self.calls(), self.told()))
+        let found = self.server.comes(|| find(self)).await;
+        found.ok_or_else(|| format!("{what} never came; {:?}; {:?}", self.calls(), self.told()))
     }
 
     /// Waits until the messages are as they should be.

@@ -19,7 +19,6 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
 
 /// The bot's app id, its tenant, and its secret there.
 pub const APP: &str = "11111111-2222-4333-8444-555555555555";
@@ -28,8 +27,6 @@ pub const SECRET: &str = "planted-teams-client-secret";
 /// The channel and the chat that the bot is in.
 pub const CHANNEL: &str = "19:planted0123456789@thread.tacv2";
 pub const CHAT: &str = "19:planted0123456789@thread.v2";
-/// How long something may take to come.
-const COMES_WITHIN: Duration = Duration::from_mins(1);
 /// The largest message that is taken, as JSON.
 pub const LARGEST: usize = 28 << 10;
 /// One conversation takes so many calls in such a time
@@ -83,7 +80,6 @@ pub enum Refusal {
 pub struct Teams {
     server: Server,
     shared: Arc<Mutex<Shared>>,
-    changed: watch::Sender<u64>,
     key: SigningKey,
 }
 
@@ -112,15 +108,10 @@ type Said = Result<(StatusCode, Value), (u16, &'static str)>;
 impl Teams {
     pub async fn start() -> io::Result<Self> {
         let shared = Arc::new(Mutex::new(Shared::default()));
-        let changed = watch::Sender::new(0);
-        let (answering, tells) = (Arc::clone(&shared), changed.clone());
-        let answer: Answer = Arc::new(move |asked| {
-            let answer = lock(&answering).answer(asked);
-            tells.send_modify(|count| *count += 1);
-            answer
-        });
+        let answering = Arc::clone(&shared);
+        let answer: Answer = Arc::new(move |asked| lock(&answering).answer(asked));
         let (server, key) = (Server::start(answer).await?, SigningKey::rsa("bot-framework-1")?);
-        let teams = Self { server, shared, changed, key };
+        let teams = Self { server, shared, key };
         teams.publish(&teams.key, &["msteams", "webchat"]);
         lock(&teams.shared).issuer = teams.issuer();
         Ok(teams)
@@ -192,20 +183,8 @@ impl Teams {
         what: &str,
         enough: impl Fn(&[Message]) -> bool,
     ) -> Result<Vec<Message>, String> {
-        let mut news = self.changed.subscribe();
-        let found = async {
-            loop {
-                let messages = self.messages();
-                if enough(&messages) {
-                    return messages;
-                }
-                if news.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
-        let found = tokio::time::timeout(COMES_WITHIN, found).await;
-        found.map_err(|_| format!("{what} never came; {:?}", self.calls()))
+        let found = self.server.comes(|| Some(self.messages()).filter(|messages| enough(messages))).await;
+        found.ok_or_else(|| format!("{what} never came; {:?}", self.calls()))
     }
 }
 

@@ -55,7 +55,7 @@ impl Jira {
             issue.comments.push(Comment { who, body, at_ms, role: None });
         }
         drop(shared);
-        self.changed.send_modify(|count| *count += 1);
+        self.server.ring();
         Ok(id.to_string())
     }
 

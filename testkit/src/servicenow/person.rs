@@ -10,7 +10,7 @@ impl ServiceNow {
         let body: Map<String, Value> =
             fields.iter().map(|(field, value)| ((*field).to_owned(), (*value).into())).collect();
         let changed = lock(&self.shared).change(who, record, &body);
-        self.changed.send_modify(|count| *count += 1);
+        self.server.ring();
         changed.map(drop).map_err(|status| format!("{status}"))
     }
 
