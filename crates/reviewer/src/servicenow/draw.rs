@@ -76,8 +76,8 @@ fn title(message: &Message) -> String {
 fn fields(sheet: &mut Sheet, message: &Message) {
     let seen = &message.computed;
     sheet.theirs("", &seen.sentence, SAID);
-    let Some(requester) = seen.requester else { return };
-    sheet.theirs("Asked by", &requester.to_string(), FIELD);
+    let Some(asked_by) = message.asked_by() else { return };
+    sheet.theirs("Asked by", &asked_by, FIELD);
     for (name, people) in [("Owned by", &seen.owners), ("For", &seen.on_behalf_of)] {
         if !people.is_empty() {
             sheet.theirs(name, &names(people), FIELD);
