@@ -407,6 +407,7 @@ pub(crate) enum ChannelKind {
     Webhook,
     Pagerduty,
     Jira,
+    Servicenow,
 }
 
 #[derive(Debug, Subcommand)]

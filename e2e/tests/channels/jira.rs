@@ -38,6 +38,7 @@ async fn an_approval_is_one_issue_over_an_outage_and_is_closed_with_its_outcome(
     jira.down(Some(Refusal::Error(503, "")));
     assert!(ana.vote(&id, "approve", Strength::Session, None).await.unwrap().is_success());
     stage.until("the outage", |channel| !channel["last_error"].is_null()).await;
+    assert_eq!(stage.gateway.approval("done").await.unwrap(), id);
     stage.gateway.kill().unwrap();
     jira.down(None);
     stage.gateway.restart().await.unwrap();

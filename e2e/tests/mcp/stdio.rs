@@ -31,26 +31,28 @@ fn id(started: &Value) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_starts_its_servers_works_through_the_shim_and_outlives_the_gateway() {
     let mut stage = Stage::open("50s").await;
-    let back = stage.beside("back");
+    let (back, told) = (stage.beside("back"), stage.beside("told"));
     let steps = json!([
         {"do": "tools"}, {"do": "call", "tool": "slowly", "progress": true}, {"do": "call", "tool": "fails"},
         {"do": "call", "tool": "delete_rows", "arguments": rows(3), "progress": true},
-        {"do": "await", "file": back}, {"do": "call", "tool": "count_rows", "arguments": {"table": "orders"}},
+        {"do": "mark", "file": told}, {"do": "await", "file": back},
+        {"do": "call", "tool": "count_rows", "arguments": {"table": "orders"}},
     ]);
     let agent = stage.desktop(&steps);
     let approval = stage.approval("pending").await;
     stage.vote(&approval, "approve", None).await;
     stage.runs("delete_rows").await;
     assert_eq!(stage.approval("done").await, approval);
+    until("it has its answer", || told.exists()).await;
     stage.gateway.kill().unwrap();
     stage.gateway.restart().await.unwrap();
     std::fs::write(&back, "").unwrap();
     let said = agent.ended().await;
-    let told = |line: &Value| line.get("message").and_then(Value::as_str).map(str::to_owned);
+    let message = |line: &Value| line.get("message").and_then(Value::as_str).map(str::to_owned);
     assert_eq!(said.first(), Some(&json!({"version": "2025-11-25", "server": "shop"})));
     assert_eq!(said.get(2), Some(&json!({"progress": 1.0, "message": "step 1"})));
     assert!(
-        said.iter().filter_map(told).any(|told| told.starts_with("held until people approve it")),
+        said.iter().filter_map(message).any(|told| told.starts_with("held until people approve it")),
         "{said:?}"
     );
     assert!(said.contains(&json!({"error": false, "text": "deleted 3 rows of orders"})), "{said:?}");

@@ -113,6 +113,19 @@ const JIRA: &[Field] = &[
     field("token_from", "Where its API token is", Takes::Secret),
     field("project", "The project's key", Takes::Text),
     field("closed", "The status of issues that are over", Takes::Or("Done")),
+    field("decides", "Do people decide by moving the issue? yes or no", Takes::YesOrNo),
+    field(
+        "signing_secret_from",
+        "Where the secret of Jira's webhook is; empty: issues are looked at now and then",
+        Takes::SecretOrNothing,
+    ),
+];
+const SERVICENOW: &[Field] = &[
+    field("site", "The instance's address (https://….service-now.com)", Takes::Text),
+    field("user", "The account's user name", Takes::Text),
+    field("password_from", "Where its password is", Takes::Secret),
+    field("table", "The table that records are created in", Takes::Or("change_request")),
+    field("decides", "Do people decide with the field `approval`? yes or no", Takes::YesOrNo),
 ];
 
 impl ChannelKind {
@@ -124,6 +137,7 @@ impl ChannelKind {
             Self::Webhook => "webhook",
             Self::Pagerduty => "pagerduty",
             Self::Jira => "jira",
+            Self::Servicenow => "servicenow",
         }
     }
 
@@ -135,6 +149,7 @@ impl ChannelKind {
             Self::Webhook => WEBHOOK,
             Self::Pagerduty => PAGERDUTY,
             Self::Jira => JIRA,
+            Self::Servicenow => SERVICENOW,
         }
     }
 
@@ -154,7 +169,13 @@ impl ChannelKind {
                 "Have an address that takes Standard Webhooks, and a secret: `whsec_` and 24 bytes or more in base64.".into()
             }
             Self::Pagerduty => "Add an integration of type Events API v2 to a service.".into(),
-            Self::Jira => "Have an account that may create and move issues in the project, and an API token of it.".into(),
+            Self::Jira => format!(
+                "Have an account that may create and move issues in the project, and an API token of it. Where people are to \
+                 decide and Jira may say so at once, its webhook goes to `{console}/api/v1/channels/<name>/jira`."
+            ),
+            Self::Servicenow => {
+                "Have an account that may create and change records of the table and read their history.".into()
+            }
         }
     }
 
@@ -169,6 +190,9 @@ impl ChannelKind {
                 "Name the channel in a step of a route: a page is for when nobody has decided."
             }
             Self::Jira => "See that a transition leads to that status from wherever an issue can be.",
+            Self::Servicenow => {
+                "Have the table audited with its fields `approval`, `short_description` and `description`."
+            }
         }
     }
 }
@@ -438,8 +462,13 @@ mod tests {
             (ChannelKind::Pagerduty, "dba\n\ncritical\n", "severity = \"critical\"\n"),
             (
                 ChannelKind::Jira,
-                "dba\nhttps://example.atlassian.net\nbot@example.com\nenv:T\nOPS\n\n",
-                "project = \"OPS\"\nclosed = \"Done\"\n",
+                "dba\nhttps://example.atlassian.net\nbot@example.com\nenv:T\nOPS\n\nyes\nenv:W\n",
+                "project = \"OPS\"\nclosed = \"Done\"\ndecides = true\nsigning_secret_from = \"env:W\"\n",
+            ),
+            (
+                ChannelKind::Servicenow,
+                "dba\nhttps://example.service-now.com\ncountersign\n\n\nyes\n",
+                "password_from = \"file:secrets/dba-password\"\ntable = \"change_request\"\ndecides = true\n",
             ),
         ] {
             let (walked, shown) = walked(kind, None, typed);
