@@ -213,6 +213,44 @@ impl Browser {
         clicked.map_err(|_| E2eError::Browser(format!("`{css}` could not be clicked")))
     }
 
+    /// Waits for a link of the inbox whose sentence holds this, and follows it to the approval.
+    pub async fn open_approval(&self, console: &str, part: &str) -> Result<(), E2eError> {
+        self.page.goto(console).await?;
+        let opened = async {
+            loop {
+                let cards = self.page.find_all(Locator::Css("a.sentence")).await.unwrap_or_default();
+                for card in cards {
+                    if card.text().await.is_ok_and(|text| text.contains(part)) && card.click().await.is_ok() {
+                        return;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let opened = tokio::time::timeout(PATIENCE, opened).await;
+        opened.map_err(|_| E2eError::Browser(format!("no approval in the inbox says `{part}`")))?;
+        self.until_text("h1", part).await.map(drop)
+    }
+
+    /// Waits for a field and writes these words into it, in place of what is there. A page that is loaded anew meanwhile is
+    /// written into once more.
+    pub async fn write(&self, css: &str, words: &str) -> Result<(), E2eError> {
+        let written = async {
+            loop {
+                if let Ok(field) = self.page.find(Locator::Css(css)).await
+                    && field.clear().await.is_ok()
+                    && field.send_keys(words).await.is_ok()
+                    && field.prop("value").await.is_ok_and(|value| value.as_deref() == Some(words))
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let written = tokio::time::timeout(PATIENCE, written).await;
+        written.map_err(|_| E2eError::Browser(format!("`{css}` could not be written into")))
+    }
+
     /// Runs this script in every page from now on, before the page's own.
     pub async fn before_every_page(&self, script: &str) -> Result<(), E2eError> {
         let asked = json!({"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": {"source": script}});
