@@ -5,6 +5,7 @@
 mod excerpt;
 
 pub use excerpt::Excerpt;
+pub(crate) use excerpt::Shown;
 
 use countersign_core::{
     Action, Assurance, Body, PersonId, PrincipalId, Resource, Timestamp,
@@ -240,22 +241,28 @@ impl Message {
 }
 
 impl Request {
-    /// Head and body in at most `left`, as `cost` counts texts: whole where they fit, else a glimpse of each, which is never
-    /// less than `least`. What cannot be decided on is not read there either.
-    pub(crate) fn fitted(
+    /// What is shown of it in at most `left`, as `cost` counts texts, and whether that is all. All of it where it fits, else a
+    /// glimpse of head and body, each never less than `least`: what cannot be decided on is not read there either.
+    pub(crate) fn shown(
         &self,
         left: usize,
         glimpse: usize,
         least: usize,
         cost: impl Fn(&str) -> usize + Copy,
-    ) -> (Excerpt, Excerpt) {
+    ) -> (Vec<Shown>, bool) {
         let (head, body) = (&self.head, &self.body);
         let fits = head.cost(cost) + body.cost(cost) <= left && head.is_whole() && body.is_whole();
         let left = if fits { left } else { left.min(glimpse) };
         // The head is short mostly, and without it nobody knows where the body goes.
         let head = head.fitted(left.saturating_sub(body.cost(cost).min(left / 2)).max(least), cost);
         let body = body.fitted(left.saturating_sub(head.cost(cost)).max(least), cost);
-        (head, body)
+        let whole = head.is_whole() && body.is_whole();
+        let mut parts = Vec::new();
+        head.show("What will run, as it is", &mut parts);
+        if self.body_bytes > 0 {
+            body.show(&format!("Body, {} bytes", self.body_bytes), &mut parts);
+        }
+        (parts, whole)
     }
 }
 

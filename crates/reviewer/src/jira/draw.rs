@@ -5,7 +5,7 @@ use super::sheet::{Sheet, cost, cut, link, ours, title};
 use crate::{
     channel::Letter,
     desk::{self, Told},
-    message::{Ask, Excerpt, Message, Offer, Request, names},
+    message::{Ask, Message, Offer, Request, Shown, names},
     ticket::Reply,
     words::{self, Piece},
 };
@@ -100,27 +100,15 @@ fn fields(sheet: &mut Sheet, message: &Message) {
 
 /// Whether all bytes are shown.
 fn request(sheet: &mut Sheet, asked: &Request, left: usize) -> bool {
-    let (head, body) = asked.fitted(left, GLIMPSE, LEAST, cost);
-    excerpt(sheet, "What will run, as it is", &head);
-    if asked.body_bytes > 0 {
-        excerpt(sheet, &format!("Body, {} bytes", asked.body_bytes), &body);
-    }
-    head.is_whole() && body.is_whole()
-}
-
-fn excerpt(sheet: &mut Sheet, title: &str, excerpt: &Excerpt) {
-    match excerpt {
-        Excerpt::Whole { text } => {
-            sheet.heading(title);
-            sheet.fence(text);
-        }
-        Excerpt::Ends { head, left_out, tail } => {
-            sheet.heading(&format!("{title}: its beginning"));
-            sheet.fence(head);
-            sheet.warning(&format!("{left_out} characters are not shown here. Its end:"));
-            sheet.fence(tail);
+    let (parts, whole) = asked.shown(left, GLIMPSE, LEAST, cost);
+    for part in parts {
+        match part {
+            Shown::Title(title) => sheet.heading(&title),
+            Shown::Text(text) => sheet.fence(&text),
+            Shown::Gap(gap) => sheet.warning(&gap),
         }
     }
+    whole
 }
 
 fn found(sheet: &mut Sheet, message: &Message) {

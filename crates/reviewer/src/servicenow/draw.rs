@@ -4,7 +4,7 @@
 use crate::{
     channel::Letter,
     desk::{self, Told},
-    message::{Excerpt, Message, Offer, names},
+    message::{Message, Offer, Shown, names},
     ticket::Reply,
     words::{self, Piece},
 };
@@ -40,12 +40,14 @@ pub fn record(message: &Message) -> Record {
     found(&mut rest, message);
     let left = TEXT.saturating_sub(KEPT).saturating_sub(top.used()).saturating_sub(rest.used());
     let shown = message.request.as_ref().is_some_and(|asked| {
-        let (head, body) = asked.fitted(left, GLIMPSE, LEAST, cost);
-        excerpt(&mut top, "What will run, as it is", &head);
-        if asked.body_bytes > 0 {
-            excerpt(&mut top, &format!("Body, {} bytes", asked.body_bytes), &body);
+        let (parts, whole) = asked.shown(left, GLIMPSE, LEAST, cost);
+        for part in parts {
+            match part {
+                Shown::Title(words) | Shown::Gap(words) => top.ours(&format!("{words}:")),
+                Shown::Text(text) => top.fence(&text),
+            }
         }
-        head.is_whole() && body.is_whole()
+        whole
     });
     let most = TEXT.saturating_sub(KEPT);
     let fits = top.used() + rest.used() <= most;
@@ -112,21 +114,6 @@ fn found(sheet: &mut Sheet, message: &Message) {
     if !claims.requester_name.is_empty() || claims.reason.is_some() {
         let reason = claims.reason.as_deref().unwrap_or("no reason");
         sheet.theirs(claims.marked, &format!("{} says: {reason}", claims.requester_name), SAID);
-    }
-}
-
-fn excerpt(sheet: &mut Sheet, title: &str, excerpt: &Excerpt) {
-    match excerpt {
-        Excerpt::Whole { text } => {
-            sheet.ours(&format!("{title}:"));
-            sheet.fence(text);
-        }
-        Excerpt::Ends { head, left_out, tail } => {
-            sheet.ours(&format!("{title}, its beginning:"));
-            sheet.fence(head);
-            sheet.ours(&format!("{left_out} characters are not shown here. Its end:"));
-            sheet.fence(tail);
-        }
     }
 }
 
