@@ -9,7 +9,10 @@ use countersign_core::Class;
 use countersign_engine::{
     Error, Limits, Reply, flow, journal::JournalError, port::store::CommitError, start,
 };
-use countersign_ledger::event::{Event, Recording};
+use countersign_ledger::{
+    entry::Entry,
+    event::{Event, Recording},
+};
 use countersign_store::Fault;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -23,8 +26,11 @@ const DEFERRED: &str = r#"
 /// How every execution in the ledger was recorded, once everything is.
 async fn recordings(stage: &Stage) -> Vec<Recording> {
     // A gateway that stops waits for them, but not for as long as a busy machine may take.
+    let ended = |entries: &[Entry]| {
+        entries.iter().filter(|entry| matches!(entry.event, Event::ExecutionResult(_))).count()
+    };
     let written = async {
-        while authorized(&stage.entries().await) < stage.cloud.count() {
+        while ended(&stage.entries().await) < stage.cloud.count() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

@@ -661,10 +661,10 @@ impl Stage {
                 let _ = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await;
             }
         };
-        match tokio::time::timeout(LONG, reached).await {
-            Ok(state) => state,
-            Err(_) => panic!("{id} is {} and not {}", self.state(id).await, states.join(" or ")),
-        }
+        let Ok(state) = tokio::time::timeout(LONG, reached).await else {
+            panic!("{id} is {} and not {}", self.state(id).await, states.join(" or "))
+        };
+        state
     }
 
     /// The events of one approval's action, oldest first.
