@@ -307,7 +307,7 @@ listen = "127.0.0.1:SECOND"
 upstream = "127.0.0.1:{}"
 databases = ["shop"]
 credential = {{ profile = "app", user = "app", value_from = "file:secret" }}
-preflight = {{ user = "reader", value_from = "file:secret" }}
+preflight = {{ user = "reader", value_from = "file:secret", within = "1m" }}
 tables = [{{ table = "public.customers", labels = ["pii"] }}]
 "#,
             cluster.port()
