@@ -136,9 +136,14 @@ pub(crate) async fn place(gate: &Arc<Gate>, action: Action, terms: Terms) -> Res
         Err(error) => return Err(error.into()),
     }
     gate.announce(Changed::Approval { id: hold.approval.id, state: "pending" });
-    attach(gate, &key)
-        .map(Placed::Held)
-        .ok_or_else(|| Error::Contended { kind: Kind::Hold, id: hold.approval.id.to_string() })
+    let held = attach(gate, &key)
+        .ok_or_else(|| Error::Contended { kind: Kind::Hold, id: hold.approval.id.to_string() })?;
+    // Whoever saw it in the store may have changed it before it stood here. What cannot be read now is heard of with the
+    // next change.
+    if let Ok((now, version)) = Box::pin(load(gate, held.id)).await {
+        gate.holds.update(&now, version);
+    }
+    Ok(Placed::Held(held))
 }
 
 /// Whether an identical action has an approval that this one will attach to.

@@ -142,10 +142,14 @@ impl Waiting {
         let event = tokio::select! {
             biased;
             Some(event) = async { if told.is_some() { told } else { self.events.recv().await } } => event,
-            answer = &mut self.flow => {
+            answer = &mut self.flow => if let Ok(event) = self.events.try_recv() {
+                // It was told before the answer, and is passed on before it.
+                self.flow = Box::pin(std::future::ready(answer));
+                event
+            } else {
                 let (said, status) = self.said(answer);
                 return in_one(status, said);
-            }
+            },
             () = cancelled.cancelled() => {
                 let told = reply::error(&self.id, reply::code::REFUSED, "the request was cancelled", &json!(null));
                 self.end();
@@ -270,12 +274,15 @@ impl Live {
             let piece = tokio::select! {
                 biased;
                 Some(event) = self.waiting.events.recv() => self.event(event),
-                answer = &mut self.waiting.flow => {
+                answer = &mut self.waiting.flow => if let Ok(event) = self.waiting.events.try_recv() {
+                    self.waiting.flow = Box::pin(std::future::ready(answer));
+                    self.event(event)
+                } else {
                     let (said, _) = self.waiting.said(answer);
                     let mut pieces = said.message.into_event();
                     let first = pieces.pop_front()?;
                     return Some((first, Step::Last(pieces, said.handover)));
-                }
+                },
                 () = cancelled.cancelled() => {
                     let live = *self;
                     live.waiting.end();

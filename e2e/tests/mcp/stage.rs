@@ -16,7 +16,7 @@ pub(crate) const SECRET: &str = "planted-upstream-secret";
 const POLICY: &str = include_str!("../../fixtures/mcp.cedar");
 
 /// How long anything may take, with a debug build on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 pub(crate) struct Stage {
     /// The server, where it is not the gateway that starts it.
@@ -47,6 +47,13 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "it never came to this: {what}");
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The lines of a log to which somebody may be adding one.
+fn written(log: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(log).unwrap();
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A server of this fixture by itself, which writes down what runs.
@@ -94,8 +101,7 @@ impl Server {
 
     /// Everything it wrote down.
     pub(crate) fn log(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        written(&self.folder.path().join("log"))
     }
 
     /// Ends it as a crash would.
@@ -301,7 +307,7 @@ listen = "127.0.0.1:SECOND"
 upstream = "127.0.0.1:{}"
 databases = ["shop"]
 credential = {{ profile = "app", user = "app", value_from = "file:secret" }}
-preflight = {{ user = "reader", value_from = "file:secret" }}
+preflight = {{ user = "reader", value_from = "file:secret", within = "1m" }}
 tables = [{{ table = "public.customers", labels = ["pii"] }}]
 "#,
             cluster.port()
@@ -510,8 +516,7 @@ kubernetes = { object = "manifest", verb = "verb" }
 
     /// Everything the server wrote down.
     pub(crate) fn log(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        written(&self.folder.path().join("log"))
     }
 
     /// How often a tool ran.

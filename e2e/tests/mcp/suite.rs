@@ -128,6 +128,8 @@ fn found_of_the_tool(url: &str, revision: &str) -> (usize, usize) {
         "tools-call-simple-text",
         "--spec-version",
         revision,
+        "--timeout",
+        "120000",
         "-o",
     ])
     .arg(folder.path());

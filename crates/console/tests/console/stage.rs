@@ -582,7 +582,7 @@ impl Stage {
                 let _ = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await;
             }
         };
-        let in_time = tokio::time::timeout(Duration::from_mins(1), reached).await.is_ok();
+        let in_time = tokio::time::timeout(Duration::from_mins(2), reached).await.is_ok();
         assert!(in_time, "{id} is {} and not {state}", self.state(id).await);
     }
 

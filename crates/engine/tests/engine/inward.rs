@@ -374,7 +374,7 @@ async fn what_cannot_be_taken_in_is_not_recorded() {
     let good = word(&stage, "u1", "d", id).await;
     let silent = Said { says: Says::Reject, delivery: "silent".into(), ..good.clone() };
     assert_eq!(code(&stage, &silent).await, "reason-missing");
-    let before = stage.entries().await.len();
+    let before = stage.happened().await.len();
     for bad in [
         Said { user: String::new(), ..good.clone() },
         Said { user: "u".repeat(257), ..good.clone() },
@@ -394,7 +394,7 @@ async fn what_cannot_be_taken_in_is_not_recorded() {
         100
     };
     assert_eq!(flood.await, 30);
-    assert_eq!(stage.entries().await.len(), before + 30);
+    assert_eq!(stage.happened().await.len(), before + 30);
     assert_eq!(code(&stage, &good).await, "counted", "others are heard");
     stage.verify();
 }

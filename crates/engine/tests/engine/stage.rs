@@ -623,7 +623,6 @@ impl Stage {
         hold.approval.state.as_str().to_owned()
     }
 
-    /// Waits until the approval is in this state; fails when it never gets there.
     /// The agent asks, waits, and its connection is lost; the approval it left behind.
     pub(crate) async fn ask_and_leave(&self, class: Class, command: &str) -> ApprovalId {
         let asking = self.ask(class, command, LONG);
@@ -645,15 +644,27 @@ impl Stage {
         }
     }
 
+    /// Waits until the approval is in this state; fails when it never gets there.
     pub(crate) async fn until(&self, id: ApprovalId, state: &str) {
+        self.until_any(id, &[state]).await;
+    }
+
+    /// The same of several states: the one it got to.
+    pub(crate) async fn until_any(&self, id: ApprovalId, states: &[&str]) -> String {
         let mut changes = self.gate.changes();
         let reached = async {
-            while self.state(id).await != state {
+            loop {
+                let state = self.state(id).await;
+                if states.contains(&state.as_str()) {
+                    return state;
+                }
                 let _ = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await;
             }
         };
-        let in_time = tokio::time::timeout(LONG, reached).await.is_ok();
-        assert!(in_time, "{id} is {} and not {state}", self.state(id).await);
+        let Ok(state) = tokio::time::timeout(LONG, reached).await else {
+            panic!("{id} is {} and not {}", self.state(id).await, states.join(" or "))
+        };
+        state
     }
 
     /// The events of one approval's action, oldest first.
@@ -671,9 +682,10 @@ impl Stage {
         entries.iter().map(|entry| Entry::parse(&entry.bytes).unwrap()).collect()
     }
 
-    /// How often the ledger says that the clock was set: on a busy machine the stage's own, which stands still, seems to be.
-    pub(crate) async fn steps_of_the_clock(&self) -> usize {
-        self.entries().await.iter().filter(|entry| entry.event.kind() == "clock.stepped").count()
+    /// Every entry but those that say that the clock was set, oldest first: on a busy machine the stage's own, which stands
+    /// still, seems to be, at any moment.
+    pub(crate) async fn happened(&self) -> Vec<Entry> {
+        happenings(self.entries().await)
     }
 
     /// Exports the whole ledger and checks it offline, as an auditor would.
@@ -693,6 +705,11 @@ impl Stage {
 
 pub(crate) fn kind(entry: &StoredEntry) -> &'static str {
     Entry::parse(&entry.bytes).unwrap().event.kind()
+}
+
+/// Without the entries that say that the clock was set.
+pub(crate) fn happenings(entries: Vec<Entry>) -> Vec<Entry> {
+    entries.into_iter().filter(|entry| entry.event.kind() != "clock.stepped").collect()
 }
 
 /// How many executions an event list holds that began.

@@ -48,6 +48,9 @@ pub(crate) const POLICY: &str = r#"
 @reason("rows go away") forbid (principal, action in Action::"delete", resource);
 "#;
 
+/// How long something may take to come, on a busy machine.
+pub(crate) const COMES_WITHIN: Duration = Duration::from_mins(2);
+
 /// The role the gateway logs in as, and a password that no client ever sees.
 pub(crate) const SECRET: &str = "planted-upstream-secret";
 
@@ -186,6 +189,7 @@ impl Stage {
             "name": "shop", "environment": "prod", "listen": "127.0.0.1:0", "databases": ["shop"],
             "upstream": format!("127.0.0.1:{}", cluster.port()),
             "credential": {"profile": "shop-app", "user": "app", "value_from": "file:secret"},
+            "limits": {"connect": "60s", "login": "60s"},
         });
         change(&mut section);
         let section: PostgresSection = serde_json::from_value(section).unwrap();
@@ -202,7 +206,7 @@ impl Stage {
     /// `psql` as the agent, through the gateway.
     pub(crate) fn psql(&self) -> Command {
         let mut command = self.cluster.program("psql");
-        command.env("PGPASSWORD", "bot-token").env("PGCONNECT_TIMEOUT", "20");
+        command.env("PGPASSWORD", "bot-token").env("PGCONNECT_TIMEOUT", "120");
         let port = self.addr.port().to_string();
         command.args(["-h", "127.0.0.1", "-p", &port, "-U", "bot", "-d", "shop", "-X", "-A", "-t"]);
         command.args(["-v", "VERBOSITY=verbose"]);
@@ -250,7 +254,7 @@ impl Stage {
                 let _ = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await;
             }
         };
-        let found = tokio::time::timeout(Duration::from_secs(30), found).await;
+        let found = tokio::time::timeout(COMES_WITHIN, found).await;
         found.unwrap_or_else(|_| panic!("never {count} {state}"))
     }
 
@@ -297,7 +301,7 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), found).await.unwrap()
+        tokio::time::timeout(COMES_WITHIN, found).await.unwrap()
     }
 
     /// The data of every entry of this type, oldest first.

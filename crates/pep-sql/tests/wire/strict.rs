@@ -1,8 +1,7 @@
 //! What is no statement is refused or ends the connection, whatever bytes come.
 
-use crate::stage::Stage;
+use crate::stage::{COMES_WITHIN, Stage};
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
-use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -29,7 +28,7 @@ pub(crate) fn message(tag: u8, body: &[u8]) -> Vec<u8> {
 pub(crate) async fn said(stream: &mut TcpStream) -> Vec<u8> {
     let (mut out, mut piece) = (Vec::new(), [0; 4096]);
     loop {
-        let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut piece)).await.unwrap();
+        let read = tokio::time::timeout(COMES_WITHIN, stream.read(&mut piece)).await.unwrap();
         match read {
             Ok(0) | Err(_) => return out,
             Ok(count) => out.extend_from_slice(&piece[..count]),
