@@ -8,7 +8,7 @@ use crate::{
     outbox::Channels,
     port::{
         identity::{Identity, NotAuthenticated, Presented},
-        store::Store,
+        store::{Commit, CommitError, Receipt, Store},
         upstream::{Target, Upstream},
     },
     rules::Authors,
@@ -24,7 +24,7 @@ use parking_lot::RwLock;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 use tokio::sync::broadcast;
@@ -92,6 +92,8 @@ pub enum Changed {
 
 /// The engine's shared state. Everything reaches everything else through here.
 pub struct Gate {
+    /// Itself, for work that goes on when whoever began it is gone.
+    me: Weak<Self>,
     journal: Journal,
     policies: Arc<Policies>,
     identity: Arc<dyn Identity>,
@@ -131,9 +133,10 @@ pub struct Parts {
 }
 
 impl Gate {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let targets = parts.targets.into_iter().map(|(target, way)| (target.name.clone(), (target, way)));
-        Self {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             journal: parts.journal,
             policies: parts.policies,
             identity: parts.identity,
@@ -152,7 +155,22 @@ impl Gate {
             refusals: crate::record::RefusalCounter::default(),
             nonces: crate::vote::Nonces::default(),
             pace: crate::inward::Pace::default(),
-        }
+        })
+    }
+
+    /// Commits, and lets memory follow, even when whoever asked for it leaves meanwhile: else the store would hold what nobody
+    /// here knows of, an approval without an end or a tool that cannot be noticed any more.
+    pub(crate) async fn commit<T: Send + 'static>(
+        &self,
+        commit: Commit,
+        follow: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<(Receipt, T), CommitError> {
+        let gate = self.me.upgrade().ok_or(CommitError::Lost)?;
+        let done = tokio::spawn(async move {
+            let receipt = gate.store().writer().commit(commit).await?;
+            Ok((receipt, follow(&gate)))
+        });
+        done.await.unwrap_or(Err(CommitError::Lost))
     }
 
     pub fn journal(&self) -> &Journal {

@@ -126,18 +126,19 @@ pub(crate) async fn place(gate: &Arc<Gate>, action: Action, terms: Terms) -> Res
     let mut changes = vec![hold.put(Expect::Absent)?, stored];
     let news = Box::pin(outbox::news(gate, &hold, &entries, First::Yes)).await?;
     changes.extend(news.changes);
-    match gate.store().writer().commit(Commit { changes, entries }).await {
-        Ok(_) => {
-            gate.holds.insert(&hold, 1);
-            gate.channels().ring_of(&hold.notify, &news.put_off);
-        }
+    let id = hold.approval.id;
+    let placed = gate.commit(Commit { changes, entries }, move |gate| {
+        gate.holds.insert(&hold, 1);
+        gate.channels().ring_of(&hold.notify, &news.put_off);
+    });
+    match placed.await {
+        Ok(_) => {}
         // An identical action was placed at the same moment; this one belongs to it.
         Err(CommitError::Conflict { .. }) => take_in(gate, &key).await?,
         Err(error) => return Err(error.into()),
     }
-    gate.announce(Changed::Approval { id: hold.approval.id, state: "pending" });
-    let held = attach(gate, &key)
-        .ok_or_else(|| Error::Contended { kind: Kind::Hold, id: hold.approval.id.to_string() })?;
+    gate.announce(Changed::Approval { id, state: "pending" });
+    let held = attach(gate, &key).ok_or_else(|| Error::Contended { kind: Kind::Hold, id: id.to_string() })?;
     // Whoever saw it in the store may have changed it before it stood here. What cannot be read now is heard of with the
     // next change.
     if let Ok((now, version)) = Box::pin(load(gate, held.id)).await {
@@ -523,13 +524,14 @@ pub(crate) async fn revise(
         changes.extend(write.changes);
         let news = Box::pin(outbox::news(gate, &hold, &entries, First::No)).await?;
         changes.extend(news.changes);
-        match gate.store().writer().commit(Commit { changes, entries }).await {
-            Ok(receipt) => {
-                gate.holds.update(&hold, version + 1);
-                gate.channels().ring_of(&hold.notify, &news.put_off);
-                gate.announce(Changed::Approval { id, state: hold.approval.state.as_str() });
-                return Ok(Ok((hold, receipt)));
-            }
+        let revised = gate.commit(Commit { changes, entries }, move |gate| {
+            gate.holds.update(&hold, version + 1);
+            gate.channels().ring_of(&hold.notify, &news.put_off);
+            gate.announce(Changed::Approval { id, state: hold.approval.state.as_str() });
+            hold
+        });
+        match revised.await {
+            Ok((receipt, hold)) => return Ok(Ok((hold, receipt))),
             Err(CommitError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }

@@ -7,7 +7,7 @@ use crate::{
     hold::{self, Delivery, Hold, Resolution, Write, json},
     journal::Note,
     port::{
-        store::{Change, Expect, Key, Kind, ReadError},
+        store::{Change, Commit, Expect, Key, Kind, ReadError},
         upstream::Exchange,
     },
     record::{Unresolved, put_unresolved},
@@ -217,7 +217,7 @@ pub async fn resolve(
         doc.last_leaf = Digest(row.sealed.leaf.0);
         doc.resolution = Some(resolution(gate.now()));
         let changes = vec![put_unresolved(&doc, Expect::Version(record.version))?];
-        gate.store().writer().commit(crate::port::store::Commit { changes, entries: vec![row] }).await?;
+        gate.store().writer().commit(Commit { changes, entries: vec![row] }).await?;
         gate.announce(Changed::Action { id: action });
         return Ok(Ok(()));
     }
@@ -247,15 +247,19 @@ pub async fn freeze(gate: &Gate, scope: FreezeScope, by: Option<PersonId>) -> Re
     let doc = json(&scope)?.into();
     let key = Key { name: "frozen", value: "yes".into(), unique: false };
     let put = Change::Put { kind: Kind::Freeze, id, expect: Expect::Absent, doc, keys: vec![key] };
+    let note = Note::new(operator(by), Event::FreezeSet { scope: scope.clone() });
+    let entries = vec![gate.journal().row(note)?];
     // First in memory: between here and the commit nothing may slip through.
     gate.set_frozen(scope.clone(), Frozen::Yes);
-    let note = Note::new(operator(by), Event::FreezeSet { scope: scope.clone() });
-    if let Err(error) = gate.journal().commit(vec![put], vec![note]).await {
+    let stopped = scope.clone();
+    let frozen = gate.commit(Commit { changes: vec![put], entries }, move |gate| {
+        gate.running.cancel_scope(&stopped);
+        gate.announce(Changed::Freeze);
+    });
+    if let Err(error) = frozen.await {
         gate.set_frozen(scope, Frozen::No);
         return Err(error.into());
     }
-    gate.running.cancel_scope(&scope);
-    gate.announce(Changed::Freeze);
     Ok(())
 }
 
@@ -265,9 +269,12 @@ pub async fn thaw(gate: &Gate, scope: FreezeScope, by: Option<PersonId>) -> Resu
     let Some(record) = gate.store().fetch(Kind::Freeze, &id).await? else { return Ok(()) };
     let delete = Change::Delete { kind: Kind::Freeze, id, expect: Expect::Version(record.version) };
     let note = Note::new(operator(by), Event::FreezeLifted { scope: scope.clone() });
-    gate.journal().commit(vec![delete], vec![note]).await?;
-    gate.set_frozen(scope, Frozen::No);
-    gate.announce(Changed::Freeze);
+    let entries = vec![gate.journal().row(note)?];
+    let thawed = gate.commit(Commit { changes: vec![delete], entries }, move |gate| {
+        gate.set_frozen(scope, Frozen::No);
+        gate.announce(Changed::Freeze);
+    });
+    thawed.await?;
     Ok(())
 }
 

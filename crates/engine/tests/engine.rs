@@ -15,6 +15,8 @@ mod stage;
 mod calls;
 #[path = "engine/deferred.rs"]
 mod deferred;
+#[path = "engine/gone.rs"]
+mod gone;
 #[path = "engine/holding.rs"]
 mod holding;
 #[path = "engine/inward.rs"]
