@@ -14,6 +14,8 @@ mod delegation;
 mod doors;
 #[path = "console/glass.rs"]
 mod glass;
+#[path = "console/gone.rs"]
+mod gone;
 #[path = "console/hostile.rs"]
 mod hostile;
 #[path = "console/live.rs"]
