@@ -160,17 +160,21 @@ impl Gate {
 
     /// Commits, and lets memory follow, even when whoever asked for it leaves meanwhile: else the store would hold what nobody
     /// here knows of, an approval without an end or a tool that cannot be noticed any more.
-    pub(crate) async fn commit<T: Send + 'static>(
+    pub(crate) fn commit<T: Send + 'static, F: FnOnce(&Self) -> T + Send + 'static>(
         &self,
         commit: Commit,
-        follow: impl FnOnce(&Self) -> T + Send + 'static,
-    ) -> Result<(Receipt, T), CommitError> {
-        let gate = self.me.upgrade().ok_or(CommitError::Lost)?;
-        let done = tokio::spawn(async move {
-            let receipt = gate.store().writer().commit(commit).await?;
-            Ok((receipt, follow(&gate)))
+        follow: F,
+    ) -> impl Future<Output = Result<(Receipt, T), CommitError>> + Send + use<T, F> {
+        let done = self.me.upgrade().map(|gate| {
+            tokio::spawn(async move {
+                let receipt = gate.store().writer().commit(commit).await?;
+                Ok((receipt, follow(&gate)))
+            })
         });
-        done.await.unwrap_or(Err(CommitError::Lost))
+        async {
+            let Some(done) = done else { return Err(CommitError::Lost) };
+            done.await.unwrap_or(Err(CommitError::Lost))
+        }
     }
 
     pub fn journal(&self) -> &Journal {
