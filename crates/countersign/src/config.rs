@@ -377,7 +377,15 @@ fn checked_channels(
 ) -> Vec<ChannelConfig> {
     unlike(sections.iter().map(|(number, section)| (*number, &*section.name)), "channel", mistakes);
     let channels = checked_targets(sections, |section| section.check(folder), mistakes);
-    channels.into_iter().map(|(_, channel)| channel).collect()
+    let channels: Vec<ChannelConfig> = channels.into_iter().map(|(_, channel)| channel).collect();
+    let mut told = channels.iter().filter(|channel| channel.push().is_some());
+    // People add their devices to the gateway, not to a channel.
+    if let (Some(first), Some(second)) = (told.next(), told.next()) {
+        let why = format!("`{}` tells people's devices already", first.spec().name);
+        let remedy = "have one channel of kind `push`, and name it in several places";
+        mistakes.push(Mistake::new(format!("channel.{}.kind", second.spec().name), why, remedy));
+    }
+    channels
 }
 
 /// The routes that can be used, each with a name of its own.

@@ -400,9 +400,12 @@ impl Tell for Push {
     }
 }
 
-/// That something is over is told where it can be: devices that left in between are no failure.
+/// That something is over is told where it can be: devices that left in between, or never take anything, are no failure.
 fn end(told: Result<(), Failed>) -> Result<(), Failed> {
-    told.or_else(|failed| if failed.why == NOBODY { Ok(()) } else { Err(failed) })
+    told.or_else(|failed| {
+        let never = failed.why == NOBODY || (failed.scope, failed.again) == (Scope::News, Again::No);
+        if never { Ok(()) } else { Err(failed) }
+    })
 }
 
 /// Those who have a say that they have not had.
