@@ -5,6 +5,7 @@ use crate::server::{Answer, Asked, Server, Troubles, empty, lock};
 use aws_lc_rs::{
     aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
     agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree},
+    encoding::{AsBigEndian as _, EcPrivateKeyBin},
     error::Unspecified,
     hkdf::{HKDF_SHA256, KeyType, Salt},
     rand,
@@ -55,6 +56,9 @@ pub struct Message {
     pub size: usize,
     /// The token's claims.
     pub claims: Value,
+    /// As it came.
+    pub body: Vec<u8>,
+    pub authorization: String,
 }
 
 /// A message that is not taken.
@@ -232,7 +236,17 @@ impl Shared {
         let Ok(text) = String::from_utf8(text) else {
             return refused(StatusCode::BAD_REQUEST, "not UTF-8");
         };
-        Ok(Message { device: name.to_owned(), text, ttl, urgency: head("urgency"), topic, size, claims })
+        Ok(Message {
+            device: name.to_owned(),
+            text,
+            ttl,
+            urgency: head("urgency"),
+            topic,
+            size,
+            claims,
+            body: asked.body().to_vec(),
+            authorization: one(asked, &header::AUTHORIZATION).unwrap_or_default(),
+        })
     }
 
     /// The claims of the token, if its signature, its audience, its time and its key are right (RFC 8292, sections 2 and 4.2).
@@ -245,12 +259,11 @@ impl Shared {
             named.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value)
         };
         let (token, key) = parameter("t").zip(parameter("k")).ok_or(unauthorized("no t or no k"))?;
-        let [head, claims, signature] =
-            <[&str; 3]>::try_from(token.split('.').collect::<Vec<_>>()).map_err(|_| unauthorized("no JWT"))?;
+        let [head, claims, signature] = <[&str; 3]>::try_from(token.split('.').collect::<Vec<_>>())
+            .map_err(|_| unauthorized("no JWT"))?;
         let bytes = |text: &str| BASE64.decode(text).map_err(|_| unauthorized("not base64url"));
-        let read = |text: &str| {
-            serde_json::from_slice::<Value>(&bytes(text)?).map_err(|_| unauthorized("not JSON"))
-        };
+        let read =
+            |text: &str| serde_json::from_slice::<Value>(&bytes(text)?).map_err(|_| unauthorized("not JSON"));
         if read(head)?["alg"] != "ES256" {
             return Err(unauthorized("not ES256"));
         }
@@ -262,7 +275,8 @@ impl Shared {
         if claims["aud"] != self.origin.as_str() {
             return Err(unauthorized("for another service"));
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default();
+        let now =
+            SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default();
         let expires = claims["exp"].as_u64().unwrap_or_default();
         if expires <= now || expires > now + DAY {
             return Err(unauthorized("expired, or good for more than a day"));
@@ -280,6 +294,12 @@ impl Shared {
 }
 
 impl Device {
+    /// Its private key as 32 bytes, base64url: for other implementations that play the browser.
+    pub fn private_key(&self) -> Result<String, Unspecified> {
+        let bytes: EcPrivateKeyBin<'_> = self.private.as_be_bytes()?;
+        Ok(BASE64.encode(bytes.as_ref()))
+    }
+
     /// What a message says to this browser (RFC 8291, section 4).
     pub fn decrypt(&self, body: &[u8]) -> Result<Vec<u8>, Unspecified> {
         let (head, record) = body.split_at_checked(HEAD).ok_or(Unspecified)?;

@@ -184,7 +184,9 @@ impl IdentityError {
             Self::ChangedSince => "read it again, and decide on what it is now",
             Self::UnknownPasskey => "choose another passkey, or ask an administrator for a sign-in link",
             Self::SubscriptionTaken => "have the browser subscribe anew",
-            Self::TooManyPasskeys(_) | Self::TooManySubscriptions(_) => "remove one that is not used any more",
+            Self::TooManyPasskeys(_) | Self::TooManySubscriptions(_) => {
+                "remove one that is not used any more"
+            }
             Self::ClonedPasskey => "remove this passkey and register a new one",
             Self::Write(_) => "see what the gateway says of its store's health",
             Self::UnknownProvider

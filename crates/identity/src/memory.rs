@@ -121,10 +121,7 @@ impl Memory {
         self.passkeys.values().filter(move |held| held.doc.person == person)
     }
 
-    pub(crate) fn subscriptions_of(
-        &self,
-        person: PersonId,
-    ) -> impl Iterator<Item = &Held<Subscription>> {
+    pub(crate) fn subscriptions_of(&self, person: PersonId) -> impl Iterator<Item = &Held<Subscription>> {
         self.subscriptions.values().filter(move |held| held.doc.person == person)
     }
 

@@ -13,8 +13,8 @@ mod webhook;
 pub use route::{Declared, RouteSection, StepSection, WhenSection};
 
 use crate::{
-    channel::Tell, jira::Door as JiraDoor, message::Room, outward::Outward, push::Push, slack::Door as SlackDoor,
-    teams::Door as TeamsDoor, ticket::Watch, webhook::Inward,
+    channel::Tell, jira::Door as JiraDoor, message::Room, outward::Outward, push::Push,
+    slack::Door as SlackDoor, teams::Door as TeamsDoor, ticket::Watch, webhook::Inward,
 };
 use countersign_core::ChannelName;
 use countersign_engine::outbox::{ChannelSpec, Hears, Together};

@@ -94,11 +94,7 @@ enum Fate {
     Told,
     Gone,
     Refused(String),
-    Later {
-        why: String,
-        again: Again,
-        reached: Reached,
-    },
+    Later { why: String, again: Again, reached: Reached },
 }
 
 /// Whether its service was there at all.
@@ -277,9 +273,10 @@ impl Push {
         let recipient = Recipient::read(&device.p256dh, &device.auth).map_err(|error| error.to_string())?;
         let body = recipient.encrypt(&text).map_err(|error| error.to_string())?;
         // An address of a console without TLS is none that a push service could write to.
-        let contact = self.contact.as_deref().or_else(|| {
-            Some(opened.console.as_str()).filter(|console| console.starts_with("https://"))
-        });
+        let contact = self
+            .contact
+            .as_deref()
+            .or_else(|| Some(opened.console.as_str()).filter(|console| console.starts_with("https://")));
         let authorization = opened.key.authorization(&place.origin.to_string(), contact, now);
         let authorization = authorization.ok_or("nothing can be signed for it")?;
         let value = |text: &str| HeaderValue::from_str(text).map_err(|error| error.to_string());
@@ -387,11 +384,8 @@ impl Tell for Push {
         };
         let note = Note::letter(letter, what, self.show);
         let job = Job { id: &letter.id, behind: letter.behind, note, now: letter.now };
-        let told = if devices.is_empty() && what != What::Ask {
-            Ok(())
-        } else {
-            self.deliver(&job, &devices).await
-        };
+        let told =
+            if devices.is_empty() && what != What::Ask { Ok(()) } else { self.deliver(&job, &devices).await };
         match what {
             What::Over => end(told)?,
             What::Ask | What::Look | What::Test => told?,
@@ -446,7 +440,9 @@ fn judge(answer: &Answer) -> Fate {
             "its push service does not believe this gateway's key ({}): remove it, and add it again",
             status.as_u16()
         )),
-        StatusCode::PAYLOAD_TOO_LARGE => Fate::Refused("its push service takes no message of this size".into()),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Fate::Refused("its push service takes no message of this size".into())
+        }
         _ => Fate::Refused(format!("its push service answered {}", status.as_u16())),
     }
 }

@@ -3,11 +3,14 @@
 //! Chromium without a screen reaches no push service of Google's: what `pushManager` would hand over is the testkit's, and what
 //! was pushed there is handed to the service worker by Chromium itself.
 
-use crate::Stage;
+use crate::{Stage, driver};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_e2e::{browser::Browser, night};
-use countersign_testkit::push::{Message, PushService};
+use countersign_testkit::push::{Device, Message, PushService};
 use fantoccini::Locator;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::process::Command;
 
 /// Stands in for the browser's own push service, and for nothing else.
 const SUBSCRIBES: &str = r#"
@@ -41,6 +44,42 @@ caches.keys().then(async (names) => {
   for (const name of names) for (const one of await (await caches.open(name)).keys()) kept.push(new URL(one.url).pathname);
   done(kept.sort());
 });";
+
+/// Plays the browser with the libraries that the RFCs' own authors keep: reads what was sent, checks who signed it, and sends
+/// something itself.
+const OFFICIAL: &str = r"
+const [fs, crypto, ece, jws, push] = ['fs', 'crypto', 'http_ece', 'jws', 'web-push'].map(require);
+const given = JSON.parse(fs.readFileSync(process.argv[1]));
+const bytes = (text) => Buffer.from(text, 'base64url');
+const own = crypto.createECDH('prime256v1');
+own.setPrivateKey(bytes(given.private));
+const text = ece.decrypt(bytes(given.body), { version: 'aes128gcm', privateKey: own, authSecret: given.auth }).toString();
+const [, token, key] = /^vapid t=(.+), k=(.+)$/.exec(given.authorization);
+const [x, y] = [bytes(key).subarray(1, 33), bytes(key).subarray(33)].map((half) => half.toString('base64url'));
+const pem = crypto.createPublicKey({ key: { kty: 'EC', crv: 'P-256', x, y }, format: 'jwk' }).export({ type: 'spki', format: 'pem' });
+const believed = jws.verify(token, 'ES256', pem);
+const back = push.encrypt(given.p256dh, given.auth, 'said by web-push', 'aes128gcm').cipherText.toString('base64url');
+console.log(JSON.stringify({ text, believed, claims: JSON.parse(jws.decode(token).payload), back }));
+";
+
+/// What the official libraries make of a message to a device, and the other way round.
+async fn read_by_others(phone: &Phone, message: &Message, device: &Device) {
+    let file = phone.stage.gateway.folder().join("pushed.json");
+    let given = json!({
+        "private": device.private_key().unwrap(), "p256dh": device.p256dh, "auth": device.auth,
+        "body": URL_SAFE_NO_PAD.encode(&message.body), "authorization": message.authorization,
+    });
+    std::fs::write(&file, given.to_string()).unwrap();
+    let mut node = Command::new("node");
+    node.env("NODE_PATH", format!("{}/node_modules", driver("push"))).args(["-e", OFFICIAL]).arg(&file);
+    let said = node.kill_on_drop(true).output().await.unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let said: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!((&said["text"], &said["believed"]), (&json!(message.text), &json!(true)));
+    assert_eq!(said["claims"]["aud"], phone.service.url());
+    let back = URL_SAFE_NO_PAD.decode(said["back"].as_str().unwrap()).unwrap();
+    assert_eq!(device.decrypt(&back).unwrap(), b"said by web-push");
+}
 
 struct Phone {
     browser: Browser,
@@ -87,7 +126,7 @@ impl Phone {
     }
 
     /// Adds this device on the page, as its owner does.
-    async fn subscribe(&self) {
+    async fn subscribe(&self) -> Arc<Device> {
         self.go("/account").await;
         self.browser.until("navigator.serviceWorker.controller").await.unwrap();
         let form = self.browser.page.find(Locator::Css("#add-device")).await.unwrap();
@@ -100,6 +139,7 @@ impl Phone {
         self.browser.until("!document.querySelector('[data-device] .this')?.hidden").await.unwrap();
         let made = self.browser.page.execute("return localStorage.getItem('subscribed')", vec![]).await;
         assert_eq!(made.unwrap(), key.as_str(), "the browser was given another key");
+        device
     }
 
     /// Has Chromium hand the newest message to the worker, as if its push service had.
@@ -150,14 +190,17 @@ async fn a_phone_is_told_and_a_tap_leads_to_the_page_where_the_passkey_decides()
     let phone = Phone::open().await;
     phone.look("inbox").await;
     phone.sign_in().await;
-    phone.subscribe().await;
+    let device = phone.subscribe().await;
     phone.browser.until_text("#add-device-note", "This device is told").await.unwrap();
     phone.look("account").await;
 
     let gateway = &phone.stage.gateway;
     assert!(gateway.command(&["channel", "test", "dba"]).await.is_err(), "it names nobody");
     let tried = gateway.command(&["channel", "test", "dba", "--person", "ana@example.com"]).await.unwrap();
-    assert_eq!((&tried["items"][0]["device"], &tried["items"][0]["taken"]), (&json!("My phone"), &json!(true)));
+    assert_eq!(
+        (&tried["items"][0]["device"], &tried["items"][0]["taken"]),
+        (&json!("My phone"), &json!(true))
+    );
     phone.deliver(&phone.newest("test").await).await;
     assert_eq!(phone.shown("A test").await["path"], "/account");
     phone.browser.click("[data-test] button").await.unwrap();
@@ -169,6 +212,7 @@ async fn a_phone_is_told_and_a_tap_leads_to_the_page_where_the_passkey_decides()
     phone.stage.ask("DELETE", "logs").await;
     let message = phone.newest("ask").await;
     assert_eq!(message.urgency, "high");
+    read_by_others(&phone, &message, &device).await;
     phone.deliver(&message).await;
     let note = phone.shown("An approval waits").await;
     let body = note["body"].as_str().unwrap();

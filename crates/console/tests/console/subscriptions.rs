@@ -55,7 +55,8 @@ async fn what_a_browser_hands_over_is_looked_at_and_not_repeated() {
     let stage = Stage::new().await;
     let mut ana = stage.reviewer("Ana", &["sre"]).await;
     // A session that is not fresh any more adds nothing that would outlast it.
-    let old = stage.as_person(&ana, "POST", "/api/v1/subscriptions", Some(device("https://push.example/1"))).await;
+    let old =
+        stage.as_person(&ana, "POST", "/api/v1/subscriptions", Some(device("https://push.example/1"))).await;
     assert_eq!(old.problem(), (403, "not-fresh".into()));
     stage.sign_in(&mut ana).await;
     let with = |change: fn(&mut Value)| {
@@ -74,7 +75,9 @@ async fn what_a_browser_hands_over_is_looked_at_and_not_repeated() {
         assert_eq!(answer.problem(), (status, code.into()));
     }
     let more = with(|asked| asked["person"] = json!("somebody"));
-    assert!(stage.as_person(&ana, "POST", "/api/v1/subscriptions", Some(more)).await.status.is_client_error());
+    assert!(
+        stage.as_person(&ana, "POST", "/api/v1/subscriptions", Some(more)).await.status.is_client_error()
+    );
     add(&stage, &ana, "https://push.example/1").await;
     let again = device("https://push.example/1");
     let again = stage.as_person(&ana, "POST", "/api/v1/subscriptions", Some(again)).await;

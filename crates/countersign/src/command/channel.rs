@@ -82,7 +82,8 @@ async fn test(path: &Path, name: &str, person: Option<&str>, output: Output) -> 
 async fn devices(path: &Path, name: &str, person: &str, output: Output) -> Result<(), Failure> {
     let door = door(path).await?;
     let id = super::person::id_of(&door, person).await?;
-    let found = door.call(Method::GET, &format!("/api/v1/people/{}/subscriptions", segment(&id)), &Value::Null);
+    let found =
+        door.call(Method::GET, &format!("/api/v1/people/{}/subscriptions", segment(&id)), &Value::Null);
     let found = found.await?;
     let found = found.as_array().map(Vec::as_slice).unwrap_or_default();
     if found.is_empty() {

@@ -6,8 +6,8 @@ use countersign_console::{Delivery, Devices, Doors, NotSigned, NotTold, Signed, 
 use countersign_engine::{Gate, port::push::Subscription};
 use countersign_identity::{Algorithm, Issuer, KeySource, NotVouched, Outward, Voucher};
 use countersign_reviewer::{
-    self as ways, Believed, ChannelConfig, Inward, JiraDoor, NotBelieved, NotTried, Push, PushKey, Reply, SignatureError, SlackDoor,
-    TeamsDoor, Vouch, Vouched,
+    self as ways, Believed, ChannelConfig, Inward, JiraDoor, NotBelieved, NotTried, Push, PushKey, Reply,
+    SignatureError, SlackDoor, TeamsDoor, Vouch, Vouched,
 };
 use http::HeaderMap;
 use std::{sync::Arc, time::Duration};

@@ -71,9 +71,8 @@ impl Directory {
         let (id, person) = (subscription.id, session.person);
         let event = Event::PushSubscribed { person, subscription: id };
         let note = Note::new(Actor::Person { id: person }, event);
-        let note = note
-            .private("name", subscription.name.as_str())
-            .private("push_service", subscription.service());
+        let note =
+            note.private("name", subscription.name.as_str()).private("push_service", subscription.service());
         let mut draft = Draft::default();
         draft.note(note);
         draft.insert(subscription)?;
@@ -132,7 +131,9 @@ impl Directory {
         let mut draft = Draft::default();
         if fared == Fared::Gone {
             draft.delete(&held);
-            draft.note(ended(Actor::Gateway, &held.doc).private("reason", "its push service knows it no more"));
+            draft.note(
+                ended(Actor::Gateway, &held.doc).private("reason", "its push service knows it no more"),
+            );
             return self.write(draft).await;
         }
         match after(&held.doc, &fared, self.journal.now()) {

@@ -22,7 +22,10 @@ async fn a_device_is_told_until_its_owner_or_an_administrator_ends_it() {
     let (ana, bob) = (world.reviewer("Ana").await, world.reviewer("Bob").await);
     let id = subscribed(&world, &ana, ENDPOINT).await;
     let row = world.store.rows().pop().unwrap();
-    assert_eq!((world.types().pop().unwrap().as_str(), row.actor), ("push.subscribed", ana.person.to_string()));
+    assert_eq!(
+        (world.types().pop().unwrap().as_str(), row.actor),
+        ("push.subscribed", ana.person.to_string())
+    );
     let shown = format!("{:?}", row.sealed);
     assert!(!shown.contains("planted"), "{shown}");
     let ways = world.directory.as_ref() as &dyn Identity;
@@ -61,10 +64,16 @@ async fn only_who_has_just_signed_in_and_can_decide_adds_one_and_not_without_end
     assert!(matches!(full, Err(E::TooManySubscriptions(10))));
 
     let auditor = world.enrol("Cleo", &[], Role::Auditor).await.session;
-    assert!(matches!(world.directory.subscribe(&auditor, &new("Phone", ENDPOINT)).await, Err(E::NotAllowed { .. })));
+    assert!(matches!(
+        world.directory.subscribe(&auditor, &new("Phone", ENDPOINT)).await,
+        Err(E::NotAllowed { .. })
+    ));
     let bob = world.reviewer("Bob").await;
     world.pass(Duration::from_mins(31));
-    assert!(matches!(world.directory.subscribe(&bob, &new("Phone", ENDPOINT)).await, Err(E::SignedInLongAgo)));
+    assert!(matches!(
+        world.directory.subscribe(&bob, &new("Phone", ENDPOINT)).await,
+        Err(E::SignedInLongAgo)
+    ));
     world.add_passkey(&world.enrol("Dana", &["sre"], Role::Reviewer).await.session).await;
     let dana = world.directory.sessions(world.directory.people().last().unwrap().id);
     assert_eq!(dana.len(), 1);

@@ -6,10 +6,13 @@ use countersign_pep::{Fault, Origin, kept, tls::UpstreamTlsSection};
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 
-const SERVICES_REMEDY: &str = "write the name of a push service, such as `fcm.googleapis.com` or `*.notify.windows.com`";
-const PRIVATE_REMEDY: &str = "write an origin, such as `https://push.example.com:8443`, or `http` on this machine";
+const SERVICES_REMEDY: &str =
+    "write the name of a push service, such as `fcm.googleapis.com` or `*.notify.windows.com`";
+const PRIVATE_REMEDY: &str =
+    "write an origin, such as `https://push.example.com:8443`, or `http` on this machine";
 const CONTACT_REMEDY: &str = "write `mailto:` and an address, or an `https` address";
-const SHOW_REMEDY: &str = "write how many characters of a sentence are shown, `0` to `500`: a longer one is left out";
+const SHOW_REMEDY: &str =
+    "write how many characters of a sentence are shown, `0` to `500`: a longer one is left out";
 /// What a phone shows for certain, once a notification is unfolded.
 const SHOW: usize = 180;
 const MOST_SHOWN: usize = 500;
@@ -86,7 +89,8 @@ fn contact(text: &str, common: &Common<'_>) -> Result<String, Fault> {
     if plain && (mail || page) {
         return Ok(text.to_owned());
     }
-    let why = format!("`{}` is nothing that somebody could be written to", countersign_core::visible::name(text));
+    let why =
+        format!("`{}` is nothing that somebody could be written to", countersign_core::visible::name(text));
     Err(common.fault("contact", why, CONTACT_REMEDY))
 }
 

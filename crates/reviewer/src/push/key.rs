@@ -43,7 +43,9 @@ pub enum PushKeyError {
         #[source]
         source: io::Error,
     },
-    #[error("`{0}` holds no private key of P-256 in PKCS #8\n\nhint: restore it from a backup; or remove it, and every device has to be added again")]
+    #[error(
+        "`{0}` holds no private key of P-256 in PKCS #8\n\nhint: restore it from a backup; or remove it, and every device has to be added again"
+    )]
     NotAKey(String),
     #[error("no key can be made")]
     NotMade,
@@ -64,8 +66,9 @@ impl PushKey {
         match fs::read(&path) {
             Ok(text) => Self::parse(&Zeroizing::new(text)).ok_or(PushKeyError::NotAKey(shown)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
-                    .map_err(|_| PushKeyError::NotMade)?;
+                let made =
+                    EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+                        .map_err(|_| PushKeyError::NotMade)?;
                 keep(folder, made.as_ref()).map_err(failed)?;
                 Self::of(made.as_ref()).ok_or(PushKeyError::NotMade)
             }
@@ -90,7 +93,12 @@ impl PushKey {
     }
 
     /// What the push service at this origin is shown: `vapid t=…, k=…`.
-    pub(crate) fn authorization(&self, origin: &str, contact: Option<&str>, now: Timestamp) -> Option<String> {
+    pub(crate) fn authorization(
+        &self,
+        origin: &str,
+        contact: Option<&str>,
+        now: Timestamp,
+    ) -> Option<String> {
         let claims = claims(origin, contact, now);
         let signed = self.pair.sign(&SystemRandom::new(), claims.as_bytes()).ok()?;
         Some(format!("vapid t={claims}.{}, k={}", URL_SAFE_NO_PAD.encode(signed.as_ref()), self.public))
@@ -146,7 +154,8 @@ mod tests {
     #[test]
     fn claims_are_those_of_the_example_in_rfc_8292_and_its_signature_is_read_as_ours() {
         let expires = Timestamp::parse("2016-01-23T04:36:08Z").unwrap();
-        let signed = claims("https://push.example.net", Some("mailto:push@example.com"), expires.minus(GOOD_FOR));
+        let signed =
+            claims("https://push.example.net", Some("mailto:push@example.com"), expires.minus(GOOD_FOR));
         assert_eq!(signed, TOKEN.rsplit_once('.').unwrap().0);
         assert!(holds(TOKEN, KEY));
         assert!(!holds(&TOKEN.replace("i3CYb7", "i3CYb8"), KEY));

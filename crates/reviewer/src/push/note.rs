@@ -111,7 +111,9 @@ impl Note {
                 lines.push("Somebody has to look at it.".to_owned());
                 (title.to_owned(), lines)
             }
-            What::Over => (words::title(&message.state).to_owned(), vec!["It waits for nobody now.".to_owned()]),
+            What::Over => {
+                (words::title(&message.state).to_owned(), vec!["It waits for nobody now.".to_owned()])
+            }
         };
         let until = message.deadline.filter(|_| what == What::Ask);
         let path = message.link.strip_prefix(&letter.source).unwrap_or("/");

@@ -107,13 +107,11 @@ impl Services {
         if !plain {
             return Err(NotTaken::Unreadable);
         }
-        let (origin, url) =
-            Origin::read("device", endpoint, None, "").map_err(|_| NotTaken::Unreadable)?;
+        let (origin, url) = Origin::read("device", endpoint, None, "").map_err(|_| NotTaken::Unreadable)?;
         let path =
             url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-        let same = |known: &&Origin| {
-            (known.tls, &known.host, known.port) == (origin.tls, &origin.host, origin.port)
-        };
+        let same =
+            |known: &&Origin| (known.tls, &known.host, known.port) == (origin.tls, &origin.host, origin.port);
         if let Some(known) = self.private.iter().find(same) {
             return Ok(Place { origin: known.clone(), path, reach: Reach::Anywhere });
         }

@@ -12,7 +12,7 @@ use countersign_engine::port::{
 };
 use countersign_reviewer::{
     Again, Behind, ChannelConfig, ChannelSection, Decider, Failed, Gathering, Letter, NotTried, Over, Push,
-    PushKey, Said, Scope, Tell as _, Writes,
+    PushKey, Said, Scope, Writes,
 };
 use countersign_testkit::push::{Message, PushService, Refusal};
 use serde_json::Value;
@@ -274,7 +274,7 @@ async fn a_device_that_is_gone_is_removed_and_nobody_left_is_tried_again() {
 async fn a_service_that_asks_for_less_is_left_alone_and_the_others_are_told_meanwhile() {
     let stage = Stage::open().await;
     let phone = stage.add(1, "phone");
-    let asked = ask(vec![decider(1, Said::Nothing)]);
+    let mut asked = ask(vec![decider(1, Said::Nothing)]);
     for (refusal, seconds) in [
         (Refusal::Later(429, 7), 7),
         (Refusal::Status(429), 30),
@@ -295,6 +295,7 @@ async fn a_service_that_asks_for_less_is_left_alone_and_the_others_are_told_mean
         assert_eq!(stage.service.calls().len(), calls + 1, "{refusal:?}");
         let due = Letter { now: asked.now.plus(Duration::from_secs(seconds)), ..asked.clone() };
         stage.tell(&due).await.unwrap();
+        asked.now = due.now.plus(Duration::from_hours(1));
     }
 }
 
@@ -343,7 +344,8 @@ async fn a_service_that_takes_no_large_message_is_sent_a_brief_one() {
     let stage = Stage::with(|section| section.show = Some(500)).await;
     stage.add(1, "phone");
     let (hold, action) = held(&"🎈".repeat(400), "x");
-    let long = Letter { message: message(&hold, Some(&action), None), ..ask(vec![decider(1, Said::Nothing)]) };
+    let long =
+        Letter { message: message(&hold, Some(&action), None), ..ask(vec![decider(1, Said::Nothing)]) };
     stage.service.take_at_most(1500);
     stage.tell(&long).await.unwrap();
     assert_eq!(stage.service.calls().iter().map(|(status, _)| *status).collect::<Vec<_>>(), [413, 201]);

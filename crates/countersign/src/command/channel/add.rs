@@ -210,7 +210,9 @@ impl ChannelKind {
             Self::Slack => "Invite the app into the channel: `/invite @Countersign`.",
             Self::Teams => "Upload the app's package into the team or chat.",
             Self::Email => "Where the server asks for it, allow the gateway's address to send.",
-            Self::Push => "Have people add their devices: on their own page of the console, on the device itself.",
+            Self::Push => {
+                "Have people add their devices: on their own page of the console, on the device itself."
+            }
             Self::Webhook => "Let the receiver check the signature of what comes.",
             Self::Pagerduty => {
                 "Name the channel in a step of a route: a page is for when nobody has decided."
@@ -494,7 +496,11 @@ mod tests {
                 "dba\nsmtp.example.com\n\n\n\ncountersign@example.com\nana@example.com, bea@example.com\n",
                 "tls = \"implicit\"\nfrom = \"countersign@example.com\"\nto = [\"ana@example.com\", \"bea@example.com\"]\n",
             ),
-            (ChannelKind::Push, "dba\nops\nmailto:ops@example.com\n", "contact = \"mailto:ops@example.com\"\n"),
+            (
+                ChannelKind::Push,
+                "dba\nops\nmailto:ops@example.com\n",
+                "contact = \"mailto:ops@example.com\"\n",
+            ),
             (
                 ChannelKind::Webhook,
                 "dba\nhttps://hooks.example.com/in\n\n",
