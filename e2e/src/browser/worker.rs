@@ -59,10 +59,8 @@ impl Devtools {
         }
         self.socket.send(Message::Text(Utf8Bytes::from(asked.to_string()))).await.map_err(failed)?;
         while let Some(said) = self.socket.next().await {
-            let said: Value = match said.map_err(failed)? {
-                Message::Text(text) => serde_json::from_str(&text).map_err(failed)?,
-                _ => continue,
-            };
+            let Message::Text(text) = said.map_err(failed)? else { continue };
+            let said: Value = serde_json::from_str(&text).map_err(failed)?;
             if said["id"] == self.asked {
                 return said.get("result").cloned().ok_or_else(|| failed(&said["error"]));
             }

@@ -162,27 +162,20 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_documentation()
         || address.is_multicast();
     let [first, second, third, _] = address.octets();
-    let special = match (first, second, third) {
-        // This network, and what is kept for later, the broadcast address with it.
-        (0 | 240..=255, _, _) => true,
-        // Between a carrier and its customers.
-        (100, 64..=127, _) => true,
-        // Protocol assignments, relays of 6to4, benchmarks.
-        (192, 0, 0) | (192, 88, 99) => true,
-        (198, 18 | 19, _) => true,
-        _ => false,
-    };
+    // This network; between a carrier and its customers; protocol assignments; relays of 6to4; benchmarks; what is kept for
+    // later, the broadcast address with it.
+    let special = matches!(
+        (first, second, third),
+        (0 | 240..=255, _, _) | (100, 64..=127, _) | (192, 0, 0) | (192, 88, 99) | (198, 18 | 19, _)
+    );
     !apart && !special
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
+    // Protocol assignments with Teredo in them, documentation, 6to4.
+    let apart = matches!(address.segments(), [0x2001, 0..0x0200 | 0x0db8, ..] | [0x2002 | 0x3fff, ..]);
     // Only 2000::/3 is given to anybody; what leads to addresses of the fourth version is not followed there.
-    match address.segments() {
-        // Protocol assignments with Teredo in them, documentation, 6to4.
-        [0x2001, second, ..] if second < 0x0200 || second == 0x0db8 => false,
-        [0x2002 | 0x3fff, ..] => false,
-        [first, ..] => (0x2000..=0x3fff).contains(&first),
-    }
+    !apart && matches!(address.segments(), [0x2000..=0x3fff, ..])
 }
 
 #[cfg(test)]
