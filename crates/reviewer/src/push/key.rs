@@ -15,8 +15,8 @@ use serde_json::json;
 use std::{
     fmt,
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
     time::Duration,
 };
@@ -25,6 +25,8 @@ use zeroize::Zeroizing;
 /// How long what it signs is good: at most a day (RFC 8292, section 2), and long enough for clocks that are off.
 const GOOD_FOR: Duration = Duration::from_hours(12);
 const FILE: &str = "push.key";
+/// No key's file is larger.
+const LONGEST: usize = 4_096;
 /// What is written before it has its name.
 const PARTIAL: &str = "push.key.partial";
 
@@ -47,6 +49,10 @@ pub enum PushKeyError {
         "`{0}` holds no private key of P-256 in PKCS #8\n\nhint: restore it from a backup; or remove it, and every device has to be added again"
     )]
     NotAKey(String),
+    #[error(
+        "`{path}` can be read by others (mode {mode:o})\n\nhint: run `chmod 600 {path}`; if others had access to this machine, make another key"
+    )]
+    LoosePermissions { path: String, mode: u32 },
     #[error("no key can be made")]
     NotMade,
 }
@@ -63,8 +69,9 @@ impl PushKey {
         let path = folder.join(FILE);
         let shown = path.display().to_string();
         let failed = |source| PushKeyError::Io { path: shown.clone(), source };
-        match fs::read(&path) {
-            Ok(text) => Self::parse(&Zeroizing::new(text)).ok_or(PushKeyError::NotAKey(shown)),
+        match read(&path) {
+            Ok((_, mode)) if mode & 0o077 != 0 => Err(PushKeyError::LoosePermissions { path: shown, mode }),
+            Ok((text, _)) => Self::parse(text.as_bytes()).ok_or(PushKeyError::NotAKey(shown)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let made =
                     EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
@@ -115,6 +122,16 @@ fn claims(origin: &str, contact: Option<&str>, now: Timestamp) -> String {
     format!("{}.{}", part(r#"{"typ":"JWT","alg":"ES256"}"#), part(&claims.to_string()))
 }
 
+/// What stands in the file, and who may read it.
+fn read(path: &Path) -> io::Result<(Zeroizing<String>, u32)> {
+    let file = File::open(path)?;
+    let mode = file.metadata()?.permissions().mode() & 0o7777;
+    // Room enough from the start: a buffer that grows would leave copies of the key behind.
+    let mut text = Zeroizing::new(String::with_capacity(LONGEST));
+    file.take(LONGEST as u64).read_to_string(&mut text)?;
+    Ok((text, mode))
+}
+
 /// Writes the key for its owner alone: whole, or not under its name.
 fn keep(folder: &Path, pkcs8: &[u8]) -> io::Result<()> {
     let encoded = Zeroizing::new(STANDARD.encode(pkcs8));
@@ -138,7 +155,6 @@ fn keep(folder: &Path, pkcs8: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
-    use std::os::unix::fs::PermissionsExt as _;
 
     /// RFC 8292, section 2.4.
     const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJFUzI1NiJ9.eyJhdWQiOiJodHRwczovL3B1c2guZXhhbXBsZS5uZXQiLCJleHAiOjE0NTM1MjM3NjgsInN1YiI6Im1haWx0bzpwdXNoQGV4YW1wbGUuY29tIn0.i3CYb7t4xfxCDquptFOepC9GAu_HLGkMlMuCGSK2rpiUfnK9ojFwDXb1JrErtmysazNjjvW2L9OkSSHzvoD1oA";
@@ -172,6 +188,13 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         let shown = format!("{again:?}");
         assert!(text.lines().skip(1).take(2).all(|line| !shown.contains(line)), "{shown}");
+
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(
+            PushKey::open(folder.path()),
+            Err(PushKeyError::LoosePermissions { mode: 0o640, .. })
+        ));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
 
         let shown = again.authorization("https://push.example.net", None, Timestamp(0)).unwrap();
         let (token, public) = shown.strip_prefix("vapid t=").unwrap().split_once(", k=").unwrap();
