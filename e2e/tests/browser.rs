@@ -259,15 +259,23 @@ async fn every_page_fits_a_phone_and_a_desk() {
         "/unresolved",
         "/account",
     ];
-    for (width, height) in [(1280, 900), (500, 900)] {
-        browser.page.set_window_size(width, height).await.unwrap();
+    let mut wide = Vec::new();
+    for width in [1280, 500, 375] {
+        match width {
+            375 => browser.as_phone(width, 740).await.unwrap(),
+            _ => browser.page.set_window_size(width, 900).await.unwrap(),
+        }
         for path in pages {
             browser.page.goto(&format!("{console}{path}")).await.unwrap();
             browser.text("h1").await.unwrap();
-
             let overflow = browser.overflow().await.unwrap();
-            assert!(overflow <= 0, "{path} is {overflow} px too wide at {width}");
+            if overflow > 0 {
+                wide.push(format!("{path} is {overflow} px too wide at {width}"));
+            }
+            let name = if path.len() > 30 { &path[..10] } else { path };
+            browser.picture(&format!("fits-{width}{}", name.replace('/', "-"))).await.unwrap();
         }
     }
+    assert!(wide.is_empty(), "{}", wide.join("\n"));
     browser.close().await.unwrap();
 }

@@ -11,6 +11,7 @@ pub mod pgclient;
 pub mod ports;
 pub mod postgres;
 pub mod provider;
+pub mod push;
 pub mod server;
 pub mod servicenow;
 pub mod slack;

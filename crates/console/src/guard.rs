@@ -30,7 +30,7 @@ pub(crate) const BODY_LIMIT: usize = 2 << 20;
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-    connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    connect-src 'self'; worker-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// Puts everything before the routes.
 pub(crate) fn protect(routes: Router<Console>, console: Console, door: Door) -> Router {

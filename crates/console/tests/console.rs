@@ -40,6 +40,8 @@ mod side;
 mod signals;
 #[path = "console/stage.rs"]
 mod stage;
+#[path = "console/subscriptions.rs"]
+mod subscriptions;
 #[path = "console/things.rs"]
 mod things;
 #[path = "console/tools.rs"]

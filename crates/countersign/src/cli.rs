@@ -389,7 +389,12 @@ pub(crate) enum ChannelCommand {
         name: Option<String>,
     },
     /// Send a test message from here, as the gateway would, and say whether it was taken.
-    Test { name: String },
+    Test {
+        name: String,
+        /// Of people's devices: whose are tried, by e-mail or id.
+        #[arg(long)]
+        person: Option<String>,
+    },
     /// Tell a channel once more what was given up, of one approval or of all.
     Replay {
         name: String,
@@ -404,6 +409,7 @@ pub(crate) enum ChannelKind {
     Slack,
     Teams,
     Email,
+    Push,
     Webhook,
     Pagerduty,
     Jira,

@@ -377,6 +377,14 @@ fn checked_channels(
 ) -> Vec<ChannelConfig> {
     unlike(sections.iter().map(|(number, section)| (*number, &*section.name)), "channel", mistakes);
     let channels = checked_targets(sections, |section| section.check(folder), mistakes);
+    let mut told = channels.iter().filter(|(_, channel)| channel.push().is_some());
+    // People add their devices to the gateway, not to a channel.
+    if let (Some((_, first)), Some((number, second))) = (told.next(), told.next()) {
+        let why = format!("`{}` tells people's devices already", first.spec().name);
+        let remedy = "have one channel of kind `push`, and name it wherever devices are to be told";
+        let mistake = Mistake::new(format!("channel.{}.kind", second.spec().name), why, remedy);
+        mistakes.push(Mistake { item: Some(*number), ..mistake });
+    }
     channels.into_iter().map(|(_, channel)| channel).collect()
 }
 

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod identity;
+pub mod push;
 pub mod store;
 pub mod text;
 pub mod upstream;

@@ -14,6 +14,7 @@ pub(crate) mod provisioning;
 pub(crate) mod reading;
 pub(crate) mod sessions;
 pub(crate) mod signals;
+pub(crate) mod subscriptions;
 pub(crate) mod tokens;
 mod voters;
 pub(crate) mod workloads;

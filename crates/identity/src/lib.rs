@@ -37,6 +37,7 @@ pub use directory::{
     reading::{DeviceAsks, DeviceBegun, Polled},
     sessions::{OpenSession, SessionInfo, SignedIn, Visitor},
     signals::{Answered, Fetched},
+    subscriptions::NewSubscription,
     workloads::IssuerSeen,
 };
 pub use email::EmailAddress;
@@ -54,6 +55,7 @@ pub use record::{
     person::{Account, Binding, Delegation, Person, PersonState, Role},
     provisioner::Provisioner,
     session::SessionId,
+    subscription::{Subscription, Trouble},
 };
 pub use secret::{Secret, token::has_personal_shape};
 pub use seen::Seen;

@@ -160,6 +160,12 @@ pub enum Event {
     },
     #[serde(rename = "passkey.removed")]
     PasskeyRemoved { person: PersonId, credential: CredentialId },
+    /// A person is told on a device of theirs from now on. What the device is called, and where messages for it are taken,
+    /// are private values.
+    #[serde(rename = "push.subscribed")]
+    PushSubscribed { person: PersonId, subscription: CredentialId },
+    #[serde(rename = "push.unsubscribed")]
+    PushUnsubscribed { person: PersonId, subscription: CredentialId },
     /// An account at a provider speaks for a person from now on.
     #[serde(rename = "account.linked")]
     AccountLinked {
@@ -353,6 +359,8 @@ impl Event {
             Self::DelegationEnded { .. } => "delegation.ended",
             Self::PasskeyRegistered { .. } => "passkey.registered",
             Self::PasskeyRemoved { .. } => "passkey.removed",
+            Self::PushSubscribed { .. } => "push.subscribed",
+            Self::PushUnsubscribed { .. } => "push.unsubscribed",
             Self::AccountLinked { .. } => "account.linked",
             Self::AccountUnlinked { .. } => "account.unlinked",
             Self::ChannelBound { .. } => "channel.bound",
@@ -435,6 +443,8 @@ impl Event {
             | Self::AccountUnlinked { .. }
             | Self::PasskeyRegistered { .. }
             | Self::PasskeyRemoved { .. }
+            | Self::PushSubscribed { .. }
+            | Self::PushUnsubscribed { .. }
             | Self::ChannelBound { .. }
             | Self::ChannelUnbound { .. }
             | Self::SessionOpened { .. }

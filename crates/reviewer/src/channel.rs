@@ -97,6 +97,7 @@ pub struct Over {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Decider {
     pub person: PersonId,
+    /// Where mail reaches them; empty where they are told on devices.
     pub address: String,
     /// To the approval's page, for them alone; good once.
     pub link: String,
@@ -117,6 +118,8 @@ pub enum Writes {
     ToAPlace,
     /// To the people who may decide, one by one.
     ToPeople,
+    /// To them on devices of theirs, where they have one.
+    ToDevices,
 }
 
 /// Whether the same news may have arrived at an earlier try of which nobody remembers the end.

@@ -3,6 +3,7 @@
 mod email;
 mod jira;
 mod pagerduty;
+mod push;
 mod route;
 mod servicenow;
 mod slack;
@@ -12,8 +13,8 @@ mod webhook;
 pub use route::{Declared, RouteSection, StepSection, WhenSection};
 
 use crate::{
-    channel::Tell, jira::Door as JiraDoor, message::Room, outward::Outward, slack::Door as SlackDoor,
-    teams::Door as TeamsDoor, ticket::Watch, webhook::Inward,
+    channel::Tell, jira::Door as JiraDoor, message::Room, outward::Outward, push::Push,
+    slack::Door as SlackDoor, teams::Door as TeamsDoor, ticket::Watch, webhook::Inward,
 };
 use countersign_core::ChannelName;
 use countersign_engine::outbox::{ChannelSpec, Hears, Together};
@@ -32,11 +33,11 @@ use url::Url;
 #[serde(deny_unknown_fields)]
 pub struct ChannelSection {
     pub name: String,
-    /// `webhook`, `slack`, `teams`, `email`, `pagerduty`, `jira` or `servicenow`.
+    /// `webhook`, `slack`, `teams`, `email`, `push`, `pagerduty`, `jira` or `servicenow`.
     pub kind: String,
     /// `named` or `everything`.
     pub hears: Option<String>,
-    /// How many characters of head and body are shown; 0: none.
+    /// How many characters of head and body are shown; 0: none. Of devices: of the sentence, which is shown whole or not at all.
     pub show: Option<usize>,
     pub ca: Option<PathBuf>,
     pub time_limit: Option<Span>,
@@ -45,7 +46,7 @@ pub struct ChannelSection {
     pub alone: Option<u32>,
     /// Of what people read: within this span; those that come then share one at its end.
     pub together_within: Option<Span>,
-    /// Of e-mail to whoever may decide: about how many open approvals one person is asked.
+    /// Of e-mail to whoever may decide, and of devices: about how many open approvals one person is asked.
     pub most_each: Option<usize>,
     /// Of a webhook.
     pub url: Option<String>,
@@ -123,6 +124,12 @@ pub struct ChannelSection {
     pub to: Option<Vec<String>>,
     /// Of e-mail: who is asked about it.
     pub reply_to: Option<String>,
+    /// Of devices: names of the push services that are spoken to, if not those of the usual browsers.
+    pub services: Option<Vec<String>>,
+    /// Of devices: origins of push services that may be at private addresses.
+    pub private_services: Option<Vec<String>>,
+    /// Of devices: whom a push service asks about it, if not whoever reads at the console's address.
+    pub contact: Option<String>,
 }
 
 /// A channel that can be used.
@@ -131,6 +138,7 @@ pub struct ChannelConfig {
     spec: ChannelSpec,
     tell: Arc<dyn Tell>,
     speaks: Speaks,
+    push: Option<Arc<Push>>,
 }
 
 /// How the users of a channel decide.
@@ -207,6 +215,11 @@ impl ChannelConfig {
     pub fn speaks(&self) -> &Speaks {
         &self.speaks
     }
+
+    /// Where it tells devices: the way to them, which has to be opened.
+    pub fn push(&self) -> Option<&Arc<Push>> {
+        self.push.as_ref()
+    }
 }
 
 impl ChannelSection {
@@ -231,7 +244,7 @@ impl ChannelSection {
             }
         };
         let show = self.show.unwrap_or(SHOW);
-        if show > MOST_SHOWN {
+        if show > MOST_SHOWN && self.kind != "push" {
             let why = format!("{show} characters are too many for one message");
             tell("show", why, "show at most 65536, and let people open the page for the rest");
         }
@@ -247,11 +260,16 @@ impl ChannelSection {
         let give_up_after = self.give_up_after.map_or(GIVE_UP_AFTER, |span| span.0);
         let common = Common { place, name: name.clone(), folder, room, time_limit, give_up_after };
         let together = self.together(&common, &mut faults);
+        let mut push = None;
         let made = match self.kind.as_str() {
             "webhook" => webhook::check(&self, &common, &mut faults),
             "slack" => slack::check(&self, &common, &mut faults),
             "teams" => teams::check(&self, &common, &mut faults),
             "email" => email::check(&self, &common, &mut faults),
+            "push" => push::check(&self, &common, &mut faults).map(|(made, way)| {
+                push = Some(way);
+                made
+            }),
             "pagerduty" => pagerduty::check(&self, &common, &mut faults),
             "jira" => jira::check(&self, &common, &mut faults),
             "servicenow" => servicenow::check(&self, &common, &mut faults),
@@ -260,20 +278,20 @@ impl ChannelSection {
                 faults.push(common.fault(
                     "kind",
                     why,
-                    "write `webhook`, `slack`, `teams`, `email`, `pagerduty`, `jira` or `servicenow`",
+                    "write `webhook`, `slack`, `teams`, `email`, `push`, `pagerduty`, `jira` or `servicenow`",
                 ));
                 None
             }
         };
         let (Some(name), Some(made), true) = (name, made, faults.is_empty()) else { return Err(faults) };
         let Made { kind, place, tell, speaks } = made;
-        Ok(ChannelConfig { spec: ChannelSpec { name, kind, place, hears, together }, tell, speaks })
+        Ok(ChannelConfig { spec: ChannelSpec { name, kind, place, hears, together }, tell, speaks, push })
     }
 
     /// Whether people read every message: similar approvals share some then. Receivers of webhooks and trackers of tickets
     /// have one for each.
     fn is_read_by_people(&self) -> bool {
-        matches!(self.kind.as_str(), "slack" | "teams" | "email" | "pagerduty")
+        matches!(self.kind.as_str(), "slack" | "teams" | "email" | "push" | "pagerduty")
     }
 
     fn together(&self, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Together> {
@@ -330,6 +348,9 @@ impl ChannelSection {
             ("from", self.from.is_some()),
             ("to", self.to.is_some()),
             ("reply_to", self.reply_to.is_some()),
+            ("services", self.services.is_some()),
+            ("private_services", self.private_services.is_some()),
+            ("contact", self.contact.is_some()),
         ];
         let shared: &[&str] = if self.is_read_by_people() { &["alone", "together_within"] } else { &[] };
         let mine = |key: &str| own.contains(&key) || shared.contains(&key);

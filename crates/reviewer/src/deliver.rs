@@ -223,7 +223,7 @@ impl Worker<'_> {
         let (message, shown) = drawn_for(self.gate, &outgoing.channel, &hold, self.tell.room(news)).await?;
         let deciders = match self.tell.writes() {
             Writes::ToAPlace => Vec::new(),
-            Writes::ToPeople => self.deciders(outgoing, &hold, news).await?,
+            Writes::ToPeople | Writes::ToDevices => self.deciders(outgoing, &hold, news).await?,
         };
         Ok(Some(Letter {
             id: news.entry.to_string(),

@@ -12,6 +12,7 @@ mod email;
 mod inward;
 mod jira;
 mod pagerduty;
+mod push;
 mod receiver;
 mod routes;
 mod servicenow;

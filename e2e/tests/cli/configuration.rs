@@ -12,7 +12,7 @@ upstream = "http://127.0.0.1:8081"
 "#;
 
 /// What is added to a configuration that holds, and what must be said of it.
-const MISTAKES: [(&str, &[&str]); 40] = [
+const MISTAKES: [(&str, &[&str]); 42] = [
     ("[gatway]\nname = \"x\"", &["gatway", "did you mean `gateway`?"]),
     ("[gateway]\ndta = \"x\"", &["gateway.dta", "did you mean `data`?"]),
     ("[gateway]\nname = \"a b\"", &["gateway.name", "`a b`"]),
@@ -20,6 +20,14 @@ const MISTAKES: [(&str, &[&str]); 40] = [
     ("[console]\nlisten = \"localhost:99999\"", &["console.listen", "`localhost:99999`", "127.0.0.1:7100"]),
     ("[console]\nurl = \"ftp://x\"", &["console.url", "`ftp://x`", "https://"]),
     ("[console]\nproxies = [\"10.0.0.0/40\"]", &["console.proxies", "`10.0.0.0/40`", "`10.0.0.0/8`"]),
+    (
+        "[[channel]]\nname = \"a\"\nkind = \"push\"\n[[channel]]\nname = \"b\"\nkind = \"push\"",
+        &["channel.b.kind", "`a`", "one channel of kind `push`"],
+    ),
+    (
+        "[[channel]]\nname = \"a\"\nkind = \"push\"\nservices = [\"10.0.0.1\"]",
+        &["channel.a.services", "`10.0.0.1`", "fcm.googleapis.com"],
+    ),
     ("[limits]\nrun_for = \"5 minutes\"", &["limits.run_for", "`5 minutes`", "`55s`"]),
     ("[limits]\nkeep = \"8MB\"", &["limits.keep", "`8MB`", "`64KiB`"]),
     (

@@ -113,8 +113,10 @@ fn the_route_of_its_guide_leads_to_channels_of_the_guide() {
     let write = |sections: &str| {
         fs::write(folder.path().join("countersign.toml"), format!("{head}{sections}\n")).unwrap();
     };
-    write(&blocks(&tree, "docs/book/src/guide/pagerduty.md", "toml").concat());
-    assert_eq!(check(folder.path()), Ok(()));
+    for guide in ["docs/book/src/guide/pagerduty.md", "docs/book/src/guide/push.md"] {
+        write(&blocks(&tree, guide, "toml").concat());
+        assert_eq!(check(folder.path()), Ok(()), "{guide}");
+    }
     write(&sections);
     assert_eq!(check(folder.path()), Ok(()));
     write(&sections.replace("channels = [\"leads\"]", "channels = [\"lead\"]"));

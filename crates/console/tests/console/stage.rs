@@ -4,7 +4,9 @@
 use async_trait::async_trait;
 use axum::{Router, body::Body};
 use bytes::Bytes;
-use countersign_console::{Console, Delivery, Keys, NotSigned, Signed, Signers, operator_router, router};
+use countersign_console::{
+    Console, Delivery, Devices, Keys, NotSigned, NotTold, Signed, Signers, Ways, operator_router, router,
+};
 use countersign_core::{
     Action, Body as Payload, ChannelName, Class, Digest, GatewayId, GroupName, Operation, PersonId, Resource,
     TargetName, Timestamp,
@@ -17,6 +19,7 @@ use countersign_engine::{
     port::{
         clock::{Clock, Entropy},
         identity::{Identity, Presented},
+        push::Subscription,
         store::{FindEntries, Store},
         upstream::{BindError, Exchange, Failed, Kept, Sent, StoredExchange, Target, Upstream},
     },
@@ -147,6 +150,30 @@ impl Signed for Sealed {
             return Err(NotSigned::Wrong);
         }
         if now.abs_diff(seconds) > 300 { Err(NotSigned::Time) } else { Ok(()) }
+    }
+}
+
+/// The gateway's key for push services.
+pub(crate) const PUSH_KEY: &str = "stage-key";
+
+/// Speaks to one push service, which takes what is for the devices whose address does not end in `full`.
+#[derive(Debug)]
+struct Pushed;
+
+#[async_trait]
+impl Devices for Pushed {
+    fn key(&self) -> &str {
+        PUSH_KEY
+    }
+
+    fn check(&self, endpoint: &str, _: &str, _: &str) -> Result<(), String> {
+        let known = endpoint.starts_with("https://push.example/");
+        if known { Ok(()) } else { Err("its push service is not one that this gateway speaks to".into()) }
+    }
+
+    async fn test(&self, device: &Subscription) -> Result<(), NotTold> {
+        let full = device.endpoint.ends_with("full");
+        if full { Err(NotTold::Failed("its push service answered 507".into())) } else { Ok(()) }
     }
 }
 
@@ -288,7 +315,8 @@ impl Stage {
             gateway_key: keys.gateway().verifier().to_string(),
         };
         let signers: Signers = [(team(), Arc::new(Sealed) as Arc<dyn Signed>)].into();
-        let console = Console::with_channels(Arc::clone(&gate), directory, shown, signers);
+        let ways = Ways { signers, devices: Some(Arc::new(Pushed)), ..Ways::default() };
+        let console = Console::with_ways(Arc::clone(&gate), directory, shown, ways);
         let (app, operator) = (router(console.clone()), operator_router(console));
         let nobody = Browser { id: String::new(), cookie: String::new(), csrf: String::new(), passkey: None };
         let (token, agent) = (String::new(), String::new());

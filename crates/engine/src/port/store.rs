@@ -24,6 +24,8 @@ pub enum Kind {
     /// A one-time link for enrolment or sign-in.
     Link,
     Passkey,
+    /// A device on which a person is told.
+    Subscription,
     Session,
     Agent,
     Token,
@@ -43,13 +45,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Hold,
         Self::Action,
         Self::Answer,
         Self::Person,
         Self::Link,
         Self::Passkey,
+        Self::Subscription,
         Self::Session,
         Self::Agent,
         Self::Token,
@@ -71,6 +74,7 @@ impl Kind {
             Self::Person => "person",
             Self::Link => "link",
             Self::Passkey => "passkey",
+            Self::Subscription => "subscription",
             Self::Session => "session",
             Self::Agent => "agent",
             Self::Token => "token",

@@ -183,7 +183,7 @@ impl Directory {
         }
     }
 
-    fn may_bind(&self, session: &SessionInfo) -> Result<(), IdentityError> {
+    pub(super) fn may_bind(&self, session: &SessionInfo) -> Result<(), IdentityError> {
         let held: Held<Person> = self.standing_person(session.person)?;
         if !held.doc.can_vote() {
             return Err(IdentityError::NotAllowed { who: "whoever can decide on approvals" });

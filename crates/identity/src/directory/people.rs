@@ -278,8 +278,9 @@ impl Directory {
         let memory = self.memory.read();
         let sessions: Vec<&Held<_>> = memory.sessions_of(person).collect();
         if !sessions.is_empty() {
-            draft.note(Note::new(by, Event::SessionClosed { person, everywhere: true }));
+            draft.note(Note::new(by.clone(), Event::SessionClosed { person, everywhere: true }));
         }
+        Self::end_subscriptions(&memory, draft, &by, person);
         for session in sessions {
             draft.delete(session);
         }

@@ -287,6 +287,8 @@ impl Directory {
             let event = Event::PasskeyRemoved { person: person.id, credential: held.doc.id };
             draft.note(Note::new(Actor::Gateway, event));
         }
+        // All of them: a device that somebody took goes on showing what comes.
+        Self::end_subscriptions(&memory, draft, &Actor::Gateway, person.id);
         let mut theirs = person.clone();
         theirs.bindings.retain(|binding| made(binding.bound_at));
         Self::end_bindings(draft, &Actor::Gateway, &mut theirs);

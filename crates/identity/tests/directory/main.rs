@@ -15,6 +15,7 @@ mod providers;
 mod secrets;
 mod sessions;
 mod store;
+mod subscriptions;
 mod votes;
 mod workloads;
 mod world;

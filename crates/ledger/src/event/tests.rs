@@ -60,6 +60,8 @@ fn samples() -> Vec<Value> {
             json!({"person": person, "credential": credential, "credential_id": "a", "public_key": "b", "relying_party": "c", "origin": "d"}),
         ),
         ("passkey.removed", json!({"person": person, "credential": credential})),
+        ("push.subscribed", json!({"person": person, "subscription": credential})),
+        ("push.unsubscribed", json!({"person": person, "subscription": credential})),
         ("person.role_changed", json!({"person": person, "role": "auditor"})),
         ("account.linked", json!({"person": person, "provider": "corp"})),
         ("account.unlinked", json!({"person": person, "provider": "corp"})),

@@ -193,6 +193,8 @@ impl Case {
             | Event::AccountUnlinked { .. }
             | Event::PasskeyRegistered { .. }
             | Event::PasskeyRemoved { .. }
+            | Event::PushSubscribed { .. }
+            | Event::PushUnsubscribed { .. }
             | Event::ChannelBound { .. }
             | Event::ChannelUnbound { .. }
             | Event::SessionOpened { .. }

@@ -5,6 +5,7 @@ mod email;
 mod jira;
 mod message;
 mod pagerduty;
+mod push;
 mod servicenow;
 mod slack;
 mod stage;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 const LIST: &str = "https://sign.example/approvals?status=pending&class=delete";
 
 /// So many approvals, with these sentences over and over.
-fn gathering(count: usize, sentences: &[String]) -> Gathering {
+pub(crate) fn gathering(count: usize, sentences: &[String]) -> Gathering {
     let now = now();
     let items = sentences.iter().cycle().take(count.min(20)).enumerate().map(|(at, sentence)| Item {
         approval: ApprovalId::from_parts(now.unix_ms(), at as u128),
@@ -43,7 +43,7 @@ fn gathering(count: usize, sentences: &[String]) -> Gathering {
     }
 }
 
-fn hostile() -> Vec<String> {
+pub(crate) fn hostile() -> Vec<String> {
     let longest = "🎈".repeat(10_000);
     CORPUS.iter().map(|text| escaped(text)).chain([longest, String::new()]).collect()
 }
