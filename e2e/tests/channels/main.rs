@@ -11,6 +11,8 @@ mod add;
 mod email;
 mod inward;
 mod jira;
+mod on_call;
+mod opsgenie;
 mod pagerduty;
 mod receiver;
 mod routes;
@@ -129,6 +131,8 @@ sentence = "Tune the table {{table}}"
             ("jira", countersign_testkit::jira::TOKEN),
             ("servicenow", countersign_testkit::servicenow::PASSWORD),
             ("pager", countersign_testkit::pagerduty::ROUTING_KEY),
+            ("genie", countersign_testkit::opsgenie::API_KEY),
+            ("schedules", countersign_testkit::pagerduty::TOKEN),
         ];
         let files = [&files, more].concat();
         let groups = r#"["agents", "dba"]"#;
