@@ -137,7 +137,7 @@ sentence = "Tune the table {{table}}"
         let files = [&files, more].concat();
         let groups = r#"["agents", "dba"]"#;
         // A gate that names a channel which is not there does not load.
-        let named = channels.contains("\"dba\"");
+        let named = channels.contains("name = \"dba\"");
         let policy = if named { POLICY.to_owned() } else { POLICY.replace("@notify(\"dba\")", "") };
         let setup = Setup { policy: &policy, groups, sections: &sections, files: &files };
         let gateway = Gateway::start(&setup).await.unwrap();

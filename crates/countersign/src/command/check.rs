@@ -20,16 +20,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             format!("{} ({}) -> {}", issuer.name, issuer.issuer, agents.join(", "))
         })
         .collect();
-    let signals: Vec<String> = config
-        .settings
-        .transmitters
-        .iter()
-        .map(|one| {
-            let way = one.poll.as_ref().map_or("pushed", |_| "fetched");
-            let issuer = &one.issuer;
-            format!("{} ({}) of the people of {}, {way}", issuer.name, issuer.issuer, one.provider)
-        })
-        .collect();
+    let signals = signals(&config);
     let channels: Vec<String> = config.channels.iter().map(channel).collect();
     let rosters: Vec<String> = config.rosters.iter().map(ToString::to_string).collect();
     let routes: Vec<String> = config.routes.iter().map(ToString::to_string).collect();
@@ -108,6 +99,17 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             output::table(&["setting", "value", "meaning"], &rows, "")
         )
     })
+}
+
+/// Who says that sessions end: name, issuer, of whose people, and on which way.
+fn signals(config: &Config) -> Vec<String> {
+    let transmitters = config.settings.transmitters.iter();
+    let told = transmitters.map(|one| {
+        let way = one.poll.as_ref().map_or("pushed", |_| "fetched");
+        let issuer = &one.issuer;
+        format!("{} ({}) of the people of {}, {way}", issuer.name, issuer.issuer, one.provider)
+    });
+    told.collect()
 }
 
 /// A channel: name, kind, where it goes, and of what it is told.
