@@ -315,7 +315,8 @@ impl Shared {
         Ok((StatusCode::CREATED, answer))
     }
 
-    /// Of the query language, what finds issues of a project that whoever asks created, by a label or by where they stand.
+    /// Of the query language, what finds issues of a project that whoever asks created, by a label, by where they stand, or by whether
+    /// they changed within a day.
     fn search(&self, body: &Value) -> Said {
         only(body, &["jql", "fields", "maxResults", "nextPageToken"])?;
         let jql = body["jql"].as_str().unwrap_or_default();
@@ -325,7 +326,9 @@ impl Shared {
         let names = wanted.strip_prefix("status IN (\"").and_then(|names| names.strip_suffix("\")"));
         let names: Option<Vec<&str>> = names.map(|names| names.split("\", \"").collect());
         let is_status = |name: &&str| STATUSES.iter().any(|status| status.eq_ignore_ascii_case(name));
+        let lately = wanted == "updated >= \"-1d\"";
         let fits = |issue: &&Issue| match (label, &names) {
+            (None, None) if lately => issue.updated() + 24 * 60 * 60 * 1_000 >= now_ms(),
             (Some(label), _) => issue.labels.iter().any(|one| one == label),
             (None, Some(names)) => names.iter().any(|name| issue.status.eq_ignore_ascii_case(name)),
             (None, None) => false,
@@ -334,7 +337,7 @@ impl Shared {
             (Some(label), _) => !label.contains('"') && order == "created DESC",
             // A status that the site does not have is refused.
             (None, Some(names)) => names.iter().all(is_status) && order == "updated DESC",
-            (None, None) => false,
+            (None, None) => lately && order == "updated DESC",
         };
         if !sound {
             return Err((400, ""));

@@ -4,6 +4,7 @@ pub mod etcd;
 pub mod issuer;
 pub mod jira;
 pub mod nginx;
+pub mod opsgenie;
 pub mod pagerduty;
 pub mod passkey;
 pub mod peer;

@@ -139,6 +139,13 @@ pub(crate) enum PersonCommand {
         #[arg(long)]
         remove: Option<String>,
     },
+    /// Users of channels who speak for a person, or for everybody; or end what one of them may.
+    Bindings {
+        email: Option<String>,
+        /// The id of the one to end.
+        #[arg(long, requires = "email")]
+        remove: Option<String>,
+    },
     /// End every session of a person.
     SignOut { email: String },
     /// Put a person into groups or take them out.
@@ -412,6 +419,7 @@ pub(crate) enum ChannelKind {
     Push,
     Webhook,
     Pagerduty,
+    Opsgenie,
     Jira,
     Servicenow,
 }

@@ -2,6 +2,7 @@
 
 mod doors;
 mod issuers;
+mod on_call;
 mod providers;
 mod read;
 mod told;
@@ -26,7 +27,7 @@ use countersign_pep_sql::{
     understand::SqlOperation,
 };
 use countersign_policy::{DeclaredTarget, FactType as PolicyFact, Vocabulary};
-use countersign_reviewer::{ChannelConfig, ChannelSection, Declared, RouteSection};
+use countersign_reviewer::{ChannelConfig, ChannelSection, Declared, OnCallSection, Roster, RouteSection};
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::{
@@ -170,6 +171,7 @@ pub(crate) struct File {
     pub(crate) mcp: Vec<(usize, McpSection)>,
     pub(crate) mcp_endpoint: Vec<(usize, McpEndpointSection)>,
     pub(crate) channel: Vec<(usize, ChannelSection)>,
+    pub(crate) on_call: Vec<(usize, OnCallSection)>,
     pub(crate) route: Vec<(usize, RouteSection)>,
 }
 
@@ -196,6 +198,7 @@ pub(crate) struct Config {
     pub(crate) mcp: Vec<McpTarget>,
     pub(crate) mcp_endpoints: Vec<McpEndpoint>,
     pub(crate) channels: Vec<ChannelConfig>,
+    pub(crate) rosters: Vec<Roster>,
     pub(crate) routes: Vec<Route>,
     pub(crate) vocabulary: Vocabulary,
     /// Over the file's bytes as they were read, overrides included.
@@ -257,6 +260,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let read = |text: String| EmailAddress::new(&text);
     let administrators = checked_names(&people.administrators, "people.administrators", read, &mut mistakes);
     let scim_groups = checked_scim_groups(people.scim_groups, &groups, &mut mistakes);
+    let rosters = on_call::check(file.on_call, folder, &groups, (&scim_groups, &providers), &mut mistakes);
     let environments =
         checked_names(&policy.environments, "policy.environments", EnvironmentName::new, &mut mistakes);
     let http = checked_targets(file.http, |section| section.check(folder), &mut mistakes);
@@ -310,6 +314,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         mcp,
         mcp_endpoints: endpoints.into_iter().map(|(_, endpoint)| endpoint).collect(),
         channels,
+        rosters,
         routes,
         vocabulary,
         digest,

@@ -12,6 +12,7 @@ pub(crate) mod people;
 pub(crate) mod providers;
 pub(crate) mod provisioning;
 pub(crate) mod reading;
+pub(crate) mod rosters;
 pub(crate) mod sessions;
 pub(crate) mod signals;
 pub(crate) mod subscriptions;

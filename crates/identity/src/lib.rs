@@ -35,6 +35,7 @@ pub use directory::{
     providers::{Answer, Arrived, Begun, Offered, is_ours},
     provisioning::{Since, Told},
     reading::{DeviceAsks, DeviceBegun, Polled},
+    rosters::Followed,
     sessions::{OpenSession, SessionInfo, SignedIn, Visitor},
     signals::{Answered, Fetched},
     subscriptions::NewSubscription,

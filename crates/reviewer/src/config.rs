@@ -2,6 +2,8 @@
 
 mod email;
 mod jira;
+mod on_call;
+mod opsgenie;
 mod pagerduty;
 mod push;
 mod route;
@@ -10,6 +12,7 @@ mod slack;
 mod teams;
 mod webhook;
 
+pub use on_call::OnCallSection;
 pub use route::{Declared, RouteSection, StepSection, WhenSection};
 
 use crate::{
@@ -33,7 +36,7 @@ use url::Url;
 #[serde(deny_unknown_fields)]
 pub struct ChannelSection {
     pub name: String,
-    /// `webhook`, `slack`, `teams`, `email`, `push`, `pagerduty`, `jira` or `servicenow`.
+    /// `webhook`, `slack`, `teams`, `email`, `push`, `pagerduty`, `opsgenie`, `jira` or `servicenow`.
     pub kind: String,
     /// `named` or `everything`.
     pub hears: Option<String>,
@@ -66,7 +69,7 @@ pub struct ChannelSection {
     pub signing_secret_from: Option<String>,
     /// Of Slack and Jira.
     pub previous_signing_secret_from: Option<String>,
-    /// Of Slack: where its Web API is, if not at Slack. Of `PagerDuty`: where events are taken.
+    /// Of Slack: where its Web API is, if not at Slack. Of `PagerDuty`: where events are taken. Of Opsgenie: where its API begins.
     pub api: Option<String>,
     /// Of Teams: the bot's app id.
     pub app_id: Option<String>,
@@ -90,6 +93,12 @@ pub struct ChannelSection {
     pub routing_key_from: Option<String>,
     /// Of `PagerDuty`: `critical`, `error`, `warning` or `info`.
     pub severity: Option<String>,
+    /// Of Opsgenie: where the key of the integration is.
+    pub api_key_from: Option<String>,
+    /// Of Opsgenie: `P1` to `P5`.
+    pub priority: Option<String>,
+    /// Of Opsgenie: whom an alert is for, beside those of the integration's team.
+    pub responders: Option<Vec<String>>,
     /// Of Jira and `ServiceNow`: where it is.
     pub site: Option<String>,
     /// Of Jira: the project's key.
@@ -271,6 +280,7 @@ impl ChannelSection {
                 made
             }),
             "pagerduty" => pagerduty::check(&self, &common, &mut faults),
+            "opsgenie" => opsgenie::check(&self, &common, &mut faults),
             "jira" => jira::check(&self, &common, &mut faults),
             "servicenow" => servicenow::check(&self, &common, &mut faults),
             other => {
@@ -278,7 +288,7 @@ impl ChannelSection {
                 faults.push(common.fault(
                     "kind",
                     why,
-                    "write `webhook`, `slack`, `teams`, `email`, `push`, `pagerduty`, `jira` or `servicenow`",
+                    "write `webhook`, `slack`, `teams`, `email`, `push`, `pagerduty`, `opsgenie`, `jira` or `servicenow`",
                 ));
                 None
             }
@@ -291,7 +301,7 @@ impl ChannelSection {
     /// Whether people read every message: similar approvals share some then. Receivers of webhooks and trackers of tickets
     /// have one for each.
     fn is_read_by_people(&self) -> bool {
-        matches!(self.kind.as_str(), "slack" | "teams" | "email" | "push" | "pagerduty")
+        matches!(self.kind.as_str(), "slack" | "teams" | "email" | "push" | "pagerduty" | "opsgenie")
     }
 
     fn together(&self, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Together> {
@@ -331,6 +341,9 @@ impl ChannelSection {
             ("openid", self.openid.is_some()),
             ("routing_key_from", self.routing_key_from.is_some()),
             ("severity", self.severity.is_some()),
+            ("api_key_from", self.api_key_from.is_some()),
+            ("priority", self.priority.is_some()),
+            ("responders", self.responders.is_some()),
             ("site", self.site.is_some()),
             ("project", self.project.is_some()),
             ("issue_type", self.issue_type.is_some()),

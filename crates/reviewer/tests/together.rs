@@ -650,3 +650,38 @@ async fn the_limit_leaves_whoever_is_needed_and_nobody_who_has_voted() {
     assert_eq!(people(export, "approval.reminded").unwrap(), [others[1], person(9)].into());
     workers.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_one_person_lifts_one_gate_alone_a_digest_asks_enough_for_all_of_them() {
+    // Who may lift the second gate may lift the first as well, and both lift one of them alone where the second says so.
+    for (distinct, asked) in [("", 2), ("@distinct", 4)] {
+        let stage = Stage::telling(hourly).await;
+        let first = POLICY
+            .replace("@quorum(\"2\")", "@quorum(\"1\")")
+            .replace("@expires(\"30m\")", "@expires(\"24h\")");
+        let second = format!(
+            "@id(\"look\") @gate(\"look\") @approvers(\"Group::\\\"privacy\\\"\") @expires(\"24h\") \
+             @step_up(\"session\") {distinct} @reason(\"a second look\")\n\
+             forbid (principal, action in Action::\"export\", resource);"
+        );
+        stage.policy(&format!("{first}{second}")).await;
+        let reader = Reader::limited(&stage.gate, Some(1), Writes::ToPeople);
+        // Everybody is asked about the first, and is at the limit then.
+        stage.hold(Class::Export, "first").await;
+        stage.clock.pass(HOUR);
+        let mut workers = work(&stage, &reader);
+        until("the first", async || waiting(&stage).await == 0).await;
+        workers.shutdown().await;
+        let told = reader.all().len();
+        for what in ["second", "third"] {
+            stage.hold(Class::Export, what).await;
+        }
+        stage.clock.pass(HOUR);
+        let mut workers = work(&stage, &reader);
+        until("the others", async || waiting(&stage).await == 0).await;
+        workers.shutdown().await;
+        let told = reader.all().split_off(told);
+        let [Told::Several(Why::Waited, 2, _, _, people)] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!(people.len(), asked, "{distinct} {people:?}");
+    }
+}

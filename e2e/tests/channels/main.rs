@@ -11,6 +11,8 @@ mod add;
 mod email;
 mod inward;
 mod jira;
+mod on_call;
+mod opsgenie;
 mod pagerduty;
 mod push;
 mod receiver;
@@ -130,11 +132,13 @@ sentence = "Tune the table {{table}}"
             ("jira", countersign_testkit::jira::TOKEN),
             ("servicenow", countersign_testkit::servicenow::PASSWORD),
             ("pager", countersign_testkit::pagerduty::ROUTING_KEY),
+            ("genie", countersign_testkit::opsgenie::API_KEY),
+            ("schedules", countersign_testkit::pagerduty::TOKEN),
         ];
         let files = [&files, more].concat();
         let groups = r#"["agents", "dba"]"#;
         // A gate that names a channel which is not there does not load.
-        let named = channels.contains("\"dba\"");
+        let named = channels.contains("name = \"dba\"");
         let policy = if named { POLICY.to_owned() } else { POLICY.replace("@notify(\"dba\")", "") };
         let setup = Setup { policy: &policy, groups, sections: &sections, files: &files };
         let gateway = Gateway::start(&setup).await.unwrap();

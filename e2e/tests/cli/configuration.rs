@@ -150,7 +150,7 @@ async fn every_mistake_is_told_with_place_value_and_remedy() {
 }
 
 /// The beginning of each section about somebody whose word is believed, and what of it is wrong.
-const SIGNED: [(&str, &str, &[&str]); 9] = [
+const SIGNED: [(&str, &str, &[&str]); 13] = [
     ("signals", "provider = \"nobody\"", &["signals.x.provider", "`[[sign_in]]` named `nobody`"]),
     ("signals", "audiences = []", &["signals.x.audiences", "meant for others"]),
     ("signals", "poll_every = \"5s\"", &["signals.x.poll_every", "`poll_url`"]),
@@ -164,6 +164,10 @@ const SIGNED: [(&str, &str, &[&str]); 9] = [
         &["issuers.x.trust_domain", "`Prod/x`", "prod.example.com"],
     ),
     ("tokens", "trust_domain = \"prod.example.com\"", &["issuers.x.trust_domain", "only certificates"]),
+    ("on_call", "group = \"nobody\"", &["on_call.x.group", "no group `nobody`", "people.groups"]),
+    ("on_call", "kind = \"pigeon\"", &["on_call.x.kind", "`pigeon`", "`pagerduty` or `opsgenie`"]),
+    ("on_call", "token_from = \"planted-secret\"", &["on_call.x.token_from", "env:NAME"]),
+    ("on_call", "holds_for = \"1s\"", &["on_call.x.holds_for", "shorter than `every`"]),
 ];
 
 #[tokio::test]
@@ -177,6 +181,11 @@ async fn mistakes_about_transmitters_and_certificates_are_told() {
                 "",
             ),
             "certificates" => ("[[issuers]]\nname = \"x\"\ncertificates = true\n", AGENT),
+            "on_call" => (
+                "[people]\ngroups = [\"a\"]\n[[on_call]]\nname = \"x\"\nkind = \"opsgenie\"\ngroup = \"a\"\n\
+                 schedule = \"night\"\ntoken_from = \"env:T\"\n",
+                "",
+            ),
             _ => ("[[issuers]]\nname = \"x\"\nissuer = \"https://x.test\"\naudiences = [\"a\"]\n", AGENT),
         };
         let key = line.split(' ').next().unwrap();

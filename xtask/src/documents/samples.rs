@@ -113,7 +113,7 @@ fn the_route_of_its_guide_leads_to_channels_of_the_guide() {
     let write = |sections: &str| {
         fs::write(folder.path().join("countersign.toml"), format!("{head}{sections}\n")).unwrap();
     };
-    for guide in ["docs/book/src/guide/pagerduty.md", "docs/book/src/guide/push.md"] {
+    for guide in ["docs/book/src/guide/pagerduty.md", "docs/book/src/guide/push.md", "docs/book/src/guide/opsgenie.md"] {
         write(&blocks(&tree, guide, "toml").concat());
         assert_eq!(check(folder.path()), Ok(()), "{guide}");
     }
@@ -122,6 +122,27 @@ fn the_route_of_its_guide_leads_to_channels_of_the_guide() {
     write(&sections.replace("channels = [\"leads\"]", "channels = [\"lead\"]"));
     let wrong = check(folder.path()).unwrap_err();
     assert!(wrong.contains("route.deletes.escalate[0].channels: there is no `lead`"), "{wrong}");
+}
+
+#[test]
+fn the_schedule_of_its_guide_is_a_group_that_its_policy_names() {
+    let tree = Tree::read().unwrap();
+    let folder = TempDir::new().unwrap();
+    let guide = "docs/book/src/guide/on-call.md";
+    let (policies, sections) = (blocks(&tree, guide, "cedar"), blocks(&tree, guide, "toml"));
+    assert_eq!((policies.len(), sections.len()), (1, 1));
+    fs::create_dir(folder.path().join("policy")).unwrap();
+    fs::write(folder.path().join("policy/guide.cedar"), policies.concat()).unwrap();
+    let write = |text: &str| fs::write(folder.path().join("countersign.toml"), format!("{text}\n")).unwrap();
+    write(&sections.concat());
+    assert_eq!(check(folder.path()), Ok(()));
+    write(
+        &sections
+            .concat()
+            .replace("[[on_call]]", "[people.scim_groups]\n\"On call\" = \"on-call\"\n\n[[on_call]]"),
+    );
+    let wrong = check(folder.path()).unwrap_err();
+    assert!(wrong.contains("on_call.night.group: somebody else says who is in `on-call`"), "{wrong}");
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(people::delegate, people::end_delegation))
         .routes(routes!(people::show, people::change, people::disable))
         .routes(routes!(bindings::look))
-        .routes(routes!(bindings::bind))
+        .routes(routes!(bindings::everybody, bindings::bind))
         .routes(routes!(bindings::list))
         .routes(routes!(bindings::unbind))
         .routes(routes!(scim::list, scim::create))

@@ -50,12 +50,13 @@ const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/freezes"),
 ];
-const MORE: [(&str, &str); 42] = [
+const MORE: [(&str, &str); 43] = [
     ("POST", "/api/v1/approvals/{id}/summons"),
     ("GET", "/api/v1/people/{id}/passkeys"),
     ("DELETE", "/api/v1/people/{id}/sessions"),
     ("POST", "/api/v1/bindings/look"),
     ("POST", "/api/v1/bindings"),
+    ("GET", "/api/v1/bindings"),
     ("GET", "/api/v1/people/{id}/bindings"),
     ("DELETE", "/api/v1/people/{id}/bindings/{binding}"),
     ("GET", "/api/v1/scim/tokens"),

@@ -23,8 +23,17 @@ pub(super) async fn run(path: &Path, command: ChannelCommand, output: Output) ->
         ChannelCommand::List => {
             let found = door(path).await?.call(Method::GET, "/api/v1/channels", &Value::Null).await?;
             output::show(output, &json!({"items": found}), |found| {
-                let head =
-                    ["name", "kind", "place", "hears", "waiting", "given_up", "last_told", "last_error"];
+                let head = [
+                    "name",
+                    "kind",
+                    "place",
+                    "hears",
+                    "waiting",
+                    "given_up",
+                    "last_told",
+                    "last_error",
+                    "unread_error",
+                ];
                 super::person::rows(found, &head, "no channel is configured")
             })
         }
@@ -119,6 +128,9 @@ fn remedy(kind: &str) -> &'static str {
         "teams" => "check app id, tenant, secret and conversation; the app has to be installed there",
         "email" => "check server, port, `tls`, user and password, and that the server takes mail from `from`",
         "pagerduty" => "check the routing key: it is that of an Events API v2 integration",
+        "opsgenie" => {
+            "check the API key, which is that of an API integration, and whether the account is in the EU"
+        }
         "jira" => {
             "check site, account, token and project; the account has to be allowed to create issues there"
         }

@@ -12,6 +12,7 @@ mod links;
 mod passkeys;
 mod people;
 mod providers;
+mod rosters;
 mod secrets;
 mod sessions;
 mod store;

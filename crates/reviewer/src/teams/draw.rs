@@ -8,7 +8,7 @@ use super::{
     sheet::{Sheet, cost, ours, title as bold},
 };
 use crate::{
-    channel::Gathering,
+    channel::{Gathering, Letter},
     desk::Told,
     message::{Ask, Computed, Message, Offer, Request, Shown, names},
     words,
@@ -375,7 +375,7 @@ fn style(button: &mut Value, style: &str) {
 }
 
 /// One line for the thread below, and for notifications as plain text.
-pub(super) fn line(letter: &crate::channel::Letter) -> (String, Value) {
+pub(super) fn line(letter: &Letter) -> Card {
     const NAME: usize = 200;
     const THEIRS: usize = 1_000;
     let mut sheet = Sheet::default();
@@ -400,5 +400,19 @@ pub(super) fn line(letter: &crate::channel::Letter) -> (String, Value) {
         sheet.runs(&said);
     }
     let card = json!({"type": "AdaptiveCard", "version": "1.5", "fallbackText": escaped(&text), "body": sheet.elements()});
-    (text, card)
+    Card { summary: text, card, decides: false }
+}
+
+/// What calls people once more where there are no threads: which approval it is, what it is about, and where to decide.
+pub(super) fn call(letter: &Letter) -> Card {
+    let message = &letter.message;
+    let Card { summary: said, .. } = line(letter);
+    let mut sheet = Sheet::default();
+    sheet.heading(&format!("{} · {}", words::title(&message.state), message.code));
+    let step = sheet.theirs(&said, FIELD);
+    sheet.runs(&step);
+    let sentence = sheet.theirs(&message.computed.sentence, NOTIFIED);
+    sheet.near(&sentence);
+    let card = whole_card(message, sheet, &actions(message, None, None), None);
+    Card { summary: format!("{said} {}", summary(message)), card, decides: false }
 }

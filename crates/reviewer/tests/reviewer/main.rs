@@ -4,6 +4,8 @@
 mod email;
 mod jira;
 mod message;
+mod on_call;
+mod opsgenie;
 mod pagerduty;
 mod push;
 mod servicenow;

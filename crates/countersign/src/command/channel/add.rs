@@ -112,6 +112,20 @@ const PAGERDUTY: &[Field] = &[
     field("routing_key_from", "Where the routing key of the Events API v2 integration is", Takes::Secret),
     field("severity", "Severity: critical, error, warning or info", Takes::Or("error")),
 ];
+const OPSGENIE: &[Field] = &[
+    field("api_key_from", "Where the API key of the API integration is", Takes::Secret),
+    field("priority", "Priority: P1 to P5", Takes::Or("P3")),
+    field(
+        "responders",
+        "Whom it is for beside the integration's team (team:NAME …), with commas",
+        Takes::List,
+    ),
+    field(
+        "api",
+        "Where its API begins (EU: https://api.eu.opsgenie.com)",
+        Takes::Or("https://api.opsgenie.com"),
+    ),
+];
 const JIRA: &[Field] = &[
     field("site", "The site's address (https://….atlassian.net)", Takes::Text),
     field("user", "The e-mail address of the account that the token belongs to", Takes::Text),
@@ -142,6 +156,7 @@ impl ChannelKind {
             Self::Push => "push",
             Self::Webhook => "webhook",
             Self::Pagerduty => "pagerduty",
+            Self::Opsgenie => "opsgenie",
             Self::Jira => "jira",
             Self::Servicenow => "servicenow",
         }
@@ -155,6 +170,7 @@ impl ChannelKind {
             Self::Push => PUSH,
             Self::Webhook => WEBHOOK,
             Self::Pagerduty => PAGERDUTY,
+            Self::Opsgenie => OPSGENIE,
             Self::Jira => JIRA,
             Self::Servicenow => SERVICENOW,
         }
@@ -194,6 +210,9 @@ impl ChannelKind {
                 "Have an address that takes Standard Webhooks, and a secret: `whsec_` and 24 bytes or more in base64.".into()
             }
             Self::Pagerduty => "Add an integration of type Events API v2 to a service.".into(),
+            Self::Opsgenie => {
+                "Add an API integration to a team, with the access *Read* and *Create and Update*.".into()
+            }
             Self::Jira => format!(
                 "Have an account that may create and move issues in the project, and an API token of it. Where people are to \
                  decide and Jira may say so at once, its webhook goes to `{console}/api/v1/channels/<name>/jira`."
@@ -214,7 +233,7 @@ impl ChannelKind {
                 "Have people add their devices: on their own page of the console, on the device itself."
             }
             Self::Webhook => "Let the receiver check the signature of what comes.",
-            Self::Pagerduty => {
+            Self::Pagerduty | Self::Opsgenie => {
                 "Name the channel in a step of a route: a page is for when nobody has decided."
             }
             Self::Jira => "See that a transition leads to that status from wherever an issue can be.",
@@ -507,6 +526,11 @@ mod tests {
                 "url = \"https://hooks.example.com/in\"\nsecret_from = \"file:secrets/dba-secret\"\n",
             ),
             (ChannelKind::Pagerduty, "dba\n\ncritical\n", "severity = \"critical\"\n"),
+            (
+                ChannelKind::Opsgenie,
+                "dba\n\nP1\nteam:dba, user:ana@example.com\nhttps://api.eu.opsgenie.com\n",
+                "priority = \"P1\"\nresponders = [\"team:dba\", \"user:ana@example.com\"]\napi = \"https://api.eu.opsgenie.com\"\n",
+            ),
             (
                 ChannelKind::Jira,
                 "dba\nhttps://example.atlassian.net\nbot@example.com\nenv:T\nOPS\n\nyes\nenv:W\n",

@@ -151,6 +151,14 @@ const KEYS: &[&str] = &[
     "openid",
     "routing_key_from",
     "severity",
+    "api_key_from",
+    "priority",
+    "responders",
+    "on_call",
+    "schedule",
+    "group",
+    "every",
+    "holds_for",
     "site",
     "project",
     "issue_type",
@@ -216,6 +224,7 @@ pub(super) fn read(mut table: Table, places: &Places<'_>, mistakes: &mut Vec<Mis
     file.mcp = targets(&mut table, "mcp", places, mistakes);
     file.mcp_endpoint = targets(&mut table, "mcp_endpoint", places, mistakes);
     file.channel = targets(&mut table, "channel", places, mistakes);
+    file.on_call = targets(&mut table, "on_call", places, mistakes);
     file.route = targets(&mut table, "route", places, mistakes);
     mistakes.extend(table.keys().map(|key| unknown_key(key)));
     file
