@@ -92,6 +92,7 @@ fn action(
             name: "night-ops".into(),
             groups: groups.iter().map(|name| GroupName::new(*name).unwrap()).collect(),
             clearances: BTreeSet::new(),
+            claims: BTreeMap::new(),
             owners: [PersonId::from_parts(1, 2)].into(),
             created_by: Some(PersonId::from_parts(1, 3)),
             on_behalf_of: vec![],

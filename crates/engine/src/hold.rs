@@ -269,6 +269,9 @@ pub(crate) fn private_fields(
     {
         fields.push(field("request_body", body.clone()));
     }
+    if !action.requester.claims.is_empty() {
+        fields.push(field("claims", canonical::to_vec(&action.requester.claims)?.into()));
+    }
     if let Some(reason) = &action.claimed_reason {
         fields.push(field("claimed_reason", reason.clone().into()));
     }

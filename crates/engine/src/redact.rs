@@ -97,6 +97,7 @@ fn forget(hold: &mut Hold, paths: &BTreeSet<String>) {
     for path in paths {
         match path.as_str() {
             "claimed_reason" => claimed.reason = None,
+            "claims" => computed.claims.clear(),
             "requester_name" => claimed.requester_name.clear(),
             path if OF_THE_REQUEST.contains(&path) => {
                 computed.sentence = "What was asked has been erased.".into();

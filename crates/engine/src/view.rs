@@ -12,7 +12,7 @@ use countersign_core::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything about a held action that reviewers are shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct Computed {
     /// What was found out about it beforehand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
+    /// What the requester's credential says that policy may look at.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, String>,
     pub head_digest: Digest,
     pub body_digest: Digest,
     pub body_bytes: u64,
@@ -95,6 +98,7 @@ impl View {
             resources: action.resources.clone(),
             facts: action.facts.clone(),
             evidence: action.evidence.clone(),
+            claims: action.requester.claims.clone(),
             head_digest: Digest::of(&action.payload.head),
             body_digest: Digest::of(body),
             body_bytes: body.len() as u64,

@@ -20,6 +20,8 @@ pub(crate) mod code {
     pub(crate) const NO_METHOD: i64 = -32601;
     pub(crate) const INVALID_PARAMS: i64 = -32602;
     pub(crate) const SERVER: i64 = -32000;
+    /// The agent's user has to open a page first (2025-11-25 alone).
+    pub(crate) const URL_ELICITATION: i64 = -32042;
     pub(crate) const HEADER_MISMATCH: i64 = -32020;
     pub(crate) const MISSING_CAPABILITY: i64 = -32021;
     pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
@@ -106,6 +108,13 @@ pub(crate) fn of(id: &str, shape: &Shape, reply: Result<Reply<Answer>, Error>) -
 
 /// A server's own words under the agent's id.
 fn server(id: &str, shape: &Shape, form: Form, raw: &Raw) -> Message {
+    if form == Form::Asks {
+        // Where it can be answered it was told before it came here.
+        let text = "The server wants to ask something before it answers, and this request has no way to answer that.\n\
+                    What to do: make the call itself again, with the same arguments.";
+        let told = json!({"decision": "spent", "what_to_do": "repeat"});
+        return own(id, shape, code::SERVER, text, &told).into();
+    }
     let own = match (shape, form) {
         (Shape::Tools(listing), Form::Result) => Some(listing.shown(raw.text())),
         (Shape::Discovery, Form::Result) => Some(call::discovered(raw.text())),
@@ -124,6 +133,7 @@ fn kept(id: &str, shape: &Shape, handover: Box<Handover>) -> Said {
     let form = match handover.kept().head.as_slice() {
         b"result" => Some(Form::Result),
         b"error" => Some(Form::Error),
+        b"asks" => Some(Form::Asks),
         _ => None,
     };
     let body = handover.kept().body.clone().and_then(|body| String::from_utf8(body).ok());

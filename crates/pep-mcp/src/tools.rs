@@ -92,7 +92,7 @@ async fn fetch(
 ) -> Result<(Tools, Vec<definitions::Definition>), Failed> {
     let mut found: HashMap<String, Option<Read>> = HashMap::new();
     let meta =
-        if peer.is_later() { format!(r#""_meta":{{{}}}"#, era::envelope(client)) } else { String::new() };
+        if peer.is_later() { format!(r#""_meta":{{{}}}"#, era::envelope(client, "{}")) } else { String::new() };
     let (mut params, mut size) = (format!("{{{meta}}}"), 0);
     for _ in 0..MOST_PAGES {
         let own = id();

@@ -161,6 +161,10 @@ impl<'a> Subject<'a> {
         key.text(requester.kind.as_str()).id(&requester.principal);
         key.texts(requester.groups.iter().map(countersign_core::GroupName::as_str));
         key.texts(requester.clearances.iter().map(String::as_str));
+        key.number(requester.claims.len() as u64);
+        for (name, value) in &requester.claims {
+            key.text(name).text(value);
+        }
         key.number(requester.owners.len() as u64);
         for person in &requester.owners {
             key.id(person);
@@ -293,7 +297,11 @@ fn sql_facts(told: &Map<String, Value>) -> Result<BTreeMap<&str, Fact<'_>>, Inco
 
 /// The facts of `context.mcp`: every one of them, of its type.
 fn mcp_facts(action: &Action) -> Result<BTreeMap<&str, Fact<'_>>, Incomplete> {
-    every_fact(&action.facts, &MCP_FACTS)
+    let is_told = |name: &str| name != mcp::ANSWERS || action.facts.contains_key(name);
+    let told: Vec<_> = MCP_FACTS.into_iter().filter(|(name, _)| is_told(name)).collect();
+    let mut facts = every_fact(&action.facts, &told)?;
+    facts.entry(mcp::ANSWERS).or_insert_with(|| Fact::Texts(BTreeSet::new()));
+    Ok(facts)
 }
 
 /// The facts of a text, with its language: every one of them, of its type.

@@ -8,8 +8,7 @@ use crate::{
 };
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use std::{path::PathBuf, time::Duration};
-use tokio::time::timeout;
+use std::path::PathBuf;
 
 const TOOLS: &str = "notifications/tools/list_changed";
 const UPDATED: &str = "notifications/resources/updated";
@@ -21,15 +20,10 @@ async fn announce(stage: &Stage, what: &str) {
     assert!(said.status().is_success());
 }
 
-/// How often the gateway has begun to listen to the server, in the form of either era. What the server says before is heard by
-/// nobody.
+/// How often the server has begun to say something to the gateway by itself, in the form of either era. What it says before is
+/// heard by nobody.
 fn listened(stage: &Stage) -> usize {
-    let begins = |line: &Value| {
-        let body = line.get("body").and_then(Value::as_str).unwrap_or_default();
-        line.pointer("/headers/user-agent") == Some(&json!("countersign"))
-            && (line.get("method") == Some(&json!("GET")) || body.contains("subscriptions/listen"))
-    };
-    stage.log().iter().filter(|line| begins(line)).count()
+    stage.log().iter().filter(|line| line.get("listens").is_some()).count()
 }
 
 /// What becomes of the tools while an agent listens: its third thing heard is that somebody accepted what the server says now.
@@ -166,7 +160,7 @@ async fn a_client_that_started_the_shim_hears_of_its_tools() {
     let listens = stage.beside("listens");
     let steps = json!([{"do": "tools"}, {"do": "mark", "file": listens}, {"do": "hear", "count": 1}]);
     let agent = stage.desktop(&steps);
-    until("it listens", || listens.exists()).await;
+    until("it listens", || listens.exists() && listened(&stage) > 0).await;
     stage.command(&["mcp", "refuse", "shop", "count_rows"]).await;
     let said = agent.ended().await;
     assert_eq!(said.last(), Some(&json!({"heard": TOOLS})), "{said:?}");
@@ -278,15 +272,10 @@ async fn a_tool_that_changed_is_not_called_as_it_was_whatever_its_agent_listens_
     let mut stream = later_raw(&raw, "subscriptions/listen", &lists).await;
     hears(&mut stream, "acknowledged").await;
     stage.change_the_tool().await;
-    // What is said before the gateway has its stream at the server is heard by nobody.
-    let said = async || {
-        announce(&stage, "tools").await;
-        announce(&stage, "resources").await;
-    };
-    said().await;
-    while timeout(Duration::from_secs(1), hears(&mut stream, "resources/list_changed")).await.is_err() {
-        said().await;
-    }
+    until("the gateway listens", || listened(&stage) > 0).await;
+    announce(&stage, "tools").await;
+    announce(&stage, "resources").await;
+    hears(&mut stream, "resources/list_changed").await;
     let refused = later_raw(&raw, "tools/call", &delete).await.text().await.unwrap();
     assert!(refused.contains("describes it otherwise than people have accepted it"), "{refused}");
 }

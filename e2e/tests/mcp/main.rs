@@ -2,6 +2,7 @@
 //! once, whatever happens to the agent, the gateway or the server meanwhile.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod asking;
 mod eras;
 mod first;
 mod hostile;

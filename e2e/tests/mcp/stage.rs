@@ -15,6 +15,26 @@ use tokio::time::{Instant, sleep};
 pub(crate) const SECRET: &str = "planted-upstream-secret";
 const POLICY: &str = include_str!("../../fixtures/mcp.cedar");
 
+/// The tools of a server that asks.
+const ASKING: &str = r#"[[mcp.tools]]
+name = "confirm"
+class = "delete"
+sentence = "Empty {table}"
+arguments = { table = "text" }
+
+[[mcp.tools]]
+name = "ponder"
+class = "read"
+
+[[mcp.tools]]
+name = "where"
+class = "read"
+
+[[mcp.tools]]
+name = "pay"
+class = "write"
+"#;
+
 /// How long anything may take, with a debug build on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -239,7 +259,10 @@ impl Stage {
 
     /// With a server that has what the conformance suite expects.
     pub(crate) async fn open_suite(protocol: &str, policy: &str, hold_limit: &str) -> Self {
-        let lines = format!("protocol = \"{protocol}\"\nunreviewed = \"reviewable\"");
+        let lines = format!(
+            "protocol = \"{protocol}\"\nunreviewed = \"reviewable\"\n\
+             server_requests = {{ elicitation = \"pass\", sampling = \"pass\", roots = \"pass\" }}"
+        );
         let lines = Lines { policy, target: &lines, behind: "", hold_limit };
         Self::open_unaccepted(python("conformance_server.py"), &lines).await
     }
@@ -376,21 +399,53 @@ kubernetes = { object = "manifest", verb = "verb" }
         Self::open_server(server, &lines).await
     }
 
+    /// With a server that asks something of whoever calls it, this policy, and further lines of the target's section.
+    pub(crate) async fn open_asking(protocol: &str, policy: &str, more: &str) -> Self {
+        let mut server = python("mcp_server.py");
+        server.env("SHOP_ASKS", "1");
+        Self::open_server_asking(server, protocol, policy, more).await
+    }
+
+    /// The same with a server of the TypeScript SDK.
+    pub(crate) async fn open_asking_typescript(protocol: &str, policy: &str, more: &str) -> Self {
+        let mut server = node("mcp_server.mjs");
+        server.env("SHOP_ASKS", "1");
+        Self::open_server_asking(server, protocol, policy, more).await
+    }
+
+    async fn open_server_asking(server: Command, protocol: &str, policy: &str, more: &str) -> Self {
+        let target = format!("protocol = \"{protocol}\"\n{more}");
+        let lines = Lines { policy, target: &target, behind: ASKING, hold_limit: "50s" };
+        Self::open_server(server, &lines).await
+    }
+
     /// With a server that the gateway starts.
     pub(crate) async fn open_started(hold_limit: &str) -> Self {
+        let lines = Lines { policy: POLICY, target: "", behind: "", hold_limit };
+        Self::open_started_with(&lines, "").await
+    }
+
+    /// With one that asks something of whoever calls it.
+    pub(crate) async fn open_started_asking(policy: &str, more: &str) -> Self {
+        let lines = Lines { policy, target: more, behind: ASKING, hold_limit: "50s" };
+        Self::open_started_with(&lines, "SHOP_ASKS = \"1\", ").await
+    }
+
+    async fn open_started_with(lines: &Lines<'_>, environment: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("log");
         std::fs::write(&log, "").unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/mcp_server.py");
         let run = format!(
             "[mcp.run]\ncommand = [\"python3\", \"{}\", \"stdio\", \"{}\"]\n\
-             environment = {{ PYTHONPATH = \"{}\", PYTHONDONTWRITEBYTECODE = \"1\" }}\n\
+             environment = {{ {environment}PYTHONPATH = \"{}\", PYTHONDONTWRITEBYTECODE = \"1\" }}\n\
              secrets = {{ SHOP_KEY = \"file:secret\" }}",
             script.display(),
             log.display(),
             sdk().display()
         );
-        let lines = Lines { policy: POLICY, target: &run, behind: "", hold_limit };
+        let target = format!("{}\n{run}", lines.target);
+        let lines = Lines { target: &target, ..*lines };
         let stage = Self::before(folder, None, String::new(), &lines).await;
         stage.accept().await;
         stage

@@ -58,10 +58,7 @@ fn before(stage: &Stage, script: &str, more: &[&str]) -> (Before, String) {
 const OTHERWISE: [(&str, &str); 4] = [
     ("server-sse-multiple-streams", "the server streams what the gateway gives in one, as either may"),
     ("server-sse-polling", "the server streams what the gateway gives in one, as either may"),
-    (
-        "input-required-result-ignore-extra-params",
-        "a tool the server does not have: an error here, a result there",
-    ),
+    ("input-required-result-ignore-extra-params", "answers that nobody has asked for are left out here"),
     ("tasks-dispatch-and-envelope", "a tool the server does not have: an error here, a result there"),
 ];
 

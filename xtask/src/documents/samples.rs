@@ -65,6 +65,9 @@ fn the_issuers_of_the_guide_stand_in_one_configuration() {
         "@id(\"none\")\nforbid (principal, action, resource);\n",
     )
     .unwrap();
+    let tags = blocks(&tree, "docs/book/src/guide/workloads.md", "cedar");
+    assert_eq!(tags.len(), 1);
+    fs::write(folder.path().join("policy/guide.cedar"), tags.concat()).unwrap();
     assert_eq!(check(folder.path()), Ok(()));
 }
 
@@ -171,10 +174,10 @@ fn the_policy_and_the_target_of_the_mcp_guide_load_together() {
     let folder = TempDir::new().unwrap();
     let policies = blocks(&tree, "docs/book/src/guide/mcp.md", "cedar");
     let targets = blocks(&tree, "docs/book/src/guide/mcp.md", "toml");
-    let [reached, started, several, tokens, sql, requests, shell, objects] = targets.as_slice() else {
+    let [reached, started, several, tokens, sql, requests, shell, objects, asks] = targets.as_slice() else {
         unreachable!("{targets:?}")
     };
-    assert_eq!(policies.len(), 2);
+    assert_eq!(policies.len(), 3);
     let head = "[people]\ngroups = [\"agents\", \"sre\"]";
     // Tokens of its own stand in place of the credential.
     let reached: Vec<&str> = reached.lines().filter(|line| !line.starts_with("credential = ")).collect();
@@ -186,7 +189,8 @@ fn the_policy_and_the_target_of_the_mcp_guide_load_together() {
                     credential = { profile = \"app\", user = \"app\", value_from = \"env:ORDERS_PASSWORD\" }";
     let api = "[[http]]\nname = \"api\"\nenvironment = \"prod\"\nlisten = \"127.0.0.1:7204\"\n\
                upstream = \"https://api.example.com\"";
-    let reached = reached.join("\n");
+    let asks = format!("{asks}\n\n[[mcp.tools]]");
+    let reached = reached.join("\n").replacen("\n[[mcp.tools]]", &format!("\n{asks}"), 1);
     let tools: [&str; 4] = [sql, requests, shell, objects];
     let tools = tools.join("\n\n");
     let text = [head, &reached, &tools, tokens, started, several, issuer, database, api].join("\n\n");

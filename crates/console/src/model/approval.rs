@@ -294,7 +294,12 @@ pub(crate) async fn drawn(console: &Console, read: &Read, caller: &Caller) -> Re
     if action.is_none() && !approval.state.is_closed() {
         return Err(Problem::internal("the stored request of this approval is missing"));
     }
-    let facts = Value::Object(seen.facts.clone());
+    let mut facts = seen.facts.clone();
+    if !seen.claims.is_empty() {
+        // No wire has a fact of such a name.
+        facts.insert("requester.claims".into(), serde_json::json!(seen.claims));
+    }
+    let facts = Value::Object(facts);
     let view =
         serde_json::to_value(&hold.view).map_err(|_| Problem::internal("the view has no JSON form"))?;
     let resources = seen.resources.iter().map(|resource| ResourceItem {

@@ -10,7 +10,7 @@ use countersign_reviewer::{
     SignatureError, SlackDoor, TeamsDoor, Vouch, Vouched,
 };
 use http::HeaderMap;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// How far the Bot Framework's clock may be off, as it asks its bots to allow for.
 const SKEW: Duration = Duration::from_mins(5);
@@ -181,6 +181,7 @@ fn voucher(name: &str, believed: &Believed) -> Result<Voucher, String> {
         algorithms: [Algorithm::Rs256].into(),
         skew: SKEW,
         longest: LONGEST,
+        tags: BTreeSet::new(),
         rules: Vec::new(),
     }))
 }

@@ -15,7 +15,7 @@ use crate::{
     record, rules, vote,
 };
 use countersign_core::{
-    Action, ApprovalId, Decision, Digest, PersonId, Refusal, Terms, Timestamp,
+    Action, ApprovalId, Decision, Digest, PersonId, Refusal, Requester, Terms, Timestamp,
     approval::{Broken, CastVote, Event as Step, Round, State, Taker},
     decision::{Basis, Gate as ShutGate},
 };
@@ -90,7 +90,11 @@ pub(super) async fn decide(
     }
     // Groups, owners and the credential are looked at as they are now.
     match gate.identity().requester(action.requester.credential, gate.now()) {
-        Ok(requester) if requester.principal == action.requester.principal => action.requester = requester,
+        Ok(requester) if requester.principal == action.requester.principal => {
+            // What its token said is known of the token it asked with alone.
+            let claims = std::mem::take(&mut action.requester.claims);
+            action.requester = Requester { claims, ..requester };
+        }
         Ok(_) | Err(_) => {
             close(gate, id).await?;
             return Ok(Again::Over);

@@ -193,6 +193,7 @@ fn agent() -> Requester {
         name: "bot".into(),
         groups: groups(&["agents"]),
         clearances: BTreeSet::new(),
+        claims: BTreeMap::new(),
         owners: [olga()].into(),
         created_by: None,
         on_behalf_of: vec![],

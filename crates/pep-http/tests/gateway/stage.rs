@@ -89,6 +89,7 @@ fn requester(n: u128, name: &str) -> Requester {
         name: name.into(),
         groups: [GroupName::new("agents").unwrap()].into(),
         clearances: BTreeSet::new(),
+        claims: BTreeMap::new(),
         owners: [person(100)].into(),
         created_by: None,
         on_behalf_of: vec![],

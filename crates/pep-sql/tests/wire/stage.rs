@@ -106,6 +106,7 @@ fn bot() -> Requester {
         name: "bot".into(),
         groups: [GroupName::new("agents").unwrap()].into(),
         clearances: BTreeSet::new(),
+        claims: BTreeMap::new(),
         owners: [person(100)].into(),
         created_by: None,
         on_behalf_of: vec![],

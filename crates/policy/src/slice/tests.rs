@@ -52,6 +52,7 @@ fn action(kind: PrincipalKind) -> Action {
             name: "x".into(),
             groups: ["sre", "undeclared"].map(|name| GroupName::new(name).unwrap()).into(),
             clearances: ["c".to_owned()].into(),
+            claims: BTreeMap::new(),
             owners: people.into(),
             created_by: None,
             on_behalf_of: people.into(),

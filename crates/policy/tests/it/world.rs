@@ -118,6 +118,7 @@ pub(crate) fn agent() -> Requester {
         name: "reporting bot".into(),
         groups: [group("platform-agents")].into(),
         clearances: BTreeSet::new(),
+        claims: BTreeMap::new(),
         owners: [person(1)].into(),
         created_by: Some(person(2)),
         on_behalf_of: vec![person(3)],

@@ -19,6 +19,7 @@ use countersign_reviewer::{
 };
 use serde_json::json;
 use std::{
+    collections::BTreeMap,
     num::NonZeroU32,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -55,6 +56,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
             name: text.into(),
             groups: [].into(),
             clearances: [].into(),
+            claims: BTreeMap::new(),
             owners: [owner()].into(),
             created_by: None,
             on_behalf_of: vec![owner()],
