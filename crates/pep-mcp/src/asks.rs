@@ -67,7 +67,8 @@ impl Offer {
         let mode = |mode| elicitation.as_ref().is_some_and(|modes| modes.find(mode).is_some());
         // Without a word of modes it is the one that was there before them.
         let form = mode("form") || elicitation.as_ref().is_some_and(|_| !mode("url"));
-        let sampling = declared.find("sampling").and_then(Members::read).filter(|_| is_passed(rules.sampling));
+        let sampling =
+            declared.find("sampling").and_then(Members::read).filter(|_| is_passed(rules.sampling));
         Self {
             form: form && is_passed(rules.elicitation),
             url: mode("url") && is_passed(rules.elicitation_url),

@@ -39,7 +39,8 @@ impl Head {
         let mut lines = std::str::from_utf8(head).ok()?.strip_prefix(FORM)?.lines().peekable();
         let method = lines.next()?.to_owned();
         let mut own = |name: &str| {
-            let line = lines.next_if(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
+            let line =
+                lines.next_if(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
             line.get(name.len() + 1..).map(str::to_owned)
         };
         let tool = match own("tool") {

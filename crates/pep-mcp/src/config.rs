@@ -5,11 +5,11 @@ mod oauth;
 mod run;
 mod tool;
 
+pub use crate::asks::{Passes, ServerRequestsSection};
 pub use endpoint::{McpEndpoint, McpEndpointSection};
 pub(crate) use oauth::Resource;
 pub use oauth::{ClientCredentialsSection, ResourceSection};
 pub use run::RunSection;
-pub use crate::asks::{Passes, ServerRequestsSection};
 pub(crate) use tool::is_name as is_tool_name;
 pub use tool::{ArgumentType, KubernetesSection, RequestSection, ShellSection, SqlSection, ToolSection};
 

@@ -129,11 +129,16 @@ fn issuer(
         );
     }
     let is_claim = |name: &String| {
-        (1..=LONGEST_TAG).contains(&name.len()) && !name.chars().any(|letter| letter.is_whitespace() || letter.is_control())
+        (1..=LONGEST_TAG).contains(&name.len())
+            && !name.chars().any(|letter| letter.is_whitespace() || letter.is_control())
     };
     if section.tags.len() > MOST_TAGS || !section.tags.iter().all(is_claim) {
         let why = format!("these are more than {MOST_TAGS}, or one is no name of a claim");
-        told.tell("tags", why, "name the claims that rules look at, such as `repository`, or `/realm/team` for one further in");
+        told.tell(
+            "tags",
+            why,
+            "name the claims that rules look at, such as `repository`, or `/realm/team` for one further in",
+        );
     }
     let mut rules = Vec::new();
     for rule in section.agents {

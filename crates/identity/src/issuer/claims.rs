@@ -35,7 +35,10 @@ const LONGEST_TAG: usize = 512;
 
 /// What policy may look at. A claim that is there and is no plain text makes the token unsound: a rule that looks for it
 /// would find nothing.
-pub(crate) fn tags(issuer: &Issuer, claims: &Map<String, Value>) -> Result<BTreeMap<String, String>, Unsound> {
+pub(crate) fn tags(
+    issuer: &Issuer,
+    claims: &Map<String, Value>,
+) -> Result<BTreeMap<String, String>, Unsound> {
     let mut tags = BTreeMap::new();
     for name in &issuer.tags {
         let value = match find(claims, name) {

@@ -140,7 +140,10 @@ async fn claims_that_are_listed_are_told_as_texts_and_no_others_are() {
     assert_eq!(known.claims, of(&[]));
     for bad in [json!(["2"]), json!({"n": 2}), json!("x".repeat(513))] {
         let refused = stage.caller(&stage.token_saying(|claims| claims["run_attempt"] = bad.clone())).await;
-        assert!(matches!(refused, Err(N::NotTrusted(why)) if why.contains("policies may look at")), "{refused:?}");
+        assert!(
+            matches!(refused, Err(N::NotTrusted(why)) if why.contains("policies may look at")),
+            "{refused:?}"
+        );
     }
 }
 

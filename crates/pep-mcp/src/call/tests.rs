@@ -55,7 +55,8 @@ fn a_head_is_read_as_it_was_written() {
     };
     let asked = Some(r#"{"message":"result a"}"#.to_owned());
     let again = Head { asked: asked.clone(), ..call.clone() };
-    let answer = Head { method: "roots/list".into(), answers: Some(("a-0".into(), Form::Error)), asked, tool: None };
+    let answer =
+        Head { method: "roots/list".into(), answers: Some(("a-0".into(), Form::Error)), asked, tool: None };
     for head in [call, again, answer, Head { method: "tools/list".into(), ..Head::default() }] {
         assert_eq!(Head::read(&head.write()), Some(head));
     }

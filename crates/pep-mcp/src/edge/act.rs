@@ -239,8 +239,7 @@ impl Door {
         prepared: &mut Prepared,
         understood: &mut Understood,
     ) -> Result<Option<Leg>, &'static str> {
-        const UNKNOWN: &str =
-            "the state is none of this gateway's for this call: repeat the call without it";
+        const UNKNOWN: &str = "the state is none of this gateway's for this call: repeat the call without it";
         let responses = prepared.responses.take();
         // Answers to what nobody asked are left out.
         let Some(state) = prepared.state.take() else { return Ok(None) };

@@ -52,11 +52,8 @@ impl Door {
             return Err(self.malformed(StatusCode::BAD_REQUEST, UNASKED).await);
         };
         let asked = String::from_utf8(on_one_line(waits.asked.as_bytes())).unwrap_or_default();
-        let prepared = Prepared {
-            answers: Some((own, form)),
-            asked: Some(asked),
-            ..Prepared::of(raw.get().to_owned())
-        };
+        let prepared =
+            Prepared { answers: Some((own, form)), asked: Some(asked), ..Prepared::of(raw.get().to_owned()) };
         let understood = self.target.classifier.answer(waits.method, form);
         let mut request =
             call::asked(&self.target, requester.clone(), waits.method, None, understood, prepared);

@@ -10,8 +10,8 @@ use super::{
     refused, taken,
 };
 use crate::{
-    asks::Offer,
     approvals::{self, NO_TASK},
+    asks::Offer,
     call,
     era::Declared,
     members::{self, Members},
@@ -124,9 +124,7 @@ impl Joint {
             }
             Told::Nothing => Ok(taken()),
             // Through here servers ask agents for nothing.
-            Told::Answer { .. } => {
-                Err(self.entrance.malformed(StatusCode::BAD_REQUEST, UNASKED).await)
-            }
+            Told::Answer { .. } => Err(self.entrance.malformed(StatusCode::BAD_REQUEST, UNASKED).await),
             Told::Notification { method, params, version } => {
                 let (session, _) = self.session(&requester, session, version).await?;
                 if method::note(method) == Note::Cancelled {
@@ -301,8 +299,18 @@ impl Joint {
         let mirrored = asked.mirrored();
         let Asked { requester, id, method, .. } = asked;
         let offer = Offer::default();
-        door.call(Said { requester, session, id, method, params: Some(&params), later, mirrored, tasks, offer })
-            .await
+        door.call(Said {
+            requester,
+            session,
+            id,
+            method,
+            params: Some(&params),
+            later,
+            mirrored,
+            tasks,
+            offer,
+        })
+        .await
     }
 
     /// What an agent asks of its tasks, which are those of the servers.

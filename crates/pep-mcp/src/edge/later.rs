@@ -44,8 +44,17 @@ impl Door {
         let mirrored = declared.mirrored.clone();
         let offer = serde_json::from_str(&declared.capabilities).ok();
         let offer = Offer::new(offer, &self.target.server_requests);
-        let said =
-            Said { requester, session, id, method, params, later: true, mirrored, tasks: declared.tasks, offer };
+        let said = Said {
+            requester,
+            session,
+            id,
+            method,
+            params,
+            later: true,
+            mirrored,
+            tasks: declared.tasks,
+            offer,
+        };
         self.follow(rule, said).await
     }
 

@@ -384,7 +384,8 @@ impl Asking {
             (Form::Error, Raw::from(error.to_string()), "input required".to_owned())
         };
         if form == Form::Error && is_url_elicitation(raw) {
-            let asks = self.session.as_ref().map(|session| &session.asks).filter(|asks| asks.offer.opens_pages());
+            let asks =
+                self.session.as_ref().map(|session| &session.asks).filter(|asks| asks.offer.opens_pages());
             let asks = asks.filter(|_| matches!(self.asks, MayAsk::OnTheStream));
             return match asks.and_then(|asks| asks.marked_pages(raw)) {
                 Some(marked) => (Form::Error, Raw::from(marked), status(form, raw)),
@@ -494,7 +495,9 @@ impl Asking {
                 }
                 false
             }
-            FromServer::Asks | FromServer::Answered | FromServer::Refused(_) | FromServer::Dropped(_) => false,
+            FromServer::Asks | FromServer::Answered | FromServer::Refused(_) | FromServer::Dropped(_) => {
+                false
+            }
         };
         if passes {
             // One too many is left out rather than waited for: none of them carries a result.

@@ -203,7 +203,9 @@ impl Shared {
                 // It names none of them: it belongs to the newest one, or to nothing that is under way.
                 let about = waiting.iter().rev().find(|waiting| waiting.may_be_asked_for);
                 let taken = match (about, self.listener.lock().as_ref()) {
-                    (Some(about), _) => about.told.capacity() > 1 && about.told.try_send(line.clone()).is_ok(),
+                    (Some(about), _) => {
+                        about.told.capacity() > 1 && about.told.try_send(line.clone()).is_ok()
+                    }
                     (None, Some(listener)) => listener.try_send(line.clone()).is_ok(),
                     (None, None) => false,
                 };

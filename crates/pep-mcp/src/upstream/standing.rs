@@ -161,12 +161,7 @@ fn is_passing(status: StatusCode) -> bool {
 }
 
 /// Reads a stream to its end. What the server asks on it is answered by the gateway.
-pub(crate) async fn listen(
-    way: &Arc<Way>,
-    peer: &Peer,
-    talk: &mut Talk,
-    tell: impl Fn(Heard<'_>) -> Taken,
-) {
+pub(crate) async fn listen(way: &Arc<Way>, peer: &Peer, talk: &mut Talk, tell: impl Fn(Heard<'_>) -> Taken) {
     let answers = Answers::new(way, peer);
     talk.reads_at_most(STREAM_LIMIT);
     while let Ok(Some(message)) = talk.next(QUIET).await {
@@ -174,7 +169,9 @@ pub(crate) async fn listen(
             Ok(Message::Notification { method, .. }) if method != ACKNOWLEDGED => {
                 let _ = tell(Heard::Message(&message));
             }
-            Ok(Message::Request { id, method, params }) if method::from_server(method) == FromServer::Asks => {
+            Ok(Message::Request { id, method, params })
+                if method::from_server(method) == FromServer::Asks =>
+            {
                 let question = Question { message: &message, id, method, params };
                 if let Err(why) = tell(Heard::Asked(question)) {
                     answers.refuse(id, why);
