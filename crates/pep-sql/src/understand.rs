@@ -32,8 +32,8 @@ pub use preflight::{Counted, Preflight, Rows, preflight};
 pub use reader::{Reader, ReaderLimits};
 pub use sentence::RowEvidence;
 pub use session::{
-    BackslashQuote, BeforeLocal, Chain, SessionEffect, SessionFacts, SettingChange, SettingKind,
-    SettingScope, TransactionAccess, TransactionControl, TransactionStatus,
+    BackslashQuote, Chain, Mark, SessionEffect, SessionFacts, SettingChange, SettingKind, SettingScope, Settings,
+    Temporary, TransactionAccess, TransactionControl, TransactionStatus,
 };
 pub use setting::knows_setting;
 pub use target::{SqlTarget, TableLabels};
@@ -61,7 +61,7 @@ pub struct Question {
 /// One text, with the values bound to its parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Asked {
-    pub sql: String,
+    pub sql: Arc<str>,
     /// The types the client gives to its parameters, by their numbers at the server; 0, or none, where it leaves that to
     /// the server.
     pub types: Vec<u32>,

@@ -39,6 +39,8 @@ mod reasons;
 mod restarts;
 #[path = "wire/revoked.rs"]
 mod revoked;
+#[path = "wire/rollbacks.rs"]
+mod rollbacks;
 #[path = "wire/servers.rs"]
 mod servers;
 #[path = "wire/sessions.rs"]

@@ -9,7 +9,10 @@ use crate::{
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Messages of one pipeline.
 const STEPS: usize = 131_072;
@@ -78,7 +81,7 @@ impl Portal {
     /// What it runs.
     pub(super) fn asked(&self) -> Asked {
         let Parsed { sql, types, .. } = &self.parsed;
-        Asked { sql: sql.to_string(), types: types.to_vec(), values: Some(self.values.clone()) }
+        Asked { sql: Arc::clone(sql), types: types.to_vec(), values: Some(self.values.clone()) }
     }
 }
 
@@ -120,6 +123,7 @@ pub(super) struct Pipeline {
     /// The same with names of ours for those of the client: what is asked for, whatever it is called this time.
     pub(super) asks: BytesMut,
     called: Called,
+    staged: Staged,
     /// What is kept of it in memory, in bytes.
     carried: usize,
     /// How many statements with a name it parses.
@@ -131,6 +135,31 @@ pub(super) struct Pipeline {
     pub(super) asked: Vec<(Asked, i32)>,
     /// One for each `Execute`: the formats of its columns, see [`Portal`].
     pub(super) formats: Vec<Arc<[i16]>>,
+}
+
+/// What the names of a pipeline stand for once everything staged so far has been done; `None`: for nothing.
+#[derive(Debug, Default)]
+struct Staged {
+    statements: BTreeMap<String, Option<Parsed>>,
+    portals: BTreeMap<String, Option<Arc<Portal>>>,
+    /// Portals that were bound and have not been run: what they run has been counted once.
+    counted: BTreeSet<String>,
+}
+
+impl Staged {
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Parse { name, parsed } => drop(self.statements.insert(name.clone(), Some(parsed.clone()))),
+            Step::CloseStatement(name) => drop(self.statements.insert(name.clone(), None)),
+            Step::Bind { name, portal, .. } => {
+                self.portals.insert(name.clone(), Some(Arc::clone(portal)));
+                self.counted.insert(name.clone());
+            }
+            Step::ClosePortal(name) => drop(self.portals.insert(name.clone(), None)),
+            Step::Execute(name) => drop(self.counted.remove(name)),
+            Step::DescribeStatement(_) | Step::DescribePortal(_) | Step::Own => {}
+        }
+    }
 }
 
 /// Names of ours for those that a client chose, in the order in which they come; the unnamed stays unnamed.
@@ -215,6 +244,7 @@ impl Names {
             SessionEffect::Transaction(_)
             | SessionEffect::Set(_)
             | SessionEffect::CreateTemporary { .. }
+            | SessionEffect::DropTemporary { .. }
             | SessionEffect::Listen
             | SessionEffect::Defines
             | SessionEffect::Opaque => {}
@@ -257,7 +287,11 @@ impl Pipeline {
                 }
                 step
             }
-            Frontend::Bind => self.bind(&mut fields, names)?,
+            Frontend::Bind => {
+                let (step, length) = self.bind(&mut fields, names)?;
+                self.carry(length, limit)?;
+                step
+            }
             Frontend::Describe => {
                 let (kind, name) = (fields.byte()?, fields.text()?);
                 own(name)?;
@@ -274,7 +308,9 @@ impl Pipeline {
                     let why = format!("portal \"{name}\" does not exist");
                     refused(sqlstate::INVALID_CURSOR, why, "bind it first; read SQL cursors with `FETCH`")
                 })?;
-                self.carry(portal.parsed.sql.len() + portal.size, limit)?;
+                if !self.staged.counted.contains(name) {
+                    self.carry(portal.parsed.sql.len() + portal.size, limit)?;
+                }
                 self.asked.push((portal.asked(), rows));
                 self.formats.push(Arc::clone(&portal.formats));
                 Step::Execute(name.into())
@@ -283,13 +319,14 @@ impl Pipeline {
         };
         fields.end()?;
         self.rename(message, frame)?;
+        self.staged.take(&step);
         self.steps.push(step);
         self.bytes.extend_from_slice(&frame.whole);
         self.cuts.push(self.bytes.len());
         Ok(())
     }
 
-    /// Takes on so many bytes more: those of a message, and of what an `Execute` runs, however often it does.
+    /// Takes on so many bytes more: those of a message, and of what a `Bind` plans or an `Execute` runs, each time.
     fn carry(&mut self, more: usize, limit: usize) -> Result<(), NotStaged> {
         self.carried = self.carried.saturating_add(more);
         if self.carried > limit {
@@ -325,7 +362,8 @@ impl Pipeline {
         Ok(())
     }
 
-    fn bind(&self, fields: &mut Fields<'_>, names: &Names) -> Result<Step, NotStaged> {
+    /// The step, and how long what it binds is, in bytes.
+    fn bind(&self, fields: &mut Fields<'_>, names: &Names) -> Result<(Step, usize), NotStaged> {
         let (name, statement) = (fields.text()?, fields.text()?);
         own(name)?;
         let parsed = self.statement(statement, names).ok_or_else(|| {
@@ -359,41 +397,20 @@ impl Pipeline {
         }
         let size = before - fields.rest().len();
         let formats = (0..fields.count()?).map(|_| fields.i16()).collect::<Result<_, _>>()?;
+        let length = parsed.sql.len() + size;
         let portal = Arc::new(Portal { parsed, values, size, formats });
-        Ok(Step::Bind { name: name.into(), statement: statement.into(), portal })
+        Ok((Step::Bind { name: name.into(), statement: statement.into(), portal }, length))
     }
 
     /// The text a name will stand for once everything before has been done.
     fn statement(&self, name: &str, names: &Names) -> Option<Parsed> {
-        let staged = self.steps.iter().rev().find_map(|step| match step {
-            Step::Parse { name: called, parsed } if called == name => Some(Some(parsed.clone())),
-            Step::CloseStatement(closed) if closed == name => Some(None),
-            Step::Parse { .. }
-            | Step::CloseStatement(_)
-            | Step::Bind { .. }
-            | Step::ClosePortal(_)
-            | Step::DescribeStatement(_)
-            | Step::DescribePortal(_)
-            | Step::Execute(_)
-            | Step::Own => None,
-        });
-        staged.unwrap_or_else(|| names.statements.get(name).cloned())
+        let staged = self.staged.statements.get(name);
+        staged.map_or_else(|| names.statements.get(name).cloned(), Clone::clone)
     }
 
     fn portal(&self, name: &str, names: &Names) -> Option<Arc<Portal>> {
-        let staged = self.steps.iter().rev().find_map(|step| match step {
-            Step::Bind { name: bound, portal, .. } if bound == name => Some(Some(Arc::clone(portal))),
-            Step::ClosePortal(closed) if closed == name => Some(None),
-            Step::Bind { .. }
-            | Step::ClosePortal(_)
-            | Step::Parse { .. }
-            | Step::CloseStatement(_)
-            | Step::DescribeStatement(_)
-            | Step::DescribePortal(_)
-            | Step::Execute(_)
-            | Step::Own => None,
-        });
-        staged.unwrap_or_else(|| names.portals.get(name).cloned())
+        let staged = self.staged.portals.get(name);
+        staged.map_or_else(|| names.portals.get(name).cloned(), Clone::clone)
     }
 }
 
@@ -459,13 +476,13 @@ mod tests {
         stage(&mut pipeline, b'B', b"\0s\0\0\x01\0\x01\0\x02\0\0\0\x01\x07\xff\xff\xff\xff\0\0").unwrap();
         stage(&mut pipeline, b'E', b"\0\0\0\0\x05").unwrap();
         let (asked, rows) = &pipeline.asked[0];
-        assert_eq!((asked.sql.as_str(), *rows), ("delete from t where id = $1", 5));
+        assert_eq!((&*asked.sql, *rows), ("delete from t where id = $1", 5));
         assert_eq!(asked.values, Some(vec![BoundValue::Binary(b"\x07".as_slice().into()), BoundValue::Null]));
         // Parsing the name again, or closing it, changes what the next one means.
         stage(&mut pipeline, b'P', b"s\0select 1\0\0\0").unwrap();
         stage(&mut pipeline, b'B', b"\0s\0\0\0\0\0\0\0").unwrap();
         stage(&mut pipeline, b'E', b"\0\0\0\0\0").unwrap();
-        assert_eq!(pipeline.asked[1].0.sql, "select 1");
+        assert_eq!(&*pipeline.asked[1].0.sql, "select 1");
         stage(&mut pipeline, b'C', b"Ss\0").unwrap();
         let gone = stage(&mut pipeline, b'B', b"\0s\0\0\0\0\0\0\0").unwrap_err();
         assert!(matches!(&gone, NotStaged::Refused(said) if said.code == "26000"), "{gone:?}");

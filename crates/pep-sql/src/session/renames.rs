@@ -33,6 +33,7 @@ pub(super) fn renames(steps: &[Step], statements: &[Statement]) -> bool {
                         SessionEffect::Transaction(_)
                         | SessionEffect::Set(_)
                         | SessionEffect::CreateTemporary { .. }
+                        | SessionEffect::DropTemporary { .. }
                         | SessionEffect::Listen
                         | SessionEffect::Defines
                         // Code that runs unseen could rename, too. It was decided on as such.

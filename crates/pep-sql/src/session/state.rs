@@ -2,7 +2,8 @@
 
 use super::pipeline::{Names, Step};
 use crate::understand::{
-    SessionEffect, SessionFacts, SettingKind, Statement, TransactionControl, TransactionStatus,
+    Chain, SessionEffect, SessionFacts, SettingKind, SqlOperation, Statement, TransactionControl,
+    TransactionStatus,
 };
 use countersign_core::Digest;
 use std::{collections::BTreeMap, sync::Arc};
@@ -66,10 +67,10 @@ pub(super) struct State {
     pub(super) parameters: Parameters,
     pub(super) names: Names,
     facts: SessionFacts,
-    /// The facts as they were when the open transaction began.
-    before: Option<SessionFacts>,
     /// Over everything that ran in the open transaction.
     transaction: Option<Digest>,
+    /// Something failed since the server last said where the session stands.
+    failed: bool,
     /// A setting that must be asked for anew may have changed.
     pub(super) stale: bool,
     /// One may have changed in the open transaction, and change back with its end.
@@ -94,8 +95,8 @@ impl State {
             parameters: Parameters::new(parameters),
             names: Names::default(),
             facts: SessionFacts { database, user, ..SessionFacts::default() },
-            before: None,
             transaction: None,
+            failed: false,
             stale: true,
             touched: false,
             claimed: [justification.clone(), justification],
@@ -185,32 +186,21 @@ impl State {
     }
 
     /// Takes in what ran: these statements succeeded, each with what the server said of it, and then one failed or none
-    /// did.
-    pub(super) fn ran(
-        &mut self,
-        done: &[(&Statement, &str)],
-        ended: End,
-        digest: Digest,
-        (was, flushed): (u8, bool),
-    ) {
-        if was == IDLE && self.transaction.is_none() {
-            self.before = Some(self.facts.clone());
-        }
+    /// did. Whether that rolled anything back is known once the server says where the session stands ([`Self::stands`]).
+    pub(super) fn ran(&mut self, done: &[(&Statement, &str)], ended: End, digest: Digest, flushed: bool) {
         for (statement, tag) in done {
             for effect in &statement.session {
-                self.facts.apply(effect);
-                if let SessionEffect::Transaction(
-                    TransactionControl::Commit { .. }
-                    | TransactionControl::Rollback { .. }
-                    | TransactionControl::Prepare { .. },
-                ) = effect
-                {
-                    // A transaction that has failed answers `COMMIT` with this, too.
-                    if *tag == "ROLLBACK" {
-                        self.roll_back();
-                    } else {
-                        self.before = Some(self.facts.clone());
+                match effect {
+                    // A transaction that has failed answers its end with this, whatever it is called.
+                    SessionEffect::Transaction(TransactionControl::Commit { chain }) if *tag == "ROLLBACK" => {
+                        let control = TransactionControl::Rollback { chain: *chain };
+                        self.facts.apply(&SessionEffect::Transaction(control));
                     }
+                    SessionEffect::Transaction(TransactionControl::Prepare { .. }) if *tag == "ROLLBACK" => {
+                        let control = TransactionControl::Rollback { chain: Chain::No };
+                        self.facts.apply(&SessionEffect::Transaction(control));
+                    }
+                    _ => self.facts.apply(effect),
                 }
             }
         }
@@ -222,43 +212,60 @@ impl State {
             let all = matches!(effect, SessionEffect::Set(change) if change.name == "*");
             all || matches!(effect, SessionEffect::Discard)
         });
-        let touched = effects.iter().any(|effect| changes_meaning(effect));
-        // What failed midway may have done anything to the session.
-        let unread = ended == End::Failed && was != self.status;
         if forgets {
             self.justify(None);
         }
-        self.touched |= touched || unread;
-        self.stale |= touched || unread;
+        let mut touched = effects.iter().any(|effect| changes_meaning(effect));
+        if ended != End::Done {
+            self.failed = true;
+            // What failed midway may have done anything to the session.
+            touched = true;
+        }
+        if ended == End::Unseen {
+            self.facts.apply(&SessionEffect::Opaque);
+        }
+        self.touched |= touched;
+        self.stale |= touched;
         // What was flushed and not summed up is in a transaction as well.
-        if self.status != IDLE || (flushed && ended == End::Done) {
+        if self.status != IDLE || flushed {
             let earlier = self.transaction.unwrap_or(Digest([0; 32]));
             let parts: [&[u8]; 2] = [earlier.as_bytes(), digest.as_bytes()];
             self.transaction = Some(Digest::of_parts("countersign/sql-transaction/v1", &parts));
+        }
+    }
+
+    /// Something failed that was no statement of an action.
+    pub(super) fn fails(&mut self) {
+        self.failed = true;
+    }
+
+    /// The server has said where the session stands. Outside a transaction, what has failed was rolled back.
+    pub(super) fn stands(&mut self) {
+        let failed = std::mem::take(&mut self.failed);
+        if self.status != IDLE {
             return;
         }
-        if ended == End::Failed {
-            self.roll_back();
+        if failed {
+            self.facts.roll_back();
         }
-        self.settle();
-    }
-
-    /// All is as it was before the transaction, but for what nobody knows any more.
-    pub(super) fn roll_back(&mut self) {
-        let Some(before) = &self.before else { return };
-        let SessionFacts { opaque, uncommitted, .. } = self.facts;
-        self.facts = SessionFacts { opaque, uncommitted, ..before.clone() };
-    }
-
-    /// No transaction is open any more, of whatever kind.
-    pub(super) fn settle(&mut self) {
         // What was set in a transaction may have ended with it.
         self.stale |= std::mem::take(&mut self.touched);
         self.facts.rest();
-        self.before = None;
         self.transaction = None;
         self.names.portals.clear();
     }
+}
+
+/// How it is with a statement that failed; `in_block`: in a transaction that the client began, where code cannot commit.
+pub(super) fn failed(statement: Option<&Statement>, in_block: bool) -> End {
+    let is = |wanted: SqlOperation| {
+        move |statement: &Statement| statement.effects.iter().any(|effect| effect.operation == wanted)
+    };
+    let unseen = statement.is_some_and(|statement| {
+        let code = is(SqlOperation::Code)(statement) && !in_block;
+        statement.session.contains(&SessionEffect::Opaque) && (code || is(SqlOperation::Unknown)(statement))
+    });
+    if unseen { End::Unseen } else { End::Failed }
 }
 
 /// How what ran ended.
@@ -266,6 +273,8 @@ impl State {
 pub(super) enum End {
     Done,
     Failed,
+    /// It failed, and code ran in it that may have committed before.
+    Unseen,
 }
 
 fn changes_meaning(effect: &SessionEffect) -> bool {
@@ -280,6 +289,7 @@ fn changes_meaning(effect: &SessionEffect) -> bool {
         | SessionEffect::DeclareCursor { .. }
         | SessionEffect::CloseCursor { .. }
         | SessionEffect::CreateTemporary { .. }
+        | SessionEffect::DropTemporary { .. }
         | SessionEffect::Listen
         | SessionEffect::Defines => false,
     }

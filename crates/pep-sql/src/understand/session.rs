@@ -9,7 +9,37 @@ use std::{
 const SAVEPOINTS: usize = 64;
 
 /// Search path, role and other settings.
-pub type BeforeLocal = (Vec<String>, Option<String>, BTreeMap<String, String>);
+pub type Settings = (Vec<String>, Option<String>, BTreeMap<String, String>);
+
+/// What a session goes back to where its transaction, or the part behind a savepoint, is rolled back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark {
+    settings: Settings,
+    before_local: Option<Settings>,
+    temporary: BTreeSet<String>,
+    temporary_views: BTreeSet<String>,
+    passing: BTreeSet<String>,
+    /// The cursors that have been open since before.
+    open: BTreeSet<String>,
+}
+
+impl Mark {
+    /// How long everything in it is together, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let before = self.before_local.as_ref().map_or(0, settings_size);
+        let names = [&self.temporary, &self.temporary_views, &self.passing, &self.open];
+        settings_size(&self.settings) + before + names.into_iter().map(names_size).sum::<usize>()
+    }
+}
+
+fn settings_size((path, role, others): &Settings) -> usize {
+    let others = others.iter().map(|(name, value)| name.len() + value.len());
+    path.iter().chain(role).map(String::len).chain(others).sum()
+}
+
+fn names_size(names: &BTreeSet<String>) -> usize {
+    names.iter().map(String::len).sum()
+}
 
 /// The facts of a session that the meaning of a text depends on. Equal facts, equal meaning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,22 +61,24 @@ pub struct SessionFacts {
     pub cursors: BTreeMap<String, Arc<str>>,
     /// Those of them that outlive their transaction (`WITH HOLD`).
     pub held: BTreeSet<String>,
-    /// The savepoints of the open transaction, oldest first, each with the cursors that have been open since before it.
-    pub savepoints: Vec<(String, BTreeSet<String>)>,
+    /// The savepoints of the open transaction, oldest first.
+    pub savepoints: Vec<(String, Arc<Mark>)>,
+    /// How it was when its transaction began, once something has changed in that.
+    pub began: Option<Arc<Mark>>,
     /// Names of prepared statements, and of portals, that the protocol gives to something else before or while the text
     /// runs: what they stand for then is not known.
     pub other_statements: BTreeSet<String>,
     pub other_portals: BTreeSet<String>,
     /// Names of relations this session made temporary; they hide others of the same name.
     pub temporary: BTreeSet<String>,
+    /// Those of them that end with their transaction (`ON COMMIT DROP`).
+    pub passing: BTreeSet<String>,
     /// Those of them that are views: what runs when they are read is not known here.
     pub temporary_views: BTreeSet<String>,
     /// Other settings that change what a text means, as this session's statements set them.
     pub settings: BTreeMap<String, String>,
-    /// Whether one of them was set or reset in the open transaction.
-    pub sets: bool,
-    /// Search path, role and settings from before the first `SET LOCAL` of the transaction.
-    pub before_local: Option<BeforeLocal>,
+    /// Search path, role and settings as they will be again where the transaction commits, behind its first `SET LOCAL`.
+    pub before_local: Option<Settings>,
     /// Whether something ran whose effects on the session cannot be told (`DO`, an unread statement): from then on
     /// no name without a schema is taken for what the catalog says.
     pub opaque: bool,
@@ -74,9 +106,11 @@ pub enum TransactionStatus {
 }
 
 impl SessionFacts {
-    /// What the session is once this has succeeded. Rolling back is up to whoever keeps the facts: by keeping the ones
-    /// from before.
+    /// What the session is once this has succeeded.
     pub fn apply(&mut self, effect: &SessionEffect) {
+        if self.began.is_none() {
+            self.began = Some(Arc::new(self.mark()));
+        }
         match effect {
             SessionEffect::Transaction(control) => self.control(control),
             SessionEffect::Set(change) => self.set(change),
@@ -94,18 +128,24 @@ impl SessionFacts {
             }
             SessionEffect::CloseCursor { name: Some(name) } => self.close(name),
             SessionEffect::CloseCursor { name: None } => self.close_all(),
-            SessionEffect::CreateTemporary { name, view } => {
-                if *view {
-                    self.temporary_views.insert(name.clone());
+            SessionEffect::CreateTemporary { name, kind } => {
+                match kind {
+                    Temporary::Table => {}
+                    Temporary::Passing => drop(self.passing.insert(name.clone())),
+                    Temporary::View => drop(self.temporary_views.insert(name.clone())),
                 }
                 self.temporary.insert(name.clone());
             }
-            // Temporary relations stay in the facts: a name that hides nothing any more is looked at more closely, no less.
+            SessionEffect::DropTemporary { name: Some(name) } => self.drop_temporary(name),
+            SessionEffect::DropTemporary { name: None } => self.drop_all_temporary(),
             SessionEffect::Discard => {
                 self.prepared.clear();
                 self.close_all();
+                self.drop_all_temporary();
                 self.settings.clear();
                 self.role = None;
+                // Its search path is the server's default again, whatever that is.
+                self.uncommitted = true;
             }
             SessionEffect::Listen => {}
             SessionEffect::Defines => self.uncommitted = true,
@@ -123,20 +163,66 @@ impl SessionFacts {
         self.cursors.get(name).filter(|_| !self.other_portals.contains(name)).cloned()
     }
 
+    fn mark(&self) -> Mark {
+        Mark {
+            settings: (self.search_path.clone(), self.role.clone(), self.settings.clone()),
+            before_local: self.before_local.clone(),
+            temporary: self.temporary.clone(),
+            temporary_views: self.temporary_views.clone(),
+            passing: self.passing.clone(),
+            open: self.cursors.keys().cloned().collect(),
+        }
+    }
+
+    /// All is as it was then, but for what nobody knows any more, and for what no rollback takes back.
+    fn return_to(&mut self, mark: &Mark) {
+        let Mark { settings, before_local, temporary, temporary_views, passing, open } = mark;
+        (self.search_path, self.role, self.settings) = settings.clone();
+        self.before_local.clone_from(before_local);
+        self.temporary.clone_from(temporary);
+        self.temporary_views.clone_from(temporary_views);
+        self.passing.clone_from(passing);
+        self.cursors.retain(|cursor, _| open.contains(cursor));
+        self.held.retain(|cursor| open.contains(cursor));
+    }
+
+    /// Everything that the transaction did to the session is taken back.
+    pub fn roll_back(&mut self) {
+        if let Some(began) = self.began.take() {
+            self.return_to(&began);
+        }
+    }
+
+    fn drop_temporary(&mut self, name: &str) {
+        for names in [&mut self.temporary, &mut self.temporary_views, &mut self.passing] {
+            names.remove(name);
+        }
+    }
+
+    fn drop_all_temporary(&mut self) {
+        for names in [&mut self.temporary, &mut self.temporary_views, &mut self.passing] {
+            names.clear();
+        }
+    }
+
+    /// Closing is not taken back: one that is declared under this name later is another.
     fn close(&mut self, name: &str) {
         self.cursors.remove(name);
         self.held.remove(name);
-        // One that is declared under this name later is another.
-        for (_, open) in &mut self.savepoints {
-            open.remove(name);
+        for mark in self.savepoints.iter_mut().map(|(_, mark)| mark).chain(&mut self.began) {
+            if mark.open.contains(name) {
+                Arc::make_mut(mark).open.remove(name);
+            }
         }
     }
 
     fn close_all(&mut self) {
         self.cursors.clear();
         self.held.clear();
-        for (_, open) in &mut self.savepoints {
-            open.clear();
+        for mark in self.savepoints.iter_mut().map(|(_, mark)| mark).chain(&mut self.began) {
+            if !mark.open.is_empty() {
+                Arc::make_mut(mark).open.clear();
+            }
         }
     }
 
@@ -145,59 +231,70 @@ impl SessionFacts {
         self.savepoints.iter().rposition(|(known, _)| known == name)
     }
 
-    /// Cursors declared since then are gone, and their names free for others.
     fn back_to(&mut self, name: &str) {
-        let Some(at) = self.savepoint(name) else { return self.close_all() };
-        self.savepoints.truncate(at + 1);
-        let Some((_, open)) = self.savepoints.last() else { return };
-        self.cursors.retain(|cursor, _| open.contains(cursor));
-        self.held.retain(|cursor| open.contains(cursor));
+        let found = self.savepoint(name).and_then(|at| Some((at, Arc::clone(&self.savepoints.get(at)?.1))));
+        if let Some((at, mark)) = found {
+            self.savepoints.truncate(at + 1);
+            self.return_to(&mark);
+            return;
+        }
+        // One that was forgotten: what it goes back to is not known, and nothing else is the same as this.
+        self.savepoints.clear();
+        self.close_all();
+        self.settings.insert("rolled back to".into(), name.to_owned());
+        self.uncommitted = true;
     }
 
     /// To be called whenever the server says that no transaction is open: what was local to it is gone.
     pub fn rest(&mut self) {
         self.savepoints.clear();
+        self.began = None;
         let held = &self.held;
         self.cursors.retain(|name, _| held.contains(name));
         self.transaction = TransactionStatus::Idle;
-        self.sets = false;
-        if let Some((search_path, role, settings)) = self.before_local.take() {
-            (self.search_path, self.role, self.settings) = (search_path, role, settings);
+        for name in std::mem::take(&mut self.passing) {
+            self.drop_temporary(&name);
+        }
+        if let Some(before) = self.before_local.take() {
+            let now = (std::mem::take(&mut self.search_path), self.role.take(), std::mem::take(&mut self.settings));
+            if now != before {
+                // A cursor keeps the meaning its text had within the transaction.
+                self.close_all();
+            }
+            (self.search_path, self.role, self.settings) = before;
         }
     }
 
     fn control(&mut self, control: &TransactionControl) {
-        let ends = matches!(
-            control,
-            TransactionControl::Commit { .. }
-                | TransactionControl::Rollback { .. }
-                | TransactionControl::Prepare { .. }
-        );
-        if ends {
-            self.rest();
-        }
+        let failed = self.transaction == TransactionStatus::Failed;
         match control {
             TransactionControl::Begin { .. } => self.transaction = TransactionStatus::InTransaction,
             TransactionControl::Commit { chain } | TransactionControl::Rollback { chain } => {
+                // What has failed is rolled back, whatever its end is called.
+                if failed || matches!(control, TransactionControl::Rollback { .. }) {
+                    self.roll_back();
+                }
+                self.rest();
                 self.transaction = match chain {
                     Chain::Yes => TransactionStatus::InTransaction,
                     Chain::No => TransactionStatus::Idle,
                 };
             }
-            TransactionControl::Prepare { .. } => self.transaction = TransactionStatus::Idle,
-            TransactionControl::RollbackTo { name } => {
-                // Settings went back to what they were then, which is not kept: nothing else is the same as this.
-                if self.sets {
-                    self.settings.insert("rolled back to".into(), name.clone());
+            TransactionControl::Prepare { .. } => {
+                if failed {
+                    self.roll_back();
                 }
+                self.rest();
+            }
+            TransactionControl::RollbackTo { name } => {
                 self.back_to(name);
+                self.transaction = TransactionStatus::InTransaction;
             }
             TransactionControl::Savepoint { name } => {
-                // Back to one that is forgotten, no cursor is known.
                 if self.savepoints.len() >= SAVEPOINTS {
                     self.savepoints.remove(0);
                 }
-                self.savepoints.push((name.clone(), self.cursors.keys().cloned().collect()));
+                self.savepoints.push((name.clone(), Arc::new(self.mark())));
             }
             TransactionControl::Release { name } => {
                 let at = self.savepoint(name).unwrap_or(self.savepoints.len());
@@ -214,30 +311,34 @@ impl SessionFacts {
             // A cursor keeps the meaning its text had before.
             self.close_all();
         }
-        if change.scope == SettingScope::Transaction {
-            self.before_local
-                .get_or_insert_with(|| (self.search_path.clone(), self.role.clone(), self.settings.clone()));
+        let mut now =
+            (std::mem::take(&mut self.search_path), self.role.take(), std::mem::take(&mut self.settings));
+        match change.scope {
+            SettingScope::Transaction => drop(self.before_local.get_or_insert_with(|| now.clone())),
+            // It lasts, whatever is local to the transaction.
+            SettingScope::Session => drop(self.before_local.as_mut().map(|before| change.apply(before))),
         }
-        match (change.name.as_str(), &change.value) {
-            ("search_path", Some(value)) => self.search_path = list(value),
-            ("role", Some(value)) => self.role = Some(value.clone()).filter(|role| role != "none"),
-            ("session_authorization", Some(value)) => self.role = Some(value.clone()),
-            ("role" | "session_authorization", None) => self.role = None,
-            // Back to what the server holds as default, which is not known here: until somebody has asked.
-            ("search_path", None) => self.uncommitted = true,
-            ("*", None) => {
-                self.uncommitted = true;
-                self.settings.clear();
-            }
-            (name, Some(value)) if change.kind == SettingKind::Meaning => {
-                self.sets = true;
-                self.settings.insert(name.to_owned(), value.clone());
-            }
-            (name, _) => {
-                self.sets |= self.settings.contains_key(name);
-                self.settings.remove(name);
-            }
-        }
+        self.uncommitted |= change.apply(&mut now) == Told::No;
+        (self.search_path, self.role, self.settings) = now;
+    }
+
+    /// How long everything in it is together, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let texts = self.prepared.iter().chain(&self.cursors).map(|(name, text)| name.len() + text.len());
+        let names = [
+            &self.held,
+            &self.other_statements,
+            &self.other_portals,
+            &self.temporary,
+            &self.temporary_views,
+            &self.passing,
+        ];
+        let marks = self.savepoints.iter().map(|(name, mark)| name.len() + mark.size());
+        let settings = self.settings.iter().map(|(name, value)| name.len() + value.len());
+        let path = self.search_path.iter().chain(&self.role).map(String::len);
+        texts.chain(names.into_iter().map(names_size)).chain(marks).chain(settings).chain(path).sum::<usize>()
+            + self.began.as_ref().map_or(0, |mark| mark.size())
+            + self.before_local.as_ref().map_or(0, settings_size)
     }
 }
 
@@ -293,12 +394,13 @@ impl Default for SessionFacts {
             cursors: BTreeMap::new(),
             held: BTreeSet::new(),
             savepoints: Vec::new(),
+            began: None,
             other_statements: BTreeSet::new(),
             other_portals: BTreeSet::new(),
             temporary: BTreeSet::new(),
+            passing: BTreeSet::new(),
             temporary_views: BTreeSet::new(),
             settings: BTreeMap::new(),
-            sets: false,
             before_local: None,
             opaque: false,
             uncommitted: false,
@@ -331,9 +433,13 @@ pub enum SessionEffect {
     },
     CreateTemporary {
         name: String,
-        view: bool,
+        kind: Temporary,
     },
-    /// `DISCARD`: prepared statements, cursors, temporary relations and settings, whatever it named.
+    /// `None`: all of them (`DISCARD TEMP`).
+    DropTemporary {
+        name: Option<String>,
+    },
+    /// `DISCARD ALL`: prepared statements, cursors, temporary relations and settings.
     Discard,
     /// `LISTEN`: messages may arrive at any time from now on.
     Listen,
@@ -342,6 +448,30 @@ pub enum SessionEffect {
     Defines,
     /// Something ran whose effects on the session cannot be told: the session becomes opaque.
     Opaque,
+}
+
+/// What is temporary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Temporary {
+    Table,
+    /// A table that ends with its transaction (`ON COMMIT DROP`).
+    Passing,
+    /// What runs when it is read is not known here.
+    View,
+}
+
+impl Temporary {
+    pub(super) fn of(commit: pg_query::protobuf::OnCommitAction) -> Self {
+        if commit == pg_query::protobuf::OnCommitAction::OncommitDrop { Self::Passing } else { Self::Table }
+    }
+}
+
+/// Whether a change says what a setting is from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Yes,
+    /// It is what the server holds as default, which is not known until somebody has asked.
+    No,
 }
 
 /// One setting changed.
@@ -367,6 +497,25 @@ impl SettingChange {
 
     pub(crate) fn is_of_code(&self) -> bool {
         self.name == Self::UNSEEN
+    }
+
+    fn apply(&self, (search_path, role, settings): &mut Settings) -> Told {
+        match (self.name.as_str(), &self.value) {
+            ("search_path", Some(value)) => *search_path = list(value),
+            ("role", Some(value)) => *role = Some(value.clone()).filter(|role| role != "none"),
+            ("session_authorization", Some(value)) => *role = Some(value.clone()),
+            ("role" | "session_authorization", None) => *role = None,
+            ("search_path", None) => return Told::No,
+            ("*", None) => {
+                settings.clear();
+                return Told::No;
+            }
+            (name, Some(value)) if self.kind == SettingKind::Meaning => {
+                settings.insert(name.to_owned(), value.clone());
+            }
+            (name, _) => drop(settings.remove(name)),
+        }
+        Told::Yes
     }
 
     /// Whether texts mean something else from here on, by this statement's own words.

@@ -55,7 +55,7 @@ impl Case {
                 (other, _) => panic!("no such setting: {other}"),
             }
         }
-        let asked = vec![Asked { sql: self.text.clone(), types: Vec::new(), values }];
+        let asked = vec![Asked { sql: self.text.as_str().into(), types: Vec::new(), values }];
         Question { asked, session, catalog: Arc::new(catalog), target: Arc::new(target()) }
     }
 
