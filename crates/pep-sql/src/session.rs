@@ -14,6 +14,7 @@ mod relay;
 mod renames;
 mod shape;
 mod state;
+mod stood;
 mod veil;
 
 pub(crate) use open::{Door, Slots, serve};
@@ -287,6 +288,9 @@ impl Session {
     /// Asks for what was kept back.
     async fn ask(&mut self, ends: Ends) -> Result<(), Ended> {
         let pipeline = std::mem::take(&mut self.pipeline);
+        if let Some(said) = self.outdated(&pipeline.used).await? {
+            return self.refuse(said, ends).await;
+        }
         if let Some(said) = self.only_planned(&pipeline).await? {
             return self.refuse(said, ends).await;
         }
@@ -366,11 +370,13 @@ impl Session {
     }
 
     /// Forwards what is no action.
-    async fn plain(&mut self, passage: Passage, begun: Option<Begun>) -> Result<(), Ended> {
+    async fn plain(&mut self, mut passage: Passage, begun: Option<Begun>) -> Result<(), Ended> {
         let ends = passage.ends;
         let shared = Arc::clone(&self.shared);
         let _busy = shared.busy().await;
+        let coming = self.coming(passage.steps.make_contiguous(), None).await;
         let seen = self.relay(passage, None, std::future::pending()).await?;
+        self.came(coming);
         self.begun = begun;
         self.after(ends, seen.error.is_some());
         if seen.client_gone { Err(Ended::ClientGone) } else { Ok(()) }

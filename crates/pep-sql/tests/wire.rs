@@ -31,6 +31,8 @@ mod kept;
 mod leaving;
 #[path = "wire/masked.rs"]
 mod masked;
+#[path = "wire/meanings.rs"]
+mod meanings;
 #[path = "wire/names.rs"]
 mod names;
 #[path = "wire/reasons.rs"]
@@ -45,6 +47,8 @@ mod rollbacks;
 mod servers;
 #[path = "wire/sessions.rs"]
 mod sessions;
+#[path = "wire/stopped.rs"]
+mod stopped;
 #[path = "wire/strict.rs"]
 mod strict;
 #[path = "wire/tls.rs"]

@@ -12,13 +12,16 @@ use super::{
     renames::{leaves, prepares, renames},
     shape::{Begun, Shape},
     state::{End, FAILED, IDLE, OPEN, failed},
+    stood::Coming,
     veil::Veil,
 };
 use crate::{
     error::Ended,
     reply::{Said, Severity, message, sqlstate},
     scouting::{Scouting, look_up},
-    understand::{Access, Asked, BoundValue, Question, Statement, Understood},
+    understand::{
+        Access, Asked, BoundValue, Question, SessionEffect, Statement, Understood, names_kept,
+    },
 };
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -235,7 +238,7 @@ impl Session {
             return self.refuse(Said::new(sqlstate::NOT_OFFERED, why, "connect again"), wish.ends).await;
         }
         let (question, understood) = self.understand(wish.asked.clone(), &wish.steps).await;
-        if renames(&wish.steps, &understood.statements) {
+        if renames(&wish.steps, &understood.statements, self.state.returns()) {
             self.count(RefusalCode::Malformed).await?;
             let why = "the pipeline uses a name behind a statement that may give it to something else";
             let hint =
@@ -269,12 +272,13 @@ impl Session {
             Ok(shape) => shape,
             Err(unguarded) => return self.unguarded(unguarded, wish.ends).await,
         };
+        let coming = self.coming(&wish.steps, Some(&understood)).await;
         let digest =
             Digest::of_parts("countersign/sql-statement/v1", &[&wish.payload.head, body(&wish.payload)]);
         let scouting = self.scouting(question, &understood);
         match self.decide(&wish, &understood, &shape, scouting).await? {
             Reply::Live((clearance, ending)) => {
-                self.run_cleared((wish, veil, shape), &understood, digest, clearance, ending).await
+                self.run_cleared((wish, veil, shape, coming), &understood, digest, clearance, ending).await
             }
             Reply::Kept(handover) => {
                 self.hand_over(&wish, handover.kept()).await?;
@@ -306,15 +310,17 @@ impl Session {
         asked: Vec<Asked>,
         steps: &[Step],
     ) -> (Question, Arc<Understood>) {
+        let catalog = self.known_catalog().await;
+        let now = if asked.iter().any(|asked| names_kept(&asked.sql)) {
+            self.look_at_kept(&catalog).await;
+            Some(self.state.moment(catalog.version()))
+        } else {
+            None
+        };
         let nonce = || self.gate.journal().random();
-        let mut catalog = self.catalog.current(nonce).await;
-        if self.state.may_forget_definitions() {
-            catalog = self.catalog.again(nonce).await;
-            self.state.forget_definitions();
-        }
         let question = Question {
             asked,
-            session: self.state.facts(steps),
+            session: self.state.facts(steps, now.as_ref()),
             catalog,
             target: Arc::clone(&self.target.sql),
         };
@@ -405,7 +411,7 @@ impl Session {
 
     async fn run_cleared(
         &mut self,
-        (wish, veil, shape): (Wish, Option<Box<Veil>>, Shape),
+        (wish, veil, shape, coming): (Wish, Option<Box<Veil>>, Shape, Option<Coming>),
         understood: &Understood,
         digest: Digest,
         clearance: Clearance,
@@ -474,14 +480,14 @@ impl Session {
                 self.state.names.follow(effect);
             }
         }
-        let ended = match &seen.error {
-            Some(_) => {
-                let in_block = ends == Ends::Ready && self.state.status == FAILED;
-                failed(failing(understood, kind, seen.tags.len()), in_block)
-            }
-            None => End::Done,
-        };
+        let failing = seen.error.as_ref().and_then(|_| failing(understood, kind, seen.tags.len()));
+        let in_block = ends == Ends::Ready && self.state.status == FAILED;
+        let ended = if seen.error.is_some() { failed(failing, in_block) } else { End::Done };
+        if ended != End::Done && failing.is_some_and(|one| one.session.contains(&SessionEffect::Opaque)) {
+            self.state.names.doubt();
+        }
         self.state.ran(&done, ended, digest, ends == Ends::Steps);
+        self.came(coming);
         self.after(ends, seen.error.is_some());
         let mut facts = end_facts(&seen, sent);
         if ended == End::Unseen {

@@ -1,6 +1,7 @@
 //! The extended protocol, staged: what a client parses, binds and closes is kept back, with the names it will have, until
 //! the client asks for it. An `Execute` raises an action with the text it runs and the values bound to it.
 
+use super::stood::Stood;
 use crate::{
     frame::{Fields, Frame, FrameError},
     message::Frontend,
@@ -20,6 +21,9 @@ const STEPS: usize = 131_072;
 const KEPT: usize = 10_000;
 const KEPT_BYTES: usize = 64 << 20;
 
+/// Cursors of SQL that are followed; what others hold is not known.
+const DECLARED: usize = 1_000;
+
 /// Names that are the gateway's own in every session.
 pub(super) const OWN: &str = "_countersign";
 
@@ -32,6 +36,8 @@ pub(super) struct Parsed {
     pub(super) by_sql: bool,
     /// What its rows look like, once the server has said so.
     pub(super) columns: Described,
+    /// What it stood for when the server took it in.
+    pub(super) stood: Stood,
 }
 
 /// The columns of a result as a server described them, under the catalog of that moment.
@@ -78,6 +84,11 @@ pub(super) struct Portal {
 }
 
 impl Portal {
+    /// How long text and values are together, in bytes.
+    fn length(&self) -> usize {
+        self.parsed.sql.len() + self.size
+    }
+
     /// What it runs.
     pub(super) fn asked(&self) -> Asked {
         let Parsed { sql, types, .. } = &self.parsed;
@@ -90,6 +101,8 @@ impl Portal {
 pub(super) struct Names {
     pub(super) statements: BTreeMap<String, Parsed>,
     pub(super) portals: BTreeMap<String, Arc<Portal>>,
+    /// Cursors of SQL, each with its text.
+    pub(super) declared: BTreeMap<String, (Arc<str>, Stood)>,
 }
 
 /// One step of a pipeline; the server answers each, in order.
@@ -124,6 +137,10 @@ pub(super) struct Pipeline {
     pub(super) asks: BytesMut,
     called: Called,
     staged: Staged,
+    /// Texts from earlier that it binds or runs, by where what they stood for lies.
+    pub(super) used: BTreeMap<usize, Parsed>,
+    /// How many portals with a name it binds.
+    bound: usize,
     /// What is kept of it in memory, in bytes.
     carried: usize,
     /// How many statements with a name it parses.
@@ -200,6 +217,26 @@ impl Names {
         full.then(|| Said::new(sqlstate::TOO_LARGE, why, "close those that are not needed any more"))
     }
 
+    /// Why no more portals are kept beside so many that are to come.
+    fn no_portal(&self, coming: usize) -> Option<Said> {
+        let length = || self.portals.values().map(|portal| portal.length()).sum::<usize>();
+        let full = self.portals.len() + coming >= KEPT || (coming == 0 && length() > KEPT_BYTES);
+        let why = "the session keeps too many portals";
+        full.then(|| Said::new(sqlstate::TOO_LARGE, why, "close those that are not needed any more"))
+    }
+
+    /// Every text that is kept, with what it stood for.
+    pub(super) fn kept(&self) -> impl Iterator<Item = (&Arc<str>, &Stood)> {
+        let parsed = self.statements.values().map(|parsed| (&parsed.sql, &parsed.stood));
+        parsed.chain(self.declared.values().map(|(text, stood)| (text, stood)))
+    }
+
+    /// Code that ran unseen may have put others in their place, whether or not it succeeded.
+    pub(super) fn doubt(&mut self) {
+        self.kept().for_each(|(_, stood)| stood.lose());
+        self.portals.clear();
+    }
+
     /// What a step leaves behind once the server has done it.
     pub(super) fn apply(&mut self, step: Step) {
         match step {
@@ -223,22 +260,40 @@ impl Names {
     pub(super) fn follow(&mut self, effect: &SessionEffect) {
         match effect {
             SessionEffect::Prepare { name, text } => {
-                let (sql, columns) = (Arc::clone(text), Described::default());
-                let parsed = Parsed { sql, types: Arc::default(), by_sql: true, columns };
+                let parsed = Parsed {
+                    sql: Arc::clone(text),
+                    types: Arc::default(),
+                    by_sql: true,
+                    columns: Described::default(),
+                    stood: Stood::default(),
+                };
                 self.statements.insert(name.clone(), parsed);
             }
             SessionEffect::Deallocate { name: Some(name) } => {
                 self.statements.remove(name);
             }
             SessionEffect::Deallocate { name: None } => self.statements.clear(),
-            SessionEffect::DeclareCursor { name, .. } | SessionEffect::CloseCursor { name: Some(name) } => {
+            SessionEffect::DeclareCursor { name, text, .. } => {
                 self.portals.remove(name);
+                self.declared.remove(name);
+                if self.declared.len() < DECLARED {
+                    self.declared.insert(name.clone(), (Arc::clone(text), Stood::default()));
+                }
             }
-            SessionEffect::CloseCursor { name: None } => self.portals.clear(),
+            SessionEffect::CloseCursor { name: Some(name) } => {
+                self.portals.remove(name);
+                self.declared.remove(name);
+            }
+            SessionEffect::CloseCursor { name: None } => {
+                self.portals.clear();
+                self.declared.clear();
+            }
             SessionEffect::Discard => {
                 self.statements.clear();
                 self.portals.clear();
+                self.declared.clear();
             }
+            SessionEffect::Opaque => self.doubt(),
             // A portal keeps the meaning its text had when it was bound, which nobody remembers here.
             SessionEffect::Set(change) if change.moves() => self.portals.clear(),
             SessionEffect::Transaction(_)
@@ -246,8 +301,7 @@ impl Names {
             | SessionEffect::CreateTemporary { .. }
             | SessionEffect::DropTemporary { .. }
             | SessionEffect::Listen
-            | SessionEffect::Defines
-            | SessionEffect::Opaque => {}
+            | SessionEffect::Defines => {}
         }
     }
 }
@@ -290,6 +344,11 @@ impl Pipeline {
             Frontend::Bind => {
                 let (step, length) = self.bind(&mut fields, names)?;
                 self.carry(length, limit)?;
+                // The unnamed one takes the place of the one before.
+                if matches!(&step, Step::Bind { name, .. } if !name.is_empty()) {
+                    names.no_portal(self.bound).map_or(Ok(()), |said| Err(NotStaged::Refused(said)))?;
+                    self.bound += 1;
+                }
                 step
             }
             Frontend::Describe => {
@@ -309,8 +368,9 @@ impl Pipeline {
                     refused(sqlstate::INVALID_CURSOR, why, "bind it first; read SQL cursors with `FETCH`")
                 })?;
                 if !self.staged.counted.contains(name) {
-                    self.carry(portal.parsed.sql.len() + portal.size, limit)?;
+                    self.carry(portal.length(), limit)?;
                 }
+                self.uses(&portal.parsed);
                 self.asked.push((portal.asked(), rows));
                 self.formats.push(Arc::clone(&portal.formats));
                 Step::Execute(name.into())
@@ -362,8 +422,14 @@ impl Pipeline {
         Ok(())
     }
 
+    fn uses(&mut self, parsed: &Parsed) {
+        if !parsed.stood.is_coming() {
+            self.used.entry(parsed.stood.place()).or_insert_with(|| parsed.clone());
+        }
+    }
+
     /// The step, and how long what it binds is, in bytes.
-    fn bind(&self, fields: &mut Fields<'_>, names: &Names) -> Result<(Step, usize), NotStaged> {
+    fn bind(&mut self, fields: &mut Fields<'_>, names: &Names) -> Result<(Step, usize), NotStaged> {
         let (name, statement) = (fields.text()?, fields.text()?);
         own(name)?;
         let parsed = self.statement(statement, names).ok_or_else(|| {
@@ -397,8 +463,9 @@ impl Pipeline {
         }
         let size = before - fields.rest().len();
         let formats = (0..fields.count()?).map(|_| fields.i16()).collect::<Result<_, _>>()?;
-        let length = parsed.sql.len() + size;
+        self.uses(&parsed);
         let portal = Arc::new(Portal { parsed, values, size, formats });
+        let length = portal.length();
         Ok((Step::Bind { name: name.into(), statement: statement.into(), portal }, length))
     }
 
@@ -421,7 +488,13 @@ fn parse(fields: &mut Fields<'_>) -> Result<Step, NotStaged> {
     let types = types.collect::<Result<Arc<[u32]>, FrameError>>()?;
     Ok(Step::Parse {
         name: name.into(),
-        parsed: Parsed { sql: sql.into(), types, by_sql: false, columns: Described::default() },
+        parsed: Parsed {
+            sql: sql.into(),
+            types,
+            by_sql: false,
+            columns: Described::default(),
+            stood: Stood::default(),
+        },
     })
 }
 
@@ -455,100 +528,4 @@ fn refused(code: &'static str, why: String, hint: &str) -> NotStaged {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn frame(tag: u8, body: &[u8]) -> Frame {
-        let mut whole = BytesMut::new();
-        crate::reply::message(&mut whole, tag, |out| out.put_slice(body));
-        Frame { tag, whole: whole.freeze() }
-    }
-
-    fn stage(pipeline: &mut Pipeline, tag: u8, body: &[u8]) -> Result<(), NotStaged> {
-        pipeline.stage(Frontend::of(tag).unwrap(), &frame(tag, body), &Names::default(), 1 << 20)
-    }
-
-    #[test]
-    fn execute_asks_with_the_text_and_the_values() {
-        let mut pipeline = Pipeline::default();
-        stage(&mut pipeline, b'P', b"s\0delete from t where id = $1\0\0\0").unwrap();
-        stage(&mut pipeline, b'B', b"\0s\0\0\x01\0\x01\0\x02\0\0\0\x01\x07\xff\xff\xff\xff\0\0").unwrap();
-        stage(&mut pipeline, b'E', b"\0\0\0\0\x05").unwrap();
-        let (asked, rows) = &pipeline.asked[0];
-        assert_eq!((&*asked.sql, *rows), ("delete from t where id = $1", 5));
-        assert_eq!(asked.values, Some(vec![BoundValue::Binary(b"\x07".as_slice().into()), BoundValue::Null]));
-        // Parsing the name again, or closing it, changes what the next one means.
-        stage(&mut pipeline, b'P', b"s\0select 1\0\0\0").unwrap();
-        stage(&mut pipeline, b'B', b"\0s\0\0\0\0\0\0\0").unwrap();
-        stage(&mut pipeline, b'E', b"\0\0\0\0\0").unwrap();
-        assert_eq!(&*pipeline.asked[1].0.sql, "select 1");
-        stage(&mut pipeline, b'C', b"Ss\0").unwrap();
-        let gone = stage(&mut pipeline, b'B', b"\0s\0\0\0\0\0\0\0").unwrap_err();
-        assert!(matches!(&gone, NotStaged::Refused(said) if said.code == "26000"), "{gone:?}");
-    }
-
-    #[test]
-    fn what_is_asked_for_is_the_same_whatever_it_is_called() {
-        let asks = |statement: &str, portal: &str, sql: &str, bound: &str| {
-            let mut pipeline = Pipeline::default();
-            stage(&mut pipeline, b'P', format!("{statement}\0{sql}\0\0\0").as_bytes()).unwrap();
-            stage(&mut pipeline, b'P', b"other\0select 2\0\0\0").unwrap();
-            let bind = format!("{portal}\0{bound}\0\0\0\0\0\0\0");
-            stage(&mut pipeline, b'B', bind.as_bytes()).unwrap();
-            stage(&mut pipeline, b'D', format!("P{portal}\0").as_bytes()).unwrap();
-            stage(&mut pipeline, b'E', format!("{portal}\0\0\0\0\0").as_bytes()).unwrap();
-            stage(&mut pipeline, b'C', format!("S{statement}\0").as_bytes()).unwrap();
-            assert_ne!(pipeline.asks, pipeline.bytes);
-            pipeline.asks
-        };
-        let first = asks("S_1", "C_1", "select 1", "S_1");
-        assert_eq!(first, asks("S_77", "C_9", "select 1", "S_77"));
-        for other in [
-            asks("S_1", "C_1", "select 3", "S_1"),
-            asks("S_1", "C_1", "select 1", "other"),
-            asks("S_1", "", "select 1", "S_1"),
-            asks("other", "C_1", "select 1", "other"),
-        ] {
-            assert_ne!(first, other);
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_whole_is_not_staged() {
-        for (tag, body) in [
-            (b'P', b"s\0select 1\0\0\x01".as_slice()),
-            (b'P', b"s\0select 1\0\0\0x"),
-            (b'P', b"s\0sel\xffct 1\0\0\0"),
-            (b'C', b"Xs\0"),
-            (b'E', b"\0\0\0\0"),
-        ] {
-            let got = stage(&mut Pipeline::default(), tag, body);
-            assert!(matches!(got, Err(NotStaged::Frame(_) | NotStaged::Refused(_))), "{body:?}");
-        }
-        let mut bound = Pipeline::default();
-        stage(&mut bound, b'P', b"s\0select 1\0\0\0").unwrap();
-        for body in
-            [b"\0s\0\0\x01\0\x02\0\x01\0\0\0\0\0\0".as_slice(), b"\0s\0\0\0\0\x01\xff\xff\xff\xfe\0\0"]
-        {
-            assert_eq!(stage(&mut bound, b'B', body), Err(FrameError::Meaningless.into()), "{body:?}");
-        }
-        assert!(matches!(
-            stage(&mut bound, b'P', b"_countersign\0select 1\0\0\0"),
-            Err(NotStaged::Refused(_))
-        ));
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(messages in proptest::collection::vec(
-            (prop_oneof![Just(b'P'), Just(b'B'), Just(b'D'), Just(b'C'), Just(b'E')],
-             proptest::collection::vec(any::<u8>(), 0..40)), 0..12)) {
-            let mut pipeline = Pipeline::default();
-            for (tag, body) in messages {
-                let _ = stage(&mut pipeline, tag, &body);
-            }
-            prop_assert_eq!(pipeline.bytes.is_empty(), pipeline.is_empty());
-        }
-    }
-}
+mod tests;

@@ -1,9 +1,12 @@
 //! What a session is at this moment, as the server told and as its statements made it.
 
-use super::pipeline::{Names, Step};
+use super::{
+    pipeline::{Names, Parsed, Step},
+    stood::{Moment, Still},
+};
 use crate::understand::{
-    Chain, SessionEffect, SessionFacts, SettingKind, SqlOperation, Statement, TransactionControl,
-    TransactionStatus,
+    Chain, Prepared, SessionEffect, SessionFacts, SettingKind, SqlOperation, Statement, TransactionControl,
+    TransactionStatus, changes_literals,
 };
 use countersign_core::Digest;
 use std::{collections::BTreeMap, sync::Arc};
@@ -118,8 +121,26 @@ impl State {
         now.as_deref().filter(|said| !said.trim().is_empty())
     }
 
-    /// What the meaning of the next text depends on; `steps` are those of the pipeline that it is part of.
-    pub(super) fn facts(&self, steps: &[Step]) -> SessionFacts {
+    /// What the reading of a kept text depends on now.
+    pub(super) fn moment(&self, catalog: u64) -> Moment {
+        let SessionFacts { search_path, role, temporary, opaque, uncommitted, settings, .. } = &self.facts;
+        let told = MEANING.iter().filter_map(|name| {
+            Some(((*name).to_ascii_lowercase(), self.parameters.told.get(*name)?.clone()))
+        });
+        let set = settings.iter().filter(|(name, _)| changes_literals(name));
+        Moment {
+            literals: set.map(|(name, value)| (name.clone(), value.clone())).chain(told).collect(),
+            search_path: search_path.clone(),
+            role: role.clone(),
+            temporary: temporary.clone(),
+            hides: *opaque || *uncommitted,
+            catalog,
+        }
+    }
+
+    /// What the meaning of the next text depends on; `steps` are those of the pipeline that it is part of. Where the text may
+    /// name something kept, `now` is the moment: what means something else by now is not known.
+    pub(super) fn facts(&self, steps: &[Step], now: Option<&Moment>) -> SessionFacts {
         let mut facts = self.facts.clone();
         facts.standard_conforming_strings = self.parameters.is("standard_conforming_strings", "on");
         facts.transaction = match self.status {
@@ -127,8 +148,20 @@ impl State {
             FAILED => TransactionStatus::Failed,
             _ => TransactionStatus::Idle,
         };
-        let parsed = self.names.statements.iter();
-        facts.prepared = parsed.map(|(name, parsed)| (name.clone(), Arc::clone(&parsed.sql))).collect();
+        let Some(now) = now else { return facts };
+        for (name, parsed) in &self.names.statements {
+            let Parsed { sql, types, by_sql, .. } = parsed;
+            let prepared = Prepared { text: Arc::clone(sql), types: Arc::clone(types), by_sql: *by_sql };
+            facts.prepared.insert(name.clone(), prepared);
+            if parsed.stood.still(sql, now) != Still::Yes {
+                facts.other_statements.insert(name.clone());
+            }
+        }
+        let declared = &self.names.declared;
+        let is_other = |name: &&String| {
+            declared.get(*name).is_none_or(|(text, stood)| stood.still(text, now) != Still::Yes)
+        };
+        facts.other_portals.extend(self.facts.cursors.keys().filter(is_other).cloned());
         facts.other_portals.extend(self.names.portals.keys().cloned());
         for step in steps {
             match step {
@@ -204,8 +237,9 @@ impl State {
                 }
             }
         }
-        // Prepared statements stand in the names, in whichever way they came.
+        // Prepared statements stand in the names, in whichever way they came, and so does what is not known of them.
         self.facts.prepared.clear();
+        self.facts.other_statements.clear();
         let effects: Vec<_> = done.iter().flat_map(|(statement, _)| &statement.session).collect();
         // Poolers do this between one client and the next.
         let forgets = effects.iter().any(|effect| {
@@ -253,6 +287,13 @@ impl State {
         self.facts.rest();
         self.transaction = None;
         self.names.portals.clear();
+        let open = &self.facts.cursors;
+        self.names.declared.retain(|name, _| open.contains_key(name));
+    }
+
+    /// Whether the end of the transaction, or of a part of it, changes what texts are read with.
+    pub(super) fn returns(&self) -> bool {
+        self.status == FAILED || self.facts.returns()
     }
 }
 

@@ -233,6 +233,11 @@ fn only_needed(question: &Question) -> Cow<'_, Question> {
     Cow::Owned(needed)
 }
 
+/// Whether a text may name a prepared statement or a cursor.
+pub fn names_kept(sql: &str) -> bool {
+    holds_any(sql, &["execute", "fetch", "move"])
+}
+
 /// Whether one of these words, in lower case, stands anywhere in the text, in whatever case.
 fn holds_any(text: &str, words: &[&str]) -> bool {
     let holds = |word: &[u8]| text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));

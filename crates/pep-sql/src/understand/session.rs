@@ -1,5 +1,13 @@
 //! What a session is at the moment a text is read: whatever changes the meaning of the same bytes.
 
+mod effect;
+
+pub use effect::{
+    Chain, SessionEffect, SettingChange, SettingKind, SettingScope, Temporary, TransactionAccess,
+    TransactionControl,
+};
+
+use effect::Told;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -7,6 +15,11 @@ use std::{
 
 /// Savepoints that are remembered.
 const SAVEPOINTS: usize = 64;
+/// Cursors, temporary relations and settings that are remembered, each; and bytes of the texts of cursors and of settings. What
+/// is more is not known.
+const MOST: usize = 1_000;
+const CURSOR_BYTES: usize = 16 << 20;
+const SETTING_BYTES: usize = 64 << 10;
 
 /// Search path, role and other settings.
 pub type Settings = (Vec<String>, Option<String>, BTreeMap<String, String>);
@@ -56,7 +69,7 @@ pub struct SessionFacts {
     pub search_path: Vec<String>,
     pub transaction: TransactionStatus,
     /// Statements prepared in this session, by SQL or by the protocol: they share their names.
-    pub prepared: BTreeMap<String, Arc<str>>,
+    pub prepared: BTreeMap<String, Prepared>,
     /// Open cursors by name, each with the text of its query.
     pub cursors: BTreeMap<String, Arc<str>>,
     /// Those of them that outlive their transaction (`WITH HOLD`).
@@ -87,6 +100,16 @@ pub struct SessionFacts {
     pub uncommitted: bool,
 }
 
+/// A statement that is prepared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prepared {
+    pub text: Arc<str>,
+    /// The types its client gave to parameters, see [`super::Asked::types`].
+    pub types: Arc<[u32]>,
+    /// `PREPARE` made it, and its text is that whole statement.
+    pub by_sql: bool,
+}
+
 /// What `\'` means in a plain string that allows escapes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BackslashQuote {
@@ -115,7 +138,8 @@ impl SessionFacts {
             SessionEffect::Transaction(control) => self.control(control),
             SessionEffect::Set(change) => self.set(change),
             SessionEffect::Prepare { name, text } => {
-                self.prepared.insert(name.clone(), Arc::clone(text));
+                let text = Arc::clone(text);
+                self.prepared.insert(name.clone(), Prepared { text, types: Arc::default(), by_sql: true });
             }
             SessionEffect::Deallocate { name: Some(name) } => {
                 self.prepared.remove(name);
@@ -123,8 +147,11 @@ impl SessionFacts {
             SessionEffect::Deallocate { name: None } => self.prepared.clear(),
             SessionEffect::DeclareCursor { name, text, holds } => {
                 self.close(name);
-                self.cursors.insert(name.clone(), Arc::clone(text));
-                self.held.extend(holds.then(|| name.clone()));
+                let length: usize = self.cursors.values().map(|text| text.len()).sum();
+                if self.cursors.len() < MOST && length <= CURSOR_BYTES {
+                    self.cursors.insert(name.clone(), Arc::clone(text));
+                    self.held.extend(holds.then(|| name.clone()));
+                }
             }
             SessionEffect::CloseCursor { name: Some(name) } => self.close(name),
             SessionEffect::CloseCursor { name: None } => self.close_all(),
@@ -135,6 +162,11 @@ impl SessionFacts {
                     Temporary::View => drop(self.temporary_views.insert(name.clone())),
                 }
                 self.temporary.insert(name.clone());
+                if self.temporary.len() > MOST {
+                    // Names are not looked up any more.
+                    self.opaque = true;
+                    self.drop_all_temporary();
+                }
             }
             SessionEffect::DropTemporary { name: Some(name) } => self.drop_temporary(name),
             SessionEffect::DropTemporary { name: None } => self.drop_all_temporary(),
@@ -149,18 +181,37 @@ impl SessionFacts {
             }
             SessionEffect::Listen => {}
             SessionEffect::Defines => self.uncommitted = true,
-            SessionEffect::Opaque => self.opaque = true,
+            SessionEffect::Opaque => {
+                self.opaque = true;
+                // Code can prepare, and close and open.
+                self.doubt_prepared();
+                self.close_all();
+            }
         }
     }
 
     /// The text of a prepared statement, where it is known.
-    pub fn statement(&self, name: &str) -> Option<Arc<str>> {
+    pub fn statement(&self, name: &str) -> Option<Prepared> {
         self.prepared.get(name).filter(|_| !self.other_statements.contains(name)).cloned()
     }
 
     /// The text of a cursor, where it is known.
     pub fn cursor(&self, name: &str) -> Option<Arc<str>> {
         self.cursors.get(name).filter(|_| !self.other_portals.contains(name)).cloned()
+    }
+
+    /// A statement keeps the meaning that its text had when it was prepared.
+    fn doubt_prepared(&mut self) {
+        self.other_statements.extend(self.prepared.keys().cloned());
+    }
+
+    /// Whether texts are read otherwise once the transaction, or the part behind a savepoint, has ended.
+    pub fn returns(&self) -> bool {
+        let now = |(path, role, settings): &Settings| {
+            (path, role, settings) == (&self.search_path, &self.role, &self.settings)
+        };
+        let marks = self.savepoints.iter().map(|(_, mark)| mark).chain(&self.began);
+        marks.map(|mark| &mark.settings).chain(&self.before_local).any(|settings| !now(settings))
     }
 
     fn mark(&self) -> Mark {
@@ -177,6 +228,9 @@ impl SessionFacts {
     /// All is as it was then, but for what nobody knows any more, and for what no rollback takes back.
     fn return_to(&mut self, mark: &Mark) {
         let Mark { settings, before_local, temporary, temporary_views, passing, open } = mark;
+        if (&self.search_path, &self.role, &self.settings) != (&settings.0, &settings.1, &settings.2) {
+            self.doubt_prepared();
+        }
         (self.search_path, self.role, self.settings) = settings.clone();
         self.before_local.clone_from(before_local);
         self.temporary.clone_from(temporary);
@@ -258,8 +312,9 @@ impl SessionFacts {
         if let Some(before) = self.before_local.take() {
             let now = (std::mem::take(&mut self.search_path), self.role.take(), std::mem::take(&mut self.settings));
             if now != before {
-                // A cursor keeps the meaning its text had within the transaction.
+                // What is kept has the meaning its text had within the transaction.
                 self.close_all();
+                self.doubt_prepared();
             }
             (self.search_path, self.role, self.settings) = before;
         }
@@ -311,6 +366,9 @@ impl SessionFacts {
             // A cursor keeps the meaning its text had before.
             self.close_all();
         }
+        if change.rereads() {
+            self.doubt_prepared();
+        }
         let mut now =
             (std::mem::take(&mut self.search_path), self.role.take(), std::mem::take(&mut self.settings));
         match change.scope {
@@ -319,12 +377,19 @@ impl SessionFacts {
             SettingScope::Session => drop(self.before_local.as_mut().map(|before| change.apply(before))),
         }
         self.uncommitted |= change.apply(&mut now) == Told::No;
+        if now.2.len() > MOST || settings_size(&now) > SETTING_BYTES {
+            // Nobody knows any more what a text means, and nothing else is the same as this.
+            self.opaque = true;
+            now = (Vec::new(), None, [("more than is kept".to_owned(), String::new())].into());
+        }
         (self.search_path, self.role, self.settings) = now;
     }
 
     /// How long everything in it is together, in bytes.
     pub(super) fn size(&self) -> usize {
-        let texts = self.prepared.iter().chain(&self.cursors).map(|(name, text)| name.len() + text.len());
+        let prepared = self.prepared.iter();
+        let prepared = prepared.map(|(name, kept)| name.len() + kept.text.len() + kept.types.len() * 4);
+        let texts = self.cursors.iter().map(|(name, text)| name.len() + text.len()).chain(prepared);
         let names = [
             &self.held,
             &self.other_statements,
@@ -340,44 +405,6 @@ impl SessionFacts {
             + self.began.as_ref().map_or(0, |mark| mark.size())
             + self.before_local.as_ref().map_or(0, settings_size)
     }
-}
-
-/// A list of identifiers as a setting holds it.
-fn list(value: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut name = String::new();
-    let mut quoted = false;
-    let mut was_quoted = false;
-    let mut characters = value.chars().peekable();
-    let mut finish = |name: &mut String, was_quoted: &mut bool| {
-        let found = std::mem::take(name);
-        if *was_quoted {
-            names.push(found);
-        } else if !found.trim().is_empty() {
-            names.push(found.trim().to_lowercase());
-        }
-        *was_quoted = false;
-    };
-    while let Some(character) = characters.next() {
-        match character {
-            '"' if quoted && characters.peek() == Some(&'"') => {
-                name.push('"');
-                characters.next();
-            }
-            '"' => {
-                quoted = !quoted;
-                was_quoted = true;
-                if quoted {
-                    name.clear();
-                }
-            }
-            ',' if !quoted => finish(&mut name, &mut was_quoted),
-            ' ' if !quoted && was_quoted => {}
-            character => name.push(character),
-        }
-    }
-    finish(&mut name, &mut was_quoted);
-    names
 }
 
 impl Default for SessionFacts {
@@ -406,185 +433,4 @@ impl Default for SessionFacts {
             uncommitted: false,
         }
     }
-}
-
-/// What a statement does to its session once it has succeeded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionEffect {
-    Transaction(TransactionControl),
-    Set(SettingChange),
-    Prepare {
-        name: String,
-        text: Arc<str>,
-    },
-    /// `None`: all of them.
-    Deallocate {
-        name: Option<String>,
-    },
-    DeclareCursor {
-        name: String,
-        text: Arc<str>,
-        /// `WITH HOLD`: what it has not returned yet runs when the transaction commits.
-        holds: bool,
-    },
-    /// `None`: all of them.
-    CloseCursor {
-        name: Option<String>,
-    },
-    CreateTemporary {
-        name: String,
-        kind: Temporary,
-    },
-    /// `None`: all of them (`DISCARD TEMP`).
-    DropTemporary {
-        name: Option<String>,
-    },
-    /// `DISCARD ALL`: prepared statements, cursors, temporary relations and settings.
-    Discard,
-    /// `LISTEN`: messages may arrive at any time from now on.
-    Listen,
-    /// Something was defined or changed that nobody else sees before the transaction ends: until the catalog was read
-    /// again after that, names are not taken for what it says.
-    Defines,
-    /// Something ran whose effects on the session cannot be told: the session becomes opaque.
-    Opaque,
-}
-
-/// What is temporary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Temporary {
-    Table,
-    /// A table that ends with its transaction (`ON COMMIT DROP`).
-    Passing,
-    /// What runs when it is read is not known here.
-    View,
-}
-
-impl Temporary {
-    pub(super) fn of(commit: pg_query::protobuf::OnCommitAction) -> Self {
-        if commit == pg_query::protobuf::OnCommitAction::OncommitDrop { Self::Passing } else { Self::Table }
-    }
-}
-
-/// Whether a change says what a setting is from then on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    Yes,
-    /// It is what the server holds as default, which is not known until somebody has asked.
-    No,
-}
-
-/// One setting changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingChange {
-    /// In lower case; `*` for all of them (`RESET ALL`).
-    pub name: String,
-    /// `None`: back to its default.
-    pub value: Option<String>,
-    pub scope: SettingScope,
-    pub kind: SettingKind,
-}
-
-impl SettingChange {
-    /// The name of what code sets that runs unseen.
-    const UNSEEN: &str = "unknown";
-
-    /// What code may set that runs unseen, such as a trigger's.
-    pub(crate) fn of_code() -> Self {
-        let (name, scope, kind) = (Self::UNSEEN.into(), SettingScope::Session, SettingKind::Meaning);
-        Self { name, value: None, scope, kind }
-    }
-
-    pub(crate) fn is_of_code(&self) -> bool {
-        self.name == Self::UNSEEN
-    }
-
-    fn apply(&self, (search_path, role, settings): &mut Settings) -> Told {
-        match (self.name.as_str(), &self.value) {
-            ("search_path", Some(value)) => *search_path = list(value),
-            ("role", Some(value)) => *role = Some(value.clone()).filter(|role| role != "none"),
-            ("session_authorization", Some(value)) => *role = Some(value.clone()),
-            ("role" | "session_authorization", None) => *role = None,
-            ("search_path", None) => return Told::No,
-            ("*", None) => {
-                settings.clear();
-                return Told::No;
-            }
-            (name, Some(value)) if self.kind == SettingKind::Meaning => {
-                settings.insert(name.to_owned(), value.clone());
-            }
-            (name, _) => drop(settings.remove(name)),
-        }
-        Told::Yes
-    }
-
-    /// Whether texts mean something else from here on, by this statement's own words.
-    pub(crate) fn moves(&self) -> bool {
-        (self.kind == SettingKind::Meaning || self.name == "*") && !self.is_of_code()
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SettingScope {
-    Session,
-    /// Until the transaction ends.
-    Transaction,
-}
-
-/// What changing a setting can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SettingKind {
-    /// Formats, limits and names that change no meaning.
-    Harmless,
-    /// Names, rights or plans: the session's facts must follow it.
-    Meaning,
-}
-
-/// What a statement does to its transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TransactionControl {
-    Begin {
-        access: Option<TransactionAccess>,
-    },
-    Commit {
-        chain: Chain,
-    },
-    Rollback {
-        chain: Chain,
-    },
-    Savepoint {
-        name: String,
-    },
-    Release {
-        name: String,
-    },
-    RollbackTo {
-        name: String,
-    },
-    /// `SET TRANSACTION`, `SET SESSION CHARACTERISTICS`.
-    Characteristics {
-        access: Option<TransactionAccess>,
-    },
-    Prepare {
-        id: String,
-    },
-    CommitPrepared {
-        id: String,
-    },
-    RollbackPrepared {
-        id: String,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TransactionAccess {
-    ReadOnly,
-    ReadWrite,
-}
-
-/// Whether the next transaction begins at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chain {
-    Yes,
-    No,
 }

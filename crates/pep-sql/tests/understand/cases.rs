@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use countersign_core::{EnvironmentName, TargetName};
 use countersign_pep_sql::understand::{
-    Asked, BoundValue, Catalog, Question, SessionFacts, SqlTarget, TableLabels, TransactionStatus,
+    Asked, BoundValue, Catalog, Prepared, Question, SessionFacts, SqlTarget, TableLabels, TransactionStatus,
     Understood, understand,
 };
 use std::{
@@ -44,7 +44,10 @@ impl Case {
                 ("opaque", _) => session.opaque = true,
                 ("unknown-catalog", _) => catalog = Catalog::unknown(),
                 ("idle-txn", _) => session.transaction = TransactionStatus::InTransaction,
-                ("prepared", name) => drop(session.prepared.insert(name.into(), value.as_str().into())),
+                ("prepared", name) => {
+                    let (text, types) = (value.as_str().into(), Arc::default());
+                    session.prepared.insert(name.into(), Prepared { text, types, by_sql: true });
+                },
                 ("cursor", name) => drop(session.cursors.insert(name.into(), value.as_str().into())),
                 ("temp", name) => drop(session.temporary.insert(name.into())),
                 ("tempview", name) => {
