@@ -454,10 +454,8 @@ impl Session {
             }
         }
         // What is left of a copy that the server has already ended is let go whatever its size.
-        let copied = matches!(
-            Frontend::of(tag),
-            Some(Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail)
-        );
+        let copied =
+            matches!(Frontend::of(tag), Some(Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail));
         if self.skipping || copied {
             return Ok(());
         }

@@ -32,8 +32,8 @@ pub use preflight::{Counted, Preflight, Rows, preflight};
 pub use reader::{Reader, ReaderLimits, names_kept};
 pub use sentence::RowEvidence;
 pub use session::{
-    BackslashQuote, Chain, Mark, Prepared, SessionEffect, SessionFacts, SettingChange, SettingKind, SettingScope, Settings,
-    Temporary, TransactionAccess, TransactionControl, TransactionStatus,
+    BackslashQuote, Chain, Mark, Prepared, SessionEffect, SessionFacts, SettingChange, SettingKind,
+    SettingScope, Settings, Temporary, TransactionAccess, TransactionControl, TransactionStatus,
 };
 pub use setting::{changes_literals, knows_setting};
 pub use target::{SqlTarget, TableLabels};

@@ -19,9 +19,7 @@ use crate::{
     error::Ended,
     reply::{Said, Severity, message, sqlstate},
     scouting::{Scouting, look_up},
-    understand::{
-        Access, Asked, BoundValue, Question, SessionEffect, Statement, Understood, names_kept,
-    },
+    understand::{Access, Asked, BoundValue, Question, SessionEffect, Statement, Understood, names_kept},
 };
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -508,7 +506,8 @@ impl Session {
     async fn unsent(&mut self, ending: Ending, ends: Ends) -> Result<(), Ended> {
         let why = "it was to stop before anything of it was sent";
         ending.failed(&Failed { sent: Sent::No, why: why.into() }).await?;
-        self.refuse(Said::new(sqlstate::QUERY_CANCELED, why, "ask again, where it is still wanted"), ends).await
+        self.refuse(Said::new(sqlstate::QUERY_CANCELED, why, "ask again, where it is still wanted"), ends)
+            .await
     }
 
     /// Per-session counts, so that policy can see many small steps.

@@ -20,7 +20,8 @@ pub(super) fn renames(steps: &[Step], statements: &[Statement], returns: bool) -
                 }
                 for effect in of(statements, asked).iter().flat_map(|one| &one.session) {
                     match effect {
-                        SessionEffect::Prepare { name, .. } | SessionEffect::Deallocate { name: Some(name) } => {
+                        SessionEffect::Prepare { name, .. }
+                        | SessionEffect::Deallocate { name: Some(name) } => {
                             prepared.give(name);
                         }
                         SessionEffect::DeclareCursor { name, .. }

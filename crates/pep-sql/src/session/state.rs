@@ -225,7 +225,9 @@ impl State {
             for effect in &statement.session {
                 match effect {
                     // A transaction that has failed answers its end with this, whatever it is called.
-                    SessionEffect::Transaction(TransactionControl::Commit { chain }) if *tag == "ROLLBACK" => {
+                    SessionEffect::Transaction(TransactionControl::Commit { chain })
+                        if *tag == "ROLLBACK" =>
+                    {
                         let control = TransactionControl::Rollback { chain: *chain };
                         self.facts.apply(&SessionEffect::Transaction(control));
                     }

@@ -310,7 +310,8 @@ impl SessionFacts {
             self.drop_temporary(&name);
         }
         if let Some(before) = self.before_local.take() {
-            let now = (std::mem::take(&mut self.search_path), self.role.take(), std::mem::take(&mut self.settings));
+            let now =
+                (std::mem::take(&mut self.search_path), self.role.take(), std::mem::take(&mut self.settings));
             if now != before {
                 // What is kept has the meaning its text had within the transaction.
                 self.close_all();

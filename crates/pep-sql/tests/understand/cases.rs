@@ -47,7 +47,7 @@ impl Case {
                 ("prepared", name) => {
                     let (text, types) = (value.as_str().into(), Arc::default());
                     session.prepared.insert(name.into(), Prepared { text, types, by_sql: true });
-                },
+                }
                 ("cursor", name) => drop(session.cursors.insert(name.into(), value.as_str().into())),
                 ("temp", name) => drop(session.temporary.insert(name.into())),
                 ("tempview", name) => {

@@ -72,15 +72,10 @@ fn what_cannot_be_read_whole_is_not_staged() {
     }
     let mut bound = Pipeline::default();
     stage(&mut bound, b'P', b"s\0select 1\0\0\0").unwrap();
-    for body in
-        [b"\0s\0\0\x01\0\x02\0\x01\0\0\0\0\0\0".as_slice(), b"\0s\0\0\0\0\x01\xff\xff\xff\xfe\0\0"]
-    {
+    for body in [b"\0s\0\0\x01\0\x02\0\x01\0\0\0\0\0\0".as_slice(), b"\0s\0\0\0\0\x01\xff\xff\xff\xfe\0\0"] {
         assert_eq!(stage(&mut bound, b'B', body), Err(FrameError::Meaningless.into()), "{body:?}");
     }
-    assert!(matches!(
-        stage(&mut bound, b'P', b"_countersign\0select 1\0\0\0"),
-        Err(NotStaged::Refused(_))
-    ));
+    assert!(matches!(stage(&mut bound, b'P', b"_countersign\0select 1\0\0\0"), Err(NotStaged::Refused(_))));
 }
 
 proptest! {

@@ -15,9 +15,8 @@ use pg_query::{
         AlterDatabaseSetStmt, AlterRoleSetStmt, AlterRoleStmt, AlterSystemStmt, AlterTableCmd,
         AlterTableStmt, AlterTableType as At, CompositeTypeStmt, ConstrType, Constraint,
         CreateForeignTableStmt, CreateFunctionStmt, CreateRoleStmt, CreateSchemaStmt, CreateSeqStmt,
-        CreateStmt, CreateTrigStmt,
-        GrantRoleStmt, GrantStmt, GrantTargetType, IndexStmt, ObjectType, RefreshMatViewStmt, RenameStmt,
-        RoleSpec, RoleSpecType, RuleStmt, VariableSetStmt, ViewStmt,
+        CreateStmt, CreateTrigStmt, GrantRoleStmt, GrantStmt, GrantTargetType, IndexStmt, ObjectType,
+        RefreshMatViewStmt, RenameStmt, RoleSpec, RoleSpecType, RuleStmt, VariableSetStmt, ViewStmt,
     },
 };
 

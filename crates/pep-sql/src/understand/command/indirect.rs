@@ -109,7 +109,8 @@ impl Walker<'_> {
         };
         let typed = prepared.types.iter().any(|kind| *kind != 0);
         let types: Vec<String> = prepared.types.iter().map(ToString::to_string).collect();
-        let types = if typed { format!(" with parameters of the types {}", types.join(", ")) } else { String::new() };
+        let types =
+            if typed { format!(" with parameters of the types {}", types.join(", ")) } else { String::new() };
         let named = format!("prepared statement {}{types}", execute.name);
         self.account.kept.insert(named, Arc::clone(&prepared.text));
         // Its parameters are expressions of this statement, not values that were bound.
