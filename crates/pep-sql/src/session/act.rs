@@ -310,7 +310,7 @@ impl Session {
     ) -> (Question, Arc<Understood>) {
         let catalog = self.known_catalog().await;
         let now = if asked.iter().any(|asked| names_kept(&asked.sql)) {
-            self.look_at_kept(&catalog).await;
+            self.look_at_kept(&asked, &catalog).await;
             Some(self.state.moment(catalog.version()))
         } else {
             None

@@ -370,7 +370,9 @@ impl Pipeline {
                 if !self.staged.counted.contains(name) {
                     self.carry(portal.length(), limit)?;
                 }
-                self.uses(&portal.parsed);
+                if !self.staged.portals.contains_key(name) {
+                    self.uses(&portal.parsed);
+                }
                 self.asked.push((portal.asked(), rows));
                 self.formats.push(Arc::clone(&portal.formats));
                 Step::Execute(name.into())
@@ -423,9 +425,7 @@ impl Pipeline {
     }
 
     fn uses(&mut self, parsed: &Parsed) {
-        if !parsed.stood.is_coming() {
-            self.used.entry(parsed.stood.place()).or_insert_with(|| parsed.clone());
-        }
+        self.used.entry(parsed.stood.place()).or_insert_with(|| parsed.clone());
     }
 
     /// The step, and how long what it binds is, in bytes.
@@ -463,7 +463,9 @@ impl Pipeline {
         }
         let size = before - fields.rest().len();
         let formats = (0..fields.count()?).map(|_| fields.i16()).collect::<Result<_, _>>()?;
-        self.uses(&parsed);
+        if !self.staged.statements.contains_key(statement) {
+            self.uses(&parsed);
+        }
         let portal = Arc::new(Portal { parsed, values, size, formats });
         let length = portal.length();
         Ok((Step::Bind { name: name.into(), statement: statement.into(), portal }, length))

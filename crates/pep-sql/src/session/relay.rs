@@ -120,7 +120,7 @@ struct Relay<'a> {
     failed_copy: bool,
     synced: bool,
     /// It was revoked, frozen, or is out of time: nothing more of it goes up.
-    stopped: bool,
+    halt: Option<Stalled>,
     seeing: Seeing,
     seen: Seen,
 }
@@ -142,7 +142,7 @@ impl Session {
         let (mut up_dirty, mut out_dirty) = (true, false);
         let mut cancel = None;
         let mut stop = std::pin::pin!(stop);
-        let (mut again, mut stalled, whole) = (None, Stalled::default(), up.len());
+        let (mut again, whole) = (None, up.len());
         loop {
             if relay.seen.client_gone {
                 out.clear();
@@ -160,8 +160,8 @@ impl Session {
             let room = client.inbox.buffer.len() < AHEAD && up.len() < AHEAD;
             let lost = tokio::select! {
                 biased;
-                () = &mut stop, if !relay.stopped => {
-                    relay.stopped = true;
+                () = &mut stop, if relay.halt.is_none() => {
+                    relay.halt = Some(Stalled::default());
                     if up.len() == whole {
                         relay.seen.unsent = true;
                         break;
@@ -172,9 +172,9 @@ impl Session {
                 }
                 // A statement may swallow a cancellation, and one may never arrive.
                 () = passes(&mut again), if relay.at != At::Done => {
-                    let by = if relay.stopped { "revoked" } else { "client" };
+                    let by = if relay.halt.is_some() { "revoked" } else { "client" };
                     relay.cancel(by, &mut cancel, &self.way, &self.key);
-                    relay.seen.client_gone |= stalled.is(&relay, out.len());
+                    relay.seen.client_gone |= relay.is_stalled(out.len());
                     false
                 }
                 () = self.shared.cancel.notified() => {
@@ -184,7 +184,9 @@ impl Session {
                 pushed = push(&mut client.write, &mut out), if out_dirty => {
                     relay.seen.client_gone |= pushed.is_err();
                     out_dirty = false;
-                    stalled.moved();
+                    if let Some(halt) = &mut relay.halt {
+                        halt.moved();
+                    }
                     // Empty, it would still keep the piece it was part of.
                     out = BytesMut::new();
                     false
@@ -263,7 +265,7 @@ impl<'a> Relay<'a> {
             hash: None,
             failed_copy: false,
             synced: false,
-            stopped: false,
+            halt: None,
             seeing,
             seen: Seen::default(),
         }

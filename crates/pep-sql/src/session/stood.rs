@@ -169,10 +169,13 @@ impl Session {
         if all.is_empty() {
             return None;
         }
+        // A portal with a name may be run again later.
+        let stays = |step: &Step| matches!(step, Step::Bind { name, .. } if !name.is_empty());
+        let passes = understood.is_some() && !steps.iter().any(stays);
         let catalog = self.known_catalog().await;
         let mut names = BTreeMap::new();
         for (unnamed, (sql, types)) in all {
-            if !(unnamed && understood.is_some()) && !names.contains_key(sql) {
+            if !(unnamed && passes) && !names.contains_key(sql) {
                 names.insert(Arc::clone(sql), self.names_of(sql, types, &catalog).await);
             }
         }
@@ -210,15 +213,22 @@ impl Session {
         }
     }
 
-    /// Looks at everything kept that a text may name: what still means the same is believed.
-    pub(super) async fn look_at_kept(&self, catalog: &Arc<Catalog>) {
+    /// Looks at what is kept and these texts may name: what still means the same is believed. One that is written otherwise
+    /// there is not looked at, and so not known.
+    pub(super) async fn look_at_kept(&self, asked: &[Asked], catalog: &Arc<Catalog>) {
+        let texts: Vec<String> = asked.iter().map(|asked| asked.sql.to_lowercase()).collect();
+        let named = |name: &str| texts.iter().any(|text| text.contains(&name.to_lowercase()));
         let names = &self.state.names;
         let now = Arc::new(self.state.moment(catalog.version()));
-        for (_, parsed) in names.statements.iter().filter(|(name, _)| !name.is_empty()) {
-            self.stands((&parsed.sql, &parsed.types, &parsed.stood), (catalog, &now)).await;
+        for (name, parsed) in names.statements.iter().filter(|(name, _)| !name.is_empty()) {
+            if named(name) {
+                self.stands((&parsed.sql, &parsed.types, &parsed.stood), (catalog, &now)).await;
+            }
         }
-        for (sql, stood) in names.declared.values() {
-            self.stands((sql, &[], stood), (catalog, &now)).await;
+        for (name, (sql, stood)) in &names.declared {
+            if named(name) {
+                self.stands((sql, &[], stood), (catalog, &now)).await;
+            }
         }
     }
 

@@ -40,7 +40,7 @@ impl Relay<'_> {
                 }
                 continue;
             }
-            if self.stopped && self.copying == Copying::Data {
+            if self.halt.is_some() && self.copying == Copying::Data {
                 // Whatever the client goes on to send belongs to nothing any more.
                 up.unsplit(buffer.split_to(pass));
                 pass = 0;

@@ -15,18 +15,18 @@ impl Stalled {
     pub(super) const fn moved(&mut self) {
         self.pieces = self.pieces.wrapping_add(1);
     }
+}
 
+impl Relay<'_> {
     /// Whether the client has neither taken nor given anything since this was last asked, though it is its turn; `waiting`
-    /// is how much it has to take.
-    pub(super) fn is(&mut self, relay: &Relay<'_>, waiting: usize) -> bool {
-        let gives = relay.copy_skip > 0 || relay.copying == Copying::UntilSync;
-        if !relay.stopped || (waiting == 0 && !gives) {
-            self.last = None;
-            return false;
-        }
-        let now = Some((self.pieces, waiting, relay.seen.copied));
-        let stalled = self.last == now;
-        self.last = now;
+    /// is how much it has to take. Nobody hurries it before what it asked for is to stop.
+    pub(super) fn is_stalled(&mut self, waiting: usize) -> bool {
+        let gives = self.copy_skip > 0 || self.copying == Copying::UntilSync;
+        let Some(halt) = &mut self.halt else { return false };
+        let its_turn = waiting > 0 || gives;
+        let now = its_turn.then_some((halt.pieces, waiting, self.seen.copied));
+        let stalled = its_turn && halt.last == now;
+        halt.last = now;
         stalled
     }
 }
