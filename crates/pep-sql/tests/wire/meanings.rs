@@ -37,7 +37,7 @@ async fn literals_are_what_they_were_when_the_server_read_them() {
     let parsed = [parse("q", dated), parse("plain", DELETE), sync()].concat();
     assert_eq!(asked(&mut stream, &[&parsed]).await, "11ZI");
     assert_eq!(query(&mut stream, "execute p").await, "EZC001ZI");
-    assert_eq!(query(&mut stream, "set datestyle = 'ISO, DMY'").await, "CZI");
+    assert_eq!(query(&mut stream, "set datestyle = 'ISO, DMY'").await, "CSZI");
     // By SQL it is not known what it does, and by the protocol it is to be parsed again.
     assert_eq!(query(&mut stream, "execute p").await, "EZC003ZI");
     assert_eq!(asked(&mut stream, &[&bind("", "q"), &execute(""), &sync()]).await, "EZC002ZI");
@@ -45,7 +45,7 @@ async fn literals_are_what_they_were_when_the_server_read_them() {
     assert_eq!(asked(&mut stream, &[&bind("", "plain"), &execute(""), &sync()]).await, "EZC001ZI");
     assert_eq!(asked(&mut stream, &[&message(b'C', b"Sq\0"), &parse("q", dated), &sync()]).await, "31ZI");
     assert_eq!(asked(&mut stream, &[&bind("", "q"), &execute(""), &sync()]).await, "EZC001ZI");
-    assert_eq!(query(&mut stream, "set datestyle = 'ISO, MDY'").await, "CZI");
+    assert_eq!(query(&mut stream, "set datestyle = 'ISO, MDY'").await, "CSZI");
     assert_eq!(query(&mut stream, "execute p").await, "EZC001ZI");
     // In one text or pipeline with the change.
     let told = query(&mut stream, "set datestyle = 'ISO, DMY'; execute p").await;
@@ -54,7 +54,7 @@ async fn literals_are_what_they_were_when_the_server_read_them() {
     assert_eq!(asked(&mut stream, &[&moved]).await, "EZC002ZI");
     // The end of a transaction can be such a change.
     let (mut stream, _) = login(&stage, &[]).await;
-    assert_eq!(query(&mut stream, "begin; set datestyle = 'ISO, DMY'").await, "CCZT");
+    assert_eq!(query(&mut stream, "begin; set datestyle = 'ISO, DMY'").await, "CCSZT");
     assert_eq!(asked(&mut stream, &[&parse("r", dated), &sync()]).await, "1ZT");
     let back = [runs("rollback"), bind("", "r"), execute(""), sync()].concat();
     assert_eq!(asked(&mut stream, &[&back]).await, "EZC002ZE");
@@ -75,7 +75,7 @@ async fn names_are_what_they_were_when_the_server_looked_them_up() {
     assert_eq!(query(&mut reader, "fetch 1 from c").await, "TDCZT");
     assert_eq!(query(&mut stream, "execute p").await, "EZC001ZI");
     // Something else changes, and nothing that it names.
-    stage.direct("create table other (id int)");
+    stage.direct("create table other (id int); grant select on other to app");
     comes_to(&mut stream, &message(b'Q', b"select count(*) from other\0"), "TDCZI").await;
     assert_eq!(asked(&mut stream, &[&bind("", "q"), &execute(""), &sync()]).await, "EZC001ZI");
     assert_eq!(query(&mut stream, "execute p").await, "EZC001ZI");
