@@ -2,6 +2,7 @@
 //! cleared it, and forwards exactly that. Refuses at the first doubt; decides nothing.
 
 mod act;
+mod ended;
 mod guard;
 mod keep;
 mod left;
@@ -13,6 +14,7 @@ mod relay;
 mod renames;
 mod shape;
 mod state;
+mod stood;
 mod veil;
 
 pub(crate) use open::{Door, Slots, serve};
@@ -75,6 +77,8 @@ pub(crate) struct Session {
     begun: Option<Begun>,
     /// What the server answers next can no more be told from what it answers later.
     over: bool,
+    /// What the server said by itself while a statement of the gateway's own ran: told once nothing waits for the client.
+    late: BytesMut,
     /// The end of the last statement, which is recorded while the client reads its answer and asks for more.
     closing: Closing,
 }
@@ -165,6 +169,10 @@ impl Session {
     /// Waits for the client's next message; passes on what the server says meanwhile of its own accord.
     async fn next(&mut self) -> Result<Next, Ended> {
         let limit = self.target.limits.message.0;
+        let late = std::mem::take(&mut self.late);
+        if !late.is_empty() {
+            self.client.send(&late).await.map_err(|_| Ended::ClientGone)?;
+        }
         loop {
             match head(&self.client.inbox.buffer).map_err(Ended::Client)? {
                 Some((tag, size)) if size > limit => return Ok(Next::TooLarge { tag, size }),
@@ -280,11 +288,17 @@ impl Session {
     /// Asks for what was kept back.
     async fn ask(&mut self, ends: Ends) -> Result<(), Ended> {
         let pipeline = std::mem::take(&mut self.pipeline);
+        if let Some(said) = self.outdated(&pipeline.used).await? {
+            return self.refuse(said, ends).await;
+        }
         if let Some(said) = self.only_planned(&pipeline).await? {
             return self.refuse(said, ends).await;
         }
         if !pipeline.asked.is_empty() {
             return self.act(Wish::extended(pipeline, ends)).await;
+        }
+        if let Some(said) = self.may_not_go_on(ends).await? {
+            return self.refuse(said, ends).await;
         }
         let binds = pipeline.binds();
         let Pipeline { bytes: mut up, steps, cuts, .. } = pipeline;
@@ -333,6 +347,22 @@ impl Session {
         Ok(Some(Said::new(sqlstate::NOT_OFFERED, why, "send `Bind` and `Execute` together")))
     }
 
+    /// Why what is no action may not go up. A `Sync` can be the commit of what went up before it, about which nobody else is
+    /// asked.
+    async fn may_not_go_on(&mut self, ends: Ends) -> Result<Option<Said>, Ended> {
+        if let Some(said) = self.unknown_by_now().await? {
+            return Ok(Some(said));
+        }
+        let commits = ends == Ends::Ready
+            && self.begun.is_some_and(|begun| begun.guard == guard::Guard::Free && !begun.block);
+        let frozen = self.gate.frozen(self.requester.principal, self.target.name()).filter(|_| commits);
+        let Some(scope) = frozen else { return Ok(None) };
+        self.count(RefusalCode::Frozen).await?;
+        let why = format!("{scope} is frozen, so nothing is committed");
+        let hint = "stop, and ask an operator when the freeze will be lifted";
+        Ok(Some(Said::new(crate::reply::sqlstate_of(RefusalCode::Frozen), why, hint)))
+    }
+
     /// Refuses what could not be run so that the server refuses its writes.
     async fn unguarded(&mut self, unguarded: Unguarded, ends: Ends) -> Result<(), Ended> {
         self.count(RefusalCode::NotPermitted).await?;
@@ -340,11 +370,13 @@ impl Session {
     }
 
     /// Forwards what is no action.
-    async fn plain(&mut self, passage: Passage, begun: Option<Begun>) -> Result<(), Ended> {
+    async fn plain(&mut self, mut passage: Passage, begun: Option<Begun>) -> Result<(), Ended> {
         let ends = passage.ends;
         let shared = Arc::clone(&self.shared);
         let _busy = shared.busy().await;
+        let coming = self.coming(passage.steps.make_contiguous(), None).await;
         let seen = self.relay(passage, None, std::future::pending()).await?;
+        self.came(coming);
         self.begun = begun;
         self.after(ends, seen.error.is_some());
         if seen.client_gone { Err(Ended::ClientGone) } else { Ok(()) }
@@ -355,11 +387,11 @@ impl Session {
         self.unsynced = ends == Ends::Steps;
         self.begun = self.begun.filter(|_| self.unsynced);
         self.skipping = ends == Ends::Steps && failed;
-        if ends == Ends::Ready && self.state.status == state::IDLE {
-            if failed {
-                self.state.roll_back();
-            }
-            self.state.settle();
+        if failed {
+            self.state.fails();
+        }
+        if ends == Ends::Ready {
+            self.state.stands();
         }
     }
 
@@ -421,7 +453,10 @@ impl Session {
                 return Err(Ended::ClientGone);
             }
         }
-        if self.skipping {
+        // What is left of a copy that the server has already ended is let go whatever its size.
+        let copied =
+            matches!(Frontend::of(tag), Some(Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail));
+        if self.skipping || copied {
             return Ok(());
         }
         self.count(RefusalCode::TooLarge).await?;

@@ -31,6 +31,8 @@ mod kept;
 mod leaving;
 #[path = "wire/masked.rs"]
 mod masked;
+#[path = "wire/meanings.rs"]
+mod meanings;
 #[path = "wire/names.rs"]
 mod names;
 #[path = "wire/reasons.rs"]
@@ -39,10 +41,14 @@ mod reasons;
 mod restarts;
 #[path = "wire/revoked.rs"]
 mod revoked;
+#[path = "wire/rollbacks.rs"]
+mod rollbacks;
 #[path = "wire/servers.rs"]
 mod servers;
 #[path = "wire/sessions.rs"]
 mod sessions;
+#[path = "wire/stopped.rs"]
+mod stopped;
 #[path = "wire/strict.rs"]
 mod strict;
 #[path = "wire/tls.rs"]

@@ -403,6 +403,7 @@ impl Door {
             unsynced: false,
             begun: None,
             over: false,
+            late: BytesMut::new(),
             closing: Closing::default(),
         };
         Ok(Opened::Session(Box::new((session, place))))

@@ -1,7 +1,7 @@
 //! What a client says its statements are for: the gateway's own setting `countersign.justification`, which never reaches
 //! the server. It is claimed text: shown as such, never believed, and no part of what a statement means.
 
-use super::{Session, act::Wish};
+use super::{Session, act::Wish, relay::Ends};
 use crate::{
     error::Ended,
     reply::{Said, message, put_text, ready, sqlstate},
@@ -40,6 +40,23 @@ pub(super) fn own(understood: &Understood, simple: bool) -> Own<'_> {
 }
 
 impl Session {
+    /// Answers as the server does, which would also sum up what was flushed before.
+    async fn set_justification(&mut self, value: Option<&str>) -> Result<(), Ended> {
+        if let Some(said) = self.may_not_go_on(Ends::Ready).await? {
+            return self.refuse(said, Ends::Ready).await;
+        }
+        self.state.justify(value);
+        let mut out = BytesMut::new();
+        let tag = if value.is_some() { "SET" } else { "RESET" };
+        message(&mut out, b'C', |out| put_text(out, tag));
+        if self.unsynced {
+            self.client.send(&out).await.map_err(|_| Ended::ClientGone)?;
+            return self.sum_up().await;
+        }
+        ready(&mut out, self.state.status);
+        self.client.send(&out).await.map_err(|_| Ended::ClientGone)
+    }
+
     /// Takes over a changed justification, or refuses what is not offered; `None` where the text is the server's.
     pub(super) async fn own_setting(
         &mut self,
@@ -64,11 +81,6 @@ impl Session {
                 self.refuse(Said::new(sqlstate::TOO_LARGE, why, "say it shorter"), wish.ends()).await,
             );
         }
-        self.state.justify(value);
-        let mut out = BytesMut::new();
-        let tag = if value.is_some() { "SET" } else { "RESET" };
-        message(&mut out, b'C', |out| put_text(out, tag));
-        ready(&mut out, self.state.status);
-        Some(self.client.send(&out).await.map_err(|_| Ended::ClientGone))
+        Some(self.set_justification(value).await)
     }
 }

@@ -2,8 +2,12 @@
 //! the framing is read; rows are counted and never decoded.
 
 mod copying;
+mod stalled;
 
-use self::copying::{Copying, receive};
+use self::{
+    copying::{Copying, receive},
+    stalled::Stalled,
+};
 use super::{
     Session,
     pipeline::{Names, Step},
@@ -84,6 +88,8 @@ pub(super) struct Seen {
     pub(super) copy_digest: Option<Digest>,
     /// The client was gone when it ended.
     pub(super) client_gone: bool,
+    /// It was to stop before anything of it went up, and nothing did.
+    pub(super) unsent: bool,
     /// Who had it cancelled.
     pub(super) cancelled_by: Option<&'static str>,
 }
@@ -113,6 +119,8 @@ struct Relay<'a> {
     /// A copy of the extended protocol failed, and its client asked the server to sum up behind it.
     failed_copy: bool,
     synced: bool,
+    /// It was revoked, frozen, or is out of time: nothing more of it goes up.
+    halt: Option<Stalled>,
     seeing: Seeing,
     seen: Seen,
 }
@@ -134,8 +142,7 @@ impl Session {
         let (mut up_dirty, mut out_dirty) = (true, false);
         let mut cancel = None;
         let mut stop = std::pin::pin!(stop);
-        let mut stopped = false;
-        let mut again = None;
+        let (mut again, whole) = (None, up.len());
         loop {
             if relay.seen.client_gone {
                 out.clear();
@@ -153,16 +160,21 @@ impl Session {
             let room = client.inbox.buffer.len() < AHEAD && up.len() < AHEAD;
             let lost = tokio::select! {
                 biased;
-                () = &mut stop, if !stopped => {
-                    stopped = true;
+                () = &mut stop, if relay.halt.is_none() => {
+                    relay.halt = Some(Stalled::default());
+                    if up.len() == whole {
+                        relay.seen.unsent = true;
+                        break;
+                    }
                     again = Some(interval_at(Instant::now() + AGAIN, AGAIN));
                     relay.cancel("revoked", &mut cancel, &self.way, &self.key);
                     false
                 }
                 // A statement may swallow a cancellation, and one may never arrive.
                 () = passes(&mut again), if relay.at != At::Done => {
-                    let by = if stopped { "revoked" } else { "client" };
+                    let by = if relay.halt.is_some() { "revoked" } else { "client" };
                     relay.cancel(by, &mut cancel, &self.way, &self.key);
+                    relay.seen.client_gone |= relay.is_stalled(out.len());
                     false
                 }
                 () = self.shared.cancel.notified() => {
@@ -172,6 +184,9 @@ impl Session {
                 pushed = push(&mut client.write, &mut out), if out_dirty => {
                     relay.seen.client_gone |= pushed.is_err();
                     out_dirty = false;
+                    if let Some(halt) = &mut relay.halt {
+                        halt.moved();
+                    }
                     // Empty, it would still keep the piece it was part of.
                     out = BytesMut::new();
                     false
@@ -250,6 +265,7 @@ impl<'a> Relay<'a> {
             hash: None,
             failed_copy: false,
             synced: false,
+            halt: None,
             seeing,
             seen: Seen::default(),
         }

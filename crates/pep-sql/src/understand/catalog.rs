@@ -7,7 +7,7 @@ mod meaning;
 mod read;
 mod resolve;
 
-pub(super) use meaning::Stands;
+pub(super) use meaning::{Stands, named};
 pub use read::CatalogError;
 pub(super) use resolve::{Path, Relate, Routine};
 

@@ -4,7 +4,7 @@
 //! else can be meant.
 
 use super::{
-    BoundValue, SessionFacts, SqlOperation, SqlTarget,
+    BoundValue, SessionFacts, SqlOperation, SqlTarget, Temporary,
     account::{Account, Thing},
     builtin::{self, Known},
     catalog::{Function, Path, Relate, Relation, Routine, Stands},
@@ -241,7 +241,7 @@ impl<'q> Walker<'q> {
     /// `INTO`, `CREATE TABLE AS`: a table made out of a query.
     pub(super) fn creates(&mut self, into: &IntoClause) -> Walked {
         let relation = into.rel.as_ref().ok_or_else(|| Obscure("the new table has no name".into()))?;
-        let thing = self.new_relation("table", relation);
+        let thing = self.new_relation("table", Temporary::of(into.on_commit()), relation);
         self.account.does(SqlOperation::DdlAdditive, &[thing]);
         for part in tree::parts(NodeRef::IntoClause(into))? {
             if !matches!(part, NodeRef::RangeVar(_)) {
@@ -252,13 +252,16 @@ impl<'q> Walker<'q> {
     }
 
     /// A relation that is about to be made; a temporary one joins the session.
-    pub(super) fn new_relation(&mut self, kind: &'static str, relation: &RangeVar) -> Thing {
+    pub(super) fn new_relation(
+        &mut self,
+        kind: &'static str,
+        temporary: Temporary,
+        relation: &RangeVar,
+    ) -> Thing {
         let name = Name::of_relation(relation);
         if relation.relpersistence == "t" || name.schema.as_deref() == Some("pg_temp") {
-            self.account.session.push(super::SessionEffect::CreateTemporary {
-                name: relation.relname.clone(),
-                view: kind == "view",
-            });
+            let name = relation.relname.clone();
+            self.account.session.push(super::SessionEffect::CreateTemporary { name, kind: temporary });
             return Thing::plain("temporary-table", names::qualified("pg_temp", &relation.relname));
         }
         let schema = name.schema.clone().or_else(|| self.path.creates_in().map(str::to_owned));

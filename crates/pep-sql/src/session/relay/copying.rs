@@ -40,6 +40,14 @@ impl Relay<'_> {
                 }
                 continue;
             }
+            if self.halt.is_some() && self.copying == Copying::Data {
+                // Whatever the client goes on to send belongs to nothing any more.
+                up.unsplit(buffer.split_to(pass));
+                pass = 0;
+                message(&mut up, b'f', |out| put_text(out, "it was to stop"));
+                self.copying = if self.extended { Copying::UntilSync } else { Copying::No };
+                continue;
+            }
             let Some((tag, size)) = frame::head(rest).map_err(Ended::Client)? else { break };
             match Frontend::of(tag) {
                 Some(Frontend::CopyData) => {

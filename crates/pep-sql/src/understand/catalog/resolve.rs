@@ -90,7 +90,9 @@ impl<'c> Path<'c> {
             Some(schema) => self.in_schema(schema, name).map_or(Relate::Unresolved, Relate::Known),
             None if self.hides() => Relate::Unresolved,
             None if self.session.temporary.contains(name) => match self.unqualified(name) {
-                Relate::Unresolved if self.is_temporary_table(name) => Relate::Temporary,
+                Relate::Unresolved if self.is_temporary_table(name) && self.is_nowhere(name) => {
+                    Relate::Temporary
+                }
                 // It may be gone by now, dropped or at the end of its transaction, and what it hid be seen again.
                 Relate::Known(_) | Relate::System | Relate::Temporary | Relate::Unresolved => {
                     Relate::Unresolved
@@ -103,6 +105,11 @@ impl<'c> Path<'c> {
     fn is_temporary_table(&self, name: &str) -> bool {
         let SessionFacts { temporary, temporary_views, .. } = self.session;
         temporary.contains(name) && !temporary_views.contains(name)
+    }
+
+    /// Whether the catalog knows no relation of this name, in whatever schema.
+    fn is_nowhere(&self, name: &str) -> bool {
+        self.catalog.read && self.catalog.relations.get(name).is_none_or(Vec::is_empty)
     }
 
     fn unqualified(&self, name: &str) -> Relate<'c> {
