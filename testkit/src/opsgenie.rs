@@ -247,7 +247,7 @@ impl Shared {
                 None => json(StatusCode::NOT_FOUND, &object!({"message": "Alert does not exist"})),
                 Some(alert) => {
                     let status = if alert.status == Status::Closed { "closed" } else { "open" };
-                    let data = object!({"alias": alert.alias, "status": status, "count": alert.count,
+                    let data = object!({"id": REQUEST, "tinyId": "1", "message": alert.payload["message"], "alias": alert.alias, "status": status, "count": alert.count,
                         "acknowledged": alert.status == Status::Acknowledged});
                     json(StatusCode::OK, &object!({"data": data, "took": 0.01, "requestId": REQUEST}))
                 }

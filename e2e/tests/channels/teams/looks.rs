@@ -76,7 +76,11 @@ fn kept() -> Map<String, Value> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/reviewer/tests/reviewer/teams/snapshots");
     let text = std::fs::read_to_string(format!("{folder}/reviewer__teams__kept__cards.snap")).unwrap();
     let (_, cards) = text.split_once("\n---\n").unwrap();
-    serde_json::from_str(cards).unwrap()
+    let card = |line: &str| {
+        let (name, card) = line.split_once(": ").unwrap();
+        (name.to_owned(), serde_json::from_str(card).unwrap())
+    };
+    cards.lines().map(card).collect()
 }
 
 /// Every text in it that is not ours, as it is drawn: in runs no markup counts.
