@@ -91,9 +91,8 @@ async fn test(path: &Path, name: &str, person: Option<&str>, output: Output) -> 
 async fn devices(path: &Path, name: &str, person: &str, output: Output) -> Result<(), Failure> {
     let door = door(path).await?;
     let id = super::person::id_of(&door, person).await?;
-    let found =
-        door.call(Method::GET, &format!("/api/v1/people/{}/subscriptions", segment(&id)), &Value::Null);
-    let found = found.await?;
+    let theirs = format!("/api/v1/people/{}/subscriptions", segment(&id));
+    let found = door.call(Method::GET, &theirs, &Value::Null).await?;
     let found = found.as_array().map(Vec::as_slice).unwrap_or_default();
     if found.is_empty() {
         let failure = Failure::new(format!("`{person}` has no device here"));
@@ -110,7 +109,7 @@ async fn devices(path: &Path, name: &str, person: &str, output: Output) -> Resul
             "error": error,
         }));
     }
-    let failed = tried.iter().filter(|one| one["taken"] == false).count();
+    let failed = tried.iter().filter(|one| one.get("taken") != Some(&Value::Bool(true))).count();
     output::show(output, &json!({"items": tried}), |found| {
         super::person::rows(found, &["device", "service", "taken", "error"], "")
     })?;

@@ -199,7 +199,7 @@ impl Directory {
         match (&heard, said.kind) {
             (_, Kind::Disabled) if self.may_take_out(&held.doc, &signalled(true)) => {
                 draft.note(Note::new(Actor::Gateway, Event::PersonDisabled { person }));
-                self.end_access(&mut draft, Actor::Gateway, person);
+                self.end_access(&mut draft, &Actor::Gateway, person);
                 let mut gone =
                     Person { disabled_at: Some(now), signalled: Some(signalled(true)), ..held.doc.clone() };
                 Self::end_bindings(&mut draft, &Actor::Gateway, &mut gone);

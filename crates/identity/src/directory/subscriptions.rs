@@ -6,7 +6,10 @@ use super::{Author, Directory, Draft, readable, sessions::SessionInfo};
 use crate::{
     error::IdentityError,
     memory::Memory,
-    record::subscription::{Subscription, Trouble},
+    record::{
+        person::Person,
+        subscription::{Subscription, Trouble},
+    },
 };
 use countersign_core::{CredentialId, PersonId, Timestamp};
 use countersign_engine::{
@@ -116,7 +119,7 @@ impl Directory {
     /// The devices of somebody who can vote.
     pub(super) fn ways(&self, person: PersonId) -> Vec<push::Subscription> {
         let memory = self.memory.read();
-        if !memory.person(person).is_some_and(|person| person.can_vote()) {
+        if !memory.person(person).is_some_and(Person::can_vote) {
             return Vec::new();
         }
         memory.subscriptions_of(person).map(|held| held.doc.way()).collect()

@@ -142,10 +142,7 @@ impl Case {
                 self.released();
             }
             Event::ExecutionResult(facts) => {
-                self.ended_attempt(facts.attempt)?;
-                let unknown = facts.outcome == Outcome::Unknown;
-                self.end = if unknown { End::Unknown } else { End::Ran };
-                (gain.executed, gain.unknown) = (u64::from(!unknown), u64::from(unknown));
+                (gain.executed, gain.unknown) = self.ended(facts.attempt, facts.outcome)?;
             }
             Event::ExecutionUnknown { attempt, .. } => {
                 self.ended_attempt(*attempt)?;
@@ -208,6 +205,14 @@ impl Case {
             | Event::IntakeRefused { .. } => {}
         }
         Ok(gain)
+    }
+
+    /// How many ran, and of how many nobody knows it: one of either.
+    fn ended(&mut self, attempt: u32, outcome: Outcome) -> Result<(u64, u64), Breach> {
+        self.ended_attempt(attempt)?;
+        let unknown = outcome == Outcome::Unknown;
+        self.end = if unknown { End::Unknown } else { End::Ran };
+        Ok((u64::from(!unknown), u64::from(unknown)))
     }
 
     fn same_approval(&self, approval: ApprovalId) -> Result<(), Breach> {
