@@ -88,8 +88,8 @@ async fn a_copy_that_was_revoked_ends_whatever_its_client_does() {
     stage.cluster.comes_to("shop", copying, "1").await.unwrap();
     settle::revoke(&stage.gate, id, Taker::Operator, "wrong table").await.unwrap().unwrap();
     // What was made up of the piece is no row: the server says which error it came upon first.
-    let ended = stage.results(2).await;
-    assert!(ended[1].starts_with("error"), "{ended:?}");
+    let ended = stage.results(3).await;
+    assert!(ended[2].starts_with("error"), "{ended:?}");
     let left = "select count(*) from pg_stat_activity where usename = 'app' and query like 'copy orders%' and state <> 'idle'";
     stage.cluster.comes_to("shop", left, "0").await.unwrap();
     untouched(&stage);
