@@ -171,7 +171,7 @@ impl Session {
                     false
                 }
                 // A statement may swallow a cancellation, and one may never arrive.
-                () = passes(&mut again), if relay.at != At::Done => {
+                () = passes(&mut again), if relay.at != At::Done || relay.halt.is_some() => {
                     let by = if relay.halt.is_some() { "revoked" } else { "client" };
                     relay.cancel(by, &mut cancel, &self.way, &self.key);
                     relay.seen.client_gone |= relay.is_stalled(out.len());

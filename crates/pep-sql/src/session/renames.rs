@@ -28,7 +28,8 @@ pub(super) fn renames(steps: &[Step], statements: &[Statement], returns: bool) -
                         | SessionEffect::CloseCursor { name: Some(name) } => cursors.give(name),
                         SessionEffect::Deallocate { name: None } => prepared.give_all(),
                         SessionEffect::CloseCursor { name: None } => cursors.give_all(),
-                        SessionEffect::Discard => {
+                        // Code that runs unseen could rename, too.
+                        SessionEffect::Discard | SessionEffect::Opaque => {
                             prepared.give_all();
                             cursors.give_all();
                         }
@@ -41,11 +42,6 @@ pub(super) fn renames(steps: &[Step], statements: &[Statement], returns: bool) -
                             }
                         }
                         SessionEffect::Transaction(control) => read.ends(control),
-                        // Code that runs unseen could rename, too.
-                        SessionEffect::Opaque => {
-                            prepared.give_all();
-                            cursors.give_all();
-                        }
                         SessionEffect::CreateTemporary { .. }
                         | SessionEffect::DropTemporary { .. }
                         | SessionEffect::Listen

@@ -223,19 +223,9 @@ impl State {
     pub(super) fn ran(&mut self, done: &[(&Statement, &str)], ended: End, digest: Digest, flushed: bool) {
         for (statement, tag) in done {
             for effect in &statement.session {
-                match effect {
-                    // A transaction that has failed answers its end with this, whatever it is called.
-                    SessionEffect::Transaction(TransactionControl::Commit { chain })
-                        if *tag == "ROLLBACK" =>
-                    {
-                        let control = TransactionControl::Rollback { chain: *chain };
-                        self.facts.apply(&SessionEffect::Transaction(control));
-                    }
-                    SessionEffect::Transaction(TransactionControl::Prepare { .. }) if *tag == "ROLLBACK" => {
-                        let control = TransactionControl::Rollback { chain: Chain::No };
-                        self.facts.apply(&SessionEffect::Transaction(control));
-                    }
-                    _ => self.facts.apply(effect),
+                match rolled_back(effect).filter(|_| *tag == "ROLLBACK") {
+                    Some(rolled_back) => self.facts.apply(&rolled_back),
+                    None => self.facts.apply(effect),
                 }
             }
         }
@@ -297,6 +287,14 @@ impl State {
     pub(super) fn returns(&self) -> bool {
         self.status == FAILED || self.facts.returns()
     }
+}
+
+/// What the end of a transaction was where the server answers it with `ROLLBACK`, whatever it is called: one that has failed.
+fn rolled_back(effect: &SessionEffect) -> Option<SessionEffect> {
+    let SessionEffect::Transaction(control) = effect else { return None };
+    let chain = if let TransactionControl::Commit { chain } = control { *chain } else { Chain::No };
+    matches!(control, TransactionControl::Commit { .. } | TransactionControl::Prepare { .. })
+        .then_some(SessionEffect::Transaction(TransactionControl::Rollback { chain }))
 }
 
 /// How it is with a statement that failed; `in_block`: in a transaction that the client began, where code cannot commit.

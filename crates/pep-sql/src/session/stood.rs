@@ -165,7 +165,7 @@ impl Session {
         });
         let statements = understood.iter().flat_map(|understood| &understood.statements);
         let kept = statements.flat_map(kept_by).map(|text| (false, (text, &[][..])));
-        let all: Vec<(bool, (&Arc<str>, &[u32]))> = parsed.chain(kept).collect();
+        let all: Vec<_> = parsed.chain(kept).collect();
         if all.is_empty() {
             return None;
         }
@@ -175,9 +175,10 @@ impl Session {
         let catalog = self.known_catalog().await;
         let mut names = BTreeMap::new();
         for (unnamed, (sql, types)) in all {
-            if !(unnamed && passes) && !names.contains_key(sql) {
-                names.insert(Arc::clone(sql), self.names_of(sql, types, &catalog).await);
+            if (unnamed && passes) || names.contains_key(sql) {
+                continue;
             }
+            names.insert(Arc::clone(sql), self.names_of(sql, types, &catalog).await);
         }
         Some(Coming { moment: Arc::new(self.state.moment(catalog.version())), names })
     }

@@ -56,7 +56,6 @@ fn names_size(names: &BTreeSet<String>) -> usize {
 
 /// The facts of a session that the meaning of a text depends on. Equal facts, equal meaning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct SessionFacts {
     pub database: String,
     /// Who logged in (`session_user`).
