@@ -116,7 +116,9 @@ fn the_route_of_its_guide_leads_to_channels_of_the_guide() {
     let write = |sections: &str| {
         fs::write(folder.path().join("countersign.toml"), format!("{head}{sections}\n")).unwrap();
     };
-    for guide in ["docs/book/src/guide/pagerduty.md", "docs/book/src/guide/push.md", "docs/book/src/guide/opsgenie.md"] {
+    for guide in
+        ["docs/book/src/guide/pagerduty.md", "docs/book/src/guide/push.md", "docs/book/src/guide/opsgenie.md"]
+    {
         write(&blocks(&tree, guide, "toml").concat());
         assert_eq!(check(folder.path()), Ok(()), "{guide}");
     }
