@@ -60,7 +60,7 @@ pub(crate) struct Offer {
 
 impl Offer {
     /// `capabilities` is what the client has declared.
-    pub(crate) fn new(capabilities: Option<&RawValue>, rules: &ServerRequestsSection) -> Self {
+    pub(crate) fn new(capabilities: Option<&RawValue>, rules: ServerRequestsSection) -> Self {
         let Some(declared) = capabilities.and_then(Members::read) else { return Self::default() };
         let is_passed = |rule: Passes| rule == Passes::Pass;
         let elicitation = declared.find("elicitation").and_then(Members::read);
@@ -277,15 +277,15 @@ mod tests {
             (r#"{"sampling":{}}"#, ALL, r#"{"sampling":{}}"#),
             ("{}", ALL, "{}"),
         ] {
-            assert_eq!(Offer::new(Some(&raw(capabilities)), &rules).declared(), want, "{capabilities}");
+            assert_eq!(Offer::new(Some(&raw(capabilities)), rules).declared(), want, "{capabilities}");
         }
-        assert_eq!(Offer::new(None, &ALL), Offer::default());
+        assert_eq!(Offer::new(None, ALL), Offer::default());
     }
 
     #[test]
     #[rustfmt::skip]
     fn a_server_asks_what_is_offered_and_nothing_else() {
-        let offer = |capabilities: &str| Offer::new(Some(&raw(capabilities)), &ALL);
+        let offer = |capabilities: &str| Offer::new(Some(&raw(capabilities)), ALL);
         let (forms, urls) = (offer(r#"{"elicitation":{}}"#), offer(r#"{"elicitation":{"url":{}},"sampling":{}}"#));
         for (offer, method, params, want) in [
             (&forms, ELICITATION, r#"{"message":"?"}"#, true),
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn pages_that_an_error_names_are_marked_or_not_passed_on() {
         let asks = |capabilities: &str| {
-            Asks::new("a".into(), "shop".into(), Offer::new(Some(&raw(capabilities)), &ALL))
+            Asks::new("a".into(), "shop".into(), Offer::new(Some(&raw(capabilities)), ALL))
         };
         let page = r#"{"mode":"url","url":"https://x","elicitationId":"1","message":"Pay"}"#;
         let error = raw(&format!(r#"{{"code":-32042,"message":"m","data":{{"elicitations":[{page}]}}}}"#));
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn what_an_agent_is_asked_has_an_id_of_the_gateways_and_says_whose_it_is() {
-        let offer = Offer::new(Some(&raw(r#"{"elicitation":{},"roots":{}}"#)), &ALL);
+        let offer = Offer::new(Some(&raw(r#"{"elicitation":{},"roots":{}}"#)), ALL);
         let asks = Asks::new("a".into(), "shop".into(), offer);
         let params = raw(r#"{"message":"Pay\u202e?","requestedSchema":{ "n":1.0}}"#);
         let asked = asks.take_in(&raw("7"), ELICITATION, Some(&params)).unwrap();

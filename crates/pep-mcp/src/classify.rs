@@ -14,6 +14,7 @@ use countersign_engine::{definitions::Standing, port::text::TextReader};
 use serde_json::{Map, Value, value::RawValue};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     sync::Arc,
 };
 
@@ -71,7 +72,8 @@ impl Understood {
             return;
         }
         let named: Vec<&str> = methods.iter().map(String::as_str).collect();
-        self.sentence.push_str(&format!(" It answers what the server asked first ({}).", named.join(", ")));
+        // Writing to a String cannot fail.
+        let _ = write!(self.sentence, " It answers what the server asked first ({}).", named.join(", "));
         self.facts.insert(ANSWERS.into(), methods.iter().cloned().collect());
     }
 }

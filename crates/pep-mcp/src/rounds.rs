@@ -150,7 +150,7 @@ mod tests {
 
     fn forms() -> Offer {
         let rules = ServerRequestsSection { elicitation: Passes::Pass, ..ServerRequestsSection::default() };
-        Offer::new(Some(&raw(r#"{"elicitation":{},"sampling":{}}"#)), &rules)
+        Offer::new(Some(&raw(r#"{"elicitation":{},"sampling":{}}"#)), rules)
     }
 
     const WANTS: &str = r#"{"resultType":"input_required","inputRequests":{"a":{"method":"elicitation/create","params":{"message":"Sure?","requestedSchema":{ "n":1.0}}}},"requestState":"s\"1","_meta":{"k":1}}"#;

@@ -267,7 +267,13 @@ impl Session {
                         FromServer::Elicited if self.asks.offer.opens_pages() => {
                             self.hub.told(&String::from_utf8_lossy(message));
                         }
-                        _ => {}
+                        FromServer::Elicited
+                        | FromServer::Passed
+                        | FromServer::Subscribed
+                        | FromServer::Asks
+                        | FromServer::Answered
+                        | FromServer::Refused(_)
+                        | FromServer::Dropped(_) => {}
                     }
                 }
                 self.hub.heard(message);

@@ -43,7 +43,7 @@ impl Door {
         };
         let mirrored = declared.mirrored.clone();
         let offer = serde_json::from_str(&declared.capabilities).ok();
-        let offer = Offer::new(offer, &self.target.server_requests);
+        let offer = Offer::new(offer, self.target.server_requests);
         let said = Said {
             requester,
             session,

@@ -48,7 +48,7 @@ impl Door {
             Ok(opening) => opening,
             Err(why) => return self.invalid(id, why).await,
         };
-        let offer = Offer::new(capabilities, &self.target.server_requests);
+        let offer = Offer::new(capabilities, self.target.server_requests);
         let begun = match self.begin(&requester, Some(&client), version, &offer).await {
             Ok(begun) => begun,
             Err(reply) => {

@@ -1,5 +1,7 @@
 //! One message's exchange with its server, once the engine clears it. It goes on to its end though the agent leaves:
 //! closing a stream cancels nothing in these versions of the protocol.
+//!
+//! Long because one exchange is one story: what goes out, what comes before the answer, and the answer.
 
 use super::{
     Connection, Link, Outgoing, Peer, Way,

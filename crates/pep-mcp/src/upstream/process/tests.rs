@@ -78,7 +78,7 @@ async fn answers_find_their_requests_and_a_server_may_ask_only_whether_the_gatew
         all,
         [
             r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7,"progress":2}}"#,
-            r#"{"jsonrpc":"2.0","id":1,"result":[{"jsonrpc":"2.0","id":"p","result":{}},{"jsonrpc":"2.0","id":"e","error":{"code":-32601,"message":"the gateway lets no server ask the agent's user"}}]}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":[{"jsonrpc":"2.0","id":"p","result":{}},{"jsonrpc":"2.0","id":"e","error":{"code":-32601,"message":"nobody is here who could be asked"}}]}"#,
         ]
     );
 }
