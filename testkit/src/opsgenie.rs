@@ -196,7 +196,7 @@ impl Asks {
 impl Shared {
     fn answer(&mut self, asked: &Asked) -> Response<Bytes> {
         let asks = asks(asked);
-        let name = asks.as_ref().map_or("?", |asks| asks.name()).to_owned();
+        let name = asks.as_ref().map_or("?", Asks::name).to_owned();
         let refusal = self.troubles.of(asked);
         let response = match (refusal, asks) {
             (Some(Refusal::Status(status)), _) => said(StatusCode::from_u16(status).unwrap_or_default()),
