@@ -196,7 +196,7 @@ impl Asks {
 impl Shared {
     fn answer(&mut self, asked: &Asked) -> Response<Bytes> {
         let asks = asks(asked);
-        let name = asks.as_ref().map_or("?", |asks| asks.name()).to_owned();
+        let name = asks.as_ref().map_or("?", Asks::name).to_owned();
         let refusal = self.troubles.of(asked);
         let response = match (refusal, asks) {
             (Some(Refusal::Status(status)), _) => said(StatusCode::from_u16(status).unwrap_or_default()),
@@ -239,7 +239,7 @@ impl Shared {
                 self.taken("Close", closed)
             }
             Asks::Note(alias) => {
-                let note = body["note"].as_str().unwrap_or_default().to_owned();
+                let note = body.get("note").and_then(Value::as_str).unwrap_or_default().to_owned();
                 let noted = self.newest(alias).map(|alert| alert.notes.push(note)).is_some();
                 self.taken("AddNote", noted)
             }
@@ -247,8 +247,10 @@ impl Shared {
                 None => json(StatusCode::NOT_FOUND, &object!({"message": "Alert does not exist"})),
                 Some(alert) => {
                     let status = if alert.status == Status::Closed { "closed" } else { "open" };
-                    let data = object!({"id": REQUEST, "tinyId": "1", "message": alert.payload["message"], "alias": alert.alias, "status": status, "count": alert.count,
-                        "acknowledged": alert.status == Status::Acknowledged});
+                    let acknowledged = alert.status == Status::Acknowledged;
+                    let data = object!({"id": REQUEST, "tinyId": "1", "message": alert.payload.get("message"),
+                        "alias": alert.alias, "status": status, "count": alert.count,
+                        "acknowledged": acknowledged});
                     json(StatusCode::OK, &object!({"data": data, "took": 0.01, "requestId": REQUEST}))
                 }
             },

@@ -180,11 +180,11 @@ impl Shared {
         let everybody: &[String] = if there { &self.on_call } else { &[] };
         let whole = value("include[]") == Some("users");
         let entry = |email: &String| {
-            let mut user = object!({"id": "PXPGF42", "type": "user_reference", "summary": "Planted Name"});
-            if whole {
-                user["type"] = "user".into();
-                user["email"] = email.as_str().into();
-            }
+            let user = if whole {
+                object!({"id": "PXPGF42", "type": "user", "summary": "Planted Name", "email": email})
+            } else {
+                object!({"id": "PXPGF42", "type": "user_reference", "summary": "Planted Name"})
+            };
             object!({"user": user, "schedule": {"id": SCHEDULE, "type": "schedule_reference"},
                 "escalation_level": 1, "start": null, "end": null})
         };

@@ -97,9 +97,11 @@ impl OnCallSection {
         }
         let usual = if vendor == Some(Vendor::Opsgenie) { OPSGENIE } else { PAGERDUTY };
         let api = common.outward("api", self.api.as_deref().unwrap_or(usual), self.ca.as_ref());
-        let api = api.and_then(|(outward, path)| match path.contains('?') {
-            true => Err(common.fault("api", "this has a query", "write where the API begins")),
-            false => Ok((outward, path.trim_end_matches('/').to_owned())),
+        let api = api.and_then(|(outward, path)| {
+            if path.contains('?') {
+                return Err(common.fault("api", "this has a query", "write where the API begins"));
+            }
+            Ok((outward, path.trim_end_matches('/').to_owned()))
         });
         let api = kept(api, &mut faults);
         let (Some((vendor, group)), Some((token, (outward, path))), true) =
