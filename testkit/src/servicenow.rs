@@ -28,7 +28,7 @@ pub const TABLE: &str = "change_request";
 /// The state of records that are over.
 pub const CLOSED: &str = "3";
 /// How long the fields of a task are; whatever is longer is cut.
-const FIELDS: [(&str, usize); 8] = [
+const FIELDS: [(&str, usize); 10] = [
     ("short_description", 160),
     ("description", 4_000),
     ("correlation_id", 100),
@@ -37,11 +37,14 @@ const FIELDS: [(&str, usize); 8] = [
     ("state", 40),
     ("close_code", 40),
     ("close_notes", 4_000),
+    ("start_date", 40),
+    ("end_date", 40),
 ];
 const APPROVALS: [&str; 4] = ["not requested", "requested", "approved", "rejected"];
 const JOURNALS: [&str; 2] = ["work_notes", "comments"];
 /// Fields whose changes the audit keeps.
-const AUDITED: [&str; 4] = ["approval", "state", "short_description", "description"];
+const AUDITED: [&str; 6] =
+    ["approval", "state", "short_description", "description", "start_date", "end_date"];
 
 /// A record of a table: its fields, each a text.
 pub type Record = BTreeMap<String, String>;
@@ -244,6 +247,7 @@ impl Shared {
         let mut record = Record::new();
         for (field, value) in [
             ("sys_id", self.next_id()),
+            ("number", format!("CHG{:07}", 30_000 + self.count)),
             ("sys_created_by", user.to_owned()),
             ("sys_created_on", stamp()),
             ("sys_updated_on", stamp()),

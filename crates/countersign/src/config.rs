@@ -280,6 +280,8 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         declare_server(target, &http, &mut vocabulary);
     }
     vocabulary.channels = channels.iter().map(|channel| channel.spec().name).collect();
+    let vouches = channels.iter().filter(|channel| channel.vouches().is_some());
+    vocabulary.ticket_channels = vouches.map(|channel| channel.spec().name).collect();
     let routes = checked_routes(file.route, &vocabulary, &mut mistakes);
     let (Ok(mut settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
     settings.issuers = issuers;

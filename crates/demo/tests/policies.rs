@@ -113,6 +113,7 @@ fn action(
         sentence: understood.sentence,
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     }
 }
 

@@ -4,4 +4,5 @@ pub mod clock;
 pub mod identity;
 pub mod store;
 pub mod text;
+pub mod ticket;
 pub mod upstream;

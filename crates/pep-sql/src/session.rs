@@ -16,7 +16,8 @@ mod state;
 mod veil;
 
 pub(crate) use open::{Door, Slots, serve};
-pub(crate) use reason::{LONGEST as LONGEST_JUSTIFICATION, NAME as JUSTIFICATION};
+pub use reason::Claims;
+pub(crate) use reason::Setting;
 pub(crate) use veil::Masked;
 
 use crate::{

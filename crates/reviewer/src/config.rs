@@ -1,5 +1,6 @@
 //! The `[[channel]]` sections of the configuration, checked into what can be used.
 
+mod beforehand;
 mod email;
 mod jira;
 mod pagerduty;
@@ -16,7 +17,10 @@ use crate::{
     teams::Door as TeamsDoor, ticket::Watch, webhook::Inward,
 };
 use countersign_core::ChannelName;
-use countersign_engine::outbox::{ChannelSpec, Hears, Together};
+use countersign_engine::{
+    outbox::{ChannelSpec, Hears, Together},
+    port::ticket::Tickets,
+};
 use countersign_pep::{Fault, NOT_A_REFERENCE, Origin, SecretRef, Span, kept, tls::UpstreamTlsSection};
 use serde::Deserialize;
 use std::{
@@ -107,6 +111,14 @@ pub struct ChannelSection {
     pub table: Option<String>,
     /// Of Jira and `ServiceNow`: how often it is looked at who decided.
     pub poll_every: Option<Span>,
+    /// Of Jira and `ServiceNow`: what people approved there may be named beforehand.
+    pub preapproves: Option<bool>,
+    /// Of Jira: the further statuses in which it holds. Of `ServiceNow`: the states.
+    pub preapproved_in: Option<Vec<String>>,
+    /// Of Jira: the types of issues that count.
+    pub preapproved_types: Option<Vec<String>>,
+    /// Of Jira and `ServiceNow`: for how long it is good.
+    pub preapproved_for: Option<Span>,
     /// Of e-mail: the mail server's name.
     pub server: Option<String>,
     /// Of e-mail: the server's port, if not the usual one.
@@ -131,6 +143,7 @@ pub struct ChannelConfig {
     spec: ChannelSpec,
     tell: Arc<dyn Tell>,
     speaks: Speaks,
+    vouches: Option<Arc<dyn Tickets>>,
 }
 
 /// How the users of a channel decide.
@@ -181,6 +194,8 @@ struct Made {
     place: String,
     tell: Arc<dyn Tell>,
     speaks: Speaks,
+    /// What looks up tickets that are named beforehand, where they count.
+    vouches: Option<Arc<dyn Tickets>>,
 }
 
 const TIME_LIMIT: Duration = Duration::from_secs(15);
@@ -206,6 +221,11 @@ impl ChannelConfig {
 
     pub fn speaks(&self) -> &Speaks {
         &self.speaks
+    }
+
+    /// What looks up tickets that are named beforehand, where they count.
+    pub fn vouches(&self) -> Option<&Arc<dyn Tickets>> {
+        self.vouches.as_ref()
     }
 }
 
@@ -266,8 +286,8 @@ impl ChannelSection {
             }
         };
         let (Some(name), Some(made), true) = (name, made, faults.is_empty()) else { return Err(faults) };
-        let Made { kind, place, tell, speaks } = made;
-        Ok(ChannelConfig { spec: ChannelSpec { name, kind, place, hears, together }, tell, speaks })
+        let Made { kind, place, tell, speaks, vouches } = made;
+        Ok(ChannelConfig { spec: ChannelSpec { name, kind, place, hears, together }, tell, speaks, vouches })
     }
 
     /// Whether people read every message: similar approvals share some then. Receivers of webhooks and trackers of tickets
@@ -322,6 +342,10 @@ impl ChannelSection {
             ("closed", self.closed.is_some()),
             ("table", self.table.is_some()),
             ("poll_every", self.poll_every.is_some()),
+            ("preapproves", self.preapproves.is_some()),
+            ("preapproved_in", self.preapproved_in.is_some()),
+            ("preapproved_types", self.preapproved_types.is_some()),
+            ("preapproved_for", self.preapproved_for.is_some()),
             ("server", self.server.is_some()),
             ("port", self.port.is_some()),
             ("tls", self.tls.is_some()),

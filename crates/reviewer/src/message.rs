@@ -15,6 +15,7 @@ use countersign_core::{
 };
 use countersign_engine::{
     hold::Hold,
+    preapproval::NamedTicket,
     shown::{body_text, request_lines},
     view::approvers_in_words,
 };
@@ -131,6 +132,9 @@ pub struct Claimed {
     pub marked: &'static str,
     pub requester_name: String,
     pub reason: Option<String>,
+    /// Where it is said to be approved beforehand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
 }
 
 /// What can be done from the message itself.
@@ -152,6 +156,8 @@ pub struct Room {
     pub characters: Option<usize>,
 }
 
+/// What is found out about a ticket that was named is about.
+pub(crate) const NAMED: &str = "named ticket";
 /// The words beside what the requester says.
 pub const MARKED: &str = "claimed by the requester, not verified";
 
@@ -189,7 +195,13 @@ impl Message {
                 operation: seen.operation.as_deref().map(escaped),
                 resources: seen.resources.iter().map(resource).collect(),
                 facts: seen.facts.iter().map(|(name, value)| (escaped(name), visible_value(value))).collect(),
-                evidence: seen.evidence.iter().flat_map(|all| &all.findings).map(line).collect(),
+                evidence: seen
+                    .evidence
+                    .iter()
+                    .flat_map(|all| &all.findings)
+                    .map(line)
+                    .chain(hold.tickets.iter().map(named))
+                    .collect(),
             },
             request,
             asks: hold.approval.round().map_or_else(Vec::new, |round| asks(round, name_of)),
@@ -200,6 +212,7 @@ impl Message {
                 marked: MARKED,
                 requester_name: visible::name(&hold.view.claimed.requester_name),
                 reason: hold.view.claimed.reason.as_deref().map(escaped),
+                ticket: hold.view.claimed.ticket.as_deref().map(escaped),
             },
             hidden_characters: seen.hidden_characters,
             offers: match (open, whole && !seen.hidden_characters) {
@@ -231,7 +244,7 @@ impl Message {
             deadline: None,
             drifted: None,
             rejection: None,
-            claimed: Claimed { marked: MARKED, requester_name: String::new(), reason: None },
+            claimed: Claimed { marked: MARKED, requester_name: String::new(), reason: None, ticket: None },
             hidden_characters: false,
             offers: Offer::Nothing,
             link,
@@ -294,6 +307,12 @@ fn line(finding: &Finding) -> Line {
         Found::Missing { why } => format!("not found out: {}", escaped(why)),
     };
     Line { about: escaped(&finding.about), says, source: escaped(&finding.source) }
+}
+
+/// What was found out about a ticket that the requester named.
+fn named(ticket: &NamedTicket) -> Line {
+    let says = format!("“{}” {}", visible::one_line(&ticket.claimed), ticket.in_words());
+    Line { about: NAMED.into(), says, source: "its own system".into() }
 }
 
 fn resource(resource: &Resource) -> String {

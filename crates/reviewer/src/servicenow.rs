@@ -3,10 +3,12 @@
 //! correlation. Who decided is read from the instance's own audit.
 
 mod api;
+mod beforehand;
 mod draw;
 mod history;
 
 pub(crate) use api::Api;
+pub(crate) use beforehand::Records;
 pub use draw::{Record, record};
 
 use crate::{

@@ -2,10 +2,12 @@
 //! closed when the approval is over. Nothing is deleted. What every ticket system has in common is here; each speaks in its
 //! own way behind one interface.
 
+mod beforehand;
 mod calls;
 mod place;
 mod watch;
 
+pub(crate) use beforehand::{Beforehand, Done, Places, Said, Turn, approved, invitation};
 pub(crate) use calls::Calls;
 pub(crate) use place::{Place, digest};
 pub(crate) use watch::MOST_CHANGES;

@@ -8,6 +8,8 @@
     reason = "a failed expectation is how a test fails"
 )]
 
+#[path = "tickets/beforehand.rs"]
+mod beforehand;
 #[path = "../../engine/tests/engine/stage.rs"]
 #[expect(dead_code, reason = "it is the engine's own stage; channels need a part of it")]
 mod gateway;

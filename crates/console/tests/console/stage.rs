@@ -530,6 +530,7 @@ impl Stage {
             idempotency_key: None,
             sentence: sentence.into(),
             claimed_reason: reason.map(ToOwned::to_owned),
+            claimed_ticket: None,
             patience: Duration::ZERO,
         };
         flow::handle(&self.gate, asked, Live(Bytes::copy_from_slice(body))).await.unwrap()

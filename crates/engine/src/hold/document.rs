@@ -5,13 +5,15 @@ use crate::{
     inward::Heard,
     outbox::Calls,
     port::store::{Change, Expect, Key, Kind, ReadError, Record},
-    reply::{Ticket, WaitsFor},
+    preapproval::NamedTicket,
+    reply::{TellTicket, Ticket, WaitsFor},
     view::{View, approvers_in_words},
 };
 use countersign_core::{
     ActionId, Approval, Digest, Evidence, PersonId, PrincipalId, Timestamp,
     approval::{Closing, Event, Outcome, Refused, State},
     evidence::DriftBound,
+    ticket::Scope,
 };
 use countersign_ledger::event::{Asked, Found, Judged};
 use serde::{Deserialize, Serialize};
@@ -54,6 +56,9 @@ pub struct Hold {
     /// What lately came in about it through channels, and what was answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub heard: Vec<Heard>,
+    /// Tickets that the requester named, in the order in which they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tickets: Vec<NamedTicket>,
     /// The moment of the newest summons that each person has opened: older ones are used up with it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub summoned: BTreeMap<PersonId, Timestamp>,
@@ -208,8 +213,17 @@ impl Hold {
             waits_for: waits_for.collect(),
             deadline: self.approval.next_deadline(),
             drifted: self.drifted.clone(),
+            named: self.tickets.iter().map(TellTicket::of).collect(),
+            scope: self.scope_of_a_ticket(),
             link,
         }
+    }
+
+    /// What a ticket would have to say to cover this action alone, where a gate that is shut takes tickets.
+    pub fn scope_of_a_ticket(&self) -> Option<String> {
+        let takes = self.approval.shut_gates().any(|(_, gate)| !gate.tickets.is_empty());
+        let place = (self.asked.target.clone(), self.asked.environment.clone());
+        takes.then(|| Scope::only(self.principal, place, self.approval.digest).to_string())
     }
 
     /// One plain sentence on why it did not run, or may not run again.

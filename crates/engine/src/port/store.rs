@@ -36,6 +36,8 @@ pub enum Kind {
     Definition,
     /// What one channel has been told of one approval, and what not yet.
     Outgoing,
+    /// For which approvals a ticket was used.
+    TicketUse,
     /// An execution of which nobody knows whether it ran.
     Unresolved,
     /// Small facts about this installation.
@@ -43,7 +45,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Hold,
         Self::Action,
         Self::Answer,
@@ -58,6 +60,7 @@ impl Kind {
         Self::Freeze,
         Self::Definition,
         Self::Outgoing,
+        Self::TicketUse,
         Self::Unresolved,
         Self::Meta,
     ];
@@ -79,6 +82,7 @@ impl Kind {
             Self::Freeze => "freeze",
             Self::Definition => "definition",
             Self::Outgoing => "outgoing",
+            Self::TicketUse => "ticket-use",
             Self::Unresolved => "unresolved",
             Self::Meta => "meta",
         }

@@ -13,7 +13,7 @@ fn samples() -> Vec<Value> {
         "operation": "list", "target": "crm", "wire": "http"});
     let gate = json!({"gate": "data", "quorum": 1, "assurance": "session", "distinct": true,
         "groups": ["privacy"], "people": [person], "policies": ["p"],
-        "break_glass": {"groups": ["sre"], "people": []}, "sign_in": {"within_s": 60, "acr": ["a"], "amr": ["hwk"]}});
+        "break_glass": {"groups": ["sre"], "people": []}, "sign_in": {"within_s": 60, "acr": ["a"], "amr": ["hwk"]}, "tickets": ["team"]});
     let round = json!({"approval": approval, "number": 1, "bundle": digest, "evidence": digest, "view": digest,
         "deadline": time, "gates": [gate], "excluded": [person]});
     let statement = json!({"approval": approval, "round": 1, "gate": "data", "decision": "approve",
@@ -84,7 +84,13 @@ fn samples() -> Vec<Value> {
         ("approval.round_opened", json!({"round": round, "because": "evidence"})),
         (
             "approval.voted",
-            json!({"statement": statement, "assurance": "passkey", "assertion": assertion, "sign_in": {"proven_at": time, "acr": "a", "amr": ["hwk"]}, "through": {"channel": "team", "binding": credential}}),
+            json!({"statement": statement, "assurance": "passkey", "assertion": assertion, "sign_in": {"proven_at": time, "acr": "a", "amr": ["hwk"]}, "through": {"channel": "team", "binding": credential},
+                "ticket": {"system": "jira", "ticket": "OPS-12", "id": "10012", "change": "10124", "approved_at": time, "read_at": time,
+                    "scope": digest, "uses": 2, "used": 1, "until": time, "checked": ["scope", "approver"]}}),
+        ),
+        (
+            "approval.ticket_refused",
+            json!({"approval": approval, "channel": "team", "ticket": "OPS-12", "check": "unchanged"}),
         ),
         (
             "approval.vote_refused",

@@ -1,10 +1,10 @@
 //! What holds across actions: who has a break-glass open, who stands in for whom, and which users of channels speak for
-//! whom.
+//! whom, and how often a ticket was used.
 
 use super::fault::{Breach, Rule, breach, demand, same};
 use crate::event::{Event, Through};
 use countersign_core::{ApprovalId, Assurance, ChannelName, CredentialId, PersonId, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 /// Break-glasses that nobody else has looked at: one for each person.
 #[derive(Debug, Default)]
@@ -99,5 +99,38 @@ impl Bindings {
         same(Rule::Chat, "the channel", &bound.channel, &through.channel)?;
         let ended = || format!("`{}`, ended before", through.binding);
         if bound.ended { Err(breach(Rule::Chat, "a binding in force", ended())) } else { Ok(()) }
+    }
+}
+
+/// Which approvals tickets were used for, each with the how manieth that was, and the newest use of each ticket.
+#[derive(Debug, Default)]
+pub(super) struct Tickets {
+    uses: BTreeMap<(ChannelName, String, ApprovalId), u32>,
+    newest: BTreeMap<(ChannelName, String), u32>,
+}
+
+impl Tickets {
+    /// One use for each approval, whatever number of gates and rounds it has; each use is a later one than those before.
+    pub(super) fn read(&mut self, event: &Event) -> Result<(), Breach> {
+        if let Event::ApprovalVoted { statement, through: Some(through), ticket: Some(ticket), .. } = event {
+            let place = (through.channel.clone(), ticket.id.clone());
+            match self.uses.entry((through.channel.clone(), ticket.id.clone(), statement.approval)) {
+                Entry::Occupied(known) => {
+                    same(
+                        Rule::Ticket,
+                        "the use of this ticket for this approval",
+                        known.get(),
+                        &ticket.used,
+                    )?;
+                }
+                Entry::Vacant(first) => {
+                    let before = self.newest.insert(place, ticket.used).unwrap_or(0);
+                    let expected = format!("a use of `{}` behind {before}", ticket.ticket);
+                    demand(Rule::Ticket, ticket.used > before, expected, ticket.used)?;
+                    first.insert(ticket.used);
+                }
+            }
+        }
+        Ok(())
     }
 }

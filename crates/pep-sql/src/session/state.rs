@@ -1,6 +1,9 @@
 //! What a session is at this moment, as the server told and as its statements made it.
 
-use super::pipeline::{Names, Step};
+use super::{
+    pipeline::{Names, Step},
+    reason::{Claims, Setting},
+};
 use crate::understand::{
     SessionEffect, SessionFacts, SettingKind, Statement, TransactionControl, TransactionStatus,
 };
@@ -75,7 +78,7 @@ pub(super) struct State {
     /// One may have changed in the open transaction, and change back with its end.
     touched: bool,
     /// What the client says its statements are for, at start-up and now.
-    claimed: [Option<String>; 2],
+    claimed: [Claims; 2],
     pub(super) statements: i64,
     pub(super) rows_read: i64,
     pub(super) rows_written: i64,
@@ -87,7 +90,7 @@ impl State {
         parameters: BTreeMap<String, String>,
         database: String,
         user: String,
-        justification: Option<String>,
+        claims: Claims,
     ) -> Self {
         Self {
             status: IDLE,
@@ -98,7 +101,7 @@ impl State {
             transaction: None,
             stale: true,
             touched: false,
-            claimed: [justification.clone(), justification],
+            claimed: [claims.clone(), claims],
             statements: 0,
             rows_read: 0,
             rows_written: 0,
@@ -106,15 +109,19 @@ impl State {
         }
     }
 
-    /// What the client says its statements are for; `None` goes back to what it said at start-up.
-    pub(super) fn justify(&mut self, claimed: Option<&str>) {
+    /// What the client says of its statements; `None` goes back to what it said at start-up.
+    pub(super) fn claim(&mut self, setting: Setting, claimed: Option<&str>) {
         let [first, now] = &mut self.claimed;
-        *now = claimed.map_or_else(|| first.clone(), |claimed| Some(claimed.to_owned()));
+        now.set(
+            setting,
+            claimed.map_or_else(|| first.of(setting).cloned(), |claimed| Some(claimed.to_owned())),
+        );
     }
 
-    pub(super) fn justification(&self) -> Option<&str> {
+    /// What it says now, where that is anything.
+    pub(super) fn claimed(&self, setting: Setting) -> Option<String> {
         let [_, now] = &self.claimed;
-        now.as_deref().filter(|said| !said.trim().is_empty())
+        now.of(setting).filter(|said| !said.trim().is_empty()).cloned()
     }
 
     /// What the meaning of the next text depends on; `steps` are those of the pipeline that it is part of.
@@ -226,7 +233,7 @@ impl State {
         // What failed midway may have done anything to the session.
         let unread = ended == End::Failed && was != self.status;
         if forgets {
-            self.justify(None);
+            Setting::ALL.into_iter().for_each(|setting| self.claim(setting, None));
         }
         self.touched |= touched || unread;
         self.stale |= touched || unread;

@@ -105,5 +105,6 @@ fn action(case: &Case) -> Action {
         sentence: understood.sentence,
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
     let place = outward.origin.to_string();
     let give_up_after = common.give_up_after;
     let tell = Arc::new(PagerDuty { outward, path, routing_key, severity, give_up_after });
-    Some(Made { kind: "pagerduty", place, tell, speaks: Speaks::Never })
+    Some(Made { kind: "pagerduty", place, tell, speaks: Speaks::Never, vouches: None })
 }
 
 #[cfg(test)]

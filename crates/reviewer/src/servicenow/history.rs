@@ -42,8 +42,15 @@ impl ServiceNow {
 
     /// What was done to a record, oldest first.
     async fn audit(&self, id: &str) -> Result<Vec<Change>, Refusal> {
+        let entries = self.audited(id, "approval,short_description,description").await?;
+        let changes = entries.into_iter().map(|(entry, by)| of(&entry, by));
+        changes.collect::<Option<_>>().ok_or_else(unread)
+    }
+
+    /// The audit's entries about some fields of a record, oldest first, each with whose doing it was.
+    pub(super) async fn audited(&self, id: &str, fields: &str) -> Result<Vec<(Value, By)>, Refusal> {
         let query = format!(
-            "tablename={}^documentkey={id}^fieldnameINapproval,short_description,description^ORDERBYrecord_checkpoint^ORDERBYsys_id",
+            "tablename={}^documentkey={id}^fieldnameIN{fields}^ORDERBYrecord_checkpoint^ORDERBYsys_id",
             self.table
         );
         let fields = "sys_id,tablename,documentkey,fieldname,newvalue,user,sys_created_on";
@@ -58,10 +65,7 @@ impl ServiceNow {
                 let by = users.get(user).cloned();
                 // A query with a mistake in it finds everything.
                 let own = text(entry, "documentkey") == id && text(entry, "tablename") == self.table;
-                let change = by.filter(|_| own).and_then(|by| of(entry, by));
-                changes.push(
-                    change.ok_or_else(|| Refusal::news(About::Other, "a record's audit cannot be read"))?,
-                );
+                changes.push((entry.clone(), by.filter(|_| own).ok_or_else(unread)?));
             }
             let is_last = count.map_or(page.len() < PAGE, |count| start + PAGE >= count);
             if is_last {
@@ -124,6 +128,10 @@ impl ServiceNow {
     }
 }
 
+pub(super) fn unread() -> Refusal {
+    Refusal::news(About::Other, "a record's audit cannot be read")
+}
+
 fn untold() -> Refusal {
     Refusal::news(About::Other, "a record's audit does not say who put it where it stands")
 }
@@ -142,7 +150,7 @@ fn of(entry: &Value, by: By) -> Option<Change> {
 }
 
 /// A moment as the Table API writes it, in UTC: `2026-11-21 02:00:00`.
-fn moment(written: &str) -> Option<Timestamp> {
+pub(super) fn moment(written: &str) -> Option<Timestamp> {
     Timestamp::parse(&format!("{}Z", written.replacen(' ', "T", 1))).ok()
 }
 

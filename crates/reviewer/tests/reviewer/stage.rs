@@ -76,6 +76,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
         sentence: format!("Drop the table “{text}”."),
         evidence: None,
         claimed_reason: Some(text.into()),
+        claimed_ticket: None,
     };
     let digest = action.digest().unwrap();
     let gate = Gate {
@@ -88,6 +89,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
         distinct: false,
         break_glass: None,
         sign_in: None,
+        tickets: BTreeSet::new(),
     };
     let round = Round {
         number: 1,
@@ -131,6 +133,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
         excluded: [].into(),
         glass: vec![],
         heard: vec![],
+        tickets: vec![],
         summoned: [].into(),
         notify: vec![],
         calls: countersign_engine::outbox::Calls::default(),
