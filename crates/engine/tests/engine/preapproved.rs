@@ -4,13 +4,14 @@ use crate::stage::{LONG, POLICY, Stage, person};
 use async_trait::async_trait;
 use countersign_core::{ApprovalId, Class, CredentialId, TicketCheck, TicketKey, ticket::Scope};
 use countersign_engine::{
+    hold::Hold,
     journal::Note,
     outbox::{ChannelSpec, Channels, Hears},
     port::{
         identity::Bound,
         ticket::{Found, NotVouched, Tickets},
     },
-    read,
+    read::{self, HoldFilter},
     reply::Reply,
 };
 use countersign_ledger::event::{Actor, Event};
@@ -110,11 +111,24 @@ async fn named(stage: &Stage, id: ApprovalId) -> Vec<(String, Option<TicketCheck
     hold.tickets.iter().map(|named| (named.claimed.clone(), named.failed())).collect()
 }
 
-/// Names a ticket with something that waits, and stays until it was looked at.
-async fn name(stage: &Stage, class: Class, body: &str, ticket: &str) -> Reply<bytes::Bytes> {
-    // It stays for longer than the look takes, and not for the people.
-    let asked = stage.ask_with((class, body), ticket, Duration::from_secs(2));
-    tokio::time::timeout(LONG, asked).await.unwrap().unwrap()
+/// Names a ticket, and waits until it was looked at: the approval.
+async fn name(stage: &Stage, class: Class, body: &str, ticket: &str) -> ApprovalId {
+    let filter = HoldFilter { limit: 200, ..HoldFilter::default() };
+    let before = read::holds(&stage.gate, filter).await.unwrap();
+    let looks = |hold: &Hold| {
+        let named = hold.tickets.iter().find(|named| named.claimed == ticket);
+        named.map_or(0, |named| named.looks)
+    };
+    let asked = stage.ask_with((class, body), ticket, Duration::ZERO).await.unwrap();
+    let Reply::Pending(waits) = asked else { panic!("{asked:?}") };
+    let known = before.iter().find(|known| known.approval.id == waits.approval).map_or(0, &looks);
+    let looked = async {
+        while looks(&read::hold(&stage.gate, waits.approval).await.unwrap().unwrap()) <= known {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, looked).await.unwrap();
+    waits.approval
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +147,7 @@ async fn how_many_are_named_and_how_often_they_are_looked_up_is_bounded() {
     assert_eq!(named(&stage, id).await.len(), 8);
     // At once again, nothing is looked up.
     let looks = system.looks.load(Ordering::SeqCst);
-    drop(name(&stage, Class::Execute, "x", "OPS-0").await);
+    drop(stage.ask_with((Class::Execute, "x"), "OPS-0", Duration::from_millis(500)).await);
     assert_eq!(system.looks.load(Ordering::SeqCst), looks);
     stage.verify();
 }
@@ -146,9 +160,7 @@ async fn a_ticket_counts_where_every_rule_of_the_gate_takes_it() {
         forbid (principal, action in Action::"execute", resource);"#
     );
     let (stage, system) = stage(&both).await;
-    drop(name(&stage, Class::Execute, "x", "OPS-1").await);
-    let open = read::holds(&stage.gate, read::HoldFilter { limit: 1, ..Default::default() }).await.unwrap();
-    let id = open[0].approval.id;
+    let id = name(&stage, Class::Execute, "x", "OPS-1").await;
     assert_eq!(named(&stage, id).await, [("OPS-1".to_owned(), Some(TicketCheck::Policy))]);
     assert_eq!(system.looks.load(Ordering::SeqCst), 0, "nothing was asked");
     stage.verify();
@@ -159,7 +171,7 @@ async fn a_ticket_that_policy_takes_no_more_does_not_let_it_run() {
     let (stage, system) = stage(ONE).await;
     let id = stage.hold(Class::Delete, "x").await;
     allow(&stage, &system, id).await;
-    drop(name(&stage, Class::Delete, "x", "OPS-1").await);
+    assert_eq!(name(&stage, Class::Delete, "x", "OPS-1").await, id);
     assert_eq!(named(&stage, id).await, [("OPS-1".to_owned(), None)]);
     stage.policy(&format!("{POLICY}{}", ONE.replace("@ticket(\"tickets\")", ""))).await;
     stage.approve(person(2), id).await.unwrap();
@@ -188,7 +200,7 @@ async fn what_nobody_looked_up_before_the_gateway_died_is_looked_up_when_it_is_n
     system.hangs.store(false, Ordering::SeqCst);
     after.policy(&format!("{POLICY}{ONE}")).await;
     assert_eq!((after.state(id).await.as_str(), system.looks.load(Ordering::SeqCst)), ("pending", 1));
-    drop(name(&after, Class::Execute, "x", "OPS-1").await);
+    assert_eq!(name(&after, Class::Execute, "x", "OPS-1").await, id);
     after.until(id, "done").await;
     assert_eq!(after.cloud.count(), 1);
     after.verify();

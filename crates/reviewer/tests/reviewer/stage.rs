@@ -89,7 +89,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
         distinct: false,
         break_glass: None,
         sign_in: None,
-        tickets: BTreeSet::new(),
+        tickets: [].into(),
     };
     let round = Round {
         number: 1,

@@ -9,9 +9,10 @@ use crate::{
 use bytes::Bytes;
 use countersign_core::{ApprovalId, Assurance, Class, CredentialId, Timestamp};
 use countersign_engine::{
+    hold::Hold,
     journal::Note,
     port::identity::Bound,
-    read,
+    read::{self, HoldFilter},
     reply::{Reply, Ticket},
 };
 use countersign_ledger::event::{Actor, Event};
@@ -127,13 +128,20 @@ impl Desk {
 
     /// Asks, naming a ticket, and waits until it ran or waits for people.
     async fn ask(&self, class: Class, body: &str, ticket: &str) -> Result<Bytes, Box<Ticket>> {
+        let looks = |hold: &Hold| {
+            let named = hold.tickets.iter().find(|named| named.claimed == ticket);
+            named.map_or(0, |named| named.looks)
+        };
+        let filter = HoldFilter { limit: 200, ..HoldFilter::default() };
+        let before = read::holds(&self.stage.gate, filter).await.unwrap();
         let asked = self.stage.ask_with((class, body), ticket, Duration::ZERO).await.unwrap();
         let Reply::Pending(first) = asked else { panic!("{asked:?}") };
         // It is looked up behind the answer.
         let read = async {
             loop {
                 let hold = read::hold(&self.stage.gate, first.approval).await.unwrap().unwrap();
-                if hold.tickets.iter().all(|named| named.state() != "unread") {
+                let known = before.iter().find(|known| known.approval.id == first.approval);
+                if looks(&hold) > known.map_or(0, &looks) {
                     return hold;
                 }
                 tokio::task::yield_now().await;
