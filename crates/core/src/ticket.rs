@@ -130,11 +130,8 @@ mod tests {
 
     #[test]
     fn a_key_is_letters_and_a_number_and_nothing_else() {
-        for (text, prefix) in
-            [("OPS-12", "OPS"), ("CHG0030001", "CHG"), ("A1_B-9", "A1_B"), ("OPS-1234567890123456", "OPS")]
-        {
-            let key = text.parse::<TicketKey>().map(|key| (key.prefix().to_owned(), key.to_string()));
-            assert_eq!(key, Ok((prefix.to_owned(), text.to_owned())), "{text}");
+        for text in ["OPS-12", "CHG0030001", "A1_B-9", "OPS-1234567890123456"] {
+            assert_eq!(text.parse::<TicketKey>().map(|key| key.to_string()), Ok(text.to_owned()));
         }
         for text in [
             "",

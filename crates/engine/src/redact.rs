@@ -99,7 +99,9 @@ fn forget(hold: &mut Hold, paths: &BTreeSet<String>) {
             "claimed_reason" => claimed.reason = None,
             "claimed_ticket" => {
                 claimed.ticket = None;
-                tickets.iter_mut().for_each(|named| named.claimed.clear());
+                for named in tickets.iter_mut() {
+                    named.claimed.clear();
+                }
             }
             "requester_name" => claimed.requester_name.clear(),
             path if OF_THE_REQUEST.contains(&path) => {

@@ -230,7 +230,7 @@ pub(crate) async fn count(
         sign_in: asked,
         through: came.through(),
         ticket: match came {
-            Came::Ticket(voucher) => Some(voucher.vote.clone()),
+            Came::Ticket(voucher) => Some(Box::new(voucher.vote.clone())),
             Came::Page | Came::Channel(_) => None,
         },
     };

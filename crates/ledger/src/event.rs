@@ -256,7 +256,7 @@ pub enum Event {
         through: Option<Through>,
         /// The ticket that they approved beforehand, where that is their vote.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        ticket: Option<TicketVote>,
+        ticket: Option<Box<TicketVote>>,
     },
     /// The requester named a ticket that does not count, or does not any more.
     #[serde(rename = "approval.ticket_refused")]

@@ -109,13 +109,13 @@ pub(super) async fn decide(
             return Ok(Again::Over);
         }
     };
-    let (shut, drifted) = match drift(&held, &action, terms.as_ref()) {
+    let drifted = drift(&held, &action, terms.as_ref());
+    let shut = if drifted.is_some() {
         // What the votes were cast on is not so: every gate has to be lifted again.
-        Some(why) => (every_gate(&held, &wanted), Some(why)),
-        None => {
-            let lost = preapproval::lost(gate, &held, &action, &wanted).await?;
-            (shut_again(gate, &held, &action, (&wanted, &lost)), None)
-        }
+        every_gate(&held, &wanted)
+    } else {
+        let lost = preapproval::lost(gate, &held, &action, &wanted).await?;
+        shut_again(gate, &held, &action, (&wanted, &lost))
     };
     if !shut.is_empty() {
         reopen(gate, &held, &action, Reopening { gates: shut, drifted, bundle: basis.bundle, terms }).await?;

@@ -76,7 +76,7 @@ impl Case {
             &entry.event
         {
             let (assurance, assertion, sign_in) = (*assurance, assertion.as_ref(), sign_in.as_ref());
-            let ticket = ticket.as_ref().map(|ticket| (ticket, through.as_ref()));
+            let ticket = ticket.as_deref().map(|ticket| (ticket, through.as_ref()));
             let ballot = Ballot { at, actor, statement, assurance, assertion, sign_in, ticket };
             self.waiting()?.vote(&asked.unwrap_or(statement.action_digest), &ballot, passkeys)?;
         }
@@ -134,11 +134,7 @@ impl Case {
             | Event::ApprovalReminded { .. }
             | Event::ApprovalEscalated { .. } => self.waited(entry)?,
             Event::ApprovalClosed { approval, closing, .. } => self.waiting()?.close(*approval, *closing)?,
-            Event::ApprovalRevokedWhileRunning { approval, .. } => {
-                self.same_approval(*approval)?;
-                demand(Rule::Order, self.live.is_some(), "an attempt that is running", "none")?;
-                self.revoked_while_running = true;
-            }
+            Event::ApprovalRevokedWhileRunning { approval, .. } => self.taken_back(*approval)?,
             Event::ExecutionAuthorized(facts) => self.authorized(at, facts)?,
             Event::ExecutionReleased { attempt, .. } => {
                 self.ended_attempt(*attempt)?;
@@ -211,6 +207,13 @@ impl Case {
             | Event::IntakeRefused { .. } => {}
         }
         Ok(gain)
+    }
+
+    fn taken_back(&mut self, approval: ApprovalId) -> Result<(), Breach> {
+        self.same_approval(approval)?;
+        demand(Rule::Order, self.live.is_some(), "an attempt that is running", "none")?;
+        self.revoked_while_running = true;
+        Ok(())
     }
 
     fn same_approval(&self, approval: ApprovalId) -> Result<(), Breach> {

@@ -210,7 +210,7 @@ impl Story {
     pub(super) fn voted(&self, vote: &Vote) -> Event {
         let assertion = (vote.assurance == Assurance::Passkey).then(|| self.signed(vote));
         let (statement, sign_in) = (vote.statement.clone(), vote.sign_in.clone());
-        let (through, ticket) = (vote.through.clone(), vote.ticket.clone());
+        let (through, ticket) = (vote.through.clone(), vote.ticket.clone().map(Box::new));
         Event::ApprovalVoted { statement, assurance: vote.assurance, assertion, sign_in, through, ticket }
     }
 
