@@ -16,7 +16,6 @@ mod state;
 mod veil;
 
 pub(crate) use open::{Door, Slots, serve};
-pub use reason::Claims;
 pub(crate) use reason::Setting;
 pub(crate) use veil::Masked;
 

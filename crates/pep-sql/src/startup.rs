@@ -4,7 +4,7 @@
 use crate::{
     frame::{Fields, FrameError},
     reply::{Said, message, put_text, sqlstate},
-    session::{Claims, Setting},
+    session::Setting,
 };
 use bytes::{BufMut as _, BytesMut};
 use countersign_core::visible;
@@ -30,6 +30,31 @@ pub const PASSED: [&str; 12] = [
     "timezone",
     "transaction_timeout",
 ];
+
+/// What a client says of its statements.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// What they are for.
+    pub justification: Option<String>,
+    /// Where they were approved beforehand.
+    pub ticket: Option<String>,
+}
+
+impl Claims {
+    pub(crate) fn of(&self, setting: Setting) -> Option<&String> {
+        match setting {
+            Setting::Justification => self.justification.as_ref(),
+            Setting::Ticket => self.ticket.as_ref(),
+        }
+    }
+
+    pub(crate) fn set(&mut self, setting: Setting, value: Option<String>) {
+        match setting {
+            Setting::Justification => self.justification = value,
+            Setting::Ticket => self.ticket = value,
+        }
+    }
+}
 
 /// A start-up packet as far as it is of use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! One action of a session: understood, handed to the engine, and run exactly as the engine clears it.
 
 use super::{
-    Session,
+    Session, Setting,
     guard::{Guard, Sending},
     left,
     line::Inbox,

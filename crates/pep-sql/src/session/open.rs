@@ -1,14 +1,14 @@
 //! How a session begins: TLS, start-up packet, token, target, and the gateway's own login. And the keys by which another
 //! connection cancels it.
 
-use super::{Claims, ServerKey, Session, line::Line, pipeline::Pipeline, state::State};
+use super::{ServerKey, Session, line::Line, pipeline::Pipeline, state::State};
 use crate::{
     config::{Plain, PostgresTarget},
     error::LoginError,
     frame,
     message::{Frontend, Opening},
     reply::{Said, Severity, message, put_text, ready, sqlstate},
-    startup::{self, Read, Startup},
+    startup::{self, Claims, Read, Startup},
     understand::Reader,
     upstream::Stream,
 };

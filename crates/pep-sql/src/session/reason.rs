@@ -44,31 +44,6 @@ impl Setting {
     }
 }
 
-/// What a client says of its statements.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claims {
-    /// What they are for.
-    pub justification: Option<String>,
-    /// Where they were approved beforehand.
-    pub ticket: Option<String>,
-}
-
-impl Claims {
-    pub(crate) fn of(&self, setting: Setting) -> Option<&String> {
-        match setting {
-            Setting::Justification => self.justification.as_ref(),
-            Setting::Ticket => self.ticket.as_ref(),
-        }
-    }
-
-    pub(crate) fn set(&mut self, setting: Setting, value: Option<String>) {
-        match setting {
-            Setting::Justification => self.justification = value,
-            Setting::Ticket => self.ticket = value,
-        }
-    }
-}
-
 /// What a text does to the gateway's own settings.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Own<'u> {

@@ -2,10 +2,13 @@
 
 use super::{
     pipeline::{Names, Step},
-    reason::{Claims, Setting},
+    reason::Setting,
 };
-use crate::understand::{
-    SessionEffect, SessionFacts, SettingKind, Statement, TransactionControl, TransactionStatus,
+use crate::{
+    startup::Claims,
+    understand::{
+        SessionEffect, SessionFacts, SettingKind, Statement, TransactionControl, TransactionStatus,
+    },
 };
 use countersign_core::Digest;
 use std::{collections::BTreeMap, sync::Arc};

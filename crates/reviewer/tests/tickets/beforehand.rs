@@ -48,7 +48,7 @@ trait Files: Send + Sync {
 struct Desk {
     far: Box<dyn Files>,
     stage: Stage,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn jira_section(site: String) -> ChannelSection {
@@ -105,7 +105,7 @@ impl Desk {
         let now = Timestamp(i64::try_from(now.as_micros()).unwrap());
         stage.clock.pass(now.since(stage.gate.now()));
         stage.policy(&format!("{POLICY}{TICKETS}")).await;
-        let desk = Self { far, stage, _folder: folder };
+        let desk = Self { far, stage, folder: folder };
         for (user, person) in [(User::Ana, person(1)), (User::Bob, person(2)), (User::Olga, olga())] {
             let (binding, gate) = (CredentialId::from_parts(1, user as u128), &desk.stage.gate);
             let bound = Bound { person, binding };
@@ -307,8 +307,8 @@ async fn a_ticket_that_somebody_approved_beforehand_is_their_vote_and_good_once(
         // Named again it is used up, over a restart as well; people can decide all the same.
         let (_, check, says) = desk.failed(Class::Execute, "two", &key).await;
         assert_eq!(check, "uses", "{says}");
-        let Desk { far, stage, _folder } = desk;
-        let desk = Desk { far, stage: stage.restart().await, _folder };
+        let Desk { far, stage, folder } = desk;
+        let desk = Desk { far, stage: stage.restart().await, folder };
         desk.stage.policy(&format!("{POLICY}{TICKETS}")).await;
         let (id, check, says) = desk.failed(Class::Execute, "three", &key).await;
         assert_eq!((check, desk.stage.cloud.count()), ("uses", 1), "{says}");
@@ -526,7 +526,7 @@ async fn what_waits_says_what_a_ticket_has_to_say_and_may_be_named_one_later() {
 async fn a_change_counts_within_its_window_and_a_state_in_which_it_is_carried_out() {
     let (desk, far) = Desk::servicenow().await;
     let good = scope(Class::Execute, "");
-    let stamp = |at: Timestamp| at.to_string()[..19].replacen('T', " ", 1);
+    let stamp = |at: Timestamp| at.to_string().split('.').next().unwrap().replacen('T', " ", 1);
     let now = desk.stage.gate.now();
     let file = |class, from: Timestamp, until: Timestamp, state| {
         let (says, from, until) = (scope(class, ""), stamp(from), stamp(until));
