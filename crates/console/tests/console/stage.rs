@@ -268,6 +268,7 @@ impl Stage {
             identity: Arc::clone(&directory) as Arc<dyn Identity>,
             targets: vec![(target, Arc::new(Way(Arc::clone(&cloud))))],
             channels: countersign_engine::outbox::Channels::default(),
+            tickets: countersign_engine::preapproval::Systems::default(),
             limits: Limits::default(),
             who,
             attach_secret: [7; 32],
