@@ -236,7 +236,9 @@ impl State {
         // What failed midway may have done anything to the session.
         let unread = ended == End::Failed && was != self.status;
         if forgets {
-            Setting::ALL.into_iter().for_each(|setting| self.claim(setting, None));
+            for setting in Setting::ALL {
+                self.claim(setting, None);
+            }
         }
         self.touched |= touched || unread;
         self.stale |= touched || unread;
