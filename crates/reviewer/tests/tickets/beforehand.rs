@@ -105,7 +105,7 @@ impl Desk {
         let now = Timestamp(i64::try_from(now.as_micros()).unwrap());
         stage.clock.pass(now.since(stage.gate.now()));
         stage.policy(&format!("{POLICY}{TICKETS}")).await;
-        let desk = Self { far, stage, folder: folder };
+        let desk = Self { far, stage, folder };
         for (user, person) in [(User::Ana, person(1)), (User::Bob, person(2)), (User::Olga, olga())] {
             let (binding, gate) = (CredentialId::from_parts(1, user as u128), &desk.stage.gate);
             let bound = Bound { person, binding };
