@@ -3,7 +3,7 @@
 
 mod scope;
 
-pub use scope::{NotCovered, Scope, ScopeError};
+pub use scope::{Effect, NotCovered, Scope, ScopeError};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{fmt, str::FromStr};

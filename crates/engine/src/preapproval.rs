@@ -17,20 +17,28 @@ use crate::{
     record,
 };
 use countersign_core::{
-    ApprovalId, ChannelName, GateName, PersonId, TicketCheck, TicketKey, Timestamp, approval::State,
+    ApprovalId, ChannelName, GateName, PersonId, PrincipalId, TicketCheck, TicketKey, Timestamp,
+    approval::{Refused, State},
 };
 use countersign_ledger::{
     entry::PrivateField,
     event::{Actor, Event, TicketVote},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex as Lock, PoisonError},
+    time::Duration,
+};
 use tokio::sync::{Mutex, Semaphore};
 
 /// How long a ticket is looked up at most, waiting for its turn included.
 const LOOK_FOR: Duration = Duration::from_secs(15);
-/// Tickets that are looked up at once.
+/// Tickets that are looked up at once, for one requester, and beside them before something runs: whoever names many holds up
+/// nobody's run.
 const AT_ONCE: usize = 8;
+const AT_ONCE_EACH: usize = 2;
+const AT_ONCE_AGAIN: usize = 4;
 /// Tickets that may be named for one approval, and how often each is looked up.
 const MOST_NAMED: usize = 8;
 const MOST_LOOKS: u32 = 20;
@@ -42,6 +50,10 @@ const SETTLED: Duration = Duration::from_secs(5);
 pub struct Systems {
     known: BTreeMap<ChannelName, Arc<dyn Tickets>>,
     looks: Semaphore,
+    again: Semaphore,
+    each: Lock<BTreeMap<PrincipalId, Arc<Semaphore>>>,
+    /// What is looked up now, for which approval.
+    under_way: Lock<BTreeSet<(ApprovalId, String)>>,
     /// Held while uses are counted, so that of two that want the last one the other is told.
     counting: Mutex<()>,
 }
@@ -49,7 +61,28 @@ pub struct Systems {
 impl Systems {
     pub fn new(known: impl IntoIterator<Item = (ChannelName, Arc<dyn Tickets>)>) -> Self {
         let known = known.into_iter().collect();
-        Self { known, looks: Semaphore::new(AT_ONCE), counting: Mutex::new(()) }
+        Self {
+            known,
+            looks: Semaphore::new(AT_ONCE),
+            again: Semaphore::new(AT_ONCE_AGAIN),
+            each: Lock::default(),
+            under_way: Lock::default(),
+            counting: Mutex::new(()),
+        }
+    }
+
+    /// The turns of one requester.
+    fn turns_of(&self, principal: PrincipalId) -> Arc<Semaphore> {
+        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Semaphore::new(AT_ONCE_EACH));
+        Arc::clone(each.entry(principal).or_insert_with(new))
+    }
+
+    /// `None`: it is looked up for this approval already.
+    fn begin(&self, id: ApprovalId, claimed: &str) -> Option<Look<'_>> {
+        let look = (id, claimed.to_owned());
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.insert(look.clone()).then_some(Look { systems: self, look })
     }
 
     /// The system behind a channel.
@@ -64,6 +97,19 @@ impl Default for Systems {
     }
 }
 
+/// A look that is under way; over when it is dropped.
+struct Look<'s> {
+    systems: &'s Systems,
+    look: (ApprovalId, String),
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.systems.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.remove(&self.look);
+    }
+}
+
 /// A ticket that was named, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedTicket {
@@ -72,7 +118,13 @@ pub struct NamedTicket {
     pub named_at: Timestamp,
     /// How often it was looked at.
     pub looks: u32,
+    #[serde(default)]
+    pub looked_at: Option<Timestamp>,
+    /// What the last look came to.
     pub stands: TicketStand,
+    /// The votes that rest on it, each until it is found out that it does not hold. What a later look came to takes none away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<Counted>,
 }
 
 /// What was found out about a named ticket. Computed.
@@ -81,7 +133,7 @@ pub struct NamedTicket {
 pub enum TicketStand {
     /// Nobody has looked yet.
     Unread,
-    /// Its approver's word counts at these gates.
+    /// Its approver's word counted.
     Counted(Box<Counted>),
     /// A check failed: the first that did, and why, in our own words.
     Failed {
@@ -93,13 +145,13 @@ pub enum TicketStand {
     },
 }
 
-/// A ticket that counts.
+/// One vote in a ticket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     pub by: PersonId,
     pub channel: ChannelName,
-    /// Each with the round in which it does.
-    pub gates: BTreeMap<GateName, u32>,
+    pub gate: GateName,
+    pub round: u32,
     pub vote: TicketVote,
 }
 
@@ -114,7 +166,8 @@ struct Failing {
 
 impl NamedTicket {
     pub(crate) fn new(claimed: String, named_at: Timestamp) -> Self {
-        Self { claimed, named_at, looks: 0, stands: TicketStand::Unread }
+        let stands = TicketStand::Unread;
+        Self { claimed, named_at, looks: 0, looked_at: None, stands, votes: Vec::new() }
     }
 
     /// How it stands, in one plain sentence of ours.
@@ -149,14 +202,10 @@ impl NamedTicket {
     }
 
     fn is_settled(&self, hold: &Hold, now: Timestamp) -> bool {
-        match &self.stands {
-            TicketStand::Unread => false,
-            TicketStand::Counted(counted) => {
-                let open = hold.approval.round().map_or(0, |round| round.number);
-                counted.gates.values().any(|round| *round == open)
-            }
-            TicketStand::Failed { at, .. } => self.looks >= MOST_LOOKS || now.since(*at) < SETTLED,
-        }
+        let open = hold.approval.round().map_or(0, |round| round.number);
+        self.looks >= MOST_LOOKS
+            || self.looked_at.is_some_and(|at| now.since(at) < SETTLED)
+            || self.votes.iter().any(|vote| vote.round == open)
     }
 }
 
@@ -175,6 +224,8 @@ pub(crate) async fn named(gate: &Arc<Gate>, id: ApprovalId, claimed: Option<Stri
 }
 
 async fn take_in(gate: &Arc<Gate>, id: ApprovalId, claimed: &str) -> Result<(), Error> {
+    // Whoever named the same at the same moment reads in the approval what came of it.
+    let Some(_look) = gate.tickets().begin(id, claimed) else { return Ok(()) };
     let (hold, _) = hold::load(gate, id).await?;
     let known = hold.tickets.iter().find(|named| named.claimed == claimed);
     let settled = known.map_or(hold.tickets.len() >= MOST_NAMED, |named| named.is_settled(&hold, gate.now()));
@@ -191,37 +242,59 @@ async fn take_in(gate: &Arc<Gate>, id: ApprovalId, claimed: &str) -> Result<(), 
     }
 }
 
-/// Records which check a ticket failed.
+/// Records which check a ticket failed, where no vote rests on it: a vote is lost where that is looked at alone.
 async fn failed(gate: &Gate, id: ApprovalId, claimed: &str, failing: &Failing) -> Result<(), Error> {
-    let Failing { channel, ticket, check, why } = failing.clone();
     let revised = hold::revise(gate, id, |hold, now| {
-        let (channel, ticket) = (channel.clone(), ticket.clone());
-        let event = Event::ApprovalTicketRefused {
-            approval: id,
-            channel: channel.clone(),
-            ticket: ticket.clone(),
-            check,
-        };
-        let named = hold.name(claimed, now);
-        named.looks = named.looks.saturating_add(1);
-        named.stands = TicketStand::Failed { check, why: why.clone(), channel, ticket, at: now };
-        let claimed = claimed.as_bytes().to_vec().into();
-        let private = vec![PrivateField { path: "claimed_ticket".into(), value: claimed }];
-        Ok(Write::by(Actor::Gateway).with_private(event, private))
+        if hold.approval.state != State::Pending {
+            return Err(Refused::OutOfOrder("a look at a ticket"));
+        }
+        let named = hold.name(claimed, now)?;
+        named.looked(now);
+        if !named.votes.is_empty() {
+            return Ok(Write::by(Actor::Gateway));
+        }
+        Ok(named.fails(id, failing, now))
     });
     revised.await?.ok();
     Ok(())
 }
 
+impl NamedTicket {
+    fn looked(&mut self, now: Timestamp) {
+        self.looks = self.looks.saturating_add(1);
+        self.looked_at = Some(now);
+    }
+
+    /// Says which check it failed.
+    fn fails(&mut self, approval: ApprovalId, failing: &Failing, at: Timestamp) -> Write {
+        let Failing { channel, ticket, check, why } = failing.clone();
+        let event = Event::ApprovalTicketRefused {
+            approval,
+            channel: channel.clone(),
+            ticket: ticket.clone(),
+            check,
+        };
+        self.stands = TicketStand::Failed { check, why, channel, ticket, at };
+        let claimed = self.claimed.as_bytes().to_vec().into();
+        let private = vec![PrivateField { path: "claimed_ticket".into(), value: claimed }];
+        Write::by(Actor::Gateway).with_private(event, private)
+    }
+}
+
 impl Hold {
-    /// The ticket of this name, named now where it was not before.
-    fn name(&mut self, claimed: &str, now: Timestamp) -> &mut NamedTicket {
+    /// The ticket of this name, named now where it was not before and is not one too many.
+    fn name(&mut self, claimed: &str, now: Timestamp) -> Result<&mut NamedTicket, Refused> {
         let at = self.tickets.iter().position(|named| named.claimed == claimed);
-        let at = at.unwrap_or_else(|| {
-            self.tickets.push(NamedTicket::new(claimed.to_owned(), now));
-            self.tickets.len() - 1
-        });
-        #[expect(clippy::indexing_slicing, reason = "it was found or put there just now")]
-        &mut self.tickets[at]
+        let at = match at {
+            Some(at) => at,
+            None if self.tickets.len() >= MOST_NAMED => {
+                return Err(Refused::OutOfOrder("one ticket too many"));
+            }
+            None => {
+                self.tickets.push(NamedTicket::new(claimed.to_owned(), now));
+                self.tickets.len() - 1
+            }
+        };
+        self.tickets.get_mut(at).ok_or(Refused::OutOfOrder("a ticket that is not named"))
     }
 }

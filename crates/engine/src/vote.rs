@@ -124,7 +124,7 @@ impl Came<'_> {
             Self::Page => Ok(Vec::new()),
             Self::Channel(arrival) => arrival.counted(gate, hold, now).map(|()| Vec::new()),
             Self::Ticket(voucher) => {
-                voucher.counted(hold, statement, now);
+                voucher.counted(hold, statement, now)?;
                 Ok(voucher.changes().collect())
             }
         }

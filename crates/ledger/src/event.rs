@@ -505,7 +505,7 @@ pub struct TicketVote {
     pub approved_at: Timestamp,
     /// When it was looked up.
     pub read_at: Timestamp,
-    /// Digest of the scope as it was read.
+    /// Digest of the scope as it was read, salted as the action's digest is; the scope itself is the private field `ticket_scope`.
     pub scope: Digest,
     /// How often it may be used, and the how manieth action this is.
     pub uses: u32,

@@ -15,8 +15,22 @@ use std::{collections::BTreeSet, fmt, num::NonZeroU32};
 
 /// The line that a scope begins with.
 const FIRST: &str = "countersign scope 1";
-/// The most bytes that are read, and the most resources that it may name.
+/// What a line may begin with.
+const KEYS: [&str; 10] = [
+    "requester",
+    "target",
+    "environment",
+    "operation",
+    "class",
+    "resource",
+    "action",
+    "uses",
+    "from",
+    "until",
+];
+/// The most bytes that are read, on one line, and the most resources that it may name.
 const LARGEST: usize = 8 << 10;
+const LONGEST_LINE: usize = 400;
 const RESOURCES: usize = 50;
 /// The most often that one ticket may be used.
 const MOST_USES: u32 = 100;
@@ -41,6 +55,16 @@ pub struct Scope {
     pub until: Option<Timestamp>,
 }
 
+/// One thing that an action does, as policy is asked about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// `None`: it was not recognised.
+    pub operation: Option<String>,
+    pub class: Class,
+    /// Which of the action's resources it is done to.
+    pub resources: BTreeSet<usize>,
+}
+
 /// Why a text is no scope. Nothing of the text is repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
@@ -54,6 +78,8 @@ pub enum ScopeError {
     Hidden,
     #[error("line {0} of its scope is not understood")]
     Line(usize),
+    #[error("a line outside of its scope looks like one of a scope, and is not read")]
+    Outside,
     #[error("its scope says `{0}` twice")]
     Twice(&'static str),
     #[error("its scope does not say `{0}`")]
@@ -75,9 +101,9 @@ pub enum NotCovered {
     Class,
     #[error("it does not cover every resource of this action")]
     Resource,
-    #[error("this action names no resource, so only a scope with its digest covers it")]
+    #[error("something that this action does names no resource, so only a scope with its digest covers it")]
     NoResource,
-    #[error("what this action does was not recognised, so only a scope with its digest covers it")]
+    #[error("something that this action does was not recognised, so only a scope with its digest covers it")]
     Unknown,
     #[error("it is for another action")]
     Action,
@@ -99,17 +125,39 @@ struct Draft {
 }
 
 impl Scope {
-    /// Reads the one scope in a text: from its first line to the next empty line.
+    /// Reads the one scope in a text: from its first line to the next empty line. Elsewhere nothing may look like a line of it:
+    /// whoever approves it would take that for a part.
     pub fn find(text: &str) -> Result<Self, ScopeError> {
-        let mut lines = text.lines().skip_while(|line| !begins(line));
-        if lines.next().ok_or(ScopeError::Missing)?.trim_end() != FIRST {
+        let lines: Vec<&str> = text.lines().collect();
+        let begin = lines.iter().position(|line| begins(line)).ok_or(ScopeError::Missing)?;
+        let (before, rest) = lines.split_at(begin);
+        let (first, rest) = rest.split_first().ok_or(ScopeError::Missing)?;
+        if first.trim_end_matches(' ') != FIRST {
             return Err(ScopeError::Line(1));
         }
         if Self::count(text) > 1 {
             return Err(ScopeError::Several);
         }
-        let lines: Vec<&str> = lines.take_while(|line| !line.trim().is_empty()).collect();
-        Self::read(&lines)
+        let end = rest.iter().position(|line| is_empty(line)).unwrap_or(rest.len());
+        let (own, behind) = rest.split_at(end);
+        // What hides could end a line, or seem to, wherever it stands.
+        if text.chars().any(|one| one != '\n' && one != '\r' && one != '\t' && is_odd(one)) || hides(text) {
+            return Err(ScopeError::Hidden);
+        }
+        let scope = Self::read(own)?;
+        let outside = before.iter().chain(behind).any(|line| is_like_a_line(line));
+        if outside { Err(ScopeError::Outside) } else { Ok(scope) }
+    }
+
+    /// Whether a text is one scope from its first line to its end, with nothing around it but empty lines at its end.
+    pub fn is_all_of(text: &str) -> bool {
+        let text = text.trim_end_matches(['\n', '\r', ' ']);
+        Self::count(text) == 1 && text.lines().next().is_some_and(begins) && !text.lines().any(is_empty)
+    }
+
+    /// Whether a line of a text looks like one of a scope.
+    pub fn has_lines(text: &str) -> bool {
+        text.lines().any(|line| begins(line) || is_like_a_line(line))
     }
 
     /// How many scopes begin in a text, as a person would say: what looks like one counts, so that none stands there unread.
@@ -126,32 +174,49 @@ impl Scope {
             if visible::has_hidden(line) || line.contains('\t') {
                 return Err(ScopeError::Hidden);
             }
+            if line.len() > LONGEST_LINE {
+                return Err(ScopeError::TooLong);
+            }
             let unread = ScopeError::Line(at + 2);
-            let (key, value) = line.trim_end().split_once(": ").ok_or_else(|| unread.clone())?;
+            let line = line.trim_end_matches(' ');
+            // Behind a run of spaces nobody looks for more.
+            let (key, value) =
+                line.split_once(": ").filter(|_| !line.contains("  ")).ok_or_else(|| unread.clone())?;
             draft.take(key, value, &unread)?;
         }
         draft.finish()
     }
 
-    /// Whether this action is one of those that it is for. `digest` is the action's own.
-    pub fn covers(&self, action: &Action, digest: &Digest) -> Result<(), NotCovered> {
+    /// Whether this action is one of those that it is for: who asks, where, and each thing that it does. `digest` is the action's
+    /// own; `effects` are what policy is asked about.
+    pub fn covers(&self, action: &Action, digest: &Digest, effects: &[Effect]) -> Result<(), NotCovered> {
         let demand = |fits: bool, otherwise| if fits { Ok(()) } else { Err(otherwise) };
         demand(self.requester == action.requester.principal, NotCovered::Requester)?;
         demand(self.target == action.target, NotCovered::Target)?;
         demand(self.environment == action.environment, NotCovered::Environment)?;
         demand(self.action.is_none_or(|only| only == *digest), NotCovered::Action)?;
-        if let Some(operation) = &self.operation {
-            demand(action.operation.name.as_ref() == Some(operation), NotCovered::Operation)?;
+        // Nothing said of what it does is nothing that is understood.
+        demand(self.action.is_some() || !effects.is_empty(), NotCovered::Unknown)?;
+        let own = Effect {
+            operation: action.operation.name.clone(),
+            class: action.operation.class,
+            resources: BTreeSet::new(),
+        };
+        for effect in std::iter::once(&own).chain(effects) {
+            if let Some(operation) = &self.operation {
+                demand(effect.operation.as_ref() == Some(operation), NotCovered::Operation)?;
+            }
+            demand(self.classes.is_empty() || self.classes.contains(&effect.class), NotCovered::Class)?;
+            // What was not recognised could be anything: its resources say nothing.
+            demand(self.action.is_some() || effect.class != Class::Unknown, NotCovered::Unknown)?;
         }
-        let class = action.operation.class;
-        demand(self.classes.is_empty() || self.classes.contains(&class), NotCovered::Class)?;
         if self.action.is_some() && self.resources.is_empty() {
             return Ok(());
         }
-        // What was not recognised could be anything: its resources say nothing.
-        demand(self.action.is_some() || class != Class::Unknown, NotCovered::Unknown)?;
-        demand(!action.resources.is_empty(), NotCovered::NoResource)?;
+        let names_some = !action.resources.is_empty() && effects.iter().all(|one| !one.resources.is_empty());
+        demand(self.action.is_some() || names_some, NotCovered::NoResource)?;
         let named = |resource: &Resource| self.resources.iter().any(|pattern| fits(pattern, resource));
+        demand(!action.resources.is_empty(), NotCovered::NoResource)?;
         demand(action.resources.iter().all(named), NotCovered::Resource)
     }
 
@@ -218,7 +283,7 @@ impl Draft {
             }
             "operation" => once(&mut self.operation, "operation", plain(value).ok_or_else(wrong)?),
             "class" => {
-                let classes = value.split(',').map(|word| word.trim().parse::<Class>());
+                let classes = value.split(", ").map(str::parse::<Class>);
                 let classes = classes.collect::<Result<BTreeSet<_>, _>>().map_err(|_| wrong())?;
                 once(&mut self.classes, "class", classes)
             }
@@ -270,6 +335,31 @@ impl Draft {
 fn begins(line: &str) -> bool {
     let mut words = line.split_whitespace().map(str::to_lowercase);
     words.next().as_deref() == Some("countersign") && words.next().as_deref() == Some("scope")
+}
+
+/// Whether a line ends a scope: nothing but spaces is seen as nothing everywhere.
+fn is_empty(line: &str) -> bool {
+    line.trim_matches(' ').is_empty()
+}
+
+/// A space or a line's end that is not one to every reader.
+fn is_odd(one: char) -> bool {
+    one != ' ' && (one.is_whitespace() || one.is_control())
+}
+
+/// Whether a text with its lines hides something.
+fn hides(text: &str) -> bool {
+    text.split(['\n', '\t']).any(|line| visible::has_hidden(line.strip_suffix('\r').unwrap_or(line)))
+}
+
+/// Whether a person could take a line for one of a scope: a key and a colon, whatever stands before it.
+fn is_like_a_line(line: &str) -> bool {
+    let said = line.trim_start_matches(|one: char| !one.is_alphabetic()).to_lowercase();
+    KEYS.iter().filter_map(|key| said.strip_prefix(key)).any(|behind| {
+        let behind =
+            behind.trim_start_matches(|one: char| !one.is_alphanumeric() && one != ':' && one != '\u{ff1a}');
+        behind.starts_with([':', '\u{ff1a}'])
+    })
 }
 
 fn once<T>(place: &mut Option<T>, key: &'static str, value: T) -> Result<(), ScopeError> {

@@ -11,7 +11,7 @@ use crate::{
 };
 use countersign_core::{
     ActionId, Approval, Digest, Evidence, PersonId, PrincipalId, Timestamp,
-    approval::{Closing, Event, Outcome, Refused, State},
+    approval::{Closing, Event, Outcome, Refused, State, Taker},
     evidence::DriftBound,
     ticket::Scope,
 };
@@ -144,6 +144,9 @@ impl Hold {
             key("class", self.asked.class.clone()),
             key("action", self.approval.action.to_string()),
         ];
+        if self.was_refused() {
+            keys.push(key("refused", self.attach_key.clone()));
+        }
         if self.is_unresolved() {
             keys.push(key("unresolved", "yes".into()));
         }
@@ -216,6 +219,25 @@ impl Hold {
             named: self.tickets.iter().map(TellTicket::of).collect(),
             scope: self.scope_of_a_ticket(),
             link,
+        }
+    }
+
+    /// Whether somebody said no to it, or took it back.
+    fn was_refused(&self) -> bool {
+        match &self.approval.state {
+            State::Closed(Closing::Rejected { .. }) => true,
+            State::Closed(Closing::Revoked { by } | Closing::Finished { revoked_by: Some(by), .. }) => {
+                match by {
+                    Taker::Person(_) | Taker::Operator | Taker::Freeze => true,
+                    Taker::Policy => false,
+                }
+            }
+            State::Closed(
+                Closing::Withdrawn | Closing::Lapsed | Closing::Finished { revoked_by: None, .. },
+            )
+            | State::Pending
+            | State::Granted { .. }
+            | State::Executing(_) => false,
         }
     }
 

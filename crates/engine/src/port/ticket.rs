@@ -43,6 +43,9 @@ pub trait Tickets: Send + Sync + std::fmt::Debug {
     /// What is spoken there: `jira`, `servicenow`.
     fn system(&self) -> &'static str;
 
+    /// Which one of those it is, the same for every channel there: tickets are told apart by it.
+    fn origin(&self) -> String;
+
     /// Whether this could name a ticket there. Nothing is asked.
     fn could_be(&self, key: &TicketKey) -> bool;
 

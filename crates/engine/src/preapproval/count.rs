@@ -12,7 +12,7 @@ use crate::{
     vote::{self, Came, Cast, Seat, VoteRefused},
 };
 use countersign_core::{
-    ApprovalId, Assurance, ChannelName, Digest, GateName, SignIn, TicketCheck, Timestamp,
+    ApprovalId, Assurance, Digest, GateName, SignIn, TicketCheck, Timestamp,
     approval::Refused,
     decision::Gate as ShutGate,
     statement::{Statement, Verdict},
@@ -22,7 +22,7 @@ use countersign_ledger::{
     event::{Through, TicketVote},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// What a vote in a ticket is counted with.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub(crate) struct Voucher {
     pub(crate) vote: TicketVote,
     claimed: String,
     user: String,
+    scope: String,
     /// Takes one use, where this approval has none yet.
     uses: Option<Change>,
 }
@@ -48,25 +49,31 @@ impl Voucher {
             path: path.into(),
             value: value.as_bytes().to_vec().into(),
         };
-        vec![field("channel_user", &self.user), field("claimed_ticket", &self.claimed)]
+        vec![
+            field("channel_user", &self.user),
+            field("claimed_ticket", &self.claimed),
+            field("ticket_scope", &self.scope),
+        ]
     }
 
     pub(crate) fn changes(&self) -> impl Iterator<Item = Change> {
         self.uses.clone().into_iter()
     }
 
-    /// Remembers with the approval that it counts at this gate.
-    pub(crate) fn counted(&self, hold: &mut Hold, statement: &Statement, now: Timestamp) {
-        let named = hold.name(&self.claimed, now);
-        named.looks = named.looks.saturating_add(1);
-        let mut gates = match &named.stands {
-            TicketStand::Counted(counted) => counted.gates.clone(),
-            TicketStand::Unread | TicketStand::Failed { .. } => BTreeMap::new(),
-        };
-        gates.insert(statement.gate.clone(), statement.round);
-        let (by, channel) = (statement.voter, self.through.channel.clone());
-        named.stands =
-            TicketStand::Counted(Box::new(Counted { by, channel, gates, vote: self.vote.clone() }));
+    /// Remembers with the approval that a vote at this gate rests on it, beside those that do already.
+    pub(crate) fn counted(
+        &self,
+        hold: &mut Hold,
+        statement: &Statement,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
+        let named = hold.name(&self.claimed, now)?;
+        named.looked(now);
+        let (by, channel, vote) = (statement.voter, self.through.channel.clone(), self.vote.clone());
+        let counted = Counted { by, channel, gate: statement.gate.clone(), round: statement.round, vote };
+        named.votes.push(counted.clone());
+        named.stands = TicketStand::Counted(Box::new(counted));
+        Ok(())
     }
 }
 
@@ -119,7 +126,7 @@ async fn at(
 ) -> Result<Result<(), (TicketCheck, String)>, Error> {
     let seat = match vote::seat_among(gate, hold, judged.bound.person, |shut| shut.name == *name) {
         Ok(seat) => seat,
-        Err(refused) => return Ok(Err((TicketCheck::Approver, may_not(&refused)))),
+        Err(_) => return Ok(Err((TicketCheck::Approver, may_not()))),
     };
     if let Err(refused) = accepts(hold, seat, judged) {
         return Ok(Err(refused));
@@ -131,9 +138,10 @@ async fn at(
     let cast = cast(gate, hold, seat, judged);
     let voucher = Voucher {
         through: Through { channel: judged.channel.clone(), binding: judged.bound.binding },
-        vote: said(judged, used),
+        vote: said(hold, judged, used),
         claimed: claimed.to_owned(),
         user: judged.found.approver.clone(),
+        scope: judged.scope.to_string(),
         uses,
     };
     match vote::count(gate, &cast, Came::Ticket(&voucher)).await {
@@ -150,7 +158,7 @@ async fn at(
                 | VoteRefused::ReviewOpen(_)
                 | VoteRefused::NobodyTold => TicketCheck::Approver,
             };
-            Ok(Err((check, may_not(&refused))))
+            Ok(Err((check, may_not())))
         }
         // Another gateway took a use at the same moment.
         Err(Error::Contended { .. }) => {
@@ -160,8 +168,9 @@ async fn at(
     }
 }
 
-fn may_not(refused: &VoteRefused) -> String {
-    format!("its approver may not decide here: {refused}")
+/// Without a name: whom it is that may not is nothing for the requester.
+fn may_not() -> String {
+    "its approver may not decide here".into()
 }
 
 /// Whether a word in a ticket is enough at this gate, said by somebody for themself who has not had their say.
@@ -187,7 +196,7 @@ async fn take(
     id: ApprovalId,
     judged: &Judged,
 ) -> Result<Result<(Option<Change>, u32), String>, Error> {
-    let place = use_id(&judged.channel, &judged.found.id);
+    let place = use_id(judged);
     let record = gate.store().fetch(Kind::TicketUse, &place).await?;
     let expect = record.as_ref().map_or(Expect::Absent, |record| Expect::Version(record.version));
     let garbled = |error: serde_json::Error| {
@@ -216,12 +225,12 @@ async fn take(
     Ok(Ok((Some(change), used)))
 }
 
-/// Under what the uses of a ticket are kept.
-fn use_id(channel: &ChannelName, ticket: &str) -> String {
-    format!("{channel} {ticket}")
+/// Under what the uses of a ticket are kept: the same through whichever channel it is read.
+fn use_id(Judged { system, origin, found, .. }: &Judged) -> String {
+    format!("{system} {origin} {}", found.id)
 }
 
-fn said(judged: &Judged, used: u32) -> TicketVote {
+fn said(hold: &Hold, judged: &Judged, used: u32) -> TicketVote {
     use TicketCheck as C;
     TicketVote {
         system: judged.system.into(),
@@ -230,7 +239,8 @@ fn said(judged: &Judged, used: u32) -> TicketVote {
         change: judged.found.change.clone(),
         approved_at: judged.found.approved_at,
         read_at: judged.read_at,
-        scope: Digest::of(judged.scope.to_string().as_bytes()),
+        // Salted as the action's own digest is: what a scope says could be guessed.
+        scope: Digest::of_parts("countersign/scope/v1", &[&hold.salt, judged.scope.to_string().as_bytes()]),
         uses: judged.scope.uses.get(),
         used,
         from: judged.from,

@@ -10,19 +10,33 @@ use crate::{
         identity::{Bound, ChannelUser},
         ticket::{Found, NotVouched, Tickets},
     },
+    read::holds_with,
+    record,
 };
 use countersign_core::{
-    Action, ChannelName, Digest, TicketCheck, TicketKey, Timestamp, decision::Gate as ShutGate, ticket::Scope,
+    Action, ChannelName, Digest, PrincipalId, TicketCheck, TicketKey, Timestamp,
+    decision::Gate as ShutGate,
+    ticket::{Effect, Scope},
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// How far a ticket system's clock may be ahead of ours.
 const SKEW: Duration = Duration::from_mins(5);
 
+/// Whose turn it is to look something up.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Turns {
+    /// A requester's, who has named it.
+    Of(PrincipalId),
+    /// Something is about to run.
+    Again,
+}
+
 /// A ticket that is for an action, and who approved it.
 pub(super) struct Judged {
     pub(super) channel: ChannelName,
     pub(super) system: &'static str,
+    pub(super) origin: String,
     pub(super) ticket: TicketKey,
     pub(super) found: Found,
     pub(super) bound: Bound,
@@ -40,32 +54,48 @@ pub(super) async fn judge(gate: &Gate, hold: &Hold, claimed: &str) -> Result<Res
         let why = "what was named is no key of a ticket, such as `OPS-12` or `CHG0030001`".to_owned();
         return Ok(Err(fail(TicketCheck::Name, why)));
     };
-    let place = place(gate, hold, &ticket);
-    let (channel, system) = match place {
-        Ok(place) => place,
+    let places = match places(gate, hold, &ticket) {
+        Ok(places) => places,
         Err(why) => return Ok(Err(Failing { ticket: Some(ticket), ..fail(TicketCheck::Policy, why) })),
     };
     let action = execute::stored_action(gate, hold).await?;
-    Ok(read(gate, (&channel, &system), &ticket, &action).await.map_err(|not| Failing {
-        channel: Some(channel),
-        ticket: Some(ticket),
-        check: not.check,
-        why: not.why,
-    }))
+    let turns = Turns::Of(hold.principal);
+    let mut failing = fail(TicketCheck::Found, "there is no such ticket".into());
+    for (channel, system) in &places {
+        match read(gate, (channel, system), (&ticket, &hold.attach_key), &action, turns).await {
+            Ok(judged) => return Ok(Ok(judged)),
+            Err(not) => {
+                let elsewhere = not.check == TicketCheck::Found;
+                let (channel, ticket) = (Some(channel.clone()), Some(ticket.clone()));
+                failing = Failing { channel, ticket, check: not.check, why: not.why };
+                // The first that has it says what becomes of it.
+                if !elsewhere {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(Err(failing))
 }
 
-/// The first channel that a shut gate takes tickets of, and that could have this one.
-fn place(gate: &Gate, hold: &Hold, ticket: &TicketKey) -> Result<(ChannelName, Arc<dyn Tickets>), String> {
+/// The channels that a shut gate takes tickets of, and that could have this one.
+fn places(
+    gate: &Gate,
+    hold: &Hold,
+    ticket: &TicketKey,
+) -> Result<Vec<(ChannelName, Arc<dyn Tickets>)>, String> {
     let channels: BTreeSet<&ChannelName> =
         open_gates(hold).flat_map(|shut: &ShutGate| &shut.tickets).collect();
     if channels.is_empty() {
         return Err("policy takes no ticket at a gate that is shut".into());
     }
     let known = channels.into_iter().filter_map(|channel| Some((channel, gate.tickets().of(channel)?)));
-    let found = known.into_iter().find(|(_, system)| system.could_be(ticket));
-    found
-        .map(|(channel, system)| (channel.clone(), Arc::clone(system)))
-        .ok_or_else(|| "it is a ticket of none of the places whose tickets policy takes here".into())
+    let could = known.filter(|(_, system)| system.could_be(ticket));
+    let places: Vec<_> = could.map(|(channel, system)| (channel.clone(), Arc::clone(system))).collect();
+    if places.is_empty() {
+        return Err("it is a ticket of none of the places whose tickets policy takes here".into());
+    }
+    Ok(places)
 }
 
 /// The gates that still wait, in this round.
@@ -78,31 +108,56 @@ pub(super) fn open_gates(hold: &Hold) -> impl Iterator<Item = &ShutGate> {
 pub(super) async fn read(
     gate: &Gate,
     (channel, system): (&ChannelName, &Arc<dyn Tickets>),
-    ticket: &TicketKey,
+    (ticket, attach_key): (&TicketKey, &str),
     action: &Action,
+    turns: Turns,
 ) -> Result<Judged, NotVouched> {
-    let found = look_up(gate, system, ticket).await?;
+    let found = look_up(gate, system, ticket, turns).await?;
     let digest = action
         .digest()
         .map_err(|_| NotVouched::new(TicketCheck::Scope, "the action has no canonical form"))?;
-    let scope = covered(&found, action, &digest)?;
+    let effects = gate.policies().current().effects(action).unwrap_or_default();
+    let scope = covered(&found, action, (&digest, &effects))?;
     let read_at = gate.now();
     let (from, until) = holds(&found, &scope, system.good_for(), read_at)?;
+    if was_refused_since(gate, attach_key, found.approved_at).await? {
+        let why = "somebody said no to this very action since it was approved";
+        return Err(NotVouched::new(TicketCheck::State, why));
+    }
     let Some(bound) = gate.identity().bound(channel, &found.approver) else {
         invite(gate, channel, system, &found);
-        let why = "nobody here is known to be whoever approved it; they were sent a link to say so";
+        let why = "nobody here is known to be whoever approved it; they were sent a link to say so, and may approve it anew";
         return Err(NotVouched::new(TicketCheck::Approver, why));
     };
-    let (channel, ticket, system) = (channel.clone(), ticket.clone(), system.system());
-    Ok(Judged { channel, system, ticket, found, bound, scope, from, until, read_at })
+    // Whoever could not speak then has said nothing then.
+    if bound.since > found.approved_at {
+        let why = "whoever approved it was not known here then; they may approve it anew";
+        return Err(NotVouched::new(TicketCheck::Approver, why));
+    }
+    let (channel, ticket) = (channel.clone(), ticket.clone());
+    let (system, origin) = (system.system(), system.origin());
+    Ok(Judged { channel, system, origin, ticket, found, bound, scope, from, until, read_at })
 }
 
 /// Bounded in time, and in how many are looked up at once: a slow system holds up its own tickets and nothing else.
-async fn look_up(gate: &Gate, system: &Arc<dyn Tickets>, ticket: &TicketKey) -> Result<Found, NotVouched> {
+async fn look_up(
+    gate: &Gate,
+    system: &Arc<dyn Tickets>,
+    ticket: &TicketKey,
+    turns: Turns,
+) -> Result<Found, NotVouched> {
+    let systems = gate.tickets();
     let looked = async {
-        let turn = gate.tickets().looks.acquire().await;
-        let _turn =
-            turn.map_err(|_| NotVouched::new(TicketCheck::Reached, "nothing is looked up any more"))?;
+        let over = |_| NotVouched::new(TicketCheck::Reached, "nothing is looked up any more");
+        let (own, all) = match turns {
+            Turns::Of(principal) => (Some(systems.turns_of(principal)), &systems.looks),
+            Turns::Again => (None, &systems.again),
+        };
+        let _own = match &own {
+            Some(own) => Some(own.acquire().await.map_err(over)?),
+            None => None,
+        };
+        let _turn = all.acquire().await.map_err(over)?;
         system.look_up(ticket).await
     };
     let late = |_| {
@@ -112,10 +167,27 @@ async fn look_up(gate: &Gate, system: &Arc<dyn Tickets>, ticket: &TicketKey) -> 
     tokio::time::timeout(LOOK_FOR, looked).await.map_err(late)?
 }
 
-fn covered(found: &Found, action: &Action, digest: &Digest) -> Result<Scope, NotVouched> {
+/// Whether people said no to this action of this requester, or took it back, since a moment: an older yes is not to override
+/// that. Whoever cannot find it out counts nothing.
+async fn was_refused_since(gate: &Gate, attach_key: &str, moment: Timestamp) -> Result<bool, NotVouched> {
+    let found = holds_with(gate, ("refused", attach_key)).await;
+    let found = found.map_err(|error| {
+        tracing::error!(error = %record::chain(&error), "earlier approvals could not be read");
+        NotVouched::new(TicketCheck::State, "what became of this action before could not be read")
+    })?;
+    Ok(found.iter().any(|(hold, _)| hold.closed_at.is_none_or(|at| at >= moment)))
+}
+
+fn covered(
+    found: &Found,
+    action: &Action,
+    (digest, effects): (&Digest, &[Effect]),
+) -> Result<Scope, NotVouched> {
     let scope =
         Scope::find(&found.text).map_err(|error| NotVouched::new(TicketCheck::Scope, error.to_string()))?;
-    scope.covers(action, digest).map_err(|error| NotVouched::new(TicketCheck::Scope, error.to_string()))?;
+    scope
+        .covers(action, digest, effects)
+        .map_err(|error| NotVouched::new(TicketCheck::Scope, error.to_string()))?;
     Ok(scope)
 }
 

@@ -37,12 +37,18 @@ struct System {
     says: Mutex<String>,
     /// It takes what it is asked and does not answer.
     hangs: AtomicBool,
+    /// So often it cannot be reached.
+    unreached: AtomicUsize,
 }
 
 #[async_trait]
 impl Tickets for System {
     fn system(&self) -> &'static str {
         "told"
+    }
+
+    fn origin(&self) -> String {
+        "https://told.example".into()
     }
 
     fn could_be(&self, _: &TicketKey) -> bool {
@@ -57,6 +63,10 @@ impl Tickets for System {
         self.looks.fetch_add(1, Ordering::SeqCst);
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
+        }
+        let left = |left: usize| left.checked_sub(1);
+        if self.unreached.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+            return Err(NotVouched::new(TicketCheck::Reached, "it is away"));
         }
         let text = self.says.lock().unwrap().clone();
         if text.is_empty() {
@@ -91,7 +101,7 @@ async fn stage(policy: &str) -> (Stage, Arc<System>) {
     let stage = Stage::asking(channels, tickets).await;
     stage.policy(&format!("{POLICY}{policy}")).await;
     let (binding, channel) = (CredentialId::from_parts(1, 1), "tickets".parse().unwrap());
-    let bound = Bound { person: person(1), binding };
+    let bound = Bound { person: person(1), binding, since: countersign_core::Timestamp(0) };
     stage.people.bound.lock().unwrap().insert(("tickets".parse().unwrap(), "ana".into()), bound);
     let event = Event::ChannelBound { person: person(1), binding, channel };
     let note = Note::new(Actor::Person { id: person(1) }, event);
@@ -222,5 +232,129 @@ async fn in_a_session_its_client_reads_what_became_of_the_ticket() {
     assert!(notice.scope.is_some());
     stage.approve(person(2), notice.approval).await.unwrap();
     assert!(matches!(asking.await.unwrap(), Reply::Live(_)));
+    stage.verify();
+}
+
+/// Waits until an approval has had so many rounds after its first.
+async fn opened_again(stage: &Stage, id: ApprovalId, times: usize) {
+    let opened = async {
+        while stage.events_of(id).await.iter().filter(|kind| **kind == "approval.round_opened").count()
+            < times
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, opened).await.unwrap();
+}
+
+/// Held for two people, one of whom said so in a ticket.
+async fn half_approved(stage: &Stage, system: &System) -> ApprovalId {
+    let id = stage.hold(Class::Delete, "x").await;
+    allow(stage, system, id).await;
+    assert_eq!(name(stage, Class::Delete, "x", "OPS-1").await, id);
+    assert_eq!(named(stage, id).await, [("OPS-1".to_owned(), None)]);
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_that_is_named_again_is_looked_at_all_the_same_before_it_runs() {
+    let (stage, system) = stage(ONE).await;
+    let id = half_approved(&stage, &system).await;
+    // Granted, it waits again for a gate that takes no ticket.
+    let more = r#"@id("more") @gate("more") @approvers("Group::\"sre\"") @expires("30m") @valid_for("10m") @step_up("chat")
+        @reason("and more") forbid (principal, action in Action::"delete", resource);"#;
+    stage.policy(&format!("{POLICY}{ONE}{more}")).await;
+    stage.approve(person(2), id).await.unwrap();
+    opened_again(&stage, id, 1).await;
+    stage.clock.pass(Duration::from_secs(6));
+    assert_eq!(name(&stage, Class::Delete, "x", "OPS-1").await, id);
+    assert_eq!(named(&stage, id).await, [("OPS-1".to_owned(), None)], "a vote rests on it");
+    // Taken back in its system, its vote does not count any more.
+    system.says.lock().unwrap().clear();
+    stage.clock.pass(Duration::from_secs(30));
+    stage.approve(person(3), id).await.unwrap();
+    opened_again(&stage, id, 2).await;
+    assert_eq!(stage.cloud.count(), 0);
+    assert_eq!(named(&stage, id).await, [("OPS-1".to_owned(), Some(TicketCheck::State))]);
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_ticket_is_looked_up_once_at_a_time() {
+    let (stage, system) = stage(ONE).await;
+    system.hangs.store(true, Ordering::SeqCst);
+    stage.ask_with((Class::Execute, "x"), "OPS-1", Duration::ZERO).await.unwrap();
+    let asked = async {
+        while system.looks.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, asked).await.unwrap();
+    stage.ask_with((Class::Execute, "x"), "OPS-1", Duration::from_millis(500)).await.unwrap();
+    assert_eq!(system.looks.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_names_many_holds_up_nothing_that_runs() {
+    let (stage, system) = stage(ONE).await;
+    let id = half_approved(&stage, &system).await;
+    stage.clock.pass(Duration::from_secs(30));
+    system.hangs.store(true, Ordering::SeqCst);
+    let before = system.looks.load(Ordering::SeqCst);
+    for at in 0..10 {
+        let body = format!("flood {at}");
+        stage.ask_with((Class::Execute, &body), "OPS-2", Duration::ZERO).await.unwrap();
+    }
+    let looked = async {
+        while system.looks.load(Ordering::SeqCst) < before + 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, looked).await.unwrap();
+    system.hangs.store(false, Ordering::SeqCst);
+    stage.approve(person(2), id).await.unwrap();
+    stage.until(id, "done").await;
+    assert_eq!(stage.cloud.count(), 1);
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_that_is_away_for_a_moment_takes_no_vote_away() {
+    let (stage, system) = stage(ONE).await;
+    let id = half_approved(&stage, &system).await;
+    stage.clock.pass(Duration::from_secs(30));
+    system.unreached.store(2, Ordering::SeqCst);
+    stage.approve(person(2), id).await.unwrap();
+    stage.until(id, "done").await;
+    assert_eq!(stage.cloud.count(), 1);
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_yes_in_a_ticket_does_not_override_a_later_no() {
+    let (stage, system) = stage(ONE).await;
+    let id = stage.hold(Class::Execute, "x").await;
+    allow(&stage, &system, id).await;
+    stage.reject(person(2), id, "not today").await.unwrap();
+    // The requester takes its answer, and asks once more.
+    let told = stage.ask_with((Class::Execute, "x"), "OPS-1", Duration::ZERO).await.unwrap();
+    assert!(matches!(told, Reply::Refused(_)), "{told:?}");
+    let again = name(&stage, Class::Execute, "x", "OPS-1").await;
+    assert_ne!(again, id);
+    assert_eq!(named(&stage, again).await, [("OPS-1".to_owned(), Some(TicketCheck::State))]);
+    assert_eq!(stage.cloud.count(), 0);
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_word_from_before_its_speaker_was_known_is_none() {
+    let (stage, system) = stage(ONE).await;
+    let id = stage.hold(Class::Execute, "x").await;
+    allow(&stage, &system, id).await;
+    for bound in stage.people.bound.lock().unwrap().values_mut() {
+        bound.since = stage.gate.now();
+    }
+    assert_eq!(name(&stage, Class::Execute, "x", "OPS-1").await, id);
+    assert_eq!(named(&stage, id).await, [("OPS-1".to_owned(), Some(TicketCheck::Approver))]);
     stage.verify();
 }

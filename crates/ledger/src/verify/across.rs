@@ -58,13 +58,14 @@ pub(super) struct Bindings(BTreeMap<CredentialId, Bound>);
 struct Bound {
     person: PersonId,
     channel: ChannelName,
+    at: Timestamp,
     ended: bool,
 }
 
 impl Bindings {
-    pub(super) fn read(&mut self, event: &Event) -> Result<(), Breach> {
+    pub(super) fn read(&mut self, at: Timestamp, event: &Event) -> Result<(), Breach> {
         if let Event::ChannelBound { person, binding, channel } = event {
-            let bound = Bound { person: *person, channel: channel.clone(), ended: false };
+            let bound = Bound { person: *person, channel: channel.clone(), at, ended: false };
             let before = self.0.insert(*binding, bound);
             demand(Rule::Chat, before.is_none(), "a new binding", format!("`{binding}` again"))?;
         }
@@ -74,7 +75,7 @@ impl Bindings {
             let none = || breach(Rule::Chat, "a binding of that person", format!("`{binding}`"));
             known.ok_or_else(none)?.ended = true;
         }
-        if let Event::ApprovalVoted { statement, assurance, assertion, through, .. } = event {
+        if let Event::ApprovalVoted { statement, assurance, assertion, through, ticket, .. } = event {
             match (through, *assurance) {
                 (None, Assurance::Session | Assurance::Passkey) => {}
                 (None, Assurance::Chat) => {
@@ -85,20 +86,30 @@ impl Bindings {
                 }
                 (Some(through), Assurance::Chat) => {
                     demand(Rule::Chat, assertion.is_none(), "no passkey in a channel", "an assertion")?;
-                    self.speaks_for(statement.voter, through)?;
+                    let bound = self.speaks_for(statement.voter, through)?;
+                    if let Some(ticket) = ticket {
+                        let then = bound <= ticket.approved_at;
+                        demand(
+                            Rule::Ticket,
+                            then,
+                            "an approval by a user who was bound then",
+                            ticket.approved_at,
+                        )?;
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn speaks_for(&self, voter: PersonId, through: &Through) -> Result<(), Breach> {
+    /// Since when they do.
+    fn speaks_for(&self, voter: PersonId, through: &Through) -> Result<Timestamp, Breach> {
         let unknown = || breach(Rule::Chat, "a binding made before", format!("`{}`", through.binding));
         let bound = self.0.get(&through.binding).ok_or_else(unknown)?;
         demand(Rule::Chat, bound.person == voter, format!("a user bound to `{voter}`"), bound.person)?;
         same(Rule::Chat, "the channel", &bound.channel, &through.channel)?;
         let ended = || format!("`{}`, ended before", through.binding);
-        if bound.ended { Err(breach(Rule::Chat, "a binding in force", ended())) } else { Ok(()) }
+        if bound.ended { Err(breach(Rule::Chat, "a binding in force", ended())) } else { Ok(bound.at) }
     }
 }
 

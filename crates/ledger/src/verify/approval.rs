@@ -10,7 +10,10 @@ use countersign_core::{
     ApprovalId, Assurance, Digest, GateName, PersonId, SignIn, Timestamp,
     statement::{Statement, Verdict},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// An approval as far as it was read.
 #[derive(Debug)]
@@ -334,6 +337,9 @@ fn signed_in(gate: &GateTerms, ballot: &Ballot<'_>) -> Result<(), Breach> {
     met.map_err(|why| breach(Rule::SignIn, format!("a sign-in as `{}` asks", gate.gate), why))
 }
 
+/// How long before its vote a ticket was read at most.
+const READ_WITHIN: Duration = Duration::from_mins(5);
+
 /// A word in a ticket counts where the gate says so, for oneself, within the time that the ticket says, as often as it says.
 fn in_a_ticket(gate: &GateTerms, ballot: &Ballot<'_>) -> Result<(), Breach> {
     let Some((ticket, through)) = ballot.ticket else { return Ok(()) };
@@ -346,6 +352,11 @@ fn in_a_ticket(gate: &GateTerms, ballot: &Ballot<'_>) -> Result<(), Breach> {
     let (from, until) = (ticket.from, ticket.until);
     let holds = from.is_none_or(|from| from <= ballot.at) && until.is_none_or(|until| ballot.at < until);
     demand(Rule::Ticket, holds, format!("a vote while `{}` holds", ticket.ticket), ballot.at)?;
+    let read = ticket.read_at <= ballot.at && ballot.at.since(ticket.read_at) <= READ_WITHIN;
+    demand(Rule::Ticket, read, format!("`{}`, read a moment before", ticket.ticket), ticket.read_at)?;
+    // Its system's clock may be ahead of ours.
+    let before = ticket.approved_at <= ballot.at.plus(READ_WITHIN);
+    demand(Rule::Ticket, before, format!("`{}`, approved before", ticket.ticket), ticket.approved_at)?;
     let within = (1..=ticket.uses).contains(&ticket.used);
     demand(Rule::Ticket, within, format!("at most {} uses of `{}`", ticket.uses, ticket.ticket), ticket.used)
 }

@@ -295,7 +295,7 @@ impl<'k> Walk<'k> {
         }
         self.reviews.read(&entry.event)?;
         self.stand_ins.read(entry.at, &entry.event)?;
-        self.bindings.read(&entry.event)?;
+        self.bindings.read(entry.at, &entry.event)?;
         self.tickets.read(&entry.event)?;
         match entry.action {
             Some(action) => self.read_action(action, entry, leaf),

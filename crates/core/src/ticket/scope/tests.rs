@@ -54,7 +54,14 @@ fn text(lines: &[&str]) -> String {
 fn covers(lines: &[&str], change: impl FnOnce(&mut Action)) -> Result<(), NotCovered> {
     let mut action = action();
     change(&mut action);
-    Scope::find(&text(lines)).unwrap().covers(&action, &action.digest().unwrap())
+    let effects = [whole(&action)];
+    Scope::find(&text(lines)).unwrap().covers(&action, &action.digest().unwrap(), &effects)
+}
+
+/// All that an action does where nothing tells its parts.
+fn whole(action: &Action) -> Effect {
+    let Operation { name, class } = action.operation.clone();
+    Effect { operation: name, class, resources: (0..action.resources.len()).collect() }
 }
 
 #[test]
@@ -87,14 +94,80 @@ fn every_part_of_an_action_has_to_be_what_the_scope_says() {
 }
 
 #[test]
+fn everything_that_an_action_does_has_to_be_covered() {
+    let tables = ["class: delete", "resource: table/logs-*"];
+    let both = ["class: delete, read", tables[1]];
+    let effect = |operation: &str, class, resources: &[usize]| Effect {
+        operation: Some(operation.into()),
+        class,
+        resources: resources.iter().copied().collect(),
+    };
+    let drops = || effect("dropTable", Class::Delete, &[0]);
+    let asked = action();
+    let digest = asked.digest().unwrap();
+    let digested = format!("action: {digest}");
+    for (lines, second, want) in [
+        (&both[..], effect("readTable", Class::Read, &[1]), Ok(())),
+        (&tables[..], effect("readTable", Class::Read, &[1]), Err(N::Class)),
+        (&both[..], effect("readTable", Class::Read, &[]), Err(N::NoResource)),
+        (&["class: delete, unknown", both[1]][..], effect("begin", Class::Unknown, &[1]), Err(N::Unknown)),
+        (
+            &["operation: dropTable", both[0], both[1]][..],
+            effect("readTable", Class::Read, &[1]),
+            Err(N::Operation),
+        ),
+        (&[digested.as_str()][..], effect("begin", Class::Unknown, &[]), Ok(())),
+        (&[digested.as_str(), tables[0]][..], effect("readTable", Class::Read, &[]), Err(N::Class)),
+    ] {
+        let scope = Scope::find(&text(lines)).unwrap();
+        assert_eq!(scope.covers(&asked, &digest, &[drops(), second.clone()]), want, "{lines:?} {second:?}");
+    }
+    let scope = Scope::find(&text(&tables)).unwrap();
+    assert_eq!(scope.covers(&asked, &digest, &[]), Err(N::Unknown), "nothing is known of what it does");
+}
+
+#[test]
+fn whoever_approves_a_scope_sees_all_that_is_read_of_it() {
+    use ScopeError as E;
+    let sound = text(&["class: delete", "resource: table/x"]);
+    let with = |more: &str| text(&["class: delete", "resource: table/x", more]);
+    let far = " ".repeat(300);
+    for (said, want) in [
+        (format!("{sound}\n\nThanks: all of you."), None),
+        (format!("{sound}\r\n   \r\nThanks."), None),
+        (format!("{sound}\n\naction: abc"), Some(E::Outside)),
+        (format!("{sound}\n  \n  - Class : read"), Some(E::Outside)),
+        (format!("{sound}\n\nUNTIL\u{ff1a} tomorrow"), Some(E::Outside)),
+        (format!("environment: dev\n\n{sound}"), Some(E::Outside)),
+        (format!("{sound}\n\u{a0}\nuntil: tomorrow"), Some(E::Hidden)),
+        (format!("{sound}\n\u{2003}\n"), Some(E::Hidden)),
+        (format!("{sound}\n\nso\u{2028}action: abc"), Some(E::Hidden)),
+        (format!("{sound}\n\nso\raction: abc"), Some(E::Hidden)),
+        (text(&[&format!("class: read,{far}delete"), "resource: table/x"]), Some(E::Line(5))),
+        (text(&["class: read,delete", "resource: table/x"]), Some(E::Line(5))),
+        (text(&["class: read,  delete", "resource: table/x"]), Some(E::Line(5))),
+        (text(&["class: delete", &format!("resource: table/x{far}*")]), Some(E::Line(6))),
+        (with(&format!("resource: table/{}", "x".repeat(500))), Some(E::TooLong)),
+    ] {
+        assert_eq!(Scope::find(&said).err(), want, "{said:?}");
+    }
+    assert!(Scope::is_all_of(&sound) && Scope::is_all_of(&format!("{sound}\n\n")));
+    for said in
+        [format!("{sound}\n\nmore"), format!("so\n{sound}"), format!("{sound}\n\n{sound}"), String::new()]
+    {
+        assert!(!Scope::is_all_of(&said), "{said:?}");
+    }
+}
+
+#[test]
 fn the_narrowest_scope_is_for_one_action_and_reads_as_it_was_written() {
     let (asked, mut other) = (action(), action());
     let place = (asked.target.clone(), asked.environment.clone());
     let scope = Scope::only(asked.requester.principal, place, asked.digest().unwrap());
     assert_eq!(Scope::find(&format!("Please.\n\n{scope}\nThanks.")), Ok(scope.clone()));
-    assert_eq!(scope.covers(&asked, &asked.digest().unwrap()), Ok(()));
+    assert_eq!(scope.covers(&asked, &asked.digest().unwrap(), &[whole(&asked)]), Ok(()));
     other.payload.head = Bytes::from_static(b"DELETE /y");
-    assert_eq!(scope.covers(&other, &other.digest().unwrap()), Err(N::Action));
+    assert_eq!(scope.covers(&other, &other.digest().unwrap(), &[whole(&other)]), Err(N::Action));
     let wide = Scope {
         operation: Some("dropTable".into()),
         classes: [Class::Delete, Class::Write].into(),

@@ -44,7 +44,8 @@ fn used(story: &mut Story, n: u128, (used, uses): (u32, u32), change: Tell) {
     let mut vote = story.ballot(n, 1, "data", 1);
     vote.assurance = Assurance::Chat;
     vote.through = Some(through("team", 70));
-    vote.ticket = Some(ticket(used, uses));
+    let at = Timestamp(story.log.now);
+    vote.ticket = Some(TicketVote { approved_at: at, read_at: at, ..ticket(used, uses) });
     change(story, &mut vote);
     story.cast(n, &vote);
     story.grant(n);
@@ -67,7 +68,25 @@ fn a_word_in_a_ticket_is_a_vote_where_the_gate_takes_one() {
 
 #[test]
 fn a_ticket_that_does_not_hold_is_told() {
-    let told: [(&str, Tell, Rule); 8] = [
+    let told: [(&str, Tell, Rule); 12] = [
+        (
+            "approved before its approver was bound",
+            |_, vote| vote.ticket.as_mut().unwrap().approved_at = Timestamp(1),
+            Rule::Ticket,
+        ),
+        (
+            "approved in the time to come",
+            |story, vote| {
+                vote.ticket.as_mut().unwrap().approved_at = Timestamp(story.log.now + 900_000_000);
+            },
+            Rule::Ticket,
+        ),
+        ("read long ago", |_, vote| vote.ticket.as_mut().unwrap().read_at = Timestamp(1), Rule::Ticket),
+        (
+            "read later",
+            |story, vote| vote.ticket.as_mut().unwrap().read_at = Timestamp(story.log.now + 60_000_000),
+            Rule::Ticket,
+        ),
         ("in another channel", |_, vote| vote.through = Some(through("other", 70)), Rule::Ticket),
         ("through nothing", |_, vote| vote.through = None, Rule::Ticket),
         ("by a user nobody bound", |_, vote| vote.through = Some(through("team", 71)), Rule::Chat),
