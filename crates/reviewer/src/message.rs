@@ -7,7 +7,7 @@ mod excerpt;
 pub use excerpt::Excerpt;
 
 use countersign_core::{
-    Action, Assurance, Body, PersonId, PrincipalId, Resource, Timestamp,
+    Action, Assurance, Body, PersonId, PrincipalId, Resource, TicketKey, Timestamp,
     approval::Round,
     decision::Gate,
     evidence::{Finding, Found},
@@ -157,7 +157,7 @@ pub struct Room {
 }
 
 /// What is found out about a ticket that was named is about.
-pub(crate) const NAMED: &str = "named ticket";
+const NAMED: &str = "named ticket";
 /// The words beside what the requester says.
 pub const MARKED: &str = "claimed by the requester, not verified";
 
@@ -309,9 +309,13 @@ fn line(finding: &Finding) -> Line {
     Line { about: escaped(&finding.about), says, source: escaped(&finding.source) }
 }
 
-/// What was found out about a ticket that the requester named.
+/// What was found out about a ticket that the requester named. What is no key is the requester's words, and no part of ours.
 fn named(ticket: &NamedTicket) -> Line {
-    let says = format!("“{}” {}", visible::one_line(&ticket.claimed), ticket.in_words());
+    let key = ticket.claimed.parse::<TicketKey>();
+    let says = match key {
+        Ok(key) => format!("{key} {}", ticket.in_words()),
+        Err(_) => format!("what it named {}", ticket.in_words()),
+    };
     Line { about: NAMED.into(), says, source: "its own system".into() }
 }
 

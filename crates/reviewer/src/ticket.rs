@@ -196,6 +196,11 @@ pub(crate) trait Tickets: Send + Sync + Debug {
     /// Says something where everybody reads it.
     async fn reply(&self, ticket: &str, reply: &Reply) -> Result<(), Refusal>;
 
+    /// Whether its own history keeps whatever is changed of what people approved.
+    async fn keeps(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     /// Tells it somebody alone.
     async fn whisper(&self, ticket: &str, to: &Who, told: &Told) -> Result<(), Refusal>;
 }
@@ -208,6 +213,8 @@ pub(crate) struct Ticketing<T> {
     pub(crate) give_up_after: Duration,
     /// People decide in the tickets.
     pub(crate) decides: bool,
+    /// People approve in them before anything is asked.
+    pub(crate) preapproves: bool,
 }
 
 #[async_trait]
@@ -268,6 +275,9 @@ impl<T: Tickets> Ticketing<T> {
         let test = letter.news.kind == "channel.test";
         if test && self.decides {
             self.rehearse(letter, ticket).await?;
+        }
+        if test && self.preapproves {
+            self.tickets.keeps().await?;
         }
         if !test && letter.news.kind != "approval.requested" {
             self.say(letter, ticket).await?;

@@ -1,10 +1,7 @@
 //! What every chat says in the same words: how an approval stands, and what a piece of news means. What somebody else
 //! wrote stands apart from our own words, so that each chat escapes it in its own way.
 
-use crate::{
-    channel::{Gathering, Letter, Why},
-    message::NAMED,
-};
+use crate::channel::{Gathering, Letter, Why};
 use countersign_engine::outbox::News;
 
 /// A part of a line.
@@ -100,7 +97,6 @@ pub(crate) fn step(letter: &Letter) -> Step {
             vec![by, ours(" broke the glass: lifted every gate alone. Somebody else has to look at it.")]
         }
         "approval.glass_reviewed" => vec![by, ours(" looked at the break-glass.")],
-        "approval.ticket_refused" => vec![ours("A ticket that the requester named does not count.")],
         "approval.granted" => vec![ours("Approved by everybody who had to. It may run now.")],
         "approval.revoked_while_running" => vec![ours("Revoked while it runs: it is being stopped.")],
         "execution.authorized" => vec![ours("It runs now.")],
@@ -119,10 +115,6 @@ pub(crate) fn step(letter: &Letter) -> Step {
     let said = match (&*letter.news.kind, &letter.message.rejection, &letter.message.drifted) {
         ("approval.voted", Some(said), _) if rejected => Some(said.clone()),
         ("approval.round_opened", _, Some(why)) => Some(why.clone()),
-        ("approval.ticket_refused", ..) => {
-            let named = letter.message.computed.evidence.iter().rev().find(|line| line.about == NAMED);
-            named.map(|line| line.says.clone())
-        }
         _ => None,
     };
     Step { line, said }

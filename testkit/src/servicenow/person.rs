@@ -29,6 +29,14 @@ impl ServiceNow {
         record.and_then(|record| record.get("sys_id")).cloned().unwrap_or_default()
     }
 
+    /// Somebody else gets a user's name, from a moment on.
+    pub fn renews(&self, name: &str, at: &str) {
+        let mut shared = lock(&self.shared);
+        let users = shared.tables.entry("sys_user").or_default();
+        let user = users.iter_mut().find(|user| user.get("user_name").is_some_and(|own| own == name));
+        user.into_iter().for_each(|user| drop(user.insert("sys_created_on".into(), at.into())));
+    }
+
     /// The user's id.
     pub fn user(&self, name: &str) -> String {
         let shared = lock(&self.shared);

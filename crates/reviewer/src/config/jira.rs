@@ -79,8 +79,13 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         None => Speaks::Never,
     };
     let decides = !matches!(speaks, Speaks::Never);
-    let ticketing =
-        Ticketing { tickets: jira, room: common.room, give_up_after: common.give_up_after, decides };
+    let ticketing = Ticketing {
+        tickets: jira,
+        room: common.room,
+        give_up_after: common.give_up_after,
+        decides,
+        preapproves: false,
+    };
     Some(Made { kind: "jira", place, tell: Arc::new(ticketing), speaks, vouches })
 }
 

@@ -73,13 +73,14 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
     let servicenow = ServiceNow { api: Api(Calls { outward, path, user, secret: password }), table, closed };
     let records =
         |beforehand| Arc::new(Records { servicenow: servicenow.clone(), beforehand }) as Arc<dyn Tickets>;
+    let preapproves = beforehand.is_some();
     let vouches = beforehand.map(records);
     let speaks = match common.name.clone().filter(|_| decides) {
         Some(name) => Speaks::Watched(Watch::new(Arc::new(servicenow.clone()), name, every)),
         None => Speaks::Never,
     };
-    let ticketing =
-        Ticketing { tickets: servicenow, room: common.room, give_up_after: common.give_up_after, decides };
+    let (tickets, room, give_up_after) = (servicenow, common.room, common.give_up_after);
+    let ticketing = Ticketing { tickets, room, give_up_after, decides, preapproves };
     Some(Made { kind: "servicenow", place, tell: Arc::new(ticketing), speaks, vouches })
 }
 

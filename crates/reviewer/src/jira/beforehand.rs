@@ -1,7 +1,7 @@
 //! Issues in which people approve before anything is asked. Their scope stands in a block of code of the description: what the
 //! editor draws as one, so that whoever approves the issue sees it as it is read.
 
-use super::{Jira, history, id_of, is, sheet, text};
+use super::{Jira, draw, history, id_of, is, sheet, text};
 use crate::ticket::{Beforehand, Done, Places, Said, Tickets as _, Turn, approved, invitation};
 use async_trait::async_trait;
 use countersign_core::{TicketCheck, TicketKey, ticket::Scope};
@@ -9,7 +9,7 @@ use countersign_engine::port::ticket::{Found, NotVouched, Tickets};
 use serde_json::Value;
 use std::time::Duration;
 
-const FIELDS: &str = "project,issuetype,status,summary,description,creator";
+const FIELDS: &str = "project,issuetype,status,summary,description,creator,labels";
 /// What of an issue has to be as it was when it was approved.
 const FIXED: [&str; 6] = ["summary", "description", "project", "issuetype", "Key", "key"];
 
@@ -24,6 +24,10 @@ pub(crate) struct Issues {
 impl Tickets for Issues {
     fn system(&self) -> &'static str {
         "jira"
+    }
+
+    fn origin(&self) -> String {
+        self.jira.api.0.outward.origin.to_string()
     }
 
     fn could_be(&self, key: &TicketKey) -> bool {
@@ -69,7 +73,7 @@ impl Issues {
         }
         Ok(Said {
             id,
-            is_ours: creator.is_empty() || creator == me,
+            is_ours: creator.is_empty() || creator == me || quotes(&issue),
             is_of_a_type: of_the_project && (types.is_empty() || types.iter().any(|one| is(one, kind))),
             is_in_place: true,
             stands: text(&issue, "/fields/status/name").to_owned(),
@@ -81,21 +85,44 @@ impl Issues {
     }
 }
 
-/// What stands in blocks of code, each by itself, at the top of the description: nothing there is folded away.
+/// Whether it looks as what we write about an approval, whoever made it: somebody cloned or copied it, with what a requester said.
+fn quotes(issue: &Value) -> bool {
+    let labels = issue.pointer("/fields/labels").and_then(Value::as_array).into_iter().flatten();
+    let marked = labels.filter_map(Value::as_str).any(|label| label.starts_with("apr_"));
+    let whole = issue.pointer("/fields/description").map(sheet::read).unwrap_or_default();
+    marked || whole.lines().any(|line| draw::HEADINGS.iter().any(|ours| line.trim().starts_with(ours)))
+}
+
+/// The one block of code at the top of the description, where nothing is folded away, that is a scope and nothing else.
 fn scope(issue: &Value) -> Result<String, NotVouched> {
     let description = issue.pointer("/fields/description");
     let nodes = description.and_then(|document| document.get("content")).and_then(Value::as_array);
     let is_code = |node: &&Value| node.get("type").and_then(Value::as_str) == Some("codeBlock");
-    let blocks: Vec<String> = nodes.into_iter().flatten().filter(is_code).map(sheet::read).collect();
-    let blocks = blocks.join("\n");
+    let blocks = nodes.into_iter().flatten().filter(is_code);
+    let blocks: Vec<&Value> = blocks.filter(|block| Scope::has_lines(&sheet::read(block))).collect();
+    let not = |why: &str| Err(NotVouched::new(TicketCheck::Scope, why));
+    let block = match blocks.as_slice() {
+        [] => String::new(),
+        [block] if is_plain(block) => sheet::read(block),
+        [_] => return not("the block of code with its scope has something in it that is no text"),
+        [..] => return not("it has more than one block of code that looks like a scope"),
+    };
     let whole = description.map(sheet::read).unwrap_or_default();
     // One that stands elsewhere would be read by people, and not by us.
     let elsewhere = Scope::count(&whole) + Scope::count(text(issue, "/fields/summary"));
-    if elsewhere > Scope::count(&blocks) {
-        let why = "a scope stands in it outside of a block of code, where it is not read";
-        return Err(NotVouched::new(TicketCheck::Scope, why));
+    if elsewhere > Scope::count(&block) {
+        return not("a scope stands in it outside of a block of code, where it is not read");
     }
-    Ok(blocks)
+    if !block.is_empty() && !Scope::is_all_of(&block) {
+        return not("the block of code with its scope has something else in it");
+    }
+    Ok(block)
+}
+
+/// Whether a block of code holds texts and nothing else.
+fn is_plain(block: &Value) -> bool {
+    let mut nodes = block.get("content").and_then(Value::as_array).into_iter().flatten();
+    nodes.all(|node| node.get("type").and_then(Value::as_str) == Some("text") && node.get("marks").is_none())
 }
 
 /// What one entry of the changelog says was done. `None`: it cannot be read.
@@ -142,8 +169,34 @@ mod tests {
         for (nodes, summary) in [(folded, "s"), (typed, "s"), (both, "s"), (json!([code(one)]), one)] {
             assert_eq!(said(nodes, summary), Err(TicketCheck::Scope));
         }
-        // Two are handed on as two, and refused where they are read.
-        assert_eq!(Scope::count(&said(json!([code(one), code(one)]), "s").unwrap()), 2);
+        // What else stands in the block, or in another one, would be read by people alone.
+        let more = format!("{one}\n\nuntil: tomorrow");
+        let above = format!("For Tuesday.\n{one}");
+        let inline = json!({"type": "inlineCard", "attrs": {"url": "https://x"}});
+        let mixed = json!({"type": "codeBlock", "content": [{"type": "text", "text": one}, inline]});
+        for nodes in [
+            json!([code(one), code(one)]),
+            json!([code(one), code("action: abc")]),
+            json!([code(&more)]),
+            json!([code(&above)]),
+            json!([mixed]),
+        ] {
+            assert_eq!(said(nodes.clone(), "s"), Err(TicketCheck::Scope), "{nodes}");
+        }
+        assert!(said(json!([code(one), code("echo hello")]), "s").is_ok());
+    }
+
+    #[test]
+    fn a_copy_of_what_we_wrote_quotes_a_requester() {
+        let issue = |labels: Value, text: &str| {
+            let text = json!({"type": "paragraph", "content": [{"type": "text", "text": text}]});
+            json!({"fields": {"labels": labels, "description": {"type": "doc", "content": [text]}}})
+        };
+        assert!(!quotes(&issue(json!(["db", "april"]), "Please.")));
+        assert!(quotes(&issue(json!(["apr_01JD0000000000000000000000"]), "Please.")));
+        for ours in draw::HEADINGS {
+            assert!(quotes(&issue(json!([]), ours)), "{ours}");
+        }
     }
 
     #[test]

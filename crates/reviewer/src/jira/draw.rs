@@ -38,6 +38,13 @@ const GLIMPSE: usize = 4_000;
 /// Of [`super::sheet::MOST`], for what says that something is missing.
 const KEPT: usize = 1_000;
 
+/// How parts of it begin, by which a copy is known.
+pub(super) const HEADINGS: [&str; 4] = [RUNS, ASKED, REVIEW, OPEN];
+const RUNS: &str = "What will run, as it is";
+const ASKED: &str = "Why people are asked, and whom";
+const REVIEW: &str = "Review in Countersign";
+const OPEN: &str = "Open Countersign";
+
 /// The issue about an approval.
 pub fn issue(message: &Message) -> Issue {
     let mut top = Sheet::default();
@@ -101,7 +108,7 @@ fn fields(sheet: &mut Sheet, message: &Message) {
 /// Whether all bytes are shown.
 fn request(sheet: &mut Sheet, asked: &Request, left: usize) -> bool {
     let (head, body) = asked.fitted(left, GLIMPSE, LEAST, cost);
-    excerpt(sheet, "What will run, as it is", &head);
+    excerpt(sheet, RUNS, &head);
     if asked.body_bytes > 0 {
         excerpt(sheet, &format!("Body, {} bytes", asked.body_bytes), &body);
     }
@@ -149,7 +156,7 @@ fn asks(sheet: &mut Sheet, message: &Message) {
         sheet.cut = true;
         lines.push(vec![ours(&format!("… and {more} more"))]);
     }
-    sheet.lines("Why people are asked, and whom", &lines, 2 * LIST);
+    sheet.lines(ASKED, &lines, 2 * LIST);
     if let Some(why) = &message.drifted {
         sheet.heading("Why it waits again");
         let why = sheet.theirs(why, SAID);
@@ -184,7 +191,7 @@ fn how(sheet: &mut Sheet, message: &Message, whole: bool) {
     } else if !whole && message.state != "test" {
         sheet.warning("Not all of it is shown here. Decide where all of it is shown.");
     }
-    let title = if message.state == "test" { "Open Countersign" } else { "Review in Countersign" };
+    let title = if message.state == "test" { OPEN } else { REVIEW };
     sheet.paragraph(&[link(title, &message.link)]);
 }
 

@@ -1,7 +1,7 @@
 //! Records in which people approve before anything is asked: their own field `approval`, put to `approved` by a person, by the
 //! instance's own audit; their scope in the description; and the window in which a change is planned.
 
-use super::{OURS, ServiceNow, history, id_of, text};
+use super::{OURS, ServiceNow, draw, history, id_of, text};
 use crate::ticket::{Beforehand, By, Done, Places, Refusal, Said, Tickets as _, Turn, approved, invitation};
 use async_trait::async_trait;
 use countersign_core::{TicketCheck, TicketKey, Timestamp};
@@ -9,11 +9,12 @@ use countersign_engine::port::ticket::{Found, NotVouched, Tickets};
 use serde_json::Value;
 use std::time::Duration;
 
-const FIELDS: &str =
-    "sys_id,number,sys_created_by,correlation_display,approval,state,description,start_date,end_date";
+const FIELDS: &str = "sys_id,number,sys_created_by,correlation_id,correlation_display,approval,state,description,start_date,end_date";
 /// What of a record has to be as it was when it was approved.
-const FIXED: &str = "approval,number,short_description,description,start_date,end_date";
+pub(super) const FIXED: &str = "approval,number,short_description,description,start_date,end_date";
 const APPROVED: &str = "approved";
+pub(super) const UNAUDITED: &str = "the instance's dictionary does not say, to this account, that it audits all of what has to stay: the table as a whole, \
+                                    with its texts and when it is planned";
 
 /// The records of one table, where they count beforehand.
 #[derive(Clone, Debug)]
@@ -26,6 +27,10 @@ pub(crate) struct Records {
 impl Tickets for Records {
     fn system(&self) -> &'static str {
         "servicenow"
+    }
+
+    fn origin(&self) -> String {
+        self.servicenow.api.0.outward.origin.to_string()
     }
 
     /// Numbers are letters with digits behind them: nothing of a query's.
@@ -58,9 +63,17 @@ impl Records {
         // A query with a mistake in it finds everything.
         let [record] = found.as_slice() else { return Err(gone()) };
         let id = id_of(record).filter(|_| text(record, "number") == key.as_str()).ok_or_else(gone)?;
+        // What is not audited could have been changed since, and nobody would know.
+        if !self.servicenow.is_audited().await? {
+            return Err(NotVouched::new(TicketCheck::History, UNAUDITED));
+        }
         let turns = self.turns(&id).await?;
         let creator = text(record, "sys_created_by");
-        let ours = creator.is_empty() || creator == api.0.user || text(record, "correlation_display") == OURS;
+        // A copy of what we wrote about an approval quotes a requester, whoever made it.
+        let copied = text(record, "correlation_display") == OURS
+            || text(record, "correlation_id").starts_with("apr_")
+            || text(record, "description").lines().any(|line| draw::is_heading(line));
+        let ours = creator.is_empty() || creator == api.0.user || copied;
         let state = text(record, "state");
         Ok(Said {
             is_ours: ours,

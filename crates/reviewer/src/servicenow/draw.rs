@@ -33,6 +33,17 @@ const SAID: usize = 500;
 const LEAST: usize = 100;
 const GLIMPSE: usize = 600;
 
+/// How parts of it begin, by which a copy is known.
+const RUNS: &str = "What will run, as it is";
+const ASKED: &str = "Why people are asked, and whom";
+const REVIEW: &str = "Review in Countersign";
+const OPEN: &str = "Open Countersign";
+
+/// Whether a line is one of those that we write about an approval.
+pub(super) fn is_heading(line: &str) -> bool {
+    [RUNS, ASKED, REVIEW, OPEN].iter().any(|ours| line.trim().starts_with(ours))
+}
+
 /// The record about an approval.
 pub fn record(message: &Message) -> Record {
     let (mut top, mut rest) = (Sheet::default(), Sheet::default());
@@ -41,7 +52,7 @@ pub fn record(message: &Message) -> Record {
     let left = TEXT.saturating_sub(KEPT).saturating_sub(top.used()).saturating_sub(rest.used());
     let shown = message.request.as_ref().is_some_and(|asked| {
         let (head, body) = asked.fitted(left, GLIMPSE, LEAST, cost);
-        excerpt(&mut top, "What will run, as it is", &head);
+        excerpt(&mut top, RUNS, &head);
         if asked.body_bytes > 0 {
             excerpt(&mut top, &format!("Body, {} bytes", asked.body_bytes), &body);
         }
@@ -103,7 +114,7 @@ fn found(sheet: &mut Sheet, message: &Message) {
     }
     for ask in &message.asks {
         let text = format!("{}: {} · {}", ask.gate, ask.reason, ask.approvers);
-        sheet.theirs("Why people are asked, and whom", &text, FIELD);
+        sheet.theirs(ASKED, &text, FIELD);
     }
     if let Some(why) = &message.drifted {
         sheet.theirs("Why it waits again", why, SAID);
@@ -139,7 +150,7 @@ fn how(message: &Message, whole: bool) -> String {
     } else {
         ""
     };
-    let title = if message.state == "test" { "Open Countersign" } else { "Review in Countersign" };
+    let title = if message.state == "test" { OPEN } else { REVIEW };
     format!("{missing}{title}: {}\n", message.link)
 }
 

@@ -100,15 +100,11 @@ impl Desk {
         std::fs::write(folder.path().join("secret"), secret).unwrap();
         let config = section.check(folder.path()).unwrap();
         let stage = Stage::asking(channels, vec![(name(), Arc::clone(config.vouches().unwrap()))]).await;
-        // The stage's clock stands still, and the ticket system's does not.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let now = Timestamp(i64::try_from(now.as_micros()).unwrap());
-        stage.clock.pass(now.since(stage.gate.now()));
-        stage.policy(&format!("{POLICY}{TICKETS}")).await;
+        let started = stage.gate.now();
         let desk = Self { far, stage, folder };
         for (user, person) in [(User::Ana, person(1)), (User::Bob, person(2)), (User::Olga, olga())] {
             let (binding, gate) = (CredentialId::from_parts(1, user as u128), &desk.stage.gate);
-            let bound = Bound { person, binding };
+            let bound = Bound { person, binding, since: started };
             desk.stage.people.bound.lock().unwrap().insert((name(), desk.far.id_of(user)), bound);
             let event = Event::ChannelBound { person, binding, channel: name() };
             gate.journal()
@@ -116,6 +112,11 @@ impl Desk {
                 .await
                 .unwrap();
         }
+        // The stage's clock stands still, and the ticket system's does not.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = Timestamp(i64::try_from(now.as_micros()).unwrap());
+        desk.stage.clock.pass(now.since(desk.stage.gate.now()));
+        desk.stage.policy(&format!("{POLICY}{TICKETS}")).await;
         desk
     }
 
@@ -618,4 +619,68 @@ async fn an_issue_counts_in_its_project_and_type_and_as_its_editor_shows_it() {
     desk.stage.clock.pass(8 * DAY);
     assert_eq!(desk.failed(Class::Execute, "old", &old).await.1, "time");
     desk.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_instance_does_not_audit_could_have_been_changed_since() {
+    let (desk, far) = Desk::servicenow().await;
+    let key = desk.approved(User::Ana, &scope(Class::Read, ""));
+    for (field, what) in
+        [("description", "its text"), ("start_date", "when it is planned"), (servicenow::TABLE, "the table")]
+    {
+        far.hide(Some((field, servicenow::Hidden::Unkept)));
+        // Nobody is told of this edit.
+        desk.far.edit(User::Stranger, &key, &scope(Class::Execute, ""));
+        let (_, check, says) = desk.failed(Class::Execute, what, &key).await;
+        assert_eq!(check, "history", "{what}: {says}");
+    }
+    far.hide(None);
+    desk.ask(Class::Execute, "kept", &desk.approved(User::Ana, &scope(Class::Execute, ""))).await.unwrap();
+    desk.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_was_not_there_then_has_said_nothing_then() {
+    let (desk, far) = Desk::servicenow().await;
+    let key = desk.approved(User::Ana, &scope(Class::Execute, ""));
+    far.renews("ana", "2099-01-01 00:00:00");
+    let (_, check, says) = desk.failed(Class::Execute, "x", &key).await;
+    assert_eq!(check, "approver", "{says}");
+    desk.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_what_the_gateway_wrote_counts_for_nobody() {
+    let good = scope(Class::Execute, "");
+    let (desk, far) = Desk::jira().await;
+    let drawn = "What will run, as it is";
+    let heading = jira::document::with_code(drawn, &good);
+    let key = far.file("557058:mallory", "Change", heading);
+    desk.far.put(User::Ana, &key, To::Approved);
+    assert_eq!(desk.failed(Class::Execute, "copied", &key).await.1, "kind");
+    desk.close();
+    let (desk, _) = Desk::servicenow().await;
+    let key = desk.approved(User::Ana, &format!("{good}\n\n{drawn}:\n| x"));
+    assert_eq!(desk.failed(Class::Execute, "copied", &key).await.1, "kind");
+    desk.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_approver_could_take_for_a_part_of_the_scope_is_one_or_nothing_counts() {
+    for desk in Desk::both().await {
+        let good = scope(Class::Execute, "");
+        for (what, more) in [
+            ("a line behind an empty one", "\n\nuntil: 2026-01-01T00:00:00Z"),
+            ("a line behind what is seen as empty", "\n\u{a0}\nresource: thing/y"),
+            ("a line behind a separator", "\n\nso\u{2028}class: read"),
+        ] {
+            let key = desk.approved(User::Ana, &format!("{good}{more}"));
+            let (_, check, says) = desk.failed(Class::Execute, what, &key).await;
+            assert_eq!(check, "scope", "{what}: {says}");
+        }
+        let far_away = format!("class: read,{}execute", " ".repeat(300));
+        let key = desk.approved(User::Ana, &good.replace("class: execute", &far_away));
+        assert_eq!(desk.failed(Class::Execute, "far away", &key).await.1, "scope");
+        desk.close();
+    }
 }
