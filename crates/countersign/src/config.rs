@@ -378,8 +378,24 @@ fn checked_channels(
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<ChannelConfig> {
     unlike(sections.iter().map(|(number, section)| (*number, &*section.name)), "channel", mistakes);
+    one_account(&sections, mistakes);
     let channels = checked_targets(sections, |section| section.check(folder), mistakes);
     channels.into_iter().map(|(_, channel)| channel).collect()
+}
+
+/// Where tickets count beforehand, every channel has one account: what another one wrote would pass for somebody's own.
+fn one_account(sections: &[(usize, ChannelSection)], mistakes: &mut Vec<Mistake>) {
+    let site = |one: &ChannelSection| one.site.as_ref().map(|site| site.trim_end_matches('/').to_lowercase());
+    for (number, section) in sections.iter().filter(|(_, one)| one.preapproves == Some(true)) {
+        let other = |(_, one): &&(usize, ChannelSection)| {
+            one.kind == section.kind && site(one) == site(section) && one.user != section.user
+        };
+        if let Some((_, other)) = sections.iter().find(other) {
+            let why = format!("`{}` writes tickets there in another account's name", other.name);
+            let hint = "use one account for all channels of a site";
+            mistakes.push(Mistake { item: Some(*number), ..Mistake::new("channel.user", why, hint) });
+        }
+    }
 }
 
 /// The routes that can be used, each with a name of its own.
