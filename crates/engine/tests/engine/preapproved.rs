@@ -2,7 +2,7 @@
 
 use crate::stage::{LONG, POLICY, Stage, person};
 use async_trait::async_trait;
-use countersign_core::{ApprovalId, Class, CredentialId, TicketCheck, TicketKey, ticket::Scope};
+use countersign_core::{ApprovalId, Class, CredentialId, TicketCheck, TicketKey, Timestamp, ticket::Scope};
 use countersign_engine::{
     hold::Hold,
     journal::Note,
@@ -39,6 +39,8 @@ struct System {
     hangs: AtomicBool,
     /// So often it cannot be reached.
     unreached: AtomicUsize,
+    /// When it was approved.
+    approved_at: Mutex<Option<Timestamp>>,
 }
 
 #[async_trait]
@@ -77,7 +79,7 @@ impl Tickets for System {
             approver: "ana".into(),
             approver_name: None,
             change: "1".into(),
-            approved_at: countersign_core::Timestamp::parse("2026-11-21T01:00:00Z").unwrap(),
+            approved_at: self.approved_at.lock().unwrap().unwrap(),
             text,
             from: None,
             until: None,
@@ -101,11 +103,13 @@ async fn stage(policy: &str) -> (Stage, Arc<System>) {
     let stage = Stage::asking(channels, tickets).await;
     stage.policy(&format!("{POLICY}{policy}")).await;
     let (binding, channel) = (CredentialId::from_parts(1, 1), "tickets".parse().unwrap());
-    let bound = Bound { person: person(1), binding, since: countersign_core::Timestamp(0) };
+    let bound = Bound { person: person(1), binding, since: Timestamp(0) };
     stage.people.bound.lock().unwrap().insert(("tickets".parse().unwrap(), "ana".into()), bound);
     let event = Event::ChannelBound { person: person(1), binding, channel };
     let note = Note::new(Actor::Person { id: person(1) }, event);
     stage.gate.journal().commit(vec![], vec![note]).await.unwrap();
+    // Whoever approves is bound by then.
+    *system.approved_at.lock().unwrap() = Some(stage.gate.now());
     (stage, system)
 }
 
@@ -352,7 +356,7 @@ async fn a_word_from_before_its_speaker_was_known_is_none() {
     let id = stage.hold(Class::Execute, "x").await;
     allow(&stage, &system, id).await;
     for bound in stage.people.bound.lock().unwrap().values_mut() {
-        bound.since = stage.gate.now();
+        bound.since = stage.gate.now().plus(Duration::from_secs(1));
     }
     assert_eq!(name(&stage, Class::Execute, "x", "OPS-1").await, id);
     assert_eq!(named(&stage, id).await, [("OPS-1".to_owned(), Some(TicketCheck::Approver))]);

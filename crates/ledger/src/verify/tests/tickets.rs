@@ -81,17 +81,21 @@ fn a_ticket_that_does_not_hold_is_told() {
             },
             Rule::Ticket,
         ),
-        ("read long ago", |_, vote| vote.ticket.as_mut().unwrap().read_at = Timestamp(1), Rule::Ticket),
+        (
+            "read long ago",
+            |story, vote| vote.ticket.as_mut().unwrap().read_at = Timestamp(story.log.now - 600_000_000),
+            Rule::Ticket,
+        ),
         (
             "read later",
             |story, vote| vote.ticket.as_mut().unwrap().read_at = Timestamp(story.log.now + 60_000_000),
             Rule::Ticket,
         ),
-        ("in another channel", |_, vote| vote.through = Some(through("other", 70)), Rule::Ticket),
-        ("through nothing", |_, vote| vote.through = None, Rule::Ticket),
+        ("in another channel", |_, vote| vote.through = Some(through("other", 70)), Rule::Chat),
+        ("through nothing", |_, vote| vote.through = None, Rule::Chat),
         ("by a user nobody bound", |_, vote| vote.through = Some(through("team", 71)), Rule::Chat),
         ("a rejection", |_, vote| vote.statement.decision = Verdict::Reject, Rule::Ticket),
-        ("raised to a session", |_, vote| vote.assurance = Assurance::Session, Rule::Ticket),
+        ("raised to a session", |_, vote| vote.assurance = Assurance::Session, Rule::Chat),
         (
             "before its time",
             |story, vote| {
