@@ -38,6 +38,8 @@ const TEXT: usize = 32_767;
 pub struct Issue {
     pub id: String,
     pub key: String,
+    /// What kind of issue it is, by name.
+    pub kind: String,
     pub creator: String,
     pub summary: String,
     pub description: Value,
@@ -184,6 +186,11 @@ impl Issue {
         }
     }
 
+    /// The key of an issue that was moved begins with another project's.
+    fn project(&self) -> &str {
+        self.key.rsplit_once('-').map_or("", |(project, _)| project)
+    }
+
     fn updated(&self) -> u64 {
         let changed = self.changes.iter().map(|change| change.at_ms);
         changed.chain(self.comments.iter().map(|comment| comment.at_ms)).max().unwrap_or_default()
@@ -194,7 +201,7 @@ impl Issue {
             "id": self.id, "key": self.key,
             "fields": {
                 "status": {"name": self.status}, "labels": self.labels, "summary": self.summary,
-                "description": self.description, "project": {"key": PROJECT}, "creator": {"accountId": self.creator},
+                "description": self.description, "project": {"key": self.project()}, "issuetype": {"name": self.kind}, "creator": {"accountId": self.creator},
                 "updated": stamp(self.updated()),
             },
         })
@@ -311,7 +318,19 @@ impl Shared {
         let answer = object!({"id": id, "key": key, "self": "planted"});
         let (creator, status) = (ACCOUNT.to_owned(), STATUSES[0].to_owned());
         let (comments, changes) = (Vec::new(), Vec::new());
-        self.issues.push(Issue { id, key, creator, summary, description, labels, status, comments, changes });
+        let kind = TYPE.to_owned();
+        self.issues.push(Issue {
+            id,
+            key,
+            kind,
+            creator,
+            summary,
+            description,
+            labels,
+            status,
+            comments,
+            changes,
+        });
         Ok((StatusCode::CREATED, answer))
     }
 

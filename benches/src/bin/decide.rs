@@ -163,5 +163,6 @@ fn action(round: usize) -> Result<Action> {
         sentence: format!("Read order {round} of shop-{team} (prod)."),
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     })
 }

@@ -133,6 +133,9 @@ pub struct Action {
     pub evidence: Option<Evidence>,
     /// What the requester says it is for. Claimed: shown apart, never believed.
     pub claimed_reason: Option<String>,
+    /// The ticket that the requester says it was approved in beforehand. Claimed: looked up, never believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_ticket: Option<String>,
 }
 
 impl Action {

@@ -284,6 +284,8 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         declare_server(target, &http, &mut vocabulary);
     }
     vocabulary.channels = channels.iter().map(|channel| channel.spec().name).collect();
+    let vouches = channels.iter().filter(|channel| channel.vouches().is_some());
+    vocabulary.ticket_channels = vouches.map(|channel| channel.spec().name).collect();
     let routes = checked_routes(file.route, &vocabulary, &mut mistakes);
     let (Ok(mut settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
     settings.issuers = issuers;
@@ -381,6 +383,7 @@ fn checked_channels(
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<ChannelConfig> {
     unlike(sections.iter().map(|(number, section)| (*number, &*section.name)), "channel", mistakes);
+    one_account(&sections, mistakes);
     let channels = checked_targets(sections, |section| section.check(folder), mistakes);
     let mut told = channels.iter().filter(|(_, channel)| channel.push().is_some());
     // People add their devices to the gateway, not to a channel.
@@ -391,6 +394,21 @@ fn checked_channels(
         mistakes.push(Mistake { item: Some(*number), ..mistake });
     }
     channels.into_iter().map(|(_, channel)| channel).collect()
+}
+
+/// Where tickets count beforehand, every channel has one account: what another one wrote would pass for somebody's own.
+fn one_account(sections: &[(usize, ChannelSection)], mistakes: &mut Vec<Mistake>) {
+    let site = |one: &ChannelSection| one.site.as_ref().map(|site| site.trim_end_matches('/').to_lowercase());
+    for (number, section) in sections.iter().filter(|(_, one)| one.preapproves == Some(true)) {
+        let other = |(_, one): &&(usize, ChannelSection)| {
+            one.kind == section.kind && site(one) == site(section) && one.user != section.user
+        };
+        if let Some((_, other)) = sections.iter().find(other) {
+            let why = format!("`{}` writes tickets there in another account's name", other.name);
+            let hint = "use one account for all channels of a site";
+            mistakes.push(Mistake { item: Some(*number), ..Mistake::new("channel.user", why, hint) });
+        }
+    }
 }
 
 /// The routes that can be used, each with a name of its own.

@@ -20,6 +20,7 @@ use countersign_engine::{
         store::{Change, Expect, Find, Kind, ReadError, Store},
         upstream::{Target, Upstream},
     },
+    preapproval::Systems,
     rules,
     start::{self, Opening},
 };
@@ -77,6 +78,12 @@ pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
         targets: targets(&config)?,
         channels: Channels::new(config.channels.iter().map(ChannelConfig::spec))
             .routed(config.routes.clone()),
+        tickets: Systems::new(
+            config
+                .channels
+                .iter()
+                .filter_map(|channel| Some((channel.spec().name, Arc::clone(channel.vouches()?)))),
+        ),
         limits: config.limits.clone(),
         who,
         attach_secret,

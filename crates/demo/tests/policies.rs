@@ -62,6 +62,7 @@ fn bundle(classifier: &Classifier) -> Bundle {
         operations: classifier.declared().into_iter().map(operation).chain(session).collect(),
         mcp: [tools].into(),
         channels: BTreeSet::new(),
+        ticket_channels: BTreeSet::new(),
     };
     let sources = policy::FILES.iter().map(|(name, text)| Source::new(*name, *text)).collect();
     Bundle::load(sources, &vocabulary).unwrap_or_else(|errors| {
@@ -114,6 +115,7 @@ fn action(
         sentence: understood.sentence,
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
         store::{Commit, CommitError, Receipt, Store},
         upstream::{Target, Upstream},
     },
+    preapproval::Systems,
     rules::Authors,
     running::Running,
 };
@@ -103,6 +104,7 @@ pub struct Gate {
     /// Keys attachments; made at first start, never shown.
     attach_secret: [u8; 32],
     channels: Channels,
+    tickets: Systems,
     frozen: RwLock<BTreeSet<FreezeScope>>,
     changes: broadcast::Sender<Changed>,
     pub(crate) holds: Holds,
@@ -127,6 +129,8 @@ pub struct Parts {
     pub targets: Vec<Reachable>,
     /// The ways on which people are told.
     pub channels: Channels,
+    /// Where tickets are looked up that requesters name.
+    pub tickets: Systems,
     pub limits: Limits,
     pub who: Who,
     pub attach_secret: [u8; 32],
@@ -145,6 +149,7 @@ impl Gate {
             who: parts.who,
             attach_secret: parts.attach_secret,
             channels: parts.channels,
+            tickets: parts.tickets,
             frozen: RwLock::default(),
             changes: broadcast::channel(1024).0,
             holds: Holds::default(),
@@ -284,6 +289,11 @@ impl Gate {
     /// The ways on which people are told.
     pub fn channels(&self) -> &Channels {
         &self.channels
+    }
+
+    /// Where tickets are looked up that requesters name.
+    pub(crate) fn tickets(&self) -> &Systems {
+        &self.tickets
     }
 
     /// How many executions run right now.

@@ -19,6 +19,7 @@ use crate::{
         store::{Change, Commit, CommitError, Expect, Find, Kind, Receipt},
         upstream::Kept,
     },
+    preapproval::NamedTicket,
     reply::{Refused as ReplyRefused, Reply},
     rules,
     view::View,
@@ -242,6 +243,7 @@ fn open(
         excluded,
         glass: Vec::new(),
         heard: Vec::new(),
+        tickets: action.claimed_ticket.iter().map(|claimed| NamedTicket::new(claimed.clone(), now)).collect(),
         summoned: BTreeMap::new(),
         notify: terms.notify.iter().cloned().collect(),
         calls: Calls::default(),
@@ -274,6 +276,9 @@ pub(crate) fn private_fields(
     }
     if let Some(reason) = &action.claimed_reason {
         fields.push(field("claimed_reason", reason.clone().into()));
+    }
+    if let Some(ticket) = &action.claimed_ticket {
+        fields.push(field("claimed_ticket", ticket.clone().into()));
     }
     fields.extend(evidence_field(action.evidence.as_ref())?);
     Ok(fields)
@@ -344,6 +349,7 @@ pub(crate) fn round_terms(
         policies: gate.policies.clone(),
         break_glass: gate.break_glass.clone(),
         sign_in: gate.sign_in.clone(),
+        tickets: gate.tickets.clone(),
     });
     RoundTerms {
         approval: id,

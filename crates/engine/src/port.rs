@@ -5,4 +5,5 @@ pub mod identity;
 pub mod push;
 pub mod store;
 pub mod text;
+pub mod ticket;
 pub mod upstream;

@@ -25,6 +25,8 @@ mod inward;
 mod once;
 #[path = "engine/own.rs"]
 mod own;
+#[path = "engine/preapproved.rs"]
+mod preapproved;
 #[path = "engine/recovery.rs"]
 mod recovery;
 #[path = "engine/sim.rs"]

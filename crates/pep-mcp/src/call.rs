@@ -20,6 +20,7 @@ const FORM: &str = "countersign-mcp/1\n";
 
 /// Members of `_meta` that speak to the gateway and go no further.
 const REASON: &str = "countersign/reason";
+const TICKET: &str = "countersign/ticket";
 const IDEMPOTENCY: &str = "countersign/idempotency-key";
 
 /// What an action's head says: the method, and of a tool call the tool and its definition's digest. Where it holds an
@@ -81,6 +82,8 @@ pub(crate) struct Prepared {
     /// Under which the agent wants to hear of progress, in its own bytes.
     pub(crate) progress_token: Option<String>,
     pub(crate) reason: Option<String>,
+    /// Where it is said to be approved beforehand.
+    pub(crate) ticket: Option<String>,
     pub(crate) idempotency_key: Option<String>,
     /// It wants a task of the call (2025-11-25, basic/utilities/tasks).
     pub(crate) wants_task: bool,
@@ -101,6 +104,7 @@ impl Prepared {
             params,
             progress_token: None,
             reason: None,
+            ticket: None,
             idempotency_key: None,
             wants_task: false,
             state: None,
@@ -149,9 +153,10 @@ pub(crate) fn prepare(params: Option<&RawValue>, target: &McpTarget) -> Result<P
         None => Ok(None),
     };
     prepared.reason = text(REASON)?;
+    prepared.ticket = text(TICKET)?;
     prepared.idempotency_key = text(IDEMPOTENCY)?;
     let volatile = |name: &str| {
-        ["progressToken", REASON, IDEMPOTENCY].contains(&name)
+        ["progressToken", REASON, TICKET, IDEMPOTENCY].contains(&name)
             || era::is_envelope(name)
             || target.volatile_meta.contains(name)
     };
@@ -309,6 +314,7 @@ pub(crate) fn asked(
         idempotency_key: prepared.idempotency_key,
         sentence: understood.sentence,
         claimed_reason: prepared.reason,
+        claimed_ticket: prepared.ticket,
         patience: target.hold_limit,
     }
 }

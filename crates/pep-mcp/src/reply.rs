@@ -159,12 +159,13 @@ fn pending(id: &str, shape: &Shape, ticket: &Ticket) -> String {
     let text = match ticket.state.as_str() {
         "pending" => format!(
             "This call waits for people and has not run.\n\
-             What: {}\nWaits for: {}\nApproval: {approval} (people decide at {})\n\
+             What: {}\nWaits for: {}\n{}Approval: {approval} (people decide at {})\n\
              What to do: call `approval_wait` with {{\"approval\":\"{approval}\"}}; it waits on, and once the call is \
              approved it runs it and gives you its result. Repeating the identical call does the same, and nobody is \
              asked twice. Do not change the arguments: a changed call is a new request.",
             ticket.sentence,
             waits_for(ticket),
+            named(ticket),
             ticket.link,
         ),
         "granted" => format!(
@@ -186,8 +187,21 @@ fn pending(id: &str, shape: &Shape, ticket: &Ticket) -> String {
     let told = json!({
         "decision": "held", "what_to_do": "wait", "approval": approval, "state": ticket.state, "code": ticket.code,
         "link": ticket.link, "deadline": ticket.deadline, "waits_for": ticket.waits_for,
+        "named": ticket.named, "scope": ticket.scope,
     });
     own(id, shape, code::HELD, &text, &told)
+}
+
+/// What became of the tickets that were named, a line each, and what one would have to say.
+fn named(ticket: &Ticket) -> String {
+    let mut lines: Vec<String> =
+        ticket.named.iter().map(|named| format!("Named: {}\n", named.line())).collect();
+    if let Some(scope) = &ticket.scope {
+        lines.push(format!(
+            "A ticket that says the following and is approved may be named as `countersign/ticket` in `_meta`:\n{scope}"
+        ));
+    }
+    lines.concat()
 }
 
 /// Who is still to approve, on one line.

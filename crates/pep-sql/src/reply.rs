@@ -3,7 +3,7 @@
 
 use bytes::{BufMut as _, BytesMut};
 use countersign_core::{Refusal, RefusalCode};
-use countersign_engine::reply::{Refused, Ticket};
+use countersign_engine::reply::{Refused, TellTicket, Ticket};
 use std::borrow::Cow;
 
 /// The gateway's own SQLSTATEs, beside those of the standard that say the same.
@@ -150,6 +150,11 @@ fn waiting(ticket: &Ticket) -> String {
         let votes = format!("{} of {}", gate.votes, gate.quorum);
         format!("waits for: {} ({votes} so far), because {}", gate.approvers, gate.reason)
     }));
+    lines.extend(ticket.named.iter().map(TellTicket::line));
+    if let Some(scope) = &ticket.scope {
+        lines.push("a ticket that says this and is approved may be named, with `countersign.ticket`:".into());
+        lines.extend(scope.lines().map(|line| format!("  {line}")));
+    }
     lines.extend(ticket.deadline.map(|deadline| format!("until: {deadline}")));
     lines.push(format!("decide at: {}", ticket.link));
     lines.join("\n")
@@ -224,6 +229,8 @@ mod tests {
             }],
             deadline: Some(Timestamp(1_795_226_400_000_000)),
             drifted: None,
+            named: vec![],
+            scope: None,
             link: "https://sign.example/approvals/1".into(),
         }
     }

@@ -18,7 +18,7 @@ mod stood;
 mod veil;
 
 pub(crate) use open::{Door, Slots, serve};
-pub(crate) use reason::{LONGEST as LONGEST_JUSTIFICATION, NAME as JUSTIFICATION};
+pub(crate) use reason::Setting;
 pub(crate) use veil::Masked;
 
 use crate::{

@@ -12,6 +12,7 @@ use crate::{
 use cedar_policy::{Authorizer, Schema};
 use countersign_core::{
     Action, Body, BundleDigest, Digest, GateName, GroupName, PersonId, PolicyId, canonical, decision::Basis,
+    ticket,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -185,6 +186,12 @@ impl Bundle {
     pub fn keeps(&self, basis: &Basis) -> Option<u64> {
         let rules = basis.policies.iter().filter_map(|id| self.rule(id.as_str()));
         rules.filter_map(|rule| rule.keeps).max()
+    }
+
+    /// Each thing that an action does, as these policies are asked about it, for whoever has to cover all of them. `None`:
+    /// something of it is not known to them.
+    pub fn effects(&self, action: &Action) -> Option<Vec<ticket::Effect>> {
+        subject::done(self, action)
     }
 
     /// The rules for the action itself and for everything else that it does.

@@ -10,7 +10,7 @@ use crate::{
     text,
     vocabulary::HEAD_FACTS,
 };
-use countersign_core::{Action, Body, PrincipalId, PrincipalKind, visible};
+use countersign_core::{Action, Body, PrincipalId, PrincipalKind, ticket::Effect, visible};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use std::{
@@ -248,6 +248,30 @@ fn asks<'a>(
 pub(crate) fn effects(action: &Action) -> impl Iterator<Item = &str> {
     let all = told_effects(action).and_then(Value::as_array).into_iter().flatten();
     all.filter_map(|effect| effect.get("operation").and_then(Value::as_str))
+}
+
+/// Each thing that an action does, by itself, on a wire that tells them, and the action as a whole elsewhere. `None`: something of it
+/// cannot be read, or is not known here.
+pub(crate) fn done(bundle: &Bundle, action: &Action) -> Option<Vec<Effect>> {
+    let known = bundle.actions.of(action).filter(|known| known.class == action.operation.class)?;
+    let Some(told) = told_effects(action) else {
+        let resources = (0..action.resources.len()).collect();
+        return Some(vec![Effect {
+            operation: action.operation.name.clone(),
+            class: known.class,
+            resources,
+        }]);
+    };
+    let mut effects = Vec::new();
+    for effect in told.as_array()? {
+        let operation = effect.get("operation")?.as_str()?;
+        let class = bundle.actions.named(&action.target, operation)?.class;
+        let index = |index: &Value| index.as_u64().and_then(|index| usize::try_from(index).ok());
+        let resources: BTreeSet<usize> =
+            effect.get("resources")?.as_array()?.iter().map(index).collect::<Option<_>>()?;
+        effects.push(Effect { operation: Some(operation.to_owned()), class, resources });
+    }
+    Some(effects)
 }
 
 /// What an action says of its SQL: all of its facts on a wire of SQL, and a part of them where a tool is given a text.

@@ -1,5 +1,6 @@
 //! The `[[channel]]` sections of the configuration, checked into what can be used.
 
+mod beforehand;
 mod email;
 mod jira;
 mod on_call;
@@ -20,7 +21,10 @@ use crate::{
     slack::Door as SlackDoor, teams::Door as TeamsDoor, ticket::Watch, webhook::Inward,
 };
 use countersign_core::ChannelName;
-use countersign_engine::outbox::{ChannelSpec, Hears, Together};
+use countersign_engine::{
+    outbox::{ChannelSpec, Hears, Together},
+    port::ticket::Tickets,
+};
 use countersign_pep::{Fault, NOT_A_REFERENCE, Origin, SecretRef, Span, kept, tls::UpstreamTlsSection};
 use serde::Deserialize;
 use std::{
@@ -117,6 +121,14 @@ pub struct ChannelSection {
     pub table: Option<String>,
     /// Of Jira and `ServiceNow`: how often it is looked at who decided.
     pub poll_every: Option<Span>,
+    /// Of Jira and `ServiceNow`: what people approved there may be named beforehand.
+    pub preapproves: Option<bool>,
+    /// Of Jira: the further statuses in which it holds. Of `ServiceNow`: the states.
+    pub preapproved_in: Option<Vec<String>>,
+    /// Of Jira: the types of issues that count.
+    pub preapproved_types: Option<Vec<String>>,
+    /// Of Jira and `ServiceNow`: for how long it is good.
+    pub preapproved_for: Option<Span>,
     /// Of e-mail: the mail server's name.
     pub server: Option<String>,
     /// Of e-mail: the server's port, if not the usual one.
@@ -148,6 +160,7 @@ pub struct ChannelConfig {
     tell: Arc<dyn Tell>,
     speaks: Speaks,
     push: Option<Arc<Push>>,
+    vouches: Option<Arc<dyn Tickets>>,
 }
 
 /// How the users of a channel decide.
@@ -198,6 +211,8 @@ struct Made {
     place: String,
     tell: Arc<dyn Tell>,
     speaks: Speaks,
+    /// What looks up tickets that are named beforehand, where they count.
+    vouches: Option<Arc<dyn Tickets>>,
 }
 
 const TIME_LIMIT: Duration = Duration::from_secs(15);
@@ -228,6 +243,11 @@ impl ChannelConfig {
     /// Where it tells devices: the way to them, which has to be opened.
     pub fn push(&self) -> Option<&Arc<Push>> {
         self.push.as_ref()
+    }
+
+    /// What looks up tickets that are named beforehand, where they count.
+    pub fn vouches(&self) -> Option<&Arc<dyn Tickets>> {
+        self.vouches.as_ref()
     }
 }
 
@@ -294,8 +314,9 @@ impl ChannelSection {
             }
         };
         let (Some(name), Some(made), true) = (name, made, faults.is_empty()) else { return Err(faults) };
-        let Made { kind, place, tell, speaks } = made;
-        Ok(ChannelConfig { spec: ChannelSpec { name, kind, place, hears, together }, tell, speaks, push })
+        let Made { kind, place, tell, speaks, vouches } = made;
+        let spec = ChannelSpec { name, kind, place, hears, together };
+        Ok(ChannelConfig { spec, tell, speaks, push, vouches })
     }
 
     /// Whether people read every message: similar approvals share some then. Receivers of webhooks and trackers of tickets
@@ -353,6 +374,10 @@ impl ChannelSection {
             ("closed", self.closed.is_some()),
             ("table", self.table.is_some()),
             ("poll_every", self.poll_every.is_some()),
+            ("preapproves", self.preapproves.is_some()),
+            ("preapproved_in", self.preapproved_in.is_some()),
+            ("preapproved_types", self.preapproved_types.is_some()),
+            ("preapproved_for", self.preapproved_for.is_some()),
             ("server", self.server.is_some()),
             ("port", self.port.is_some()),
             ("tls", self.tls.is_some()),

@@ -3,12 +3,14 @@
 //! gateway that died before it could remember it is found again. Who decided is read from the issue's changelog.
 
 mod api;
+mod beforehand;
 mod door;
 mod draw;
 mod history;
 mod sheet;
 
 pub(crate) use api::Api;
+pub(crate) use beforehand::Issues;
 pub use door::Door;
 pub use draw::{Issue, issue};
 

@@ -14,6 +14,7 @@ mod jira;
 mod on_call;
 mod opsgenie;
 mod pagerduty;
+mod preapproved;
 mod push;
 mod receiver;
 mod routes;
@@ -80,7 +81,7 @@ struct Stage {
     gateway: Gateway,
     token: String,
     /// Answers every request of an agent.
-    _target: Receiver,
+    target: Receiver,
 }
 
 impl Stage {
@@ -140,11 +141,16 @@ sentence = "Tune the table {{table}}"
         // A gate that names a channel which is not there does not load.
         let named = channels.contains("name = \"dba\"");
         let policy = if named { POLICY.to_owned() } else { POLICY.replace("@notify(\"dba\")", "") };
+        let policy = if channels.contains("preapproves") {
+            policy.replace("@gate(\"tunes\")", "@gate(\"tunes\") @ticket(\"dba\")")
+        } else {
+            policy
+        };
         let setup = Setup { policy: &policy, groups, sections: &sections, files: &files };
         let gateway = Gateway::start(&setup).await.unwrap();
         gateway.invite("olga@example.com", "dba").await.unwrap();
         let token = gateway.agent("night", "olga@example.com", "agents").await.unwrap();
-        Self { gateway, token, _target: target }
+        Self { gateway, token, target }
     }
 
     async fn ask(&self, method: &str, table: &str) {

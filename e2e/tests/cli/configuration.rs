@@ -12,7 +12,12 @@ upstream = "http://127.0.0.1:8081"
 "#;
 
 /// What is added to a configuration that holds, and what must be said of it.
-const MISTAKES: [(&str, &[&str]); 42] = [
+const MISTAKES: [(&str, &[&str]); 43] = [
+    (
+        "[[channel]]\nname = \"one\"\nkind = \"jira\"\nsite = \"https://x.atlassian.net\"\nuser = \"one@example.com\"\ntoken_from = \"env:PATH\"\nproject = \"OPS\"\npreapproves = true\n\
+         [[channel]]\nname = \"two\"\nkind = \"jira\"\nsite = \"https://x.atlassian.net/\"\nuser = \"two@example.com\"\ntoken_from = \"env:PATH\"\nproject = \"HR\"",
+        &["channel.user", "`two` writes tickets there", "use one account"],
+    ),
     ("[gatway]\nname = \"x\"", &["gatway", "did you mean `gateway`?"]),
     ("[gateway]\ndta = \"x\"", &["gateway.dta", "did you mean `data`?"]),
     ("[gateway]\nname = \"a b\"", &["gateway.name", "`a b`"]),

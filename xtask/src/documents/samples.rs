@@ -158,6 +158,7 @@ fn the_channel_of_each_chats_guide_is_named_by_its_gate() {
         "docs/book/src/guide/teams.md",
         "docs/book/src/guide/jira.md",
         "docs/book/src/guide/servicenow.md",
+        "docs/book/src/guide/preapproval.md",
     ] {
         let folder = TempDir::new().unwrap();
         let (policies, channels) = (blocks(&tree, guide, "cedar"), blocks(&tree, guide, "toml"));

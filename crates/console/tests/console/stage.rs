@@ -295,6 +295,7 @@ impl Stage {
             identity: Arc::clone(&directory) as Arc<dyn Identity>,
             targets: vec![(target, Arc::new(Way(Arc::clone(&cloud))))],
             channels: countersign_engine::outbox::Channels::default(),
+            tickets: countersign_engine::preapproval::Systems::default(),
             limits: Limits::default(),
             who,
             attach_secret: [7; 32],
@@ -558,6 +559,7 @@ impl Stage {
             idempotency_key: None,
             sentence: sentence.into(),
             claimed_reason: reason.map(ToOwned::to_owned),
+            claimed_ticket: None,
             patience: Duration::ZERO,
         };
         flow::handle(&self.gate, asked, Live(Bytes::copy_from_slice(body))).await.unwrap()

@@ -33,6 +33,7 @@ fn action() -> Action {
         sentence: "Export customers.".into(),
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     }
 }
 
@@ -56,11 +57,12 @@ fn whatever_runs_is_in_the_digest_and_nothing_else_is() {
         change(&mut other);
         assert_ne!(other.digest().unwrap(), asked, "row {row}");
     }
-    let same: [fn(&mut Action); 4] = [
+    let same: [fn(&mut Action); 5] = [
         |a| a.id = ActionId::from_parts(9, 9),
         |a| a.received_at = Timestamp(99),
         |a| a.requester.credential = CredentialId::from_parts(7, 7),
         |a| a.claimed_reason = Some("because".into()),
+        |a| a.claimed_ticket = Some("OPS-12".into()),
     ];
     for (row, change) in same.into_iter().enumerate() {
         let mut other = action();

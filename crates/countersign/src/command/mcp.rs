@@ -217,6 +217,7 @@ async fn may(
         sentence: request.sentence,
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     };
     let action =
         serde_json::to_value(&action).map_err(|error| Failure::of("the call cannot be written", &error))?;

@@ -109,6 +109,8 @@ pub struct Bound {
     pub person: PersonId,
     /// As entries of the ledger name it.
     pub binding: CredentialId,
+    /// Since when they are bound.
+    pub since: Timestamp,
 }
 
 /// Somebody on a channel.

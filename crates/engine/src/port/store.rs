@@ -38,6 +38,8 @@ pub enum Kind {
     Definition,
     /// What one channel has been told of one approval, and what not yet.
     Outgoing,
+    /// For which approvals a ticket was used.
+    TicketUse,
     /// An execution of which nobody knows whether it ran.
     Unresolved,
     /// Small facts about this installation.
@@ -45,7 +47,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Hold,
         Self::Action,
         Self::Answer,
@@ -61,6 +63,7 @@ impl Kind {
         Self::Freeze,
         Self::Definition,
         Self::Outgoing,
+        Self::TicketUse,
         Self::Unresolved,
         Self::Meta,
     ];
@@ -83,6 +86,7 @@ impl Kind {
             Self::Freeze => "freeze",
             Self::Definition => "definition",
             Self::Outgoing => "outgoing",
+            Self::TicketUse => "ticket-use",
             Self::Unresolved => "unresolved",
             Self::Meta => "meta",
         }

@@ -36,7 +36,12 @@ async fn stage() -> Stage {
 /// The user `u{n}` of the channel speaks for a person from now on.
 async fn bind(stage: &Stage, n: u128, person: PersonId) {
     let binding = CredentialId::from_parts(1, n);
-    stage.people.bound.lock().unwrap().insert((team(), format!("u{n}")), Bound { person, binding });
+    stage
+        .people
+        .bound
+        .lock()
+        .unwrap()
+        .insert((team(), format!("u{n}")), Bound { person, binding, since: countersign_core::Timestamp(0) });
     let event = Event::ChannelBound { person, binding, channel: team() };
     stage.gate.journal().commit(vec![], vec![Note::new(Actor::Person { id: person }, event)]).await.unwrap();
 }
@@ -290,7 +295,10 @@ async fn whoever_may_not_decide_may_not_through_a_channel_either() {
             "bound to nobody who is enrolled",
             |stage| {
                 let (person, binding) = (person(77), CredentialId::from_parts(1, 77));
-                stage.people.bound.lock().unwrap().insert((team(), "u77".into()), Bound { person, binding });
+                stage.people.bound.lock().unwrap().insert(
+                    (team(), "u77".into()),
+                    Bound { person, binding, since: countersign_core::Timestamp(0) },
+                );
             },
             "u77",
             "not-eligible",

@@ -22,8 +22,10 @@ use countersign_engine::{
             Presented, Voter,
         },
         store::{FindEntries, Store, StoredEntry},
+        ticket::Tickets,
         upstream::{BindError, Exchange, Failed, Kept, Passage, Sent, StoredExchange, Target, Upstream},
     },
+    preapproval::Systems,
     read::HoldFilter,
     reply::Ticket,
     start::{self, Opening},
@@ -215,6 +217,8 @@ pub(crate) struct Cloud {
     pub(crate) breaks: AtomicUsize,
     /// Which life of the gateway may still reach it: a process that was killed sends nothing more.
     life: Mutex<u64>,
+    /// Where tickets are looked up, as gateways that are opened from here on are told.
+    pub(crate) tickets: Mutex<Vec<(ChannelName, Arc<dyn Tickets>)>>,
 }
 
 impl Default for Cloud {
@@ -226,6 +230,7 @@ impl Default for Cloud {
             pace: Semaphore::new(1 << 20),
             breaks: AtomicUsize::default(),
             life: Mutex::new(0),
+            tickets: Mutex::default(),
         }
     }
 }
@@ -434,9 +439,18 @@ impl Stage {
 
     /// A gateway with these ways on which people are told.
     pub(crate) async fn telling(channels: fn() -> Channels) -> Self {
+        Self::asking(channels, Vec::new()).await
+    }
+
+    /// The same, where tickets may be named.
+    pub(crate) async fn asking(
+        channels: fn() -> Channels,
+        tickets: Vec<(ChannelName, Arc<dyn Tickets>)>,
+    ) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let clock = Arc::new(StageClock(AtomicI64::new(START)));
         let (cloud, people) = (Arc::new(Cloud::default()), Arc::new(People::default()));
+        *cloud.tickets.lock().unwrap() = tickets;
         Self::open(Parted { folder, clock, cloud, people, channels }, Limits::default(), None).await
     }
 
@@ -505,6 +519,7 @@ impl Stage {
             identity: Arc::clone(&people) as Arc<dyn Identity>,
             targets: vec![(target, Arc::new(Way(Arc::clone(&cloud), life)))],
             channels: channels(),
+            tickets: Systems::new(cloud.tickets.lock().unwrap().clone()),
             limits,
             who,
             attach_secret: [7; 32],
@@ -541,6 +556,19 @@ impl Stage {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let exchange = Live { cloud: Arc::clone(&self.cloud), life: self.life, body, reads: false };
         flow::handle(&self.gate, request(class, patience), exchange).await
+    }
+
+    /// The same, naming a ticket.
+    pub(crate) async fn ask_with(
+        &self,
+        (class, body): (Class, &str),
+        ticket: &str,
+        patience: Duration,
+    ) -> Result<Reply<Bytes>, Error> {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let exchange = Live { cloud: Arc::clone(&self.cloud), life: self.life, body, reads: false };
+        let asked = Request { claimed_ticket: Some(ticket.to_owned()), ..request(class, patience) };
+        flow::handle(&self.gate, asked, exchange).await
     }
 
     /// A request's exchange that its wire knows for a read.
@@ -731,6 +759,7 @@ pub(crate) fn request(class: Class, patience: Duration) -> Request {
         idempotency_key: None,
         sentence: format!("{} thing x of cloud (prod).", class.as_str()),
         claimed_reason: Some("because".into()),
+        claimed_ticket: None,
         patience,
     }
 }
@@ -745,6 +774,8 @@ fn bundle(text: &str) -> Bundle {
         groups: groups(&["agents", "privacy", "sre", "security"]),
         labels: BTreeSet::new(),
         operations: Vec::<DeclaredOperation>::new(),
+        channels: ["tickets".parse().unwrap()].into(),
+        ticket_channels: ["tickets".parse().unwrap()].into(),
         ..Vocabulary::default()
     };
     match Bundle::load(vec![Source::new("stage.cedar", text)], &vocabulary) {

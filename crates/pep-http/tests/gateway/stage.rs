@@ -278,6 +278,7 @@ async fn gate(folder: &TempDir, target: &HttpTarget) -> Arc<Gate> {
         identity: Arc::new(People),
         targets: vec![(known, upstream)],
         channels: countersign_engine::outbox::Channels::default(),
+        tickets: countersign_engine::preapproval::Systems::default(),
         limits: Limits::default(),
         who: Who { id: gateway, epoch: 1, console_url: "https://sign.example".into() },
         attach_secret: [7; 32],

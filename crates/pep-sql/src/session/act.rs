@@ -1,7 +1,7 @@
 //! One action of a session: understood, handed to the engine, and run exactly as the engine clears it.
 
 use super::{
-    Session,
+    Session, Setting,
     ended::{end_facts, written},
     guard::{Guard, Sending},
     left,
@@ -349,7 +349,8 @@ impl Session {
             payload: wish.payload.clone(),
             idempotency_key: None,
             sentence: understood.sentence.clone(),
-            claimed_reason: self.state.justification().map(str::to_owned),
+            claimed_reason: self.state.claimed(Setting::Justification),
+            claimed_ticket: self.state.claimed(Setting::Ticket),
             patience: if self.state.status == IDLE && self.begun.is_none() {
                 self.target.hold_limit
             } else {

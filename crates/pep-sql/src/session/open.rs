@@ -8,7 +8,7 @@ use crate::{
     frame,
     message::{Frontend, Opening},
     reply::{Said, Severity, message, put_text, ready, sqlstate},
-    startup::{self, Read, Startup},
+    startup::{self, Claims, Read, Startup},
     understand::Reader,
     upstream::Stream,
 };
@@ -326,7 +326,7 @@ impl Door {
         let nonce = self.gate.journal().random();
         match target.way.login(&database, &startup.passed, nonce).await {
             Ok(server) => {
-                let opening = (database, startup.justification.clone());
+                let opening = (database, startup.claims.clone());
                 self.ready(stream, target, requester, server, opening).await
             }
             Err(error) => self.no_database(stream, &target, &error).await,
@@ -361,14 +361,14 @@ impl Door {
         target: Arc<PostgresTarget>,
         requester: Requester,
         server: crate::upstream::login::LoggedIn,
-        (database, justification): (String, Option<String>),
+        (database, claims): (String, Claims),
     ) -> io::Result<Opened> {
         let shared = Arc::new(Shared::default());
         let place = self.slots.enter(&self.gate, &shared);
         let user = target.way.credential.user.clone();
         let Some(catalog) = target.catalogs.get(&database).cloned() else { return Ok(Opened::Over) };
         let scout = target.scouts.get(&database).cloned();
-        let state = State::new(server.parameters, database, user, justification);
+        let state = State::new(server.parameters, database, user, claims);
         let mut out = BytesMut::new();
         message(&mut out, b'R', |out| out.put_i32(0));
         for (name, value) in state.parameters.iter() {

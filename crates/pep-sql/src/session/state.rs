@@ -2,11 +2,15 @@
 
 use super::{
     pipeline::{Names, Parsed, Step},
+    reason::Setting,
     stood::{Moment, Still},
 };
-use crate::understand::{
-    Chain, Prepared, SessionEffect, SessionFacts, SettingKind, SqlOperation, Statement, TransactionControl,
-    TransactionStatus, changes_literals,
+use crate::{
+    startup::Claims,
+    understand::{
+        Chain, Prepared, SessionEffect, SessionFacts, SettingKind, SqlOperation, Statement,
+        TransactionControl, TransactionStatus, changes_literals,
+    },
 };
 use countersign_core::Digest;
 use std::{collections::BTreeMap, sync::Arc};
@@ -79,7 +83,7 @@ pub(super) struct State {
     /// One may have changed in the open transaction, and change back with its end.
     touched: bool,
     /// What the client says its statements are for, at start-up and now.
-    claimed: [Option<String>; 2],
+    claimed: [Claims; 2],
     pub(super) statements: i64,
     pub(super) rows_read: i64,
     pub(super) rows_written: i64,
@@ -91,7 +95,7 @@ impl State {
         parameters: BTreeMap<String, String>,
         database: String,
         user: String,
-        justification: Option<String>,
+        claims: Claims,
     ) -> Self {
         Self {
             status: IDLE,
@@ -102,7 +106,7 @@ impl State {
             failed: false,
             stale: true,
             touched: false,
-            claimed: [justification.clone(), justification],
+            claimed: [claims.clone(), claims],
             statements: 0,
             rows_read: 0,
             rows_written: 0,
@@ -110,15 +114,19 @@ impl State {
         }
     }
 
-    /// What the client says its statements are for; `None` goes back to what it said at start-up.
-    pub(super) fn justify(&mut self, claimed: Option<&str>) {
+    /// What the client says of its statements; `None` goes back to what it said at start-up.
+    pub(super) fn claim(&mut self, setting: Setting, claimed: Option<&str>) {
         let [first, now] = &mut self.claimed;
-        *now = claimed.map_or_else(|| first.clone(), |claimed| Some(claimed.to_owned()));
+        now.set(
+            setting,
+            claimed.map_or_else(|| first.of(setting).cloned(), |claimed| Some(claimed.to_owned())),
+        );
     }
 
-    pub(super) fn justification(&self) -> Option<&str> {
+    /// What it says now, where that is anything.
+    pub(super) fn claimed(&self, setting: Setting) -> Option<String> {
         let [_, now] = &self.claimed;
-        now.as_deref().filter(|said| !said.trim().is_empty())
+        now.of(setting).filter(|said| !said.trim().is_empty()).cloned()
     }
 
     /// What the reading of a kept text depends on now.
@@ -239,7 +247,9 @@ impl State {
             all || matches!(effect, SessionEffect::Discard)
         });
         if forgets {
-            self.justify(None);
+            for setting in Setting::ALL {
+                self.claim(setting, None);
+            }
         }
         let mut touched = effects.iter().any(|effect| changes_meaning(effect));
         if ended != End::Done {

@@ -106,5 +106,6 @@ fn action(case: &Case) -> Action {
         sentence: understood.sentence,
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     }
 }

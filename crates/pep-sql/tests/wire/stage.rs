@@ -351,6 +351,7 @@ async fn gate(folder: &TempDir, target: &PostgresTarget, people: &Arc<People>, p
         identity: Arc::clone(people) as Arc<dyn Identity>,
         targets: vec![(known, upstream)],
         channels: countersign_engine::outbox::Channels::default(),
+        tickets: countersign_engine::preapproval::Systems::default(),
         limits: Limits::default(),
         who: Who { id: gateway, epoch: 1, console_url: "https://sign.example".into() },
         attach_secret: [7; 32],

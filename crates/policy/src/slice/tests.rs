@@ -77,6 +77,7 @@ fn action(kind: PrincipalKind) -> Action {
         sentence: String::new(),
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     }
 }
 

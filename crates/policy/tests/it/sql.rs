@@ -87,6 +87,29 @@ fn every_effect_is_asked_for_with_its_own_resources() {
 }
 
 #[test]
+fn whoever_covers_an_action_is_told_each_thing_that_it_does() {
+    let bundle = bundle(ALL);
+    let told = |action: &Action| {
+        let effects = bundle.effects(action)?.into_iter();
+        Some(
+            effects.map(|one| (one.class, one.resources.into_iter().collect::<Vec<_>>())).collect::<Vec<_>>(),
+        )
+    };
+    // What is read besides, and what is done without a resource, is not lost in what is written.
+    assert_eq!(told(&copy()), Some(vec![(Class::Write, vec![0]), (Class::Read, vec![1])]));
+    let bare = json!([{ "operation": "sql.insert", "resources": [0, 1] }, { "operation": "sql.insert", "resources": [] }]);
+    assert_eq!(told(&with("effects", bare)), Some(vec![(Class::Write, vec![0, 1]), (Class::Write, vec![])]));
+    for unread in [
+        json!("x"),
+        json!([{ "operation": "sql.invented", "resources": [0, 1] }]),
+        json!([{ "operation": "sql.insert" }]),
+    ] {
+        assert_eq!(told(&with("effects", unread)), None);
+    }
+    assert_eq!(told(&export()), Some(vec![(Class::Export, vec![0])]));
+}
+
+#[test]
 fn effects_that_cannot_be_read_or_leave_something_out_refuse() {
     for effects in [
         json!("sql.read"),

@@ -52,7 +52,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
     let give_up_after = common.give_up_after;
     let pager = Opsgenie { outward, path, api_key, priority, responders };
     let tell = Arc::new(Paging { pager, give_up_after });
-    Some(Made { kind: "opsgenie", place, tell, speaks: Speaks::Never })
+    Some(Made { kind: "opsgenie", place, tell, speaks: Speaks::Never, vouches: None })
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
     let give_up_after = common.give_up_after;
     let pager = PagerDuty { outward, path, routing_key, severity };
     let tell = Arc::new(Paging { pager, give_up_after });
-    Some(Made { kind: "pagerduty", place, tell, speaks: Speaks::Never })
+    Some(Made { kind: "pagerduty", place, tell, speaks: Speaks::Never, vouches: None })
 }
 
 #[cfg(test)]

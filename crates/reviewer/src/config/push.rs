@@ -65,7 +65,7 @@ pub(super) fn check(
         memory: Mutex::default(),
     });
     let tell = Arc::clone(&push) as Arc<dyn crate::channel::Tell>;
-    Some((Made { kind: "push", place: PLACE.into(), tell, speaks: Speaks::Never }, push))
+    Some((Made { kind: "push", place: PLACE.into(), tell, speaks: Speaks::Never, vouches: None }, push))
 }
 
 fn origin(text: &str, common: &Common<'_>) -> Result<Origin, Fault> {

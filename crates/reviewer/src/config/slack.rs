@@ -50,7 +50,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         }
         None => Speaks::Never,
     };
-    Some(Made { kind: "slack", place, tell: Arc::new(slack), speaks })
+    Some(Made { kind: "slack", place, tell: Arc::new(slack), speaks, vouches: None })
 }
 
 /// A channel's id: public (`C`), private (`G`) or direct (`D`). Names change, ids do not.

@@ -5,7 +5,7 @@ use super::sheet::{Sheet, cost, cut, link, ours, title};
 use crate::{
     channel::Letter,
     desk::{self, Told},
-    message::{Ask, Message, Offer, Request, Shown, names},
+    message::{Ask, Message, Offer, RUNS, Request, Shown, names},
     ticket::Reply,
     words::{self, Piece},
 };
@@ -37,6 +37,12 @@ const LEAST: usize = 500;
 const GLIMPSE: usize = 4_000;
 /// Of [`super::sheet::MOST`], for what says that something is missing.
 const KEPT: usize = 1_000;
+
+/// How parts of it begin, by which a copy is known.
+pub(super) const HEADINGS: [&str; 4] = [RUNS, ASKED, REVIEW, OPEN];
+const ASKED: &str = "Why people are asked, and whom";
+const REVIEW: &str = "Review in Countersign";
+const OPEN: &str = "Open Countersign";
 
 /// The issue about an approval.
 pub fn issue(message: &Message) -> Issue {
@@ -137,7 +143,7 @@ fn asks(sheet: &mut Sheet, message: &Message) {
         sheet.cut = true;
         lines.push(vec![ours(&format!("… and {more} more"))]);
     }
-    sheet.lines("Why people are asked, and whom", &lines, 2 * LIST);
+    sheet.lines(ASKED, &lines, 2 * LIST);
     if let Some(why) = &message.drifted {
         sheet.heading("Why it waits again");
         let why = sheet.theirs(why, SAID);
@@ -172,7 +178,7 @@ fn how(sheet: &mut Sheet, message: &Message, whole: bool) {
     } else if !whole && message.state != "test" {
         sheet.warning("Not all of it is shown here. Decide where all of it is shown.");
     }
-    let title = if message.state == "test" { "Open Countersign" } else { "Review in Countersign" };
+    let title = if message.state == "test" { OPEN } else { REVIEW };
     sheet.paragraph(&[link(title, &message.link)]);
 }
 

@@ -4,7 +4,7 @@
 use crate::{
     channel::Letter,
     desk::{self, Told},
-    message::{Message, Offer, Shown, names},
+    message::{Message, Offer, RUNS, Shown, names},
     ticket::Reply,
     words::{self, Piece},
 };
@@ -32,6 +32,16 @@ const SAID: usize = 500;
 /// The least that is shown of bytes that do not fit, and the most.
 const LEAST: usize = 100;
 const GLIMPSE: usize = 600;
+
+/// How parts of it begin, by which a copy is known.
+const ASKED: &str = "Why people are asked, and whom";
+const REVIEW: &str = "Review in Countersign";
+const OPEN: &str = "Open Countersign";
+
+/// Whether a line is one of those that we write about an approval.
+pub(super) fn is_heading(line: &str) -> bool {
+    [RUNS, ASKED, REVIEW, OPEN].iter().any(|ours| line.trim().starts_with(ours))
+}
 
 /// The record about an approval.
 pub fn record(message: &Message) -> Record {
@@ -105,7 +115,7 @@ fn found(sheet: &mut Sheet, message: &Message) {
     }
     for ask in &message.asks {
         let text = format!("{}: {} · {}", ask.gate, ask.reason, ask.approvers);
-        sheet.theirs("Why people are asked, and whom", &text, FIELD);
+        sheet.theirs(ASKED, &text, FIELD);
     }
     if let Some(why) = &message.drifted {
         sheet.theirs("Why it waits again", why, SAID);
@@ -126,7 +136,7 @@ fn how(message: &Message, whole: bool) -> String {
     } else {
         ""
     };
-    let title = if message.state == "test" { "Open Countersign" } else { "Review in Countersign" };
+    let title = if message.state == "test" { OPEN } else { REVIEW };
     format!("{missing}{title}: {}\n", message.link)
 }
 

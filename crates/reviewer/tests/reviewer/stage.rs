@@ -78,6 +78,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
         sentence: format!("Drop the table “{text}”."),
         evidence: None,
         claimed_reason: Some(text.into()),
+        claimed_ticket: None,
     };
     let digest = action.digest().unwrap();
     let gate = Gate {
@@ -90,6 +91,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
         distinct: false,
         break_glass: None,
         sign_in: None,
+        tickets: [].into(),
     };
     let round = Round {
         number: 1,
@@ -133,6 +135,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
         excluded: [].into(),
         glass: vec![],
         heard: vec![],
+        tickets: vec![],
         summoned: [].into(),
         notify: vec![],
         calls: countersign_engine::outbox::Calls::default(),

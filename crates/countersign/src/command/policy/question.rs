@@ -107,6 +107,7 @@ impl Question {
             sentence: understood.sentence,
             evidence: None,
             claimed_reason: self.reason,
+            claimed_ticket: None,
         })
     }
 }
