@@ -11,6 +11,8 @@ mod stage;
 
 #[path = "wire/beforehand.rs"]
 mod beforehand;
+#[path = "wire/bounds.rs"]
+mod bounds;
 #[path = "wire/catalogs.rs"]
 mod catalogs;
 #[path = "wire/clients.rs"]
@@ -21,6 +23,8 @@ mod copies;
 mod counters;
 #[path = "wire/deferred.rs"]
 mod deferred;
+#[path = "wire/encodings.rs"]
+mod encodings;
 #[path = "wire/gated.rs"]
 mod gated;
 #[path = "wire/guarded.rs"]
@@ -29,6 +33,8 @@ mod guarded;
 mod kept;
 #[path = "wire/leaving.rs"]
 mod leaving;
+#[path = "wire/listening.rs"]
+mod listening;
 #[path = "wire/masked.rs"]
 mod masked;
 #[path = "wire/meanings.rs"]
@@ -51,6 +57,8 @@ mod sessions;
 mod stopped;
 #[path = "wire/strict.rs"]
 mod strict;
+#[path = "wire/texts.rs"]
+mod texts;
 #[path = "wire/tls.rs"]
 mod tls;
 #[path = "wire/transactions.rs"]
