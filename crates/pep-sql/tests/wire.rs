@@ -29,6 +29,8 @@ mod encodings;
 mod gated;
 #[path = "wire/guarded.rs"]
 mod guarded;
+#[path = "wire/hostile.rs"]
+mod hostile;
 #[path = "wire/kept.rs"]
 mod kept;
 #[path = "wire/leaving.rs"]
