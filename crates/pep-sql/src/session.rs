@@ -264,7 +264,18 @@ impl Session {
                 .await
             }
             // What is left of a copy that the server has already ended.
-            Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail => Ok(()),
+            Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail
+                if self.skipping || self.pipeline.asked.is_empty() =>
+            {
+                Ok(())
+            }
+            // What would run is still kept back. Let go in silence, the server would wait for them in vain.
+            Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail => {
+                self.count(RefusalCode::Malformed).await?;
+                let why = "rows of a copy came before the database asked for them";
+                let hint = "send `Sync` behind the `Execute`, and rows once `CopyInResponse` has come";
+                self.refuse(Said::new(sqlstate::NOT_OFFERED, why, hint), Ends::Steps).await
+            }
             Frontend::Password | Frontend::Terminate => Err(Ended::Client(FrameError::Meaningless)),
         }
     }

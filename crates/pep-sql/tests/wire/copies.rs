@@ -193,6 +193,10 @@ async fn a_copy_that_fails_in_a_pipeline_leaves_its_session_as_it_was() {
         assert_eq!(kinds(&said(&mut stream).await), "12DCZI", "{sql}");
     }
     assert_eq!(stage.direct("select count(*) from orders"), "101");
+    // Rows that come before the server was asked for the copy are not dropped in silence.
+    let early = [runs(copy), row.clone(), ends].concat();
+    stream.write_all(&early).await.unwrap();
+    assert_eq!(kinds(&said(&mut stream).await), "EZC002ZI");
     // Given up by the client, in a transaction of its own.
     stream.write_all(&message(b'Q', b"begin\0")).await.unwrap();
     said(&mut stream).await;

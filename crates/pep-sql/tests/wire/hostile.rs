@@ -17,7 +17,8 @@ use tokio::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_too_large_to_be_decided_on_is_let_go_and_its_session_is_not() {
-    let stage = Stage::with(&Options::default(), |section| section["limits"] = json!({"message": "64KiB"}));
+    let options = Options::default();
+    let stage = Stage::with(&options, |section| section["limits"] = json!({"message": "64KiB"}));
     let stage = stage.await;
     let (mut stream, _) = login(&stage, &[]).await;
     let large = format!("select '{}'; delete from orders\0", "x".repeat(1 << 20));
@@ -111,29 +112,35 @@ async fn clear_text_behind_a_request_for_tls_is_never_read() {
     assert!(!contains(&told, "R\0\0\0\x08"), "{told:?}");
 }
 
-/// A server that says this behind the start-up packet, and keeps what it is told then.
-async fn impostor(says: &'static [u8]) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
+/// What an impostor says behind the start-up packet, and what it was told then.
+type Talk = Arc<Mutex<(&'static [u8], Vec<u8>)>>;
+
+/// A server that somebody put in the database's place.
+async fn impostor() -> (SocketAddr, Talk) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let (addr, heard) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
-    let all = Arc::clone(&heard);
+    let (addr, talk) = (listener.local_addr().unwrap(), Talk::default());
+    let shared = Arc::clone(&talk);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let all = Arc::clone(&all);
-            tokio::spawn(async move {
-                let mut first = [0; 4096];
-                let _ = stream.read(&mut first).await;
-                let _ = stream.write_all(says).await;
-                let mut rest = Vec::new();
-                let _ = stream.read_to_end(&mut rest).await;
-                all.lock().await.extend(rest);
-            });
+            let mut first = [0; 4096];
+            let _ = stream.read(&mut first).await;
+            let mut talk = shared.lock().await;
+            let _ = stream.write_all(talk.0).await;
+            // Until the gateway gives up.
+            let _ = stream.read_to_end(&mut talk.1).await;
         }
     });
-    (addr, heard)
+    (addr, talk)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_asks_for_the_password_itself_does_not_get_it() {
+    let (addr, talk) = impostor().await;
+    let stage = Stage::with(&Options::default(), |section| {
+        section["upstream"] = addr.to_string().into();
+        section["limits"] = json!({"connect": "2s"});
+    })
+    .await;
     for says in [
         // In clear text; as MD5; by GSSAPI; by SASL in a way nobody knows; everything already proven.
         b"R\0\0\0\x08\0\0\0\x03".as_slice(),
@@ -143,18 +150,13 @@ async fn a_server_that_asks_for_the_password_itself_does_not_get_it() {
         b"R\0\0\0\x08\0\0\0\x0c",
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
     ] {
-        let (addr, heard) = impostor(says).await;
-        let stage = Stage::with(&Options::default(), |section| {
-            section["upstream"] = addr.to_string().into();
-            section["limits"] = json!({"connect": "2s"});
-        });
-        let stage = stage.await;
+        *talk.lock().await = (says, Vec::new());
         let mut command = stage.psql();
         command.args(["-c", "select 1"]);
         let said = finished(command).await;
         assert!(!said.fine && said.err.contains("could not be logged in to"), "{says:?}: {said:?}");
         assert!(!said.err.contains(SECRET));
-        let heard = heard.lock().await;
-        assert!(!contains(&heard, SECRET) && !heard.contains(&b'p'), "{says:?}: {heard:?}");
+        let (_, heard) = &*talk.lock().await;
+        assert!(!contains(heard, SECRET) && !heard.contains(&b'p'), "{says:?}: {heard:?}");
     }
 }
