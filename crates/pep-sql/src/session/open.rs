@@ -94,7 +94,7 @@ pub(crate) async fn serve(door: Door, stream: TcpStream) {
     match timeout(limits.login.0 + limits.connect.0, opened).await {
         Ok(Ok(Opened::Session(opened))) => {
             let (session, place) = *opened;
-            session.run().await;
+            Box::pin(session.run()).await;
             drop(place);
         }
         Ok(Ok(Opened::Over)) | Err(_) => {}
