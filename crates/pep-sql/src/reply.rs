@@ -24,6 +24,8 @@ pub mod sqlstate {
     pub const INVALID_STATEMENT: &str = "26000";
     pub const TOO_LARGE: &str = "54000";
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
+    pub const IDLE_SESSION: &str = "57P05";
+    pub const IDLE_IN_TRANSACTION: &str = "25P03";
     pub const SHUTTING_DOWN: &str = "57P01";
     pub const CONNECTION_FAILURE: &str = "08006";
     pub const CANNOT_CONNECT: &str = "08001";

@@ -13,12 +13,14 @@ mod reason;
 mod relay;
 mod renames;
 mod shape;
+mod slots;
 mod state;
 mod stood;
 mod veil;
 
-pub(crate) use open::{Door, Slots, serve};
+pub(crate) use open::{Door, serve};
 pub(crate) use reason::Setting;
+pub(crate) use slots::Slots;
 pub(crate) use veil::Masked;
 
 use crate::{
@@ -38,12 +40,13 @@ use countersign_core::{RefusalCode, Requester};
 use countersign_engine::{Gate, execute::Closing, record};
 use guard::Sending;
 use line::Line;
-use open::Shared;
 use pipeline::{NotStaged, Pipeline, Step};
 use relay::{Ends, Passage};
 use shape::{Begun, Unguarded};
+use slots::Shared;
 use state::State;
 use std::{collections::VecDeque, sync::Arc};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// What cancels a session's statements at the server.
@@ -120,6 +123,20 @@ impl Session {
             Ended::NotGuarded(_) => {
                 Some(Said::new(sqlstate::CONNECTION_FAILURE, why.to_string(), "connect again"))
             }
+            Ended::Idle { in_transaction } => Some(Said::new(
+                if *in_transaction { sqlstate::IDLE_IN_TRANSACTION } else { sqlstate::IDLE_SESSION },
+                why.to_string(),
+                if *in_transaction {
+                    "connect again, and begin again: the transaction was rolled back"
+                } else {
+                    "connect again; nothing was lost but the session's own settings"
+                },
+            )),
+            Ended::Unmaskable { .. } => Some(Said::new(
+                sqlstate::TOO_LARGE,
+                why.to_string(),
+                "connect again, and look at what it did before you send it once more",
+            )),
             Ended::Confused => Some(Said::new(
                 sqlstate::CONNECTION_FAILURE,
                 why.to_string(),
@@ -168,11 +185,12 @@ impl Session {
 
     /// Waits for the client's next message; passes on what the server says meanwhile of its own accord.
     async fn next(&mut self) -> Result<Next, Ended> {
-        let limit = self.target.limits.message.0;
         let late = std::mem::take(&mut self.late);
         if !late.is_empty() {
             self.client.send(&late).await.map_err(|_| Ended::ClientGone)?;
         }
+        let (limit, idle) = (self.target.limits.message.0, self.target.limits.idle.0);
+        let mut silence = std::pin::pin!(sleep(idle));
         loop {
             match head(&self.client.inbox.buffer).map_err(Ended::Client)? {
                 Some((tag, size)) if size > limit => return Ok(Next::TooLarge { tag, size }),
@@ -183,11 +201,18 @@ impl Session {
             }
             self.client.inbox.rest();
             tokio::select! {
-                got = self.client.inbox.fill() => if !got.unwrap_or(false) { return Ok(Next::Over) },
+                got = self.client.inbox.fill() => {
+                    if !got.unwrap_or(false) { return Ok(Next::Over) }
+                    silence.as_mut().reset(Instant::now() + idle);
+                }
                 got = self.server.inbox.fill() => {
                     let alive = got.unwrap_or(false);
                     self.unasked().await?;
                     if !alive { return Err(Ended::ServerGone) }
+                    silence.as_mut().reset(Instant::now() + idle);
+                }
+                () = &mut silence => {
+                    return Err(Ended::Idle { in_transaction: self.state.status != state::IDLE });
                 }
                 durable = self.closing.durable(), if self.closing.is_open() => durable?,
                 () = self.stopping.cancelled() => return Err(Ended::Stopping),
@@ -239,7 +264,18 @@ impl Session {
                 .await
             }
             // What is left of a copy that the server has already ended.
-            Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail => Ok(()),
+            Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail
+                if self.skipping || self.pipeline.asked.is_empty() =>
+            {
+                Ok(())
+            }
+            // What would run is still kept back. Let go in silence, the server would wait for them in vain.
+            Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail => {
+                self.count(RefusalCode::Malformed).await?;
+                let why = "rows of a copy came before the database asked for them";
+                let hint = "send `Sync` behind the `Execute`, and rows once `CopyInResponse` has come";
+                self.refuse(Said::new(sqlstate::NOT_OFFERED, why, hint), Ends::Steps).await
+            }
             Frontend::Password | Frontend::Terminate => Err(Ended::Client(FrameError::Meaningless)),
         }
     }
@@ -315,6 +351,7 @@ impl Session {
                 to_the_end: false,
                 veil: None,
                 leaves: VecDeque::new(),
+                copies_in: false,
             };
             return self.plain(passage, self.begun).await;
         }
@@ -409,6 +446,7 @@ impl Session {
             to_the_end: false,
             veil: None,
             leaves: VecDeque::new(),
+            copies_in: false,
         };
         self.plain(passage, None).await
     }
@@ -449,7 +487,10 @@ impl Session {
             if left == 0 {
                 break;
             }
-            if !self.client.inbox.fill().await.unwrap_or(false) {
+            let Ok(got) = timeout(self.target.limits.idle.0, self.client.inbox.fill()).await else {
+                return Err(Ended::Idle { in_transaction: self.state.status != state::IDLE });
+            };
+            if !got.unwrap_or(false) {
                 return Err(Ended::ClientGone);
             }
         }

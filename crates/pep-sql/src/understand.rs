@@ -127,6 +127,13 @@ pub struct Effect {
     pub resources: Vec<Resource>,
 }
 
+impl Statement {
+    /// Whether it is a `COPY` into the database, wherever its rows come from.
+    pub fn copies_in(&self) -> bool {
+        self.verb == command::COPY_IN
+    }
+}
+
 impl Understood {
     /// What all statements do to the session, in order, if they succeed.
     pub fn session_effects(&self) -> impl Iterator<Item = &SessionEffect> {

@@ -6,11 +6,11 @@ use super::{
     guard::{Guard, Sending},
     left,
     line::Inbox,
-    open::Shared,
     pipeline::{Pipeline, Step},
     relay::{Ends, Seen},
     renames::{leaves, prepares, renames},
     shape::{Begun, Shape},
+    slots::Shared,
     state::{End, FAILED, IDLE, OPEN, failed},
     stood::Coming,
     veil::Veil,
@@ -457,6 +457,7 @@ impl Session {
         passage.veil = veil;
         if kind == Kind::Extended {
             passage.leaves = leaves(&understood.statements, executes);
+            passage.copies_in(&understood.statements);
         }
         passage.to_the_end = ending.is_approved();
         let approved = passage.to_the_end;

@@ -147,6 +147,7 @@ impl Session {
             to_the_end: false,
             veil: None,
             leaves: VecDeque::new(),
+            copies_in: false,
         };
         if place != Place::Rest && *shape == Shape::Whole(Guard::ReadOnly) {
             let mut up = BytesMut::new();

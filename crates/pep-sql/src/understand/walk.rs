@@ -350,7 +350,8 @@ impl<'q> Walker<'q> {
     /// A text the server's catalog printed.
     pub(super) fn definition(&mut self, text: &str) -> Walked {
         let unread = |_| Obscure("a definition in the catalog cannot be read".into());
-        let statements = parse::statements(text, pg_query::ParserOptions::DEFAULT).map_err(unread)?;
+        let (options, catalog) = (pg_query::ParserOptions::DEFAULT, self.path.catalog());
+        let statements = parse::in_catalog(text, options, catalog).map_err(unread)?;
         for statement in &statements {
             let node = statement.stmt.as_deref().ok_or(Unplaced::UnknownKind)?;
             self.walk(tree::node(node)?, &Scope::default())?;

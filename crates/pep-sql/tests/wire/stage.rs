@@ -160,6 +160,8 @@ pub(crate) struct Stage {
     pub(crate) cluster: Postgres,
     pub(crate) addr: SocketAddr,
     pub(crate) folder: TempDir,
+    /// The target's section, as it was written.
+    pub(crate) section: PostgresSection,
     _serving: Serving,
 }
 
@@ -194,14 +196,14 @@ impl Stage {
         });
         change(&mut section);
         let section: PostgresSection = serde_json::from_value(section).unwrap();
-        let target = section.check(folder.path()).map_err(|faults| format!("{faults:?}")).unwrap();
+        let target = section.clone().check(folder.path()).map_err(|faults| format!("{faults:?}")).unwrap();
         let people = Arc::new(People::default());
         let gate = gate(&folder, &target, &people, policy).await;
         let mut doors = Doors::default();
         listen(&mut doors, Arc::clone(&gate), vec![target]).await.unwrap();
         let serving = doors.open();
         let addr = serving.listeners()[0].addr;
-        Self { gate, people, cluster, addr, folder, _serving: serving }
+        Self { gate, people, cluster, addr, folder, section, _serving: serving }
     }
 
     /// `psql` as the agent, through the gateway.

@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-fn packet(code: u32, pairs: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn packet(code: u32, pairs: &[(&str, &str)]) -> Vec<u8> {
     let mut body = code.to_be_bytes().to_vec();
     for (name, value) in pairs {
         body.extend_from_slice(format!("{name}\0{value}\0").as_bytes());
@@ -54,7 +54,7 @@ pub(crate) async fn login(stage: &Stage, pairs: &[(&str, &str)]) -> (TcpStream, 
     (stream, opened)
 }
 
-fn contains(bytes: &[u8], text: &str) -> bool {
+pub(crate) fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 

@@ -168,3 +168,36 @@ fn names_of_sql_operations_are_taken() {
     assert!(told(&vocabulary.check()).contains("named like an SQL operation and is none"));
     assert_eq!(with_sql().check(), []);
 }
+
+#[test]
+fn what_could_never_be_recorded_afterwards_is_a_warning() {
+    let deferred = |scope: &str| {
+        let text = format!("@id(\"p\") @record(\"deferred\")\npermit (principal, {scope});");
+        bundle(&text).idle_deferrals()
+    };
+    for scope in [
+        "action, resource",
+        r#"action in Action::"read", resource"#,
+        r#"action in Action::"sql", resource in Environment::"prod""#,
+        r#"action in [Action::"delete", Action::"sql.read.sensitive"], resource"#,
+    ] {
+        assert_eq!(deferred(scope), [], "{scope}");
+    }
+    for scope in [
+        r#"action in Action::"export", resource"#,
+        r#"action in [Action::"sql.txn", Action::"sql.setting"], resource"#,
+        r#"action in Action::"read", resource in Target::"shop""#,
+        r#"action in Action::"read", resource in Environment::"staging""#,
+        r#"action == Action::"crm/listCustomers", resource"#,
+    ] {
+        let told = deferred(scope).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let [told] = &told[..] else { panic!("{scope}: {told:?}") };
+        assert!(
+            told.starts_with("rules.cedar:1:1: `@record(\"deferred\")` of policy `p` has no effect"),
+            "{told}"
+        );
+    }
+    // What is recorded first is so anywhere.
+    let text = "@id(\"p\") permit (principal, action in Action::\"export\", resource);";
+    assert_eq!(bundle(text).idle_deferrals(), []);
+}

@@ -129,6 +129,8 @@ const KEYS: &[&str] = &[
     "columns",
     "login",
     "message",
+    "agent_connections",
+    "keepalive",
     "mcp",
     "origins",
     "message_limit",

@@ -38,6 +38,10 @@ pub(in super::super) struct Path<'c> {
 }
 
 impl<'c> Path<'c> {
+    pub(in super::super) const fn catalog(&self) -> &'c Catalog {
+        self.catalog
+    }
+
     pub(in super::super) fn new(catalog: &'c Catalog, session: &'c SessionFacts) -> Self {
         let own = session.role.as_deref().unwrap_or(&session.user);
         let listed = session.search_path.iter().map(|name| if name == "$user" { own } else { name.as_str() });

@@ -191,7 +191,8 @@ impl Walker<'_> {
         }
         let unread =
             |unread: parse::Unread| Obscure(format!("what was kept cannot be read: {}", unread.reason()));
-        let statements = parse::statements(text, parse::options(self.session)).map_err(unread)?;
+        let (options, catalog) = (parse::options(self.session), self.path.catalog());
+        let statements = parse::in_catalog(text, options, catalog).map_err(unread)?;
         let [statement] = &statements[..] else {
             return Err(Obscure("what was kept is not one statement".into()));
         };
