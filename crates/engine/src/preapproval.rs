@@ -82,7 +82,9 @@ impl Systems {
     fn begin(&self, id: ApprovalId, claimed: &str) -> Option<Look<'_>> {
         let look = (id, claimed.to_owned());
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.insert(look.clone()).then_some(Look { systems: self, look })
+        let is_new = under_way.insert(look.clone());
+        // One that is made and dropped here would end the look that is under way.
+        is_new.then(|| Look { systems: self, look })
     }
 
     /// The system behind a channel.
