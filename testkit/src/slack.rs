@@ -4,17 +4,20 @@
 
 pub mod blocks;
 pub mod person;
+pub mod socket;
 
 use crate::server::{Answer, Asked, Server, json, lock};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json as object};
+use socket::{APP_TOKEN, Sockets};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::watch;
 
 /// The bot's token.
 pub const TOKEN: &str = "xoxb-planted-slack-token";
@@ -95,6 +98,11 @@ struct Shared {
     trouble: Trouble,
     last_post: Option<Instant>,
     count: u64,
+    sockets: Sockets,
+    /// Rung where something changes without a call.
+    bell: Option<watch::Sender<u64>>,
+    /// This very thing, for connections that outlive the call that opens them.
+    own: Weak<Mutex<Self>>,
 }
 
 type Said = Result<Value, String>;
@@ -102,9 +110,12 @@ type Said = Result<Value, String>;
 impl Slack {
     pub async fn start() -> io::Result<Self> {
         let shared = Arc::new(Mutex::new(Shared::default()));
+        lock(&shared).own = Arc::downgrade(&shared);
         let answering = Arc::clone(&shared);
         let answer: Answer = Arc::new(move |asked| lock(&answering).answer(asked));
-        Ok(Self { server: Server::start(answer).await?, shared })
+        let server = Server::start(answer).await?;
+        lock(&shared).bell = Some(server.bell());
+        Ok(Self { server, shared })
     }
 
     /// Where the methods are.
@@ -176,6 +187,10 @@ impl Shared {
         if path.starts_with("/hooks/") {
             return self.hook(path, asked);
         }
+        if path == "/link/" {
+            let own = Weak::clone(&self.own);
+            return self.link(asked, &own);
+        }
         let Some(method) = path.strip_prefix("/api/").map(str::to_owned) else {
             return json(StatusCode::NOT_FOUND, &Value::Null);
         };
@@ -206,7 +221,10 @@ impl Shared {
             |name| asked.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         match header(header::AUTHORIZATION).strip_prefix("Bearer ") {
             None => return Err("not_authed".into()),
-            Some(TOKEN) => {}
+            // Each method takes one kind of token.
+            Some(TOKEN) if method != "apps.connections.open" => {}
+            Some(APP_TOKEN) if method == "apps.connections.open" => {}
+            Some(TOKEN | APP_TOKEN) => return Err("not_allowed_token_type".into()),
             Some(_) => return Err("invalid_auth".into()),
         }
         let kind = header(header::CONTENT_TYPE);
@@ -220,12 +238,14 @@ impl Shared {
         let scope = match method {
             "chat.postMessage" | "chat.update" => "chat:write",
             "conversations.history" | "conversations.replies" => "channels:history",
+            "apps.connections.open" => "connections:write",
             _ => "",
         };
         if self.trouble.lacks.contains(scope) {
             return Err("missing_scope".into());
         }
         match method {
+            "apps.connections.open" => self.open_connection(header(header::HOST)),
             "auth.test" => {
                 Ok(object!({"ok": true, "bot_id": BOT, "user_id": "U0000000000", "team_id": TEAM}))
             }

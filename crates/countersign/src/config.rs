@@ -376,6 +376,15 @@ fn checked_channels(
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<ChannelConfig> {
     unlike(sections.iter().map(|(number, section)| (*number, &*section.name)), "channel", mistakes);
+    let mut apps = BTreeSet::new();
+    for (number, section) in &sections {
+        if section.app_token_from.as_ref().is_some_and(|token| !apps.insert(token.clone())) {
+            let place = format!("channel.{}.app_token_from", section.name);
+            let why = "another channel connects with this token: Slack would hand in to either what is meant for one";
+            let mistake = Mistake::new(place, why, "give each channel an app of its own");
+            mistakes.push(Mistake { item: Some(*number), ..mistake });
+        }
+    }
     let channels = checked_targets(sections, |section| section.check(folder), mistakes);
     channels.into_iter().map(|(_, channel)| channel).collect()
 }

@@ -170,6 +170,9 @@ impl Serving {
             if let Some(watch) = channel.speaks().watch() {
                 tasks.spawn(watch.run(Arc::clone(&gate)));
             }
+            if let Some(socket) = channel.speaks().socket() {
+                tasks.spawn(socket.clone().run(Arc::clone(&gate)));
+            }
         }
         for (name, poll) in directory.polled() {
             tasks.spawn(signals::fetch(Arc::clone(&gate), Arc::clone(&directory), name, poll.every));

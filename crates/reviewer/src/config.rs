@@ -12,8 +12,14 @@ mod webhook;
 pub use route::{Declared, RouteSection, StepSection, WhenSection};
 
 use crate::{
-    channel::Tell, jira::Door as JiraDoor, message::Room, outward::Outward, slack::Door as SlackDoor,
-    teams::Door as TeamsDoor, ticket::Watch, webhook::Inward,
+    channel::Tell,
+    jira::Door as JiraDoor,
+    message::Room,
+    outward::Outward,
+    slack::{Door as SlackDoor, Socket},
+    teams::Door as TeamsDoor,
+    ticket::Watch,
+    webhook::Inward,
 };
 use countersign_core::ChannelName;
 use countersign_engine::outbox::{ChannelSpec, Hears, Together};
@@ -65,6 +71,8 @@ pub struct ChannelSection {
     pub signing_secret_from: Option<String>,
     /// Of Slack and Jira.
     pub previous_signing_secret_from: Option<String>,
+    /// Of Slack, where its users may decide and Slack reaches no address here: where the app-level token is.
+    pub app_token_from: Option<String>,
     /// Of Slack: where its Web API is, if not at Slack. Of `PagerDuty`: where events are taken.
     pub api: Option<String>,
     /// Of Teams: the bot's app id.
@@ -142,6 +150,8 @@ pub enum Speaks {
     Events(Inward),
     /// As Slack hands in clicks, forms and commands.
     Slack(Box<SlackDoor>),
+    /// The same on a connection of the gateway's own, which has to be kept open.
+    Socket(Box<Socket>),
     /// As the Bot Framework hands in what its users do in Teams.
     Teams(Box<TeamsDoor>),
     /// As Jira's own history says what was done to issues.
@@ -156,7 +166,20 @@ impl Speaks {
         match self {
             Self::Jira(door) => Some(door.watch()),
             Self::Watched(watch) => Some(watch.clone()),
-            Self::Never | Self::Events(_) | Self::Slack(_) | Self::Teams(_) => None,
+            Self::Never | Self::Events(_) | Self::Slack(_) | Self::Socket(_) | Self::Teams(_) => None,
+        }
+    }
+
+    /// What has to be run so that decisions come in, where the gateway keeps a connection for them.
+    pub fn socket(&self) -> Option<&Socket> {
+        match self {
+            Self::Socket(socket) => Some(socket),
+            Self::Never
+            | Self::Events(_)
+            | Self::Slack(_)
+            | Self::Teams(_)
+            | Self::Jira(_)
+            | Self::Watched(_) => None,
         }
     }
 }
@@ -301,6 +324,7 @@ impl ChannelSection {
             ("channel", self.channel.is_some()),
             ("signing_secret_from", self.signing_secret_from.is_some()),
             ("previous_signing_secret_from", self.previous_signing_secret_from.is_some()),
+            ("app_token_from", self.app_token_from.is_some()),
             ("api", self.api.is_some()),
             ("app_id", self.app_id.is_some()),
             ("tenant", self.tenant.is_some()),
@@ -530,6 +554,13 @@ mod tests {
         assert!(matches!(speaks(None, None).check(Path::new("/")).unwrap().speaks(), Speaks::Never));
         let signed = speaks(Some("env:SIGNING"), Some("file:before")).check(Path::new("/")).unwrap();
         assert!(matches!(signed.speaks(), Speaks::Slack(_)));
+        let socket = |text: &str, signing: Option<&str>| ChannelSection {
+            app_token_from: Some(text.into()),
+            ..speaks(signing, None)
+        };
+        assert!(socket("env:APP", None).check(Path::new("/")).unwrap().speaks().socket().is_some());
+        assert_eq!(faults(socket("xapp-hunter2", None)), ["channel.ops.app_token_from"]);
+        assert_eq!(faults(socket("env:APP", Some("env:SIGNING"))), ["channel.ops.app_token_from"]);
         assert_eq!(faults(speaks(Some("hunter2"), None)), ["channel.ops.signing_secret_from"]);
         assert_eq!(faults(speaks(None, Some("env:B"))), ["channel.ops.previous_signing_secret_from"]);
         let pigeon = ChannelSection { kind: "pigeon".into(), ..slack("C0123456789", None) };

@@ -30,7 +30,7 @@ pub use door::{NotBelieved, Reply};
 pub use email::{Mail, mail};
 pub use jira::{Door as JiraDoor, Issue, issue};
 pub use servicenow::{Record, record};
-pub use slack::{Door as SlackDoor, Drawn, draw};
+pub use slack::{Door as SlackDoor, Drawn, Socket as SlackSocket, draw};
 pub use teams::{Believed, Card, Door as TeamsDoor, Vouch, Vouched, card};
 pub use ticket::Watch;
 pub use webhook::{Inward, SignatureError, Webhook, signed, verify};

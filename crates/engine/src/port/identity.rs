@@ -190,6 +190,21 @@ pub trait Identity: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// Whether somebody may stop agents and targets, whether they vote or not.
+    fn may_freeze(&self, person: PersonId) -> bool {
+        self.voter(person).is_some()
+    }
+
+    /// The agent with this name.
+    fn agent_named(&self, _name: &str) -> Option<AgentId> {
+        None
+    }
+
+    /// What people call an agent; `None` for the unknown.
+    fn agent_called(&self, _agent: AgentId) -> Option<String> {
+        None
+    }
+
     /// For whom a user of a channel speaks. Never whom they call themselves.
     fn bound(&self, _channel: &ChannelName, _user: &str) -> Option<Bound> {
         None

@@ -1,7 +1,7 @@
 //! A channel of kind `slack`.
 
 use super::{ChannelSection, Common, Made, Speaks};
-use crate::slack::{Api, Door, Signing, Slack};
+use crate::slack::{Api, Door, Pace, Signing, Slack, Socket};
 use countersign_pep::{Fault, NOT_A_REFERENCE, kept};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -11,11 +11,24 @@ const CHANNEL_REMEDY: &str =
     "write the channel's id, such as `C0123456789`: it stands at the end of its details in Slack";
 
 pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Made> {
-    let own = ["token_from", "channel", "signing_secret_from", "previous_signing_secret_from", "api"];
+    let own = [
+        "token_from",
+        "channel",
+        "signing_secret_from",
+        "previous_signing_secret_from",
+        "app_token_from",
+        "api",
+    ];
     section.foreign(&own, common, faults);
     let keys = ["signing_secret_from", "previous_signing_secret_from"];
     let texts = [section.signing_secret_from.as_ref(), section.previous_signing_secret_from.as_ref()];
     let signing = common.changing(keys, texts, faults);
+    let app_token = section.app_token_from.as_ref().map(|text| common.secret("app_token_from", text));
+    let app_token = app_token.and_then(|app_token| kept(app_token, faults));
+    if section.app_token_from.is_some() && section.signing_secret_from.is_some() {
+        let why = "with Socket Mode Slack sends nothing that would be signed";
+        faults.push(common.fault("app_token_from", why, "take out this, or `signing_secret_from`"));
+    }
     let token = common
         .needed("token_from", section.token_from.as_ref(), NOT_A_REFERENCE)
         .and_then(|text| common.secret("token_from", text));
@@ -36,19 +49,25 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
     let (outward, path) = kept(api, faults)?;
     let (token, channel) = token.zip(channel)?;
     let place = format!("{}, {channel}", outward.origin);
+    let api = |token| Api { outward: outward.clone(), path: path.clone(), token };
     let slack = Slack {
-        api: Api { outward, path, token },
+        api: api(token),
         channel,
         room: common.room,
         give_up_after: common.give_up_after,
         pace: Arc::new(Semaphore::new(1)),
-        listens: signing.is_some(),
+        listens: signing.is_some() || app_token.is_some(),
     };
-    let speaks = match signing.zip(common.name.clone()) {
-        Some(((present, previous), name)) => {
-            Speaks::Slack(Box::new(Door::new(slack.clone(), name, Signing { present, previous })))
+    let signing = signing.map(|(present, previous)| Signing { present, previous });
+    let speaks = match (common.name.clone(), signing, app_token) {
+        (Some(name), _, Some(app_token)) => {
+            let door = Door::new(slack.clone(), name, None);
+            Speaks::Socket(Box::new(Socket { door, api: api(app_token), pace: Pace::of(common.time_limit) }))
         }
-        None => Speaks::Never,
+        (Some(name), Some(signing), None) => {
+            Speaks::Slack(Box::new(Door::new(slack.clone(), name, Some(signing))))
+        }
+        (_, None, None) | (None, _, _) => Speaks::Never,
     };
     Some(Made { kind: "slack", place, tell: Arc::new(slack), speaks })
 }

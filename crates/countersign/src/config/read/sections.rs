@@ -144,6 +144,7 @@ const KEYS: &[&str] = &[
     "targets",
     "channel",
     "app_id",
+    "app_token_from",
     "tenant",
     "conversation",
     "decides",
