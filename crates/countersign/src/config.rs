@@ -7,7 +7,7 @@ mod read;
 mod told;
 mod transmitters;
 
-use countersign_core::{Digest, EnvironmentName, GroupName, TargetName};
+use countersign_core::{ChannelName, Digest, EnvironmentName, GroupName, TargetName};
 use countersign_engine::{Limits, outbox::Route};
 use countersign_identity::{EmailAddress, Settings};
 use countersign_pep::{Fault, Size, Span};
@@ -26,7 +26,7 @@ use countersign_pep_sql::{
     understand::SqlOperation,
 };
 use countersign_policy::{DeclaredTarget, FactType as PolicyFact, Vocabulary};
-use countersign_reviewer::{ChannelConfig, ChannelSection, Declared, RouteSection};
+use countersign_reviewer::{ChannelConfig, ChannelSection, Declared, RouteSection, Speaks, Writes};
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::{
@@ -386,6 +386,21 @@ fn checked_channels(
         }
     }
     let channels = checked_targets(sections, |section| section.check(folder), mistakes);
+    let hears = |name: &ChannelName| {
+        let mut all = channels.iter().map(|(_, channel)| channel);
+        let known = all.find(|channel| channel.spec().name == *name);
+        known.is_some_and(|known| matches!(known.speaks(), Speaks::Slack(_) | Speaks::Socket(_)))
+    };
+    for (number, channel) in &channels {
+        if let Writes::ToUsersOf(other) = channel.tell().writes()
+            && !hears(&other)
+        {
+            let place = format!("channel.{}.people_of", channel.spec().name);
+            let why = format!("`{other}` is no channel of kind `slack` in which people decide");
+            let mistake = Mistake::new(place, why, "name the one of the same app, and let it hear its users");
+            mistakes.push(Mistake { item: Some(*number), ..mistake });
+        }
+    }
     channels.into_iter().map(|(_, channel)| channel).collect()
 }
 

@@ -51,7 +51,7 @@ pub struct ChannelSection {
     pub alone: Option<u32>,
     /// Of what people read: within this span; those that come then share one at its end.
     pub together_within: Option<Span>,
-    /// Of e-mail to whoever may decide: about how many open approvals one person is asked.
+    /// Of e-mail and Slack to whoever may decide: about how many open approvals one person is asked.
     pub most_each: Option<usize>,
     /// Of a webhook.
     pub url: Option<String>,
@@ -67,6 +67,8 @@ pub struct ChannelSection {
     pub token_from: Option<String>,
     /// Of Slack: a channel's id.
     pub channel: Option<String>,
+    /// Of Slack, in place of `channel`: the channel of the same app whose users are written to, one by one.
+    pub people_of: Option<String>,
     /// Of Slack, where its users may decide: the app's signing secret. Of Jira: its webhook's.
     pub signing_secret_from: Option<String>,
     /// Of Slack and Jira.
@@ -322,6 +324,7 @@ impl ChannelSection {
             ("previous_inward_secret_from", self.previous_inward_secret_from.is_some()),
             ("token_from", self.token_from.is_some()),
             ("channel", self.channel.is_some()),
+            ("people_of", self.people_of.is_some()),
             ("signing_secret_from", self.signing_secret_from.is_some()),
             ("previous_signing_secret_from", self.previous_signing_secret_from.is_some()),
             ("app_token_from", self.app_token_from.is_some()),
@@ -513,6 +516,20 @@ mod tests {
     }
     #[test]
     fn slack_is_spoken_to_at_slack_or_on_this_machine() {
+        let direct = |people_of: &str, channel: Option<&str>| ChannelSection {
+            name: "direct".into(),
+            kind: "slack".into(),
+            token_from: Some("env:TOKEN".into()),
+            people_of: Some(people_of.into()),
+            channel: channel.map(str::to_owned),
+            most_each: Some(5),
+            ..ChannelSection::default()
+        };
+        let written = direct("ops", None).check(Path::new("/")).unwrap();
+        assert_eq!(written.tell().writes(), crate::Writes::ToUsersOf("ops".parse().unwrap()));
+        assert_eq!(&*written.spec().place, "https://slack.com, people of ops");
+        assert_eq!(faults(direct("ops", Some("C0123456789"))), ["channel.direct.channel"]);
+        assert_eq!(faults(direct("", None)), ["channel.direct.people_of"]);
         let slack = |channel: &str, api: Option<&str>| ChannelSection {
             name: "ops".into(),
             kind: "slack".into(),

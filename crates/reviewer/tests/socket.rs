@@ -11,6 +11,8 @@
 #[path = "../../engine/tests/engine/stage.rs"]
 #[expect(dead_code, reason = "it is the engine's own stage; channels need a part of it")]
 mod gateway;
+#[path = "socket/people.rs"]
+mod people;
 
 use crate::gateway::{POLICY, Stage, olga, person};
 use countersign_core::{ApprovalId, ChannelName, Class, CredentialId, PersonId};
@@ -60,7 +62,7 @@ struct Room {
     stage: Stage,
     config: ChannelConfig,
     tasks: JoinSet<()>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Room {
@@ -69,7 +71,16 @@ impl Room {
         Self::with(seconds, APP_TOKEN).await
     }
 
+    /// With these channels.
+    async fn on(seconds: u64, channels: fn() -> Channels) -> Self {
+        Self::built(seconds, APP_TOKEN, channels).await
+    }
+
     async fn with(seconds: u64, app_token: &str) -> Self {
+        Self::built(seconds, app_token, channels).await
+    }
+
+    async fn built(seconds: u64, app_token: &str, channels: fn() -> Channels) -> Self {
         let (slack, folder) = (Slack::start().await.unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("token"), TOKEN).unwrap();
         std::fs::write(folder.path().join("app"), app_token).unwrap();
@@ -89,7 +100,7 @@ impl Room {
         let mut tasks = JoinSet::new();
         tasks.spawn(run(Arc::clone(&stage.gate), name(), Arc::clone(config.tell())));
         tasks.spawn(config.speaks().socket().unwrap().clone().run(Arc::clone(&stage.gate)));
-        let room = Self { slack, stage, config, tasks, _folder: folder };
+        let room = Self { slack, stage, config, tasks, folder };
         room.bind(ANA, person(1)).await;
         room.bind(OLGA, olga()).await;
         room
@@ -103,8 +114,7 @@ impl Room {
     }
 
     async fn bind(&self, user: &str, person: PersonId) {
-        let binding =
-            CredentialId::from_parts(1, person.to_string().len() as u128 + u128::from(user == OLGA));
+        let binding = CredentialId::from_parts(1, user[1..].parse().unwrap());
         let bound = Bound { person, binding };
         self.stage.people.bound.lock().unwrap().insert((name(), format!("{TEAM}/{user}")), bound);
         let event = Event::ChannelBound { person, binding, channel: name() };

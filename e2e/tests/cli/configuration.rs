@@ -12,7 +12,7 @@ upstream = "http://127.0.0.1:8081"
 "#;
 
 /// What is added to a configuration that holds, and what must be said of it.
-const MISTAKES: [(&str, &[&str]); 41] = [
+const MISTAKES: [(&str, &[&str]); 42] = [
     ("[gatway]\nname = \"x\"", &["gatway", "did you mean `gateway`?"]),
     ("[gateway]\ndta = \"x\"", &["gateway.dta", "did you mean `data`?"]),
     ("[gateway]\nname = \"a b\"", &["gateway.name", "`a b`"]),
@@ -37,6 +37,10 @@ const MISTAKES: [(&str, &[&str]); 41] = [
          app_token_from = \"env:A\"\n[[channel]]\nname = \"b\"\nkind = \"slack\"\nchannel = \"C0123456780\"\n\
          token_from = \"env:T\"\napp_token_from = \"env:A\"",
         &["channel.b.app_token_from", "another channel connects", "an app of its own"],
+    ),
+    (
+        "[[channel]]\nname = \"b\"\nkind = \"slack\"\npeople_of = \"a\"\ntoken_from = \"env:T\"",
+        &["channel.b.people_of", "`a` is no channel of kind `slack` in which people decide"],
     ),
     ("[http]\nname = \"x\"", &["http", "[[http]]"]),
     ("[[http]]\nname = \"one\"", &["http.one", "environment"]),

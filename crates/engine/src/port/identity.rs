@@ -210,6 +210,11 @@ pub trait Identity: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// Which user of a channel speaks for a person.
+    fn user_of(&self, _channel: &ChannelName, _person: PersonId) -> Option<String> {
+        None
+    }
+
     /// Makes a link with which a signed-in person can have a user of a channel speak for them. Good once, for a short
     /// time, for this user alone; it takes the place of the one before.
     fn offer_binding(&self, _who: ChannelUser) -> Result<BindingOffer, NotOffered> {

@@ -117,6 +117,13 @@ impl Identity for Directory {
         self.bound_to(channel, user)
     }
 
+    fn user_of(&self, channel: &ChannelName, person: PersonId) -> Option<String> {
+        let memory = self.memory.read();
+        let person = memory.person(person).filter(|person| !person.is_disabled())?;
+        let binding = person.bindings.iter().find(|binding| binding.channel == *channel)?;
+        Some(binding.user.clone())
+    }
+
     fn offer_binding(&self, who: ChannelUser) -> Result<BindingOffer, NotOffered> {
         self.make_offer(who)
     }

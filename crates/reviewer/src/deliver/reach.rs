@@ -2,7 +2,7 @@
 //! for each person leaves, and never fewer than have to decide. It says who is asked; who may decide is policy's alone.
 
 use super::Worker;
-use crate::channel::{Decider, Said};
+use crate::channel::{Decider, Said, Writes};
 use countersign_core::{GateName, PersonId};
 use countersign_engine::{
     Error,
@@ -65,14 +65,34 @@ impl Worker<'_> {
         // Who voted on one gate may be the one who is needed on another.
         let had = voted && vote::left_for(self.gate, hold, person).is_empty();
         let said = if had { Said::Something } else { Said::Nothing };
-        Some(Decider { person, address: self.gate.identity().address(person)?, link, said })
+        Some(Decider { person, address: self.address(person)?, link, said })
+    }
+
+    /// Where this channel reaches somebody.
+    fn address(&self, person: PersonId) -> Option<String> {
+        let identity = self.gate.identity();
+        match self.tell.writes() {
+            Writes::ToUsersOf(channel) => identity.user_of(&channel, person),
+            Writes::ToPeople | Writes::ToAPlace => identity.address(person),
+        }
+    }
+
+    /// Those on whose side it was asked for who can be written to.
+    pub(super) fn requesters(&self, hold: &Hold) -> Vec<Decider> {
+        let one = |person: &PersonId| {
+            let (address, link) = (self.address(*person)?, self.gate.approval_link(hold.approval.id));
+            Some(Decider { person: *person, address, link, said: Said::Something })
+        };
+        let seen = &hold.view.computed;
+        let side: BTreeSet<&PersonId> = seen.owners.iter().chain(&seen.on_behalf_of).collect();
+        side.into_iter().filter_map(one).collect()
     }
 
     /// Everybody who may decide, or did, and can be written to.
     fn voices(&self, hold: &Hold) -> BTreeSet<PersonId> {
         let identity = self.gate.identity();
         let may = |person: &PersonId| {
-            identity.address(*person).is_some() && vote::seat_for(self.gate, hold, *person).is_ok()
+            self.address(*person).is_some() && vote::seat_for(self.gate, hold, *person).is_ok()
         };
         identity.voters().into_iter().map(|voter| voter.person).filter(may).collect()
     }
@@ -81,7 +101,7 @@ impl Worker<'_> {
     fn seats(&self, hold: &Hold) -> BTreeMap<PersonId, BTreeSet<GateName>> {
         let identity = self.gate.identity();
         let seats = |person| {
-            identity.address(person)?;
+            self.address(person)?;
             let left = vote::left_for(self.gate, hold, person);
             let gates: BTreeSet<GateName> = left.into_iter().map(|shut| shut.name.clone()).collect();
             (!gates.is_empty()).then_some((person, gates))

@@ -178,6 +178,9 @@ fn meaning(error: &str) -> (About, Scope, &'static str) {
         "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout" => {
             (A::Other, S::Channel, "it has trouble of its own (`internal_error`)")
         }
+        "user_not_found" | "user_disabled" | "cannot_dm_bot" => {
+            (A::Other, S::News, "this user is not there any more (`user_disabled`)")
+        }
         "message_not_found" | "thread_not_found" | "cant_update_message" | "edit_window_closed" => {
             (A::Gone, S::News, "the message before it is gone (`message_not_found`)")
         }

@@ -28,12 +28,17 @@ pub(super) enum Way {
 
 impl Room {
     pub(super) async fn open(way: Way) -> Self {
+        Self::with(way, "hears = \"everything\"", |_| String::new()).await
+    }
+
+    /// With more keys, and more sections.
+    pub(super) async fn with(way: Way, keys: &str, sections: fn(&Slack) -> String) -> Self {
         let slack = Slack::start().await.unwrap();
         let key = match way {
             Way::Address => "signing_secret_from = \"file:signing\"",
             Way::Socket => "app_token_from = \"file:app\"",
         };
-        let more = format!("hears = \"everything\"\n{key}");
+        let more = format!("{keys}\n{key}\n{}", sections(&slack));
         let stage = Stage::open_with(&section(&slack, &more), &[("app", APP_TOKEN)]).await;
         Self { slack, stage, way }
     }
@@ -336,4 +341,41 @@ async fn freezes(room: Room) {
         assert!(entry.text("/through/binding").starts_with("crd_"), "{entry:?}");
     }
     assert_eq!(room.slack.faults(), Vec::<String>::new());
+}
+
+/// A section that writes to the people of the channel.
+fn people(slack: &Slack) -> String {
+    format!(
+        "\n[[channel]]\nname = \"people\"\nkind = \"slack\"\nhears = \"everything\"\ntoken_from = \"file:token\"\n\
+         people_of = \"dba\"\nmost_each = 3\napi = \"{}\"\n",
+        slack.api()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_written_to_one_by_one_and_decide_where_they_are_bound() {
+    for way in [Way::Address, Way::Socket] {
+        // The channel itself hears of what names it, which is no change of settings.
+        let room = Room::with(way, "hears = \"named\"", people).await;
+        let mut ana = room.person("ana@example.com").await;
+        room.person("bea@example.com").await;
+        room.bind(&mut ana, "U0000000001").await;
+        room.stage.ask("PATCH", "logs").await;
+        let message = room.message(1).await;
+        assert_eq!(message.channel, "D0000000001", "whoever is bound, and nobody else");
+        let id = newest(&room).await;
+        let before = room.slack.told().len();
+        room.taken(&room.slack.click(&message, "U0000000001", "approve").unwrap()).await;
+        let told = room.told(before).await;
+        assert!(told.contains("Your approval counts"), "{told}");
+        let ended = |messages: &[Message]| has_text(&messages[0].blocks, "Approved and done");
+        let messages = room.slack.until("the end", ended).await.unwrap();
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert!(!room.is(&id, "pending").await);
+        room.stage.gateway.command(&["channel", "test", "people"]).await.unwrap();
+        let entries = night::verified_entries(&room.stage.gateway).await.unwrap();
+        let voted: Vec<_> = entries.iter().filter(|entry| entry.kind == "approval.voted").collect();
+        assert_eq!(voted.len(), 1);
+        assert_eq!(voted[0].text("/through/channel"), "dba");
+    }
 }

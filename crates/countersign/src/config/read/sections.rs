@@ -145,6 +145,7 @@ const KEYS: &[&str] = &[
     "channel",
     "app_id",
     "app_token_from",
+    "people_of",
     "tenant",
     "conversation",
     "decides",
