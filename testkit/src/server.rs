@@ -177,7 +177,9 @@ async fn serve(
                     if let Some(Takes(takes)) = response.extensions_mut().remove::<Takes>() {
                         tokio::spawn(async move {
                             // Whoever goes away instead is not taken over.
-                            let _ = upgraded.await.map(|connection| takes(connection));
+                            if let Ok(connection) = upgraded.await {
+                                takes(connection);
+                            }
                         });
                     }
                     answered.send_modify(|count| *count += 1);

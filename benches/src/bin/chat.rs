@@ -15,7 +15,10 @@ use countersign_testkit::slack::{
     socket::{APP_TOKEN, Link},
 };
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 use tempfile::NamedTempFile;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -153,7 +156,7 @@ async fn hand_in(gateway: &Gateway, slack: &Slack, way: Way, request: &Request) 
         request.body.len()
     );
     for (name, value) in &request.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        write!(head, "{name}: {value}\r\n")?;
     }
     let mut stream = TcpStream::connect(gateway.console()).await?;
     stream.write_all(format!("{head}\r\n{}", request.body).as_bytes()).await?;

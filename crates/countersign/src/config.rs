@@ -1,5 +1,6 @@
 //! The configuration file: joins the sections of the rooms, and finds every mistake in one run.
 
+mod channels;
 mod doors;
 mod issuers;
 mod providers;
@@ -7,7 +8,7 @@ mod read;
 mod told;
 mod transmitters;
 
-use countersign_core::{ChannelName, Digest, EnvironmentName, GroupName, TargetName};
+use countersign_core::{Digest, EnvironmentName, GroupName, TargetName};
 use countersign_engine::{Limits, outbox::Route};
 use countersign_identity::{EmailAddress, Settings};
 use countersign_pep::{Fault, Size, Span};
@@ -26,7 +27,7 @@ use countersign_pep_sql::{
     understand::SqlOperation,
 };
 use countersign_policy::{DeclaredTarget, FactType as PolicyFact, Vocabulary};
-use countersign_reviewer::{ChannelConfig, ChannelSection, Declared, RouteSection, Speaks, Writes};
+use countersign_reviewer::{ChannelConfig, ChannelSection, Declared, RouteSection};
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::{
@@ -265,7 +266,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let known = mcp.iter().map(|(_, target)| target.classifier.surroundings().target.clone()).collect();
     let endpoints =
         checked_targets(file.mcp_endpoint, |section| section.check(folder, &known), &mut mistakes);
-    let channels = checked_channels(file.channel, folder, &mut mistakes);
+    let channels = channels::checked(file.channel, folder, &mut mistakes);
     doors::check(console.listen, (&http, &postgres, &mcp, &endpoints), &issuers, &mut mistakes);
     let bodies = file.bodies.unwrap_or_default();
     check_bodies(&bodies, &http, &mut mistakes);
@@ -367,41 +368,6 @@ fn checked_scim_groups(
         groups.insert(theirs, group.clone());
     }
     groups
-}
-
-/// The channels that can be used, each with a name of its own.
-fn checked_channels(
-    sections: Vec<(usize, ChannelSection)>,
-    folder: &Path,
-    mistakes: &mut Vec<Mistake>,
-) -> Vec<ChannelConfig> {
-    unlike(sections.iter().map(|(number, section)| (*number, &*section.name)), "channel", mistakes);
-    let mut apps = BTreeSet::new();
-    for (number, section) in &sections {
-        if section.app_token_from.as_ref().is_some_and(|token| !apps.insert(token.clone())) {
-            let place = format!("channel.{}.app_token_from", section.name);
-            let why = "another channel connects with this token: Slack would hand in to either what is meant for one";
-            let mistake = Mistake::new(place, why, "give each channel an app of its own");
-            mistakes.push(Mistake { item: Some(*number), ..mistake });
-        }
-    }
-    let channels = checked_targets(sections, |section| section.check(folder), mistakes);
-    let hears = |name: &ChannelName| {
-        let mut all = channels.iter().map(|(_, channel)| channel);
-        let known = all.find(|channel| channel.spec().name == *name);
-        known.is_some_and(|known| matches!(known.speaks(), Speaks::Slack(_) | Speaks::Socket(_)))
-    };
-    for (number, channel) in &channels {
-        if let Writes::ToUsersOf(other) = channel.tell().writes()
-            && !hears(&other)
-        {
-            let place = format!("channel.{}.people_of", channel.spec().name);
-            let why = format!("`{other}` is no channel of kind `slack` in which people decide");
-            let mistake = Mistake::new(place, why, "name the one of the same app, and let it hear its users");
-            mistakes.push(Mistake { item: Some(*number), ..mistake });
-        }
-    }
-    channels.into_iter().map(|(_, channel)| channel).collect()
 }
 
 /// The routes that can be used, each with a name of its own.

@@ -53,9 +53,11 @@ impl Link {
             .max_message_size(Some(LARGEST))
             .max_frame_size(Some(LARGEST));
         let opened = client_async_with_config(request, line, Some(limits)).await;
-        let (mut socket, _) = opened.map_err(|error| match error {
-            Error::Http(answer) => format!("Slack answers {} to the connection", answer.status().as_u16()),
-            _ => "Slack does not answer as for a connection".to_owned(),
+        let (mut socket, _) = opened.map_err(|error| {
+            if let Error::Http(answer) = error {
+                return format!("Slack answers {} to the connection", answer.status().as_u16());
+            }
+            "Slack does not answer as for a connection".to_owned()
         })?;
         loop {
             let Some(Ok(said)) = socket.next().await else { return Err(BROKE.into()) };
