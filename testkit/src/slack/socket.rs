@@ -176,7 +176,7 @@ impl Sockets {
         match self.handed.remove(&id) {
             None => self.faults.push(format!("acknowledged, but not handed in: {text}")),
             Some(at) if at.elapsed() > ACKNOWLEDGED => {
-                self.faults.push(format!("{id} was acknowledged late"))
+                self.faults.push(format!("{id} was acknowledged late"));
             }
             Some(_) => {}
         }

@@ -33,10 +33,7 @@ fn samples() -> Vec<Value> {
         ("clock.stepped", json!({"from": time, "to": time})),
         ("policy.loaded", json!({"bundle": digest, "previous": null})),
         ("policy.rejected", json!({"errors": 1, "kept": digest})),
-        (
-            "freeze.set",
-            json!({"scope": {"scope": "all"}, "through": {"channel": "dba", "binding": credential}}),
-        ),
+        ("freeze.set", json!({"scope": {"scope": "all"}})),
         ("freeze.lifted", json!({"scope": {"scope": "agent", "id": agent}})),
         ("tool.noticed", json!({"target": "shop", "definition": digest, "accepted": null})),
         ("tool.accepted", json!({"target": "shop", "definition": digest, "replaces": digest})),

@@ -35,13 +35,12 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         .needed("token_from", section.token_from.as_ref(), NOT_A_REFERENCE)
         .and_then(|text| common.secret("token_from", text));
     let token = kept(token, faults);
-    let channel = match &section.people_of {
+    let channel = if direct {
         // Each conversation has a channel of its own.
-        Some(_) => Some(String::new()),
-        None => {
-            let channel = common.needed("channel", section.channel.as_ref(), CHANNEL_REMEDY);
-            kept(channel.and_then(|id| checked_channel(id, common)), faults)
-        }
+        Some(String::new())
+    } else {
+        let channel = common.needed("channel", section.channel.as_ref(), CHANNEL_REMEDY);
+        kept(channel.and_then(|id| checked_channel(id, common)), faults)
     };
     let people_of = section.people_of.as_ref().map(|name| {
         ChannelName::new(name.as_str())
