@@ -114,7 +114,7 @@ impl Room {
     }
 
     async fn bind(&self, user: &str, person: PersonId) {
-        let binding = CredentialId::from_parts(1, user[1..].parse().unwrap());
+        let binding = CredentialId::from_parts(1, user.trim_start_matches('U').parse().unwrap());
         let bound = Bound { person, binding };
         self.stage.people.bound.lock().unwrap().insert((name(), format!("{TEAM}/{user}")), bound);
         let event = Event::ChannelBound { person, binding, channel: name() };

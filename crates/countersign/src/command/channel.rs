@@ -39,7 +39,7 @@ pub(super) async fn run(path: &Path, command: ChannelCommand, output: Output) ->
             })
         }
         ChannelCommand::Add { kind, name } => add::run(path, kind, name, output),
-        ChannelCommand::Test { name } => test(path, &name, output).await,
+        ChannelCommand::Test { name } => Box::pin(test(path, &name, output)).await,
         ChannelCommand::Replay { name, approval } => {
             let at = format!("/api/v1/channels/{}/replay", segment(&name));
             let done = door(path).await?.call(Method::POST, &at, &json!({"approval": approval})).await?;
@@ -79,15 +79,14 @@ async fn test(path: &Path, name: &str, output: Output) -> Result<(), Failure> {
             );
         }
         let stands = stands(path, name).await;
-        said.push_str(&match &stands {
-            Stands::Since(since) => format!("\nThe gateway's connection stands since {since}."),
+        let stood = match &stands {
+            Stands::Since(since) => format!("The gateway's connection stands since {since}."),
             Stands::Not(why) => {
-                format!("\nSlack would let the gateway connect; its connection does not stand: {why}.")
+                format!("Slack would let the gateway connect; its connection does not stand: {why}.")
             }
-            Stands::NoGateway => {
-                "\nSlack would let the gateway connect; it does not run here now.".to_owned()
-            }
-        });
+            Stands::NoGateway => "Slack would let the gateway connect; it does not run here now.".to_owned(),
+        };
+        said = format!("{said}\n{stood}");
         if let (Some(told), Stands::Since(since)) = (told.as_object_mut(), stands) {
             told.insert("listening_since".into(), since.into());
         }
