@@ -1,5 +1,7 @@
 //! A real Chromium with a virtual authenticator, driven over WebDriver.
 
+mod worker;
+
 use crate::E2eError;
 use fantoccini::{Client, ClientBuilder, Locator, error::NewSessionError, wd::WebDriverCompatibleCommand};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -20,7 +22,7 @@ pub struct Browser {
     pub page: Client,
     authenticator: String,
     driver: Child,
-    _profile: TempDir,
+    profile: TempDir,
 }
 
 /// Chromium's own `POST /session/{id}/goog/cdp/execute`.
@@ -144,7 +146,7 @@ impl Browser {
         let added = page.issue_cmd(AddAuthenticator).await?;
         let authenticator = added.as_str().unwrap_or_default().to_owned();
         let driver = browser.0.take().ok_or_else(|| E2eError::Browser("chromedriver is gone".into()))?;
-        Ok(Self { page, authenticator, driver, _profile: profile })
+        Ok(Self { page, authenticator, driver, profile })
     }
 
     /// Takes every passkey out of the authenticator: whoever gets them has copies.
@@ -213,11 +215,67 @@ impl Browser {
         clicked.map_err(|_| E2eError::Browser(format!("`{css}` could not be clicked")))
     }
 
+    /// Waits for a link of the inbox whose sentence holds this, and follows it to the approval.
+    pub async fn open_approval(&self, console: &str, part: &str) -> Result<(), E2eError> {
+        self.page.goto(console).await?;
+        let opened = async {
+            loop {
+                let cards = self.page.find_all(Locator::Css("a.sentence")).await.unwrap_or_default();
+                for card in cards {
+                    if card.text().await.is_ok_and(|text| text.contains(part)) && card.click().await.is_ok() {
+                        return;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let opened = tokio::time::timeout(PATIENCE, opened).await;
+        opened.map_err(|_| E2eError::Browser(format!("no approval in the inbox says `{part}`")))?;
+        self.until_text("h1", part).await.map(drop)
+    }
+
+    /// Waits for a field and writes these words into it, in place of what is there. A page that is loaded anew meanwhile is
+    /// written into once more.
+    pub async fn write(&self, css: &str, words: &str) -> Result<(), E2eError> {
+        let written = async {
+            loop {
+                if let Ok(field) = self.page.find(Locator::Css(css)).await
+                    && field.clear().await.is_ok()
+                    && field.send_keys(words).await.is_ok()
+                    && field.prop("value").await.is_ok_and(|value| value.as_deref() == Some(words))
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let written = tokio::time::timeout(PATIENCE, written).await;
+        written.map_err(|_| E2eError::Browser(format!("`{css}` could not be written into")))
+    }
+
+    /// Has Chromium itself do something, by the name its `DevTools` have for it.
+    pub async fn devtools(&self, command: &str, parameters: &Value) -> Result<Value, E2eError> {
+        Ok(self.page.issue_cmd(Devtools(json!({"cmd": command, "params": parameters}))).await?)
+    }
+
     /// Runs this script in every page from now on, before the page's own.
     pub async fn before_every_page(&self, script: &str) -> Result<(), E2eError> {
-        let asked = json!({"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": {"source": script}});
-        self.page.issue_cmd(Devtools(asked)).await?;
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", &json!({"source": script})).await?;
         Ok(())
+    }
+
+    /// Shows pages as a phone of this width does, which no window is as narrow as.
+    pub async fn as_phone(&self, width: u32, height: u32) -> Result<(), E2eError> {
+        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 2, "mobile": true});
+        self.devtools("Emulation.setDeviceMetricsOverride", &metrics).await?;
+        Ok(())
+    }
+
+    /// Runs this script in the service worker of an origin, and gives what it comes to. Its driver knows pages alone.
+    pub async fn in_worker(&self, origin: &str, script: &str) -> Result<Value, E2eError> {
+        tokio::time::timeout(PATIENCE, worker::run(self.profile.path(), origin, script))
+            .await
+            .map_err(|_| E2eError::Browser("the worker does not answer".into()))?
     }
 
     /// Waits until this expression is true in the page.

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 /// How long the gateway may take until it is ready, with a debug build on a busy machine.
 const READY_WITHIN: Duration = Duration::from_mins(2);
 /// How long an approval may take until it is where it should be.
-const COMES_WITHIN: Duration = Duration::from_mins(1);
+const COMES_WITHIN: Duration = Duration::from_mins(3);
 /// Ports to try when somebody else takes the chosen one first.
 const TRIES: usize = 5;
 

@@ -75,7 +75,7 @@ pub async fn verified_entries(gateway: &Gateway) -> Result<Vec<Entry>, E2eError>
 
 /// A client that follows nothing and remembers nothing.
 pub fn client() -> Result<Client, E2eError> {
-    Ok(http::client(Duration::from_secs(30))?)
+    Ok(http::client(Duration::from_mins(2))?)
 }
 
 async fn invite(gateway: &Gateway, email: &str) -> Result<String, E2eError> {

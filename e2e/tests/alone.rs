@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a failed expectation is how a test fails")]
 
 use countersign_e2e::{Gateway, Setup, browser::Browser, client::curl};
-use fantoccini::Locator;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -54,23 +53,6 @@ async fn ask(gateway: &Gateway, token: &str, table: &str) {
     assert_eq!(curl(&arguments).await.unwrap().status, 202);
 }
 
-/// Opens the approval whose sentence holds this, from the inbox.
-async fn open(browser: &Browser, gateway: &Gateway, part: &str) {
-    browser.page.goto(&gateway.console_url).await.unwrap();
-    browser.until_text("#inbox", part).await.unwrap();
-    for card in browser.page.find_all(Locator::Css("a.sentence")).await.unwrap() {
-        if card.text().await.unwrap().contains(part) {
-            card.click().await.unwrap();
-            break;
-        }
-    }
-    browser.until_text("h1", part).await.unwrap();
-}
-
-async fn write(browser: &Browser, css: &str, words: &str) {
-    browser.page.find(Locator::Css(css)).await.unwrap().send_keys(words).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn one_alone_and_one_in_anothers_place() {
     let upstream = target().await;
@@ -87,21 +69,21 @@ async fn one_alone_and_one_in_anothers_place() {
 
     // Ana breaks the glass; Ben's open inbox says so at once, and he closes the review.
     ask(&gateway, &token, "logs").await;
-    open(&ana, &gateway, "“logs”").await;
+    ana.open_approval(&gateway.console_url, "“logs”").await.unwrap();
     ben.until_text("#inbox", "“logs”").await.unwrap();
     ana.page
         .execute("document.getElementById('break-glass').closest('details').open = true", vec![])
         .await
         .unwrap();
-    write(&ana, "#break-glass textarea", "the disk is full").await;
+    ana.write("#break-glass textarea", "the disk is full").await.unwrap();
     ana.click("#break-glass-button").await.unwrap();
     ana.until_text("#approval", "ana broke the glass").await.unwrap();
     ana.until_text("#approval", "It ran to its end: the target answered 200").await.unwrap();
     ben.until_text("#inbox", "Break-glass to be reviewed").await.unwrap();
     assert_eq!(gateway.command(&["approvals", "reviews"]).await.unwrap().as_array().unwrap().len(), 1);
-    open(&ben, &gateway, "“logs”").await;
+    ben.open_approval(&gateway.console_url, "“logs”").await.unwrap();
     ben.click("#glass input[value=justified]").await.unwrap();
-    write(&ben, "#glass textarea", "the graph says so").await;
+    ben.write("#glass textarea", "the graph says so").await.unwrap();
     ben.click("#glass button.go").await.unwrap();
     ben.until_text("#glass", "ben reviewed it").await.unwrap();
     assert_eq!(gateway.command(&["approvals", "reviews"]).await.unwrap().as_array().unwrap().len(), 0);
@@ -118,7 +100,7 @@ async fn one_alone_and_one_in_anothers_place() {
     ben.page.execute(away, vec![]).await.unwrap();
     ben.until_text("main", "dora votes in your place").await.unwrap();
     ask(&gateway, &token, "old").await;
-    open(&dora, &gateway, "“old”").await;
+    dora.open_approval(&gateway.console_url, "“old”").await.unwrap();
     dora.until_text("#approval", "You stand in for ben").await.unwrap();
     dora.click("#approve").await.unwrap();
     dora.until_text("#approval", "dora in place of ben").await.unwrap();

@@ -26,6 +26,8 @@ name = "files"
 environment = "prod"
 body_limit = "2MiB"
 upstream = "UPSTREAM"
+# What an upload keeps back comes when all of them have begun, and each waits for its turn to be decided on.
+limits = { request_head = "10m" }
 
 [[http.operations]]
 name = "storeFile"

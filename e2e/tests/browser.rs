@@ -104,21 +104,6 @@ async fn enrol(link: &str) -> Browser {
     browser
 }
 
-/// Opens the approval whose sentence holds this, from the inbox.
-async fn open(browser: &Browser, console: &str, part: &str) {
-    browser.page.goto(console).await.unwrap();
-    browser.until_text("main", part).await.unwrap();
-    let cards = browser.page.find_all(Locator::Css("a.sentence")).await.unwrap();
-    for card in cards {
-        if card.text().await.unwrap().contains(part) {
-            card.click().await.unwrap();
-            browser.until_text("h1", part).await.unwrap();
-            return;
-        }
-    }
-    panic!("no card holds `{part}`");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn people_decide_in_real_browsers_with_passkeys() {
     let mut demo = Demo::start();
@@ -128,33 +113,27 @@ async fn people_decide_in_real_browsers_with_passkeys() {
     let console = demo.console.clone();
 
     // Two people for the export; the first page follows what the second person does, live.
-    open(&ana, &console, "Export the whole customer table").await;
+    ana.open_approval(&console, "Export the whole customer table").await.unwrap();
     ana.click("#approve").await.unwrap();
     ana.until_text("main", "1 of 2").await.unwrap();
-    open(&ben, &console, "Export the whole customer table").await;
+    ben.open_approval(&console, "Export the whole customer table").await.unwrap();
     ben.click("#approve").await.unwrap();
     ana.until_text("#approval", "It ran to its end: the target answered 200").await.unwrap();
     demo.until("export of the customer table: done");
 
     // A rejection reaches the agent with its reason.
-    open(&ben, &console, "Give the role").await;
-    ben.page
-        .find(Locator::Css("textarea[name=words]"))
-        .await
-        .unwrap()
-        .send_keys("ask for less")
-        .await
-        .unwrap();
+    ben.open_approval(&console, "Give the role").await.unwrap();
+    ben.write("textarea[name=words]", "ask for less").await.unwrap();
     ben.click("#reject-button").await.unwrap();
     ben.until_text("#approval", "Rejected").await.unwrap();
     assert!(demo.until("administrator role for itself: rejected").contains("ask for less"));
 
     // The owner sees why she cannot decide, and has no button.
     let olga = enrol(&olga).await;
-    open(&olga, &console, "Set “checkout-timeout-ms”").await;
+    olga.open_approval(&console, "Set “checkout-timeout-ms”").await.unwrap();
     olga.until_text("main", "requester's side").await.unwrap();
     assert!(olga.page.find(Locator::Css("#approve")).await.is_err(), "the owner was offered a vote");
-    open(&ana, &console, "Set “checkout-timeout-ms”").await;
+    ana.open_approval(&console, "Set “checkout-timeout-ms”").await.unwrap();
     ana.click("#approve").await.unwrap();
     ana.until_text("#approval", "Done").await.unwrap();
     demo.until("The agent is done for tonight");
@@ -209,9 +188,9 @@ async fn a_page_catches_up_with_what_it_did_not_hear() {
     ana.before_every_page(HELD_BACK).await.unwrap();
 
     // Everything happens after the page is drawn and before its stream is open.
-    open(&ana, &console, "Set “checkout-timeout-ms”").await;
+    ana.open_approval(&console, "Set “checkout-timeout-ms”").await.unwrap();
     ana.until_text("#approval", "Waiting").await.unwrap();
-    open(&ben, &console, "Set “checkout-timeout-ms”").await;
+    ben.open_approval(&console, "Set “checkout-timeout-ms”").await.unwrap();
     ben.click("#approve").await.unwrap();
     ben.until_text("#approval", "It ran to its end").await.unwrap();
     assert!(ana.text("#approval").await.unwrap().contains("Waiting"), "the page was not held back");
@@ -221,8 +200,8 @@ async fn a_page_catches_up_with_what_it_did_not_hear() {
     // The inbox was drawn before, too.
     ana.page.goto(&console).await.unwrap();
     ana.until_text("#inbox", "Give the role").await.unwrap();
-    open(&ben, &console, "Give the role").await;
-    ben.page.find(Locator::Css("textarea[name=words]")).await.unwrap().send_keys("no").await.unwrap();
+    ben.open_approval(&console, "Give the role").await.unwrap();
+    ben.write("textarea[name=words]", "no").await.unwrap();
     ben.click("#reject-button").await.unwrap();
     ben.until_text("#approval", "Rejected").await.unwrap();
     let stale = ana.text("#inbox").await.unwrap();
@@ -231,12 +210,12 @@ async fn a_page_catches_up_with_what_it_did_not_hear() {
     ana.until_text("#inbox .quiet", "Rejected").await.unwrap();
 
     // News that comes while a vote is on its way is acted on when the vote has failed, and why it failed stays to be read.
-    open(&ana, &console, "Export the whole customer table").await;
+    ana.open_approval(&console, "Export the whole customer table").await.unwrap();
     ana.page.execute("window.letGo(); sessionStorage.setItem('refuse', 'yes')", vec![]).await.unwrap();
     ana.click("#approve").await.unwrap();
     ana.until("window.refusePasskey").await.unwrap();
-    open(&ben, &console, "Export the whole customer table").await;
-    ben.page.find(Locator::Css("textarea[name=words]")).await.unwrap().send_keys("no").await.unwrap();
+    ben.open_approval(&console, "Export the whole customer table").await.unwrap();
+    ben.write("textarea[name=words]", "no").await.unwrap();
     ben.click("#reject-button").await.unwrap();
     ben.until_text("#approval", "Rejected").await.unwrap();
     ana.until("window.heard > 0").await.unwrap();
@@ -260,7 +239,7 @@ async fn every_page_fits_a_phone_and_a_desk() {
     let links = demo.links();
     let browser = enrol(links.first().unwrap()).await;
     let console = demo.console.clone();
-    open(&browser, &console, "Give the role").await;
+    browser.open_approval(&console, "Give the role").await.unwrap();
     let approval = browser.page.current_url().await.unwrap().path().to_owned();
     let timeline = browser.page.find(Locator::Css("a[href^='/actions/']")).await.unwrap();
     let timeline = timeline.attr("href").await.unwrap().unwrap();
@@ -280,15 +259,23 @@ async fn every_page_fits_a_phone_and_a_desk() {
         "/unresolved",
         "/account",
     ];
-    for (width, height) in [(1280, 900), (500, 900)] {
-        browser.page.set_window_size(width, height).await.unwrap();
+    let mut wide = Vec::new();
+    for width in [1280, 500, 375] {
+        match width {
+            375 => browser.as_phone(width, 740).await.unwrap(),
+            _ => browser.page.set_window_size(width, 900).await.unwrap(),
+        }
         for path in pages {
             browser.page.goto(&format!("{console}{path}")).await.unwrap();
             browser.text("h1").await.unwrap();
-
             let overflow = browser.overflow().await.unwrap();
-            assert!(overflow <= 0, "{path} is {overflow} px too wide at {width}");
+            if overflow > 0 {
+                wide.push(format!("{path} is {overflow} px too wide at {width}"));
+            }
+            let name = if path.len() > 30 { &path[..10] } else { path };
+            browser.picture(&format!("fits-{width}{}", name.replace('/', "-"))).await.unwrap();
         }
     }
+    assert!(wide.is_empty(), "{}", wide.join("\n"));
     browser.close().await.unwrap();
 }

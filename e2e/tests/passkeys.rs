@@ -7,7 +7,6 @@ use countersign_e2e::{
     night::{self, Night},
 };
 use countersign_testkit::server::{Server, json};
-use fantoccini::Locator;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 
@@ -57,9 +56,7 @@ impl Person {
 
     async fn register(&self, name: &str) {
         self.go("/account").await;
-        let field = self.browser.page.find(Locator::Css("#register-passkey input")).await.unwrap();
-        field.clear().await.unwrap();
-        field.send_keys(name).await.unwrap();
+        self.browser.write("#register-passkey input", name).await.unwrap();
         self.browser.click("#register-passkey button").await.unwrap();
     }
 

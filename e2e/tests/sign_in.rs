@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use countersign_e2e::{Gateway, Setup, browser::Browser, client::curl, night};
-use fantoccini::Locator;
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader},
@@ -83,8 +82,8 @@ async fn at_the_provider(browser: &Browser, login: &str) {
 /// Types a login there. Whoever said yes before is not asked again.
 async fn log_in(browser: &Browser, login: &str, password: &str) {
     browser.text("input[name=login]").await.unwrap();
-    browser.page.find(Locator::Css("input[name=login]")).await.unwrap().send_keys(login).await.unwrap();
-    browser.page.find(Locator::Css("input[name=password]")).await.unwrap().send_keys(password).await.unwrap();
+    browser.write("input[name=login]", login).await.unwrap();
+    browser.write("input[name=password]", password).await.unwrap();
     browser.click("button[type=submit]").await.unwrap();
 }
 

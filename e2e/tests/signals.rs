@@ -19,7 +19,7 @@ fn now() -> i64 {
 async fn until(what: &str, gateway: &Gateway, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
-        assert!(begun.elapsed() < Duration::from_mins(1), "{what}: {}", gateway.log());
+        assert!(begun.elapsed() < Duration::from_mins(3), "{what}: {}", gateway.log());
         sleep(Duration::from_millis(50)).await;
     }
 }

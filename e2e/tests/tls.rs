@@ -95,6 +95,7 @@ environment = "prod"
 upstream = "https://localhost:{port}"
 listener_tls = {{ certificate = "tls.pem", key = "tls.key" }}
 upstream_tls = {{ ca = "ca.pem" }}
+limits = {{ connect = "2m" }}
 
 [[http.operations]]
 name = "readFile"

@@ -38,6 +38,8 @@ const TEXT: usize = 32_767;
 pub struct Issue {
     pub id: String,
     pub key: String,
+    /// What kind of issue it is, by name.
+    pub kind: String,
     pub creator: String,
     pub summary: String,
     pub description: Value,
@@ -184,6 +186,11 @@ impl Issue {
         }
     }
 
+    /// The key of an issue that was moved begins with another project's.
+    fn project(&self) -> &str {
+        self.key.rsplit_once('-').map_or("", |(project, _)| project)
+    }
+
     fn updated(&self) -> u64 {
         let changed = self.changes.iter().map(|change| change.at_ms);
         changed.chain(self.comments.iter().map(|comment| comment.at_ms)).max().unwrap_or_default()
@@ -194,7 +201,7 @@ impl Issue {
             "id": self.id, "key": self.key,
             "fields": {
                 "status": {"name": self.status}, "labels": self.labels, "summary": self.summary,
-                "description": self.description, "project": {"key": PROJECT}, "creator": {"accountId": self.creator},
+                "description": self.description, "project": {"key": self.project()}, "issuetype": {"name": self.kind}, "creator": {"accountId": self.creator},
                 "updated": stamp(self.updated()),
             },
         })
@@ -311,11 +318,24 @@ impl Shared {
         let answer = object!({"id": id, "key": key, "self": "planted"});
         let (creator, status) = (ACCOUNT.to_owned(), STATUSES[0].to_owned());
         let (comments, changes) = (Vec::new(), Vec::new());
-        self.issues.push(Issue { id, key, creator, summary, description, labels, status, comments, changes });
+        let kind = TYPE.to_owned();
+        self.issues.push(Issue {
+            id,
+            key,
+            kind,
+            creator,
+            summary,
+            description,
+            labels,
+            status,
+            comments,
+            changes,
+        });
         Ok((StatusCode::CREATED, answer))
     }
 
-    /// Of the query language, what finds issues of a project that whoever asks created, by a label or by where they stand.
+    /// Of the query language, what finds issues of a project that whoever asks created, by a label, by where they stand, or by whether
+    /// they changed within a day.
     fn search(&self, body: &Value) -> Said {
         only(body, &["jql", "fields", "maxResults", "nextPageToken"])?;
         let jql = body["jql"].as_str().unwrap_or_default();
@@ -325,7 +345,9 @@ impl Shared {
         let names = wanted.strip_prefix("status IN (\"").and_then(|names| names.strip_suffix("\")"));
         let names: Option<Vec<&str>> = names.map(|names| names.split("\", \"").collect());
         let is_status = |name: &&str| STATUSES.iter().any(|status| status.eq_ignore_ascii_case(name));
+        let lately = wanted == "updated >= \"-1d\"";
         let fits = |issue: &&Issue| match (label, &names) {
+            (None, None) if lately => issue.updated() + 24 * 60 * 60 * 1_000 >= now_ms(),
             (Some(label), _) => issue.labels.iter().any(|one| one == label),
             (None, Some(names)) => names.iter().any(|name| issue.status.eq_ignore_ascii_case(name)),
             (None, None) => false,
@@ -334,7 +356,7 @@ impl Shared {
             (Some(label), _) => !label.contains('"') && order == "created DESC",
             // A status that the site does not have is refused.
             (None, Some(names)) => names.iter().all(is_status) && order == "updated DESC",
-            (None, None) => false,
+            (None, None) => lately && order == "updated DESC",
         };
         if !sound {
             return Err((400, ""));

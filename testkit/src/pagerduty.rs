@@ -1,6 +1,6 @@
-//! `PagerDuty` on loopback, as far as channels use it: the Events API v2, written from its public contract
-//! (<https://developer.pagerduty.com/docs/events-api-v2/overview/>, and its description in `OpenAPI`). It refuses what the real one
-//! refuses, keeps every incident, and can be made to fail.
+//! `PagerDuty` on loopback, as far as channels and rosters use it: the Events API v2, and who is on call, written from their public
+//! contract (<https://developer.pagerduty.com/docs/events-api-v2/overview/>, and their descriptions in `OpenAPI`). It refuses what the
+//! real one refuses, keeps every incident, and can be made to fail.
 
 use crate::server::{Answer, Asked, Server, Troubles, json, lock};
 use bytes::Bytes;
@@ -13,6 +13,9 @@ use std::{
 
 /// The key of the one integration there is.
 pub const ROUTING_KEY: &str = "planted0routing0key0planted0key0";
+/// The token of the REST API, and the one schedule.
+pub const TOKEN: &str = "planted0rest0token00";
+pub const SCHEDULE: &str = "PI7DH85";
 /// The largest event, and the longest summary and key.
 const LARGEST: usize = 512 << 10;
 const SUMMARY: usize = 1024;
@@ -61,6 +64,7 @@ impl std::fmt::Debug for PagerDuty {
 #[derive(Debug, Default)]
 struct Shared {
     incidents: Vec<Incident>,
+    on_call: Vec<String>,
     /// What was asked for, with the status that was answered.
     calls: Vec<(String, u16)>,
     troubles: Troubles<Refusal>,
@@ -72,6 +76,16 @@ impl PagerDuty {
         let answering = Arc::clone(&shared);
         let answer: Answer = Arc::new(move |asked| lock(&answering).answer(asked));
         Ok(Self { server: Server::start(answer).await?, shared })
+    }
+
+    /// Where the REST API begins.
+    pub fn rest(&self) -> String {
+        self.server.url()
+    }
+
+    /// Who is on call from now on.
+    pub fn on_call(&self, people: &[&str]) {
+        lock(&self.shared).on_call = people.iter().map(|one| (*one).to_owned()).collect();
     }
 
     /// Where events are taken.
@@ -128,6 +142,11 @@ impl Shared {
             self.calls.push((action, response.status().as_u16()));
             return response;
         }
+        if asked.uri().path() == "/oncalls" && refusal.is_none() {
+            let response = self.oncalls(asked);
+            self.calls.push(("oncalls".into(), response.status().as_u16()));
+            return response;
+        }
         let said = checked(asked, &event).map(|key| self.take(key, &event));
         let response = match (said, refusal) {
             (Ok(_), Some(refusal)) => refusal.response(),
@@ -139,6 +158,40 @@ impl Shared {
         };
         self.calls.push((action, response.status().as_u16()));
         response
+    }
+
+    /// Who is on call, page by page. An address is there only where users were asked for.
+    fn oncalls(&self, asked: &Asked) -> Response<Bytes> {
+        let header =
+            |name| asked.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if header(header::AUTHORIZATION) != format!("Token token={TOKEN}") {
+            return crate::server::empty(StatusCode::UNAUTHORIZED);
+        }
+        if *asked.method() != Method::GET || !header(header::ACCEPT).contains("version=2") {
+            return crate::server::empty(StatusCode::BAD_REQUEST);
+        }
+        let query = asked.uri().query().unwrap_or_default().replace("%5B%5D", "[]");
+        let value = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+        let number = |key, usual: usize| value(key).map_or(Some(usual), |text| text.parse().ok());
+        let (Some(limit @ 1..=100), Some(offset)) = (number("limit", 25), number("offset", 0)) else {
+            return crate::server::empty(StatusCode::BAD_REQUEST);
+        };
+        let there = value("schedule_ids[]").is_none_or(|schedule| schedule == SCHEDULE);
+        let everybody: &[String] = if there { &self.on_call } else { &[] };
+        let whole = value("include[]") == Some("users");
+        let entry = |email: &String| {
+            let user = if whole {
+                object!({"id": "PXPGF42", "type": "user", "summary": "Planted Name", "email": email})
+            } else {
+                object!({"id": "PXPGF42", "type": "user_reference", "summary": "Planted Name"})
+            };
+            object!({"user": user, "schedule": {"id": SCHEDULE, "type": "schedule_reference"},
+                "escalation_level": 1, "start": null, "end": null})
+        };
+        let page: Vec<Value> = everybody.iter().skip(offset).take(limit).map(entry).collect();
+        let more = everybody.len() > offset.saturating_add(limit);
+        let said = object!({"oncalls": page, "limit": limit, "offset": offset, "more": more, "total": null});
+        json(StatusCode::OK, &said)
     }
 
     /// Events with a key that is open belong to its incident; one that was resolved is not opened again.

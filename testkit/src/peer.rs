@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 /// How long a service may take until it answers.
-const READY_WITHIN: Duration = Duration::from_mins(1);
+const READY_WITHIN: Duration = Duration::from_mins(2);
 /// Ports to try when somebody else takes the chosen one first.
 const TRIES: usize = 5;
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 const NAME: &str = "postgres";
 const PACKAGE: &str = "postgresql";
 /// How long the server may take until it answers.
-const READY_WITHIN: Duration = Duration::from_mins(1);
+const READY_WITHIN: Duration = Duration::from_mins(2);
 /// Ports to try when somebody else takes the chosen one first.
 const TRIES: usize = 5;
 /// `nobody`, where the package's own user is missing.
@@ -155,7 +155,7 @@ impl Postgres {
         }
     }
 
-    /// Waits until this SQL has that answer. An error when it does not within a minute.
+    /// Waits until this SQL has that answer. An error when it takes too long.
     pub async fn comes_to(&self, database: &str, sql: &str, answer: &str) -> io::Result<()> {
         let begun = Instant::now();
         loop {

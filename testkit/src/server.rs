@@ -19,8 +19,8 @@ use std::{
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-/// How long something may take to come.
-const COMES_WITHIN: Duration = Duration::from_mins(1);
+/// How long something may take to come: longer than any channel waits before it tries again.
+const COMES_WITHIN: Duration = Duration::from_mins(3);
 
 /// A request, read whole.
 pub type Asked = Request<Bytes>;

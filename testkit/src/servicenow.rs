@@ -28,7 +28,7 @@ pub const TABLE: &str = "change_request";
 /// The state of records that are over.
 pub const CLOSED: &str = "3";
 /// How long the fields of a task are; whatever is longer is cut.
-const FIELDS: [(&str, usize); 8] = [
+const FIELDS: [(&str, usize); 10] = [
     ("short_description", 160),
     ("description", 4_000),
     ("correlation_id", 100),
@@ -37,11 +37,14 @@ const FIELDS: [(&str, usize); 8] = [
     ("state", 40),
     ("close_code", 40),
     ("close_notes", 4_000),
+    ("start_date", 40),
+    ("end_date", 40),
 ];
 const APPROVALS: [&str; 4] = ["not requested", "requested", "approved", "rejected"];
 const JOURNALS: [&str; 2] = ["work_notes", "comments"];
 /// Fields whose changes the audit keeps.
-const AUDITED: [&str; 4] = ["approval", "state", "short_description", "description"];
+const AUDITED: [&str; 6] =
+    ["approval", "state", "short_description", "description", "start_date", "end_date"];
 
 /// A record of a table: its fields, each a text.
 pub type Record = BTreeMap<String, String>;
@@ -110,6 +113,7 @@ impl ServiceNow {
                 ("name", name.to_owned()),
                 ("email", format!("{name}@example.com")),
                 ("active", "true".into()),
+                ("sys_created_on", "2020-01-01 00:00:00".into()),
                 ("web_service_access_only", machine.to_string()),
                 ("internal_integration_user", "false".into()),
             ];
@@ -244,6 +248,7 @@ impl Shared {
         let mut record = Record::new();
         for (field, value) in [
             ("sys_id", self.next_id()),
+            ("number", format!("CHG{:07}", 30_000 + self.count)),
             ("sys_created_by", user.to_owned()),
             ("sys_created_on", stamp()),
             ("sys_updated_on", stamp()),
@@ -318,9 +323,36 @@ impl Shared {
         self.tables.entry(table).or_default().push(record);
     }
 
+    /// How the table is kept, by the instance's dictionary: it stands on that of tasks.
+    fn dictionary(&self) -> Vec<Record> {
+        let unkept = |field: &str| {
+            self.hidden == Some((TABLE, Hidden::Unkept)) && field.is_empty()
+                || self.hidden.is_some_and(|(hidden, how)| hidden == field && how == Hidden::Unkept)
+        };
+        let row = |name: &str, field: &str| -> Record {
+            let kind = if field.is_empty() { "collection" } else { "string" };
+            let audit = field.is_empty() && !unkept(field);
+            let attributes = if unkept(field) { "edge_encryption_enabled=true,no_audit=true" } else { "" };
+            let audit = audit.to_string();
+            let fields = [
+                ("name", name),
+                ("element", field),
+                ("internal_type", kind),
+                ("audit", audit.as_str()),
+                ("attributes", attributes),
+            ];
+            fields.into_iter().map(|(field, value)| (field.to_owned(), value.to_owned())).collect()
+        };
+        let own = ["", "start_date", "end_date"].map(|field| row(TABLE, field));
+        let of_tasks = ["", "number", "approval", "short_description", "description", "state"];
+        own.into_iter().chain(of_tasks.map(|field| row("task", field))).collect()
+    }
+
     /// What a query finds. What of it is not understood is ignored, as it is there.
     fn list(&self, table: &str, query: &BTreeMap<String, String>, fields: &str) -> Said {
+        let dictionary = self.dictionary();
         let records = match table {
+            "sys_dictionary" => dictionary.as_slice(),
             TABLE | "sys_user" | "sys_audit" | "sys_journal_field" => {
                 self.tables.get(table).map(Vec::as_slice).unwrap_or_default()
             }

@@ -29,8 +29,8 @@ use tokio_rustls::TlsAcceptor;
 /// Who may send.
 pub const USER: &str = "countersign";
 pub const PASSWORD: &str = "correct horse battery staple";
-/// How long something may take to come.
-const COMES_WITHIN: Duration = Duration::from_mins(1);
+/// How long something may take to come: longer than any channel waits before it tries again.
+const COMES_WITHIN: Duration = Duration::from_mins(3);
 
 /// What keeps others from reading along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

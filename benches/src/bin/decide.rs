@@ -140,6 +140,7 @@ fn action(round: usize) -> Result<Action> {
             name: "reporting bot".into(),
             groups: [GroupName::new(format!("team-{team}"))?].into(),
             clearances: BTreeSet::new(),
+            claims: BTreeMap::new(),
             owners: [PersonId::from_parts(0, 1)].into(),
             created_by: Some(PersonId::from_parts(0, 2)),
             on_behalf_of: vec![PersonId::from_parts(0, 3)],
@@ -162,5 +163,6 @@ fn action(round: usize) -> Result<Action> {
         sentence: format!("Read order {round} of shop-{team} (prod)."),
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     })
 }

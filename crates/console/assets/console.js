@@ -184,6 +184,8 @@ async function submitForm(form) {
   button.disabled = true;
   try {
     const answer = await api(method, path, fields(form), undefined, form.dataset.seen);
+    // Whoever signs out leaves nothing on the screen.
+    if (path === "/api/v1/session") await closeNotes();
     const then = form.dataset.then;
     if (then === "reload") location.reload();
     else if (then === "link") showSecret(form, "Hand this link over yourself.", answer.link);
@@ -591,6 +593,22 @@ function wireSummons() {
     .then(() => location.replace(`/approvals/${approval}`), (error) => say(sentence(error), "bad"));
 }
 
+// The installed console: its worker, and what was shown of what is looked at now.
+
+async function closeNotes(tag) {
+  const there = await navigator.serviceWorker?.getRegistration("/");
+  const notes = (await there?.getNotifications?.(tag ? { tag } : undefined)) ?? [];
+  for (const note of notes) note.close();
+}
+
+function wireWorker() {
+  if (!("serviceWorker" in navigator) || !csrf()) return;
+  navigator.serviceWorker.register("/worker.js", { scope: "/", updateViaCache: "none" })
+    .then(() => (page ? closeNotes(page.dataset.id) : undefined))
+    // Without it the console is a page like any other.
+    .catch(() => {});
+}
+
 // On a phone the bar scrolls: where one is comes into sight.
 document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
@@ -600,6 +618,7 @@ wireBind();
 wireSummons();
 wireTabs();
 wireApproval();
+wireWorker();
 sayAgain();
 tellTimes();
 setInterval(() => tellTimes(), 15000);

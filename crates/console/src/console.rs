@@ -1,6 +1,7 @@
 //! What every handler shares.
 
 use crate::{
+    devices::Devices,
     inward::{Deliveries, Doors, Signers},
     once::Memory,
     proofs::Proofs,
@@ -26,6 +27,7 @@ struct Shared {
     once: Arc<Memory>,
     signers: Signers,
     doors: Doors,
+    devices: Option<Arc<dyn Devices>>,
     deliveries: Deliveries,
     /// Held while a provisioning client's change is made of what there is: changes see each other's results.
     provisioning: tokio::sync::Mutex<()>,
@@ -42,6 +44,17 @@ pub struct Keys {
     pub gateway_key: String,
 }
 
+/// What leads to channels and from them.
+#[derive(Debug, Default)]
+pub struct Ways {
+    /// Who checks each channel that may speak.
+    pub signers: Signers,
+    /// The doors at which channels speak in ways of their own.
+    pub doors: Doors,
+    /// The way to people's devices.
+    pub devices: Option<Arc<dyn Devices>>,
+}
+
 impl Console {
     pub fn new(gate: Arc<Gate>, directory: Arc<Directory>, keys: Keys) -> Self {
         Self::with_channels(gate, directory, keys, Signers::default())
@@ -49,17 +62,12 @@ impl Console {
 
     /// The same, where channels may speak: `signers` tells whether it is them.
     pub fn with_channels(gate: Arc<Gate>, directory: Arc<Directory>, keys: Keys, signers: Signers) -> Self {
-        Self::with_doors(gate, directory, keys, signers, Doors::default())
+        Self::with_ways(gate, directory, keys, Ways { signers, ..Ways::default() })
     }
 
-    /// The same, where some channels speak at doors of their own.
-    pub fn with_doors(
-        gate: Arc<Gate>,
-        directory: Arc<Directory>,
-        keys: Keys,
-        signers: Signers,
-        doors: Doors,
-    ) -> Self {
+    /// The same, with everything that leads to channels and from them.
+    pub fn with_ways(gate: Arc<Gate>, directory: Arc<Directory>, keys: Keys, ways: Ways) -> Self {
+        let Ways { signers, doors, devices } = ways;
         Self(Arc::new(Shared {
             gate,
             directory,
@@ -70,6 +78,7 @@ impl Console {
             once: Arc::default(),
             signers,
             doors,
+            devices,
             deliveries: Deliveries::default(),
             provisioning: tokio::sync::Mutex::new(()),
         }))
@@ -122,6 +131,11 @@ impl Console {
     /// The doors at which channels speak in ways of their own.
     pub(crate) fn doors(&self) -> &Doors {
         &self.0.doors
+    }
+
+    /// The way to people's devices, where a channel tells them.
+    pub(crate) fn devices(&self) -> Option<&Arc<dyn Devices>> {
+        self.0.devices.as_ref()
     }
 
     /// What came from channels lately.

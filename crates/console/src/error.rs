@@ -186,14 +186,15 @@ impl From<IdentityError> for Problem {
             | E::UnreadableAnswer(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
             E::BindingSpent => (StatusCode::GONE, "binding-spent"),
             E::UserBound | E::ChannelBound(_) => (StatusCode::CONFLICT, "bound-already"),
-            E::EmailTaken(_) | E::NameTaken(_) | E::PasskeyTaken | E::AccountTaken => {
+            E::EmailTaken(_) | E::NameTaken(_) | E::PasskeyTaken | E::AccountTaken | E::SubscriptionTaken => {
                 (StatusCode::CONFLICT, "taken")
             }
             E::PersonDisabled(_) | E::AgentDisabled(_) => (StatusCode::CONFLICT, "disabled"),
             E::Described(_) => (StatusCode::CONFLICT, "described"),
-            E::TooManyPasskeys(_) | E::TooManyWorkloads(_) | E::TooManyReading(_) => {
-                (StatusCode::CONFLICT, "too-many")
-            }
+            E::TooManyPasskeys(_)
+            | E::TooManyWorkloads(_)
+            | E::TooManyReading(_)
+            | E::TooManySubscriptions(_) => (StatusCode::CONFLICT, "too-many"),
             E::CannotStandIn(_) => (StatusCode::CONFLICT, "cannot-stand-in"),
             E::Conflict => (StatusCode::CONFLICT, "conflict"),
             E::ChangedSince => (StatusCode::PRECONDITION_FAILED, "changed-since"),

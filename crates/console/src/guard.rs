@@ -30,7 +30,7 @@ pub(crate) const BODY_LIMIT: usize = 2 << 20;
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-    connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    connect-src 'self'; worker-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// Puts everything before the routes.
 pub(crate) fn protect(routes: Router<Console>, console: Console, door: Door) -> Router {
@@ -44,7 +44,21 @@ pub(crate) fn protect(routes: Router<Console>, console: Console, door: Door) -> 
         Door::Browser => guarded.layer(from_fn_with_state(console.clone(), exact_origin)),
         Door::Operator => guarded,
     };
-    guarded.layer(axum::Extension(door)).layer(from_fn(in_time)).layer(from_fn(headers)).with_state(console)
+    let whole = guarded.layer(axum::Extension(door)).layer(from_fn(to_its_end));
+    whole.layer(from_fn(in_time)).layer(from_fn(headers)).with_state(console)
+}
+
+/// What was begun goes on when the caller leaves or its time is over: a change that is in the store is in memory too, and
+/// whoever was to be told is told.
+async fn to_its_end(request: Request, next: Next) -> Response {
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "this gateway is stopping")
+                .into_response(),
+        },
+    }
 }
 
 async fn method_not_allowed() -> Problem {

@@ -8,6 +8,7 @@ mod api;
 mod body;
 mod caller;
 mod console;
+mod devices;
 mod error;
 mod guard;
 mod inward;
@@ -20,7 +21,8 @@ mod signals;
 mod streams;
 mod web;
 
-pub use console::{Console, Keys};
+pub use console::{Console, Keys, Ways};
+pub use devices::{Devices, NotTold};
 pub use error::Problem;
 pub use inward::{Delivery, Doors, NotSigned, Signed, Signers, Speaks, Spoken};
 

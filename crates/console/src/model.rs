@@ -5,6 +5,7 @@ pub(crate) mod activity;
 pub(crate) mod approval;
 pub(crate) mod bindings;
 pub(crate) mod channels;
+pub(crate) mod devices;
 pub(crate) mod entry;
 pub(crate) mod glass;
 pub(crate) mod payload;

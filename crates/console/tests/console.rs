@@ -14,6 +14,8 @@ mod delegation;
 mod doors;
 #[path = "console/glass.rs"]
 mod glass;
+#[path = "console/gone.rs"]
+mod gone;
 #[path = "console/hostile.rs"]
 mod hostile;
 #[path = "console/live.rs"]
@@ -38,6 +40,8 @@ mod side;
 mod signals;
 #[path = "console/stage.rs"]
 mod stage;
+#[path = "console/subscriptions.rs"]
+mod subscriptions;
 #[path = "console/things.rs"]
 mod things;
 #[path = "console/tools.rs"]

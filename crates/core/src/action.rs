@@ -133,6 +133,9 @@ pub struct Action {
     pub evidence: Option<Evidence>,
     /// What the requester says it is for. Claimed: shown apart, never believed.
     pub claimed_reason: Option<String>,
+    /// The ticket that the requester says it was approved in beforehand. Claimed: looked up, never believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_ticket: Option<String>,
 }
 
 impl Action {
@@ -146,6 +149,8 @@ impl Action {
     pub fn canonical(&self) -> Result<Vec<u8>, CanonicalError> {
         let mut session = Vec::new();
         append_texts(&mut session, &self.session);
+        let mut claims = Vec::new();
+        append_texts(&mut claims, &self.requester.claims);
         let behalf: Vec<String> = self.requester.on_behalf_of.iter().map(ToString::to_string).collect();
         let mut out = Vec::with_capacity(768);
         let mut object = Object::begin(&mut out);
@@ -166,6 +171,10 @@ impl Action {
             payload.plain("head", &Digest::of(&self.payload.head));
         });
         object.object("requester", |requester| {
+            // Without any the form is the one from before there were some.
+            if !self.requester.claims.is_empty() {
+                requester.raw("claims", &claims);
+            }
             requester.string("kind", self.requester.kind.as_str());
             requester.strings("on_behalf_of", behalf.iter().map(String::as_str));
             requester.plain("principal", &self.requester.principal);

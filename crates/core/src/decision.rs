@@ -1,7 +1,8 @@
 //! What policy says about an action: permit, review on terms, or forbid.
 
 use crate::{
-    Assurance, BundleDigest, GateName, GroupName, PersonId, PolicyId, SignInTerms, evidence::DriftBound,
+    Assurance, BundleDigest, ChannelName, GateName, GroupName, PersonId, PolicyId, SignInTerms,
+    evidence::DriftBound,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
@@ -59,6 +60,9 @@ pub struct Gate {
     /// What a voter's sign-in has to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<SignInTerms>,
+    /// The ticket systems, by channel, in which it may have been approved beforehand.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tickets: BTreeSet<ChannelName>,
 }
 
 /// Who may lift a gate, before the rules against the requester's side.

@@ -13,6 +13,7 @@ pub mod id;
 pub mod principal;
 pub mod sign_in;
 pub mod statement;
+pub mod ticket;
 pub mod time;
 pub mod visible;
 
@@ -28,4 +29,5 @@ pub use id::{
 };
 pub use principal::{PrincipalId, PrincipalKind, Requester};
 pub use sign_in::{SignIn, SignInTerms};
+pub use ticket::{TicketCheck, TicketKey};
 pub use time::Timestamp;

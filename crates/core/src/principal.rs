@@ -2,7 +2,10 @@
 
 use crate::{AgentId, CredentialId, GroupName, PersonId, canonical::PlainText};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// What kind of caller this is. Only people ever approve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,6 +70,9 @@ pub struct Requester {
     pub groups: BTreeSet<GroupName>,
     /// What the caller was cleared for, such as `fedramp`.
     pub clearances: BTreeSet<String>,
+    /// What its credential says that policy may look at: claims that the configuration lists, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, String>,
     /// Everyone who owns the caller or can obtain its credential.
     pub owners: BTreeSet<PersonId>,
     /// Who created the caller; `None` only when the local operator did.
@@ -102,6 +108,7 @@ mod tests {
             name: "bot".into(),
             groups: BTreeSet::new(),
             clearances: BTreeSet::new(),
+            claims: BTreeMap::new(),
             owners: [owner].into(),
             created_by: Some(creator),
             on_behalf_of: vec![user],

@@ -139,6 +139,13 @@ pub(crate) enum PersonCommand {
         #[arg(long)]
         remove: Option<String>,
     },
+    /// Users of channels who speak for a person, or for everybody; or end what one of them may.
+    Bindings {
+        email: Option<String>,
+        /// The id of the one to end.
+        #[arg(long, requires = "email")]
+        remove: Option<String>,
+    },
     /// End every session of a person.
     SignOut { email: String },
     /// Put a person into groups or take them out.
@@ -389,7 +396,12 @@ pub(crate) enum ChannelCommand {
         name: Option<String>,
     },
     /// Send a test message from here, as the gateway would, and say whether it was taken.
-    Test { name: String },
+    Test {
+        name: String,
+        /// Of people's devices: whose are tried, by e-mail or id.
+        #[arg(long)]
+        person: Option<String>,
+    },
     /// Tell a channel once more what was given up, of one approval or of all.
     Replay {
         name: String,
@@ -404,8 +416,10 @@ pub(crate) enum ChannelKind {
     Slack,
     Teams,
     Email,
+    Push,
     Webhook,
     Pagerduty,
+    Opsgenie,
     Jira,
     Servicenow,
 }

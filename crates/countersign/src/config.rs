@@ -3,6 +3,7 @@
 mod channels;
 mod doors;
 mod issuers;
+mod on_call;
 mod providers;
 mod read;
 mod told;
@@ -27,7 +28,7 @@ use countersign_pep_sql::{
     understand::SqlOperation,
 };
 use countersign_policy::{DeclaredTarget, FactType as PolicyFact, Vocabulary};
-use countersign_reviewer::{ChannelConfig, ChannelSection, Declared, RouteSection};
+use countersign_reviewer::{ChannelConfig, ChannelSection, Declared, OnCallSection, Roster, RouteSection};
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::{
@@ -171,6 +172,7 @@ pub(crate) struct File {
     pub(crate) mcp: Vec<(usize, McpSection)>,
     pub(crate) mcp_endpoint: Vec<(usize, McpEndpointSection)>,
     pub(crate) channel: Vec<(usize, ChannelSection)>,
+    pub(crate) on_call: Vec<(usize, OnCallSection)>,
     pub(crate) route: Vec<(usize, RouteSection)>,
 }
 
@@ -197,6 +199,7 @@ pub(crate) struct Config {
     pub(crate) mcp: Vec<McpTarget>,
     pub(crate) mcp_endpoints: Vec<McpEndpoint>,
     pub(crate) channels: Vec<ChannelConfig>,
+    pub(crate) rosters: Vec<Roster>,
     pub(crate) routes: Vec<Route>,
     pub(crate) vocabulary: Vocabulary,
     /// Over the file's bytes as they were read, overrides included.
@@ -258,6 +261,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let read = |text: String| EmailAddress::new(&text);
     let administrators = checked_names(&people.administrators, "people.administrators", read, &mut mistakes);
     let scim_groups = checked_scim_groups(people.scim_groups, &groups, &mut mistakes);
+    let rosters = on_call::check(file.on_call, folder, &groups, (&scim_groups, &providers), &mut mistakes);
     let environments =
         checked_names(&policy.environments, "policy.environments", EnvironmentName::new, &mut mistakes);
     let http = checked_targets(file.http, |section| section.check(folder), &mut mistakes);
@@ -281,6 +285,8 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         declare_server(target, &http, &mut vocabulary);
     }
     vocabulary.channels = channels.iter().map(|channel| channel.spec().name).collect();
+    let vouches = channels.iter().filter(|channel| channel.vouches().is_some());
+    vocabulary.ticket_channels = vouches.map(|channel| channel.spec().name).collect();
     let routes = checked_routes(file.route, &vocabulary, &mut mistakes);
     let (Ok(mut settings), true) = (settings, mistakes.is_empty()) else { return Err(mistakes) };
     settings.issuers = issuers;
@@ -311,6 +317,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
         mcp,
         mcp_endpoints: endpoints.into_iter().map(|(_, endpoint)| endpoint).collect(),
         channels,
+        rosters,
         routes,
         vocabulary,
         digest,

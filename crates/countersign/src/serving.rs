@@ -2,6 +2,7 @@
 //! Each has its own listener; none shares credentials with another.
 
 mod accept;
+mod on_call;
 mod signals;
 mod source;
 mod watch;
@@ -142,6 +143,7 @@ impl Serving {
         let mut mcp = std::mem::take(&mut config.mcp);
         read_texts(&gate, &mut mcp, &postgres)?;
         read_requests(&mut mcp, &http)?;
+        let rosters = on_call::open(&directory, std::mem::take(&mut config.rosters)).await;
         let mut doors = Doors::default();
         countersign_pep_http::listen(&mut doors, Arc::clone(&gate), http, bodies)
             .await
@@ -173,6 +175,9 @@ impl Serving {
             if let Some(socket) = channel.speaks().socket() {
                 tasks.spawn(socket.clone().run(Arc::clone(&gate)));
             }
+        }
+        for following in rosters {
+            tasks.spawn(following.run());
         }
         for (name, poll) in directory.polled() {
             tasks.spawn(signals::fetch(Arc::clone(&gate), Arc::clone(&directory), name, poll.every));

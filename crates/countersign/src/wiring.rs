@@ -8,7 +8,7 @@ use crate::{
     failure::{Failure, chain},
     system::{SystemClock, SystemEntropy},
 };
-use countersign_console::{Console, Keys};
+use countersign_console::{Console, Keys, Ways};
 use countersign_core::{GatewayId, PersonId};
 use countersign_engine::{
     Gate, Parts, Who,
@@ -20,6 +20,7 @@ use countersign_engine::{
         store::{Change, Expect, Find, Kind, ReadError, Store},
         upstream::{Target, Upstream},
     },
+    preapproval::Systems,
     rules,
     start::{self, Opening},
 };
@@ -77,6 +78,12 @@ pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
         targets: targets(&config)?,
         channels: Channels::new(config.channels.iter().map(ChannelConfig::spec))
             .routed(config.routes.clone()),
+        tickets: Systems::new(
+            config
+                .channels
+                .iter()
+                .filter_map(|channel| Some((channel.spec().name, Arc::clone(channel.vouches()?)))),
+        ),
         limits: config.limits.clone(),
         who,
         attach_secret,
@@ -98,8 +105,12 @@ pub(crate) async fn open(config: Config) -> Result<Opened, Failure> {
     };
     let console = {
         let (gate, directory) = (Arc::clone(&gate), Arc::clone(&directory));
-        let (signers, doors) = (channels::signers(&config), channels::doors(&config, &gate)?);
-        Console::with_doors(gate, directory, shown, signers, doors)
+        let ways = Ways {
+            signers: channels::signers(&config),
+            doors: channels::doors(&config, &gate)?,
+            devices: channels::devices(&config, &gate)?,
+        };
+        Console::with_ways(gate, directory, shown, ways)
     };
     Ok(Opened { config, gate, console, directory, store, log_key })
 }

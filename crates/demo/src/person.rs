@@ -42,7 +42,7 @@ impl Person {
         const DOOR: &str = "POST /api/v1/session/link";
         let missing = |what: &str| DemoError::Contract { door: DOOR.into(), missing: what.into() };
         let (_, token) = link.split_once('#').ok_or_else(|| missing("a token after `#` in the link"))?;
-        let client = http::client(Duration::from_secs(30))?;
+        let client = http::client(Duration::from_mins(2))?;
         let asked = client
             .post(format!("{console}/api/v1/session/link"))
             .header(header::ORIGIN, console)

@@ -62,6 +62,7 @@ fn bundle(classifier: &Classifier) -> Bundle {
         operations: classifier.declared().into_iter().map(operation).chain(session).collect(),
         mcp: [tools].into(),
         channels: BTreeSet::new(),
+        ticket_channels: BTreeSet::new(),
     };
     let sources = policy::FILES.iter().map(|(name, text)| Source::new(*name, *text)).collect();
     Bundle::load(sources, &vocabulary).unwrap_or_else(|errors| {
@@ -92,6 +93,7 @@ fn action(
             name: "night-ops".into(),
             groups: groups.iter().map(|name| GroupName::new(*name).unwrap()).collect(),
             clearances: BTreeSet::new(),
+            claims: BTreeMap::new(),
             owners: [PersonId::from_parts(1, 2)].into(),
             created_by: Some(PersonId::from_parts(1, 3)),
             on_behalf_of: vec![],
@@ -113,6 +115,7 @@ fn action(
         sentence: understood.sentence,
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     }
 }
 

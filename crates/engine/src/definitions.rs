@@ -7,7 +7,7 @@ use crate::{
     hold::json,
     journal::Note,
     port::{
-        store::{Change, Expect, Find, Key, Kind, ReadError, Record, Store},
+        store::{Change, Commit, Expect, Find, Key, Kind, ReadError, Record, Store},
         upstream::Failed,
     },
 };
@@ -159,7 +159,7 @@ type Tools = BTreeMap<String, (Arc<Known>, u64)>;
 pub(crate) struct Definitions {
     known: RwLock<HashMap<TargetName, Tools>>,
     /// One change after the other.
-    writing: Mutex<()>,
+    writing: Arc<Mutex<()>>,
     /// Grows with every decision.
     decided: watch::Sender<u64>,
 }
@@ -247,7 +247,7 @@ pub async fn notice(
     if !definitions.iter().any(is_new) {
         return Ok(());
     }
-    let _one = gate.definitions.writing.lock().await;
+    let one = Arc::clone(&gate.definitions.writing).lock_owned().await;
     let (mut changes, mut notes, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     let mut count = of_target(gate, target).len();
     let mut seen = HashSet::new();
@@ -283,11 +283,15 @@ pub async fn notice(
     if changes.is_empty() {
         return Ok(());
     }
-    gate.journal().commit(changes, notes).await?;
-    for (known, version) in kept {
-        remember(gate, known, version);
-    }
-    gate.announce(Changed::Tools);
+    let entries = notes.into_iter().map(|note| gate.journal().row(note)).collect::<Result<Vec<_>, _>>()?;
+    let noticed = gate.commit(Commit { changes, entries }, move |gate| {
+        for (known, version) in kept {
+            remember(gate, known, version);
+        }
+        gate.announce(Changed::Tools);
+        drop(one);
+    });
+    noticed.await?;
     Ok(())
 }
 
@@ -320,7 +324,7 @@ pub async fn decide(
     verdict: Verdict,
     by: Taker,
 ) -> Result<Option<Arc<Known>>, Error> {
-    let _one = gate.definitions.writing.lock().await;
+    let one = Arc::clone(&gate.definitions.writing).lock_owned().await;
     // A description holds its tool's name: no two tools of a target share one.
     let known = of_target(gate, target).into_iter().find(|known| known.version(digest).is_some());
     let Some(tool) = known.map(|known| known.tool.clone()) else { return Ok(None) };
@@ -354,10 +358,15 @@ pub async fn decide(
     };
     let text = known.version(digest).map_or("", |version| version.text.as_str());
     let note = described(Note::new(actor, event), &tool, text);
-    gate.journal().commit(vec![known.put(version)?], vec![note]).await?;
-    let known = remember(gate, known, version + 1);
-    gate.definitions.decided.send_modify(|count| *count += 1);
-    gate.announce(Changed::Tools);
+    let commit = Commit { changes: vec![known.put(version)?], entries: vec![gate.journal().row(note)?] };
+    let decided = gate.commit(commit, move |gate| {
+        let known = remember(gate, known, version + 1);
+        gate.definitions.decided.send_modify(|count| *count += 1);
+        gate.announce(Changed::Tools);
+        drop(one);
+        known
+    });
+    let (_, known) = decided.await?;
     Ok(Some(known))
 }
 

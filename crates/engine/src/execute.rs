@@ -5,6 +5,7 @@ mod approved;
 mod deferred;
 mod own;
 
+pub(crate) use again::stored_action;
 pub(crate) use approved::start;
 pub(crate) use own::once_granted;
 

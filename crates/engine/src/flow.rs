@@ -2,7 +2,8 @@
 //!
 //! A request is admitted as an action and decided. What policy permits is executed; what it wants reviewed is held
 //! until its gates are lifted and then executed; the rest is refused. Each step is durable before the next begins. What
-//! can be found out about it beforehand is gathered where a rule or a reviewer looks at it.
+//! can be found out about it beforehand is gathered where a rule or a reviewer looks at it. A ticket that the requester names
+//! with what is held is looked up, and its approver's word counted like another vote.
 
 use crate::{
     error::Error,
@@ -11,7 +12,7 @@ use crate::{
     hold,
     intake::{self, Request},
     port::upstream::{Exchange, Passage},
-    record,
+    preapproval, record,
     reply::Reply,
 };
 use countersign_core::{Body, Decision};
@@ -64,13 +65,18 @@ pub async fn handle<E: Exchange>(
                 intake::take_in(&mut action, gathered);
             }
             let own = (exchange.passage() == Passage::Own).then_some(exchange);
-            match (hold::place(gate, action, terms).await?, own) {
-                (hold::Placed::Held(held), None) => hold::until_answered(gate, held, patience).await,
-                (hold::Placed::Held(held), Some(own)) => {
-                    // Few wait, and what is permitted should not carry their room.
-                    Box::pin(execute::once_granted(gate, held, own, patience)).await
+            let ticket = action.claimed_ticket.clone();
+            let held = match hold::place(gate, action, terms).await? {
+                hold::Placed::Held(held) => held,
+                hold::Placed::Refused(action, refusal) => {
+                    return record::refused(gate, &action, refusal).await;
                 }
-                (hold::Placed::Refused(action, refusal), _) => record::refused(gate, &action, refusal).await,
+            };
+            preapproval::named(gate, held.id(), ticket, patience).await;
+            match own {
+                None => hold::until_answered(gate, held, patience).await,
+                // Few wait, and what is permitted should not carry their room.
+                Some(own) => Box::pin(execute::once_granted(gate, held, own, patience)).await,
             }
         }
         Decision::Forbid(refusal) => record::refused(gate, &action, refusal).await,

@@ -8,9 +8,10 @@ use crate::{
     outbox::Channels,
     port::{
         identity::{Identity, NotAuthenticated, Presented},
-        store::Store,
+        store::{Commit, CommitError, Receipt, Store},
         upstream::{Target, Upstream},
     },
+    preapproval::Systems,
     rules::Authors,
     running::Running,
 };
@@ -24,7 +25,7 @@ use parking_lot::RwLock;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 use tokio::sync::broadcast;
@@ -92,6 +93,8 @@ pub enum Changed {
 
 /// The engine's shared state. Everything reaches everything else through here.
 pub struct Gate {
+    /// Itself, for work that goes on when whoever began it is gone.
+    me: Weak<Self>,
     journal: Journal,
     policies: Arc<Policies>,
     identity: Arc<dyn Identity>,
@@ -101,6 +104,7 @@ pub struct Gate {
     /// Keys attachments; made at first start, never shown.
     attach_secret: [u8; 32],
     channels: Channels,
+    tickets: Systems,
     frozen: RwLock<BTreeSet<FreezeScope>>,
     changes: broadcast::Sender<Changed>,
     pub(crate) holds: Holds,
@@ -125,15 +129,18 @@ pub struct Parts {
     pub targets: Vec<Reachable>,
     /// The ways on which people are told.
     pub channels: Channels,
+    /// Where tickets are looked up that requesters name.
+    pub tickets: Systems,
     pub limits: Limits,
     pub who: Who,
     pub attach_secret: [u8; 32],
 }
 
 impl Gate {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let targets = parts.targets.into_iter().map(|(target, way)| (target.name.clone(), (target, way)));
-        Self {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             journal: parts.journal,
             policies: parts.policies,
             identity: parts.identity,
@@ -142,6 +149,7 @@ impl Gate {
             who: parts.who,
             attach_secret: parts.attach_secret,
             channels: parts.channels,
+            tickets: parts.tickets,
             frozen: RwLock::default(),
             changes: broadcast::channel(1024).0,
             holds: Holds::default(),
@@ -152,6 +160,25 @@ impl Gate {
             refusals: crate::record::RefusalCounter::default(),
             nonces: crate::vote::Nonces::default(),
             pace: crate::inward::Pace::default(),
+        })
+    }
+
+    /// Commits, and lets memory follow, even when whoever asked for it leaves meanwhile: else the store would hold what nobody
+    /// here knows of, an approval without an end or a tool that cannot be noticed any more.
+    pub(crate) fn commit<T: Send + 'static, F: FnOnce(&Self) -> T + Send + 'static>(
+        &self,
+        commit: Commit,
+        follow: F,
+    ) -> impl Future<Output = Result<(Receipt, T), CommitError>> + Send + use<T, F> {
+        let done = self.me.upgrade().map(|gate| {
+            tokio::spawn(async move {
+                let receipt = gate.store().writer().commit(commit).await?;
+                Ok((receipt, follow(&gate)))
+            })
+        });
+        async {
+            let Some(done) = done else { return Err(CommitError::Lost) };
+            done.await.unwrap_or(Err(CommitError::Lost))
         }
     }
 
@@ -262,6 +289,11 @@ impl Gate {
     /// The ways on which people are told.
     pub fn channels(&self) -> &Channels {
         &self.channels
+    }
+
+    /// Where tickets are looked up that requesters name.
+    pub(crate) fn tickets(&self) -> &Systems {
+        &self.tickets
     }
 
     /// How many executions run right now.

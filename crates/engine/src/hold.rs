@@ -19,6 +19,7 @@ use crate::{
         store::{Change, Commit, CommitError, Expect, Find, Kind, Receipt},
         upstream::Kept,
     },
+    preapproval::NamedTicket,
     reply::{Refused as ReplyRefused, Reply},
     rules,
     view::View,
@@ -126,19 +127,25 @@ pub(crate) async fn place(gate: &Arc<Gate>, action: Action, terms: Terms) -> Res
     let mut changes = vec![hold.put(Expect::Absent)?, stored];
     let news = Box::pin(outbox::news(gate, &hold, &entries, First::Yes)).await?;
     changes.extend(news.changes);
-    match gate.store().writer().commit(Commit { changes, entries }).await {
-        Ok(_) => {
-            gate.holds.insert(&hold, 1);
-            gate.channels().ring_of(&hold.notify, &news.put_off);
-        }
+    let id = hold.approval.id;
+    let placed = gate.commit(Commit { changes, entries }, move |gate| {
+        gate.holds.insert(&hold, 1);
+        gate.channels().ring_of(&hold.notify, &news.put_off);
+    });
+    match placed.await {
+        Ok(_) => {}
         // An identical action was placed at the same moment; this one belongs to it.
         Err(CommitError::Conflict { .. }) => take_in(gate, &key).await?,
         Err(error) => return Err(error.into()),
     }
-    gate.announce(Changed::Approval { id: hold.approval.id, state: "pending" });
-    attach(gate, &key)
-        .map(Placed::Held)
-        .ok_or_else(|| Error::Contended { kind: Kind::Hold, id: hold.approval.id.to_string() })
+    gate.announce(Changed::Approval { id, state: "pending" });
+    let held = attach(gate, &key).ok_or_else(|| Error::Contended { kind: Kind::Hold, id: id.to_string() })?;
+    // Whoever saw it in the store may have changed it before it stood here. What cannot be read now is heard of with the
+    // next change.
+    if let Ok((now, version)) = Box::pin(load(gate, held.id)).await {
+        gate.holds.update(&now, version);
+    }
+    Ok(Placed::Held(held))
 }
 
 /// Whether an identical action has an approval that this one will attach to.
@@ -236,6 +243,7 @@ fn open(
         excluded,
         glass: Vec::new(),
         heard: Vec::new(),
+        tickets: action.claimed_ticket.iter().map(|claimed| NamedTicket::new(claimed.clone(), now)).collect(),
         summoned: BTreeMap::new(),
         notify: terms.notify.iter().cloned().collect(),
         calls: Calls::default(),
@@ -263,8 +271,14 @@ pub(crate) fn private_fields(
     {
         fields.push(field("request_body", body.clone()));
     }
+    if !action.requester.claims.is_empty() {
+        fields.push(field("claims", canonical::to_vec(&action.requester.claims)?.into()));
+    }
     if let Some(reason) = &action.claimed_reason {
         fields.push(field("claimed_reason", reason.clone().into()));
+    }
+    if let Some(ticket) = &action.claimed_ticket {
+        fields.push(field("claimed_ticket", ticket.clone().into()));
     }
     fields.extend(evidence_field(action.evidence.as_ref())?);
     Ok(fields)
@@ -335,6 +349,7 @@ pub(crate) fn round_terms(
         policies: gate.policies.clone(),
         break_glass: gate.break_glass.clone(),
         sign_in: gate.sign_in.clone(),
+        tickets: gate.tickets.clone(),
     });
     RoundTerms {
         approval: id,
@@ -518,13 +533,14 @@ pub(crate) async fn revise(
         changes.extend(write.changes);
         let news = Box::pin(outbox::news(gate, &hold, &entries, First::No)).await?;
         changes.extend(news.changes);
-        match gate.store().writer().commit(Commit { changes, entries }).await {
-            Ok(receipt) => {
-                gate.holds.update(&hold, version + 1);
-                gate.channels().ring_of(&hold.notify, &news.put_off);
-                gate.announce(Changed::Approval { id, state: hold.approval.state.as_str() });
-                return Ok(Ok((hold, receipt)));
-            }
+        let revised = gate.commit(Commit { changes, entries }, move |gate| {
+            gate.holds.update(&hold, version + 1);
+            gate.channels().ring_of(&hold.notify, &news.put_off);
+            gate.announce(Changed::Approval { id, state: hold.approval.state.as_str() });
+            hold
+        });
+        match revised.await {
+            Ok((receipt, hold)) => return Ok(Ok((hold, receipt))),
             Err(CommitError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }

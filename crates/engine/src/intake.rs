@@ -20,12 +20,16 @@ pub struct Request {
     pub idempotency_key: Option<String>,
     pub sentence: String,
     pub claimed_reason: Option<String>,
+    /// The ticket it is said to be approved in beforehand.
+    pub claimed_ticket: Option<String>,
     /// How long the caller stays when the action is held; zero asks for a handle at once.
     pub patience: Duration,
 }
 
 /// Claimed reasons are cut off by nobody: longer ones are refused.
 const CLAIMED_REASON_BYTES: usize = 2_000;
+/// Nor are the names of tickets.
+const CLAIMED_TICKET_BYTES: usize = 100;
 
 /// Gives the request its id and fixes it as an action, unless its target is unknown or something is frozen.
 pub(crate) fn admit(gate: &Gate, request: Request) -> Result<Action, Box<NotAdmitted>> {
@@ -50,6 +54,10 @@ pub(crate) fn admit(gate: &Gate, request: Request) -> Result<Action, Box<NotAdmi
         let reason = format!("the reason is longer than {CLAIMED_REASON_BYTES} bytes");
         return refuse(RefusalCode::TooLarge, reason, "say it shorter");
     }
+    if request.claimed_ticket.as_ref().is_some_and(|ticket| ticket.len() > CLAIMED_TICKET_BYTES) {
+        let reason = format!("what names a ticket is longer than {CLAIMED_TICKET_BYTES} bytes");
+        return refuse(RefusalCode::TooLarge, reason, "name one ticket by its key");
+    }
     let received_at = gate.now();
     Ok(Action {
         id: gate.journal().id_at(received_at, ActionId::from_parts),
@@ -68,6 +76,7 @@ pub(crate) fn admit(gate: &Gate, request: Request) -> Result<Action, Box<NotAdmi
         sentence: request.sentence,
         evidence: None,
         claimed_reason: request.claimed_reason,
+        claimed_ticket: request.claimed_ticket.filter(|ticket| !ticket.trim().is_empty()),
     })
 }
 

@@ -16,7 +16,7 @@ use crate::{
     gate::Gate,
     hold::{self, Hold, Write},
     port::identity::Bound,
-    vote::{self, Cast, Seat, VoteRefused},
+    vote::{self, Came, Cast, Seat, VoteRefused},
 };
 use arrival::Known;
 use countersign_core::{
@@ -130,7 +130,7 @@ pub async fn answer(gate: &Arc<Gate>, said: &Said) -> Result<Result<Answer, NotH
     let through = Through { channel: said.channel.clone(), binding: bound.binding };
     let (gate_name, cast) = (seat.gate.name.clone(), cast(gate, &hold, &bound, said, seat));
     let arrival = arrival.through(through);
-    match vote::count(gate, &cast, Some(&arrival)).await? {
+    match vote::count(gate, &cast, Came::Channel(&arrival)).await? {
         Ok((hold, _)) => {
             Ok(Ok(arrival.answer(&hold).unwrap_or_else(|| Answer::counted(gate, &hold, said.says))))
         }

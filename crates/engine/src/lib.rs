@@ -19,6 +19,7 @@ pub mod journal;
 mod late;
 pub mod outbox;
 pub mod port;
+pub mod preapproval;
 pub mod read;
 pub mod record;
 pub mod redact;

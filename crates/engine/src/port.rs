@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod identity;
+pub mod push;
 pub mod store;
 pub mod text;
+pub mod ticket;
 pub mod upstream;

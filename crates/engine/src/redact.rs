@@ -93,10 +93,17 @@ async fn stored_action(gate: &Gate, action: ActionId) -> Result<Option<Change>, 
 }
 
 fn forget(hold: &mut Hold, paths: &BTreeSet<String>) {
-    let (computed, claimed) = (&mut hold.view.computed, &mut hold.view.claimed);
+    let (computed, claimed, tickets) = (&mut hold.view.computed, &mut hold.view.claimed, &mut hold.tickets);
     for path in paths {
         match path.as_str() {
             "claimed_reason" => claimed.reason = None,
+            "claims" => computed.claims.clear(),
+            "claimed_ticket" => {
+                claimed.ticket = None;
+                for named in tickets.iter_mut() {
+                    named.claimed.clear();
+                }
+            }
             "requester_name" => claimed.requester_name.clear(),
             path if OF_THE_REQUEST.contains(&path) => {
                 computed.sentence = "What was asked has been erased.".into();

@@ -1,7 +1,7 @@
 //! What a wire adapter hands back to its caller.
 
-use crate::hold::Handover;
-use countersign_core::{ActionId, ApprovalId, Assurance, Refusal, Timestamp};
+use crate::{hold::Handover, preapproval::NamedTicket};
+use countersign_core::{ActionId, ApprovalId, Assurance, Refusal, TicketCheck, Timestamp, visible};
 use serde::Serialize;
 
 /// The answer to one request. `R` is the wire's own live reply.
@@ -43,8 +43,44 @@ pub struct Ticket {
     /// Why it waits again although it was approved: what was found out beforehand is not so any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drifted: Option<String>,
+    /// Tickets that were named, and how they stand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<TellTicket>,
+    /// What a ticket has to say to cover this action alone, where one may be named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
     /// Where a signed-in person decides.
     pub link: String,
+}
+
+/// What the requester is told of a ticket that it named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TellTicket {
+    /// As it was named, with hidden characters written out.
+    pub ticket: String,
+    /// `unread`, `counted` or `failed`.
+    pub state: &'static str,
+    /// The check that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<TicketCheck>,
+    /// How it stands, in words of ours.
+    pub says: String,
+}
+
+impl TellTicket {
+    pub(crate) fn of(named: &NamedTicket) -> Self {
+        Self {
+            ticket: visible::one_line(&named.claimed),
+            state: named.state(),
+            check: named.failed(),
+            says: named.in_words(),
+        }
+    }
+
+    /// On one line.
+    pub fn line(&self) -> String {
+        format!("ticket `{}` {}", self.ticket, self.says)
+    }
 }
 
 /// One gate that is still shut.

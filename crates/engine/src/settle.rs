@@ -5,9 +5,9 @@ use crate::{
     execute,
     gate::{Changed, Frozen, Gate},
     hold::{self, Delivery, Hold, Resolution, Write, json},
-    journal::{JournalError, Note},
+    journal::Note,
     port::{
-        store::{Change, CommitError, Expect, Key, Kind, ReadError},
+        store::{Change, Commit, CommitError, Expect, Key, Kind, ReadError},
         upstream::Exchange,
     },
     record::{Unresolved, put_unresolved},
@@ -218,7 +218,7 @@ pub async fn resolve(
         doc.last_leaf = Digest(row.sealed.leaf.0);
         doc.resolution = Some(resolution(gate.now()));
         let changes = vec![put_unresolved(&doc, Expect::Version(record.version))?];
-        gate.store().writer().commit(crate::port::store::Commit { changes, entries: vec![row] }).await?;
+        gate.store().writer().commit(Commit { changes, entries: vec![row] }).await?;
         gate.announce(Changed::Action { id: action });
         return Ok(Ok(()));
     }
@@ -267,25 +267,28 @@ pub async fn freeze(gate: &Gate, scope: FreezeScope, freezer: Freezer) -> Result
     let doc = json(&scope)?.into();
     let key = Key { name: "frozen", value: "yes".into(), unique: false };
     let put = Change::Put { kind: Kind::Freeze, id, expect: Expect::Absent, doc, keys: vec![key] };
-    // First in memory: between here and the commit nothing may slip through.
-    gate.set_frozen(scope.clone(), Frozen::Yes);
     let note = Note::new(operator(by), Event::FreezeSet { scope: scope.clone(), through });
     let note = match &reason {
         Some(reason) => note.private("reason", reason.as_str()),
         None => note,
     };
-    match gate.journal().commit(vec![put], vec![note]).await {
-        Ok(_) => {}
+    let entries = vec![gate.journal().row(note)?];
+    // First in memory: between here and the commit nothing may slip through.
+    gate.set_frozen(scope.clone(), Frozen::Yes);
+    let stopped = scope.clone();
+    let frozen = gate.commit(Commit { changes: vec![put], entries }, move |gate| {
+        gate.running.cancel_scope(&stopped);
+        gate.announce(Changed::Freeze);
+    });
+    match frozen.await {
+        Ok(_) => Ok(Froze::Now),
         // Somebody else froze it at the same time, which stays.
-        Err(JournalError::Commit(CommitError::Conflict { .. })) => return Ok(Froze::Before),
+        Err(CommitError::Conflict { .. }) => Ok(Froze::Before),
         Err(error) => {
             gate.set_frozen(scope, Frozen::No);
-            return Err(error.into());
+            Err(error.into())
         }
     }
-    gate.running.cancel_scope(&scope);
-    gate.announce(Changed::Freeze);
-    Ok(Froze::Now)
 }
 
 /// Lifts a freeze.
@@ -294,9 +297,12 @@ pub async fn thaw(gate: &Gate, scope: FreezeScope, by: Option<PersonId>) -> Resu
     let Some(record) = gate.store().fetch(Kind::Freeze, &id).await? else { return Ok(()) };
     let delete = Change::Delete { kind: Kind::Freeze, id, expect: Expect::Version(record.version) };
     let note = Note::new(operator(by), Event::FreezeLifted { scope: scope.clone() });
-    gate.journal().commit(vec![delete], vec![note]).await?;
-    gate.set_frozen(scope, Frozen::No);
-    gate.announce(Changed::Freeze);
+    let entries = vec![gate.journal().row(note)?];
+    let thawed = gate.commit(Commit { changes: vec![delete], entries }, move |gate| {
+        gate.set_frozen(scope, Frozen::No);
+        gate.announce(Changed::Freeze);
+    });
+    thawed.await?;
     Ok(())
 }
 

@@ -39,7 +39,7 @@ const WHY_UNKNOWN: &str = "the gateway ended while it ran";
 
 /// Opens the engine over its store: recovers and records the start.
 pub async fn open(parts: Parts, opening: Opening) -> Result<Arc<Gate>, Error> {
-    let gate = Arc::new(Gate::new(parts));
+    let gate = Gate::new(parts);
     for record in gate.store().find(Kind::Freeze, all("frozen")).await? {
         let scope: FreezeScope = serde_json::from_slice(&record.doc)
             .map_err(|error| ReadError::Garbled { kind: Kind::Freeze, why: error.to_string() })?;
@@ -124,9 +124,12 @@ pub async fn put_in_force(gate: &Gate, bundle: Bundle, changed_by: BTreeSet<Pers
     // Before it is in force: nobody votes under it whom it should exclude.
     gate.authors.changed(&changed_by, gate.now());
     let event = loaded(&bundle, Some(previous), changed_by);
-    gate.journal().commit(changes, vec![Note::new(Actor::Gateway, event)]).await?;
-    gate.policies().replace(bundle);
-    gate.announce(Changed::Policy);
+    let entries = vec![gate.journal().row(Note::new(Actor::Gateway, event))?];
+    let loaded = gate.commit(Commit { changes, entries }, move |gate| {
+        gate.policies().replace(bundle);
+        gate.announce(Changed::Policy);
+    });
+    loaded.await?;
     Ok(())
 }
 

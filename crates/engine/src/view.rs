@@ -4,15 +4,15 @@
 //! vote signs.
 
 use countersign_core::{
-    Action, Assurance, Body, Digest, EnvironmentName, Evidence, GateName, PersonId, PolicyId, PrincipalId,
-    Resource, SignInTerms, TargetName, Timestamp,
+    Action, Assurance, Body, ChannelName, Digest, EnvironmentName, Evidence, GateName, PersonId, PolicyId,
+    PrincipalId, Resource, SignInTerms, TargetName, Timestamp,
     canonical::{self, CanonicalError},
     decision::{Approvers, Gate},
     visible,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything about a held action that reviewers are shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct Computed {
     /// What was found out about it beforehand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
+    /// What the requester's credential says that policy may look at.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, String>,
     pub head_digest: Digest,
     pub body_digest: Digest,
     pub body_bytes: u64,
@@ -54,6 +57,9 @@ pub struct Computed {
 pub struct Claimed {
     pub requester_name: String,
     pub reason: Option<String>,
+    /// The ticket in which it is said to be approved beforehand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
 }
 
 /// Why policy asks, and whom.
@@ -71,6 +77,9 @@ pub struct ViewGate {
     /// What a voter's sign-in has to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<SignInTerms>,
+    /// The channels in whose tickets it may have been approved beforehand.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tickets: BTreeSet<ChannelName>,
 }
 
 impl View {
@@ -80,7 +89,8 @@ impl View {
             Body::Bound(body) => body,
             Body::Unbound => &empty,
         };
-        let texts = [Some(action.sentence.as_str()), action.claimed_reason.as_deref()];
+        let claimed = [&action.claimed_reason, &action.claimed_ticket].map(Option::as_deref);
+        let texts = claimed.into_iter().chain([Some(action.sentence.as_str())]);
         let hidden = |bytes: &[u8]| std::str::from_utf8(bytes).map_or(true, visible::has_hidden);
         let computed = Computed {
             sentence: action.sentence.clone(),
@@ -95,16 +105,20 @@ impl View {
             resources: action.resources.clone(),
             facts: action.facts.clone(),
             evidence: action.evidence.clone(),
+            claims: action.requester.claims.clone(),
             head_digest: Digest::of(&action.payload.head),
             body_digest: Digest::of(body),
             body_bytes: body.len() as u64,
-            hidden_characters: hidden(body) || texts.into_iter().flatten().any(visible::has_hidden),
+            hidden_characters: hidden(body) || texts.flatten().any(visible::has_hidden),
             code: digest.short_code(),
             gates: gates.iter().map(ViewGate::of).collect(),
             deadline,
         };
-        let claimed =
-            Claimed { requester_name: action.requester.name.clone(), reason: action.claimed_reason.clone() };
+        let claimed = Claimed {
+            requester_name: action.requester.name.clone(),
+            reason: action.claimed_reason.clone(),
+            ticket: action.claimed_ticket.clone(),
+        };
         Self { computed, claimed }
     }
 
@@ -142,6 +156,7 @@ impl ViewGate {
             policies: gate.policies.clone(),
             break_glass: gate.break_glass.clone(),
             sign_in: gate.sign_in.clone(),
+            tickets: gate.tickets.clone(),
         }
     }
 }

@@ -13,7 +13,8 @@ use crate::{
     glass,
     hold::{self, Hold, Write},
     inward::Arrival,
-    port::store::Receipt,
+    port::store::{Change, Receipt},
+    preapproval::Voucher,
     rules,
 };
 use countersign_core::{
@@ -25,7 +26,7 @@ use countersign_core::{
 };
 use countersign_ledger::{
     entry::PrivateField,
-    event::{Actor, Assertion, ClosedAs, Event},
+    event::{Actor, Assertion, ClosedAs, Event, Through},
 };
 use countersign_policy::{VoteContext, Voter};
 use std::{
@@ -82,6 +83,54 @@ pub struct Cast {
 
 /// How long a ballot may be filled in.
 pub(crate) const BALLOT_FOR: Duration = Duration::from_mins(10);
+
+/// The way a vote came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Came<'w> {
+    /// From a page, on a ballot.
+    Page,
+    /// Through a channel, on the message that it showed.
+    Channel(&'w Arrival),
+    /// In a ticket, before the action was asked for.
+    Ticket(&'w Voucher),
+}
+
+impl Came<'_> {
+    fn through(self) -> Option<Through> {
+        match self {
+            Self::Page => None,
+            Self::Channel(arrival) => arrival.way(),
+            Self::Ticket(voucher) => Some(voucher.through.clone()),
+        }
+    }
+
+    fn private(self) -> Vec<PrivateField> {
+        match self {
+            Self::Page => Vec::new(),
+            Self::Channel(arrival) => arrival.private(),
+            Self::Ticket(voucher) => voucher.private(),
+        }
+    }
+
+    /// Remembers with the approval that it counted: the changes that go with it.
+    fn counted(
+        self,
+        gate: &Gate,
+        hold: &mut Hold,
+        statement: &Statement,
+        now: Timestamp,
+    ) -> Result<Vec<Change>, Refused> {
+        match self {
+            Self::Page => Ok(Vec::new()),
+            Self::Channel(arrival) => arrival.counted(gate, hold, now).map(|()| Vec::new()),
+            Self::Ticket(voucher) => {
+                voucher.counted(hold, statement, now)?;
+                Ok(voucher.changes().collect())
+            }
+        }
+    }
+}
+
 /// Hands out a ballot for the first shut gate this person may lift.
 pub async fn prepare(
     gate: &Gate,
@@ -150,7 +199,7 @@ pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefus
             Err(refused) => refuse(gate, approval, voter, None, refused).await,
         };
     }
-    match count(gate, &cast, None).await? {
+    match count(gate, &cast, Came::Page).await? {
         Ok((hold, _)) => Ok(Ok(hold)),
         Err(refused) => refuse(gate, approval, voter, Some(statement.gate.clone()), refused).await,
     }
@@ -160,7 +209,7 @@ pub async fn cast(gate: &Arc<Gate>, cast: Cast) -> Result<Result<Hold, VoteRefus
 pub(crate) async fn count(
     gate: &Arc<Gate>,
     cast: &Cast,
-    arrival: Option<&Arrival>,
+    came: Came<'_>,
 ) -> Result<Result<(Hold, Receipt), VoteRefused>, Error> {
     let statement = &cast.statement;
     let (voter, approval) = (statement.voter, statement.approval);
@@ -179,9 +228,12 @@ pub(crate) async fn count(
         assurance: cast.assurance,
         assertion: cast.assertion.clone(),
         sign_in: asked,
-        through: arrival.and_then(Arrival::way),
+        through: came.through(),
+        ticket: match came {
+            Came::Ticket(voucher) => Some(Box::new(voucher.vote.clone())),
+            Came::Page | Came::Channel(_) => None,
+        },
     };
-    let came = || arrival.map_or_else(Vec::new, Arrival::private);
     let revised = hold::revise(gate, approval, |hold, now| {
         let (round, gate_name) = (statement.round, statement.gate.clone());
         let write = Write::by(Actor::Person { id: voter });
@@ -190,7 +242,7 @@ pub(crate) async fn count(
                 let (on_behalf_of, assurance) = (statement.on_behalf_of, cast.assurance);
                 let step = Step::Approve { voter, on_behalf_of, round, gate: gate_name, assurance };
                 hold.step(step, now)?;
-                let write = write.with_private(voted.clone(), came());
+                let write = write.with_private(voted.clone(), came.private());
                 match hold.approval.state {
                     State::Granted { use_by } => write.event(Event::ApprovalGranted { approval, use_by }),
                     State::Pending | State::Executing(_) | State::Closed(_) => write,
@@ -204,12 +256,11 @@ pub(crate) async fn count(
                 hold.rejection = Some(said.clone());
                 let reason = PrivateField { path: "reason".into(), value: said.into_bytes().into() };
                 let closed = Event::ApprovalClosed { approval, closing: ClosedAs::Rejected, by: None };
-                let private = came().into_iter().chain([reason]).collect();
+                let private = came.private().into_iter().chain([reason]).collect();
                 write.with_private(voted.clone(), private).event(closed)
             }
         };
-        arrival.map_or(Ok(()), |arrival| arrival.counted(gate, hold, now))?;
-        Ok(write)
+        Ok(came.counted(gate, hold, statement, now)?.into_iter().fold(write, Write::change))
     });
     let counted = revised.await?;
     if let Ok((hold, _)) = &counted {

@@ -15,6 +15,8 @@ mod stage;
 mod calls;
 #[path = "engine/deferred.rs"]
 mod deferred;
+#[path = "engine/gone.rs"]
+mod gone;
 #[path = "engine/holding.rs"]
 mod holding;
 #[path = "engine/inward.rs"]
@@ -23,6 +25,8 @@ mod inward;
 mod once;
 #[path = "engine/own.rs"]
 mod own;
+#[path = "engine/preapproved.rs"]
+mod preapproved;
 #[path = "engine/recovery.rs"]
 mod recovery;
 #[path = "engine/sim.rs"]

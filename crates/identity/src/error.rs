@@ -120,6 +120,10 @@ pub enum IdentityError {
     PasskeyTaken,
     #[error("a person can have {0} passkeys at most")]
     TooManyPasskeys(usize),
+    #[error("this browser is told for somebody already")]
+    SubscriptionTaken,
+    #[error("a person can be told on {0} devices at most")]
+    TooManySubscriptions(usize),
     #[error("this passkey's counter went backwards: there may be a copy of it")]
     ClonedPasskey,
 
@@ -179,7 +183,10 @@ impl IdentityError {
             Self::CeremonyOver | Self::Conflict => "try again",
             Self::ChangedSince => "read it again, and decide on what it is now",
             Self::UnknownPasskey => "choose another passkey, or ask an administrator for a sign-in link",
-            Self::TooManyPasskeys(_) => "remove one that is not used any more",
+            Self::SubscriptionTaken => "have the browser subscribe anew",
+            Self::TooManyPasskeys(_) | Self::TooManySubscriptions(_) => {
+                "remove one that is not used any more"
+            }
             Self::ClonedPasskey => "remove this passkey and register a new one",
             Self::Write(_) => "see what the gateway says of its store's health",
             Self::UnknownProvider

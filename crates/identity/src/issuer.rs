@@ -54,6 +54,8 @@ pub struct Issuer {
     pub skew: Duration,
     /// How long a token may still be good; one that is good for longer is refused.
     pub longest: Duration,
+    /// Claims that policy may look at, by name or JSON pointer.
+    pub tags: BTreeSet<String>,
     /// The first that fits decides.
     pub rules: Vec<Rule>,
 }

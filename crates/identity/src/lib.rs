@@ -35,8 +35,10 @@ pub use directory::{
     providers::{Answer, Arrived, Begun, Offered, is_ours},
     provisioning::{Since, Told},
     reading::{DeviceAsks, DeviceBegun, Polled},
+    rosters::Followed,
     sessions::{OpenSession, SessionInfo, SignedIn, Visitor},
     signals::{Answered, Fetched},
+    subscriptions::NewSubscription,
     workloads::IssuerSeen,
 };
 pub use email::EmailAddress;
@@ -54,6 +56,7 @@ pub use record::{
     person::{Account, Binding, Delegation, Person, PersonState, Role},
     provisioner::Provisioner,
     session::SessionId,
+    subscription::{Subscription, Trouble},
 };
 pub use secret::{Secret, token::has_personal_shape};
 pub use seen::Seen;

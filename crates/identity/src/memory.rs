@@ -11,6 +11,7 @@ use crate::{
         person::Person,
         provisioner::Provisioner,
         session::{Session, SessionId},
+        subscription::Subscription,
     },
 };
 use countersign_core::{AgentId, CredentialId, Digest, PersonId, Timestamp};
@@ -40,6 +41,7 @@ pub(crate) struct Memory {
     pub(crate) passkeys: BTreeMap<CredentialId, Held<Passkey>>,
     /// By the authenticator's own id, base64url.
     pub(crate) credentials: HashMap<String, CredentialId>,
+    pub(crate) subscriptions: BTreeMap<CredentialId, Held<Subscription>>,
     pub(crate) sessions: HashMap<SessionId, SessionState>,
     /// By the fingerprints of every token their cookies had.
     pub(crate) session_tokens: HashMap<Digest, SessionId>,
@@ -98,6 +100,7 @@ impl Memory {
         load_all::<Person>(store, &mut memory).await?;
         load_all::<LinkRecord>(store, &mut memory).await?;
         load_all::<Passkey>(store, &mut memory).await?;
+        load_all::<Subscription>(store, &mut memory).await?;
         load_all::<Session>(store, &mut memory).await?;
         load_all::<Agent>(store, &mut memory).await?;
         load_all::<Token>(store, &mut memory).await?;
@@ -116,6 +119,10 @@ impl Memory {
 
     pub(crate) fn passkeys_of(&self, person: PersonId) -> impl Iterator<Item = &Held<Passkey>> {
         self.passkeys.values().filter(move |held| held.doc.person == person)
+    }
+
+    pub(crate) fn subscriptions_of(&self, person: PersonId) -> impl Iterator<Item = &Held<Subscription>> {
+        self.subscriptions.values().filter(move |held| held.doc.person == person)
     }
 
     pub(crate) fn sessions_of(&self, person: PersonId) -> impl Iterator<Item = &Held<Session>> {

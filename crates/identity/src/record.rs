@@ -1,4 +1,4 @@
-//! What the store keeps of people, passkeys, sessions, links, agents and tokens: documents under a kind and an id.
+//! What the store keeps of people, passkeys, devices, sessions, links, agents and tokens: documents under a kind and an id.
 
 pub(crate) mod agent;
 pub(crate) mod link;
@@ -6,6 +6,7 @@ pub(crate) mod passkey;
 pub(crate) mod person;
 pub(crate) mod provisioner;
 pub(crate) mod session;
+pub(crate) mod subscription;
 
 use crate::memory::Memory;
 use countersign_engine::port::store::{Key, Kind};

@@ -13,7 +13,7 @@ use countersign_core::{ClientCertificate, Digest, Timestamp};
 use countersign_engine::port::identity::NotAuthenticated;
 use quick_cache::sync::Cache;
 use serde_json::{Map, Value};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Tokens whose signature is remembered to hold.
 const REMEMBERED: usize = 2048;
@@ -48,6 +48,8 @@ pub(crate) struct Says {
     pub(crate) person: Option<EmailAddress>,
     /// The agents it came through, the nearest first.
     pub(crate) through: Vec<String>,
+    /// What policy may look at.
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
 impl Trust {
@@ -243,6 +245,7 @@ fn says(issuer: &Issuer, claims: &Map<String, Value>) -> Result<Says, Unsound> {
         subject: subject.to_owned(),
         person,
         through,
+        tags: claims::tags(issuer, claims)?,
     })
 }
 

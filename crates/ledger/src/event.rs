@@ -7,7 +7,7 @@
 use countersign_core::{
     AgentId, ApprovalId, Assurance, BundleDigest, ChannelName, CredentialId, Digest, EntryId,
     EnvironmentName, GateName, GatewayId, GroupName, PersonId, PolicyId, PrincipalKind, RefusalCode, SignIn,
-    SignInTerms, TargetName, Timestamp,
+    SignInTerms, TargetName, TicketCheck, TicketKey, Timestamp,
     approval::{Outcome, Taker},
     decision::Approvers,
     statement::Statement,
@@ -165,6 +165,12 @@ pub enum Event {
     },
     #[serde(rename = "passkey.removed")]
     PasskeyRemoved { person: PersonId, credential: CredentialId },
+    /// A person is told on a device of theirs from now on. What the device is called, and where messages for it are taken,
+    /// are private values.
+    #[serde(rename = "push.subscribed")]
+    PushSubscribed { person: PersonId, subscription: CredentialId },
+    #[serde(rename = "push.unsubscribed")]
+    PushUnsubscribed { person: PersonId, subscription: CredentialId },
     /// An account at a provider speaks for a person from now on.
     #[serde(rename = "account.linked")]
     AccountLinked {
@@ -259,6 +265,22 @@ pub enum Event {
         /// The way it came, where that was a channel.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         through: Option<Through>,
+        /// The ticket that they approved beforehand, where that is their vote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ticket: Option<Box<TicketVote>>,
+    },
+    /// The requester named a ticket that does not count, or does not any more.
+    #[serde(rename = "approval.ticket_refused")]
+    ApprovalTicketRefused {
+        approval: ApprovalId,
+        /// Where it was looked for, where that was found out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<ChannelName>,
+        /// Its key, where what was said is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ticket: Option<TicketKey>,
+        /// The first check that failed.
+        check: TicketCheck,
     },
     #[serde(rename = "approval.vote_refused")]
     ApprovalVoteRefused {
@@ -358,6 +380,8 @@ impl Event {
             Self::DelegationEnded { .. } => "delegation.ended",
             Self::PasskeyRegistered { .. } => "passkey.registered",
             Self::PasskeyRemoved { .. } => "passkey.removed",
+            Self::PushSubscribed { .. } => "push.subscribed",
+            Self::PushUnsubscribed { .. } => "push.unsubscribed",
             Self::AccountLinked { .. } => "account.linked",
             Self::AccountUnlinked { .. } => "account.unlinked",
             Self::ChannelBound { .. } => "channel.bound",
@@ -376,6 +400,7 @@ impl Event {
             Self::ApprovalRoundOpened { .. } => "approval.round_opened",
             Self::ApprovalVoted { .. } => "approval.voted",
             Self::ApprovalVoteRefused { .. } => "approval.vote_refused",
+            Self::ApprovalTicketRefused { .. } => "approval.ticket_refused",
             Self::ApprovalReminded { .. } => "approval.reminded",
             Self::ApprovalEscalated { .. } => "approval.escalated",
             Self::ApprovalVotesWithdrawn { .. } => "approval.votes_withdrawn",
@@ -440,6 +465,8 @@ impl Event {
             | Self::AccountUnlinked { .. }
             | Self::PasskeyRegistered { .. }
             | Self::PasskeyRemoved { .. }
+            | Self::PushSubscribed { .. }
+            | Self::PushUnsubscribed { .. }
             | Self::ChannelBound { .. }
             | Self::ChannelUnbound { .. }
             | Self::SessionOpened { .. }
@@ -452,6 +479,7 @@ impl Event {
             | Self::TokenRevoked { .. }
             | Self::IntakeRefused { .. }
             | Self::ApprovalVoteRefused { .. }
+            | Self::ApprovalTicketRefused { .. }
             | Self::ApprovalReminded { .. }
             | Self::ApprovalEscalated { .. }
             | Self::ApprovalVotesWithdrawn { .. }
@@ -475,6 +503,35 @@ pub struct Through {
     pub channel: ChannelName,
     /// Whose user of the channel said it: see `channel.bound`.
     pub binding: CredentialId,
+}
+
+/// The ticket that a vote was cast in, before the action was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TicketVote {
+    /// What is spoken there: `jira`, `servicenow`.
+    pub system: String,
+    pub ticket: TicketKey,
+    /// The system's own id of it, by which its uses are counted.
+    pub id: String,
+    /// The id, in the system's own history, of the change by which it was approved.
+    pub change: String,
+    /// When that was, by the system's clock.
+    pub approved_at: Timestamp,
+    /// When it was looked up.
+    pub read_at: Timestamp,
+    /// Digest of the scope as it was read, salted as the action's digest is; the scope itself is the private field `ticket_scope`.
+    pub scope: Digest,
+    /// How often it may be used, and the how manieth action this is.
+    pub uses: u32,
+    pub used: u32,
+    /// Within what time it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// What was checked.
+    pub checked: BTreeSet<TicketCheck>,
 }
 
 /// What a freeze reaches.
@@ -533,6 +590,9 @@ pub struct GateTerms {
     /// What a voter's sign-in has to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<SignInTerms>,
+    /// The channels in whose tickets it may have been approved beforehand.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tickets: BTreeSet<ChannelName>,
 }
 
 /// A passkey's signature over a statement's challenge (`WebAuthn` Level 3, section 6.3.3); each part base64url.

@@ -391,6 +391,7 @@ mod tests {
             "remote-user",
             "x-api-key",
             "countersign-reason",
+            "countersign-ticket",
             "prefer",
             "host",
             "te",

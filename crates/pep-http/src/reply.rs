@@ -158,10 +158,12 @@ struct Waiting<'t> {
 pub fn pending(ticket: &Ticket, preference: Option<String>) -> Response<ReplyBody> {
     let location = format!("{APPROVALS}{}", ticket.approval);
     let who = ticket.waits_for.iter().map(|gate| gate.approvers.as_str()).collect::<Vec<_>>().join("; ");
+    let named: Vec<String> = ticket.named.iter().map(|named| format!(" The {}.", named.line())).collect();
+    let named = named.concat();
     let detail = match ticket.state.as_str() {
         "pending" => format!(
             "This request waits for approval by {who}. Ask `location` again later, or repeat the same request: \
-             nobody is asked twice."
+             nobody is asked twice.{named}"
         ),
         _ => "This request is approved and runs. Ask `location` again for its answer.".to_owned(),
     };

@@ -155,6 +155,10 @@ impl Listener {
         let name = target.classifier.surroundings().target.clone();
         let malformed =
             |why: String| async move { self.malformed(Some(&name), StatusCode::BAD_REQUEST, &why).await };
+        // Held as if none had been named, nobody would know which of them was meant.
+        if parts.headers.contains_key(TICKET) && one_text(&parts.headers, TICKET).is_none() {
+            return Err(malformed("`Countersign-Ticket` has to be there once, as text".into()).await);
+        }
         let protocol = match upgrade_of(&parts, target.upgrades) {
             Ok(protocol) => protocol,
             Err(why) => return Err(malformed(why.into()).await),
@@ -210,6 +214,7 @@ impl Listener {
             idempotency_key: one_text(&parts.headers, "idempotency-key").map(str::to_owned),
             sentence: understood.sentence,
             claimed_reason: one_text(&parts.headers, "countersign-reason").map(str::to_owned),
+            claimed_ticket: one_text(&parts.headers, TICKET).map(str::to_owned),
             patience: preference.patience,
         };
         let (target, bodies, switches) =
@@ -311,6 +316,9 @@ impl Preference {
         found
     }
 }
+
+/// Names a ticket in which it was approved beforehand. Never sent on.
+const TICKET: &str = "countersign-ticket";
 
 /// A header's only value; none when it is missing, no text, or there more than once.
 fn one_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

@@ -7,6 +7,7 @@ use crate::{
     members::{self, Members},
     method::{NEWEST, VERSIONS},
     tools::Definition,
+    upstream::exchange::Form,
 };
 use bytes::Bytes;
 use countersign_core::{Body, Payload, Requester};
@@ -19,28 +20,42 @@ const FORM: &str = "countersign-mcp/1\n";
 
 /// Members of `_meta` that speak to the gateway and go no further.
 const REASON: &str = "countersign/reason";
+const TICKET: &str = "countersign/ticket";
 const IDEMPOTENCY: &str = "countersign/idempotency-key";
 
-/// What an action's head says: the method, and of a tool call the tool and its definition's digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What an action's head says: the method, and of a tool call the tool and its definition's digest. Where it holds an
+/// answer to something that the server asked, also what that was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) method: String,
     pub(crate) tool: Option<(String, String)>,
+    /// The whole message answers a question of the server's: with what it is known by here, and in which form.
+    pub(crate) answers: Option<(String, Form)>,
+    /// What the server asked, as JSON on one line.
+    pub(crate) asked: Option<String>,
 }
 
 impl Head {
     pub(crate) fn read(head: &[u8]) -> Option<Self> {
-        let mut lines = std::str::from_utf8(head).ok()?.strip_prefix(FORM)?.lines();
+        let mut lines = std::str::from_utf8(head).ok()?.strip_prefix(FORM)?.lines().peekable();
         let method = lines.next()?.to_owned();
-        let tool = match (lines.next(), lines.next(), lines.next()) {
-            (None, ..) => None,
-            (Some(tool), Some(definition), None) => Some((
-                tool.strip_prefix("tool ")?.to_owned(),
-                definition.strip_prefix("definition ")?.to_owned(),
-            )),
-            _ => return None,
+        let mut own = |name: &str| {
+            let line =
+                lines.next_if(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
+            line.get(name.len() + 1..).map(str::to_owned)
         };
-        Some(Self { method, tool })
+        let tool = match own("tool") {
+            Some(tool) => Some((tool, own("definition")?)),
+            None => None,
+        };
+        let answers = match (own("result"), own("error")) {
+            (Some(id), None) => Some((id, Form::Result)),
+            (None, Some(id)) => Some((id, Form::Error)),
+            (None, None) => None,
+            (Some(_), Some(_)) => return None,
+        };
+        let asked = own("asked");
+        lines.next().is_none().then_some(Self { method, tool, answers, asked })
     }
 
     fn write(&self) -> Bytes {
@@ -48,6 +63,12 @@ impl Head {
         if let Some((tool, definition)) = &self.tool {
             // Writing to a String cannot fail.
             let _ = write!(out, "tool {tool}\ndefinition {definition}\n");
+        }
+        if let Some((id, form)) = &self.answers {
+            let _ = writeln!(out, "{} {id}", form.as_str());
+        }
+        if let Some(asked) = &self.asked {
+            let _ = writeln!(out, "asked {asked}");
         }
         out.into()
     }
@@ -61,11 +82,19 @@ pub(crate) struct Prepared {
     /// Under which the agent wants to hear of progress, in its own bytes.
     pub(crate) progress_token: Option<String>,
     pub(crate) reason: Option<String>,
+    /// Where it is said to be approved beforehand.
+    pub(crate) ticket: Option<String>,
     pub(crate) idempotency_key: Option<String>,
     /// It wants a task of the call (2025-11-25, basic/utilities/tasks).
     pub(crate) wants_task: bool,
-    /// What an agent sends back with a call that was held (2026-07-28, basic/patterns/mrtr).
+    /// What an agent sends back with a call that was held, or whose server wanted something first (2026-07-28,
+    /// basic/patterns/mrtr).
     pub(crate) state: Option<String>,
+    /// What it answers to that, as JSON.
+    pub(crate) responses: Option<String>,
+    /// What the head says of the server's question, where something here answers it.
+    pub(crate) answers: Option<(String, Form)>,
+    pub(crate) asked: Option<String>,
 }
 
 impl Prepared {
@@ -75,9 +104,13 @@ impl Prepared {
             params,
             progress_token: None,
             reason: None,
+            ticket: None,
             idempotency_key: None,
             wants_task: false,
             state: None,
+            responses: None,
+            answers: None,
+            asked: None,
         }
     }
 }
@@ -93,9 +126,8 @@ pub(crate) fn prepare(params: Option<&RawValue>, target: &McpTarget) -> Result<P
     let mut prepared = Prepared::of(whole.to_owned());
     let Some(params) = params else { return Ok(prepared) };
     let members = Members::read(params).ok_or("the parameters have a name that is written with escapes")?;
-    if members.find("inputResponses").is_some_and(|given| !["{}", "null"].contains(&given.get())) {
-        return Err("nothing was asked that this could answer");
-    }
+    let responses = members.find("inputResponses").map(RawValue::get);
+    prepared.responses = responses.filter(|given| !["{}", "null"].contains(given)).map(str::to_owned);
     // The tasks of calls are the gateway's own: servers are asked for none.
     let is_state = |name: &str| ["requestState", "inputResponses", "task"].contains(&name);
     prepared.state = members.find("requestState").and_then(members::text);
@@ -103,8 +135,8 @@ pub(crate) fn prepare(params: Option<&RawValue>, target: &McpTarget) -> Result<P
     if members.any(is_state) {
         let kept = members.rewritten(|name, value| (!is_state(name)).then(|| value.get().to_owned()));
         let kept: Box<RawValue> = serde_json::from_str(&kept).map_err(|_| "the parameters cannot be read")?;
-        let Prepared { state, wants_task, .. } = prepared;
-        return Ok(Prepared { wants_task, state, ..prepare(Some(&kept), target)? });
+        let Prepared { state, responses, wants_task, .. } = prepared;
+        return Ok(Prepared { wants_task, state, responses, ..prepare(Some(&kept), target)? });
     }
     let Some(meta) = members.find("_meta") else { return Ok(prepared) };
     let meta = Members::read(meta).ok_or("`_meta` is no object whose names are written plainly")?;
@@ -121,9 +153,10 @@ pub(crate) fn prepare(params: Option<&RawValue>, target: &McpTarget) -> Result<P
         None => Ok(None),
     };
     prepared.reason = text(REASON)?;
+    prepared.ticket = text(TICKET)?;
     prepared.idempotency_key = text(IDEMPOTENCY)?;
     let volatile = |name: &str| {
-        ["progressToken", REASON, IDEMPOTENCY].contains(&name)
+        ["progressToken", REASON, TICKET, IDEMPOTENCY].contains(&name)
             || era::is_envelope(name)
             || target.volatile_meta.contains(name)
     };
@@ -137,21 +170,24 @@ pub(crate) fn prepare(params: Option<&RawValue>, target: &McpTarget) -> Result<P
     Ok(prepared)
 }
 
-/// What an agent opens a session with: its client, as JSON, and the version to be spoken.
-pub(crate) fn opening(params: Option<&RawValue>) -> Result<(String, &'static str), &'static str> {
+/// What an agent opens a session with: its client, as JSON, the version to be spoken, and what the client can do.
+pub(crate) fn opening(
+    params: Option<&RawValue>,
+) -> Result<(String, &'static str, Option<&RawValue>), &'static str> {
     let members = params.and_then(Members::read).ok_or("`initialize` has no readable parameters")?;
     let asked =
         members.find("protocolVersion").and_then(members::text).ok_or("it names no protocol version")?;
     let version = VERSIONS.into_iter().find(|known| *known == asked).unwrap_or(NEWEST);
     let client = members.find("clientInfo").map(RawValue::get).filter(|client| client.starts_with('{'));
-    Ok((client.ok_or("it does not say which client it is")?.to_owned(), version))
+    let client = client.ok_or("it does not say which client it is")?.to_owned();
+    Ok((client, version, members.find("capabilities")))
 }
 
-/// What a session is opened with at a server: the agent's client, the version, and no capability. Servers can then ask
-/// its agent for nothing.
-pub(crate) fn opening_with(version: &str, client: Option<&str>) -> String {
+/// What a session is opened with at a server: the agent's client, the version, and what the server may ask of the agent,
+/// as JSON.
+pub(crate) fn opening_with(version: &str, client: Option<&str>, capabilities: &str) -> String {
     let client = client.unwrap_or(r#"{"name":"countersign","version":"1"}"#);
-    format!(r#"{{"protocolVersion":"{version}","capabilities":{{}},"clientInfo":{client}}}"#)
+    format!(r#"{{"protocolVersion":"{version}","capabilities":{capabilities},"clientInfo":{client}}}"#)
 }
 
 /// The version that the answer to `initialize` agrees to, if it is spoken here.
@@ -266,7 +302,7 @@ pub(crate) fn asked(
     prepared: Prepared,
 ) -> Request {
     let tool = tool.map(|(name, definition)| (name.to_owned(), definition.digest.to_string()));
-    let head = Head { method: method.to_owned(), tool };
+    let head = Head { method: method.to_owned(), tool, answers: prepared.answers, asked: prepared.asked };
     Request {
         requester,
         target: target.surroundings().target.clone(),
@@ -278,6 +314,7 @@ pub(crate) fn asked(
         idempotency_key: prepared.idempotency_key,
         sentence: understood.sentence,
         claimed_reason: prepared.reason,
+        claimed_ticket: prepared.ticket,
         patience: target.hold_limit,
     }
 }

@@ -2,30 +2,37 @@
 //! A server's annotations can only raise scrutiny: they become facts, never a class.
 
 use crate::{
+    asks,
     config::ToolSection,
     members::{self, Members},
     text::{self, Given, Text, Texts},
     tools::Definition,
+    upstream::exchange::Form,
 };
 use countersign_core::{Class, EnvironmentName, Operation, Resource, TargetName, visible};
 use countersign_engine::{definitions::Standing, port::text::TextReader};
 use serde_json::{Map, Value, value::RawValue};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     sync::Arc,
 };
 
 /// The operations every server has beside its declared tools, each with its class. A test of the binary holds policy's
 /// words to them.
-pub const OPERATIONS: [(&str, Class); 7] = [
+pub const OPERATIONS: [(&str, Class); 8] = [
     ("mcp.session", Class::Connect),
     ("mcp.list", Class::Read),
     ("mcp.read", Class::Read),
     ("mcp.complete", Class::Read),
     ("mcp.subscribe", Class::Read),
     ("mcp.logging", Class::Configure),
+    (ANSWER, Class::Write),
     (UNDECLARED, Class::Unknown),
 ];
+
+/// The operation of an answer to something that the server asked.
+pub(crate) const ANSWER: &str = "mcp.answer";
 
 /// The operation of a tool that is not declared.
 pub(crate) const UNDECLARED: &str = "mcp.tool";
@@ -57,6 +64,22 @@ pub(crate) struct Understood {
     pub(crate) facts: Map<String, Value>,
     pub(crate) sentence: String,
 }
+
+impl Understood {
+    /// The message answers questions of these methods.
+    pub(crate) fn answers(&mut self, methods: &BTreeSet<String>) {
+        if methods.is_empty() {
+            return;
+        }
+        let named: Vec<&str> = methods.iter().map(String::as_str).collect();
+        // Writing to a String cannot fail.
+        let _ = write!(self.sentence, " It answers what the server asked first ({}).", named.join(", "));
+        self.facts.insert(ANSWERS.into(), methods.iter().cloned().collect());
+    }
+}
+
+/// The fact that says which of the server's questions are answered, by their methods.
+const ANSWERS: &str = "answers";
 
 impl Classifier {
     pub(crate) fn new(around: Surroundings, tools: Vec<ToolSection>) -> Self {
@@ -208,6 +231,21 @@ impl Classifier {
         Understood { resources: named.collect(), sentence, ..understood }
     }
 
+    /// An answer to something that the server asked of the agent.
+    pub(crate) fn answer(&self, method: &str, form: Form) -> Understood {
+        let understood = self.other(ANSWER, method, None);
+        let what = match (method, form) {
+            (asks::ELICITATION, Form::Result) => "what was asked of the agent's user",
+            (asks::SAMPLING, Form::Result) => "what was asked of the agent's model",
+            (asks::ROOTS, Form::Result) => "in which folders the agent works",
+            _ => "that the agent does not answer it",
+        };
+        let sentence = format!("Tell the server {what} {}.", self.context(&self.around.labels));
+        let mut understood = Understood { sentence, ..understood };
+        understood.facts.insert(ANSWERS.into(), Value::Array(vec![method.into()]));
+        understood
+    }
+
     fn facts(&self, method: &str) -> Map<String, Value> {
         let text = |value: &str| Value::String(value.to_owned());
         Map::from_iter([
@@ -216,6 +254,7 @@ impl Classifier {
             ("tool".to_owned(), text("")),
             ("definition".to_owned(), text("")),
             ("standing".to_owned(), text("")),
+            (ANSWERS.to_owned(), Value::Array(Vec::new())),
             ("flags".to_owned(), Value::Array(Vec::new())),
             ("hints".to_owned(), Value::Array(Vec::new())),
             ("input".to_owned(), Value::Object(Map::new())),

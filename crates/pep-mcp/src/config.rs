@@ -5,6 +5,7 @@ mod oauth;
 mod run;
 mod tool;
 
+pub use crate::asks::{Passes, ServerRequestsSection};
 pub use endpoint::{McpEndpoint, McpEndpointSection};
 pub(crate) use oauth::Resource;
 pub use oauth::{ClientCredentialsSection, ResourceSection};
@@ -80,6 +81,9 @@ pub struct McpSection {
     pub labels: BTreeSet<String>,
     #[serde(default)]
     pub limits: LimitsSection,
+    /// What of that which the server asks of agents is passed on to them.
+    #[serde(default)]
+    pub server_requests: ServerRequestsSection,
     /// What becomes of a tool whose description nobody has accepted.
     #[serde(default)]
     pub unreviewed: Unreviewed,
@@ -156,6 +160,7 @@ pub struct McpTarget {
     pub limits: LimitsSection,
     pub classifier: Classifier,
     pub unreviewed: Unreviewed,
+    pub server_requests: ServerRequestsSection,
     pub(crate) volatile_meta: BTreeSet<String>,
     pub(crate) way: Arc<Way>,
     pub(crate) resource: Option<Resource>,
@@ -277,6 +282,7 @@ impl McpSection {
             limits: self.limits,
             classifier: Classifier::new(around, tools),
             unreviewed: self.unreviewed,
+            server_requests: self.server_requests,
             volatile_meta: self.volatile_meta,
             way: Arc::new(way),
             resource,

@@ -2,6 +2,7 @@
 //! session. Refuses at the first doubt; decides nothing.
 
 use crate::{
+    asks::Offer,
     config::McpTarget,
     legs::States,
     members::Members,
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 mod act;
+mod answer;
 mod audience;
 mod entrance;
 mod feed;
@@ -71,6 +73,8 @@ struct Said<'m> {
     mirrored: Head,
     /// Its agent may have tasks: by the version that was agreed on or, in the later era, as it says.
     tasks: bool,
+    /// What its server may ask before it answers (later era).
+    offer: Offer,
 }
 
 impl Door {
@@ -99,6 +103,10 @@ impl Door {
                 self.later(requester, &declared, id, method, params).await
             }
             Told::Nothing => Ok(taken()),
+            Told::Answer { id, answer, version } => {
+                let (session, _) = self.session(&requester, session, version).await?;
+                self.answered(requester, session, id, answer).await
+            }
             Told::Notification { method, params, version } => {
                 let (session, _) = self.session(&requester, session, version).await?;
                 self.noted(&requester, &session, method, params).await
@@ -135,7 +143,8 @@ impl Door {
         let (session, _) = self.session(&requester, session, version).await?;
         let tasks = session.version == method::NEWEST;
         let mirrored = Head::default();
-        let said = Said { requester, session, id, method, params, later: false, mirrored, tasks };
+        let offer = Offer::default();
+        let said = Said { requester, session, id, method, params, later: false, mirrored, tasks, offer };
         self.follow(rule, said).await
     }
 

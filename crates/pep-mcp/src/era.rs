@@ -34,6 +34,8 @@ pub(crate) fn is_envelope(name: &str) -> bool {
 pub(crate) struct Declared {
     /// The agent's client, as JSON.
     pub(crate) client: Option<String>,
+    /// What its client can do, as JSON.
+    pub(crate) capabilities: String,
     /// It knows tasks (SEP-2663).
     pub(crate) tasks: bool,
     /// Arguments that its head says as well.
@@ -93,8 +95,8 @@ pub(crate) fn read(
     let meta = meta.ok_or_else(|| missing(VERSION_KEY))?;
     let said = said.ok_or_else(|| missing(VERSION_KEY))?;
     let said = members::text(said).ok_or_else(|| missing(VERSION_KEY))?;
-    let capabilities = meta.find(CAPABILITIES_KEY).and_then(Members::read);
-    let capabilities = capabilities.ok_or_else(|| missing(CAPABILITIES_KEY))?;
+    let declared = meta.find(CAPABILITIES_KEY).ok_or_else(|| missing(CAPABILITIES_KEY))?;
+    let capabilities = Members::read(declared).ok_or_else(|| missing(CAPABILITIES_KEY))?;
     let differs = |header: &HeaderName| {
         Mismatch::new(code::HEADER_MISMATCH, format!("the header `{header}` is not what the message says"))
     };
@@ -118,7 +120,8 @@ pub(crate) fn read(
     let tasks = extensions.is_some_and(|known| known.find(EXTENSION).is_some());
     let client = meta.find(CLIENT_KEY).map(RawValue::get).filter(|client| client.starts_with('{'));
     let mirrored = mirror::Head::read(headers)?;
-    Ok(Some(Declared { client: client.map(str::to_owned), tasks, mirrored }))
+    let (client, capabilities) = (client.map(str::to_owned), declared.get().to_owned());
+    Ok(Some(Declared { client, capabilities, tasks, mirrored }))
 }
 
 /// What a request is about, for the head: a tool's or a prompt's name, or a resource.
@@ -139,11 +142,11 @@ pub(crate) fn headers(method: &str, params: Option<&RawValue>) -> Vec<(HeaderNam
     std::iter::once((METHOD, method.to_owned())).chain(name).collect()
 }
 
-/// The members of `_meta` with which the gateway sends a request of the later era. It declares no capability: servers can
-/// ask its agents for nothing.
-pub(crate) fn envelope(client: Option<&str>) -> String {
+/// The members of `_meta` with which the gateway sends a request of the later era. `capabilities` is what the server may ask
+/// of the agent, as JSON.
+pub(crate) fn envelope(client: Option<&str>, capabilities: &str) -> String {
     let client = client.map_or_else(String::new, |client| format!(r#","{CLIENT_KEY}":{client}"#));
-    format!(r#""{VERSION_KEY}":"{MODERN}","{CAPABILITIES_KEY}":{{}}{client}"#)
+    format!(r#""{VERSION_KEY}":"{MODERN}","{CAPABILITIES_KEY}":{capabilities}{client}"#)
 }
 
 /// A text as a header can carry it.
@@ -232,7 +235,7 @@ mod tests {
         let (version, method, name) = (("mcp-protocol-version", MODERN), ("mcp-method", "tools/call"), ("mcp-name", "x"));
         let meta = format!(r#""_meta":{{"{VERSION_KEY}":"{MODERN}","{CAPABILITIES_KEY}":{{}}}}"#);
         let (fine, plain) = (format!(r#"{{"name":"x",{meta}}}"#), r#"{"name":"x"}"#.to_owned());
-        let declared = Ok(Some(Declared { client: None, tasks: false, mirrored: mirror::Head::default() }));
+        let declared = Ok(Some(Declared { client: None, capabilities: "{}".into(), tasks: false, mirrored: mirror::Head::default() }));
         for (params, pairs, want) in [
             (&fine, &[version, method, name][..], declared.clone()),
             (&plain, &[("mcp-protocol-version", "2025-11-25")], Ok(None)),
@@ -254,7 +257,8 @@ mod tests {
         let with = fine.replace(
             ":{}", r#":{"extensions":{"io.modelcontextprotocol/tasks":{}}},"io.modelcontextprotocol/clientInfo":{"name":"c"}"#,
         );
-        let declared = Declared { client: Some(r#"{"name":"c"}"#.into()), tasks: true, mirrored: mirror::Head::default() };
+        let capabilities = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#.into();
+        let declared = Declared { client: Some(r#"{"name":"c"}"#.into()), capabilities, tasks: true, mirrored: mirror::Head::default() };
         assert_eq!(asked(&with, &[version, method, name]), Ok(Some(declared)));
     }
 

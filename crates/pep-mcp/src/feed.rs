@@ -264,6 +264,17 @@ impl Hub {
         *self.follows.lock() = false;
     }
 
+    /// Tells those who listen in the earlier era something that is for this session alone: whether anybody does.
+    pub(crate) fn told(&self, message: &str) -> bool {
+        let feeds = self.feeds.lock();
+        let listens = |feed: &&Arc<Feed>| feed.name.is_none() && !feed.over.is_cancelled();
+        let listens: Vec<_> = feeds.iter().filter(listens).collect();
+        for feed in &listens {
+            feed.put(message.to_owned(), Bytes::from(message.to_owned()));
+        }
+        !listens.is_empty()
+    }
+
     /// Tells everybody who listens.
     pub(crate) fn heard(&self, message: &[u8]) {
         for feed in self.feeds.lock().iter() {

@@ -10,6 +10,9 @@ use std::fmt;
 /// How many legs a call is held for; clients give up after the next (measured: ten further rounds in five SDKs).
 const MOST: u32 = 10;
 
+/// What a state begins with that carries something.
+pub(crate) const ROUND: &str = "round.";
+
 /// Makes and reads states. What was made before the gateway was started again is not read any more.
 pub(crate) struct States(hmac::Key);
 
@@ -46,6 +49,22 @@ impl States {
         (number <= MOST).then(|| format!("{number}.{approval}.{}", BASE64_URL_SAFE_NO_PAD.encode(code)))
     }
 
+    /// Has an agent carry something of the gateway's own until it comes back with the same call.
+    pub(crate) fn seal(&self, content: &str, requester: &Requester, call: &[&str]) -> String {
+        let code = hmac::sign(&self.0, &sealed(content, requester, call));
+        let code = BASE64_URL_SAFE_NO_PAD.encode(code);
+        format!("{ROUND}{}.{code}", BASE64_URL_SAFE_NO_PAD.encode(content))
+    }
+
+    /// What it carried; `None` when that was not made here for this caller and this call.
+    pub(crate) fn unseal(&self, state: &str, requester: &Requester, call: &[&str]) -> Option<String> {
+        let (content, code) = state.strip_prefix(ROUND)?.split_once('.')?;
+        let content = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(content).ok()?).ok()?;
+        let code = BASE64_URL_SAFE_NO_PAD.decode(code).ok()?;
+        hmac::verify(&self.0, &sealed(&content, requester, call), &code).ok()?;
+        Some(content)
+    }
+
     /// Reads a state back; `None` when it was not made here for this caller and this call.
     pub(crate) fn read(&self, state: &str, requester: &Requester, call: &[&str]) -> Option<Leg> {
         let mut parts = state.splitn(3, '.');
@@ -57,12 +76,23 @@ impl States {
     }
 }
 
-/// What the code is over: each part after its length.
+/// What the code of a leg is over.
 fn about(leg: Leg, requester: &Requester, call: &[&str]) -> Vec<u8> {
+    let own = [leg.number.to_string(), leg.approval.to_string()];
+    in_parts("countersign/mcp-request-state/v1\n", &own, requester, call)
+}
+
+/// What the code of something that is carried is over.
+fn sealed(content: &str, requester: &Requester, call: &[&str]) -> Vec<u8> {
+    in_parts("countersign/mcp-round/v1\n", &[content.to_owned()], requester, call)
+}
+
+/// Each part after its length.
+fn in_parts(kind: &str, own: &[String], requester: &Requester, call: &[&str]) -> Vec<u8> {
     let people = requester.on_behalf_of.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let own = [leg.number.to_string(), leg.approval.to_string(), requester.principal.to_string(), people];
-    let mut out = b"countersign/mcp-request-state/v1\n".to_vec();
-    for part in own.iter().map(String::as_str).chain(call.iter().copied()) {
+    let caller = [requester.principal.to_string(), people];
+    let mut out = kind.as_bytes().to_vec();
+    for part in own.iter().chain(&caller).map(String::as_str).chain(call.iter().copied()) {
         out.extend_from_slice(&(part.len() as u64).to_be_bytes());
         out.extend_from_slice(part.as_bytes());
     }
@@ -95,6 +125,23 @@ mod tests {
         cut.pop();
         for bad in ["", "1", "1..", "ä", &cut] {
             assert_eq!(states.read(bad, &requester(1), &call), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_carried_comes_back_with_its_own_callers_own_call_alone() {
+        let (states, call) = (States::new(&[7; 32]), ["tools/call", r#"{"name":"x"}"#]);
+        let state = states.seal(r#"{"ä":1}"#, &requester(1), &call);
+        assert_eq!(states.unseal(&state, &requester(1), &call).as_deref(), Some(r#"{"ä":1}"#));
+        assert_eq!(states.unseal(&state, &requester(2), &call), None, "another caller");
+        assert_eq!(states.unseal(&state, &requester(1), &["tools/call", "{}"]), None, "another call");
+        assert_eq!(States::new(&[8; 32]).unseal(&state, &requester(1), &call), None, "another gateway");
+        assert_eq!(states.read(&state, &requester(1), &call), None, "it is no leg");
+        let other = states.seal(r#"{"ä":2}"#, &requester(1), &call);
+        let (content, _) = other.rsplit_once('.').unwrap();
+        let (_, code) = state.rsplit_once('.').unwrap();
+        for bad in ["", "round.", "round..", &format!("{content}.{code}")] {
+            assert_eq!(states.unseal(bad, &requester(1), &call), None, "{bad}");
         }
     }
 

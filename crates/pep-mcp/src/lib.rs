@@ -3,6 +3,7 @@
 //! It knows no policy, no store and no reviewer.
 
 mod approvals;
+mod asks;
 mod call;
 pub mod classify;
 pub mod config;
@@ -18,6 +19,7 @@ mod message;
 pub mod method;
 mod mirror;
 mod reply;
+mod rounds;
 mod session;
 pub mod shim;
 mod stream;

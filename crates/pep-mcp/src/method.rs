@@ -57,6 +57,13 @@ pub enum FromServer {
     Subscribed,
     /// Answered here: the agent never hears of it.
     Answered,
+    /// Something is asked of the agent: passed on where the configuration says so and the agent's client takes it (`asks.rs`),
+    /// else refused.
+    Asks,
+    /// The agent is not asked any more: told where it was asked.
+    TakesBack,
+    /// A page that the agent's user was asked to open is done with: told where such pages are passed on.
+    Elicited,
     /// Refused towards the server, for this reason: the agent never hears of it.
     Refused(&'static str),
     /// Dropped, for this reason.
@@ -109,7 +116,7 @@ pub const NOTES: [(&str, Note); 5] = [
     ("notifications/initialized", Note::Initialized),
     ("notifications/cancelled", Note::Cancelled),
     ("notifications/progress", Note::Dropped("the gateway asks agents for nothing that could progress")),
-    ("notifications/roots/list_changed", Note::Dropped("servers are not told of roots")),
+    ("notifications/roots/list_changed", Note::Dropped("servers are told of roots when they ask")),
     ("notifications/tasks/status", Note::Dropped("the gateway gives agents no tasks to do")),
 ];
 
@@ -121,7 +128,7 @@ pub const FROM_SERVERS: [(&str, FromServer); 15] = [
     ("notifications/prompts/list_changed", FromServer::Passed),
     ("notifications/resources/list_changed", FromServer::Passed),
     ("notifications/resources/updated", FromServer::Subscribed),
-    ("notifications/cancelled", FromServer::Dropped("the agent was asked for nothing")),
+    ("notifications/cancelled", FromServer::TakesBack),
     (
         "notifications/tasks/status",
         FromServer::Dropped("servers are asked for no tasks: those here are the gateway's"),
@@ -131,22 +138,26 @@ pub const FROM_SERVERS: [(&str, FromServer); 15] = [
         FromServer::Dropped("servers are asked for no tasks: those here are the gateway's"),
     ),
     ("notifications/subscriptions/acknowledged", FromServer::Dropped("the gateway acknowledges itself")),
-    ("notifications/elicitation/complete", FromServer::Dropped("nothing was elicited")),
+    ("notifications/elicitation/complete", FromServer::Elicited),
     ("ping", FromServer::Answered),
-    ("sampling/createMessage", FromServer::Refused("the gateway lends nobody the agent's model")),
-    ("elicitation/create", FromServer::Refused("the gateway lets no server ask the agent's user")),
-    ("roots/list", FromServer::Refused("servers are not told of roots")),
+    ("sampling/createMessage", FromServer::Asks),
+    ("elicitation/create", FromServer::Asks),
+    ("roots/list", FromServer::Asks),
 ];
 
-/// What a server is told that asks something of its agent; `None` where that is passed on. `id` is JSON.
+/// What the gateway itself answers a server; `None` where that is for its agent to hear. `id` is JSON.
 pub(crate) fn own_answer(method: &str, id: &str) -> Option<String> {
     match from_server(method) {
         FromServer::Answered => Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)),
-        FromServer::Refused(why) | FromServer::Dropped(why) => {
-            Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"{why}"}}}}"#))
-        }
-        FromServer::Passed | FromServer::Subscribed => None,
+        FromServer::Asks => Some(refusal(id, "nobody is here who could be asked")),
+        FromServer::Refused(why) | FromServer::Dropped(why) => Some(refusal(id, why)),
+        FromServer::Passed | FromServer::Subscribed | FromServer::TakesBack | FromServer::Elicited => None,
     }
+}
+
+/// What a server is told whose question does not go on, for this reason.
+pub(crate) fn refusal(id: &str, why: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"{why}"}}}}"#)
 }
 
 /// What becomes of a request of the earlier era.

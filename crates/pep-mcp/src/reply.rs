@@ -20,6 +20,8 @@ pub(crate) mod code {
     pub(crate) const NO_METHOD: i64 = -32601;
     pub(crate) const INVALID_PARAMS: i64 = -32602;
     pub(crate) const SERVER: i64 = -32000;
+    /// The agent's user has to open a page first (2025-11-25 alone).
+    pub(crate) const URL_ELICITATION: i64 = -32042;
     pub(crate) const HEADER_MISMATCH: i64 = -32020;
     pub(crate) const MISSING_CAPABILITY: i64 = -32021;
     pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
@@ -106,6 +108,13 @@ pub(crate) fn of(id: &str, shape: &Shape, reply: Result<Reply<Answer>, Error>) -
 
 /// A server's own words under the agent's id.
 fn server(id: &str, shape: &Shape, form: Form, raw: &Raw) -> Message {
+    if form == Form::Asks {
+        // Where it can be answered it was told before it came here.
+        let text = "The server wants to ask something before it answers, and this request has no way to answer that.\n\
+                    What to do: make the call itself again, with the same arguments.";
+        let told = json!({"decision": "spent", "what_to_do": "repeat"});
+        return own(id, shape, code::SERVER, text, &told).into();
+    }
     let own = match (shape, form) {
         (Shape::Tools(listing), Form::Result) => Some(listing.shown(raw.text())),
         (Shape::Discovery, Form::Result) => Some(call::discovered(raw.text())),
@@ -124,6 +133,7 @@ fn kept(id: &str, shape: &Shape, handover: Box<Handover>) -> Said {
     let form = match handover.kept().head.as_slice() {
         b"result" => Some(Form::Result),
         b"error" => Some(Form::Error),
+        b"asks" => Some(Form::Asks),
         _ => None,
     };
     let body = handover.kept().body.clone().and_then(|body| String::from_utf8(body).ok());
@@ -149,12 +159,13 @@ fn pending(id: &str, shape: &Shape, ticket: &Ticket) -> String {
     let text = match ticket.state.as_str() {
         "pending" => format!(
             "This call waits for people and has not run.\n\
-             What: {}\nWaits for: {}\nApproval: {approval} (people decide at {})\n\
+             What: {}\nWaits for: {}\n{}Approval: {approval} (people decide at {})\n\
              What to do: call `approval_wait` with {{\"approval\":\"{approval}\"}}; it waits on, and once the call is \
              approved it runs it and gives you its result. Repeating the identical call does the same, and nobody is \
              asked twice. Do not change the arguments: a changed call is a new request.",
             ticket.sentence,
             waits_for(ticket),
+            named(ticket),
             ticket.link,
         ),
         "granted" => format!(
@@ -176,8 +187,21 @@ fn pending(id: &str, shape: &Shape, ticket: &Ticket) -> String {
     let told = json!({
         "decision": "held", "what_to_do": "wait", "approval": approval, "state": ticket.state, "code": ticket.code,
         "link": ticket.link, "deadline": ticket.deadline, "waits_for": ticket.waits_for,
+        "named": ticket.named, "scope": ticket.scope,
     });
     own(id, shape, code::HELD, &text, &told)
+}
+
+/// What became of the tickets that were named, a line each, and what one would have to say.
+fn named(ticket: &Ticket) -> String {
+    let mut lines: Vec<String> =
+        ticket.named.iter().map(|named| format!("Named: {}\n", named.line())).collect();
+    if let Some(scope) = &ticket.scope {
+        lines.push(format!(
+            "A ticket that says the following and is approved may be named as `countersign/ticket` in `_meta`:\n{scope}"
+        ));
+    }
+    lines.concat()
 }
 
 /// Who is still to approve, on one line.

@@ -2,9 +2,15 @@
 //! principal, acting for the same people, and is unknown to everybody else.
 
 use crate::{
+    asks::{self, Asked, Asks},
     feed::{self, Hub},
+    frame::{self, Message},
+    method::{self, FromServer},
     tools::{Book, Tools},
-    upstream::{Peer, Way, standing::Heard},
+    upstream::{
+        Peer, Way,
+        standing::{Heard, Question, Taken},
+    },
 };
 use countersign_core::{ApprovalId, PersonId, PrincipalId, Requester};
 use countersign_engine::port::upstream::Failed;
@@ -43,6 +49,8 @@ pub(crate) struct Session {
     forgotten: AtomicBool,
     /// Who listens in it to what the server says by itself.
     pub(crate) hub: Hub,
+    /// What its server has asked of its agent.
+    pub(crate) asks: Asks,
     /// It has ended here.
     pub(crate) ended: CancellationToken,
 }
@@ -131,8 +139,28 @@ impl Session {
             parts: Vec::new(),
             forgotten: AtomicBool::new(false),
             hub: Hub::default(),
+            asks: Asks::default(),
             ended: CancellationToken::new(),
         }
+    }
+
+    /// Has a question to the agent end by itself, should nobody answer: its server is told.
+    pub(crate) fn expires(self: &Arc<Self>, way: &Arc<Way>, asked: &Asked) {
+        let (session, way) = (Arc::clone(self), Arc::clone(way));
+        let (own, over) = (asked.own.clone(), asked.over.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = over.cancelled() => {}
+                () = session.ended.cancelled() => {}
+                () = tokio::time::sleep(asks::PATIENCE) => {
+                    let Some(waits) = session.asks.take(&own) else { return };
+                    let told = method::refusal(&waits.id, "the agent did not answer in time");
+                    if let Err(error) = way.tell(&session.peer, told).await {
+                        tracing::debug!(%error, "a server was not told that nobody answers");
+                    }
+                }
+            }
+        });
     }
 
     /// Its server has said that it does not know it any more.
@@ -221,18 +249,49 @@ impl Session {
         self.has_other_tools.store(true, Ordering::Release);
     }
 
-    /// Takes in what its server says by itself. Whatever its agent wants to hear of, no call is bound to tools of before.
-    pub(crate) fn heard(&self, heard: Heard<'_>) {
+    /// Takes in what its server says by itself; why a question is not taken. Whatever its agent wants to hear of, no call is
+    /// bound to tools of before.
+    pub(crate) fn heard(self: &Arc<Self>, way: &Arc<Way>, heard: Heard<'_>) -> Taken {
         match heard {
             Heard::Message(message) => {
                 if feed::says_tools_changed(message) {
                     self.forget_tools();
                 }
+                if let Ok(Message::Notification { method, params }) = frame::read(message) {
+                    match method::from_server(method) {
+                        FromServer::TakesBack => {
+                            if let Some(told) = self.asks.taken_back(params) {
+                                self.hub.told(&told);
+                            }
+                        }
+                        FromServer::Elicited if self.asks.offer.opens_pages() => {
+                            self.hub.told(&String::from_utf8_lossy(message));
+                        }
+                        FromServer::Elicited
+                        | FromServer::Passed
+                        | FromServer::Subscribed
+                        | FromServer::Asks
+                        | FromServer::Answered
+                        | FromServer::Refused(_)
+                        | FromServer::Dropped(_) => {}
+                    }
+                }
                 self.hub.heard(message);
+                Ok(())
+            }
+            Heard::Asked(Question { id, method, params, .. }) => {
+                let asked = self.asks.take_in(id, method, params)?;
+                if !self.hub.told(&asked.message) {
+                    drop(self.asks.take(&asked.own));
+                    return Err("the agent does not listen");
+                }
+                self.expires(way, &asked);
+                Ok(())
             }
             Heard::Missed => {
                 self.forget_tools();
                 self.hub.missed();
+                Ok(())
             }
         }
     }
@@ -305,7 +364,7 @@ impl Sessions {
 #[cfg(test)]
 pub(crate) mod tests {
     use countersign_core::{AgentId, CredentialId, PrincipalId, PrincipalKind, Requester};
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     /// An agent of this number.
     pub(crate) fn requester(number: u128) -> Requester {
@@ -315,6 +374,7 @@ pub(crate) mod tests {
             name: format!("agent {number}"),
             groups: BTreeSet::new(),
             clearances: BTreeSet::new(),
+            claims: BTreeMap::new(),
             owners: BTreeSet::new(),
             created_by: None,
             on_behalf_of: vec![],

@@ -218,10 +218,16 @@ impl Shim {
         let shim = Arc::clone(self);
         let listening = tokio::spawn(async move {
             let told = |heard: Heard<'_>| {
-                if let Heard::Message(message) = heard {
+                match heard {
                     // A client that reads nothing is told nothing more in this way.
-                    let _ = shim.told.try_send(message.clone());
+                    Heard::Message(message) => _ = shim.told.try_send(message.clone()),
+                    Heard::Asked(question) => {
+                        let told = shim.told.try_send(question.message.clone());
+                        return told.map_err(|_| "the client reads nothing");
+                    }
+                    Heard::Missed => {}
                 }
+                Ok(())
             };
             Standing { way: &shim.way, peer: &peer, client: None, next_id: || 0 }.follow(told).await;
         });

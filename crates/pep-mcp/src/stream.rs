@@ -2,11 +2,13 @@
 //! before it, such as that it waits for people. Letting go of a stream detaches from what waits, and cancels nothing.
 
 use crate::{
+    asks::Offer,
     legs::{Leg, States},
     message::{Message, Pieces, comment, event},
     reply::{self, Said, Shape},
+    rounds::Round,
     session::{Place, UnderWay},
-    upstream::exchange::{Answer, Event, take_back},
+    upstream::exchange::{Answer, Event, Form, take_back},
 };
 use bytes::Bytes;
 use countersign_core::{ApprovalId, Requester, visible};
@@ -16,7 +18,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{json, value::RawValue};
 use std::{collections::VecDeque, convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
@@ -68,6 +70,9 @@ pub(crate) struct Legs {
     pub(crate) requester: Requester,
     /// All that may not change.
     pub(crate) about: [String; 2],
+    /// What the server may ask of the agent before it answers, and what it is called.
+    pub(crate) offer: Offer,
+    pub(crate) server: String,
 }
 
 /// An agent of the later era that lets go of an answer gives its request up (2026-07-28, basic/transports,
@@ -142,10 +147,14 @@ impl Waiting {
         let event = tokio::select! {
             biased;
             Some(event) = async { if told.is_some() { told } else { self.events.recv().await } } => event,
-            answer = &mut self.flow => {
+            answer = &mut self.flow => if let Ok(event) = self.events.try_recv() {
+                // It was told before the answer, and is passed on before it.
+                self.flow = Box::pin(std::future::ready(answer));
+                event
+            } else {
                 let (said, status) = self.said(answer);
                 return in_one(status, said);
-            }
+            },
             () = cancelled.cancelled() => {
                 let told = reply::error(&self.id, reply::code::REFUSED, "the request was cancelled", &json!(null));
                 self.end();
@@ -187,6 +196,21 @@ impl Waiting {
             let held = format!(r#"{{"resultType":"input_required","requestState":"{state}"}}"#);
             return (reply::result(&self.id, &held).into(), StatusCode::OK);
         }
+        let legs = later.legs.as_ref();
+        let asks = match &answer {
+            Ok(Reply::Live(answer)) if answer.form == Form::Asks => Some(answer.raw.text()),
+            Ok(Reply::Kept(handover)) if handover.kept().head == Form::Asks.as_str().as_bytes() => {
+                handover.kept().body.as_deref().and_then(|body| std::str::from_utf8(body).ok())
+            }
+            _ => None,
+        };
+        if let Some(told) = asks.and_then(|asks| legs?.asks(asks)) {
+            let handover = match answer {
+                Ok(Reply::Kept(handover)) => Some(handover),
+                Ok(Reply::Live(_) | Reply::Pending(_) | Reply::Refused(_)) | Err(_) => None,
+            };
+            return (Said { message: reply::result(&self.id, &told).into(), handover }, StatusCode::OK);
+        }
         reply::of(&self.id, &self.shape, answer).later(&self.id, &later.method)
     }
 }
@@ -195,6 +219,15 @@ impl Legs {
     fn next(&self, approval: ApprovalId) -> Option<String> {
         let about = self.about.each_ref().map(String::as_str);
         self.states.next(self.before, approval, &self.requester, &about)
+    }
+
+    /// What a server wants before it answers, as the agent is told: it carries what its answers are held against.
+    fn asks(&self, result: &str) -> Option<String> {
+        let result: &RawValue = serde_json::from_str(result).ok()?;
+        let round = Round::read(result, &self.offer).ok()?;
+        let about = self.about.each_ref().map(String::as_str);
+        let state = self.states.seal(&round.content(), &self.requester, &about);
+        round.told(result, &self.server, &state)
     }
 }
 
@@ -270,12 +303,15 @@ impl Live {
             let piece = tokio::select! {
                 biased;
                 Some(event) = self.waiting.events.recv() => self.event(event),
-                answer = &mut self.waiting.flow => {
+                answer = &mut self.waiting.flow => if let Ok(event) = self.waiting.events.try_recv() {
+                    self.waiting.flow = Box::pin(std::future::ready(answer));
+                    self.event(event)
+                } else {
                     let (said, _) = self.waiting.said(answer);
                     let mut pieces = said.message.into_event();
                     let first = pieces.pop_front()?;
                     return Some((first, Step::Last(pieces, said.handover)));
-                }
+                },
                 () = cancelled.cancelled() => {
                     let live = *self;
                     live.waiting.end();

@@ -61,7 +61,7 @@ impl Outcome {
                 let texts = told.content.into_iter().map(|part| part.text).filter(|text| !text.is_empty());
                 texts.collect::<Vec<_>>().join("\n")
             }),
-            Form::Error => Some(told.map(|told| told.message).unwrap_or_default()),
+            Form::Error | Form::Asks => Some(told.map(|told| told.message).unwrap_or_default()),
         };
         let failure = why.map(|why| visible::told(&why.chars().take(FAILURE).collect::<String>()));
         Self { form, raw, failure }
@@ -157,7 +157,7 @@ impl Task {
                 ("failed", why.as_str())
             }
             Stage::Over(Outcome { form: Form::Result, .. }) => ("completed", "It has an answer."),
-            Stage::Over(Outcome { form: Form::Error, failure, .. }) => {
+            Stage::Over(Outcome { form: Form::Error | Form::Asks, failure, .. }) => {
                 ("failed", failure.as_deref().unwrap_or_default())
             }
             Stage::Cancelled => ("cancelled", "It was cancelled."),

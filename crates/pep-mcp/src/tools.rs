@@ -91,8 +91,11 @@ async fn fetch(
     id: impl Fn() -> u64,
 ) -> Result<(Tools, Vec<definitions::Definition>), Failed> {
     let mut found: HashMap<String, Option<Read>> = HashMap::new();
-    let meta =
-        if peer.is_later() { format!(r#""_meta":{{{}}}"#, era::envelope(client)) } else { String::new() };
+    let meta = if peer.is_later() {
+        format!(r#""_meta":{{{}}}"#, era::envelope(client, "{}"))
+    } else {
+        String::new()
+    };
     let (mut params, mut size) = (format!("{{{meta}}}"), 0);
     for _ in 0..MOST_PAGES {
         let own = id();

@@ -146,7 +146,7 @@ impl Way {
         let peer = Peer::later();
         let ask = format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{{"_meta":{{{}}}}}}}"#,
-            era::envelope(None)
+            era::envelope(None, "{}")
         );
         let mut talk = self.post(self.take(&peer).await?, &peer, ask).await?;
         let is_fine = talk.status.is_success();

@@ -173,7 +173,9 @@ async fn fetch(connection: &mut LoggedIn, known: &Catalog) -> Result<Option<Cata
     }
     let stamp = ask(connection, Catalog::STAMP).await?.concat();
     ask(connection, Catalog::END).await?;
-    Ok(Some(Catalog::read(&stamp, &answers)?))
+    // A server that does not say counts as one whose encoding is another.
+    let encoding = connection.parameters.get("server_encoding").map_or("", String::as_str);
+    Ok(Some(Catalog::read(&stamp, &answers)?.encoded(encoding)))
 }
 
 /// The only column of every row.

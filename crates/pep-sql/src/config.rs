@@ -19,6 +19,7 @@ use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    ops::RangeInclusive,
     path::Path,
     sync::Arc,
     time::Duration,
@@ -26,6 +27,9 @@ use std::{
 
 /// Whoever waits for a count waits with a statement.
 const LONGEST_PREFLIGHT: Duration = Duration::from_mins(1);
+
+/// What the system can be told, and what it does by itself.
+const KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(2);
 
 /// One `[[postgres]]` section, as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -150,6 +154,17 @@ pub enum Plain {
     Anywhere,
 }
 
+impl Plain {
+    /// Whether a client may connect without TLS; `local` when it is on this machine.
+    pub(crate) const fn admits(self, local: bool) -> bool {
+        match self {
+            Self::Loopback => local,
+            Self::Never => false,
+            Self::Anywhere => true,
+        }
+    }
+}
+
 /// Timeouts and bounds of connections.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -160,8 +175,14 @@ pub struct LimitsSection {
     pub login: Span,
     /// The longest statement or pipeline that is read before deciding.
     pub message: Size,
-    /// Connections at the same time.
+    /// Sessions at the same time, of all agents.
     pub connections: usize,
+    /// The same of one agent.
+    pub agent_connections: usize,
+    /// A session in which neither side said anything for so long is ended.
+    pub idle: Span,
+    /// After how long without a sign of life the other side is asked for one; gone is who gives none for as long again.
+    pub keepalive: Span,
 }
 
 impl Default for LimitsSection {
@@ -171,6 +192,32 @@ impl Default for LimitsSection {
             login: Span(Duration::from_secs(30)),
             message: Size(16 << 20),
             connections: 1_000,
+            agent_connections: 400,
+            idle: Span(Duration::from_hours(24)),
+            keepalive: Span(Duration::from_secs(30)),
+        }
+    }
+}
+
+impl LimitsSection {
+    /// Says what could not work.
+    fn check(&self, place: &str, faults: &mut Vec<Fault>) {
+        for (name, bound) in
+            [("connections", self.connections), ("agent_connections", self.agent_connections)]
+        {
+            if bound == 0 {
+                let why = "nobody could connect";
+                faults.push(Fault::new(format!("{place}.limits.{name}"), why, "write at least 1"));
+            }
+        }
+        if self.idle.0.is_zero() {
+            let why = "every session would end at once";
+            faults.push(Fault::new(format!("{place}.limits.idle"), why, "write for example `24h`"));
+        }
+        if !KEEPALIVE.contains(&self.keepalive.0) {
+            let why =
+                "peers are asked for a sign of life after a second at the least and two hours at the most";
+            faults.push(Fault::new(format!("{place}.limits.keepalive"), why, "write for example `30s`"));
         }
     }
 }
@@ -245,6 +292,7 @@ impl PostgresSection {
             let why = "TLS is demanded of clients, and there is no certificate";
             faults.push(Fault::new(format!("{place}.plain"), why, "add `listener_tls`"));
         }
+        self.limits.check(&place, &mut faults);
         let results_key = self.results_key(&place, folder, &mut faults);
         let connector = self.connector(&place, folder, address.as_ref(), &mut faults);
         let (Some((target, environment)), Some(address), Some(credential), true) =
@@ -261,8 +309,14 @@ impl PostgresSection {
             trusted_functions: self.trusted_functions,
             export_rows: self.export_rows,
         };
-        let way =
-            Arc::new(Way { address, credential, connector, server_name, connect: self.limits.connect.0 });
+        let way = Arc::new(Way {
+            address,
+            credential,
+            connector,
+            server_name,
+            connect: self.limits.connect.0,
+            keepalive: self.limits.keepalive.0,
+        });
         let watch = |name: &String| (name.clone(), Arc::new(Watch::new(Arc::clone(&way), name.clone())));
         let catalogs = self.databases.iter().map(watch).collect();
         let scouts = counting.map(|(credential, within)| {
@@ -443,6 +497,7 @@ mod tests {
             value["plain"] = "never".into();
             value["mask"] = json!({"labels": ["pii"]});
             value["preflight"] = json!({"user": "app", "value_from": "hunter3", "within": "2m"});
+            value["limits"] = json!({"agent_connections": 0, "idle": "0s", "keepalive": "10ms"});
         });
         let places: Vec<_> = found.iter().filter_map(|fault| fault.split(": ").next()).collect();
         let want = [
@@ -456,9 +511,21 @@ mod tests {
             "preflight.within",
             "preflight.value_from",
             "plain",
+            "limits.agent_connections",
+            "limits.idle",
+            "limits.keepalive",
         ];
         assert_eq!(places, want.map(|place| format!("postgres.shop.{place}")));
         assert!(!found.concat().contains("hunter"), "{found:?}");
+    }
+
+    #[test]
+    fn who_may_connect_without_tls_is_said_by_the_target() {
+        for (plain, here, elsewhere) in
+            [(Plain::Loopback, true, false), (Plain::Never, false, false), (Plain::Anywhere, true, true)]
+        {
+            assert_eq!((plain.admits(true), plain.admits(false)), (here, elsewhere), "{plain:?}");
+        }
     }
 
     #[test]

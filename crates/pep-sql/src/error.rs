@@ -53,8 +53,12 @@ pub(crate) enum Ended {
     Unexpected(u8),
     #[error("the session could not be guarded: {0}")]
     NotGuarded(&'static str),
+    #[error("a row of {size} bytes is too large to be masked, and what its statement did stands")]
+    Unmaskable { size: usize },
     #[error("a copy within a pipeline left answers of the database that cannot be told apart")]
     Confused,
+    #[error("nothing was said in the session for as long as it may rest{}", if *in_transaction { ", and its transaction was open" } else { "" })]
+    Idle { in_transaction: bool },
     #[error("the gateway stops")]
     Stopping,
     #[error("the engine could not go on")]

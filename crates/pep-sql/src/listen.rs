@@ -9,6 +9,10 @@ use crate::{
 use countersign_engine::Gate;
 use countersign_pep::{Doors, sharing};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Connections beside those of sessions: who has not said who it is, cancel requests, and who is told that there is no room.
+const BESIDE: usize = 100;
 
 /// Opens a listener for every address. Targets with the same address share one.
 pub async fn listen(
@@ -30,8 +34,10 @@ pub async fn listen(
             reader: reader.clone(),
             targets: group,
             slots: slots.clone(),
+            room: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             stopping: doors.shutdown(),
         };
+        let connections = connections.saturating_add(BESIDE).min(Semaphore::MAX_PERMITS);
         doors.bind(addr, names, connections, move |stream| session::serve(door.clone(), stream)).await?;
     }
     Ok(())

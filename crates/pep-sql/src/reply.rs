@@ -3,7 +3,7 @@
 
 use bytes::{BufMut as _, BytesMut};
 use countersign_core::{Refusal, RefusalCode};
-use countersign_engine::reply::{Refused, Ticket};
+use countersign_engine::reply::{Refused, TellTicket, Ticket};
 use std::borrow::Cow;
 
 /// The gateway's own SQLSTATEs, beside those of the standard that say the same.
@@ -24,6 +24,8 @@ pub mod sqlstate {
     pub const INVALID_STATEMENT: &str = "26000";
     pub const TOO_LARGE: &str = "54000";
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
+    pub const IDLE_SESSION: &str = "57P05";
+    pub const IDLE_IN_TRANSACTION: &str = "25P03";
     pub const SHUTTING_DOWN: &str = "57P01";
     pub const CONNECTION_FAILURE: &str = "08006";
     pub const CANNOT_CONNECT: &str = "08001";
@@ -150,6 +152,11 @@ fn waiting(ticket: &Ticket) -> String {
         let votes = format!("{} of {}", gate.votes, gate.quorum);
         format!("waits for: {} ({votes} so far), because {}", gate.approvers, gate.reason)
     }));
+    lines.extend(ticket.named.iter().map(TellTicket::line));
+    if let Some(scope) = &ticket.scope {
+        lines.push("a ticket that says this and is approved may be named, with `countersign.ticket`:".into());
+        lines.extend(scope.lines().map(|line| format!("  {line}")));
+    }
     lines.extend(ticket.deadline.map(|deadline| format!("until: {deadline}")));
     lines.push(format!("decide at: {}", ticket.link));
     lines.join("\n")
@@ -224,6 +231,8 @@ mod tests {
             }],
             deadline: Some(Timestamp(1_795_226_400_000_000)),
             drifted: None,
+            named: vec![],
+            scope: None,
             link: "https://sign.example/approvals/1".into(),
         }
     }

@@ -2,6 +2,7 @@
 //! cleared it, and forwards exactly that. Refuses at the first doubt; decides nothing.
 
 mod act;
+mod ended;
 mod guard;
 mod keep;
 mod left;
@@ -12,11 +13,14 @@ mod reason;
 mod relay;
 mod renames;
 mod shape;
+mod slots;
 mod state;
+mod stood;
 mod veil;
 
-pub(crate) use open::{Door, Slots, serve};
-pub(crate) use reason::{LONGEST as LONGEST_JUSTIFICATION, NAME as JUSTIFICATION};
+pub(crate) use open::{Door, serve};
+pub(crate) use reason::Setting;
+pub(crate) use slots::Slots;
 pub(crate) use veil::Masked;
 
 use crate::{
@@ -36,12 +40,13 @@ use countersign_core::{RefusalCode, Requester};
 use countersign_engine::{Gate, execute::Closing, record};
 use guard::Sending;
 use line::Line;
-use open::Shared;
 use pipeline::{NotStaged, Pipeline, Step};
 use relay::{Ends, Passage};
 use shape::{Begun, Unguarded};
+use slots::Shared;
 use state::State;
 use std::{collections::VecDeque, sync::Arc};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// What cancels a session's statements at the server.
@@ -75,6 +80,8 @@ pub(crate) struct Session {
     begun: Option<Begun>,
     /// What the server answers next can no more be told from what it answers later.
     over: bool,
+    /// What the server said by itself while a statement of the gateway's own ran: told once nothing waits for the client.
+    late: BytesMut,
     /// The end of the last statement, which is recorded while the client reads its answer and asks for more.
     closing: Closing,
 }
@@ -116,6 +123,20 @@ impl Session {
             Ended::NotGuarded(_) => {
                 Some(Said::new(sqlstate::CONNECTION_FAILURE, why.to_string(), "connect again"))
             }
+            Ended::Idle { in_transaction } => Some(Said::new(
+                if *in_transaction { sqlstate::IDLE_IN_TRANSACTION } else { sqlstate::IDLE_SESSION },
+                why.to_string(),
+                if *in_transaction {
+                    "connect again, and begin again: the transaction was rolled back"
+                } else {
+                    "connect again; nothing was lost but the session's own settings"
+                },
+            )),
+            Ended::Unmaskable { .. } => Some(Said::new(
+                sqlstate::TOO_LARGE,
+                why.to_string(),
+                "connect again, and look at what it did before you send it once more",
+            )),
             Ended::Confused => Some(Said::new(
                 sqlstate::CONNECTION_FAILURE,
                 why.to_string(),
@@ -164,7 +185,12 @@ impl Session {
 
     /// Waits for the client's next message; passes on what the server says meanwhile of its own accord.
     async fn next(&mut self) -> Result<Next, Ended> {
-        let limit = self.target.limits.message.0;
+        let late = std::mem::take(&mut self.late);
+        if !late.is_empty() {
+            self.client.send(&late).await.map_err(|_| Ended::ClientGone)?;
+        }
+        let (limit, idle) = (self.target.limits.message.0, self.target.limits.idle.0);
+        let mut silence = std::pin::pin!(sleep(idle));
         loop {
             match head(&self.client.inbox.buffer).map_err(Ended::Client)? {
                 Some((tag, size)) if size > limit => return Ok(Next::TooLarge { tag, size }),
@@ -175,11 +201,18 @@ impl Session {
             }
             self.client.inbox.rest();
             tokio::select! {
-                got = self.client.inbox.fill() => if !got.unwrap_or(false) { return Ok(Next::Over) },
+                got = self.client.inbox.fill() => {
+                    if !got.unwrap_or(false) { return Ok(Next::Over) }
+                    silence.as_mut().reset(Instant::now() + idle);
+                }
                 got = self.server.inbox.fill() => {
                     let alive = got.unwrap_or(false);
                     self.unasked().await?;
                     if !alive { return Err(Ended::ServerGone) }
+                    silence.as_mut().reset(Instant::now() + idle);
+                }
+                () = &mut silence => {
+                    return Err(Ended::Idle { in_transaction: self.state.status != state::IDLE });
                 }
                 durable = self.closing.durable(), if self.closing.is_open() => durable?,
                 () = self.stopping.cancelled() => return Err(Ended::Stopping),
@@ -231,7 +264,18 @@ impl Session {
                 .await
             }
             // What is left of a copy that the server has already ended.
-            Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail => Ok(()),
+            Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail
+                if self.skipping || self.pipeline.asked.is_empty() =>
+            {
+                Ok(())
+            }
+            // What would run is still kept back. Let go in silence, the server would wait for them in vain.
+            Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail => {
+                self.count(RefusalCode::Malformed).await?;
+                let why = "rows of a copy came before the database asked for them";
+                let hint = "send `Sync` behind the `Execute`, and rows once `CopyInResponse` has come";
+                self.refuse(Said::new(sqlstate::NOT_OFFERED, why, hint), Ends::Steps).await
+            }
             Frontend::Password | Frontend::Terminate => Err(Ended::Client(FrameError::Meaningless)),
         }
     }
@@ -280,11 +324,17 @@ impl Session {
     /// Asks for what was kept back.
     async fn ask(&mut self, ends: Ends) -> Result<(), Ended> {
         let pipeline = std::mem::take(&mut self.pipeline);
+        if let Some(said) = self.outdated(&pipeline.used).await? {
+            return self.refuse(said, ends).await;
+        }
         if let Some(said) = self.only_planned(&pipeline).await? {
             return self.refuse(said, ends).await;
         }
         if !pipeline.asked.is_empty() {
             return self.act(Wish::extended(pipeline, ends)).await;
+        }
+        if let Some(said) = self.may_not_go_on(ends).await? {
+            return self.refuse(said, ends).await;
         }
         let binds = pipeline.binds();
         let Pipeline { bytes: mut up, steps, cuts, .. } = pipeline;
@@ -301,6 +351,7 @@ impl Session {
                 to_the_end: false,
                 veil: None,
                 leaves: VecDeque::new(),
+                copies_in: false,
             };
             return self.plain(passage, self.begun).await;
         }
@@ -333,6 +384,22 @@ impl Session {
         Ok(Some(Said::new(sqlstate::NOT_OFFERED, why, "send `Bind` and `Execute` together")))
     }
 
+    /// Why what is no action may not go up. A `Sync` can be the commit of what went up before it, about which nobody else is
+    /// asked.
+    async fn may_not_go_on(&mut self, ends: Ends) -> Result<Option<Said>, Ended> {
+        if let Some(said) = self.unknown_by_now().await? {
+            return Ok(Some(said));
+        }
+        let commits = ends == Ends::Ready
+            && self.begun.is_some_and(|begun| begun.guard == guard::Guard::Free && !begun.block);
+        let frozen = self.gate.frozen(self.requester.principal, self.target.name()).filter(|_| commits);
+        let Some(scope) = frozen else { return Ok(None) };
+        self.count(RefusalCode::Frozen).await?;
+        let why = format!("{scope} is frozen, so nothing is committed");
+        let hint = "stop, and ask an operator when the freeze will be lifted";
+        Ok(Some(Said::new(crate::reply::sqlstate_of(RefusalCode::Frozen), why, hint)))
+    }
+
     /// Refuses what could not be run so that the server refuses its writes.
     async fn unguarded(&mut self, unguarded: Unguarded, ends: Ends) -> Result<(), Ended> {
         self.count(RefusalCode::NotPermitted).await?;
@@ -340,11 +407,13 @@ impl Session {
     }
 
     /// Forwards what is no action.
-    async fn plain(&mut self, passage: Passage, begun: Option<Begun>) -> Result<(), Ended> {
+    async fn plain(&mut self, mut passage: Passage, begun: Option<Begun>) -> Result<(), Ended> {
         let ends = passage.ends;
         let shared = Arc::clone(&self.shared);
         let _busy = shared.busy().await;
+        let coming = self.coming(passage.steps.make_contiguous(), None).await;
         let seen = self.relay(passage, None, std::future::pending()).await?;
+        self.came(coming);
         self.begun = begun;
         self.after(ends, seen.error.is_some());
         if seen.client_gone { Err(Ended::ClientGone) } else { Ok(()) }
@@ -355,11 +424,11 @@ impl Session {
         self.unsynced = ends == Ends::Steps;
         self.begun = self.begun.filter(|_| self.unsynced);
         self.skipping = ends == Ends::Steps && failed;
-        if ends == Ends::Ready && self.state.status == state::IDLE {
-            if failed {
-                self.state.roll_back();
-            }
-            self.state.settle();
+        if failed {
+            self.state.fails();
+        }
+        if ends == Ends::Ready {
+            self.state.stands();
         }
     }
 
@@ -377,6 +446,7 @@ impl Session {
             to_the_end: false,
             veil: None,
             leaves: VecDeque::new(),
+            copies_in: false,
         };
         self.plain(passage, None).await
     }
@@ -417,11 +487,17 @@ impl Session {
             if left == 0 {
                 break;
             }
-            if !self.client.inbox.fill().await.unwrap_or(false) {
+            let Ok(got) = timeout(self.target.limits.idle.0, self.client.inbox.fill()).await else {
+                return Err(Ended::Idle { in_transaction: self.state.status != state::IDLE });
+            };
+            if !got.unwrap_or(false) {
                 return Err(Ended::ClientGone);
             }
         }
-        if self.skipping {
+        // What is left of a copy that the server has already ended is let go whatever its size.
+        let copied =
+            matches!(Frontend::of(tag), Some(Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail));
+        if self.skipping || copied {
             return Ok(());
         }
         self.count(RefusalCode::TooLarge).await?;

@@ -4,7 +4,7 @@
 use crate::{
     frame::{Fields, FrameError},
     reply::{Said, message, put_text, sqlstate},
-    session::{JUSTIFICATION, LONGEST_JUSTIFICATION},
+    session::Setting,
 };
 use bytes::{BufMut as _, BytesMut};
 use countersign_core::visible;
@@ -31,6 +31,31 @@ pub const PASSED: [&str; 12] = [
     "transaction_timeout",
 ];
 
+/// What a client says of its statements.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// What they are for.
+    pub justification: Option<String>,
+    /// Where they were approved beforehand.
+    pub ticket: Option<String>,
+}
+
+impl Claims {
+    pub(crate) fn of(&self, setting: Setting) -> Option<&String> {
+        match setting {
+            Setting::Justification => self.justification.as_ref(),
+            Setting::Ticket => self.ticket.as_ref(),
+        }
+    }
+
+    pub(crate) fn set(&mut self, setting: Setting, value: Option<String>) {
+        match setting {
+            Setting::Justification => self.justification = value,
+            Setting::Ticket => self.ticket = value,
+        }
+    }
+}
+
 /// A start-up packet as far as it is of use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Startup {
@@ -39,8 +64,8 @@ pub struct Startup {
     pub database: Option<String>,
     /// Goes to the server, in the client's order.
     pub passed: Vec<(String, String)>,
-    /// What the client says its statements are for.
-    pub justification: Option<String>,
+    /// What the client says of its statements.
+    pub claims: Claims,
     /// Protocol options nobody here knows (`_pq_.…`).
     pub unknown: Vec<String>,
 }
@@ -98,14 +123,14 @@ impl Startup {
                     return Some(Said::new(sqlstate::NOT_OFFERED, why, "connect without `replication`"));
                 }
             }
-            JUSTIFICATION => return self.justify(value),
+            own if Setting::named(own).is_some() => return self.claim(own, value),
             "options" => match options(value) {
                 Some(settings) => {
-                    let refused = settings.iter().filter(|(name, _)| name != JUSTIFICATION);
+                    let refused = settings.iter().filter(|(name, _)| Setting::named(name).is_none());
                     if let Some((name, _)) = refused.into_iter().next() {
                         return Some(not_offered(name));
                     }
-                    return settings.iter().find_map(|(_, value)| self.justify(value));
+                    return settings.iter().find_map(|(name, value)| self.claim(name, value));
                 }
                 None => return Some(not_offered("options")),
             },
@@ -117,12 +142,13 @@ impl Startup {
         None
     }
 
-    fn justify(&mut self, value: &str) -> Option<Said> {
-        if value.len() > LONGEST_JUSTIFICATION {
-            let why = format!("`{JUSTIFICATION}` is longer than {LONGEST_JUSTIFICATION} bytes");
+    fn claim(&mut self, name: &str, value: &str) -> Option<Said> {
+        let setting = Setting::named(name)?;
+        if value.len() > setting.longest() {
+            let why = format!("`{name}` is longer than {} bytes", setting.longest());
             return Some(Said::new(sqlstate::TOO_LARGE, why, "say it shorter"));
         }
-        self.justification = Some(value.into());
+        self.claims.set(setting, Some(value.into()));
         None
     }
 
@@ -154,7 +180,8 @@ fn not_offered(name: &str) -> Said {
     let name = visible::one_line(name);
     let why = format!("the start-up parameter `{name}` is not offered: it could change what statements mean");
     let hint = format!(
-        "leave it out; offered are user, database, client_encoding, {JUSTIFICATION}, {}",
+        "leave it out; offered are user, database, client_encoding, {}, {}",
+        Setting::ALL.map(Setting::name).join(", "),
         PASSED.join(", ")
     );
     Said::new(sqlstate::NOT_OFFERED, why, hint)
@@ -231,18 +258,22 @@ mod tests {
     #[test]
     fn a_justification_may_come_with_the_start_up() {
         let long = format!("-c countersign.justification={}", "x".repeat(2_001));
+        let long_ticket = format!("-c countersign.ticket={}", "x".repeat(101));
         for (options, want) in [
             ("-c countersign.justification=ticket\\ 7\\\\8", Ok("ticket 7\\8")),
             ("  --countersign.justification=a=b ", Ok("a=b")),
             ("-ccountersign.justification=x", Ok("x")),
+            ("-c countersign.ticket=OPS-12", Ok("OPS-12")),
+            ("-c countersign.ticket=OPS-12 -c countersign.other=x", Err("ZC002")),
             ("-c countersign.justification=x -c search_path=evil", Err("ZC002")),
             ("-c countersign.justification=x -d 5", Err("ZC002")),
             ("-c countersign.justification", Err("ZC002")),
             ("-c", Err("ZC002")),
             (&long, Err("54000")),
+            (&long_ticket, Err("54000")),
         ] {
             let got = match read(0, &packet(&[("user", "bot"), ("options", options)])).unwrap() {
-                Read::Startup(startup) => Ok(startup.justification.unwrap()),
+                Read::Startup(startup) => Ok(startup.claims.justification.or(startup.claims.ticket).unwrap()),
                 Read::Refused(said) => Err(said.code),
             };
             let got = got.as_ref().map(String::as_str).map_err(|code| &**code);

@@ -70,7 +70,7 @@ impl SqlTexts {
     }
 
     fn question(&self, text: Option<&str>, catalog: Arc<Catalog>) -> Question {
-        let asked = text.map(|text| Asked { sql: text.to_owned(), types: Vec::new(), values: None });
+        let asked = text.map(|text| Asked { sql: text.into(), types: Vec::new(), values: None });
         Question {
             asked: asked.into_iter().collect(),
             session: self.session.clone(),
@@ -152,6 +152,7 @@ fn lasts(effect: &SessionEffect) -> bool {
         | SessionEffect::DeclareCursor { .. }
         | SessionEffect::CloseCursor { .. }
         | SessionEffect::CreateTemporary { .. }
+        | SessionEffect::DropTemporary { .. }
         | SessionEffect::Discard
         | SessionEffect::Listen => true,
     }

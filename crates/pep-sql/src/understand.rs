@@ -29,13 +29,13 @@ pub use catalog::{Catalog, CatalogError};
 pub use mask::{Hidden, Mask, MaskError, Masking, ResultColumn};
 pub use operation::{Risk, SqlOperation};
 pub use preflight::{Counted, Preflight, Rows, preflight};
-pub use reader::{Reader, ReaderLimits};
+pub use reader::{Reader, ReaderLimits, names_kept};
 pub use sentence::RowEvidence;
 pub use session::{
-    BackslashQuote, BeforeLocal, Chain, SessionEffect, SessionFacts, SettingChange, SettingKind,
-    SettingScope, TransactionAccess, TransactionControl, TransactionStatus,
+    BackslashQuote, Chain, Mark, Prepared, SessionEffect, SessionFacts, SettingChange, SettingKind,
+    SettingScope, Settings, Temporary, TransactionAccess, TransactionControl, TransactionStatus,
 };
-pub use setting::knows_setting;
+pub use setting::{changes_literals, knows_setting};
 pub use target::{SqlTarget, TableLabels};
 
 use bytes::Bytes;
@@ -61,7 +61,7 @@ pub struct Question {
 /// One text, with the values bound to its parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Asked {
-    pub sql: String,
+    pub sql: Arc<str>,
     /// The types the client gives to its parameters, by their numbers at the server; 0, or none, where it leaves that to
     /// the server.
     pub types: Vec<u32>,
@@ -127,6 +127,13 @@ pub struct Effect {
     pub resources: Vec<Resource>,
 }
 
+impl Statement {
+    /// Whether it is a `COPY` into the database, wherever its rows come from.
+    pub fn copies_in(&self) -> bool {
+        self.verb == command::COPY_IN
+    }
+}
+
 impl Understood {
     /// What all statements do to the session, in order, if they succeed.
     pub fn session_effects(&self) -> impl Iterator<Item = &SessionEffect> {
@@ -147,6 +154,11 @@ impl Understood {
             names.push(format!("{more} more"));
         }
         Some((catalog.meaning(&self.stands), names.join(", ")))
+    }
+
+    /// What its names stand for, whatever the definitions behind them.
+    pub fn names(&self) -> Digest {
+        catalog::named(&self.stands)
     }
 
     /// Whether all of it was understood.

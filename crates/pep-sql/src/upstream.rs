@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::{BufMut as _, BytesMut};
 use countersign_core::Action;
 use countersign_engine::port::upstream::{Failed, Sent, StoredExchange, Upstream};
+use countersign_pep::keep_alive;
 use credential::Credential;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -76,6 +77,8 @@ pub(crate) struct Way {
     pub(crate) connector: Option<Arc<ClientConfig>>,
     pub(crate) server_name: Option<String>,
     pub(crate) connect: Duration,
+    /// After how long without a sign of life the database is asked for one.
+    pub(crate) keepalive: Duration,
 }
 
 impl Way {
@@ -88,8 +91,10 @@ impl Way {
             Address::Tcp { host, port } => {
                 let mut stream =
                     TcpStream::connect((host.as_str(), *port)).await.map_err(LoginError::Connect)?;
-                // Without it small messages could wait for an acknowledgement; no reason to fail.
+                // Without these small messages could wait for an acknowledgement, or a machine that is gone be waited
+                // for; no reason to fail.
                 let _ = stream.set_nodelay(true);
+                let _ = keep_alive(&stream, self.keepalive);
                 let Some(connector) = &self.connector else { return Ok(Box::new(stream)) };
                 let mut ask = BytesMut::new();
                 ask.put_u32(8);

@@ -11,6 +11,8 @@ mod stage;
 
 #[path = "wire/beforehand.rs"]
 mod beforehand;
+#[path = "wire/bounds.rs"]
+mod bounds;
 #[path = "wire/catalogs.rs"]
 mod catalogs;
 #[path = "wire/clients.rs"]
@@ -21,16 +23,24 @@ mod copies;
 mod counters;
 #[path = "wire/deferred.rs"]
 mod deferred;
+#[path = "wire/encodings.rs"]
+mod encodings;
 #[path = "wire/gated.rs"]
 mod gated;
 #[path = "wire/guarded.rs"]
 mod guarded;
+#[path = "wire/hostile.rs"]
+mod hostile;
 #[path = "wire/kept.rs"]
 mod kept;
 #[path = "wire/leaving.rs"]
 mod leaving;
+#[path = "wire/listening.rs"]
+mod listening;
 #[path = "wire/masked.rs"]
 mod masked;
+#[path = "wire/meanings.rs"]
+mod meanings;
 #[path = "wire/names.rs"]
 mod names;
 #[path = "wire/reasons.rs"]
@@ -39,12 +49,18 @@ mod reasons;
 mod restarts;
 #[path = "wire/revoked.rs"]
 mod revoked;
+#[path = "wire/rollbacks.rs"]
+mod rollbacks;
 #[path = "wire/servers.rs"]
 mod servers;
 #[path = "wire/sessions.rs"]
 mod sessions;
+#[path = "wire/stopped.rs"]
+mod stopped;
 #[path = "wire/strict.rs"]
 mod strict;
+#[path = "wire/texts.rs"]
+mod texts;
 #[path = "wire/tls.rs"]
 mod tls;
 #[path = "wire/transactions.rs"]

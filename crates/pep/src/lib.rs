@@ -5,6 +5,7 @@
 mod clients;
 mod credential;
 mod fault;
+mod keepalive;
 mod listen;
 mod origin;
 mod secret;
@@ -14,6 +15,7 @@ mod units;
 pub use clients::ClientsSection;
 pub use credential::{Credential, CredentialSection, bearer};
 pub use fault::{Fault, kept, named};
+pub use keepalive::keep_alive;
 pub use listen::{BoundListener, Doors, ListenError, Serving, sharing};
 pub use origin::Origin;
 pub use secret::{NOT_A_REFERENCE, SecretError, SecretRef, Stamp};

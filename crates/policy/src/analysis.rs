@@ -1,6 +1,7 @@
 //! What one policy names and what it looks at, read from its parsed form. Anything not recognised counts as read.
 
 use crate::{
+    mcp,
     sql::{is_counter, is_optional},
     vocabulary::HEAD_FACTS,
 };
@@ -94,7 +95,7 @@ impl Analysis {
             }
             "Var" | "Slot" | "Unknown" => {}
             "." | "has" => self.access(operator, operands, expression),
-            "in" | "is" => {
+            "in" | "is" | "hasTag" | "getTag" => {
                 self.question(operands.get("left"));
                 self.operands(operands);
             }
@@ -139,7 +140,8 @@ impl Analysis {
     }
 
     fn read(&mut self, path: &[&str], only_asked_for: bool) {
-        self.reads.call |= !matches!(path, ["wire" | "mcp", ..]);
+        let is_of_a_call = matches!(path, ["mcp", fact, ..] if *fact == mcp::ANSWERS);
+        self.reads.call |= is_of_a_call || !matches!(path, ["wire" | "mcp", ..]);
         match path {
             ["now", ..] => self.reads.time = true,
             ["body_bytes", ..] => self.reads.body = true,
@@ -261,9 +263,11 @@ mod tests {
                 .asked_about
                 .is_empty()
         );
-        let found = of("Person::\"p\" in Group::\"a\" || Agent::\"b\".clearances.contains(\"c\")");
+        let found = of(
+            "Person::\"p\" in Group::\"a\" || Agent::\"b\".clearances.contains(\"c\") || Agent::\"t\".hasTag(\"x\")",
+        );
         let asked: Vec<_> = found.asked_about.iter().map(|(_, id)| id.as_str()).collect();
-        assert_eq!(asked, ["b", "p"]);
+        assert_eq!(asked, ["b", "t", "p"]);
         assert!(
             of("(if context.claimed_reason then principal else principal) in Group::\"a\"").asks_computed
         );

@@ -21,7 +21,7 @@ use std::{
 /// Annotations any policy may carry.
 const COMMON: [&str; 2] = ["id", "reason"];
 /// Annotations of a gate, beside [`COMMON`].
-const OF_GATES: [&str; 14] = [
+const OF_GATES: [&str; 15] = [
     "gate",
     "approvers",
     "quorum",
@@ -36,11 +36,14 @@ const OF_GATES: [&str; 14] = [
     "fresh",
     "acr",
     "amr",
+    "ticket",
 ];
 /// The annotation of a permit alone, beside [`COMMON`].
 const RECORD: &str = "record";
 /// The annotation of permits and gates: how much of a result is kept.
 const KEEP_RESULTS: &str = "keep_results";
+/// The annotation of gates that a ticket may lift.
+const TICKET: &str = "ticket";
 /// More is never kept of one result.
 const MOST_KEPT: u64 = 1 << 20;
 const LONGEST: Duration = Duration::from_hours(30 * 24);
@@ -149,6 +152,7 @@ impl Reader<'_> {
         let distinct = self.flag("distinct", &["", "true"]);
         let drift = self.drift();
         let notify = self.notify();
+        let tickets = self.tickets(assurance, sign_in.as_ref().and_then(Option::as_ref));
         let reason = self.values.get("reason").map(|reason| (*reason).to_owned());
         let name = name?;
         let rule = GateRule {
@@ -165,6 +169,7 @@ impl Reader<'_> {
             drift: drift?,
             break_glass: break_glass?,
             sign_in: sign_in?,
+            tickets,
         };
         (self.mistakes.len() == before).then_some(rule)
     }
@@ -350,6 +355,43 @@ impl Reader<'_> {
             });
         }
         channels
+    }
+}
+
+/// How tickets are named in a gate.
+impl Reader<'_> {
+    /// The channels in whose tickets the gate may have been approved beforehand. What is said there is worth `chat`, so that it
+    /// would stand for nothing at a gate that asks for more.
+    fn tickets(
+        &mut self,
+        assurance: Option<Assurance>,
+        sign_in: Option<&SignInTerms>,
+    ) -> BTreeSet<ChannelName> {
+        let Some(text) = self.values.get(TICKET).copied() else { return BTreeSet::new() };
+        if assurance.is_some_and(|assurance| assurance > Assurance::Chat) || sign_in.is_some() {
+            let hint =
+                "write `@step_up(\"chat\")`, without `@fresh`, `@acr` and `@amr`; or take `@ticket` out";
+            self.mistake(TICKET, "a word in a ticket is worth `chat`, and this gate asks for more", hint);
+        }
+        let (known, channels) = (&self.vocabulary.ticket_channels, &self.vocabulary.channels);
+        let (mut found, mut mistakes) = (BTreeSet::new(), Vec::new());
+        for named in text.split(',').map(str::trim) {
+            if let Some(channel) = known.iter().find(|channel| channel.as_str() == named) {
+                found.insert(channel.clone());
+                continue;
+            }
+            let is_channel = channels.iter().any(|channel| channel.as_str() == named);
+            let hint = if is_channel {
+                "set `preapproves = true` at that channel, which has to be of kind `jira` or `servicenow`"
+                    .into()
+            } else {
+                suggestion(named, "channel with `preapproves`", known.iter().map(ChannelName::as_str))
+            };
+            let message = format!("no tickets of `{}` count beforehand", visible::one_line(named));
+            mistakes.push(Mistake { key: TICKET.into(), message, hint });
+        }
+        self.mistakes.extend(mistakes);
+        found
     }
 }
 

@@ -5,13 +5,14 @@ use crate::{
     approve::VoteRules,
     load::{self, Ground},
     memo::Memo,
-    rules::{Actions, Effect, Recording, Rule, RuleSet},
+    rules::{Actions, Effect, Recording, Rule, RuleSet, concerns},
     schema::{Types, VOCABULARY_VERSION, readable, request_schema},
-    subject,
+    sql, subject,
 };
-use cedar_policy::{Authorizer, Schema};
+use cedar_policy::{Authorizer, Policy, ResourceConstraint, Schema};
 use countersign_core::{
     Action, Body, BundleDigest, Digest, GateName, GroupName, PersonId, PolicyId, canonical, decision::Basis,
+    ticket,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -187,6 +188,12 @@ impl Bundle {
         rules.filter_map(|rule| rule.keeps).max()
     }
 
+    /// Each thing that an action does, as these policies are asked about it, for whoever has to cover all of them. `None`:
+    /// something of it is not known to them.
+    pub fn effects(&self, action: &Action) -> Option<Vec<ticket::Effect>> {
+        subject::done(self, action)
+    }
+
     /// The rules for the action itself and for everything else that it does.
     fn rules_for_all<'a>(&'a self, action: &'a Action) -> impl Iterator<Item = &'a RuleSet> {
         let own = self.actions.of(action).into_iter();
@@ -214,6 +221,45 @@ impl Bundle {
             }
         }
         warnings
+    }
+
+    /// Permits whose `@record("deferred")` holds for nothing that could ever be deferred: reads that a database guards. What
+    /// they permit is recorded before it runs, as everything else, so these are warnings.
+    pub fn idle_deferrals(&self) -> Vec<PolicyWarning> {
+        let deferred = |rule: &&Arc<Rule>| matches!(rule.effect, Effect::Permit(Recording::Deferred));
+        let idle = self.rules.iter().filter(deferred).filter(|rule| !self.defers(&rule.policy));
+        let warning = |rule: &Arc<Rule>| {
+            let message = format!(
+                "`@record(\"deferred\")` of policy `{}` has no effect: only reads of databases (`sql.read`) can be \
+                 recorded afterwards, and it permits none",
+                rule.id
+            );
+            PolicyWarning { file: rule.file.clone(), position: rule.position, message }
+        };
+        idle.map(warning).collect()
+    }
+
+    /// Whether a policy can mean a read that a database guards, as far as its scope says.
+    fn defers(&self, policy: &Policy) -> bool {
+        let targets = self.vocabulary.targets.iter().filter(|(name, _)| !self.vocabulary.mcp.contains(*name));
+        let mut meant = targets.filter(|(name, target)| match policy.resource_constraint() {
+            ResourceConstraint::In(within) => {
+                let within_id = within.id().unescaped();
+                match within.type_name().basename() {
+                    "Environment" => within_id == target.environment.as_str(),
+                    "Target" => within_id == name.as_str(),
+                    _ => true,
+                }
+            }
+            ResourceConstraint::Any
+            | ResourceConstraint::Eq(_)
+            | ResourceConstraint::Is(_)
+            | ResourceConstraint::IsIn(..) => true,
+        });
+        meant.any(|(name, _)| {
+            let reads = sql::DEFERRABLE.iter().filter_map(|read| self.actions.named(name, read));
+            reads.into_iter().any(|read| concerns(policy, &read.uid, &read.ancestors))
+        })
     }
 
     pub(crate) fn rule(&self, id: &str) -> Option<&Arc<Rule>> {

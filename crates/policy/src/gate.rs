@@ -1,7 +1,7 @@
 //! What a gate asks for, and how the rules of one gate combine. Only those that matched count.
 
 use countersign_core::{
-    Assurance, GateName, PolicyId, SignInTerms,
+    Assurance, ChannelName, GateName, PolicyId, SignInTerms,
     decision::{Approvers, Basis, Gate, Terms},
     evidence::DriftBound,
 };
@@ -35,6 +35,8 @@ pub(crate) struct GateRule {
     pub(crate) break_glass: Option<Approvers>,
     /// What a voter's sign-in has to be.
     pub(crate) sign_in: Option<SignInTerms>,
+    /// The channels in whose tickets it may have been approved beforehand.
+    pub(crate) tickets: BTreeSet<ChannelName>,
     pub(crate) reason: String,
 }
 
@@ -76,6 +78,7 @@ fn gate(policy: &PolicyId, rule: &GateRule) -> Gate {
         distinct: rule.distinct,
         break_glass: rule.break_glass.clone(),
         sign_in: rule.sign_in.clone(),
+        tickets: rule.tickets.clone(),
     }
 }
 
@@ -88,6 +91,8 @@ fn tighten(gate: &mut Gate, policy: &PolicyId, rule: &GateRule) {
     gate.quorum = gate.quorum.max(rule.quorum);
     gate.assurance = gate.assurance.max(rule.assurance);
     gate.distinct |= rule.distinct;
+    // Only where each of them takes a ticket.
+    gate.tickets.retain(|channel| rule.tickets.contains(channel));
     if !gate.reason.split("; ").any(|reason| reason == rule.reason) {
         gate.reason = format!("{}; {}", gate.reason, rule.reason);
     }

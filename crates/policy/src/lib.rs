@@ -8,7 +8,7 @@
 //! also `@approvers` (required: a `Group::"…"`, a `Person::"…"`, or a list of them), `@quorum` (people, 1),
 //! `@expires` (how long a request waits, `1h`), `@valid_for` (how long a grant may be used, `15m`), `@step_up`
 //! (`chat`, `session` or `passkey`; `session`), `@justification("required")`, `@notify` (channels, separated by
-//! commas), `@distinct` (who lifts this gate lifts no other of the approval) and `@drift` (by how much what reviewers were
+//! commas), `@ticket` (channels in whose tickets it may have been approved beforehand), `@distinct` (who lifts this gate lifts no other of the approval) and `@drift` (by how much what reviewers were
 //! shown may have grown when it runs; `2x`).
 
 mod analysis;

@@ -5,19 +5,21 @@ use crate::{FactType, Vocabulary};
 use countersign_core::{Class, TargetName};
 
 /// The operations of every server, each with its class. `mcp.tool` is a tool that is not declared.
-pub const MCP_OPERATIONS: [(&str, Class); 7] = [
+pub const MCP_OPERATIONS: [(&str, Class); 8] = [
     ("mcp.session", Class::Connect),
     ("mcp.list", Class::Read),
     ("mcp.read", Class::Read),
     ("mcp.complete", Class::Read),
     ("mcp.subscribe", Class::Read),
     ("mcp.logging", Class::Configure),
+    ("mcp.answer", Class::Write),
     ("mcp.tool", Class::Unknown),
 ];
 
 /// The facts of `context.mcp`. All of them are there every time; those of a tool are empty where none is called.
-/// `standing` is `accepted`, `new`, `changed` or `refused`: what people made of the tool's definition.
-pub const MCP_FACTS: [(&str, FactType); 7] = [
+/// `answers` holds the methods of the server's questions that a message answers. `standing` is `accepted`, `new`, `changed` or `refused`: what people made of the tool's definition.
+pub const MCP_FACTS: [(&str, FactType); 8] = [
+    (ANSWERS, FactType::SetOfString),
     ("definition", FactType::String),
     ("flags", FactType::SetOfString),
     ("hints", FactType::SetOfString),
@@ -26,6 +28,9 @@ pub const MCP_FACTS: [(&str, FactType); 7] = [
     ("standing", FactType::String),
     ("tool", FactType::String),
 ];
+
+/// The fact that actions did not have before servers' questions were passed on: without it nothing is answered.
+pub(crate) const ANSWERS: &str = "answers";
 
 /// The fact that holds the arguments of a tool.
 pub(crate) const INPUT: &str = "input";

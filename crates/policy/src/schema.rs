@@ -108,7 +108,7 @@ pub(crate) fn request_schema(vocabulary: &Vocabulary) -> Value {
         "clearances": set_of(&string()),
         "owners": set_of(&entity("Person")),
         "on_behalf_of": set_of(&entity("Person")),
-    })) });
+    })), "tags": string() });
     json!({ "": {
         "entityTypes": {
             "Group": {},

@@ -51,7 +51,8 @@ impl Slice {
         let environment = uid(&types.environment, action.environment.as_str());
         let target = uid(&types.target, action.target.as_str());
         let mut entities = vec![
-            entity(&principal, caller(types, subject), groups.clone())?,
+            Entity::new_with_tags(principal.clone(), caller(types, subject), groups.clone(), tags(subject))
+                .map_err(|error| Incomplete(format!("the entities cannot be built: {error}")))?,
             Entity::with_uid(environment.clone()),
             entity(
                 &target,
@@ -152,6 +153,12 @@ fn caller(types: &Types, subject: &Subject<'_>) -> Attributes {
         ("owners".to_owned(), people(&mut requester.owners.iter())),
         ("on_behalf_of".to_owned(), people(&mut requester.on_behalf_of.iter())),
     ])
+}
+
+/// What the caller's credential says.
+fn tags<'s>(subject: &'s Subject<'_>) -> impl Iterator<Item = (String, Expr)> + 's {
+    let claims = subject.action.requester.claims.iter();
+    claims.map(|(name, value)| (name.clone(), Expr::new_string(value.clone())))
 }
 
 fn target_attributes(

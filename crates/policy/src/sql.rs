@@ -33,6 +33,9 @@ pub const SQL_OPERATIONS: [(&str, Class); 25] = [
     ("sql.unknown", Class::Unknown),
 ];
 
+/// Reads that a database can be made to guard, so that they can be recorded a moment afterwards.
+pub(crate) const DEFERRABLE: [&str; 2] = ["sql.read", "sql.read.sensitive"];
+
 /// The facts of `context.sql`. All of them are there every time, except those about rows, which somebody has to have
 /// counted.
 pub const SQL_FACTS: [(&str, FactType); 32] = [

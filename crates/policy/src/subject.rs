@@ -10,7 +10,7 @@ use crate::{
     text,
     vocabulary::HEAD_FACTS,
 };
-use countersign_core::{Action, Body, PrincipalId, PrincipalKind, visible};
+use countersign_core::{Action, Body, PrincipalId, PrincipalKind, ticket::Effect, visible};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use std::{
@@ -161,6 +161,10 @@ impl<'a> Subject<'a> {
         key.text(requester.kind.as_str()).id(&requester.principal);
         key.texts(requester.groups.iter().map(countersign_core::GroupName::as_str));
         key.texts(requester.clearances.iter().map(String::as_str));
+        key.number(requester.claims.len() as u64);
+        for (name, value) in &requester.claims {
+            key.text(name).text(value);
+        }
         key.number(requester.owners.len() as u64);
         for person in &requester.owners {
             key.id(person);
@@ -246,6 +250,30 @@ pub(crate) fn effects(action: &Action) -> impl Iterator<Item = &str> {
     all.filter_map(|effect| effect.get("operation").and_then(Value::as_str))
 }
 
+/// Each thing that an action does, by itself, on a wire that tells them, and the action as a whole elsewhere. `None`: something of it
+/// cannot be read, or is not known here.
+pub(crate) fn done(bundle: &Bundle, action: &Action) -> Option<Vec<Effect>> {
+    let known = bundle.actions.of(action).filter(|known| known.class == action.operation.class)?;
+    let Some(told) = told_effects(action) else {
+        let resources = (0..action.resources.len()).collect();
+        return Some(vec![Effect {
+            operation: action.operation.name.clone(),
+            class: known.class,
+            resources,
+        }]);
+    };
+    let mut effects = Vec::new();
+    for effect in told.as_array()? {
+        let operation = effect.get("operation")?.as_str()?;
+        let class = bundle.actions.named(&action.target, operation)?.class;
+        let index = |index: &Value| index.as_u64().and_then(|index| usize::try_from(index).ok());
+        let resources: BTreeSet<usize> =
+            effect.get("resources")?.as_array()?.iter().map(index).collect::<Option<_>>()?;
+        effects.push(Effect { operation: Some(operation.to_owned()), class, resources });
+    }
+    Some(effects)
+}
+
 /// What an action says of its SQL: all of its facts on a wire of SQL, and a part of them where a tool is given a text.
 fn told_sql(action: &Action) -> Option<&Map<String, Value>> {
     if sql::is_sql_wire(&action.wire) {
@@ -293,7 +321,11 @@ fn sql_facts(told: &Map<String, Value>) -> Result<BTreeMap<&str, Fact<'_>>, Inco
 
 /// The facts of `context.mcp`: every one of them, of its type.
 fn mcp_facts(action: &Action) -> Result<BTreeMap<&str, Fact<'_>>, Incomplete> {
-    every_fact(&action.facts, &MCP_FACTS)
+    let is_told = |name: &str| name != mcp::ANSWERS || action.facts.contains_key(name);
+    let told: Vec<_> = MCP_FACTS.into_iter().filter(|(name, _)| is_told(name)).collect();
+    let mut facts = every_fact(&action.facts, &told)?;
+    facts.entry(mcp::ANSWERS).or_insert_with(|| Fact::Texts(BTreeSet::new()));
+    Ok(facts)
 }
 
 /// The facts of a text, with its language: every one of them, of its type.

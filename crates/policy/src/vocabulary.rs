@@ -24,6 +24,9 @@ pub struct Vocabulary {
     /// The channels that a gate may have told, with `@notify`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub channels: BTreeSet<ChannelName>,
+    /// Those of them in whose tickets a gate may be approved beforehand, with `@ticket`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub ticket_channels: BTreeSet<ChannelName>,
 }
 
 /// A place actions go to.
@@ -289,6 +292,7 @@ mod tests {
             operations: vec![operation("crm", "export")],
             mcp: BTreeSet::new(),
             channels: BTreeSet::new(),
+            ticket_channels: BTreeSet::new(),
         }
     }
 

@@ -99,6 +99,7 @@ pub struct Over {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Decider {
     pub person: PersonId,
+    /// Where mail reaches them; empty where they are told on devices.
     pub address: String,
     /// To the approval's page, for them alone; good once.
     pub link: String,
@@ -121,6 +122,8 @@ pub enum Writes {
     ToPeople,
     /// The same as users of another channel, where they are bound and where what they say comes in.
     ToUsersOf(ChannelName),
+    /// To them on devices of theirs, where they have one.
+    ToDevices,
 }
 
 /// Whether the same news may have arrived at an earlier try of which nobody remembers the end.

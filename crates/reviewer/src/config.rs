@@ -1,14 +1,19 @@
 //! The `[[channel]]` sections of the configuration, checked into what can be used.
 
+mod beforehand;
 mod email;
 mod jira;
+mod on_call;
+mod opsgenie;
 mod pagerduty;
+mod push;
 mod route;
 mod servicenow;
 mod slack;
 mod teams;
 mod webhook;
 
+pub use on_call::OnCallSection;
 pub use route::{Declared, RouteSection, StepSection, WhenSection};
 
 use crate::{
@@ -16,13 +21,17 @@ use crate::{
     jira::Door as JiraDoor,
     message::Room,
     outward::Outward,
+    push::Push,
     slack::{Door as SlackDoor, Socket},
     teams::Door as TeamsDoor,
     ticket::Watch,
     webhook::Inward,
 };
 use countersign_core::ChannelName;
-use countersign_engine::outbox::{ChannelSpec, Hears, Together};
+use countersign_engine::{
+    outbox::{ChannelSpec, Hears, Together},
+    port::ticket::Tickets,
+};
 use countersign_pep::{Fault, NOT_A_REFERENCE, Origin, SecretRef, Span, kept, tls::UpstreamTlsSection};
 use serde::Deserialize;
 use std::{
@@ -38,11 +47,11 @@ use url::Url;
 #[serde(deny_unknown_fields)]
 pub struct ChannelSection {
     pub name: String,
-    /// `webhook`, `slack`, `teams`, `email`, `pagerduty`, `jira` or `servicenow`.
+    /// `webhook`, `slack`, `teams`, `email`, `push`, `pagerduty`, `opsgenie`, `jira` or `servicenow`.
     pub kind: String,
     /// `named` or `everything`.
     pub hears: Option<String>,
-    /// How many characters of head and body are shown; 0: none.
+    /// How many characters of head and body are shown; 0: none. Of devices: of the sentence, which is shown whole or not at all.
     pub show: Option<usize>,
     pub ca: Option<PathBuf>,
     pub time_limit: Option<Span>,
@@ -51,7 +60,7 @@ pub struct ChannelSection {
     pub alone: Option<u32>,
     /// Of what people read: within this span; those that come then share one at its end.
     pub together_within: Option<Span>,
-    /// Of e-mail and Slack to whoever may decide: about how many open approvals one person is asked.
+    /// Of e-mail and Slack to whoever may decide, and of devices: about how many open approvals one person is asked.
     pub most_each: Option<usize>,
     /// Of a webhook.
     pub url: Option<String>,
@@ -75,7 +84,7 @@ pub struct ChannelSection {
     pub previous_signing_secret_from: Option<String>,
     /// Of Slack, where its users may decide and Slack reaches no address here: where the app-level token is.
     pub app_token_from: Option<String>,
-    /// Of Slack: where its Web API is, if not at Slack. Of `PagerDuty`: where events are taken.
+    /// Of Slack: where its Web API is, if not at Slack. Of `PagerDuty`: where events are taken. Of Opsgenie: where its API begins.
     pub api: Option<String>,
     /// Of Teams: the bot's app id.
     pub app_id: Option<String>,
@@ -99,6 +108,12 @@ pub struct ChannelSection {
     pub routing_key_from: Option<String>,
     /// Of `PagerDuty`: `critical`, `error`, `warning` or `info`.
     pub severity: Option<String>,
+    /// Of Opsgenie: where the key of the integration is.
+    pub api_key_from: Option<String>,
+    /// Of Opsgenie: `P1` to `P5`.
+    pub priority: Option<String>,
+    /// Of Opsgenie: whom an alert is for, beside those of the integration's team.
+    pub responders: Option<Vec<String>>,
     /// Of Jira and `ServiceNow`: where it is.
     pub site: Option<String>,
     /// Of Jira: the project's key.
@@ -117,6 +132,14 @@ pub struct ChannelSection {
     pub table: Option<String>,
     /// Of Jira and `ServiceNow`: how often it is looked at who decided.
     pub poll_every: Option<Span>,
+    /// Of Jira and `ServiceNow`: what people approved there may be named beforehand.
+    pub preapproves: Option<bool>,
+    /// Of Jira: the further statuses in which it holds. Of `ServiceNow`: the states.
+    pub preapproved_in: Option<Vec<String>>,
+    /// Of Jira: the types of issues that count.
+    pub preapproved_types: Option<Vec<String>>,
+    /// Of Jira and `ServiceNow`: for how long it is good.
+    pub preapproved_for: Option<Span>,
     /// Of e-mail: the mail server's name.
     pub server: Option<String>,
     /// Of e-mail: the server's port, if not the usual one.
@@ -133,6 +156,12 @@ pub struct ChannelSection {
     pub to: Option<Vec<String>>,
     /// Of e-mail: who is asked about it.
     pub reply_to: Option<String>,
+    /// Of devices: names of the push services that are spoken to, if not those of the usual browsers.
+    pub services: Option<Vec<String>>,
+    /// Of devices: origins of push services that may be at private addresses.
+    pub private_services: Option<Vec<String>>,
+    /// Of devices: whom a push service asks about it, if not whoever reads at the console's address.
+    pub contact: Option<String>,
 }
 
 /// A channel that can be used.
@@ -141,6 +170,8 @@ pub struct ChannelConfig {
     spec: ChannelSpec,
     tell: Arc<dyn Tell>,
     speaks: Speaks,
+    push: Option<Arc<Push>>,
+    vouches: Option<Arc<dyn Tickets>>,
 }
 
 /// How the users of a channel decide.
@@ -206,6 +237,8 @@ struct Made {
     place: String,
     tell: Arc<dyn Tell>,
     speaks: Speaks,
+    /// What looks up tickets that are named beforehand, where they count.
+    vouches: Option<Arc<dyn Tickets>>,
 }
 
 const TIME_LIMIT: Duration = Duration::from_secs(15);
@@ -232,6 +265,16 @@ impl ChannelConfig {
     pub fn speaks(&self) -> &Speaks {
         &self.speaks
     }
+
+    /// Where it tells devices: the way to them, which has to be opened.
+    pub fn push(&self) -> Option<&Arc<Push>> {
+        self.push.as_ref()
+    }
+
+    /// What looks up tickets that are named beforehand, where they count.
+    pub fn vouches(&self) -> Option<&Arc<dyn Tickets>> {
+        self.vouches.as_ref()
+    }
 }
 
 impl ChannelSection {
@@ -256,7 +299,7 @@ impl ChannelSection {
             }
         };
         let show = self.show.unwrap_or(SHOW);
-        if show > MOST_SHOWN {
+        if show > MOST_SHOWN && self.kind != "push" {
             let why = format!("{show} characters are too many for one message");
             tell("show", why, "show at most 65536, and let people open the page for the rest");
         }
@@ -272,12 +315,18 @@ impl ChannelSection {
         let give_up_after = self.give_up_after.map_or(GIVE_UP_AFTER, |span| span.0);
         let common = Common { place, name: name.clone(), folder, room, time_limit, give_up_after };
         let together = self.together(&common, &mut faults);
+        let mut push = None;
         let made = match self.kind.as_str() {
             "webhook" => webhook::check(&self, &common, &mut faults),
             "slack" => slack::check(&self, &common, &mut faults),
             "teams" => teams::check(&self, &common, &mut faults),
             "email" => email::check(&self, &common, &mut faults),
+            "push" => push::check(&self, &common, &mut faults).map(|(made, way)| {
+                push = Some(way);
+                made
+            }),
             "pagerduty" => pagerduty::check(&self, &common, &mut faults),
+            "opsgenie" => opsgenie::check(&self, &common, &mut faults),
             "jira" => jira::check(&self, &common, &mut faults),
             "servicenow" => servicenow::check(&self, &common, &mut faults),
             other => {
@@ -285,20 +334,21 @@ impl ChannelSection {
                 faults.push(common.fault(
                     "kind",
                     why,
-                    "write `webhook`, `slack`, `teams`, `email`, `pagerduty`, `jira` or `servicenow`",
+                    "write `webhook`, `slack`, `teams`, `email`, `push`, `pagerduty`, `opsgenie`, `jira` or `servicenow`",
                 ));
                 None
             }
         };
         let (Some(name), Some(made), true) = (name, made, faults.is_empty()) else { return Err(faults) };
-        let Made { kind, place, tell, speaks } = made;
-        Ok(ChannelConfig { spec: ChannelSpec { name, kind, place, hears, together }, tell, speaks })
+        let Made { kind, place, tell, speaks, vouches } = made;
+        let spec = ChannelSpec { name, kind, place, hears, together };
+        Ok(ChannelConfig { spec, tell, speaks, push, vouches })
     }
 
     /// Whether people read every message: similar approvals share some then. Receivers of webhooks and trackers of tickets
     /// have one for each.
     fn is_read_by_people(&self) -> bool {
-        matches!(self.kind.as_str(), "slack" | "teams" | "email" | "pagerduty")
+        matches!(self.kind.as_str(), "slack" | "teams" | "email" | "push" | "pagerduty" | "opsgenie")
     }
 
     fn together(&self, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Together> {
@@ -340,6 +390,9 @@ impl ChannelSection {
             ("openid", self.openid.is_some()),
             ("routing_key_from", self.routing_key_from.is_some()),
             ("severity", self.severity.is_some()),
+            ("api_key_from", self.api_key_from.is_some()),
+            ("priority", self.priority.is_some()),
+            ("responders", self.responders.is_some()),
             ("site", self.site.is_some()),
             ("project", self.project.is_some()),
             ("issue_type", self.issue_type.is_some()),
@@ -349,6 +402,10 @@ impl ChannelSection {
             ("closed", self.closed.is_some()),
             ("table", self.table.is_some()),
             ("poll_every", self.poll_every.is_some()),
+            ("preapproves", self.preapproves.is_some()),
+            ("preapproved_in", self.preapproved_in.is_some()),
+            ("preapproved_types", self.preapproved_types.is_some()),
+            ("preapproved_for", self.preapproved_for.is_some()),
             ("server", self.server.is_some()),
             ("port", self.port.is_some()),
             ("tls", self.tls.is_some()),
@@ -357,6 +414,9 @@ impl ChannelSection {
             ("from", self.from.is_some()),
             ("to", self.to.is_some()),
             ("reply_to", self.reply_to.is_some()),
+            ("services", self.services.is_some()),
+            ("private_services", self.private_services.is_some()),
+            ("contact", self.contact.is_some()),
         ];
         let shared: &[&str] = if self.is_read_by_people() { &["alone", "together_within"] } else { &[] };
         let mine = |key: &str| own.contains(&key) || shared.contains(&key);

@@ -222,7 +222,7 @@ impl Worker<'_> {
         let perhaps = news.at <= self.unsure || outgoing.last_error.is_some();
         let (deciders, requesters, heard_by) = match self.tell.writes() {
             Writes::ToAPlace => (Vec::new(), Vec::new(), outgoing.channel.clone()),
-            Writes::ToPeople => {
+            Writes::ToPeople | Writes::ToDevices => {
                 (self.deciders(outgoing, &hold, news).await?, Vec::new(), outgoing.channel.clone())
             }
             Writes::ToUsersOf(other) => {

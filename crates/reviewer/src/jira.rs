@@ -3,12 +3,14 @@
 //! gateway that died before it could remember it is found again. Who decided is read from the issue's changelog.
 
 mod api;
+mod beforehand;
 mod door;
 mod draw;
 mod history;
 mod sheet;
 
 pub(crate) use api::Api;
+pub(crate) use beforehand::Issues;
 pub use door::Door;
 pub use draw::{Issue, issue};
 
@@ -160,26 +162,17 @@ impl Tickets for Jira {
         Err(Refusal::news(About::Way, why))
     }
 
-    async fn moved(&self, _open: &[String]) -> Result<Vec<Moved>, Refusal> {
-        let jql = format!(
-            "project = \"{}\" AND status IN (\"{}\", \"{}\") AND creator = currentUser() ORDER BY updated DESC",
-            self.project, self.statuses.approved, self.statuses.rejected
-        );
-        let (mut moved, mut next) = (Vec::new(), None);
-        for _ in 0..PAGES {
-            let mut asked = json!({"jql": jql, "fields": ["updated"], "maxResults": MOVED});
-            if let (Some(next), Some(asked)) = (next.take(), asked.as_object_mut()) {
-                asked.insert("nextPageToken".into(), next);
-            }
-            let page = self.api.post("search/jql", &asked).await?;
-            let issues = page.get("issues").and_then(Value::as_array).into_iter().flatten();
-            moved.extend(issues.filter_map(|issue| {
-                Some(Moved { ticket: id_of(issue)?, version: text(issue, "/fields/updated").to_owned() })
-            }));
-            next = page.get("nextPageToken").filter(|token| token.is_string()).cloned();
-            if next.is_none() {
-                break;
-            }
+    async fn moved(&self, open: &[String]) -> Result<Vec<Moved>, Refusal> {
+        let Statuses { approved, rejected, .. } = &self.statuses;
+        let mut moved = self.found(&format!("status IN (\"{approved}\", \"{rejected}\")")).await?;
+        if !open.is_empty() {
+            // Somebody may have moved on what was rejected, wherever it stands by now.
+            let lately = self.found("updated >= \"-1d\"").await?;
+            let other = |one: &Moved| {
+                open.contains(&one.ticket) && moved.iter().all(|known| known.ticket != one.ticket)
+            };
+            let others: Vec<Moved> = lately.into_iter().filter(other).collect();
+            moved.extend(others);
         }
         Ok(moved)
     }
@@ -210,6 +203,30 @@ impl Tickets for Jira {
 }
 
 impl Jira {
+    /// Our issues of the project for which this holds, the last changed first; as many as are read at once.
+    async fn found(&self, holds: &str) -> Result<Vec<Moved>, Refusal> {
+        let project = &self.project;
+        let jql =
+            format!("project = \"{project}\" AND {holds} AND creator = currentUser() ORDER BY updated DESC");
+        let (mut moved, mut next) = (Vec::new(), None);
+        for _ in 0..PAGES {
+            let mut asked = json!({"jql": jql, "fields": ["updated"], "maxResults": MOVED});
+            if let (Some(next), Some(asked)) = (next.take(), asked.as_object_mut()) {
+                asked.insert("nextPageToken".into(), next);
+            }
+            let page = self.api.post("search/jql", &asked).await?;
+            let issues = page.get("issues").and_then(Value::as_array).into_iter().flatten();
+            moved.extend(issues.filter_map(|issue| {
+                Some(Moved { ticket: id_of(issue)?, version: text(issue, "/fields/updated").to_owned() })
+            }));
+            next = page.get("nextPageToken").filter(|token| token.is_string()).cloned();
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(moved)
+    }
+
     /// Our own account's id.
     async fn me(&self) -> Result<&str, Refusal> {
         let ask = async || {

@@ -12,7 +12,8 @@ mod email;
 mod jira;
 pub mod message;
 mod outward;
-mod pagerduty;
+mod paging;
+mod push;
 mod servicenow;
 mod slack;
 mod teams;
@@ -24,11 +25,15 @@ pub use channel::{
     Again, Before, Behind, Common, Decider, Failed, Gathering, Item, Letter, Over, Said, Scope, Tell, Why,
     Writes,
 };
-pub use config::{ChannelConfig, ChannelSection, Declared, RouteSection, Speaks, StepSection, WhenSection};
+pub use config::{
+    ChannelConfig, ChannelSection, Declared, OnCallSection, RouteSection, Speaks, StepSection, WhenSection,
+};
 pub use deliver::{AT_ONCE, run};
 pub use door::{NotBelieved, Reply};
 pub use email::{Mail, mail};
 pub use jira::{Door as JiraDoor, Issue, issue};
+pub use paging::on_call::Roster;
+pub use push::{NotTried, Push, PushKey, PushKeyError};
 pub use servicenow::{Record, record};
 pub use slack::{Door as SlackDoor, Drawn, Socket as SlackSocket, draw};
 pub use teams::{Believed, Card, Door as TeamsDoor, Vouch, Vouched, card};

@@ -5,9 +5,10 @@
 mod excerpt;
 
 pub use excerpt::Excerpt;
+pub(crate) use excerpt::Shown;
 
 use countersign_core::{
-    Action, Assurance, Body, PersonId, PrincipalId, Resource, Timestamp,
+    Action, Assurance, Body, PersonId, PrincipalId, Resource, TicketKey, Timestamp,
     approval::Round,
     decision::Gate,
     evidence::{Finding, Found},
@@ -15,6 +16,7 @@ use countersign_core::{
 };
 use countersign_engine::{
     hold::Hold,
+    preapproval::NamedTicket,
     shown::{body_text, request_lines},
     view::approvers_in_words,
 };
@@ -101,6 +103,9 @@ pub struct Line {
     pub source: String,
 }
 
+/// Stands over the bytes that will run, wherever they are drawn.
+pub(crate) const RUNS: &str = "What will run, as it is";
+
 /// The exact bytes that will run, as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Request {
@@ -131,6 +136,9 @@ pub struct Claimed {
     pub marked: &'static str,
     pub requester_name: String,
     pub reason: Option<String>,
+    /// Where it is said to be approved beforehand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
 }
 
 /// What can be done from the message itself.
@@ -152,6 +160,8 @@ pub struct Room {
     pub characters: Option<usize>,
 }
 
+/// What is found out about a ticket that was named is about.
+const NAMED: &str = "named ticket";
 /// The words beside what the requester says.
 pub const MARKED: &str = "claimed by the requester, not verified";
 
@@ -189,7 +199,13 @@ impl Message {
                 operation: seen.operation.as_deref().map(escaped),
                 resources: seen.resources.iter().map(resource).collect(),
                 facts: seen.facts.iter().map(|(name, value)| (escaped(name), visible_value(value))).collect(),
-                evidence: seen.evidence.iter().flat_map(|all| &all.findings).map(line).collect(),
+                evidence: seen
+                    .evidence
+                    .iter()
+                    .flat_map(|all| &all.findings)
+                    .map(line)
+                    .chain(hold.tickets.iter().map(named))
+                    .collect(),
             },
             request,
             asks: hold.approval.round().map_or_else(Vec::new, |round| asks(round, name_of)),
@@ -200,6 +216,7 @@ impl Message {
                 marked: MARKED,
                 requester_name: visible::name(&hold.view.claimed.requester_name),
                 reason: hold.view.claimed.reason.as_deref().map(escaped),
+                ticket: hold.view.claimed.ticket.as_deref().map(escaped),
             },
             hidden_characters: seen.hidden_characters,
             offers: match (open, whole && !seen.hidden_characters) {
@@ -231,7 +248,7 @@ impl Message {
             deadline: None,
             drifted: None,
             rejection: None,
-            claimed: Claimed { marked: MARKED, requester_name: String::new(), reason: None },
+            claimed: Claimed { marked: MARKED, requester_name: String::new(), reason: None, ticket: None },
             hidden_characters: false,
             offers: Offer::Nothing,
             link,
@@ -240,22 +257,28 @@ impl Message {
 }
 
 impl Request {
-    /// Head and body in at most `left`, as `cost` counts texts: whole where they fit, else a glimpse of each, which is never
-    /// less than `least`. What cannot be decided on is not read there either.
-    pub(crate) fn fitted(
+    /// What is shown of it in at most `left`, as `cost` counts texts, and whether that is all. All of it where it fits, else a
+    /// glimpse of head and body, each never less than `least`: what cannot be decided on is not read there either.
+    pub(crate) fn shown(
         &self,
         left: usize,
         glimpse: usize,
         least: usize,
         cost: impl Fn(&str) -> usize + Copy,
-    ) -> (Excerpt, Excerpt) {
+    ) -> (Vec<Shown>, bool) {
         let (head, body) = (&self.head, &self.body);
         let fits = head.cost(cost) + body.cost(cost) <= left && head.is_whole() && body.is_whole();
         let left = if fits { left } else { left.min(glimpse) };
         // The head is short mostly, and without it nobody knows where the body goes.
         let head = head.fitted(left.saturating_sub(body.cost(cost).min(left / 2)).max(least), cost);
         let body = body.fitted(left.saturating_sub(head.cost(cost)).max(least), cost);
-        (head, body)
+        let whole = head.is_whole() && body.is_whole();
+        let mut parts = Vec::new();
+        head.show(RUNS, &mut parts);
+        if self.body_bytes > 0 {
+            body.show(&format!("Body, {} bytes", self.body_bytes), &mut parts);
+        }
+        (parts, whole)
     }
 }
 
@@ -294,6 +317,16 @@ fn line(finding: &Finding) -> Line {
         Found::Missing { why } => format!("not found out: {}", escaped(why)),
     };
     Line { about: escaped(&finding.about), says, source: escaped(&finding.source) }
+}
+
+/// What was found out about a ticket that the requester named. What is no key is the requester's words, and no part of ours.
+fn named(ticket: &NamedTicket) -> Line {
+    let key = ticket.claimed.parse::<TicketKey>();
+    let says = match key {
+        Ok(key) => format!("{key} {}", ticket.in_words()),
+        Err(_) => format!("what it named {}", ticket.in_words()),
+    };
+    Line { about: NAMED.into(), says, source: "its own system".into() }
 }
 
 fn resource(resource: &Resource) -> String {

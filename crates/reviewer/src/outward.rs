@@ -9,8 +9,11 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use std::{sync::Arc, time::Duration};
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 /// Where a channel's requests go.
 #[derive(Clone)]
@@ -53,6 +56,22 @@ impl Outward {
         self.send(Method::POST, path, headers, body, most).await
     }
 
+    /// Posts to the first of these addresses that takes a connection, whatever else the name leads to, and reads nothing of the
+    /// answer's body.
+    pub(crate) async fn post_to(
+        &self,
+        addresses: &[SocketAddr],
+        path: &str,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: Bytes,
+    ) -> Result<Answer, String> {
+        let exchange = async {
+            let stream = self.dial(addresses).await?;
+            self.exchange(stream, Method::POST, path, headers, body, 0).await
+        };
+        self.in_time(exchange).await
+    }
+
     /// The same with another method.
     pub(crate) async fn send(
         &self,
@@ -62,20 +81,42 @@ impl Outward {
         body: Bytes,
         most: usize,
     ) -> Result<Answer, String> {
-        let exchange = self.exchange(method, path, headers, body, most);
+        let exchange = async {
+            let stream = self.origin.dial().await?;
+            self.exchange(stream, method, path, headers, body, most).await
+        };
+        self.in_time(exchange).await
+    }
+
+    async fn in_time(
+        &self,
+        exchange: impl Future<Output = Result<Answer, String>>,
+    ) -> Result<Answer, String> {
         let sent = tokio::time::timeout(self.time_limit, exchange).await;
         sent.map_err(|_| format!("`{}` did not answer within {} s", self.origin, self.time_limit.as_secs()))?
     }
 
+    async fn dial(&self, addresses: &[SocketAddr]) -> Result<TcpStream, String> {
+        let mut last = format!("`{}` has no address", self.origin);
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = format!("no connection to `{}`: {error}", self.origin),
+            }
+        }
+        Err(last)
+    }
+
     async fn exchange(
         &self,
+        stream: TcpStream,
         method: Method,
         path: &str,
         headers: Vec<(HeaderName, HeaderValue)>,
         body: Bytes,
         most: usize,
     ) -> Result<Answer, String> {
-        let line = self.line().await?;
+        let line = self.secured(stream).await?;
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -91,7 +132,10 @@ impl Outward {
 
     /// A connection there, in TLS where its address says so. Not bounded in time.
     pub(crate) async fn line(&self) -> Result<Box<dyn Line>, String> {
-        let stream = self.origin.dial().await?;
+        self.secured(self.origin.dial().await?).await
+    }
+
+    async fn secured(&self, stream: TcpStream) -> Result<Box<dyn Line>, String> {
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
         let name = ServerName::try_from(self.origin.host.clone());
         let name = name.map_err(|_| format!("`{}` is no name a certificate can have", self.origin.host))?;

@@ -3,10 +3,13 @@
 //! correlation. Who decided is read from the instance's own audit.
 
 mod api;
+mod beforehand;
 mod draw;
 mod history;
 
 pub(crate) use api::Api;
+pub(crate) use beforehand::Records;
+use beforehand::UNAUDITED;
 pub use draw::{Record, record};
 
 use crate::{
@@ -158,6 +161,10 @@ impl Tickets for ServiceNow {
 
     async fn reply(&self, id: &str, reply: &Reply) -> Result<(), Refusal> {
         self.say(id, &draw::reply(reply)).await
+    }
+
+    async fn keeps(&self) -> Result<(), Refusal> {
+        if self.is_audited().await? { Ok(()) } else { Err(Refusal::channel(UNAUDITED)) }
     }
 
     async fn whisper(&self, _id: &str, to: &Who, told: &Told) -> Result<(), Refusal> {

@@ -19,6 +19,7 @@ use crate::{
     channel::{Behind, Failed, Gathering, Letter, Over, Tell},
     desk::Target,
     message::Room,
+    words,
 };
 use api::{About, Refusal, To};
 use async_trait::async_trait;
@@ -90,7 +91,9 @@ impl Tell for Teams {
                 About::Size | About::Other => Err(refusal.failed),
             };
         }
-        if !self.has_threads() {
+        // A chat has no threads, and a card that changes in place rings for nobody: whoever is called once more gets a message.
+        let calls = words::calls(&letter.news.kind) && letter.message.state == "pending";
+        if !self.has_threads() && !calls {
             return Ok(None);
         }
         match self.line(letter, posted).await {
@@ -169,9 +172,10 @@ impl Teams {
         self.call(now, To::Change(&around, posted), &activity).await.map(drop)
     }
 
-    /// Says in the thread what happened.
+    /// Says in the thread what happened; in a chat, by itself.
     async fn line(&self, letter: &Letter, posted: &str) -> Result<(), Refusal> {
-        let (summary, card) = draw::line(letter);
+        let Card { summary, card, .. } =
+            if self.has_threads() { draw::line(letter) } else { draw::call(letter) };
         self.call(letter.now, To::Say(&self.around(posted)), &activity(&summary, &card)).await.map(drop)
     }
 

@@ -2,10 +2,12 @@
 //! closed when the approval is over. Nothing is deleted. What every ticket system has in common is here; each speaks in its
 //! own way behind one interface.
 
+mod beforehand;
 mod calls;
 mod place;
 mod watch;
 
+pub(crate) use beforehand::{Beforehand, Done, Places, Said, Turn, approved, invitation};
 pub(crate) use calls::Calls;
 pub(crate) use place::{Place, digest};
 pub(crate) use watch::MOST_CHANGES;
@@ -194,6 +196,11 @@ pub(crate) trait Tickets: Send + Sync + Debug {
     /// Says something where everybody reads it.
     async fn reply(&self, ticket: &str, reply: &Reply) -> Result<(), Refusal>;
 
+    /// Whether its own history keeps whatever is changed of what people approved.
+    async fn keeps(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     /// Tells it somebody alone.
     async fn whisper(&self, ticket: &str, to: &Who, told: &Told) -> Result<(), Refusal>;
 }
@@ -206,6 +213,8 @@ pub(crate) struct Ticketing<T> {
     pub(crate) give_up_after: Duration,
     /// People decide in the tickets.
     pub(crate) decides: bool,
+    /// People approve in them before anything is asked.
+    pub(crate) preapproves: bool,
 }
 
 #[async_trait]
@@ -266,6 +275,9 @@ impl<T: Tickets> Ticketing<T> {
         let test = letter.news.kind == "channel.test";
         if test && self.decides {
             self.rehearse(letter, ticket).await?;
+        }
+        if test && self.preapproves {
+            self.tickets.keeps().await?;
         }
         if !test && letter.news.kind != "approval.requested" {
             self.say(letter, ticket).await?;

@@ -38,6 +38,14 @@ pub(crate) fn title(state: &str) -> &'static str {
     }
 }
 
+/// Whether this news calls people who were called before.
+pub(crate) fn calls(kind: &str) -> bool {
+    matches!(
+        kind,
+        "approval.requested" | "approval.round_opened" | "approval.escalated" | "approval.reminded"
+    )
+}
+
 /// A message of the engine as a sentence.
 pub(crate) fn sentence(message: &str) -> String {
     let mut characters = message.chars();

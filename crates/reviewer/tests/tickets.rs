@@ -8,6 +8,8 @@
     reason = "a failed expectation is how a test fails"
 )]
 
+#[path = "tickets/beforehand.rs"]
+mod beforehand;
 #[path = "../../engine/tests/engine/stage.rs"]
 #[expect(dead_code, reason = "it is the engine's own stage; channels need a part of it")]
 mod gateway;
@@ -124,7 +126,7 @@ impl Room {
 
     async fn bind(&self, user: User, person: PersonId) {
         let (binding, gate) = (CredentialId::from_parts(1, user as u128), &self.stage.gate);
-        let bound = Bound { person, binding };
+        let bound = Bound { person, binding, since: countersign_core::Timestamp(0) };
         self.stage.people.bound.lock().unwrap().insert((name(), self.far.id_of(user)), bound);
         let event = Event::ChannelBound { person, binding, channel: name() };
         gate.journal().commit(vec![], vec![Note::new(Actor::Person { id: person }, event)]).await.unwrap();

@@ -234,6 +234,19 @@ async fn waiting(stage: &Stage) -> usize {
     all.iter().filter(|outgoing| !outgoing.waiting.is_empty()).count()
 }
 
+/// Waits until everybody was called again whose turn it is.
+async fn called(stage: &Stage, ids: &[ApprovalId]) {
+    until("the calls", async || {
+        let mut due = false;
+        for id in ids {
+            let hold = countersign_engine::read::hold(&stage.gate, *id).await.unwrap().unwrap();
+            due |= hold.next_call().is_some_and(|(moment, _)| moment <= stage.gate.now());
+        }
+        !due
+    })
+    .await;
+}
+
 /// People have a day for everything.
 async fn with_a_day(stage: &Stage) {
     stage.policy(&POLICY.replace("@expires(\"30m\")", "@expires(\"24h\")")).await;
@@ -541,15 +554,7 @@ async fn every_message_with_several_ends_with_the_last_of_its_own() {
     assert!(reader.all().iter().any(end), "its own message is changed: {:?}", reader.all());
     for _ in 0..6 {
         stage.clock.pass(20 * MINUTE);
-        until("the calls", async || {
-            let mut due = false;
-            for id in &ids {
-                let hold = countersign_engine::read::hold(&stage.gate, *id).await.unwrap().unwrap();
-                due |= hold.next_call().is_some_and(|(moment, _)| moment <= stage.gate.now());
-            }
-            !due
-        })
-        .await;
+        called(&stage, &ids).await;
     }
     until("a reminder of both", async || shared(&reader).len() >= 2).await;
     let over = || -> BTreeSet<String> {
@@ -594,14 +599,17 @@ async fn a_flood_shares_a_message_in_quiet_hours_and_late_in_its_time_too() {
     let stage = Stage::telling(reminded_late).await;
     let reader = Reader::of(&stage.gate);
     let mut workers = work(&stage, &reader);
+    let mut ids = Vec::new();
     for number in 0..10 {
-        stage.hold(Class::Configure, &format!("change {number}")).await;
+        ids.push(stage.hold(Class::Configure, &format!("change {number}")).await);
         stage.clock.pass(Duration::from_secs(5));
     }
     stage.clock.pass(2 * MINUTE);
     until("the questions", async || waiting(&stage).await == 0).await;
     assert_eq!(reader.all().len(), 4, "{:?}", reader.all());
     stage.clock.pass(14 * MINUTE);
+    // All of them first: while they are made one after the other, seven may wait that are others.
+    called(&stage, &ids).await;
     until("the reminders", async || waiting(&stage).await == 7).await;
     stage.clock.pass(2 * MINUTE);
     until("all of them", async || waiting(&stage).await == 0).await;
@@ -641,4 +649,45 @@ async fn the_limit_leaves_whoever_is_needed_and_nobody_who_has_voted() {
     until("a reminder", async || people(export, "approval.reminded").is_some()).await;
     assert_eq!(people(export, "approval.reminded").unwrap(), [others[1], person(9)].into());
     workers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_one_person_lifts_one_gate_alone_as_many_are_asked_in_time_as_all_gates_need() {
+    // Who may lift the second gate may lift the first as well, and both lift one of them alone where the second says so.
+    for (distinct, asked) in [("", 2), ("@distinct", 4)] {
+        let stage = Stage::telling(hourly).await;
+        let first = POLICY
+            .replace("@quorum(\"2\")", "@quorum(\"1\")")
+            .replace("@expires(\"30m\")", "@expires(\"24h\")");
+        let second = format!(
+            "@id(\"look\") @gate(\"look\") @approvers(\"Group::\\\"privacy\\\"\") @expires(\"24h\") \
+             @step_up(\"session\") {distinct} @reason(\"a second look\")\n\
+             forbid (principal, action in Action::\"export\", resource);"
+        );
+        stage.policy(&format!("{first}{second}")).await;
+        let reader = Reader::limited(&stage.gate, Some(1), Writes::ToPeople);
+        // Everybody is asked about the first, and is at the limit then.
+        stage.hold(Class::Export, "first").await;
+        stage.clock.pass(HOUR);
+        let mut workers = work(&stage, &reader);
+        until("the first", async || waiting(&stage).await == 0).await;
+        workers.shutdown().await;
+        let told = reader.all().len();
+        for what in ["second", "third"] {
+            stage.hold(Class::Export, what).await;
+        }
+        stage.clock.pass(HOUR);
+        let mut workers = work(&stage, &reader);
+        until("the others", async || waiting(&stage).await == 0).await;
+        workers.shutdown().await;
+        let mut people = BTreeSet::new();
+        for told in reader.all().split_off(told) {
+            match told {
+                Told::One(_, news, some) if news == "approval.requested" => people.extend(some),
+                Told::Several(_, _, _, _, some) => people.extend(some),
+                Told::One(..) | Told::Over(_) => {}
+            }
+        }
+        assert_eq!(people.len(), asked, "{distinct} {people:?}");
+    }
 }

@@ -29,7 +29,7 @@ async fn typed(folder: &Path, arguments: &str, lines: &[&str]) -> (bool, String)
         let _ = out.read_to_string(&mut shown).await;
         program.wait().await.unwrap().success()
     };
-    let well = timeout(Duration::from_mins(1), ends).await.unwrap();
+    let well = timeout(Duration::from_mins(3), ends).await.unwrap();
     drop(keys);
     (well, shown)
 }

@@ -116,6 +116,23 @@ async fn the_guides_script_binds_a_user_who_then_decides_where_the_gate_accepts_
     let reused = bridge.say("m7", &["reject", "U1", &delete, &shown, "another"]).await;
     assert!(reused.error.contains("422 delivery-reused"), "{}", reused.error);
 
+    // Whoever runs the gateway sees who speaks for whom, and ends it: that user is nobody's then.
+    let all = stage.gateway.command(&["person", "bindings"]).await.unwrap();
+    let one = &all["items"][0];
+    assert_eq!(
+        (&one["email"], &one["channel"], &one["user"]),
+        (&json!("ana@example.com"), &json!("team"), &json!("U1"))
+    );
+    let binding = one["id"].as_str().unwrap();
+    let wrong = ["person", "bindings", "olga@example.com", "--remove", binding];
+    assert!(stage.gateway.command(&wrong).await.is_err(), "it is not hers");
+    let end = ["person", "bindings", "ana@example.com", "--remove", binding];
+    assert_eq!(stage.gateway.command(&end).await.unwrap()["removed"], binding);
+    let left = stage.gateway.command(&["person", "bindings", "ana@example.com"]).await.unwrap();
+    assert_eq!(left["items"], json!([]));
+    let ended = bridge.say("m8", &["reject", "U1", &delete, &shown, "x"]).await;
+    assert_eq!((ended.status, ended.code()), (Some(2), "not-bound"));
+
     let entries = night::verified_entries(&stage.gateway).await.unwrap();
     let voted: Vec<_> = entries.iter().filter(|entry| entry.kind == "approval.voted").collect();
     assert_eq!(voted.len(), 2);

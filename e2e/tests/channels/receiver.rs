@@ -14,8 +14,8 @@ use tokio::{
     time::timeout,
 };
 
-/// How long something may take to come.
-const COMES_WITHIN: Duration = Duration::from_mins(1);
+/// How long something may take to come: longer than any channel waits before it tries again.
+const COMES_WITHIN: Duration = Duration::from_mins(3);
 
 /// What it answers: a status line and further headers.
 pub(crate) const TAKEN: &str = "204 No Content";

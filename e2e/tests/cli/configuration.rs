@@ -12,7 +12,12 @@ upstream = "http://127.0.0.1:8081"
 "#;
 
 /// What is added to a configuration that holds, and what must be said of it.
-const MISTAKES: [(&str, &[&str]); 42] = [
+const MISTAKES: [(&str, &[&str]); 45] = [
+    (
+        "[[channel]]\nname = \"one\"\nkind = \"jira\"\nsite = \"https://x.atlassian.net\"\nuser = \"one@example.com\"\ntoken_from = \"env:PATH\"\nproject = \"OPS\"\npreapproves = true\n\
+         [[channel]]\nname = \"two\"\nkind = \"jira\"\nsite = \"https://x.atlassian.net/\"\nuser = \"two@example.com\"\ntoken_from = \"env:PATH\"\nproject = \"HR\"",
+        &["channel.user", "`two` writes tickets there", "use one account"],
+    ),
     ("[gatway]\nname = \"x\"", &["gatway", "did you mean `gateway`?"]),
     ("[gateway]\ndta = \"x\"", &["gateway.dta", "did you mean `data`?"]),
     ("[gateway]\nname = \"a b\"", &["gateway.name", "`a b`"]),
@@ -20,6 +25,14 @@ const MISTAKES: [(&str, &[&str]); 42] = [
     ("[console]\nlisten = \"localhost:99999\"", &["console.listen", "`localhost:99999`", "127.0.0.1:7100"]),
     ("[console]\nurl = \"ftp://x\"", &["console.url", "`ftp://x`", "https://"]),
     ("[console]\nproxies = [\"10.0.0.0/40\"]", &["console.proxies", "`10.0.0.0/40`", "`10.0.0.0/8`"]),
+    (
+        "[[channel]]\nname = \"a\"\nkind = \"push\"\n[[channel]]\nname = \"b\"\nkind = \"push\"",
+        &["channel.b.kind", "`a`", "one channel of kind `push`"],
+    ),
+    (
+        "[[channel]]\nname = \"a\"\nkind = \"push\"\nservices = [\"10.0.0.1\"]",
+        &["channel.a.services", "`10.0.0.1`", "fcm.googleapis.com"],
+    ),
     ("[limits]\nrun_for = \"5 minutes\"", &["limits.run_for", "`5 minutes`", "`55s`"]),
     ("[limits]\nkeep = \"8MB\"", &["limits.keep", "`8MB`", "`64KiB`"]),
     (
@@ -152,7 +165,7 @@ async fn every_mistake_is_told_with_place_value_and_remedy() {
 }
 
 /// The beginning of each section about somebody whose word is believed, and what of it is wrong.
-const SIGNED: [(&str, &str, &[&str]); 9] = [
+const SIGNED: [(&str, &str, &[&str]); 13] = [
     ("signals", "provider = \"nobody\"", &["signals.x.provider", "`[[sign_in]]` named `nobody`"]),
     ("signals", "audiences = []", &["signals.x.audiences", "meant for others"]),
     ("signals", "poll_every = \"5s\"", &["signals.x.poll_every", "`poll_url`"]),
@@ -166,6 +179,10 @@ const SIGNED: [(&str, &str, &[&str]); 9] = [
         &["issuers.x.trust_domain", "`Prod/x`", "prod.example.com"],
     ),
     ("tokens", "trust_domain = \"prod.example.com\"", &["issuers.x.trust_domain", "only certificates"]),
+    ("on_call", "group = \"nobody\"", &["on_call.x.group", "no group `nobody`", "people.groups"]),
+    ("on_call", "kind = \"pigeon\"", &["on_call.x.kind", "`pigeon`", "`pagerduty` or `opsgenie`"]),
+    ("on_call", "token_from = \"planted-secret\"", &["on_call.x.token_from", "env:NAME"]),
+    ("on_call", "holds_for = \"1s\"", &["on_call.x.holds_for", "shorter than `every`"]),
 ];
 
 #[tokio::test]
@@ -179,6 +196,11 @@ async fn mistakes_about_transmitters_and_certificates_are_told() {
                 "",
             ),
             "certificates" => ("[[issuers]]\nname = \"x\"\ncertificates = true\n", AGENT),
+            "on_call" => (
+                "[people]\ngroups = [\"a\"]\n[[on_call]]\nname = \"x\"\nkind = \"opsgenie\"\ngroup = \"a\"\n\
+                 schedule = \"night\"\ntoken_from = \"env:T\"\n",
+                "",
+            ),
             _ => ("[[issuers]]\nname = \"x\"\nissuer = \"https://x.test\"\naudiences = [\"a\"]\n", AGENT),
         };
         let key = line.split(' ').next().unwrap();

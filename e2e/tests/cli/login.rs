@@ -34,8 +34,8 @@ async fn run(home: &Path, arguments: &[&str]) -> Ran {
 /// `countersign inbox` on a terminal of its own.
 struct Screen {
     program: Child,
-    /// What was written since something was last looked for.
-    shown: String,
+    /// What was written since something was last looked for; it may end inside a letter.
+    shown: Vec<u8>,
     file: PathBuf,
 }
 
@@ -64,18 +64,22 @@ impl Screen {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        Self { program, shown: String::new(), file }
+        Self { program, shown: Vec::new(), file }
     }
 
     /// Waits until this is written.
     async fn shows(&mut self, text: &str) {
         let out = self.program.stdout.as_mut().unwrap();
         let mut piece = [0; 4096];
-        while !self.shown.contains(text) {
-            let read = timeout(Duration::from_mins(1), out.read(&mut piece)).await;
-            let read = read.unwrap_or_else(|_| panic!("no `{text}` in\n{}", self.shown)).unwrap();
-            assert!(read > 0, "it ended before `{text}`:\n{}", self.shown);
-            self.shown.push_str(&String::from_utf8_lossy(piece.get(..read).unwrap()));
+        loop {
+            let shown = String::from_utf8_lossy(&self.shown);
+            if shown.contains(text) {
+                break;
+            }
+            let read = timeout(Duration::from_mins(2), out.read(&mut piece)).await;
+            let read = read.unwrap_or_else(|_| panic!("no `{text}` in\n{shown}")).unwrap();
+            assert!(read > 0, "it ended before `{text}`:\n{shown}");
+            self.shown.extend_from_slice(piece.get(..read).unwrap());
         }
         self.shown.clear();
     }
@@ -92,7 +96,7 @@ impl Screen {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(Duration::from_mins(1), there).await.unwrap();
+        timeout(Duration::from_mins(2), there).await.unwrap();
         std::fs::read_to_string(&self.file).unwrap()
     }
 }

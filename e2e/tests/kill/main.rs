@@ -34,7 +34,7 @@ const KILLED_AT_START_WITHIN: Duration = Duration::from_millis(150);
 /// How long a run may take to come to its end.
 const PATIENCE: Duration = Duration::from_mins(4);
 /// How long the last entries of a run may take after everybody has their answer.
-const SETTLED_WITHIN: Duration = Duration::from_mins(1);
+const SETTLED_WITHIN: Duration = Duration::from_mins(3);
 
 /// What everybody is told about the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Takes requests and never answers: how many came.
 async fn silent_target() -> (String, Arc<AtomicUsize>) {

@@ -242,3 +242,26 @@ async fn what_a_head_says_of_arguments_is_what_they_are_on_both_sides() {
     }
     assert_eq!(stage.ran("in_region"), 5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_calls_headers_follow_the_definition_that_was_decided_on() {
+    let stage = Stage::open_regions().await;
+    let eu = json!({"region": "eu"});
+    let head = [("mcp-param-region", "eu")];
+    assert_eq!(sent(&stage, &eu, &head).await.0, 200);
+    // Nobody is told that the server wants the same argument under another name now.
+    stage.change_the_tool().await;
+    let before = stage.ran("in_region");
+    let (_, answer) = sent(&stage, &eu, &head).await;
+    assert!(answer.get("error").is_some(), "the server wants it elsewhere: {answer}");
+    let last = stage.log().into_iter().rfind(|line| {
+        line.pointer("/headers/mcp-method") == Some(&json!("tools/call"))
+            && line.pointer("/headers/user-agent") == Some(&json!("countersign"))
+    });
+    let told = last.unwrap()["headers"].clone();
+    assert_eq!((&told["mcp-param-region"], told.get("mcp-param-zone")), (&json!("eu"), None), "{told}");
+    // What it wants now is another definition, which nobody has accepted.
+    let (_, answer) = sent(&stage, &eu, &[("mcp-param-zone", "eu")]).await;
+    assert!(answer.to_string().contains("describes it otherwise than people have accepted it"), "{answer}");
+    assert_eq!(stage.ran("in_region"), before);
+}

@@ -8,8 +8,7 @@ use crate::{
 };
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use std::{path::PathBuf, time::Duration};
-use tokio::time::timeout;
+use std::path::PathBuf;
 
 const TOOLS: &str = "notifications/tools/list_changed";
 const UPDATED: &str = "notifications/resources/updated";
@@ -21,9 +20,15 @@ async fn announce(stage: &Stage, what: &str) {
     assert!(said.status().is_success());
 }
 
+/// How often the server has begun to say something to the gateway by itself, in the form of either era. What it says before is
+/// heard by nobody.
+fn listened(stage: &Stage) -> usize {
+    stage.log().iter().filter(|line| line.get("listens").is_some()).count()
+}
+
 /// What becomes of the tools while an agent listens: its third thing heard is that somebody accepted what the server says now.
-async fn accepted_while_listening(stage: &Stage, marks: &[PathBuf; 3]) {
-    until("it listens", || marks[0].exists()).await;
+async fn accepted_while_listening(stage: &Stage, marks: &[PathBuf; 3], before: usize) {
+    until("it listens", || marks[0].exists() && listened(stage) > before).await;
     announce(stage, "stock").await;
     until("it has heard of the resource", || marks[1].exists()).await;
     stage.change_the_tool().await;
@@ -61,8 +66,9 @@ async fn earlier(stage: &Stage, subscribes: bool) {
         json!({"do": "hear", "count": before + 2}),
         json!({"do": "described"}),
     ]);
+    let so_far = listened(stage);
     let agent = stage.agent(&stage.token, "legacy", &json!(steps));
-    accepted_while_listening(stage, &marks).await;
+    accepted_while_listening(stage, &marks, so_far).await;
     let said = agent.ended().await;
     let heard: Vec<&str> = said.iter().filter_map(|line| line.get("heard")?.as_str()).collect();
     let want = if subscribes { vec![UPDATED, TOOLS, TOOLS] } else { vec![TOOLS, TOOLS] };
@@ -85,11 +91,12 @@ async fn later(stage: &Stage, honored: &Value, before: bool) {
     let marks = marks(stage);
     let told: Vec<&PathBuf> = marks.iter().skip(usize::from(!before)).collect();
     let steps = json!([{"do": "call", "tool": "slowly"}, {"do": "tools"}, {"do": "listen", "marks": told}]);
+    let so_far = listened(stage);
     let agent = stage.agent(&stage.token, "auto", &steps);
     if !before {
         std::fs::write(&marks[0], "").unwrap();
     }
-    accepted_while_listening(stage, &marks).await;
+    accepted_while_listening(stage, &marks, so_far).await;
     let said = agent.ended().await;
     assert!(said.contains(&json!({"honored": honored})), "{said:?}");
     let heard: Vec<&str> = said.iter().filter_map(|line| line.get("heard")?.as_str()).collect();
@@ -153,7 +160,7 @@ async fn a_client_that_started_the_shim_hears_of_its_tools() {
     let listens = stage.beside("listens");
     let steps = json!([{"do": "tools"}, {"do": "mark", "file": listens}, {"do": "hear", "count": 1}]);
     let agent = stage.desktop(&steps);
-    until("it listens", || listens.exists()).await;
+    until("it listens", || listens.exists() && listened(&stage) > 0).await;
     stage.command(&["mcp", "refuse", "shop", "count_rows"]).await;
     let said = agent.ended().await;
     assert_eq!(said.last(), Some(&json!({"heard": TOOLS})), "{said:?}");
@@ -265,15 +272,10 @@ async fn a_tool_that_changed_is_not_called_as_it_was_whatever_its_agent_listens_
     let mut stream = later_raw(&raw, "subscriptions/listen", &lists).await;
     hears(&mut stream, "acknowledged").await;
     stage.change_the_tool().await;
-    // What is said before the gateway has its stream at the server is heard by nobody.
-    let said = async || {
-        announce(&stage, "tools").await;
-        announce(&stage, "resources").await;
-    };
-    said().await;
-    while timeout(Duration::from_secs(1), hears(&mut stream, "resources/list_changed")).await.is_err() {
-        said().await;
-    }
+    until("the gateway listens", || listened(&stage) > 0).await;
+    announce(&stage, "tools").await;
+    announce(&stage, "resources").await;
+    hears(&mut stream, "resources/list_changed").await;
     let refused = later_raw(&raw, "tools/call", &delete).await.text().await.unwrap();
     assert!(refused.contains("describes it otherwise than people have accepted it"), "{refused}");
 }

@@ -2,6 +2,7 @@
 //! once, whatever happens to the agent, the gateway or the server meanwhile.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod asking;
 mod eras;
 mod first;
 mod hostile;
@@ -72,7 +73,7 @@ async fn an_agent_uses_the_server_as_if_it_were_there_itself() {
         {"error": false, "text": "done"},
         {"error": true, "text": "Error executing tool fails"},
         {"text": "plenty"}, {"text": "hello"}, {"text": "pong"},
-        {"error": false, "text": "refused: the gateway lets no server ask the agent's user"},
+        {"error": false, "text": "refused: it is not passed on here, or the agent's client does not take it"},
         {"error": true, "text": "This call was refused: policy `many` forbids this: a hundred rows at once are too many.\n\
             What to do: no approval lifts this; ask for something the policy allows."},
         {"raised": "the server lists no such tool, or lists it twice"},

@@ -15,8 +15,28 @@ use tokio::time::{Instant, sleep};
 pub(crate) const SECRET: &str = "planted-upstream-secret";
 const POLICY: &str = include_str!("../../fixtures/mcp.cedar");
 
+/// The tools of a server that asks.
+const ASKING: &str = r#"[[mcp.tools]]
+name = "confirm"
+class = "delete"
+sentence = "Empty {table}"
+arguments = { table = "text" }
+
+[[mcp.tools]]
+name = "ponder"
+class = "read"
+
+[[mcp.tools]]
+name = "where"
+class = "read"
+
+[[mcp.tools]]
+name = "pay"
+class = "write"
+"#;
+
 /// How long anything may take, with a debug build on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 pub(crate) struct Stage {
     /// The server, where it is not the gateway that starts it.
@@ -47,6 +67,13 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "it never came to this: {what}");
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The lines of a log to which somebody may be adding one.
+fn written(log: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(log).unwrap();
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A server of this fixture by itself, which writes down what runs.
@@ -94,8 +121,7 @@ impl Server {
 
     /// Everything it wrote down.
     pub(crate) fn log(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        written(&self.folder.path().join("log"))
     }
 
     /// Ends it as a crash would.
@@ -233,7 +259,10 @@ impl Stage {
 
     /// With a server that has what the conformance suite expects.
     pub(crate) async fn open_suite(protocol: &str, policy: &str, hold_limit: &str) -> Self {
-        let lines = format!("protocol = \"{protocol}\"\nunreviewed = \"reviewable\"");
+        let lines = format!(
+            "protocol = \"{protocol}\"\nunreviewed = \"reviewable\"\n\
+             server_requests = {{ elicitation = \"pass\", sampling = \"pass\", roots = \"pass\" }}"
+        );
         let lines = Lines { policy, target: &lines, behind: "", hold_limit };
         Self::open_unaccepted(python("conformance_server.py"), &lines).await
     }
@@ -301,7 +330,7 @@ listen = "127.0.0.1:SECOND"
 upstream = "127.0.0.1:{}"
 databases = ["shop"]
 credential = {{ profile = "app", user = "app", value_from = "file:secret" }}
-preflight = {{ user = "reader", value_from = "file:secret" }}
+preflight = {{ user = "reader", value_from = "file:secret", within = "1m" }}
 tables = [{{ table = "public.customers", labels = ["pii"] }}]
 "#,
             cluster.port()
@@ -370,21 +399,53 @@ kubernetes = { object = "manifest", verb = "verb" }
         Self::open_server(server, &lines).await
     }
 
+    /// With a server that asks something of whoever calls it, this policy, and further lines of the target's section.
+    pub(crate) async fn open_asking(protocol: &str, policy: &str, more: &str) -> Self {
+        let mut server = python("mcp_server.py");
+        server.env("SHOP_ASKS", "1");
+        Self::open_server_asking(server, protocol, policy, more).await
+    }
+
+    /// The same with a server of the TypeScript SDK.
+    pub(crate) async fn open_asking_typescript(protocol: &str, policy: &str, more: &str) -> Self {
+        let mut server = node("mcp_server.mjs");
+        server.env("SHOP_ASKS", "1");
+        Self::open_server_asking(server, protocol, policy, more).await
+    }
+
+    async fn open_server_asking(server: Command, protocol: &str, policy: &str, more: &str) -> Self {
+        let target = format!("protocol = \"{protocol}\"\n{more}");
+        let lines = Lines { policy, target: &target, behind: ASKING, hold_limit: "50s" };
+        Self::open_server(server, &lines).await
+    }
+
     /// With a server that the gateway starts.
     pub(crate) async fn open_started(hold_limit: &str) -> Self {
+        let lines = Lines { policy: POLICY, target: "", behind: "", hold_limit };
+        Self::open_started_with(&lines, "").await
+    }
+
+    /// With one that asks something of whoever calls it.
+    pub(crate) async fn open_started_asking(policy: &str, more: &str) -> Self {
+        let lines = Lines { policy, target: more, behind: ASKING, hold_limit: "50s" };
+        Self::open_started_with(&lines, "SHOP_ASKS = \"1\", ").await
+    }
+
+    async fn open_started_with(lines: &Lines<'_>, environment: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("log");
         std::fs::write(&log, "").unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/mcp_server.py");
         let run = format!(
             "[mcp.run]\ncommand = [\"python3\", \"{}\", \"stdio\", \"{}\"]\n\
-             environment = {{ PYTHONPATH = \"{}\", PYTHONDONTWRITEBYTECODE = \"1\" }}\n\
+             environment = {{ {environment}PYTHONPATH = \"{}\", PYTHONDONTWRITEBYTECODE = \"1\" }}\n\
              secrets = {{ SHOP_KEY = \"file:secret\" }}",
             script.display(),
             log.display(),
             sdk().display()
         );
-        let lines = Lines { policy: POLICY, target: &run, behind: "", hold_limit };
+        let target = format!("{}\n{run}", lines.target);
+        let lines = Lines { target: &target, ..*lines };
         let stage = Self::before(folder, None, String::new(), &lines).await;
         stage.accept().await;
         stage
@@ -510,8 +571,7 @@ kubernetes = { object = "manifest", verb = "verb" }
 
     /// Everything the server wrote down.
     pub(crate) fn log(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        written(&self.folder.path().join("log"))
     }
 
     /// How often a tool ran.

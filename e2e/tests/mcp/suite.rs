@@ -58,10 +58,7 @@ fn before(stage: &Stage, script: &str, more: &[&str]) -> (Before, String) {
 const OTHERWISE: [(&str, &str); 4] = [
     ("server-sse-multiple-streams", "the server streams what the gateway gives in one, as either may"),
     ("server-sse-polling", "the server streams what the gateway gives in one, as either may"),
-    (
-        "input-required-result-ignore-extra-params",
-        "a tool the server does not have: an error here, a result there",
-    ),
+    ("input-required-result-ignore-extra-params", "answers that nobody has asked for are left out here"),
     ("tasks-dispatch-and-envelope", "a tool the server does not have: an error here, a result there"),
 ];
 
@@ -128,6 +125,8 @@ fn found_of_the_tool(url: &str, revision: &str) -> (usize, usize) {
         "tools-call-simple-text",
         "--spec-version",
         revision,
+        "--timeout",
+        "120000",
         "-o",
     ])
     .arg(folder.path());

@@ -209,7 +209,7 @@ async fn a_held_call_of_the_later_era_is_a_task_where_its_client_knows_them() {
     stage.runs("delete_rows").await;
     let mut got = status_of(&stage, &id).await;
     let begun = std::time::Instant::now();
-    while got["status"] == "working" && begun.elapsed().as_secs() < 60 {
+    while got["status"] == "working" && begun.elapsed().as_secs() < 180 {
         tokio::task::yield_now().await;
         got = status_of(&stage, &id).await;
     }

@@ -18,6 +18,13 @@ pub fn of(text: &str) -> Value {
     serde_json::json!({"type": "doc", "version": 1, "content": [paragraph]})
 }
 
+/// A text as somebody types it, with a block of code behind it.
+pub fn with_code(text: &str, code: &str) -> Value {
+    let paragraph = serde_json::json!({"type": "paragraph", "content": [{"type": "text", "text": text}]});
+    let code = serde_json::json!({"type": "codeBlock", "content": [{"type": "text", "text": code}]});
+    serde_json::json!({"type": "doc", "version": 1, "content": [paragraph, code]})
+}
+
 /// Every text in it, with a line's end behind each block.
 pub fn text(document: &Value) -> String {
     let mut text = document["text"].as_str().unwrap_or_default().to_owned();

@@ -1,6 +1,6 @@
 //! What people, apps and rules do in Jira, and the webhooks that Jira sends of it: signed as those of its administration are.
 
-use super::{ACCOUNT, Change, Comment, Item, Jira, document, now_ms, ways};
+use super::{ACCOUNT, Change, Comment, Issue, Item, Jira, PROJECT, STATUSES, document, now_ms, ways};
 use crate::server::lock;
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
@@ -57,6 +57,27 @@ impl Jira {
         drop(shared);
         self.server.ring();
         Ok(id.to_string())
+    }
+
+    /// Somebody creates an issue of some type by hand, in the first status: its key.
+    pub fn file(&self, who: &str, kind: &str, description: Value) -> String {
+        let mut shared = lock(&self.shared);
+        shared.count += 1;
+        let key = format!("{PROJECT}-{}", shared.count);
+        let issue = Issue {
+            id: format!("{}", 10_000 + shared.count),
+            key: key.clone(),
+            kind: kind.to_owned(),
+            creator: who.to_owned(),
+            summary: "A change".into(),
+            description,
+            labels: Vec::new(),
+            status: STATUSES[0].to_owned(),
+            comments: Vec::new(),
+            changes: Vec::new(),
+        };
+        shared.issues.push(issue);
+        key
     }
 
     /// Somebody writes something else into an issue.

@@ -14,6 +14,29 @@ impl ServiceNow {
         changed.map(drop).map_err(|status| format!("{status}"))
     }
 
+    /// Somebody creates a record by hand: its number.
+    pub fn file(&self, who: &str, fields: &[(&str, &str)]) -> String {
+        let body: Map<String, Value> =
+            fields.iter().map(|(field, value)| ((*field).to_owned(), (*value).into())).collect();
+        let record = lock(&self.shared).create(who, &body);
+        record.get("number").cloned().unwrap_or_default()
+    }
+
+    /// The id of the record with this number.
+    pub fn numbered(&self, number: &str) -> String {
+        let records = self.records();
+        let record = records.iter().find(|record| record.get("number").is_some_and(|own| own == number));
+        record.and_then(|record| record.get("sys_id")).cloned().unwrap_or_default()
+    }
+
+    /// Somebody else gets a user's name, from a moment on.
+    pub fn renews(&self, name: &str, at: &str) {
+        let mut shared = lock(&self.shared);
+        let users = shared.tables.entry("sys_user").or_default();
+        let user = users.iter_mut().find(|user| user.get("user_name").is_some_and(|own| own == name));
+        user.into_iter().for_each(|user| drop(user.insert("sys_created_on".into(), at.into())));
+    }
+
     /// The user's id.
     pub fn user(&self, name: &str) -> String {
         let shared = lock(&self.shared);

@@ -65,6 +65,9 @@ fn the_issuers_of_the_guide_stand_in_one_configuration() {
         "@id(\"none\")\nforbid (principal, action, resource);\n",
     )
     .unwrap();
+    let tags = blocks(&tree, "docs/book/src/guide/workloads.md", "cedar");
+    assert_eq!(tags.len(), 1);
+    fs::write(folder.path().join("policy/guide.cedar"), tags.concat()).unwrap();
     assert_eq!(check(folder.path()), Ok(()));
 }
 
@@ -113,13 +116,38 @@ fn the_route_of_its_guide_leads_to_channels_of_the_guide() {
     let write = |sections: &str| {
         fs::write(folder.path().join("countersign.toml"), format!("{head}{sections}\n")).unwrap();
     };
-    write(&blocks(&tree, "docs/book/src/guide/pagerduty.md", "toml").concat());
-    assert_eq!(check(folder.path()), Ok(()));
+    for guide in
+        ["docs/book/src/guide/pagerduty.md", "docs/book/src/guide/push.md", "docs/book/src/guide/opsgenie.md"]
+    {
+        write(&blocks(&tree, guide, "toml").concat());
+        assert_eq!(check(folder.path()), Ok(()), "{guide}");
+    }
     write(&sections);
     assert_eq!(check(folder.path()), Ok(()));
     write(&sections.replace("channels = [\"leads\"]", "channels = [\"lead\"]"));
     let wrong = check(folder.path()).unwrap_err();
     assert!(wrong.contains("route.deletes.escalate[0].channels: there is no `lead`"), "{wrong}");
+}
+
+#[test]
+fn the_schedule_of_its_guide_is_a_group_that_its_policy_names() {
+    let tree = Tree::read().unwrap();
+    let folder = TempDir::new().unwrap();
+    let guide = "docs/book/src/guide/on-call.md";
+    let (policies, sections) = (blocks(&tree, guide, "cedar"), blocks(&tree, guide, "toml"));
+    assert_eq!((policies.len(), sections.len()), (1, 1));
+    fs::create_dir(folder.path().join("policy")).unwrap();
+    fs::write(folder.path().join("policy/guide.cedar"), policies.concat()).unwrap();
+    let write = |text: &str| fs::write(folder.path().join("countersign.toml"), format!("{text}\n")).unwrap();
+    write(&sections.concat());
+    assert_eq!(check(folder.path()), Ok(()));
+    write(
+        &sections
+            .concat()
+            .replace("[[on_call]]", "[people.scim_groups]\n\"On call\" = \"on-call\"\n\n[[on_call]]"),
+    );
+    let wrong = check(folder.path()).unwrap_err();
+    assert!(wrong.contains("on_call.night.group: somebody else says who is in `on-call`"), "{wrong}");
 }
 
 #[test]
@@ -130,6 +158,7 @@ fn the_channel_of_each_chats_guide_is_named_by_its_gate() {
         "docs/book/src/guide/teams.md",
         "docs/book/src/guide/jira.md",
         "docs/book/src/guide/servicenow.md",
+        "docs/book/src/guide/preapproval.md",
     ] {
         let folder = TempDir::new().unwrap();
         let (policies, channels) = (blocks(&tree, guide, "cedar"), blocks(&tree, guide, "toml"));
@@ -150,10 +179,10 @@ fn the_policy_and_the_target_of_the_mcp_guide_load_together() {
     let folder = TempDir::new().unwrap();
     let policies = blocks(&tree, "docs/book/src/guide/mcp.md", "cedar");
     let targets = blocks(&tree, "docs/book/src/guide/mcp.md", "toml");
-    let [reached, started, several, tokens, sql, requests, shell, objects] = targets.as_slice() else {
+    let [reached, started, several, tokens, sql, requests, shell, objects, asks] = targets.as_slice() else {
         unreachable!("{targets:?}")
     };
-    assert_eq!(policies.len(), 2);
+    assert_eq!(policies.len(), 3);
     let head = "[people]\ngroups = [\"agents\", \"sre\"]";
     // Tokens of its own stand in place of the credential.
     let reached: Vec<&str> = reached.lines().filter(|line| !line.starts_with("credential = ")).collect();
@@ -165,7 +194,8 @@ fn the_policy_and_the_target_of_the_mcp_guide_load_together() {
                     credential = { profile = \"app\", user = \"app\", value_from = \"env:ORDERS_PASSWORD\" }";
     let api = "[[http]]\nname = \"api\"\nenvironment = \"prod\"\nlisten = \"127.0.0.1:7204\"\n\
                upstream = \"https://api.example.com\"";
-    let reached = reached.join("\n");
+    let asks = format!("{asks}\n\n[[mcp.tools]]");
+    let reached = reached.join("\n").replacen("\n[[mcp.tools]]", &format!("\n{asks}"), 1);
     let tools: [&str; 4] = [sql, requests, shell, objects];
     let tools = tools.join("\n\n");
     let text = [head, &reached, &tools, tokens, started, several, issuer, database, api].join("\n\n");

@@ -18,6 +18,7 @@ pub(crate) mod reading;
 pub(crate) mod said;
 pub(crate) mod scim;
 pub(crate) mod session;
+pub(crate) mod subscriptions;
 pub(crate) mod summons;
 pub(crate) mod tools;
 pub(crate) mod upkeep;
@@ -45,6 +46,10 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(passkeys::options))
         .routes(routes!(passkeys::remove))
         .routes(routes!(passkeys::of_person))
+        .routes(routes!(subscriptions::list, subscriptions::subscribe))
+        .routes(routes!(subscriptions::unsubscribe))
+        .routes(routes!(subscriptions::test))
+        .routes(routes!(subscriptions::of_person))
         .routes(routes!(approvals::list))
         .routes(routes!(approvals::show))
         .routes(routes!(approvals::revoke))
@@ -84,7 +89,7 @@ pub(crate) fn routes() -> OpenApiRouter<Console> {
         .routes(routes!(people::delegate, people::end_delegation))
         .routes(routes!(people::show, people::change, people::disable))
         .routes(routes!(bindings::look))
-        .routes(routes!(bindings::bind))
+        .routes(routes!(bindings::everybody, bindings::bind))
         .routes(routes!(bindings::list))
         .routes(routes!(bindings::unbind))
         .routes(routes!(scim::list, scim::create))

@@ -17,6 +17,7 @@ use countersign_core::{
 use countersign_engine::{
     hold::{Delivery, Hold},
     port::identity::Voter,
+    preapproval::{NamedTicket, TicketStand},
     read,
     view::{approvers_in_words, whom_in_words},
     vote::{self, VoteRefused},
@@ -116,6 +117,10 @@ pub(crate) struct ApprovalFull {
     pub(crate) wire: String,
     /// What the requester says it is for. Claimed, not verified.
     pub(crate) claimed_reason: Option<String>,
+    /// Tickets that the requester named as approved beforehand, in the order in which it did, and what was found out about each.
+    pub(crate) named_tickets: Vec<TicketItem>,
+    /// What a ticket would have to say to cover this action alone, where a gate takes one.
+    pub(crate) ticket_scope: Option<String>,
     pub(crate) payload: Payload,
     /// What was asked has been erased; it had run, or will never run.
     pub(crate) erased: bool,
@@ -146,6 +151,39 @@ pub(crate) struct ResourceItem {
     pub(crate) kind: String,
     pub(crate) name: String,
     pub(crate) labels: Vec<String>,
+}
+
+/// A ticket that the requester named.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct TicketItem {
+    /// As the requester wrote it. Claimed, not verified.
+    pub(crate) claimed: String,
+    /// `unread`, `counted` or `failed`.
+    pub(crate) state: String,
+    /// The check that failed, as one word.
+    pub(crate) check: Option<String>,
+    /// How it stands, computed by the gateway.
+    pub(crate) says: String,
+    pub(crate) named_at: String,
+    /// Whose word it is, where it counts.
+    pub(crate) approved_by: Option<Named>,
+}
+
+impl TicketItem {
+    fn of(console: &Console, named: &NamedTicket) -> Self {
+        let approved_by = match &named.stands {
+            TicketStand::Counted(counted) => Some(console.person_named(counted.by)),
+            TicketStand::Unread | TicketStand::Failed { .. } => None,
+        };
+        Self {
+            claimed: named.claimed.clone(),
+            state: named.state().into(),
+            check: named.failed().map(|check| check.as_str().to_owned()),
+            says: named.in_words(),
+            named_at: time(named.named_at),
+            approved_by,
+        }
+    }
 }
 
 /// What was found out at one moment. Votes are on its digest.
@@ -294,7 +332,12 @@ pub(crate) async fn drawn(console: &Console, read: &Read, caller: &Caller) -> Re
     if action.is_none() && !approval.state.is_closed() {
         return Err(Problem::internal("the stored request of this approval is missing"));
     }
-    let facts = Value::Object(seen.facts.clone());
+    let mut facts = seen.facts.clone();
+    if !seen.claims.is_empty() {
+        // No wire has a fact of such a name.
+        facts.insert("requester.claims".into(), serde_json::json!(seen.claims));
+    }
+    let facts = Value::Object(facts);
     let view =
         serde_json::to_value(&hold.view).map_err(|_| Problem::internal("the view has no JSON form"))?;
     let resources = seen.resources.iter().map(|resource| ResourceItem {
@@ -319,6 +362,8 @@ pub(crate) async fn drawn(console: &Console, read: &Read, caller: &Caller) -> Re
         resources: resources.collect(),
         wire: seen.wire.clone(),
         claimed_reason: hold.view.claimed.reason.clone(),
+        named_tickets: hold.tickets.iter().map(|named| TicketItem::of(console, named)).collect(),
+        ticket_scope: hold.scope_of_a_ticket(),
         erased: action.is_none(),
         payload: action.map_or_else(Payload::erased, |action| Payload::of(&action, seen.hidden_characters)),
         rounds: approval.rounds.iter().map(|round| round_item(console, round)).collect(),

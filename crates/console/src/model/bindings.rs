@@ -3,7 +3,7 @@
 use super::time;
 use countersign_core::visible;
 use countersign_engine::inward::{Answer, Outcome};
-use countersign_identity::{Binding, Proposed};
+use countersign_identity::{Binding, Person, Proposed};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -17,6 +17,27 @@ pub(crate) struct BindingItem {
     /// What the channel called them when they were bound.
     pub(crate) user_name: Option<String>,
     pub(crate) bound_at: String,
+}
+
+/// A user of a channel, and for whom they speak.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct BoundItem {
+    pub(crate) person: String,
+    pub(crate) email: String,
+    #[serde(flatten)]
+    pub(crate) binding: BindingItem,
+}
+
+impl BoundItem {
+    /// Who speaks for this person.
+    pub(crate) fn all_of(person: &Person) -> Vec<Self> {
+        let of = |binding: &Binding| Self {
+            person: person.id.to_string(),
+            email: person.email.to_string(),
+            binding: BindingItem::from(binding),
+        };
+        person.bindings.iter().map(of).collect()
+    }
 }
 
 /// Who would speak for the person who looks, hidden characters written out: a script shows it.

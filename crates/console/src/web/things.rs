@@ -9,6 +9,7 @@ use crate::{
     console::Console,
     model::{
         bindings::BindingItem,
+        devices::SubscriptionItem,
         things::{
             AccountItem, AgentItem, ChainItem, DelegationItem, IssuerItem, Me, OpenSessionItem, PasskeyItem,
             PersonItem, TargetItem, TokenItem, TransmitterItem,
@@ -77,6 +78,10 @@ struct AccountPage {
     frame: Frame,
     me: Me,
     passkeys: Vec<PasskeyItem>,
+    /// The devices on which they are told.
+    devices: Vec<SubscriptionItem>,
+    /// The gateway's key for adding one; `None`: no channel tells devices.
+    device_key: Option<String>,
     /// Every provider, and whether an account there is linked.
     accounts: Vec<AccountItem>,
     /// Users of channels who speak for them.
@@ -174,6 +179,8 @@ pub(super) async fn account(State(console): State<Console>, viewer: Viewer) -> R
         stands_in_for: absent.map(|one| console.person_named(one.absent).name).collect(),
         me,
         passkeys: console.directory().passkeys(session.person).iter().map(PasskeyItem::from).collect(),
+        devices: console.subscription_items(session.person),
+        device_key: console.devices().map(|devices| devices.key().to_owned()),
         accounts: console.account_items(session.person),
         sessions: console.open_session_items(session),
         provider: session.provider.clone(),

@@ -44,6 +44,13 @@ async fn a_person_sees_who_would_speak_for_them_and_says_so_once() {
         page.contains("Who speaks for you") && !page.contains("<i>") && !page.contains('\u{202e}'),
         "{page}"
     );
+    // Administrators see who speaks for whom; nobody else does.
+    let admin = stage.person("Adm", &[], "administrator").await;
+    let all = stage.as_person(&admin, "GET", "/api/v1/bindings", None).await.ok();
+    assert_eq!(all.as_array().map(Vec::len), Some(1), "{all}");
+    assert_eq!((&all[0]["email"], &all[0]["channel"]), (&json!("ana@example.com"), &json!("team")));
+    assert_eq!(all[0]["id"], bound.ok()["id"]);
+    assert_eq!(stage.as_person(&ana, "GET", "/api/v1/bindings", None).await.status, 403);
     // Neither the link nor what the user is called stands in the ledger's public part.
     let again = stage.deliver("b2", &json!({"type": "bind", "user": "U\u{202e}1"})).await.ok();
     assert_eq!((&again["outcome"], &again["code"]), (&json!("refused"), &json!("bound-already")));

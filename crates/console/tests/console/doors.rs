@@ -50,12 +50,13 @@ const ROUTES: [(&str, &str); 42] = [
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/freezes"),
 ];
-const MORE: [(&str, &str); 37] = [
+const MORE: [(&str, &str); 43] = [
     ("POST", "/api/v1/approvals/{id}/summons"),
     ("GET", "/api/v1/people/{id}/passkeys"),
     ("DELETE", "/api/v1/people/{id}/sessions"),
     ("POST", "/api/v1/bindings/look"),
     ("POST", "/api/v1/bindings"),
+    ("GET", "/api/v1/bindings"),
     ("GET", "/api/v1/people/{id}/bindings"),
     ("DELETE", "/api/v1/people/{id}/bindings/{binding}"),
     ("GET", "/api/v1/scim/tokens"),
@@ -88,6 +89,11 @@ const MORE: [(&str, &str); 37] = [
     ("GET", "/api/v1/sessions"),
     ("POST", "/api/v1/sessions"),
     ("DELETE", "/api/v1/sessions/{id}"),
+    ("GET", "/api/v1/subscriptions"),
+    ("POST", "/api/v1/subscriptions"),
+    ("DELETE", "/api/v1/subscriptions/{id}"),
+    ("POST", "/api/v1/subscriptions/{id}/test"),
+    ("GET", "/api/v1/people/{id}/subscriptions"),
 ];
 
 /// What channels deliver is signed by them: `said.rs` shows who is believed.

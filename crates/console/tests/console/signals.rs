@@ -9,7 +9,10 @@ use countersign_identity::{
 use countersign_testkit::transmitter::{AUDIENCE, Transmitter};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use zeroize::Zeroizing;
 
 const PUSHED_WITH: &str = "planted-push-token";
@@ -24,6 +27,7 @@ fn issuer(name: &str, url: &str, audience: &str, keys: KeySource) -> Issuer {
         algorithms: [Algorithm::Rs256].into(),
         skew: Duration::from_secs(5),
         longest: Duration::from_hours(24),
+        tags: BTreeSet::new(),
         rules: Vec::new(),
     }
 }

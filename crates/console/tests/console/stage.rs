@@ -4,7 +4,9 @@
 use async_trait::async_trait;
 use axum::{Router, body::Body};
 use bytes::Bytes;
-use countersign_console::{Console, Delivery, Keys, NotSigned, Signed, Signers, operator_router, router};
+use countersign_console::{
+    Console, Delivery, Devices, Keys, NotSigned, NotTold, Signed, Signers, Ways, operator_router, router,
+};
 use countersign_core::{
     Action, Body as Payload, ChannelName, Class, Digest, GatewayId, GroupName, Operation, PersonId, Resource,
     TargetName, Timestamp,
@@ -17,6 +19,7 @@ use countersign_engine::{
     port::{
         clock::{Clock, Entropy},
         identity::{Identity, Presented},
+        push::Subscription,
         store::{FindEntries, Store},
         upstream::{BindError, Exchange, Failed, Kept, Sent, StoredExchange, Target, Upstream},
     },
@@ -150,6 +153,30 @@ impl Signed for Sealed {
     }
 }
 
+/// The gateway's key for push services.
+pub(crate) const PUSH_KEY: &str = "stage-key";
+
+/// Speaks to one push service, which takes what is for the devices whose address does not end in `full`.
+#[derive(Debug)]
+struct Pushed;
+
+#[async_trait]
+impl Devices for Pushed {
+    fn key(&self) -> &str {
+        PUSH_KEY
+    }
+
+    fn check(&self, endpoint: &str, _: &str, _: &str) -> Result<(), String> {
+        let known = endpoint.starts_with("https://push.example/");
+        if known { Ok(()) } else { Err("its push service is not one that this gateway speaks to".into()) }
+    }
+
+    async fn test(&self, device: &Subscription) -> Result<(), NotTold> {
+        let full = device.endpoint.ends_with("full");
+        if full { Err(NotTold::Failed("its push service answered 507".into())) } else { Ok(()) }
+    }
+}
+
 pub(crate) fn seal(id: &str, timestamp: &str, body: &[u8]) -> String {
     Digest::of_parts("stage", &[id.as_bytes(), timestamp.as_bytes(), body]).hex()
 }
@@ -268,6 +295,7 @@ impl Stage {
             identity: Arc::clone(&directory) as Arc<dyn Identity>,
             targets: vec![(target, Arc::new(Way(Arc::clone(&cloud))))],
             channels: countersign_engine::outbox::Channels::default(),
+            tickets: countersign_engine::preapproval::Systems::default(),
             limits: Limits::default(),
             who,
             attach_secret: [7; 32],
@@ -288,7 +316,8 @@ impl Stage {
             gateway_key: keys.gateway().verifier().to_string(),
         };
         let signers: Signers = [(team(), Arc::new(Sealed) as Arc<dyn Signed>)].into();
-        let console = Console::with_channels(Arc::clone(&gate), directory, shown, signers);
+        let ways = Ways { signers, devices: Some(Arc::new(Pushed)), ..Ways::default() };
+        let console = Console::with_ways(Arc::clone(&gate), directory, shown, ways);
         let (app, operator) = (router(console.clone()), operator_router(console));
         let nobody = Browser { id: String::new(), cookie: String::new(), csrf: String::new(), passkey: None };
         let (token, agent) = (String::new(), String::new());
@@ -530,6 +559,7 @@ impl Stage {
             idempotency_key: None,
             sentence: sentence.into(),
             claimed_reason: reason.map(ToOwned::to_owned),
+            claimed_ticket: None,
             patience: Duration::ZERO,
         };
         flow::handle(&self.gate, asked, Live(Bytes::copy_from_slice(body))).await.unwrap()
@@ -582,7 +612,7 @@ impl Stage {
                 let _ = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await;
             }
         };
-        let in_time = tokio::time::timeout(Duration::from_mins(1), reached).await.is_ok();
+        let in_time = tokio::time::timeout(Duration::from_mins(2), reached).await.is_ok();
         assert!(in_time, "{id} is {} and not {state}", self.state(id).await);
     }
 

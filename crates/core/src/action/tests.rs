@@ -11,6 +11,7 @@ fn action() -> Action {
             name: "bot".into(),
             groups: BTreeSet::new(),
             clearances: BTreeSet::new(),
+            claims: BTreeMap::new(),
             owners: BTreeSet::new(),
             created_by: None,
             on_behalf_of: vec![],
@@ -32,15 +33,17 @@ fn action() -> Action {
         sentence: "Export customers.".into(),
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     }
 }
 
 #[test]
 fn whatever_runs_is_in_the_digest_and_nothing_else_is() {
     let asked = action().digest().unwrap();
-    let changed: [fn(&mut Action); 9] = [
+    let changed: [fn(&mut Action); 10] = [
         |a| a.requester.principal = PrincipalId::Agent(AgentId::from_parts(1, 9)),
         |a| a.requester.on_behalf_of = vec![PersonId::from_parts(1, 4)],
+        |a| a.requester.claims = [("ref".into(), "main".into())].into(),
         |a| a.target = TargetName::new("other").unwrap(),
         |a| a.environment = EnvironmentName::new("dev").unwrap(),
         |a| a.credential_profile = "other".into(),
@@ -54,11 +57,12 @@ fn whatever_runs_is_in_the_digest_and_nothing_else_is() {
         change(&mut other);
         assert_ne!(other.digest().unwrap(), asked, "row {row}");
     }
-    let same: [fn(&mut Action); 4] = [
+    let same: [fn(&mut Action); 5] = [
         |a| a.id = ActionId::from_parts(9, 9),
         |a| a.received_at = Timestamp(99),
         |a| a.requester.credential = CredentialId::from_parts(7, 7),
         |a| a.claimed_reason = Some("because".into()),
+        |a| a.claimed_ticket = Some("OPS-12".into()),
     ];
     for (row, change) in same.into_iter().enumerate() {
         let mut other = action();
@@ -69,9 +73,13 @@ fn whatever_runs_is_in_the_digest_and_nothing_else_is() {
 
 #[test]
 fn the_canonical_form_is_jcs() {
-    let canonical = action().canonical().unwrap();
-    let value: Value = serde_json::from_slice(&canonical).unwrap();
-    assert_eq!(serde_json_canonicalizer::to_vec(&value).unwrap(), canonical);
+    let mut with_claims = action();
+    with_claims.requester.claims = [("/é".into(), "\n".into()), ("ref".into(), "main".into())].into();
+    for action in [action(), with_claims] {
+        let canonical = action.canonical().unwrap();
+        let value: Value = serde_json::from_slice(&canonical).unwrap();
+        assert_eq!(serde_json_canonicalizer::to_vec(&value).unwrap(), canonical);
+    }
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn gate(name: &str, quorum: u32, assurance: Assurance) -> Gate {
         distinct: false,
         break_glass: None,
         sign_in: None,
+        tickets: [].into(),
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn run(path: &Path, command: ChannelCommand, output: Output) ->
             })
         }
         ChannelCommand::Add { kind, name } => add::run(path, kind, name, output),
-        ChannelCommand::Test { name } => Box::pin(test(path, &name, output)).await,
+        ChannelCommand::Test { name, person } => Box::pin(test(path, &name, person.as_deref(), output)).await,
         ChannelCommand::Replay { name, approval } => {
             let at = format!("/api/v1/channels/{}/replay", segment(&name));
             let done = door(path).await?.call(Method::POST, &at, &json!({"approval": approval})).await?;
@@ -52,7 +52,7 @@ pub(super) async fn run(path: &Path, command: ChannelCommand, output: Output) ->
     }
 }
 
-async fn test(path: &Path, name: &str, output: Output) -> Result<(), Failure> {
+async fn test(path: &Path, name: &str, person: Option<&str>, output: Output) -> Result<(), Failure> {
     let config = load(path)?;
     let Some(channel) = config.channels.iter().find(|channel| channel.spec().name.as_str() == name) else {
         let known: Vec<String> =
@@ -64,6 +64,18 @@ async fn test(path: &Path, name: &str, output: Output) -> Result<(), Failure> {
             known => format!("there are `{}`", known.join("`, `")),
         }));
     };
+    match (channel.push().is_some(), person) {
+        (true, Some(person)) => return devices(path, name, person, output).await,
+        (true, None) => {
+            let failure = Failure::usage(format!("`{name}` tells people's devices: whose are to be tried?"));
+            return Err(failure.hint("name somebody: `--person ana@example.com`"));
+        }
+        (false, Some(_)) => {
+            let failure = Failure::usage(format!("`{name}` tells no devices of anybody's"));
+            return Err(failure.hint("leave `--person` out"));
+        }
+        (false, None) => {}
+    }
     let (spec, letter) = (channel.spec(), letter(&config.console_url));
     if let Err(failed) = channel.tell().tell(&letter).await {
         return Err(Failure::new(format!("`{name}` was not told: {}", failed.why)).hint(remedy(spec.kind)));
@@ -116,6 +128,39 @@ async fn stands(path: &Path, name: &str) -> Stands {
     }
 }
 
+/// Sends a test to every device of somebody's, through the gateway, which alone has what it takes.
+async fn devices(path: &Path, name: &str, person: &str, output: Output) -> Result<(), Failure> {
+    let door = door(path).await?;
+    let id = super::person::id_of(&door, person).await?;
+    let theirs = format!("/api/v1/people/{}/subscriptions", segment(&id));
+    let found = door.call(Method::GET, &theirs, &Value::Null).await?;
+    let found = found.as_array().map(Vec::as_slice).unwrap_or_default();
+    if found.is_empty() {
+        let failure = Failure::new(format!("`{person}` has no device here"));
+        return Err(failure.hint("they add it on their own page of the console, on the device itself"));
+    }
+    let mut tried = Vec::new();
+    for device in found {
+        let at = |name: &str| device.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let way = format!("/api/v1/subscriptions/{}/test", segment(&at("id")));
+        let answer = door.call(Method::POST, &way, &Value::Null).await;
+        let error = answer.err().map(|failure| failure.to_string());
+        tried.push(json!({
+            "channel": name, "device": at("name"), "service": at("service"), "taken": error.is_none(),
+            "error": error,
+        }));
+    }
+    let failed = tried.iter().filter(|one| one.get("taken") != Some(&Value::Bool(true))).count();
+    output::show(output, &json!({"items": tried}), |found| {
+        super::person::rows(found, &["device", "service", "taken", "error"], "")
+    })?;
+    if failed == 0 {
+        return Ok(());
+    }
+    let failure = Failure::new(format!("{} not told", counted(failed, "device")));
+    Err(failure.hint("what is not there any more is removed; else look at the gateway's own way out"))
+}
+
 /// What to look at where a channel of this kind was not told.
 fn remedy(kind: &str) -> &'static str {
     match kind {
@@ -123,6 +168,9 @@ fn remedy(kind: &str) -> &'static str {
         "teams" => "check app id, tenant, secret and conversation; the app has to be installed there",
         "email" => "check server, port, `tls`, user and password, and that the server takes mail from `from`",
         "pagerduty" => "check the routing key: it is that of an Events API v2 integration",
+        "opsgenie" => {
+            "check the API key, which is that of an API integration, and whether the account is in the EU"
+        }
         "jira" => {
             "check site, account, token and project; the account has to be allowed to create issues there"
         }

@@ -20,17 +20,9 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             format!("{} ({}) -> {}", issuer.name, issuer.issuer, agents.join(", "))
         })
         .collect();
-    let signals: Vec<String> = config
-        .settings
-        .transmitters
-        .iter()
-        .map(|one| {
-            let way = one.poll.as_ref().map_or("pushed", |_| "fetched");
-            let issuer = &one.issuer;
-            format!("{} ({}) of the people of {}, {way}", issuer.name, issuer.issuer, one.provider)
-        })
-        .collect();
+    let signals = signals(&config);
     let channels: Vec<String> = config.channels.iter().map(channel).collect();
+    let rosters: Vec<String> = config.rosters.iter().map(ToString::to_string).collect();
     let routes: Vec<String> = config.routes.iter().map(ToString::to_string).collect();
     let resolved = json!({
         "configuration": config.path.display().to_string(),
@@ -46,7 +38,8 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         "bodies": {
             "in_memory_bytes": bodies.in_memory.0, "memory_bytes": bodies.memory.0, "disk_bytes": bodies.disk.0,
         },
-        "http": targets, "postgres": databases, "mcp": servers, "issuers": issuers, "signals": signals, "channels": channels, "routes": routes,
+        "http": targets, "postgres": databases, "mcp": servers, "issuers": issuers, "signals": signals, "channels": channels,
+        "on_call": rosters, "routes": routes,
     });
     output::show(output, &resolved, |_| {
         let lines = [
@@ -97,14 +90,26 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         let targets = [targets.as_slice(), &databases, &servers].concat();
         let targets = if targets.is_empty() { "none".into() } else { targets.join("\n  ") };
         let channels = if channels.is_empty() { "none".into() } else { channels.join("\n  ") };
+        let rosters = if rosters.is_empty() { "none".into() } else { rosters.join("\n  ") };
         let routes = if routes.is_empty() { "none".into() } else { routes.join("\n  ") };
         let issuers = if issuers.is_empty() { "none".into() } else { issuers.join("\n  ") };
         let signals = if signals.is_empty() { "none".into() } else { signals.join("\n  ") };
         format!(
-            "{}\n\ntargets\n  {targets}\n\nissuers\n  {issuers}\n\nsignals\n  {signals}\n\nchannels\n  {channels}\n\nroutes\n  {routes}\n\nNo problem found.",
+            "{}\n\ntargets\n  {targets}\n\nissuers\n  {issuers}\n\nsignals\n  {signals}\n\nchannels\n  {channels}\n\non call\n  {rosters}\n\nroutes\n  {routes}\n\nNo problem found.",
             output::table(&["setting", "value", "meaning"], &rows, "")
         )
     })
+}
+
+/// Who says that sessions end: name, issuer, of whose people, and on which way.
+fn signals(config: &Config) -> Vec<String> {
+    let transmitters = config.settings.transmitters.iter();
+    let told = transmitters.map(|one| {
+        let way = one.poll.as_ref().map_or("pushed", |_| "fetched");
+        let issuer = &one.issuer;
+        format!("{} ({}) of the people of {}, {way}", issuer.name, issuer.issuer, one.provider)
+    });
+    told.collect()
 }
 
 /// A channel: name, kind, where it goes, and of what it is told.

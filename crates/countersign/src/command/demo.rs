@@ -30,11 +30,8 @@ pub(super) async fn run(args: &DemoArgs, output: Output) -> Result<(), Failure> 
         .tempdir()
         .map_err(|error| Failure::of("a temporary folder could not be made", &error))?;
     let folder = args.folder.clone().unwrap_or_else(|| scratch.path().to_owned());
-    let ports = if args.once {
-        [free_port()?, free_port()?, free_port()?, free_port()?]
-    } else {
-        [0, 1, 2, 3].map(|next| args.port.saturating_add(next))
-    };
+    let ports =
+        if args.once { free_ports()? } else { [0, 1, 2, 3].map(|next| args.port.saturating_add(next)) };
     let stage = Stage::open(&folder, ports).await?;
     if args.once { stage.once(output).await } else { stage.watched().await }
 }
@@ -277,17 +274,19 @@ fn credential() -> Result<String, Failure> {
     Ok(countersign_core::Digest(bytes).hex())
 }
 
-/// A port nobody has at the moment, and which the system gives to nobody who lets it choose: a while passes before the demo
-/// listens there.
-fn free_port() -> Result<u16, Failure> {
+/// Four ports in a row that nobody has at the moment, and which the system gives to nobody who lets it choose: a while passes
+/// before the demo listens there. Demos that begin together look in different places.
+fn free_ports() -> Result<[u16; 4], Failure> {
     const OURS: Range<u16> = 10_000..20_000;
-    let mut bytes = [0_u8; 2];
-    for _ in 0..100 {
-        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::new("the system gives no randomness"))?;
-        let port = OURS.start + u16::from_ne_bytes(bytes) % (OURS.end - OURS.start);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
+    let places = (OURS.end - OURS.start) / 4;
+    let first = u16::try_from(std::process::id() % u32::from(places)).unwrap_or_default();
+    for step in 0..places {
+        let start = OURS.start + 4 * ((first + step) % places);
+        let ports = [0, 1, 2, 3].map(|next| start + next);
+        let taken = ports.map(|port| TcpListener::bind(("127.0.0.1", port)));
+        if taken.iter().all(Result::is_ok) {
+            return Ok(ports);
         }
     }
-    Err(Failure::new(format!("no port between {} and {} is free", OURS.start, OURS.end)))
+    Err(Failure::new(format!("no four ports in a row between {} and {} are free", OURS.start, OURS.end)))
 }

@@ -175,6 +175,7 @@ async fn requester(door: &Door, name: &str) -> Result<Requester, Failure> {
         name: text(&agent, "/name"),
         groups: serde_json::from_value(listed("groups")).map_err(read)?,
         clearances: serde_json::from_value(listed("clearances")).map_err(read)?,
+        claims: BTreeMap::new(),
         owners: serde_json::from_value(owners).map_err(read)?,
         created_by: None,
         on_behalf_of: Vec::new(),
@@ -216,6 +217,7 @@ async fn may(
         sentence: request.sentence,
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     };
     let action =
         serde_json::to_value(&action).map_err(|error| Failure::of("the call cannot be written", &error))?;

@@ -64,6 +64,9 @@ pub(super) async fn run(door: &Door, command: PersonCommand, output: Output) -> 
                 rows(passkeys, &["id", "name", "created_at", "used_at"], "they have none")
             })
         }
+        PersonCommand::Bindings { email, remove } => {
+            bindings(door, email.as_deref(), remove.as_deref(), output).await
+        }
         PersonCommand::SignOut { email } => {
             let path = format!("/api/v1/people/{}/sessions", segment(&id_of(door, &email).await?));
             door.call(Method::DELETE, &path, &Value::Null).await?;
@@ -99,6 +102,38 @@ pub(super) async fn run(door: &Door, command: PersonCommand, output: Output) -> 
             output::show(output, &json!({"disabled": email}), |_| format!("{email} is disabled"))
         }
     }
+}
+
+/// Who speaks for whom on which channel; or the end of it.
+async fn bindings(
+    door: &Door,
+    email: Option<&str>,
+    remove: Option<&str>,
+    output: Output,
+) -> Result<(), Failure> {
+    let of = |id: &str| format!("/api/v1/people/{}/bindings", segment(id));
+    if let (Some(email), Some(binding)) = (email, remove) {
+        let theirs = of(&id_of(door, email).await?);
+        let known = door.call(Method::GET, &theirs, &Value::Null).await?;
+        if !items(&known).iter().any(|one| text(one, "/id") == binding) {
+            let hint = format!("see `countersign person bindings {email}`");
+            return Err(Failure::new(format!("nobody speaks for {email} by `{binding}`")).hint(hint));
+        }
+        door.call(Method::DELETE, &format!("{theirs}/{}", segment(binding)), &Value::Null).await?;
+        return output::show(output, &json!({"removed": binding}), |_| {
+            format!("{binding} is ended: what that user says counts for nobody")
+        });
+    }
+    let path = match email {
+        Some(email) => of(&id_of(door, email).await?),
+        None => "/api/v1/bindings".to_owned(),
+    };
+    let found = door.call(Method::GET, &path, &Value::Null).await?;
+    output::show(output, &json!({"items": found}), |found| {
+        let everybody: &[&str] = &["email", "channel", "user", "user_name", "bound_at", "id"];
+        let own = everybody.get(1..).unwrap_or_default();
+        rows(found, if email.is_some() { own } else { everybody }, "nobody speaks there on any channel")
+    })
 }
 
 /// A person's id by e-mail; an id is taken as it is.

@@ -23,15 +23,18 @@ pub(super) fn run(config: &Path, command: PolicyCommand, output: Output) -> Resu
             let path = path.unwrap_or_else(|| config.policy.clone());
             let bundle = loaded(&path, &config)?;
             let rules = bundle.rules().count();
+            let warnings: Vec<String> = bundle.idle_deferrals().iter().map(ToString::to_string).collect();
             let told = json!({"bundle": bundle.digest(), "files": bundle.sources().len(),
-                "files_digest": bundle.files_digest(), "rules": rules});
+                "files_digest": bundle.files_digest(), "rules": rules, "warnings": warnings});
             output::show(output, &told, |_| {
                 let files = wiring::counted(bundle.sources().len(), "file");
                 let rules = wiring::counted(rules, "rule");
+                let warned = warnings.iter().map(|warning| format!("\nwarning: {warning}"));
                 format!(
-                    "{rules} in {files} hold.\nbundle {}\nfiles  {}",
+                    "{rules} in {files} hold.\nbundle {}\nfiles  {}{}",
                     bundle.digest(),
-                    bundle.files_digest()
+                    bundle.files_digest(),
+                    warned.collect::<String>()
                 )
             })
         }

@@ -13,6 +13,7 @@ pub(super) fn checked(
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<ChannelConfig> {
     unlike(sections.iter().map(|(number, section)| (*number, &*section.name)), "channel", mistakes);
+    one_account(&sections, mistakes);
     let mut apps = BTreeSet::new();
     for (number, section) in &sections {
         if section.app_token_from.as_ref().is_some_and(|token| !apps.insert(token.clone())) {
@@ -38,5 +39,28 @@ pub(super) fn checked(
             mistakes.push(Mistake { item: Some(*number), ..mistake });
         }
     }
+    let mut told = channels.iter().filter(|(_, channel)| channel.push().is_some());
+    // People add their devices to the gateway, not to a channel.
+    if let (Some((_, first)), Some((number, second))) = (told.next(), told.next()) {
+        let why = format!("`{}` tells people's devices already", first.spec().name);
+        let remedy = "have one channel of kind `push`, and name it wherever devices are to be told";
+        let mistake = Mistake::new(format!("channel.{}.kind", second.spec().name), why, remedy);
+        mistakes.push(Mistake { item: Some(*number), ..mistake });
+    }
     channels.into_iter().map(|(_, channel)| channel).collect()
+}
+
+/// Where tickets count beforehand, every channel has one account: what another one wrote would pass for somebody's own.
+fn one_account(sections: &[(usize, ChannelSection)], mistakes: &mut Vec<Mistake>) {
+    let site = |one: &ChannelSection| one.site.as_ref().map(|site| site.trim_end_matches('/').to_lowercase());
+    for (number, section) in sections.iter().filter(|(_, one)| one.preapproves == Some(true)) {
+        let other = |(_, one): &&(usize, ChannelSection)| {
+            one.kind == section.kind && site(one) == site(section) && one.user != section.user
+        };
+        if let Some((_, other)) = sections.iter().find(other) {
+            let why = format!("`{}` writes tickets there in another account's name", other.name);
+            let hint = "use one account for all channels of a site";
+            mistakes.push(Mistake { item: Some(*number), ..Mistake::new("channel.user", why, hint) });
+        }
+    }
 }

@@ -31,6 +31,9 @@ pub(crate) struct IssuerSection {
     pub(crate) algorithms: Option<BTreeSet<String>>,
     pub(crate) clock_skew: Option<Span>,
     pub(crate) max_lifetime: Option<Span>,
+    /// Claims that policies may look at, as tags of the principal.
+    #[serde(default)]
+    pub(crate) tags: BTreeSet<String>,
     #[serde(default)]
     pub(crate) agents: Vec<AgentSection>,
 }
@@ -65,6 +68,10 @@ pub(crate) enum OneOrMore {
     One(String),
     More(Vec<String>),
 }
+
+/// How many claims policies may look at, and the longest name of one.
+const MOST_TAGS: usize = 16;
+const LONGEST_TAG: usize = 128;
 
 const LIFETIME: Duration = Duration::from_hours(24);
 
@@ -121,6 +128,18 @@ fn issuer(
             "add `[[issuers.agents]]`, or remove it",
         );
     }
+    let is_claim = |name: &String| {
+        (1..=LONGEST_TAG).contains(&name.len())
+            && !name.chars().any(|letter| letter.is_whitespace() || letter.is_control())
+    };
+    if section.tags.len() > MOST_TAGS || !section.tags.iter().all(is_claim) {
+        let why = format!("these are more than {MOST_TAGS}, or one is no name of a claim");
+        told.tell(
+            "tags",
+            why,
+            "name the claims that rules look at, such as `repository`, or `/realm/team` for one further in",
+        );
+    }
     let mut rules = Vec::new();
     for rule in section.agents {
         rules.extend(rule_of(told, rule, declared));
@@ -135,6 +154,7 @@ fn issuer(
         algorithms: belief.algorithms,
         skew: belief.skew,
         longest: section.max_lifetime.map_or(LIFETIME, |span| span.0),
+        tags: section.tags,
         rules,
     })
 }

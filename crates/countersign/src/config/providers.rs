@@ -118,6 +118,7 @@ fn provider(
             algorithms: belief.algorithms,
             skew: belief.skew,
             longest: LIFETIME,
+            tags: BTreeSet::new(),
             rules: Vec::new(),
         },
         client_id: section.client_id,

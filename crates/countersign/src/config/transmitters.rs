@@ -94,6 +94,7 @@ fn transmitter(
             skew: belief.skew,
             // Its tokens have no end; they are looked at once.
             longest: Duration::ZERO,
+            tags: BTreeSet::new(),
             rules: Vec::new(),
         },
         provider: section.provider,

@@ -2,15 +2,15 @@
 
 use crate::{config::Config, failure::Failure};
 use async_trait::async_trait;
-use countersign_console::{Delivery, Doors, NotSigned, Signed, Signers, Speaks, Spoken};
-use countersign_engine::Gate;
+use countersign_console::{Delivery, Devices, Doors, NotSigned, NotTold, Signed, Signers, Speaks, Spoken};
+use countersign_engine::{Gate, port::push::Subscription};
 use countersign_identity::{Algorithm, Issuer, KeySource, NotVouched, Outward, Voucher};
 use countersign_reviewer::{
-    self as ways, Believed, ChannelConfig, Inward, JiraDoor, NotBelieved, Reply, SignatureError, SlackDoor,
-    TeamsDoor, Vouch, Vouched,
+    self as ways, Believed, ChannelConfig, Inward, JiraDoor, NotBelieved, NotTried, Push, PushKey, Reply,
+    SignatureError, SlackDoor, TeamsDoor, Vouch, Vouched,
 };
 use http::HeaderMap;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// How far the Bot Framework's clock may be off, as it asks its bots to allow for.
 const SKEW: Duration = Duration::from_mins(5);
@@ -66,6 +66,42 @@ pub(super) fn doors(config: &Config, gate: &Arc<Gate>) -> Result<Doors, Failure>
         doors.insert(channel.spec().name, door);
     }
     Ok(doors)
+}
+
+/// The way to people's devices, opened with the gateway's key for it, which is made at first use.
+pub(super) fn devices(config: &Config, gate: &Arc<Gate>) -> Result<Option<Arc<dyn Devices>>, Failure> {
+    let Some(push) = config.channels.iter().find_map(ChannelConfig::push) else { return Ok(None) };
+    let key = PushKey::open(&config.keys())
+        .map_err(|error| Failure::of("the key for push services cannot be used", &error))?;
+    let public = key.public().to_owned();
+    push.open(key, Arc::clone(gate.identity()), &config.console_url);
+    Ok(Some(Arc::new(OnDevices { push: Arc::clone(push), key: public, gate: Arc::clone(gate) })))
+}
+
+/// The way to people's devices.
+#[derive(Debug)]
+struct OnDevices {
+    push: Arc<Push>,
+    key: String,
+    gate: Arc<Gate>,
+}
+
+#[async_trait]
+impl Devices for OnDevices {
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn check(&self, endpoint: &str, p256dh: &str, auth: &str) -> Result<(), String> {
+        self.push.check(endpoint, p256dh, auth)
+    }
+
+    async fn test(&self, device: &Subscription) -> Result<(), NotTold> {
+        self.push.try_out(device, self.gate.now()).await.map_err(|error| match error {
+            NotTried::TooSoon => NotTold::TooSoon,
+            error @ (NotTried::Gone | NotTried::Failed(_)) => NotTold::Failed(error.to_string()),
+        })
+    }
 }
 
 /// Slack's door, with the gate behind it.
@@ -148,6 +184,7 @@ fn voucher(name: &str, believed: &Believed) -> Result<Voucher, String> {
         algorithms: [Algorithm::Rs256].into(),
         skew: SKEW,
         longest: LONGEST,
+        tags: BTreeSet::new(),
         rules: Vec::new(),
     }))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 #[tokio::test]
 async fn the_cloud_wants_its_own_credential_and_counts_only_what_happened() {
     let cloud = Cloud::start("s3cret").await.unwrap();
-    let client = http::client(Duration::from_secs(5)).unwrap();
+    let client = http::client(Duration::from_mins(1)).unwrap();
     let status = format!("{}/v1/services/checkout/status", cloud.url());
     for wrong in ["", "Bearer ", "Bearer other", "s3cret", "bearer s3cret"] {
         let asked = client.get(&status).header("authorization", wrong);
@@ -23,7 +23,7 @@ async fn the_cloud_wants_its_own_credential_and_counts_only_what_happened() {
 #[tokio::test]
 async fn every_operation_of_the_document_is_served_and_remembered() {
     let cloud = Cloud::start("s3cret").await.unwrap();
-    let client = http::client(Duration::from_secs(5)).unwrap();
+    let client = http::client(Duration::from_mins(1)).unwrap();
     let fill = [
         ("{service}", "checkout"),
         ("{role}", "administrator"),

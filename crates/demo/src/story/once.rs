@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// How long one wait for the gateway may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Plays the whole night once. Whatever goes wrong is a step that is not `ok`; nothing is retried.
 pub async fn run_once(doors: &Doors, counter: Option<Counter<'_>>, prepared: Prepared) -> Report {

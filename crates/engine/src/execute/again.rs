@@ -12,10 +12,10 @@ use crate::{
         store::{Kind, ReadError},
         upstream::Gathered,
     },
-    record, rules, vote,
+    preapproval, record, rules, vote,
 };
 use countersign_core::{
-    Action, ApprovalId, Decision, Digest, PersonId, Refusal, Terms, Timestamp,
+    Action, ApprovalId, Decision, Digest, GateName, PersonId, Refusal, Requester, Terms, Timestamp,
     approval::{Broken, CastVote, Event as Step, Round, State, Taker},
     decision::{Basis, Gate as ShutGate},
 };
@@ -90,7 +90,11 @@ pub(super) async fn decide(
     }
     // Groups, owners and the credential are looked at as they are now.
     match gate.identity().requester(action.requester.credential, gate.now()) {
-        Ok(requester) if requester.principal == action.requester.principal => action.requester = requester,
+        Ok(requester) if requester.principal == action.requester.principal => {
+            // What its token said is known of the token it asked with alone.
+            let claims = std::mem::take(&mut action.requester.claims);
+            action.requester = Requester { claims, ..requester };
+        }
         Ok(_) | Err(_) => {
             close(gate, id).await?;
             return Ok(Again::Over);
@@ -109,10 +113,13 @@ pub(super) async fn decide(
             return Ok(Again::Over);
         }
     };
-    let (shut, drifted) = match drift(&held, &action, terms.as_ref()) {
+    let drifted = drift(&held, &action, terms.as_ref());
+    let shut = if drifted.is_some() {
         // What the votes were cast on is not so: every gate has to be lifted again.
-        Some(why) => (every_gate(&held, &wanted), Some(why)),
-        None => (shut_again(gate, &held, &action, &wanted), None),
+        every_gate(&held, &wanted)
+    } else {
+        let lost = preapproval::lost(gate, &held, &action, &wanted).await?;
+        shut_again(gate, &held, &action, (&wanted, &lost))
     };
     if !shut.is_empty() {
         reopen(gate, &held, &action, Reopening { gates: shut, drifted, bundle: basis.bundle, terms }).await?;
@@ -139,7 +146,7 @@ fn every_gate(held: &Hold, wanted: &[ShutGate]) -> Vec<ShutGate> {
     wanted.iter().chain(before).filter(|gate| seen.insert(&gate.name)).cloned().collect()
 }
 
-async fn stored_action(gate: &Gate, held: &Hold) -> Result<Action, Error> {
+pub(crate) async fn stored_action(gate: &Gate, held: &Hold) -> Result<Action, Error> {
     let id = held.action().to_string();
     let record = gate.store().fetch(Kind::Action, &id).await?;
     let record = record.ok_or(Error::Missing { kind: Kind::Action, id })?;
@@ -152,12 +159,19 @@ async fn stored_action(gate: &Gate, held: &Hold) -> Result<Action, Error> {
     Ok(action)
 }
 
-/// Gates that must be lifted (again): newly matching ones, and those whose voters may not vote any more.
-fn shut_again(gate: &Gate, held: &Hold, action: &Action, wanted: &[ShutGate]) -> Vec<ShutGate> {
+/// Gates that must be lifted (again): newly matching ones, and those whose voters may not vote any more, or whose votes were
+/// lost with their tickets.
+fn shut_again(
+    gate: &Gate,
+    held: &Hold,
+    action: &Action,
+    (wanted, lost): (&[ShutGate], &BTreeSet<(GateName, PersonId)>),
+) -> Vec<ShutGate> {
     let all = every_gate(held, wanted).into_iter();
     let excluded = excluded(gate, held, action, gate.now());
     let counts = |shut: &ShutGate, person: PersonId, cast: &CastVote| {
-        vote::still_counts(gate, held, shut, (person, cast), &excluded)
+        !lost.contains(&(shut.name.clone(), person))
+            && vote::still_counts(gate, held, shut, (person, cast), &excluded)
     };
     // Who counted at which gate so far, and whether that wants voices of its own.
     let mut counted: Vec<(PersonId, bool)> = Vec::new();

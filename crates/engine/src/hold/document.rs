@@ -5,13 +5,15 @@ use crate::{
     inward::Heard,
     outbox::Calls,
     port::store::{Change, Expect, Key, Kind, ReadError, Record},
-    reply::{Ticket, WaitsFor},
+    preapproval::NamedTicket,
+    reply::{TellTicket, Ticket, WaitsFor},
     view::{View, approvers_in_words},
 };
 use countersign_core::{
     ActionId, Approval, Digest, Evidence, PersonId, PrincipalId, Timestamp,
-    approval::{Closing, Event, Outcome, Refused, State},
+    approval::{Closing, Event, Outcome, Refused, State, Taker},
     evidence::DriftBound,
+    ticket::Scope,
 };
 use countersign_ledger::event::{Asked, Found, Judged};
 use serde::{Deserialize, Serialize};
@@ -54,6 +56,9 @@ pub struct Hold {
     /// What lately came in about it through channels, and what was answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub heard: Vec<Heard>,
+    /// Tickets that the requester named, in the order in which they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tickets: Vec<NamedTicket>,
     /// The moment of the newest summons that each person has opened: older ones are used up with it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub summoned: BTreeMap<PersonId, Timestamp>,
@@ -139,6 +144,9 @@ impl Hold {
             key("class", self.asked.class.clone()),
             key("action", self.approval.action.to_string()),
         ];
+        if self.was_refused() {
+            keys.push(key("refused", self.attach_key.clone()));
+        }
         if self.is_unresolved() {
             keys.push(key("unresolved", "yes".into()));
         }
@@ -208,8 +216,36 @@ impl Hold {
             waits_for: waits_for.collect(),
             deadline: self.approval.next_deadline(),
             drifted: self.drifted.clone(),
+            named: self.tickets.iter().map(TellTicket::of).collect(),
+            scope: self.scope_of_a_ticket(),
             link,
         }
+    }
+
+    /// Whether somebody said no to it, or took it back.
+    fn was_refused(&self) -> bool {
+        match &self.approval.state {
+            State::Closed(Closing::Rejected { .. }) => true,
+            State::Closed(Closing::Revoked { by } | Closing::Finished { revoked_by: Some(by), .. }) => {
+                match by {
+                    Taker::Person(_) | Taker::Operator | Taker::Freeze => true,
+                    Taker::Policy => false,
+                }
+            }
+            State::Closed(
+                Closing::Withdrawn | Closing::Lapsed | Closing::Finished { revoked_by: None, .. },
+            )
+            | State::Pending
+            | State::Granted { .. }
+            | State::Executing(_) => false,
+        }
+    }
+
+    /// What a ticket would have to say to cover this action alone, where a gate that is shut takes tickets.
+    pub fn scope_of_a_ticket(&self) -> Option<String> {
+        let takes = self.approval.shut_gates().any(|(_, gate)| !gate.tickets.is_empty());
+        let place = (self.asked.target.clone(), self.asked.environment.clone());
+        takes.then(|| Scope::only(self.principal, place, self.approval.digest).to_string())
     }
 
     /// One plain sentence on why it did not run, or may not run again.

@@ -119,10 +119,12 @@ pub struct GivenUp {
     pub missed: Missed,
 }
 
-/// Whether channels are told of entries of this type. A refused vote is not: anybody can cause as many as they like.
+/// Whether channels are told of entries of this type. A refused vote is not, nor a refused ticket: anybody can cause as many as
+/// they like.
 pub(super) fn is_news(kind: &str) -> bool {
     let of_an_approval = kind.starts_with("approval.") || kind.starts_with("execution.");
-    (of_an_approval && kind != "approval.vote_refused") || kind == "result.delivered"
+    let at_will = matches!(kind, "approval.vote_refused" | "approval.ticket_refused");
+    (of_an_approval && !at_will) || kind == "result.delivered"
 }
 
 /// Entries by which people are asked.
@@ -404,6 +406,19 @@ mod tests {
             let outgoing = waiting(news);
             assert_eq!(outgoing.asleep_until(now), asleep.map(second), "{what}");
             assert_eq!(outgoing.gathered(now).is_some(), gathered, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_anybody_can_cause_at_will_is_no_news() {
+        for (kind, told) in [
+            ("approval.requested", true),
+            ("approval.voted", true),
+            ("approval.vote_refused", false),
+            ("approval.ticket_refused", false),
+            ("execution.result", true),
+        ] {
+            assert_eq!(is_news(kind), told, "{kind}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Who is calling, and who the people are: what the engine asks of the identity room.
 
+use crate::port::push::{Fared, Subscription};
 use async_trait::async_trait;
 use countersign_core::{
     AgentId, ChannelName, ClientCertificate, CredentialId, GroupName, PersonId, Requester, Timestamp,
@@ -108,6 +109,8 @@ pub struct Bound {
     pub person: PersonId,
     /// As entries of the ledger name it.
     pub binding: CredentialId,
+    /// Since when they are bound.
+    pub since: Timestamp,
 }
 
 /// Somebody on a channel.
@@ -204,6 +207,14 @@ pub trait Identity: Send + Sync + std::fmt::Debug {
     fn agent_called(&self, _agent: AgentId) -> Option<String> {
         None
     }
+
+    /// The devices on which somebody who can vote is told.
+    fn subscriptions(&self, _person: PersonId) -> Vec<Subscription> {
+        Vec::new()
+    }
+
+    /// Takes down how a device fared when it was told something. What is gone is removed, which is recorded.
+    async fn subscription_fared(&self, _subscription: CredentialId, _fared: Fared) {}
 
     /// For whom a user of a channel speaks. Never whom they call themselves.
     fn bound(&self, _channel: &ChannelName, _user: &str) -> Option<Bound> {

@@ -24,6 +24,8 @@ pub enum Kind {
     /// A one-time link for enrolment or sign-in.
     Link,
     Passkey,
+    /// A device on which a person is told.
+    Subscription,
     Session,
     Agent,
     Token,
@@ -36,6 +38,8 @@ pub enum Kind {
     Definition,
     /// What one channel has been told of one approval, and what not yet.
     Outgoing,
+    /// For which approvals a ticket was used.
+    TicketUse,
     /// An execution of which nobody knows whether it ran.
     Unresolved,
     /// Small facts about this installation.
@@ -43,13 +47,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Hold,
         Self::Action,
         Self::Answer,
         Self::Person,
         Self::Link,
         Self::Passkey,
+        Self::Subscription,
         Self::Session,
         Self::Agent,
         Self::Token,
@@ -58,6 +63,7 @@ impl Kind {
         Self::Freeze,
         Self::Definition,
         Self::Outgoing,
+        Self::TicketUse,
         Self::Unresolved,
         Self::Meta,
     ];
@@ -71,6 +77,7 @@ impl Kind {
             Self::Person => "person",
             Self::Link => "link",
             Self::Passkey => "passkey",
+            Self::Subscription => "subscription",
             Self::Session => "session",
             Self::Agent => "agent",
             Self::Token => "token",
@@ -79,6 +86,7 @@ impl Kind {
             Self::Freeze => "freeze",
             Self::Definition => "definition",
             Self::Outgoing => "outgoing",
+            Self::TicketUse => "ticket-use",
             Self::Unresolved => "unresolved",
             Self::Meta => "meta",
         }

@@ -34,7 +34,7 @@ async fn what_is_permitted_runs_at_once_and_is_recorded_before_and_after() {
     let stage = Stage::new().await;
     let reply = stage.ask(Class::Read, "q", LONG).await.unwrap();
     assert!(matches!(reply, Reply::Live(_)), "{reply:?}");
-    let kinds: Vec<_> = stage.entries().await.iter().map(|entry| entry.event.kind()).collect();
+    let kinds: Vec<_> = stage.happened().await.iter().map(|entry| entry.event.kind()).collect();
     assert_eq!(kinds[kinds.len() - 2..], ["execution.authorized", "execution.result"]);
     assert_eq!(stage.verify().executed, 1);
 }
@@ -46,7 +46,7 @@ async fn a_wall_refuses_and_is_recorded() {
     assert_eq!(refused.refusal.code, RefusalCode::Wall);
     assert!(refused.refusal.reason.contains("never in production"), "{refused:?}");
     assert_eq!(stage.cloud.connects.load(Ordering::SeqCst), 0);
-    assert_eq!(stage.entries().await.last().unwrap().event.kind(), "action.refused");
+    assert_eq!(stage.happened().await.last().unwrap().event.kind(), "action.refused");
 }
 
 #[tokio::test(flavor = "multi_thread")]

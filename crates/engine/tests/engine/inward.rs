@@ -36,7 +36,12 @@ async fn stage() -> Stage {
 /// The user `u{n}` of the channel speaks for a person from now on.
 async fn bind(stage: &Stage, n: u128, person: PersonId) {
     let binding = CredentialId::from_parts(1, n);
-    stage.people.bound.lock().unwrap().insert((team(), format!("u{n}")), Bound { person, binding });
+    stage
+        .people
+        .bound
+        .lock()
+        .unwrap()
+        .insert((team(), format!("u{n}")), Bound { person, binding, since: countersign_core::Timestamp(0) });
     let event = Event::ChannelBound { person, binding, channel: team() };
     stage.gate.journal().commit(vec![], vec![Note::new(Actor::Person { id: person }, event)]).await.unwrap();
 }
@@ -290,7 +295,10 @@ async fn whoever_may_not_decide_may_not_through_a_channel_either() {
             "bound to nobody who is enrolled",
             |stage| {
                 let (person, binding) = (person(77), CredentialId::from_parts(1, 77));
-                stage.people.bound.lock().unwrap().insert((team(), "u77".into()), Bound { person, binding });
+                stage.people.bound.lock().unwrap().insert(
+                    (team(), "u77".into()),
+                    Bound { person, binding, since: countersign_core::Timestamp(0) },
+                );
             },
             "u77",
             "not-eligible",
@@ -374,7 +382,7 @@ async fn what_cannot_be_taken_in_is_not_recorded() {
     let good = word(&stage, "u1", "d", id).await;
     let silent = Said { says: Says::Reject, delivery: "silent".into(), ..good.clone() };
     assert_eq!(code(&stage, &silent).await, "reason-missing");
-    let before = stage.entries().await.len();
+    let before = stage.happened().await.len();
     for bad in [
         Said { user: String::new(), ..good.clone() },
         Said { user: "u".repeat(257), ..good.clone() },
@@ -394,7 +402,7 @@ async fn what_cannot_be_taken_in_is_not_recorded() {
         100
     };
     assert_eq!(flood.await, 30);
-    assert_eq!(stage.entries().await.len(), before + 30);
+    assert_eq!(stage.happened().await.len(), before + 30);
     assert_eq!(code(&stage, &good).await, "counted", "others are heard");
     stage.verify();
 }

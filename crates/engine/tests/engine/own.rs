@@ -90,6 +90,7 @@ async fn a_grant_nobody_comes_for_lapses() {
     let stage = Stage::new().await;
     let (asked, _, id) = waiting(&stage, "on").await;
     asked.abort();
+    assert!(asked.await.unwrap_err().is_cancelled());
     stage.approve(person(1), id).await.unwrap();
     stage.clock.pass(Duration::from_mins(10));
     stage.until(id, "lapsed").await;
@@ -189,6 +190,7 @@ async fn a_voter_who_left_meanwhile_is_replaced_before_anything_runs() {
     let stage = Stage::new().await;
     let (asked, _, id) = waiting(&stage, "on").await;
     asked.abort();
+    assert!(asked.await.unwrap_err().is_cancelled());
     stage.approve(person(1), id).await.unwrap();
     stage.people.left.lock().unwrap().insert(person(1));
     let (session, mut shown) = stage.session("on");

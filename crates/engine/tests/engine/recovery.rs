@@ -1,6 +1,6 @@
 //! Restarts, crashes and disks that fail.
 
-use crate::stage::{POLICY, Stage, person};
+use crate::stage::{LONG, POLICY, Stage, person};
 use countersign_core::Class;
 use countersign_engine::{
     Error, Limits, Reply,
@@ -73,7 +73,7 @@ async fn a_permitted_action_cut_off_by_a_crash_is_brought_before_a_person() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), begun).await.unwrap();
+    tokio::time::timeout(LONG, begun).await.unwrap();
     assert_eq!(stage.gate.running(), 1);
     let successor = stage.crash().await;
     let open = countersign_engine::read::unresolved(&successor.gate).await.unwrap();

@@ -1,7 +1,7 @@
 //! A seed drives one gateway: each step asks, votes, rejects, revokes, withdraws, lets time pass, loses the target or
 //! kills the process. After each, and in the end by the offline verifier, the promises are checked.
 
-use crate::stage::{Stage, authorized, olga, person};
+use crate::stage::{LONG, Stage, authorized, olga, person};
 use countersign_core::{ApprovalId, Class, PersonId, approval::Taker};
 use countersign_engine::{Reply, settle};
 use countersign_ledger::event::Actor;
@@ -95,7 +95,7 @@ async fn settled(stage: &Stage, id: ApprovalId) {
             let _ = tokio::time::timeout(Duration::from_millis(100), changes.recv()).await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(30), over).await.is_ok(), "{id} hangs");
+    assert!(tokio::time::timeout(LONG, over).await.is_ok(), "{id} hangs");
 }
 
 #[tokio::test(flavor = "multi_thread")]

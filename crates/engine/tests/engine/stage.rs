@@ -22,8 +22,10 @@ use countersign_engine::{
             Presented, Voter,
         },
         store::{FindEntries, Store, StoredEntry},
+        ticket::Tickets,
         upstream::{BindError, Exchange, Failed, Kept, Passage, Sent, StoredExchange, Target, Upstream},
     },
+    preapproval::Systems,
     read::HoldFilter,
     reply::Ticket,
     start::{self, Opening},
@@ -199,6 +201,7 @@ fn agent() -> Requester {
         name: "bot".into(),
         groups: groups(&["agents"]),
         clearances: BTreeSet::new(),
+        claims: BTreeMap::new(),
         owners: [olga()].into(),
         created_by: None,
         on_behalf_of: vec![],
@@ -220,6 +223,8 @@ pub(crate) struct Cloud {
     pub(crate) breaks: AtomicUsize,
     /// Which life of the gateway may still reach it: a process that was killed sends nothing more.
     life: Mutex<u64>,
+    /// Where tickets are looked up, as gateways that are opened from here on are told.
+    pub(crate) tickets: Mutex<Vec<(ChannelName, Arc<dyn Tickets>)>>,
 }
 
 impl Default for Cloud {
@@ -231,6 +236,7 @@ impl Default for Cloud {
             pace: Semaphore::new(1 << 20),
             breaks: AtomicUsize::default(),
             life: Mutex::new(0),
+            tickets: Mutex::default(),
         }
     }
 }
@@ -439,9 +445,18 @@ impl Stage {
 
     /// A gateway with these ways on which people are told.
     pub(crate) async fn telling(channels: fn() -> Channels) -> Self {
+        Self::asking(channels, Vec::new()).await
+    }
+
+    /// The same, where tickets may be named.
+    pub(crate) async fn asking(
+        channels: fn() -> Channels,
+        tickets: Vec<(ChannelName, Arc<dyn Tickets>)>,
+    ) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let clock = Arc::new(StageClock(AtomicI64::new(START)));
         let (cloud, people) = (Arc::new(Cloud::default()), Arc::new(People::default()));
+        *cloud.tickets.lock().unwrap() = tickets;
         Self::open(Parted { folder, clock, cloud, people, channels }, Limits::default(), None).await
     }
 
@@ -510,6 +525,7 @@ impl Stage {
             identity: Arc::clone(&people) as Arc<dyn Identity>,
             targets: vec![(target, Arc::new(Way(Arc::clone(&cloud), life)))],
             channels: channels(),
+            tickets: Systems::new(cloud.tickets.lock().unwrap().clone()),
             limits,
             who,
             attach_secret: [7; 32],
@@ -546,6 +562,19 @@ impl Stage {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let exchange = Live { cloud: Arc::clone(&self.cloud), life: self.life, body, reads: false };
         flow::handle(&self.gate, request(class, patience), exchange).await
+    }
+
+    /// The same, naming a ticket.
+    pub(crate) async fn ask_with(
+        &self,
+        (class, body): (Class, &str),
+        ticket: &str,
+        patience: Duration,
+    ) -> Result<Reply<Bytes>, Error> {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let exchange = Live { cloud: Arc::clone(&self.cloud), life: self.life, body, reads: false };
+        let asked = Request { claimed_ticket: Some(ticket.to_owned()), ..request(class, patience) };
+        flow::handle(&self.gate, asked, exchange).await
     }
 
     /// A request's exchange that its wire knows for a read.
@@ -629,7 +658,6 @@ impl Stage {
         hold.approval.state.as_str().to_owned()
     }
 
-    /// Waits until the approval is in this state; fails when it never gets there.
     /// The agent asks, waits, and its connection is lost; the approval it left behind.
     pub(crate) async fn ask_and_leave(&self, class: Class, command: &str) -> ApprovalId {
         let asking = self.ask(class, command, LONG);
@@ -651,15 +679,27 @@ impl Stage {
         }
     }
 
+    /// Waits until the approval is in this state; fails when it never gets there.
     pub(crate) async fn until(&self, id: ApprovalId, state: &str) {
+        self.until_any(id, &[state]).await;
+    }
+
+    /// The same of several states: the one it got to.
+    pub(crate) async fn until_any(&self, id: ApprovalId, states: &[&str]) -> String {
         let mut changes = self.gate.changes();
         let reached = async {
-            while self.state(id).await != state {
+            loop {
+                let state = self.state(id).await;
+                if states.contains(&state.as_str()) {
+                    return state;
+                }
                 let _ = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await;
             }
         };
-        let in_time = tokio::time::timeout(LONG, reached).await.is_ok();
-        assert!(in_time, "{id} is {} and not {state}", self.state(id).await);
+        let Ok(state) = tokio::time::timeout(LONG, reached).await else {
+            panic!("{id} is {} and not {}", self.state(id).await, states.join(" or "))
+        };
+        state
     }
 
     /// The events of one approval's action, oldest first.
@@ -677,9 +717,10 @@ impl Stage {
         entries.iter().map(|entry| Entry::parse(&entry.bytes).unwrap()).collect()
     }
 
-    /// How often the ledger says that the clock was set: on a busy machine the stage's own, which stands still, seems to be.
-    pub(crate) async fn steps_of_the_clock(&self) -> usize {
-        self.entries().await.iter().filter(|entry| entry.event.kind() == "clock.stepped").count()
+    /// Every entry but those that say that the clock was set, oldest first: on a busy machine the stage's own, which stands
+    /// still, seems to be, at any moment.
+    pub(crate) async fn happened(&self) -> Vec<Entry> {
+        happenings(self.entries().await)
     }
 
     /// Exports the whole ledger and checks it offline, as an auditor would.
@@ -701,6 +742,11 @@ pub(crate) fn kind(entry: &StoredEntry) -> &'static str {
     Entry::parse(&entry.bytes).unwrap().event.kind()
 }
 
+/// Without the entries that say that the clock was set.
+pub(crate) fn happenings(entries: Vec<Entry>) -> Vec<Entry> {
+    entries.into_iter().filter(|entry| entry.event.kind() != "clock.stepped").collect()
+}
+
 /// How many executions an event list holds that began.
 pub(crate) fn authorized(entries: &[Entry]) -> usize {
     entries.iter().filter(|entry| matches!(entry.event, Event::ExecutionAuthorized(_))).count()
@@ -719,6 +765,7 @@ pub(crate) fn request(class: Class, patience: Duration) -> Request {
         idempotency_key: None,
         sentence: format!("{} thing x of cloud (prod).", class.as_str()),
         claimed_reason: Some("because".into()),
+        claimed_ticket: None,
         patience,
     }
 }
@@ -733,6 +780,8 @@ fn bundle(text: &str) -> Bundle {
         groups: groups(&["agents", "privacy", "sre", "security"]),
         labels: BTreeSet::new(),
         operations: Vec::<DeclaredOperation>::new(),
+        channels: ["tickets".parse().unwrap()].into(),
+        ticket_channels: ["tickets".parse().unwrap()].into(),
         ..Vocabulary::default()
     };
     match Bundle::load(vec![Source::new("stage.cedar", text)], &vocabulary) {

@@ -91,7 +91,7 @@ impl Directory {
             return None;
         }
         let binding = person.doc.bindings.iter().find(|one| one.channel == *channel && one.user == user)?;
-        Some(Bound { person: person.doc.id, binding: binding.id })
+        Some(Bound { person: person.doc.id, binding: binding.id, since: binding.bound_at })
     }
 
     /// Who would speak for the person of this session. Opening does not use the link up; wrong ones slow their source down.
@@ -183,7 +183,7 @@ impl Directory {
         }
     }
 
-    fn may_bind(&self, session: &SessionInfo) -> Result<(), IdentityError> {
+    pub(super) fn may_bind(&self, session: &SessionInfo) -> Result<(), IdentityError> {
         let held: Held<Person> = self.standing_person(session.person)?;
         if !held.doc.can_vote() {
             return Err(IdentityError::NotAllowed { who: "whoever can decide on approvals" });

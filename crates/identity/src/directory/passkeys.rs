@@ -304,7 +304,7 @@ impl Directory {
     }
 
     /// The session's person, if the session did not end since it was looked up.
-    fn still_signed_in(&self, session: &SessionInfo) -> Result<PersonId, IdentityError> {
+    pub(super) fn still_signed_in(&self, session: &SessionInfo) -> Result<PersonId, IdentityError> {
         let now = self.journal.now();
         let memory = self.memory.read();
         let state = memory.sessions.get(&session.id).filter(|state| self.is_alive(state, now));

@@ -219,7 +219,7 @@ impl Directory {
         }
         let mut draft = Draft::default();
         draft.note(Note::new(by.actor(), Event::PersonDisabled { person }));
-        self.end_access(&mut draft, by.actor(), person);
+        self.end_access(&mut draft, &by.actor(), person);
         let mut changed = Person { disabled_at: Some(self.journal.now()), ..held.doc.clone() };
         Self::end_bindings(&mut draft, &by.actor(), &mut changed);
         draft.replace(&held, changed)?;
@@ -274,12 +274,13 @@ impl Directory {
         Ok(Link { url, secret, kind, expires })
     }
 
-    pub(super) fn end_access(&self, draft: &mut Draft, by: Actor, person: PersonId) {
+    pub(super) fn end_access(&self, draft: &mut Draft, by: &Actor, person: PersonId) {
         let memory = self.memory.read();
         let sessions: Vec<&Held<_>> = memory.sessions_of(person).collect();
         if !sessions.is_empty() {
-            draft.note(Note::new(by, Event::SessionClosed { person, everywhere: true }));
+            draft.note(Note::new(by.clone(), Event::SessionClosed { person, everywhere: true }));
         }
+        Self::end_subscriptions(&memory, draft, by, person);
         for session in sessions {
             draft.delete(session);
         }

@@ -323,7 +323,7 @@ impl Directory {
         }
         let (person, now) = (changed.id, self.journal.now());
         draft.note(under(by, Event::PersonDisabled { person }));
-        self.end_access(draft, Actor::Gateway, person);
+        self.end_access(draft, &Actor::Gateway, person);
         Self::end_bindings(draft, &Actor::Gateway, changed);
         changed.disabled_at = Some(now);
         let email = changed.email.to_string();

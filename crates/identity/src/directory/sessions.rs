@@ -248,7 +248,7 @@ impl Directory {
         self.write(draft).await
     }
 
-    /// Ends all of a person's sessions: by themself, an administrator or the operator.
+    /// Ends all of a person's sessions, and what tells their devices: by themself, an administrator or the operator.
     pub async fn close_all_sessions(&self, by: Author, person: PersonId) -> Result<(), IdentityError> {
         let _turn = self.writing.lock().await;
         if by.person() != Some(person) {
@@ -256,10 +256,14 @@ impl Directory {
         }
         let mut draft = Draft::default();
         self.memory.read().sessions_of(person).for_each(|session| draft.delete(session));
+        if !draft.changes.is_empty() {
+            draft.note(Note::new(by.actor(), Event::SessionClosed { person, everywhere: true }));
+        }
+        // Whoever lost a phone signs out everywhere, and nothing is to be shown on it any more.
+        Self::end_subscriptions(&self.memory.read(), &mut draft, &by.actor(), person);
         if draft.changes.is_empty() {
             return Ok(());
         }
-        draft.note(Note::new(by.actor(), Event::SessionClosed { person, everywhere: true }));
         self.write(draft).await
     }
 

@@ -199,7 +199,7 @@ impl Directory {
         match (&heard, said.kind) {
             (_, Kind::Disabled) if self.may_take_out(&held.doc, &signalled(true)) => {
                 draft.note(Note::new(Actor::Gateway, Event::PersonDisabled { person }));
-                self.end_access(&mut draft, Actor::Gateway, person);
+                self.end_access(&mut draft, &Actor::Gateway, person);
                 let mut gone =
                     Person { disabled_at: Some(now), signalled: Some(signalled(true)), ..held.doc.clone() };
                 Self::end_bindings(&mut draft, &Actor::Gateway, &mut gone);
@@ -287,6 +287,8 @@ impl Directory {
             let event = Event::PasskeyRemoved { person: person.id, credential: held.doc.id };
             draft.note(Note::new(Actor::Gateway, event));
         }
+        // All of them: a device that somebody took goes on showing what comes.
+        Self::end_subscriptions(&memory, draft, &Actor::Gateway, person.id);
         let mut theirs = person.clone();
         theirs.bindings.retain(|binding| made(binding.bound_at));
         Self::end_bindings(draft, &Actor::Gateway, &mut theirs);

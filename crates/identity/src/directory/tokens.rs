@@ -13,7 +13,7 @@ use crate::{
 use countersign_core::{AgentId, CredentialId, PersonId, PrincipalId, Requester, Timestamp};
 use countersign_engine::{journal::Note, port::identity::NotAuthenticated};
 use countersign_ledger::event::Event;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Directory {
     /// Makes a token. An administrator, the operator, or an owner of the agent may; acting for somebody else
@@ -143,6 +143,7 @@ impl Directory {
             name: agent.name.clone(),
             groups: agent.groups.intersection(&self.groups).cloned().collect(),
             clearances: agent.clearances.clone(),
+            claims: BTreeMap::new(),
             owners,
             created_by: agent.created_by,
             on_behalf_of: token.on_behalf_of.into_iter().collect(),

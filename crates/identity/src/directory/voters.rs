@@ -7,9 +7,12 @@ use crate::{
 };
 use async_trait::async_trait;
 use countersign_core::{AgentId, ChannelName, CredentialId, GroupName, PersonId, Requester, Timestamp};
-use countersign_engine::port::identity::{
-    BindingOffer, Bound, ChannelUser, Identity, Introduction, NotAuthenticated, NotOffered, Presented,
-    Regrouped, Regrouping, StandIn, Voter,
+use countersign_engine::port::{
+    identity::{
+        BindingOffer, Bound, ChannelUser, Identity, Introduction, NotAuthenticated, NotOffered, Presented,
+        Regrouped, Regrouping, StandIn, Voter,
+    },
+    push::{Fared, Subscription},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,6 +114,16 @@ impl Identity for Directory {
 
     fn agent_called(&self, agent: AgentId) -> Option<String> {
         self.agent(agent).map(|agent| agent.name)
+    }
+
+    fn subscriptions(&self, person: PersonId) -> Vec<Subscription> {
+        self.ways(person)
+    }
+
+    async fn subscription_fared(&self, subscription: CredentialId, fared: Fared) {
+        if let Err(error) = Self::fared(self, subscription, fared).await {
+            tracing::warn!(%error, %subscription, "how a device fared could not be written down");
+        }
     }
 
     fn bound(&self, channel: &ChannelName, user: &str) -> Option<Bound> {

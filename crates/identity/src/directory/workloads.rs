@@ -74,7 +74,7 @@ impl Directory {
         let state = memory.tokens.get(&known.secret).ok_or(NotAuthenticated::NotYet)?;
         let requester = self.standing_caller(&memory, &state.held.doc, now)?;
         state.use_at(now);
-        Ok(requester)
+        Ok(Requester { claims: says.tags.clone(), ..requester })
     }
 
     /// Brings the keys that are missing for a token; then, if it holds, writes down its agent and its credential.

@@ -4,7 +4,7 @@ use super::{Issuer, Rule};
 use crate::jose::{Unsound, compact::Signed};
 use countersign_core::Timestamp;
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Kinds of tokens that may be presented. Others are signed by the same key for another end (RFC 8725, section 3.11).
 const KINDS: [&str; 3] = ["jwt", "at+jwt", "jose"];
@@ -28,6 +28,34 @@ pub(crate) fn texts(value: &Value) -> Vec<String> {
         Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         Value::Null | Value::Object(_) => Vec::new(),
     }
+}
+
+/// The longest value of a tag, in bytes.
+const LONGEST_TAG: usize = 512;
+
+/// What policy may look at. A claim that is there and is no plain text makes the token unsound: a rule that looks for it
+/// would find nothing.
+pub(crate) fn tags(
+    issuer: &Issuer,
+    claims: &Map<String, Value>,
+) -> Result<BTreeMap<String, String>, Unsound> {
+    let mut tags = BTreeMap::new();
+    for name in &issuer.tags {
+        let value = match find(claims, name) {
+            None | Some(Value::Null) => continue,
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Bool(flag)) => flag.to_string(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(Value::Array(_) | Value::Object(_)) => {
+                return Err(Unsound("a claim that policies may look at is no text"));
+            }
+        };
+        if value.len() > LONGEST_TAG {
+            return Err(Unsound("a claim that policies may look at is too long"));
+        }
+        tags.insert(name.clone(), value);
+    }
+    Ok(tags)
 }
 
 /// Checks issuer, audience and times. Gives the moment the token ends.

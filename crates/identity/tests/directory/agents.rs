@@ -4,7 +4,10 @@ use crate::world::{World, agent_of, groups};
 use countersign_core::{AgentId, CredentialId, PersonId, PrincipalId, PrincipalKind, Requester};
 use countersign_engine::port::identity::{Identity, NotAuthenticated as N, Presented};
 use countersign_identity::{AgentChange, Author, IdentityError as E, NewAgent, NewToken, Role, Secret};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 fn token_for(agent: AgentId) -> NewToken {
     NewToken { agent, label: "laptop".into(), expires: None, on_behalf_of: None }
@@ -46,6 +49,7 @@ async fn a_token_stands_for_its_agent_with_everyone_behind_it() {
             name: "Deploy bot".into(),
             groups: groups(&["platform-agents"]),
             clearances: ["fedramp".to_owned()].into(),
+            claims: BTreeMap::new(),
             owners: [owner, second].into(),
             created_by: Some(admin),
             on_behalf_of: vec![user],

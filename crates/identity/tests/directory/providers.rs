@@ -29,6 +29,7 @@ fn provider(name: &str, url: &str) -> Provider {
             algorithms: [Algorithm::Rs256].into(),
             skew: Duration::from_mins(1),
             longest: Duration::from_hours(24),
+            tags: BTreeSet::new(),
             rules: Vec::new(),
         },
         label: "Example".into(),

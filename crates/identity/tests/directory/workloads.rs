@@ -47,6 +47,7 @@ fn issuer(url: &str, rules: Vec<Rule>) -> Issuer {
         algorithms: [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].into(),
         skew: Duration::from_mins(1),
         longest: Duration::from_hours(24),
+        tags: ["repository", "run_attempt", "/deployment/ring"].map(str::to_owned).into(),
         rules,
     }
 }
@@ -114,6 +115,35 @@ async fn present(directory: &Arc<Directory>, text: &str, world: &World) -> Resul
             directory.authenticate(presented, world.now())
         }
         outcome => outcome,
+    }
+}
+
+#[tokio::test]
+async fn claims_that_are_listed_are_told_as_texts_and_no_others_are() {
+    let stage = Stage::new().await;
+    let caller = stage.caller(&stage.token()).await.unwrap();
+    let of = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    assert_eq!(caller.claims, of(&[("repository", "acme/shop")]));
+    let more = stage.token_saying(|claims| {
+        claims["run_attempt"] = json!(2);
+        claims["deployment"] = json!({"ring": true});
+        claims["unlisted"] = json!("x");
+    });
+    let other = stage.caller(&more).await.unwrap();
+    let told = [("/deployment/ring", "true"), ("repository", "acme/shop"), ("run_attempt", "2")];
+    assert_eq!(other.claims, of(&told));
+    assert_eq!(other.credential, caller.credential, "it is the same credential");
+    // What its credential alone is known by says nothing of a token.
+    let known = stage.directory.requester(caller.credential, stage.world.now()).unwrap();
+    assert_eq!(known.claims, of(&[]));
+    for bad in [json!(["2"]), json!({"n": 2}), json!("x".repeat(513))] {
+        let refused = stage.caller(&stage.token_saying(|claims| claims["run_attempt"] = bad.clone())).await;
+        assert!(
+            matches!(refused, Err(N::NotTrusted(why)) if why.contains("policies may look at")),
+            "{refused:?}"
+        );
     }
 }
 

@@ -13,7 +13,7 @@ fn samples() -> Vec<Value> {
         "operation": "list", "target": "crm", "wire": "http"});
     let gate = json!({"gate": "data", "quorum": 1, "assurance": "session", "distinct": true,
         "groups": ["privacy"], "people": [person], "policies": ["p"],
-        "break_glass": {"groups": ["sre"], "people": []}, "sign_in": {"within_s": 60, "acr": ["a"], "amr": ["hwk"]}});
+        "break_glass": {"groups": ["sre"], "people": []}, "sign_in": {"within_s": 60, "acr": ["a"], "amr": ["hwk"]}, "tickets": ["team"]});
     let round = json!({"approval": approval, "number": 1, "bundle": digest, "evidence": digest, "view": digest,
         "deadline": time, "gates": [gate], "excluded": [person]});
     let statement = json!({"approval": approval, "round": 1, "gate": "data", "decision": "approve",
@@ -23,6 +23,8 @@ fn samples() -> Vec<Value> {
     alone["decision"] = json!("break-glass");
     let assertion = json!({"credential": credential, "authenticator_data": "", "client_data_json": "",
         "signature": ""});
+    let ticket = json!({"system": "jira", "ticket": "OPS-12", "id": "10012", "change": "10124", "approved_at": time,
+        "read_at": time, "scope": digest, "uses": 2, "used": 1, "until": time, "checked": ["scope", "approver"]});
     let keys = json!({"log_key": "l", "gateway_key": "g", "endorsement": "e"});
     let samples = [
         ("log.opened", keys.clone()),
@@ -60,6 +62,8 @@ fn samples() -> Vec<Value> {
             json!({"person": person, "credential": credential, "credential_id": "a", "public_key": "b", "relying_party": "c", "origin": "d"}),
         ),
         ("passkey.removed", json!({"person": person, "credential": credential})),
+        ("push.subscribed", json!({"person": person, "subscription": credential})),
+        ("push.unsubscribed", json!({"person": person, "subscription": credential})),
         ("person.role_changed", json!({"person": person, "role": "auditor"})),
         ("account.linked", json!({"person": person, "provider": "corp"})),
         ("account.unlinked", json!({"person": person, "provider": "corp"})),
@@ -84,11 +88,8 @@ fn samples() -> Vec<Value> {
         ("approval.round_opened", json!({"round": round, "because": "evidence"})),
         (
             "approval.voted",
-            json!({"statement": statement, "assurance": "passkey", "assertion": assertion, "sign_in": {"proven_at": time, "acr": "a", "amr": ["hwk"]}, "through": {"channel": "team", "binding": credential}}),
-        ),
-        (
-            "approval.vote_refused",
-            json!({"approval": approval, "gate": null, "reason": "late", "channel": "team"}),
+            json!({"statement": statement, "assurance": "passkey", "assertion": assertion, "sign_in": {"proven_at": time, "acr": "a", "amr": ["hwk"]}, "through": {"channel": "team", "binding": credential},
+                "ticket": ticket}),
         ),
         ("approval.glass_broken", json!({"statement": alone, "assertion": assertion, "told": [person]})),
         (
@@ -97,7 +98,6 @@ fn samples() -> Vec<Value> {
         ),
         ("approval.granted", json!({"approval": approval, "use_by": time})),
         ("approval.closed", json!({"approval": approval, "closing": "lapsed", "by": {"person": person}})),
-        ("approval.revoked_while_running", json!({"approval": approval, "by": "freeze"})),
         (
             "execution.authorized",
             json!({"asked": asked, "attempt": 1, "epoch": 1, "gateway": gateway, "approval": null, "bundle": digest, "policies": ["p"], "body_bound": false}),
@@ -107,12 +107,21 @@ fn samples() -> Vec<Value> {
     all.map(|(kind, data)| json!({"type": kind, "data": data})).collect()
 }
 
-/// Calling people while nobody decides.
-fn calls() -> [(&'static str, Value); 2] {
+/// Calling people while nobody decides, and what does not count or is stopped.
+fn calls() -> [(&'static str, Value); 5] {
     let approval = "apr_00000000000000000000000001";
     [
         ("approval.reminded", json!({"approval": approval, "reminder": 2})),
         ("approval.escalated", json!({"approval": approval, "step": 1, "channels": ["ops", "sre"]})),
+        (
+            "approval.vote_refused",
+            json!({"approval": approval, "gate": null, "reason": "late", "channel": "team"}),
+        ),
+        ("approval.revoked_while_running", json!({"approval": approval, "by": "freeze"})),
+        (
+            "approval.ticket_refused",
+            json!({"approval": approval, "channel": "team", "ticket": "OPS-12", "check": "unchanged"}),
+        ),
     ]
 }
 

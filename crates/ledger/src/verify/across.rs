@@ -1,10 +1,10 @@
 //! What holds across actions: who has a break-glass open, who stands in for whom, and which users of channels speak for
-//! whom.
+//! whom, and how often a ticket was used.
 
 use super::fault::{Breach, Rule, breach, demand, same};
 use crate::event::{Event, Through};
 use countersign_core::{ApprovalId, Assurance, ChannelName, CredentialId, PersonId, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 /// Break-glasses that nobody else has looked at: one for each person.
 #[derive(Debug, Default)]
@@ -58,13 +58,14 @@ pub(super) struct Bindings(BTreeMap<CredentialId, Bound>);
 struct Bound {
     person: PersonId,
     channel: ChannelName,
+    at: Timestamp,
     ended: bool,
 }
 
 impl Bindings {
-    pub(super) fn read(&mut self, event: &Event) -> Result<(), Breach> {
+    pub(super) fn read(&mut self, at: Timestamp, event: &Event) -> Result<(), Breach> {
         if let Event::ChannelBound { person, binding, channel } = event {
-            let bound = Bound { person: *person, channel: channel.clone(), ended: false };
+            let bound = Bound { person: *person, channel: channel.clone(), at, ended: false };
             let before = self.0.insert(*binding, bound);
             demand(Rule::Chat, before.is_none(), "a new binding", format!("`{binding}` again"))?;
         }
@@ -74,7 +75,7 @@ impl Bindings {
             let none = || breach(Rule::Chat, "a binding of that person", format!("`{binding}`"));
             known.ok_or_else(none)?.ended = true;
         }
-        if let Event::ApprovalVoted { statement, assurance, assertion, through, .. } = event {
+        if let Event::ApprovalVoted { statement, assurance, assertion, through, ticket, .. } = event {
             match (through, *assurance) {
                 (None, Assurance::Session | Assurance::Passkey) => {}
                 (None, Assurance::Chat) => {
@@ -85,19 +86,62 @@ impl Bindings {
                 }
                 (Some(through), Assurance::Chat) => {
                     demand(Rule::Chat, assertion.is_none(), "no passkey in a channel", "an assertion")?;
-                    self.speaks_for(statement.voter, through)?;
+                    let bound = self.speaks_for(statement.voter, through)?;
+                    if let Some(ticket) = ticket {
+                        let then = bound <= ticket.approved_at;
+                        demand(
+                            Rule::Ticket,
+                            then,
+                            "an approval by a user who was bound then",
+                            ticket.approved_at,
+                        )?;
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn speaks_for(&self, voter: PersonId, through: &Through) -> Result<(), Breach> {
+    /// Since when they do.
+    fn speaks_for(&self, voter: PersonId, through: &Through) -> Result<Timestamp, Breach> {
         let unknown = || breach(Rule::Chat, "a binding made before", format!("`{}`", through.binding));
         let bound = self.0.get(&through.binding).ok_or_else(unknown)?;
         demand(Rule::Chat, bound.person == voter, format!("a user bound to `{voter}`"), bound.person)?;
         same(Rule::Chat, "the channel", &bound.channel, &through.channel)?;
         let ended = || format!("`{}`, ended before", through.binding);
-        if bound.ended { Err(breach(Rule::Chat, "a binding in force", ended())) } else { Ok(()) }
+        if bound.ended { Err(breach(Rule::Chat, "a binding in force", ended())) } else { Ok(bound.at) }
+    }
+}
+
+/// Which approvals tickets were used for, each with the how manieth that was, and the newest use of each ticket.
+#[derive(Debug, Default)]
+pub(super) struct Tickets {
+    uses: BTreeMap<(ChannelName, String, ApprovalId), u32>,
+    newest: BTreeMap<(ChannelName, String), u32>,
+}
+
+impl Tickets {
+    /// One use for each approval, whatever number of gates and rounds it has; each use is a later one than those before.
+    pub(super) fn read(&mut self, event: &Event) -> Result<(), Breach> {
+        if let Event::ApprovalVoted { statement, through: Some(through), ticket: Some(ticket), .. } = event {
+            let place = (through.channel.clone(), ticket.id.clone());
+            match self.uses.entry((through.channel.clone(), ticket.id.clone(), statement.approval)) {
+                Entry::Occupied(known) => {
+                    same(
+                        Rule::Ticket,
+                        "the use of this ticket for this approval",
+                        known.get(),
+                        &ticket.used,
+                    )?;
+                }
+                Entry::Vacant(first) => {
+                    let before = self.newest.insert(place, ticket.used).unwrap_or(0);
+                    let expected = format!("a use of `{}` behind {before}", ticket.ticket);
+                    demand(Rule::Ticket, ticket.used > before, expected, ticket.used)?;
+                    first.insert(ticket.used);
+                }
+            }
+        }
+        Ok(())
     }
 }

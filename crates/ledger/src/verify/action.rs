@@ -72,14 +72,17 @@ impl Case {
     /// A vote, or one person's for all gates.
     fn voted(&mut self, entry: &Entry, passkeys: &Passkeys) -> Result<(), Breach> {
         let (at, actor, asked) = (entry.at, &entry.actor, self.asked.as_ref().map(|asked| asked.digest));
-        if let Event::ApprovalVoted { statement, assurance, assertion, sign_in, .. } = &entry.event {
+        if let Event::ApprovalVoted { statement, assurance, assertion, sign_in, through, ticket } =
+            &entry.event
+        {
             let (assurance, assertion, sign_in) = (*assurance, assertion.as_ref(), sign_in.as_ref());
-            let ballot = Ballot { at, actor, statement, assurance, assertion, sign_in };
+            let ticket = ticket.as_deref().map(|ticket| (ticket, through.as_ref()));
+            let ballot = Ballot { at, actor, statement, assurance, assertion, sign_in, ticket };
             self.waiting()?.vote(&asked.unwrap_or(statement.action_digest), &ballot, passkeys)?;
         }
         if let Event::ApprovalGlassBroken { statement, assertion, told, sign_in } = &entry.event {
             let (assurance, assertion, sign_in) = (Assurance::Passkey, Some(assertion), sign_in.as_ref());
-            let ballot = Ballot { at, actor, statement, assurance, assertion, sign_in };
+            let ballot = Ballot { at, actor, statement, assurance, assertion, sign_in, ticket: None };
             self.waiting()?.break_glass(
                 &asked.unwrap_or(statement.action_digest),
                 &ballot,
@@ -131,21 +134,14 @@ impl Case {
             | Event::ApprovalReminded { .. }
             | Event::ApprovalEscalated { .. } => self.waited(entry)?,
             Event::ApprovalClosed { approval, closing, .. } => self.waiting()?.close(*approval, *closing)?,
-            Event::ApprovalRevokedWhileRunning { approval, .. } => {
-                self.same_approval(*approval)?;
-                demand(Rule::Order, self.live.is_some(), "an attempt that is running", "none")?;
-                self.revoked_while_running = true;
-            }
+            Event::ApprovalRevokedWhileRunning { approval, .. } => self.taken_back(*approval)?,
             Event::ExecutionAuthorized(facts) => self.authorized(at, facts)?,
             Event::ExecutionReleased { attempt, .. } => {
                 self.ended_attempt(*attempt)?;
                 self.released();
             }
             Event::ExecutionResult(facts) => {
-                self.ended_attempt(facts.attempt)?;
-                let unknown = facts.outcome == Outcome::Unknown;
-                self.end = if unknown { End::Unknown } else { End::Ran };
-                (gain.executed, gain.unknown) = (u64::from(!unknown), u64::from(unknown));
+                (gain.executed, gain.unknown) = self.ended(facts.attempt, facts.outcome)?;
             }
             Event::ExecutionUnknown { attempt, .. } => {
                 self.ended_attempt(*attempt)?;
@@ -156,7 +152,9 @@ impl Case {
                 demand(Rule::Order, self.end == End::Unknown, "an unknown outcome to resolve", "another")?;
                 self.end = End::Resolved;
             }
-            Event::ResultDelivered { approval } | Event::ApprovalVoteRefused { approval, .. } => {
+            Event::ResultDelivered { approval }
+            | Event::ApprovalVoteRefused { approval, .. }
+            | Event::ApprovalTicketRefused { approval, .. } => {
                 self.same_approval(*approval)?;
             }
             Event::LogOpened { .. }
@@ -193,6 +191,8 @@ impl Case {
             | Event::AccountUnlinked { .. }
             | Event::PasskeyRegistered { .. }
             | Event::PasskeyRemoved { .. }
+            | Event::PushSubscribed { .. }
+            | Event::PushUnsubscribed { .. }
             | Event::ChannelBound { .. }
             | Event::ChannelUnbound { .. }
             | Event::SessionOpened { .. }
@@ -206,6 +206,21 @@ impl Case {
             | Event::IntakeRefused { .. } => {}
         }
         Ok(gain)
+    }
+
+    /// How many ran, and of how many nobody knows it: one of either.
+    fn ended(&mut self, attempt: u32, outcome: Outcome) -> Result<(u64, u64), Breach> {
+        self.ended_attempt(attempt)?;
+        let unknown = outcome == Outcome::Unknown;
+        self.end = if unknown { End::Unknown } else { End::Ran };
+        Ok((u64::from(!unknown), u64::from(unknown)))
+    }
+
+    fn taken_back(&mut self, approval: ApprovalId) -> Result<(), Breach> {
+        self.same_approval(approval)?;
+        demand(Rule::Order, self.live.is_some(), "an attempt that is running", "none")?;
+        self.revoked_while_running = true;
+        Ok(())
     }
 
     fn same_approval(&self, approval: ApprovalId) -> Result<(), Breach> {

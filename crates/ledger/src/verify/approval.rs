@@ -5,12 +5,15 @@ use super::{
     fault::{Breach, Rule, breach, demand, same},
     passkeys::Passkeys,
 };
-use crate::event::{Actor, Assertion, ClosedAs, GateTerms, RoundTerms};
+use crate::event::{Actor, Assertion, ClosedAs, GateTerms, RoundTerms, Through, TicketVote};
 use countersign_core::{
     ApprovalId, Assurance, Digest, GateName, PersonId, SignIn, Timestamp,
     statement::{Statement, Verdict},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// An approval as far as it was read.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub(super) struct Ballot<'a> {
     pub(super) assurance: Assurance,
     pub(super) assertion: Option<&'a Assertion>,
     pub(super) sign_in: Option<&'a SignIn>,
+    /// The ticket it was cast in, with the channel.
+    pub(super) ticket: Option<(&'a TicketVote, Option<&'a Through>)>,
 }
 
 impl Held {
@@ -130,6 +135,7 @@ impl Held {
                 "none",
             )?,
         }
+        in_a_ticket(gate, ballot)?;
         if !approves {
             self.rejected = true;
             self.granted = None;
@@ -329,6 +335,30 @@ fn signed_in(gate: &GateTerms, ballot: &Ballot<'_>) -> Result<(), Breach> {
     let sign_in = ballot.sign_in.unwrap_or(&nobody_says);
     let met = terms.met_by(sign_in, ballot.assurance, ballot.at);
     met.map_err(|why| breach(Rule::SignIn, format!("a sign-in as `{}` asks", gate.gate), why))
+}
+
+/// How long before its vote a ticket was read at most.
+const READ_WITHIN: Duration = Duration::from_mins(5);
+
+/// A word in a ticket counts where the gate says so, for oneself, within the time that the ticket says, as often as it says.
+fn in_a_ticket(gate: &GateTerms, ballot: &Ballot<'_>) -> Result<(), Breach> {
+    let Some((ticket, through)) = ballot.ticket else { return Ok(()) };
+    let named = through.is_some_and(|through| gate.tickets.contains(&through.channel));
+    demand(Rule::Ticket, named, format!("a channel whose tickets `{}` takes", gate.gate), "another")?;
+    let statement = ballot.statement;
+    let approves = statement.decision == Verdict::Approve && statement.on_behalf_of.is_none();
+    let own = approves && ballot.assurance == Assurance::Chat;
+    demand(Rule::Ticket, own, "one's own approval, worth `chat`", "another vote")?;
+    let (from, until) = (ticket.from, ticket.until);
+    let holds = from.is_none_or(|from| from <= ballot.at) && until.is_none_or(|until| ballot.at < until);
+    demand(Rule::Ticket, holds, format!("a vote while `{}` holds", ticket.ticket), ballot.at)?;
+    let read = ticket.read_at <= ballot.at && ballot.at.since(ticket.read_at) <= READ_WITHIN;
+    demand(Rule::Ticket, read, format!("`{}`, read a moment before", ticket.ticket), ticket.read_at)?;
+    // Its system's clock may be ahead of ours.
+    let before = ticket.approved_at <= ballot.at.plus(READ_WITHIN);
+    demand(Rule::Ticket, before, format!("`{}`, approved before", ticket.ticket), ticket.approved_at)?;
+    let within = (1..=ticket.uses).contains(&ticket.used);
+    demand(Rule::Ticket, within, format!("at most {} uses of `{}`", ticket.uses, ticket.ticket), ticket.used)
 }
 
 fn in_time(at: Timestamp, terms: &RoundTerms, statement: &Statement) -> Result<(), Breach> {

@@ -65,6 +65,7 @@ rules! {
     Nonce, "nonce", "a vote's nonce is used once";
     BreakGlass, "break-glass", "one person lifts gates alone only where policy allows it, others are told, and a break-glass of theirs before was reviewed by somebody else";
     StandIn, "stand-in", "whoever votes for another stands in for them at that moment, and no say counts twice";
+    Ticket, "ticket", "a ticket stands for a vote only where its gate takes that, while the ticket holds, and for no more actions than it says";
     SignIn, "sign-in", "a voter has signed in as their gate asks";
     Deadline, "deadline", "votes and grants come before their deadlines";
     Quorum, "quorum", "an approval is granted when every gate has its quorum";

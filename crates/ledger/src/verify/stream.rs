@@ -2,7 +2,7 @@
 
 use super::{
     Report,
-    across::{Bindings, Reviews, StandIns},
+    across::{Bindings, Reviews, StandIns, Tickets},
     action::{Case, Gain},
     fault::{Breach, Fault, Rule, breach, demand, same},
     passkeys::Passkeys,
@@ -102,6 +102,7 @@ struct Walk<'k> {
     reviews: Reviews,
     stand_ins: StandIns,
     bindings: Bindings,
+    tickets: Tickets,
     cases: BTreeMap<ActionId, Case>,
     /// The newest entry, which disclosures belong to.
     entry: Option<(u64, Entry)>,
@@ -148,6 +149,7 @@ impl<'k> Walk<'k> {
             reviews: Reviews::default(),
             stand_ins: StandIns::default(),
             bindings: Bindings::default(),
+            tickets: Tickets::default(),
             cases: BTreeMap::new(),
             entry: None,
             opened: BTreeSet::new(),
@@ -293,7 +295,8 @@ impl<'k> Walk<'k> {
         }
         self.reviews.read(&entry.event)?;
         self.stand_ins.read(entry.at, &entry.event)?;
-        self.bindings.read(&entry.event)?;
+        self.bindings.read(entry.at, &entry.event)?;
+        self.tickets.read(&entry.event)?;
         match entry.action {
             Some(action) => self.read_action(action, entry, leaf),
             None => demand(Rule::Linked, entry.parent.is_none(), "no parent without an action", "one")
@@ -395,6 +398,7 @@ fn unbound(event: &Event) -> Result<(), Breach> {
             | Event::ApprovalRequested { .. }
             | Event::ApprovalRoundOpened { .. }
             | Event::ApprovalVoted { .. }
+            | Event::ApprovalTicketRefused { .. }
             | Event::ApprovalGlassBroken { .. }
             | Event::ApprovalGlassReviewed { .. }
             | Event::ApprovalGranted { .. }

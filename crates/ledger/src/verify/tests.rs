@@ -8,6 +8,7 @@ mod chat;
 mod dishonest;
 mod story;
 mod tampered;
+mod tickets;
 
 fn check(bundle: &[u8], log: &Log) -> Result<Report, Box<Fault>> {
     verify(bundle, log.verifier())

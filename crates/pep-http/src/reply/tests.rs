@@ -80,6 +80,8 @@ async fn a_ticket_says_where_to_ask_who_decides_and_until_when() {
         }],
         deadline: Some(Timestamp(0)),
         drifted: None,
+        named: vec![],
+        scope: None,
         link: "https://console/approvals/x".into(),
     };
     insta::assert_snapshot!(text(pending(&ticket, Some("respond-async".into()))).await);

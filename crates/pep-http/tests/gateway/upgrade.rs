@@ -59,8 +59,9 @@ async fn revoking_a_running_stream_cuts_it() {
 #[tokio::test]
 async fn without_its_caller_an_approved_upgrade_does_not_run() {
     let stage = set().await;
-    let (agent, id) = held(&stage).await;
-    drop(agent);
+    let (mut agent, id) = held(&stage).await;
+    agent.close_side().await;
+    assert!(agent.rest().await.is_empty(), "the gateway has let go of it");
     stage.approve(id).await;
     // The same request again comes to the same approval, and is the one that runs.
     let mut agent = stage.agent().await;

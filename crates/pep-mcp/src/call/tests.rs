@@ -48,23 +48,35 @@ fn parameters_with_two_readings_are_refused() {
 
 #[test]
 fn a_head_is_read_as_it_was_written() {
-    let call = Head { method: "tools/call".into(), tool: Some(("x y".into(), "sha256:0".into())) };
-    for head in [call, Head { method: "tools/list".into(), tool: None }] {
+    let call = Head {
+        method: "tools/call".into(),
+        tool: Some(("x y".into(), "sha256:0".into())),
+        ..Head::default()
+    };
+    let asked = Some(r#"{"message":"result a"}"#.to_owned());
+    let again = Head { asked: asked.clone(), ..call.clone() };
+    let answer =
+        Head { method: "roots/list".into(), answers: Some(("a-0".into(), Form::Error)), asked, tool: None };
+    for head in [call, again, answer, Head { method: "tools/list".into(), ..Head::default() }] {
         assert_eq!(Head::read(&head.write()), Some(head));
+    }
+    for bad in ["tool x\n", "tool x\nasked {}\n", "result a\nerror a\n", "asked {}\nresult a\n", "else\n"] {
+        assert_eq!(Head::read(format!("{FORM}tools/call\n{bad}").as_bytes()), None, "{bad}");
     }
     assert_eq!(Head::read(b"countersign-http/1\n4:POST"), None);
 }
 
 #[test]
-fn a_session_is_opened_without_capabilities_and_told_without_what_is_not_offered() {
+fn a_session_is_opened_with_what_is_offered_and_told_without_what_is_not_offered() {
     let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
     let asks = raw(
         r#"{"protocolVersion":"1999","capabilities":{"sampling":{},"tasks":{}},"clientInfo":{"name":"c"}}"#,
     );
-    let (client, version) = opening(Some(&asks)).unwrap();
+    let (client, version, capabilities) = opening(Some(&asks)).unwrap();
+    assert_eq!(capabilities.unwrap().get(), r#"{"sampling":{},"tasks":{}}"#);
     assert_eq!(
-        opening_with(version, Some(&client)),
-        r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c"}}"#
+        opening_with(version, Some(&client), r#"{"sampling":{}}"#),
+        r#"{"protocolVersion":"2025-11-25","capabilities":{"sampling":{}},"clientInfo":{"name":"c"}}"#
     );
     let (version, told) = opened(
         r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{},"tasks":{},"logging":{},"resources":{"subscribe":true,"x":1}},"serverInfo":{"x":1.0}}"#,
@@ -110,7 +122,9 @@ fn the_envelope_and_the_state_are_no_part_of_what_is_decided_on() {
     assert_eq!(prepared.params, prepare(Some(&plain), &target).unwrap().params);
     assert_eq!(prepared.state.as_deref(), Some("s"));
     let answers = raw(r#"{"name":"x","inputResponses":{"a":{"action":"accept"}}}"#);
-    assert!(prepare(Some(&answers), &target).is_err(), "nobody asked for it");
+    let prepared = prepare(Some(&answers), &target).unwrap();
+    assert_eq!((prepared.params.as_str(), prepared.state), (r#"{"name":"x"}"#, None));
+    assert_eq!(prepared.responses.as_deref(), Some(r#"{"a":{"action":"accept"}}"#));
     // No task is made, so that the wish for one changes nothing.
     let task = raw(r#"{"name":"x","task":{"ttl":1},"arguments":{"n":1.0}}"#);
     assert_eq!(prepare(Some(&task), &target).unwrap().params, r#"{"name":"x","arguments":{"n":1.0}}"#);

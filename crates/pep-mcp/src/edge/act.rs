@@ -1,17 +1,19 @@
 //! A message that goes on: as an action, through the engine, to its answer.
 
-use super::{AHEAD, Door, Ended, Said, task::Going};
+use super::{AHEAD, Door, Ended, Said, entrance::UNASKED, task::Going};
 use crate::{
-    approvals, call,
+    approvals,
+    call::{self, Prepared},
     classify::Understood,
-    legs::Leg,
+    legs::{Leg, ROUND},
     members::{self, Members},
     reply::{self, Shape, code},
+    rounds,
     session::{Place, Session},
     stream::{self, Body, Flow, Later, Leaving, Legs, Waiting},
     text,
     tools::{Definition, Ruling},
-    upstream::exchange::{Answer, Asking, Event},
+    upstream::exchange::{Answer, Asking, Event, MayAsk},
 };
 use countersign_core::{ApprovalId, Refusal, RefusalCode, Requester};
 use countersign_engine::{
@@ -153,7 +155,7 @@ impl Door {
         self: &Arc<Self>,
         said: Said<'_>,
         tool: Option<(&str, &Definition)>,
-        understood: Understood,
+        mut understood: Understood,
         shape: Shape,
     ) -> Result<Response<Body>, Ended> {
         let mut prepared = match call::prepare(said.params, &self.target) {
@@ -161,17 +163,9 @@ impl Door {
             Err(why) => return self.invalid(said.id, why).await,
         };
         let about = [said.method.to_owned(), prepared.params.clone()];
-        let before = match prepared.state.take() {
-            None => None,
-            Some(state) => {
-                let call = about.each_ref().map(String::as_str);
-                let leg = self.states.read(&state, &said.requester, &call).filter(|_| said.later);
-                let Some(leg) = leg else {
-                    let why = "the state is none of this gateway's for this call: repeat the call without it";
-                    return self.invalid(said.id, why).await;
-                };
-                Some(leg)
-            }
+        let before = match self.comes_back(&said, &about, &mut prepared, &mut understood) {
+            Ok(before) => before,
+            Err(why) => return self.invalid(said.id, why).await,
         };
         let may_be_task = matches!(shape, Shape::Tool) && before.is_none();
         let wants_task = may_be_task && !said.later && said.tasks && prepared.wants_task;
@@ -183,7 +177,13 @@ impl Door {
         let place = self.place(&said).await?;
         let (told, mut events) = mpsc::channel(AHEAD);
         let progress_token = prepared.progress_token.take();
-        let exchange = self.exchange(&said, &place, progress_token.clone(), told, true);
+        let mut exchange = self.exchange(&said, &place, progress_token.clone(), told, true);
+        exchange.asks = match said.later {
+            // Nobody hears what is asked while a task runs.
+            false if wants_task => MayAsk::Nothing,
+            false => MayAsk::OnTheStream,
+            true => MayAsk::ByTheAnswer(said.offer.clone()),
+        };
         let mut later = said.later.then(|| self.held_later(&said, &place, before, about));
         let mut asked =
             call::asked(&self.target, said.requester.clone(), said.method, tool, understood, prepared);
@@ -230,6 +230,39 @@ impl Door {
         Ok(Waiting { id, shape, progress_token, flow, events, first, place, later }.respond().await)
     }
 
+    /// What a request comes back with: the leg in which it was held; or what its server wanted first, which goes on with
+    /// it and is part of what is decided on.
+    fn comes_back(
+        &self,
+        said: &Said<'_>,
+        about: &[String; 2],
+        prepared: &mut Prepared,
+        understood: &mut Understood,
+    ) -> Result<Option<Leg>, &'static str> {
+        const UNKNOWN: &str = "the state is none of this gateway's for this call: repeat the call without it";
+        let responses = prepared.responses.take();
+        // Answers to what nobody asked are left out.
+        let Some(state) = prepared.state.take() else { return Ok(None) };
+        let call = about.each_ref().map(String::as_str);
+        if !said.later {
+            return Err(UNKNOWN);
+        }
+        if !state.starts_with(ROUND) {
+            // A call that is held has been decided on with all its answers.
+            if responses.is_some() {
+                return Err(UNASKED);
+            }
+            return self.states.read(&state, &said.requester, &call).map(Some).ok_or(UNKNOWN);
+        }
+        let carried = self.states.unseal(&state, &said.requester, &call).ok_or(UNKNOWN)?;
+        let answered = rounds::answered(&carried, responses.as_deref(), &prepared.params);
+        let answered = answered.ok_or("the answers to what the server asked cannot be read")?;
+        prepared.params = answered.params;
+        prepared.asked = answered.asked;
+        understood.answers(&answered.methods);
+        Ok(None)
+    }
+
     /// Attaches to an approval of this caller's and runs what was approved.
     pub(super) async fn claimed(
         &self,
@@ -253,6 +286,8 @@ impl Door {
                 before,
                 requester: said.requester.clone(),
                 about,
+                offer: said.offer.clone(),
+                server: self.target.surroundings().target.to_string(),
             }),
             leaving: Some(self.leaving(place, &said.requester)),
         }
@@ -284,7 +319,10 @@ impl Door {
         };
         let place = self.place(&said).await?;
         let (told, events) = mpsc::channel(AHEAD);
-        let exchange = self.exchange(&said, &place, prepared.progress_token.clone(), told, false);
+        let mut exchange = self.exchange(&said, &place, prepared.progress_token.clone(), told, false);
+        if !said.later {
+            exchange.asks = MayAsk::OnTheStream;
+        }
         let later = said.later.then(|| Later { method: said.method.to_owned(), legs: None, leaving: None });
         let (door, session, requester) = (Arc::clone(self), said.session, said.requester);
         let runs = tool == approvals::WAIT;
@@ -348,6 +386,8 @@ impl Door {
             listens: None,
             mirrored: Vec::new(),
             subscribes: None,
+            asks: MayAsk::Nothing,
+            asked: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use super::{Ended, audience, cannot_go_on, head, one, refused};
 use crate::{
     config::{Front, Resource},
     era::{self, Declared, Mismatch},
-    frame::{self, Message},
+    frame::{self, Answer, Message},
     method::VERSIONS,
     reply::{self, code},
     session::{Session, Sessions},
@@ -23,6 +23,9 @@ use serde_json::{Value, value::RawValue};
 use std::sync::Arc;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
+
+/// Why an answer is not taken.
+pub(crate) const UNASKED: &str = "nothing was asked that this could answer";
 
 /// One endpoint's way in.
 #[derive(Debug)]
@@ -73,6 +76,12 @@ pub(crate) enum Told<'b> {
     Notification {
         method: &'b str,
         params: Option<&'b RawValue>,
+        version: Option<&'static str>,
+    },
+    /// An answer to something that the server asked.
+    Answer {
+        id: &'b RawValue,
+        answer: Answer<'b>,
         version: Option<&'static str>,
     },
     /// A notification of the later era, in which nothing is noted.
@@ -161,9 +170,11 @@ impl Entrance {
             Message::Notification { method, params } => {
                 Ok(Told::Notification { method, params, version: known })
             }
-            Message::Response { .. } => {
-                Err(self.malformed(StatusCode::BAD_REQUEST, "nothing was asked that this could answer").await)
+            // In the later era nothing is asked in this way.
+            Message::Response { .. } if version.is_some() && known.is_none() => {
+                Err(self.malformed(StatusCode::BAD_REQUEST, UNASKED).await)
             }
+            Message::Response { id, answer } => Ok(Told::Answer { id, answer, version: known }),
         }
     }
 

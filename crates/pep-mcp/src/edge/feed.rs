@@ -7,6 +7,7 @@ use super::{
     entrance::{Letter, Shown},
 };
 use crate::{
+    asks::Offer,
     call,
     era::Declared,
     feed::{Feed, Listener, MOST_SUBSCRIBED, Next, SUBSCRIPTION, Wanted},
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -109,6 +111,9 @@ enum Look {
     AtWhatIsKnown,
 }
 
+/// A look at the tools, which comes to how the agent sees them; nothing where they cannot be known.
+type Looking = Pin<Box<dyn Future<Output = Option<Seen>> + Send>>;
+
 /// An agent's stream.
 struct Listening {
     door: Arc<Door>,
@@ -119,6 +124,10 @@ struct Listening {
     decisions: watch::Receiver<u64>,
     keepalive: Interval,
     looked: Option<Instant>,
+    /// The look that is under way: the stream goes on meanwhile.
+    looking: Option<Looking>,
+    /// The one after it.
+    wants: Option<Look>,
     seen: Option<Seen>,
     first: Option<Bytes>,
     /// What is said when the gateway ends it.
@@ -158,7 +167,7 @@ impl Door {
             let client = session.client.as_deref();
             let standing = Standing { way, peer: &session.peer, client, next_id: || session.next_id() };
             loop {
-                let follow = standing.follow(|heard| session.heard(heard));
+                let follow = standing.follow(|heard| session.heard(way, heard));
                 tokio::select! {
                     () = session.ended.cancelled() => return,
                     () = hub.silence() => if hub.lets_go() { return },
@@ -227,6 +236,7 @@ impl Door {
                 later: true,
                 mirrored: Head::default(),
                 tasks: false,
+                offer: Offer::default(),
             };
             filter.agreed(&self.subscribed(said, &uris, &feed).await?)
         } else {
@@ -355,6 +365,8 @@ impl Door {
             decisions: definitions::decisions(&self.gate),
             keepalive: ticks(KEEPALIVE),
             looked: None,
+            looking: None,
+            wants: None,
             seen,
             first: Some(first),
             last,
@@ -395,6 +407,17 @@ impl Listening {
         }
         let feed = Arc::clone(&self.listener.0);
         loop {
+            if self.looking.is_none()
+                && let Some(look) = self.wants.take()
+            {
+                self.looking = Some(self.look(look));
+            }
+            let seen = async {
+                match &mut self.looking {
+                    Some(looking) => looking.await,
+                    None => std::future::pending().await,
+                }
+            };
             let piece = tokio::select! {
                 biased;
                 () = self.door.stopping.cancelled() => break,
@@ -406,11 +429,21 @@ impl Listening {
                     }
                     Some(comment("listening"))
                 }
-                Ok(()) = self.decisions.changed() => self.changed(&feed, Look::AtWhatIsKnown).await,
+                Ok(()) = self.decisions.changed() => {
+                    self.wants.get_or_insert(Look::AtWhatIsKnown);
+                    None
+                }
                 next = feed.next() => match next {
-                    Next::Tools => self.changed(&feed, Look::Again).await,
+                    Next::Tools => {
+                        self.wants = Some(Look::Again);
+                        None
+                    }
                     Next::Message(message) => Some(event(&message)),
                 },
+                now = seen => {
+                    self.looking = None;
+                    self.changed(&feed, now)
+                }
             };
             if let Some(piece) = piece {
                 return Some(piece);
@@ -420,21 +453,30 @@ impl Listening {
         self.last.take()
     }
 
-    /// What tells the agent that its tools are others now, if they are.
-    async fn changed(&mut self, feed: &Feed, look: Look) -> Option<Bytes> {
-        let (book, way) = (&self.door.book, &self.door.target.way);
-        let tools = match look {
-            Look::AtWhatIsKnown => self.session.tools(book, way).await,
-            Look::Again => {
-                if let Some(looked) = self.looked {
-                    sleep_until(looked + LOOK).await;
+    /// Looks at the tools, at the earliest a while after they were looked at.
+    fn look(&mut self, look: Look) -> Looking {
+        let (door, session) = (Arc::clone(&self.door), Arc::clone(&self.session));
+        let now = Instant::now();
+        let at = self.looked.map_or(now, |looked| now.max(looked + LOOK));
+        if look == Look::Again {
+            self.looked = Some(at);
+        }
+        Box::pin(async move {
+            let (book, way) = (&door.book, &door.target.way);
+            let tools = match look {
+                Look::AtWhatIsKnown => session.tools(book, way).await,
+                Look::Again => {
+                    sleep_until(at).await;
+                    session.tools_now(book, way).await
                 }
-                self.looked = Some(Instant::now());
-                self.session.tools_now(book, way).await
-            }
-        };
-        // Where they cannot be known its agent finds out why when it asks.
-        let now = tools.ok().map(|tools| self.door.as_seen(&tools));
+            };
+            // Where they cannot be known its agent finds out why when it asks.
+            tools.ok().map(|tools| door.as_seen(&tools))
+        })
+    }
+
+    /// What tells the agent that its tools are others now, if they are.
+    fn changed(&mut self, feed: &Feed, now: Option<Seen>) -> Option<Bytes> {
         if now.is_some() && now == self.seen {
             return None;
         }

@@ -6,11 +6,12 @@ mod list;
 
 use super::{
     Door, Ended, Entrance, Letter, Said, Told,
-    entrance::{Wish, not_allowed},
+    entrance::{UNASKED, Wish, not_allowed},
     refused, taken,
 };
 use crate::{
     approvals::{self, NO_TASK},
+    asks::Offer,
     call,
     era::Declared,
     members::{self, Members},
@@ -122,6 +123,8 @@ impl Joint {
                 self.follow(rule, Asked { requester, era, id, method, params }).await
             }
             Told::Nothing => Ok(taken()),
+            // Through here servers ask agents for nothing.
+            Told::Answer { .. } => Err(self.entrance.malformed(StatusCode::BAD_REQUEST, UNASKED).await),
             Told::Notification { method, params, version } => {
                 let (session, _) = self.session(&requester, session, version).await?;
                 if method::note(method) == Note::Cancelled {
@@ -174,7 +177,7 @@ impl Joint {
             let why = "you have as many sessions open as you may: end some";
             return Err(refused(StatusCode::TOO_MANY_REQUESTS, why));
         }
-        let (client, version) = match call::opening(params) {
+        let (client, version, _) = match call::opening(params) {
             Ok(opening) => opening,
             Err(why) => return self.entrance.invalid(id, why).await,
         };
@@ -295,8 +298,19 @@ impl Joint {
         let (later, tasks) = (asked.is_later(), asked.knows_tasks());
         let mirrored = asked.mirrored();
         let Asked { requester, id, method, .. } = asked;
-        door.call(Said { requester, session, id, method, params: Some(&params), later, mirrored, tasks })
-            .await
+        let offer = Offer::default();
+        door.call(Said {
+            requester,
+            session,
+            id,
+            method,
+            params: Some(&params),
+            later,
+            mirrored,
+            tasks,
+            offer,
+        })
+        .await
     }
 
     /// What an agent asks of its tasks, which are those of the servers.
@@ -323,7 +337,8 @@ impl Joint {
         let (later, tasks) = (asked.is_later(), asked.knows_tasks());
         let mirrored = asked.mirrored();
         let Asked { requester, id, method, params, .. } = asked;
-        door.task(ask, Said { requester, session, id, method, params, later, mirrored, tasks }).await
+        let offer = Offer::default();
+        door.task(ask, Said { requester, session, id, method, params, later, mirrored, tasks, offer }).await
     }
 
     /// Which server an approval of this caller's is about; the first one where there is none, which says so.
@@ -371,7 +386,7 @@ impl Door {
         client: Option<&str>,
         version: &'static str,
     ) -> Result<Session, Result<Reply<Answer>, Error>> {
-        let begun = self.begin(requester, client, version).await?;
+        let begun = self.begin(requester, client, version, &Offer::default()).await?;
         self.initialized(&begun.peer).await?;
         let mut session = Session::new(requester, NEWEST, begun.peer);
         session.client = client.map(str::to_owned);

@@ -3,6 +3,7 @@
 
 use super::{Door, Ended, Said, open::unreachable};
 use crate::{
+    asks::Offer,
     call,
     era::Declared,
     method::{self, NEWEST, Rule},
@@ -41,8 +42,19 @@ impl Door {
             }
         };
         let mirrored = declared.mirrored.clone();
-        let said =
-            Said { requester, session, id, method, params, later: true, mirrored, tasks: declared.tasks };
+        let offer = serde_json::from_str(&declared.capabilities).ok();
+        let offer = Offer::new(offer, self.target.server_requests);
+        let said = Said {
+            requester,
+            session,
+            id,
+            method,
+            params,
+            later: true,
+            mirrored,
+            tasks: declared.tasks,
+            offer,
+        };
         self.follow(rule, said).await
     }
 
@@ -63,7 +75,7 @@ impl Door {
         let mut session = if is_later {
             Session::new(requester, NEWEST, Peer::later())
         } else {
-            let begun = self.begin(requester, declared.client.as_deref(), NEWEST).await?;
+            let begun = self.begin(requester, declared.client.as_deref(), NEWEST, &Offer::default()).await?;
             self.initialized(&begun.peer).await?;
             let mut session = Session::new(requester, NEWEST, begun.peer);
             session.opened = Some(begun.result);

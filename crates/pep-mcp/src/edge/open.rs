@@ -2,13 +2,14 @@
 
 use super::{Door, Ended, refused};
 use crate::{
+    asks::{Asks, Offer},
     call, method,
     reply::{self, Shape, code},
     session::Session,
     stream::{self, Body},
     upstream::{
         Peer, SESSION,
-        exchange::{Answer, Asking, Form},
+        exchange::{Answer, Asking, Form, MayAsk},
     },
 };
 use bytes::Bytes;
@@ -43,11 +44,12 @@ impl Door {
             let why = "you have as many sessions open as you may: end some";
             return Err(refused(StatusCode::TOO_MANY_REQUESTS, why));
         }
-        let (client, version) = match call::opening(params) {
+        let (client, version, capabilities) = match call::opening(params) {
             Ok(opening) => opening,
             Err(why) => return self.invalid(id, why).await,
         };
-        let begun = match self.begin(&requester, Some(&client), version).await {
+        let offer = Offer::new(capabilities, self.target.server_requests);
+        let begun = match self.begin(&requester, Some(&client), version, &offer).await {
             Ok(begun) => begun,
             Err(reply) => {
                 return Ok(stream::json(StatusCode::OK, reply::of(id.get(), &Shape::Other, reply).message));
@@ -70,6 +72,11 @@ impl Door {
         }
         let mut session = Session::new(&requester, version, begun.peer);
         session.client = Some(client);
+        if !session.peer.is_later() {
+            let own: [u8; 16] = self.gate.journal().random();
+            let own = format!("ask-{:032x}", u128::from_be_bytes(own));
+            session.asks = Asks::new(own, self.target.surroundings().target.to_string(), offer);
+        }
         self.sessions.insert(name, Arc::new(session));
         Ok(response)
     }
@@ -80,6 +87,7 @@ impl Door {
         requester: &Requester,
         client: Option<&str>,
         version: &str,
+        offer: &Offer,
     ) -> Result<Begun, Result<Reply<Answer>, Error>> {
         let is_later = match self.target.way.is_later().await {
             Ok(is_later) => is_later,
@@ -88,7 +96,7 @@ impl Door {
         let (method, params, peer) = if is_later {
             ("server/discover", "{}".to_owned(), Peer::later())
         } else {
-            ("initialize", call::opening_with(version, client), Peer::default())
+            ("initialize", call::opening_with(version, client, &offer.declared()), Peer::default())
         };
         let mut opening = Session::new(requester, method::NEWEST, peer.clone());
         opening.client = client.map(str::to_owned);
@@ -109,6 +117,8 @@ impl Door {
             listens: None,
             mirrored: Vec::new(),
             subscribes: None,
+            asks: MayAsk::Nothing,
+            asked: Vec::new(),
         };
         let understood = self.target.classifier.other("mcp.session", method, None);
         let prepared = call::Prepared::of(params);

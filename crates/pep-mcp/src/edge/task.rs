@@ -225,7 +225,7 @@ impl Door {
             let related = format!(r#""io.modelcontextprotocol/related-task":{{"taskId":"{}"}}"#, task.id);
             let raw = match outcome.form {
                 Form::Result => with_meta(&outcome.raw, &related).unwrap_or(outcome.raw),
-                Form::Error => outcome.raw,
+                Form::Error | Form::Asks => outcome.raw,
             };
             let answer = Answer { form: outcome.form, raw: raw.into(), link: None, session_is_gone: false };
             Ok::<Reply<Answer>, Error>(Reply::Live(answer))

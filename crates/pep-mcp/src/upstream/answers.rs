@@ -25,7 +25,17 @@ impl Answers {
     /// Answers what the server asks, without waiting for that. A server that asks faster than it takes answers gets none to
     /// what is too much.
     pub(crate) fn give(&self, method: &str, id: &RawValue) {
-        let Some(message) = method::own_answer(method, id.get()) else { return };
+        if let Some(message) = method::own_answer(method, id.get()) {
+            self.say(message);
+        }
+    }
+
+    /// Tells the server that this does not go on to its agent.
+    pub(crate) fn refuse(&self, id: &RawValue, why: &str) {
+        self.say(method::refusal(id.get(), why));
+    }
+
+    fn say(&self, message: String) {
         let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return };
         let (way, peer) = (Arc::clone(&self.way), self.peer.clone());
         tokio::spawn(async move {

@@ -1,5 +1,7 @@
 //! One message's exchange with its server, once the engine clears it. It goes on to its end though the agent leaves:
 //! closing a stream cancels nothing in these versions of the protocol.
+//!
+//! Long because one exchange is one story: what goes out, what comes before the answer, and the answer.
 
 use super::{
     Connection, Link, Outgoing, Peer, Way,
@@ -8,6 +10,7 @@ use super::{
     talk::{Talk, lost},
 };
 use crate::{
+    asks::{self, Offer},
     call::Head,
     era,
     feed::{self, Feed, Subscribing},
@@ -17,6 +20,7 @@ use crate::{
     method::{self, FromServer},
     mirror,
     reply::code,
+    rounds::Round,
     session::{Session, UnderWay},
     text::Texts,
     tools::{Book, Ruling},
@@ -33,7 +37,7 @@ use countersign_engine::{
 use http::{HeaderName, HeaderValue, StatusCode};
 use memchr::memmem;
 use serde_json::value::RawValue;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 /// What the agent is told before its answer.
@@ -61,6 +65,8 @@ pub(crate) struct Answer {
 pub(crate) enum Form {
     Result,
     Error,
+    /// A result that is none before its agent has said more.
+    Asks,
 }
 
 impl Form {
@@ -68,6 +74,7 @@ impl Form {
         match self {
             Self::Result => "result",
             Self::Error => "error",
+            Self::Asks => "asks",
         }
     }
 }
@@ -93,6 +100,22 @@ pub(crate) struct Asking {
     pub(crate) mirrored: Vec<(HeaderName, HeaderValue)>,
     /// The place of the resource that the session is subscribed to with it.
     pub(crate) subscribes: Option<Subscribing>,
+    /// What the server may ask of its agent meanwhile.
+    pub(crate) asks: MayAsk,
+    /// What it has asked, by the gateway's own ids.
+    pub(crate) asked: Vec<String>,
+}
+
+/// Who hears what a server asks while it answers.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum MayAsk {
+    /// Nobody.
+    #[default]
+    Nothing,
+    /// The agent's stream: what its session offers.
+    OnTheStream,
+    /// The agent by the answer itself, which it comes back with (later era).
+    ByTheAnswer(Offer),
 }
 
 #[async_trait]
@@ -176,10 +199,12 @@ impl Asking {
         let params = std::str::from_utf8(params).map_err(|_| unsent("the stored call cannot be read"))?;
         self.listened(&head.method, params).map_err(unsent)?;
         let token = self.progress_token.as_ref().map(|token| format!(r#""progressToken":{token}"#));
-        let envelope = self
-            .peer
-            .is_later()
-            .then(|| era::envelope(self.session.as_ref().and_then(|session| session.client.as_deref())));
+        let offered = match &self.asks {
+            MayAsk::ByTheAnswer(offer) => offer.declared(),
+            MayAsk::Nothing | MayAsk::OnTheStream => "{}".into(),
+        };
+        let client = self.session.as_ref().and_then(|session| session.client.as_deref());
+        let envelope = self.peer.is_later().then(|| era::envelope(client, &offered));
         let own: Vec<String> = token.into_iter().chain(envelope).collect();
         let params = if own.is_empty() {
             params.to_owned()
@@ -198,6 +223,9 @@ impl Asking {
                 unsent("the server has changed the tool since this was decided: call it again")
             })?;
             self.mirrored = mirror::headers(mirrored, &params);
+        }
+        if head.answers.is_some() {
+            return Err(unsent("it answers what nobody waits for any more"));
         }
         let (id, method) = (self.under_way.id, &head.method);
         Ok(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#).into())
@@ -241,6 +269,12 @@ impl Asking {
             () = unheard => (Some("client"), Err(lost("nobody listens any more"))),
             ended = self.exchange(message) => (None, ended),
         };
+        if let Some(session) = &self.session {
+            for own in &self.asked {
+                // Nobody waits for it any more.
+                drop(session.asks.take(own));
+            }
+        }
         // In the later era letting go of the answer says it.
         if stopped.is_some() && !self.peer.is_later() {
             let id = self.under_way.id;
@@ -296,7 +330,7 @@ impl Asking {
         if !talk.status.is_success() {
             return self.no_success(talk).await;
         }
-        while let Some(message) = talk.next(self.way.idle).await? {
+        while let Some(message) = talk.next(self.idle()).await? {
             match frame::read(&message)
                 .map_err(|why| lost(&format!("the server's answer cannot be read: {why}")))?
             {
@@ -305,14 +339,7 @@ impl Asking {
                         frame::Answer::Result(raw) => (Form::Result, raw),
                         frame::Answer::Error(raw) => (Form::Error, raw),
                     };
-                    let wants = form == Form::Result && self.peer.is_later() && wants_input(raw);
-                    let (form, raw, status) = if wants {
-                        // It was told that nothing can be asked.
-                        let why = r#"{"code":-32000,"message":"the server wants something of the agent that is not passed on"}"#;
-                        (Form::Error, Raw::from(why.to_owned()), "input required".to_owned())
-                    } else {
-                        (form, Raw::within(&message, raw), status(form, raw))
-                    };
+                    let (form, raw, status) = self.answer(form, raw, &message);
                     if let (Form::Result, Some(subscribes)) = (form, self.subscribes.take()) {
                         subscribes.done();
                     }
@@ -333,10 +360,65 @@ impl Asking {
                     return Ok((answer, "subscribed".into(), received));
                 }
                 Message::Notification { method, params } => self.noted(method, params, &message),
+                Message::Request { id, method, params }
+                    if method::from_server(method) == FromServer::Asks =>
+                {
+                    if let Err(why) = self.ask(id, method, params) {
+                        answers.refuse(id, why);
+                    }
+                }
                 Message::Request { id, method, .. } => answers.give(method, id),
             }
         }
         Err(lost("the server ended its answer without a response"))
+    }
+
+    /// How long the server may say nothing: while its agent is asked, it waits itself.
+    fn idle(&self) -> Duration {
+        if self.asked.is_empty() { self.way.idle } else { self.way.idle.saturating_add(asks::PATIENCE) }
+    }
+
+    /// An answer as it goes on, and how it went. What the server wants before it answers goes on where it may ask that.
+    fn answer(&self, form: Form, raw: &RawValue, message: &Bytes) -> (Form, Raw, String) {
+        let refused = |why: &str| {
+            let why = format!("the server wants something of the agent that is not passed on: {why}");
+            let error = serde_json::json!({"code": code::SERVER, "message": why});
+            (Form::Error, Raw::from(error.to_string()), "input required".to_owned())
+        };
+        if form == Form::Error && is_url_elicitation(raw) {
+            let asks =
+                self.session.as_ref().map(|session| &session.asks).filter(|asks| asks.offer.opens_pages());
+            let asks = asks.filter(|_| matches!(self.asks, MayAsk::OnTheStream));
+            return match asks.and_then(|asks| asks.marked_pages(raw)) {
+                Some(marked) => (Form::Error, Raw::from(marked), status(form, raw)),
+                None => refused("it is not passed on here, or the agent's client does not take it"),
+            };
+        }
+        if form != Form::Result || !self.peer.is_later() || !wants_input(raw) {
+            return (form, Raw::within(message, raw), status(form, raw));
+        }
+        let MayAsk::ByTheAnswer(offer) = &self.asks else {
+            return refused("the agent's request has no way to answer it");
+        };
+        match Round::read(raw, offer) {
+            Ok(_) => (Form::Asks, Raw::within(message, raw), "input required".into()),
+            Err(why) => refused(why),
+        }
+    }
+
+    /// Passes a question on to the agent; else why it is refused.
+    fn ask(&mut self, id: &RawValue, method: &str, params: Option<&RawValue>) -> Result<(), &'static str> {
+        let (MayAsk::OnTheStream, Some(session)) = (&self.asks, &self.session) else {
+            return Err("the agent's request has no way to answer it");
+        };
+        let asked = session.asks.take_in(id, method, params)?;
+        if self.events.try_send(Event::Message(asked.message.clone().into())).is_err() {
+            drop(session.asks.take(&asked.own));
+            return Err("the agent does not listen");
+        }
+        session.expires(&self.way, &asked);
+        self.asked.push(asked.own);
+        Ok(())
     }
 
     /// A status that says the message was not taken as it should have been.
@@ -377,6 +459,8 @@ impl Asking {
                     }
                     feed.heard(message);
                 }
+                // Servers of the later era ask nothing in this way.
+                Err("the agent's request has no way to answer it")
             };
             tokio::select! {
                 () = feed.over.cancelled() => {}
@@ -390,6 +474,11 @@ impl Asking {
             && let Some(session) = &self.session
         {
             session.forget_tools();
+            if session.hub.is_heard() {
+                // Whoever listens is told by the gateway, once it has looked.
+                session.hub.missed();
+                return;
+            }
         }
         let is_subscribed = || {
             let session = self.session.as_ref()?;
@@ -398,7 +487,19 @@ impl Asking {
         let passes = match method::from_server(method) {
             FromServer::Passed => true,
             FromServer::Subscribed => is_subscribed() == Some(true),
-            FromServer::Answered | FromServer::Refused(_) | FromServer::Dropped(_) => false,
+            FromServer::Elicited => {
+                self.session.as_ref().is_some_and(|session| session.asks.offer.opens_pages())
+            }
+            FromServer::TakesBack => {
+                let told = self.session.as_ref().and_then(|session| session.asks.taken_back(params));
+                if let Some(told) = told {
+                    let _ = self.events.try_send(Event::Message(told.into()));
+                }
+                false
+            }
+            FromServer::Asks | FromServer::Answered | FromServer::Refused(_) | FromServer::Dropped(_) => {
+                false
+            }
         };
         if passes {
             // One too many is left out rather than waited for: none of them carries a result.
@@ -438,6 +539,7 @@ fn status(form: Form, raw: &RawValue) -> String {
     let members = Members::read(raw);
     let member = |name: &str| members.as_ref().and_then(|members| members.find(name)).map(RawValue::get);
     match form {
+        Form::Asks => "input required".into(),
         Form::Result if member("isError") == Some("true") => "tool error".into(),
         Form::Result => "result".into(),
         Form::Error => match member("code").and_then(|code| code.parse::<i64>().ok()) {
@@ -445,6 +547,12 @@ fn status(form: Form, raw: &RawValue) -> String {
             None => "error".into(),
         },
     }
+}
+
+/// Whether the server says that the agent's user has to open a page first (2025-11-25, client/elicitation).
+fn is_url_elicitation(error: &RawValue) -> bool {
+    let code = Members::read(error).and_then(|error| error.find("code")?.get().parse::<i64>().ok());
+    code == Some(code::URL_ELICITATION)
 }
 
 /// Whether the server found that the head of a call was not what it wants there.

@@ -10,7 +10,7 @@ use super::talk::{Talk, lost};
 use crate::{
     frame::{self, Message},
     members::Members,
-    method,
+    method::{self, FromServer},
 };
 use bytes::Bytes;
 use countersign_engine::port::upstream::{Failed, Sent};
@@ -61,8 +61,13 @@ struct Waiting {
     id: String,
     /// Under which it hears of progress, in its bytes.
     progress_token: Option<String>,
+    /// It may be what the server asks something for.
+    may_be_asked_for: bool,
     told: mpsc::Sender<Bytes>,
 }
+
+/// What servers ask something of agents for.
+const ASKED_FOR: [&str; 3] = ["tools/call", "prompts/get", "resources/read"];
 
 impl Process {
     /// Whether it has ended, or is about to.
@@ -96,11 +101,12 @@ impl Process {
         let unsent = |why: &str| Failed { sent: Sent::No, why: why.into() };
         let (told, coming) = mpsc::channel(AHEAD);
         let request = match frame::read(&message) {
-            Ok(Message::Request { id, params, .. }) => {
+            Ok(Message::Request { id, method, params }) => {
                 let meta = params.and_then(Members::read).and_then(|params| params.find("_meta"));
                 let token = meta.and_then(Members::read).and_then(|meta| meta.find("progressToken"));
                 let progress_token = token.map(|token| token.get().to_owned());
-                Some(Waiting { id: id.get().to_owned(), progress_token, told })
+                let may_be_asked_for = ASKED_FOR.contains(&method);
+                Some(Waiting { id: id.get().to_owned(), progress_token, may_be_asked_for, told })
             }
             Ok(Message::Notification { .. } | Message::Response { .. }) => None,
             Err(_) => return Err(unsent("the message cannot be read")),
@@ -112,7 +118,7 @@ impl Process {
         Ok(Talk::with_process(process, replies))
     }
 
-    pub(super) async fn tell(&self, message: Bytes) -> Result<(), Failed> {
+    pub(crate) async fn tell(&self, message: Bytes) -> Result<(), Failed> {
         let ended = || Failed { sent: Sent::No, why: "the server's process has ended".into() };
         if self.has_ended() {
             return Err(ended());
@@ -192,6 +198,18 @@ impl Shared {
                     let _ = about.told.try_send(line.clone());
                 }
                 None
+            }
+            Message::Request { id, method, .. } if method::from_server(method) == FromServer::Asks => {
+                // It names none of them: it belongs to the newest one, or to nothing that is under way.
+                let about = waiting.iter().rev().find(|waiting| waiting.may_be_asked_for);
+                let taken = match (about, self.listener.lock().as_ref()) {
+                    (Some(about), _) => {
+                        about.told.capacity() > 1 && about.told.try_send(line.clone()).is_ok()
+                    }
+                    (None, Some(listener)) => listener.try_send(line.clone()).is_ok(),
+                    (None, None) => false,
+                };
+                if taken { None } else { method::own_answer(method, id.get()) }
             }
             Message::Request { id, method, .. } => method::own_answer(method, id.get()),
         }

@@ -6,9 +6,11 @@ use super::{Link, Peer, STREAM_LIMIT, Way, answers::Answers, talk::Talk};
 use crate::{
     era,
     frame::{self, Message},
+    method::{self, FromServer},
 };
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
+use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
@@ -28,9 +30,24 @@ pub(crate) const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged"
 pub(crate) enum Heard<'b> {
     /// A notification, as it came.
     Message(&'b Bytes),
+    /// Something is asked of the agent: why it is refused is answered.
+    Asked(Question<'b>),
     /// Something may have been said that nobody heard.
     Missed,
 }
+
+/// What a server asks of an agent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'b> {
+    /// As it came.
+    pub(crate) message: &'b Bytes,
+    pub(crate) id: &'b RawValue,
+    pub(crate) method: &'b str,
+    pub(crate) params: Option<&'b RawValue>,
+}
+
+/// What became of what was heard: why a question is not taken.
+pub(crate) type Taken = Result<(), &'static str>;
 
 /// Why there is nothing more to hear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +80,21 @@ pub(crate) struct Standing<'s, I> {
 
 impl<I: Fn() -> u64> Standing<'_, I> {
     /// Listens for as long as the server says anything in this way; whoever has enough lets go.
-    pub(crate) async fn follow(&self, tell: impl Fn(Heard<'_>)) -> Over {
+    pub(crate) async fn follow(&self, tell: impl Fn(Heard<'_>) -> Taken) -> Over {
         if let Some(Link::Process(process)) = &self.peer.link {
             let mut coming = process.listen();
             while let Some(line) = coming.recv().await {
-                tell(Heard::Message(&line));
+                if let Ok(Message::Request { id, method, params }) = frame::read(&line) {
+                    let question = Question { message: &line, id, method, params };
+                    if let Err(why) = tell(Heard::Asked(question)) {
+                        // A process that has ended hears nothing.
+                        let _ = process.tell(method::refusal(id.get(), why).into()).await;
+                    }
+                } else {
+                    let _ = tell(Heard::Message(&line));
+                }
                 if process.has_left_out() {
-                    tell(Heard::Missed);
+                    let _ = tell(Heard::Missed);
                 }
             }
             return Over::NotOffered;
@@ -87,7 +112,7 @@ impl<I: Fn() -> u64> Standing<'_, I> {
     }
 
     /// Listens to one stream to its end. Nothing where it may be opened again.
-    async fn once(&self, reached: &mut Reached, tell: &impl Fn(Heard<'_>)) -> Option<Over> {
+    async fn once(&self, reached: &mut Reached, tell: &impl Fn(Heard<'_>) -> Taken) -> Option<Over> {
         let Ok(mut talk) = self.open(reached.after.as_ref()).await else { return None };
         if !talk.status.is_success() || !talk.is_stream() {
             let status = talk.status;
@@ -102,7 +127,7 @@ impl<I: Fn() -> u64> Standing<'_, I> {
             return Some(if is_forgotten { Over::Forgotten } else { Over::NotOffered });
         }
         if reached.is_again {
-            tell(Heard::Missed);
+            let _ = tell(Heard::Missed);
         }
         reached.was_open = true;
         listen(self.way, self.peer, &mut talk, tell).await;
@@ -117,7 +142,7 @@ impl<I: Fn() -> u64> Standing<'_, I> {
         let ask = format!(
             r#"{{"jsonrpc":"2.0","id":{},"method":"subscriptions/listen","params":{{"notifications":{{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}},"_meta":{{{}}}}}}}"#,
             (self.next_id)(),
-            era::envelope(self.client)
+            era::envelope(self.client, "{}")
         );
         self.way.post(self.way.take(self.peer).await?, self.peer, ask).await
     }
@@ -136,13 +161,21 @@ fn is_passing(status: StatusCode) -> bool {
 }
 
 /// Reads a stream to its end. What the server asks on it is answered by the gateway.
-pub(crate) async fn listen(way: &Arc<Way>, peer: &Peer, talk: &mut Talk, tell: impl Fn(Heard<'_>)) {
+pub(crate) async fn listen(way: &Arc<Way>, peer: &Peer, talk: &mut Talk, tell: impl Fn(Heard<'_>) -> Taken) {
     let answers = Answers::new(way, peer);
     talk.reads_at_most(STREAM_LIMIT);
     while let Ok(Some(message)) = talk.next(QUIET).await {
         match frame::read(&message) {
             Ok(Message::Notification { method, .. }) if method != ACKNOWLEDGED => {
-                tell(Heard::Message(&message));
+                let _ = tell(Heard::Message(&message));
+            }
+            Ok(Message::Request { id, method, params })
+                if method::from_server(method) == FromServer::Asks =>
+            {
+                let question = Question { message: &message, id, method, params };
+                if let Err(why) = tell(Heard::Asked(question)) {
+                    answers.refuse(id, why);
+                }
             }
             Ok(Message::Request { id, method, .. }) => answers.give(method, id),
             // A subscription that the server ends is answered then.
@@ -206,6 +239,7 @@ mod tests {
             let tell = |heard: Heard<'_>| {
                 assert!(matches!(heard, Heard::Message(message) if message.len() == small.len()));
                 told.set(told.get() + 1);
+                Ok(())
             };
             assert_eq!(standing.once(&mut Reached::default(), &tell).await, None);
             assert_eq!(told.get(), 1, "{peer:?}");
@@ -221,19 +255,19 @@ mod tests {
         let (way, asked) = server(vec![STREAM, GONE, GONE]).await;
         let standing = Standing { way: &way, peer: &named, client: None, next_id: || 1 };
         let mut reached = Reached::default();
-        assert_eq!(standing.once(&mut reached, &|_| {}).await, None);
+        assert_eq!(standing.once(&mut reached, &|_| Ok(())).await, None);
         assert_eq!(
-            standing.once(&mut reached, &|_| {}).await,
+            standing.once(&mut reached, &|_| Ok(())).await,
             None,
             "it may be the event that it does not know"
         );
-        assert_eq!(standing.once(&mut reached, &|_| {}).await, Some(Over::Forgotten));
+        assert_eq!(standing.once(&mut reached, &|_| Ok(())).await, Some(Over::Forgotten));
         let heads = asked.await.unwrap();
         let behind: Vec<bool> = heads.iter().map(|head| head.contains("last-event-id: 7")).collect();
         assert_eq!(behind, [false, true, false]);
         let (way, _) = server(vec![GONE]).await;
         let standing = Standing { way: &way, peer: &named, client: None, next_id: || 1 };
-        let over = standing.once(&mut Reached::default(), &|_| {}).await;
+        let over = standing.once(&mut Reached::default(), &|_| Ok(())).await;
         assert_eq!(over, Some(Over::NotOffered), "it may have no such stream");
     }
 }

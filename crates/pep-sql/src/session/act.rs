@@ -1,31 +1,33 @@
 //! One action of a session: understood, handed to the engine, and run exactly as the engine clears it.
 
 use super::{
-    Session,
+    Session, Setting,
+    ended::{end_facts, written},
     guard::{Guard, Sending},
     left,
     line::Inbox,
-    open::Shared,
     pipeline::{Pipeline, Step},
     relay::{Ends, Seen},
     renames::{leaves, prepares, renames},
     shape::{Begun, Shape},
-    state::{End, IDLE, OPEN},
+    slots::Shared,
+    state::{End, FAILED, IDLE, OPEN, failed},
+    stood::Coming,
     veil::Veil,
 };
 use crate::{
     error::Ended,
     reply::{Said, Severity, message, sqlstate},
     scouting::{Scouting, look_up},
-    understand::{Access, Asked, BoundValue, Question, Statement, Understood},
+    understand::{Access, Asked, BoundValue, Question, SessionEffect, Statement, Understood, names_kept},
 };
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
-use countersign_core::{Action, Body, Digest, Operation, Payload, RefusalCode, approval::Outcome};
+use countersign_core::{Action, Body, Digest, Operation, Payload, RefusalCode};
 use countersign_engine::{
     Gate, Reply, Request, Ticket,
-    execute::{Clearance, EndFacts, Ending},
+    execute::{Clearance, Ending},
     flow,
     port::upstream::{BindError, Exchange, Failed, Gathered, Passage as Through, Sent},
     settle,
@@ -71,7 +73,7 @@ impl Wish {
                 body: Body::Bound(Bytes::copy_from_slice(sql.as_bytes())),
             },
             sent: Bytes::new(),
-            asked: vec![Asked { sql: sql.to_owned(), types: Vec::new(), values: None }],
+            asked: vec![Asked { sql: sql.into(), types: Vec::new(), values: None }],
             steps: Vec::new(),
             cuts: Vec::new(),
             ends: Ends::Ready,
@@ -140,7 +142,7 @@ fn shown(asked: &Asked, rows: i32) -> Value {
         BoundValue::Binary(bytes) => json!({"binary": STANDARD.encode(bytes)}),
     };
     let values: Vec<Value> = asked.values.iter().flatten().map(value).collect();
-    json!({"sql": asked.sql, "types": asked.types, "values": values, "rows": rows})
+    json!({"sql": &*asked.sql, "types": asked.types, "values": values, "rows": rows})
 }
 
 /// The bytes of a cleared payload as the server wants them: names in a pipeline are the session's own. `None`: it is not
@@ -234,7 +236,7 @@ impl Session {
             return self.refuse(Said::new(sqlstate::NOT_OFFERED, why, "connect again"), wish.ends).await;
         }
         let (question, understood) = self.understand(wish.asked.clone(), &wish.steps).await;
-        if renames(&wish.steps, &understood.statements) {
+        if renames(&wish.steps, &understood.statements, self.state.returns()) {
             self.count(RefusalCode::Malformed).await?;
             let why = "the pipeline uses a name behind a statement that may give it to something else";
             let hint =
@@ -268,12 +270,13 @@ impl Session {
             Ok(shape) => shape,
             Err(unguarded) => return self.unguarded(unguarded, wish.ends).await,
         };
+        let coming = self.coming(&wish.steps, Some(&understood)).await;
         let digest =
             Digest::of_parts("countersign/sql-statement/v1", &[&wish.payload.head, body(&wish.payload)]);
         let scouting = self.scouting(question, &understood);
         match self.decide(&wish, &understood, &shape, scouting).await? {
             Reply::Live((clearance, ending)) => {
-                self.run_cleared((wish, veil, shape), &understood, digest, clearance, ending).await
+                self.run_cleared((wish, veil, shape, coming), &understood, digest, clearance, ending).await
             }
             Reply::Kept(handover) => {
                 self.hand_over(&wish, handover.kept()).await?;
@@ -305,15 +308,17 @@ impl Session {
         asked: Vec<Asked>,
         steps: &[Step],
     ) -> (Question, Arc<Understood>) {
+        let catalog = self.known_catalog().await;
+        let now = if asked.iter().any(|asked| names_kept(&asked.sql)) {
+            self.look_at_kept(&asked, &catalog).await;
+            Some(self.state.moment(catalog.version()))
+        } else {
+            None
+        };
         let nonce = || self.gate.journal().random();
-        let mut catalog = self.catalog.current(nonce).await;
-        if self.state.may_forget_definitions() {
-            catalog = self.catalog.again(nonce).await;
-            self.state.forget_definitions();
-        }
         let question = Question {
             asked,
-            session: self.state.facts(steps),
+            session: self.state.facts(steps, now.as_ref()),
             catalog,
             target: Arc::clone(&self.target.sql),
         };
@@ -344,7 +349,8 @@ impl Session {
             payload: wish.payload.clone(),
             idempotency_key: None,
             sentence: understood.sentence.clone(),
-            claimed_reason: self.state.justification().map(str::to_owned),
+            claimed_reason: self.state.claimed(Setting::Justification),
+            claimed_ticket: self.state.claimed(Setting::Ticket),
             patience: if self.state.status == IDLE && self.begun.is_none() {
                 self.target.hold_limit
             } else {
@@ -404,7 +410,7 @@ impl Session {
 
     async fn run_cleared(
         &mut self,
-        (wish, veil, shape): (Wish, Option<Box<Veil>>, Shape),
+        (wish, veil, shape, coming): (Wish, Option<Box<Veil>>, Shape, Option<Coming>),
         understood: &Understood,
         digest: Digest,
         clearance: Clearance,
@@ -451,6 +457,7 @@ impl Session {
         passage.veil = veil;
         if kind == Kind::Extended {
             passage.leaves = leaves(&understood.statements, executes);
+            passage.copies_in(&understood.statements);
         }
         passage.to_the_end = ending.is_approved();
         let approved = passage.to_the_end;
@@ -462,6 +469,9 @@ impl Session {
                 return Err(why);
             }
         };
+        if seen.unsent {
+            return self.unsent(ending, ends).await;
+        }
         let done = done(understood, kind, &seen.tags);
         self.begun = Some(Begun::at(place, &shape).then(done.iter().map(|(statement, _)| *statement)));
         self.tally(&seen, guard);
@@ -470,10 +480,19 @@ impl Session {
                 self.state.names.follow(effect);
             }
         }
-        let ended = if seen.error.is_some() { End::Failed } else { End::Done };
-        self.state.ran(&done, ended, digest, (was, ends == Ends::Steps));
+        let failing = seen.error.as_ref().and_then(|_| failing(understood, kind, seen.tags.len()));
+        let in_block = ends == Ends::Ready && self.state.status == FAILED;
+        let ended = if seen.error.is_some() { failed(failing, in_block) } else { End::Done };
+        if ended != End::Done && failing.is_some_and(|one| one.session.contains(&SessionEffect::Opaque)) {
+            self.state.names.doubt();
+        }
+        self.state.ran(&done, ended, digest, ends == Ends::Steps);
+        self.came(coming);
         self.after(ends, seen.error.is_some());
         let mut facts = end_facts(&seen, sent);
+        if ended == End::Unseen {
+            facts.status.push_str("; code that may have committed ran before that");
+        }
         facts.results = self.kept_results(&clearance, keeping);
         let client_gone = seen.client_gone;
         if approved && client_gone {
@@ -483,6 +502,14 @@ impl Session {
             self.closing = ending.finish_behind(facts).await?;
         }
         if client_gone { Err(Ended::ClientGone) } else { Ok(()) }
+    }
+
+    /// What was revoked, frozen or too late before its first byte went up is not sent.
+    async fn unsent(&mut self, ending: Ending, ends: Ends) -> Result<(), Ended> {
+        let why = "it was to stop before anything of it was sent";
+        ending.failed(&Failed { sent: Sent::No, why: why.into() }).await?;
+        self.refuse(Said::new(sqlstate::QUERY_CANCELED, why, "ask again, where it is still wanted"), ends)
+            .await
     }
 
     /// Per-session counts, so that policy can see many small steps.
@@ -512,39 +539,13 @@ fn done<'a>(understood: &'a Understood, kind: Kind, tags: &'a [String]) -> Vec<(
     }
 }
 
-fn end_facts(seen: &Seen, sent: u64) -> EndFacts {
-    let cancelled = seen.error.as_deref() == Some(sqlstate::QUERY_CANCELED) && seen.cancelled_by.is_some();
-    EndFacts {
-        outcome: if cancelled { Outcome::Cancelled } else { Outcome::Done },
-        status: status(seen),
-        bytes_sent: sent.saturating_add(seen.copied),
-        bytes_received: seen.received,
-        ended_by: seen.cancelled_by.filter(|_| cancelled).map(str::to_owned),
-        streamed_body: seen.copy_digest,
-        results: None,
+/// The statement behind so many that ended, which is the one that failed.
+fn failing(understood: &Understood, kind: Kind, ended: usize) -> Option<&Statement> {
+    match kind {
+        Kind::Simple => understood.statements.get(ended),
+        // Of a text with none, nothing can fail.
+        Kind::Extended => understood.statements.iter().find(|statement| statement.asked == ended),
     }
-}
-
-/// The server's own words for how it went.
-pub(super) fn status(seen: &Seen) -> String {
-    const SHOWN: usize = 20;
-    let mut tags: Vec<&str> = seen.tags.iter().map(String::as_str).take(SHOWN).collect();
-    if seen.tags.len() > SHOWN {
-        tags.push("…");
-    }
-    let done = tags.join("; ");
-    match &seen.error {
-        Some(error) if done.is_empty() => format!("error {error}"),
-        Some(error) => format!("{done}; error {error}"),
-        None => done,
-    }
-}
-
-/// Rows a statement says it has written.
-fn written(tag: &str) -> Option<i64> {
-    let (verb, rest) = tag.split_once(' ')?;
-    let counts = ["INSERT", "UPDATE", "DELETE", "MERGE", "COPY"].contains(&verb);
-    counts.then(|| rest.rsplit(' ').next()?.parse().ok()).flatten()
 }
 
 fn body(payload: &Payload) -> &[u8] {
@@ -587,14 +588,5 @@ mod tests {
             head.starts_with("countersign-postgres/1\npipeline\n") && head.contains("\"binary\": \"AQ==\""),
             "{head}"
         );
-    }
-
-    #[test]
-    fn written_rows_are_read_from_what_the_server_says() {
-        for (tag, want) in
-            [("DELETE 14", Some(14)), ("INSERT 0 3", Some(3)), ("SELECT 5", None), ("BEGIN", None)]
-        {
-            assert_eq!(written(tag), want, "{tag}");
-        }
     }
 }

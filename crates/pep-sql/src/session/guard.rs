@@ -11,7 +11,7 @@ use super::{
     pipeline::{OWN, Step},
     relay::{Ends, Passage},
     shape::{Place, Shape, Unguarded},
-    state::{FAILED, IDLE, OPEN},
+    state::{FAILED, OPEN},
 };
 use crate::{
     error::Ended,
@@ -31,6 +31,9 @@ pub(super) enum Guard {
     /// It may write, as far as the session lets it.
     Free,
 }
+
+/// Notifications that came while a statement of the gateway's own ran are kept up to so many bytes.
+const LATE: usize = 1 << 20;
 
 /// How many answers the server gives to a statement of the gateway's own.
 const OWN_ANSWERS: usize = 5;
@@ -144,6 +147,7 @@ impl Session {
             to_the_end: false,
             veil: None,
             leaves: VecDeque::new(),
+            copies_in: false,
         };
         if place != Place::Rest && *shape == Shape::Whole(Guard::ReadOnly) {
             let mut up = BytesMut::new();
@@ -202,10 +206,8 @@ impl Session {
         // No statement at all: the server's log says why the transaction is over.
         match self.own(&["countersign refused the next statement of this transaction"]).await {
             Err(Ended::NotGuarded(_)) if self.state.status != OPEN => {
-                if self.state.status == IDLE {
-                    self.state.roll_back();
-                    self.state.settle();
-                }
+                self.state.fails();
+                self.state.stands();
                 Ok(())
             }
             Err(error) => Err(error),
@@ -255,8 +257,12 @@ impl Session {
                         break;
                     }
                 }
+                // A client that does not read must not stretch what comes between a clearance and its first byte.
                 Some(Backend::NotificationResponse) => {
-                    self.client.send(&frame.whole).await.map_err(|_| Ended::ClientGone)?;
+                    if self.late.len() + frame.whole.len() > LATE {
+                        return Err(Ended::NotGuarded("more notifications came than are kept for a client"));
+                    }
+                    self.late.extend_from_slice(&frame.whole);
                 }
                 Some(Backend::ParameterStatus) => {
                     let (name, value) = (fields.text(), fields.text());

@@ -3,7 +3,8 @@
 
 use super::{
     Session,
-    act::{Kind, Wish, status},
+    act::{Kind, Wish},
+    ended::status,
     relay::Seen,
 };
 use crate::{
@@ -33,6 +34,7 @@ impl Session {
             && left.error.is_none()
             && left.simple
             && !left.in_transaction
+            && !self.unsynced
             && wish.is_simple()
         {
             let mut out = BytesMut::new();

@@ -1,150 +1,38 @@
-//! How a session begins: TLS, start-up packet, token, target, and the gateway's own login. And the keys by which another
-//! connection cancels it.
+//! How a session begins: TLS, start-up packet, token, target, and the gateway's own login.
 
-use super::{ServerKey, Session, line::Line, pipeline::Pipeline, state::State};
+use super::{
+    ServerKey, Session,
+    line::Line,
+    pipeline::Pipeline,
+    slots::{Place, Room, Slots},
+    state::State,
+};
 use crate::{
-    config::{Plain, PostgresTarget},
+    config::PostgresTarget,
     error::LoginError,
     frame,
     message::{Frontend, Opening},
     reply::{Said, Severity, message, put_text, ready, sqlstate},
-    startup::{self, Read, Startup},
+    startup::{self, Claims, Read, Startup},
     understand::Reader,
     upstream::Stream,
 };
 use bytes::{BufMut as _, BytesMut};
-use countersign_core::{ApprovalId, ClientCertificate, RefusalCode, Requester};
+use countersign_core::{ClientCertificate, RefusalCode, Requester};
 use countersign_engine::{Gate, execute::Closing, port::identity::Presented, record};
-use parking_lot::Mutex;
-use std::{
-    collections::HashMap,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use countersign_pep::keep_alive;
+use std::{io, sync::Arc};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    sync::Notify,
-    time::timeout,
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 /// Longer tokens are nobody's.
 const LONGEST_PASSWORD: usize = 20 << 10;
-
-/// What a session shows to whoever wants to cancel what it does.
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
-    /// Rung when there is something to cancel and somebody wants that.
-    pub(super) cancel: Notify,
-    busy: AtomicBool,
-    /// Asked for while the present statement was on its way, wherever it is by now.
-    wanted: AtomicBool,
-    held: Mutex<Option<ApprovalId>>,
-}
-
-/// While it lives, a cancel request has something to cancel.
-pub(super) struct Busy<'a>(&'a Shared);
-
-impl Shared {
-    /// From here on there is something to cancel; requests from before are forgotten.
-    pub(super) async fn busy(&self) -> Busy<'_> {
-        tokio::select! {
-            biased;
-            () = self.cancel.notified() => {}
-            () = std::future::ready(()) => {}
-        }
-        self.wanted.store(false, Ordering::SeqCst);
-        self.busy.store(true, Ordering::SeqCst);
-        Busy(self)
-    }
-
-    pub(super) fn hold(&self, approval: ApprovalId) {
-        *self.held.lock() = Some(approval);
-        self.recall();
-    }
-
-    /// Rings again for a wish that came before there was anything it could reach.
-    pub(super) fn recall(&self) {
-        if self.wanted.load(Ordering::SeqCst) {
-            self.cancel.notify_one();
-        }
-    }
-
-    pub(super) fn held(&self) -> Option<ApprovalId> {
-        *self.held.lock()
-    }
-
-    pub(super) fn released(&self) {
-        *self.held.lock() = None;
-    }
-
-    fn cancel(&self) {
-        if self.busy.load(Ordering::SeqCst) {
-            self.wanted.store(true, Ordering::SeqCst);
-            self.cancel.notify_one();
-        }
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::SeqCst);
-    }
-}
-
-/// The open sessions by the keys that clients were given.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Slots(Arc<Mutex<HashMap<[u8; 4], Slot>>>);
-
-#[derive(Debug)]
-struct Slot {
-    secret: [u8; 4],
-    shared: Arc<Shared>,
-}
-
-/// A session's place among the open ones; leaves when dropped.
-struct Place {
-    process: [u8; 4],
-    secret: [u8; 4],
-    slots: Slots,
-}
-
-impl Slots {
-    fn enter(&self, gate: &Gate, shared: &Arc<Shared>) -> Place {
-        let mut slots = self.0.lock();
-        loop {
-            let [a, b, c, d, secret @ ..]: [u8; 8] = gate.journal().random();
-            // Some clients show it as a process id, so it is positive.
-            let process = [a & 0x7f, b, c, d];
-            if process != [0; 4] && !slots.contains_key(&process) {
-                slots.insert(process, Slot { secret, shared: Arc::clone(shared) });
-                return Place { process, secret, slots: self.clone() };
-            }
-        }
-    }
-
-    /// Cancels what the session with this key does. Nobody is told whether there is one.
-    fn cancel(&self, key: &[u8]) {
-        let Some((process, secret)) = key.split_first_chunk::<4>() else { return };
-        let slots = self.0.lock();
-        if let Some(slot) = slots.get(process)
-            && aws_lc_rs::constant_time::verify_slices_are_equal(&slot.secret, secret).is_ok()
-        {
-            slot.shared.cancel();
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.slots.0.lock().remove(&self.process);
-    }
-}
 
 /// What all connections of one listener share.
 #[derive(Clone)]
@@ -154,7 +42,24 @@ pub(crate) struct Door {
     /// The targets behind it, in the order of the configuration.
     pub(crate) targets: Vec<Arc<PostgresTarget>>,
     pub(crate) slots: Slots,
+    /// Sessions of this listener.
+    pub(crate) room: Arc<Semaphore>,
     pub(crate) stopping: CancellationToken,
+}
+
+/// What a client began with.
+enum First {
+    Startup {
+        stream: Box<dyn Stream>,
+        startup: Box<Startup>,
+        from: From,
+    },
+    Refused {
+        stream: Box<dyn Stream>,
+        said: Said,
+    },
+    /// A cancel request, or bytes nobody could answer.
+    Over,
 }
 
 /// How far an opening got.
@@ -167,14 +72,29 @@ enum Opened {
 /// Serves one connection from its first byte to its last.
 pub(crate) async fn serve(door: Door, stream: TcpStream) {
     let Some(first) = door.targets.first() else { return };
-    let (login, connect) = (first.limits.login.0, first.limits.connect.0);
-    // Without it small answers could wait for an acknowledgement; no reason to fail.
+    let limits = &first.limits;
+    // Without these small answers could wait for an acknowledgement, or a peer that is gone be waited for; no reason to
+    // fail.
     let _ = stream.set_nodelay(true);
+    let _ = keep_alive(&stream, limits.keepalive.0);
+    let known_by = Instant::now() + limits.login.0;
+    let opened = async {
+        match timeout_at(known_by, door.first(stream)).await {
+            Ok(Ok(First::Startup { stream, startup, from })) => {
+                door.start(stream, &startup, from, known_by).await
+            }
+            Ok(Ok(First::Refused { stream, said })) => {
+                door.refuse(stream, said, RefusalCode::Malformed).await
+            }
+            Ok(Ok(First::Over)) | Err(_) => Ok(Opened::Over),
+            Ok(Err(error)) => Err(error),
+        }
+    };
     // The database's own time to answer comes on top of the client's.
-    match timeout(login + connect, door.open(stream)).await {
+    match timeout(limits.login.0 + limits.connect.0, opened).await {
         Ok(Ok(Opened::Session(opened))) => {
             let (session, place) = *opened;
-            session.run().await;
+            Box::pin(session.run()).await;
             drop(place);
         }
         Ok(Ok(Opened::Over)) | Err(_) => {}
@@ -193,7 +113,6 @@ struct From {
 /// What came of asking for a password.
 enum Asked {
     Known(Requester),
-    Left,
     Unknown(Said),
 }
 
@@ -203,23 +122,29 @@ impl Door {
         self.gate.authenticate(Presented::Certificate(client?)).await.ok()
     }
 
-    /// Asks for the password, which is the agent's token.
-    async fn by_password(&self, stream: &mut Box<dyn Stream>) -> io::Result<Asked> {
+    /// Asks for the password, which is the agent's token, and waits for it until then.
+    async fn by_password(&self, stream: &mut Box<dyn Stream>, until: Instant) -> io::Result<Asked> {
+        const HINT: &str = "the password is the agent's token; ask its owner for a new one";
         let mut out = BytesMut::new();
         message(&mut out, b'R', |out| out.put_i32(3));
         stream.write_all(&out).await?;
         stream.flush().await?;
-        let Some(password) = password(stream).await? else { return Ok(Asked::Left) };
+        let Ok(password) = timeout_at(until, password(stream)).await else {
+            let why = "no password came in time";
+            return Ok(Asked::Unknown(Said::new(sqlstate::QUERY_CANCELED, why, HINT)));
+        };
+        let Some(password) = password? else {
+            let why = "a password was asked for, and something else came";
+            return Ok(Asked::Unknown(Said::new(sqlstate::PROTOCOL_VIOLATION, why, HINT)));
+        };
         Ok(match self.gate.authenticate(Presented::Bearer(&password)).await {
             Ok(requester) => Asked::Known(requester),
-            Err(refusal) => {
-                let hint = "the password is the agent's token; ask its owner for a new one";
-                Asked::Unknown(Said::new(sqlstate::INVALID_PASSWORD, refusal.reason, hint))
-            }
+            Err(refusal) => Asked::Unknown(Said::new(sqlstate::INVALID_PASSWORD, refusal.reason, HINT)),
         })
     }
 
-    async fn open(&self, stream: TcpStream) -> io::Result<Opened> {
+    /// Reads up to the start-up packet.
+    async fn first(&self, stream: TcpStream) -> io::Result<First> {
         let local = stream.peer_addr()?.ip().to_canonical().is_loopback();
         let acceptor = self.targets.iter().find_map(|target| target.acceptor.clone());
         let mut first = [0; 1];
@@ -231,18 +156,21 @@ impl Door {
                 client = certificate;
                 // Without agreeing on the protocol, another one could be meant (PostgreSQL 17 demands the same).
                 if stream.get_ref().1.alpn_protocol() != Some(startup::ALPN) {
-                    return Ok(Opened::Over);
+                    return Ok(First::Over);
                 }
                 (Box::new(stream), true)
             }
-            (None, true) => return Ok(Opened::Over),
+            (None, true) => return Ok(First::Over),
             (_, false) => (Box::new(stream), false),
         };
         loop {
             let length = stream.read_u32().await?;
             let size = usize::try_from(length).unwrap_or(usize::MAX).saturating_sub(8);
             if length < 8 || size > startup::LONGEST {
-                return Ok(Opened::Over);
+                let why = "this is no start-up packet: its length cannot be";
+                let hint = "connect with a client of PostgreSQL";
+                let said = Said::new(sqlstate::PROTOCOL_VIOLATION, why, hint);
+                return Ok(First::Refused { stream, said });
             }
             let code = stream.read_u32().await?;
             match Opening::of(code) {
@@ -261,46 +189,53 @@ impl Door {
                     let mut key = vec![0; size];
                     stream.read_exact(&mut key).await?;
                     self.slots.cancel(&key);
-                    return Ok(Opened::Over);
+                    return Ok(First::Over);
                 }
                 Some(Opening::Startup { minor }) => {
                     let mut packet = vec![0; size];
                     stream.read_exact(&mut packet).await?;
-                    return match startup::read(minor, &packet) {
+                    let said = match startup::read(minor, &packet) {
                         Ok(Read::Startup(startup)) => {
-                            let from = From { secure, local, client };
-                            self.start(stream, &startup, from).await
+                            let (from, startup) = (From { secure, local, client }, Box::new(startup));
+                            return Ok(First::Startup { stream, startup, from });
                         }
-                        Ok(Read::Refused(said)) => self.refuse(stream, said, RefusalCode::Malformed).await,
+                        Ok(Read::Refused(said)) => said,
                         Err(error) => {
-                            let said = Said::new(sqlstate::PROTOCOL_VIOLATION, error.to_string(), "");
-                            self.refuse(stream, said, RefusalCode::Malformed).await
+                            let why = format!("the start-up packet cannot be read: {error}");
+                            let hint = "send names and values as UTF-8, each ended by a zero byte";
+                            Said::new(sqlstate::PROTOCOL_VIOLATION, why, hint)
                         }
                     };
+                    return Ok(First::Refused { stream, said });
                 }
                 Some(Opening::Tls | Opening::Gss) | None => {
                     let why = "this is no start-up packet of protocol 3";
                     let said = Said::new("0A000", why, "use a client of PostgreSQL 7.4 or later");
-                    return self.refuse(stream, said, RefusalCode::Malformed).await;
+                    return Ok(First::Refused { stream, said });
                 }
             }
             stream.flush().await?;
         }
     }
 
-    async fn start(&self, mut stream: Box<dyn Stream>, startup: &Startup, from: From) -> io::Result<Opened> {
+    async fn start(
+        &self,
+        mut stream: Box<dyn Stream>,
+        startup: &Startup,
+        from: From,
+        known_by: Instant,
+    ) -> io::Result<Opened> {
         let target = match self.choose(startup) {
             Ok(target) => target,
             Err(said) => return self.refuse(stream, said, RefusalCode::NotPermitted).await,
         };
-        let plain = match target.plain {
-            Plain::Anywhere => true,
-            Plain::Loopback => from.local,
-            Plain::Never => false,
-        };
-        if !from.secure && !plain {
+        if !from.secure && !target.plain.admits(from.local) {
             let why = "a token is not asked for without TLS";
-            let said = Said::new("28000", why, "connect with `sslmode=verify-full`");
+            let hint = match target.acceptor {
+                Some(_) => "connect with `sslmode=verify-full`",
+                None => "connect from the gateway's own machine, or ask its operator for `listener_tls`",
+            };
+            let said = Said::new("28000", why, hint);
             return self.refuse(stream, said, RefusalCode::Unauthenticated).await;
         }
         let database = startup.database.clone().unwrap_or_else(|| startup.user_and_target().0.to_owned());
@@ -315,19 +250,23 @@ impl Door {
         stream.write_all(&out).await?;
         let requester = match self.certified(from.client.as_deref()).await {
             Some(requester) => requester,
-            None => match self.by_password(&mut stream).await? {
+            None => match self.by_password(&mut stream, known_by).await? {
                 Asked::Known(requester) => requester,
-                Asked::Left => return Ok(Opened::Over),
                 Asked::Unknown(said) => {
                     return self.refuse(stream, said, RefusalCode::Unauthenticated).await;
                 }
             },
         };
+        let room = Room { of_all: &self.room, of_one: target.limits.agent_connections };
+        let place = match self.slots.enter(&self.gate, (&requester, target.name()), &room) {
+            Ok(place) => place,
+            Err(said) => return self.refuse(stream, said, RefusalCode::TooMany).await,
+        };
         let nonce = self.gate.journal().random();
         match target.way.login(&database, &startup.passed, nonce).await {
             Ok(server) => {
-                let opening = (database, startup.justification.clone());
-                self.ready(stream, target, requester, server, opening).await
+                let opening = (database, startup.claims.clone());
+                self.ready(stream, target, (requester, place), server, opening).await
             }
             Err(error) => self.no_database(stream, &target, &error).await,
         }
@@ -359,16 +298,14 @@ impl Door {
         &self,
         mut stream: Box<dyn Stream>,
         target: Arc<PostgresTarget>,
-        requester: Requester,
+        (requester, place): (Requester, Place),
         server: crate::upstream::login::LoggedIn,
-        (database, justification): (String, Option<String>),
+        (database, claims): (String, Claims),
     ) -> io::Result<Opened> {
-        let shared = Arc::new(Shared::default());
-        let place = self.slots.enter(&self.gate, &shared);
         let user = target.way.credential.user.clone();
         let Some(catalog) = target.catalogs.get(&database).cloned() else { return Ok(Opened::Over) };
         let scout = target.scouts.get(&database).cloned();
-        let state = State::new(server.parameters, database, user, justification);
+        let state = State::new(server.parameters, database, user, claims);
         let mut out = BytesMut::new();
         message(&mut out, b'R', |out| out.put_i32(0));
         for (name, value) in state.parameters.iter() {
@@ -396,13 +333,14 @@ impl Door {
             server: Line::new(server.stream, server.buffer),
             key: ServerKey { process: server.process, secret: server.secret },
             state,
-            shared,
+            shared: Arc::clone(&place.shared),
             stopping: self.stopping.clone(),
             pipeline: Pipeline::default(),
             skipping: false,
             unsynced: false,
             begun: None,
             over: false,
+            late: BytesMut::new(),
             closing: Closing::default(),
         };
         Ok(Opened::Session(Box::new((session, place))))

@@ -1,6 +1,7 @@
 //! The extended protocol, staged: what a client parses, binds and closes is kept back, with the names it will have, until
 //! the client asks for it. An `Execute` raises an action with the text it runs and the values bound to it.
 
+use super::stood::Stood;
 use crate::{
     frame::{Fields, Frame, FrameError},
     message::Frontend,
@@ -9,13 +10,19 @@ use crate::{
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Messages of one pipeline.
 const STEPS: usize = 131_072;
 /// Prepared statements that a session keeps, and how long their texts are together, in bytes.
 const KEPT: usize = 10_000;
 const KEPT_BYTES: usize = 64 << 20;
+
+/// Cursors of SQL that are followed; what others hold is not known.
+const DECLARED: usize = 1_000;
 
 /// Names that are the gateway's own in every session.
 pub(super) const OWN: &str = "_countersign";
@@ -29,6 +36,8 @@ pub(super) struct Parsed {
     pub(super) by_sql: bool,
     /// What its rows look like, once the server has said so.
     pub(super) columns: Described,
+    /// What it stood for when the server took it in.
+    pub(super) stood: Stood,
 }
 
 /// The columns of a result as a server described them, under the catalog of that moment.
@@ -75,10 +84,15 @@ pub(super) struct Portal {
 }
 
 impl Portal {
+    /// How long text and values are together, in bytes.
+    fn length(&self) -> usize {
+        self.parsed.sql.len() + self.size
+    }
+
     /// What it runs.
     pub(super) fn asked(&self) -> Asked {
         let Parsed { sql, types, .. } = &self.parsed;
-        Asked { sql: sql.to_string(), types: types.to_vec(), values: Some(self.values.clone()) }
+        Asked { sql: Arc::clone(sql), types: types.to_vec(), values: Some(self.values.clone()) }
     }
 }
 
@@ -87,6 +101,8 @@ impl Portal {
 pub(super) struct Names {
     pub(super) statements: BTreeMap<String, Parsed>,
     pub(super) portals: BTreeMap<String, Arc<Portal>>,
+    /// Cursors of SQL, each with its text.
+    pub(super) declared: BTreeMap<String, (Arc<str>, Stood)>,
 }
 
 /// One step of a pipeline; the server answers each, in order.
@@ -120,6 +136,11 @@ pub(super) struct Pipeline {
     /// The same with names of ours for those of the client: what is asked for, whatever it is called this time.
     pub(super) asks: BytesMut,
     called: Called,
+    staged: Staged,
+    /// Texts from earlier that it binds or runs, by where what they stood for lies.
+    pub(super) used: BTreeMap<usize, Parsed>,
+    /// How many portals with a name it binds.
+    bound: usize,
     /// What is kept of it in memory, in bytes.
     carried: usize,
     /// How many statements with a name it parses.
@@ -131,6 +152,31 @@ pub(super) struct Pipeline {
     pub(super) asked: Vec<(Asked, i32)>,
     /// One for each `Execute`: the formats of its columns, see [`Portal`].
     pub(super) formats: Vec<Arc<[i16]>>,
+}
+
+/// What the names of a pipeline stand for once everything staged so far has been done; `None`: for nothing.
+#[derive(Debug, Default)]
+struct Staged {
+    statements: BTreeMap<String, Option<Parsed>>,
+    portals: BTreeMap<String, Option<Arc<Portal>>>,
+    /// Portals that were bound and have not been run: what they run has been counted once.
+    counted: BTreeSet<String>,
+}
+
+impl Staged {
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Parse { name, parsed } => drop(self.statements.insert(name.clone(), Some(parsed.clone()))),
+            Step::CloseStatement(name) => drop(self.statements.insert(name.clone(), None)),
+            Step::Bind { name, portal, .. } => {
+                self.portals.insert(name.clone(), Some(Arc::clone(portal)));
+                self.counted.insert(name.clone());
+            }
+            Step::ClosePortal(name) => drop(self.portals.insert(name.clone(), None)),
+            Step::Execute(name) => drop(self.counted.remove(name)),
+            Step::DescribeStatement(_) | Step::DescribePortal(_) | Step::Own => {}
+        }
+    }
 }
 
 /// Names of ours for those that a client chose, in the order in which they come; the unnamed stays unnamed.
@@ -171,6 +217,26 @@ impl Names {
         full.then(|| Said::new(sqlstate::TOO_LARGE, why, "close those that are not needed any more"))
     }
 
+    /// Why no more portals are kept beside so many that are to come.
+    fn no_portal(&self, coming: usize) -> Option<Said> {
+        let length = || self.portals.values().map(|portal| portal.length()).sum::<usize>();
+        let full = self.portals.len() + coming >= KEPT || (coming == 0 && length() > KEPT_BYTES);
+        let why = "the session keeps too many portals";
+        full.then(|| Said::new(sqlstate::TOO_LARGE, why, "close those that are not needed any more"))
+    }
+
+    /// Every text that is kept, with what it stood for.
+    pub(super) fn kept(&self) -> impl Iterator<Item = (&Arc<str>, &Stood)> {
+        let parsed = self.statements.values().map(|parsed| (&parsed.sql, &parsed.stood));
+        parsed.chain(self.declared.values().map(|(text, stood)| (text, stood)))
+    }
+
+    /// Code that ran unseen may have put others in their place, whether or not it succeeded.
+    pub(super) fn doubt(&mut self) {
+        self.kept().for_each(|(_, stood)| stood.lose());
+        self.portals.clear();
+    }
+
     /// What a step leaves behind once the server has done it.
     pub(super) fn apply(&mut self, step: Step) {
         match step {
@@ -194,30 +260,48 @@ impl Names {
     pub(super) fn follow(&mut self, effect: &SessionEffect) {
         match effect {
             SessionEffect::Prepare { name, text } => {
-                let (sql, columns) = (Arc::clone(text), Described::default());
-                let parsed = Parsed { sql, types: Arc::default(), by_sql: true, columns };
+                let parsed = Parsed {
+                    sql: Arc::clone(text),
+                    types: Arc::default(),
+                    by_sql: true,
+                    columns: Described::default(),
+                    stood: Stood::default(),
+                };
                 self.statements.insert(name.clone(), parsed);
             }
             SessionEffect::Deallocate { name: Some(name) } => {
                 self.statements.remove(name);
             }
             SessionEffect::Deallocate { name: None } => self.statements.clear(),
-            SessionEffect::DeclareCursor { name, .. } | SessionEffect::CloseCursor { name: Some(name) } => {
+            SessionEffect::DeclareCursor { name, text, .. } => {
                 self.portals.remove(name);
+                self.declared.remove(name);
+                if self.declared.len() < DECLARED {
+                    self.declared.insert(name.clone(), (Arc::clone(text), Stood::default()));
+                }
             }
-            SessionEffect::CloseCursor { name: None } => self.portals.clear(),
+            SessionEffect::CloseCursor { name: Some(name) } => {
+                self.portals.remove(name);
+                self.declared.remove(name);
+            }
+            SessionEffect::CloseCursor { name: None } => {
+                self.portals.clear();
+                self.declared.clear();
+            }
             SessionEffect::Discard => {
                 self.statements.clear();
                 self.portals.clear();
+                self.declared.clear();
             }
+            SessionEffect::Opaque => self.doubt(),
             // A portal keeps the meaning its text had when it was bound, which nobody remembers here.
             SessionEffect::Set(change) if change.moves() => self.portals.clear(),
             SessionEffect::Transaction(_)
             | SessionEffect::Set(_)
             | SessionEffect::CreateTemporary { .. }
+            | SessionEffect::DropTemporary { .. }
             | SessionEffect::Listen
-            | SessionEffect::Defines
-            | SessionEffect::Opaque => {}
+            | SessionEffect::Defines => {}
         }
     }
 }
@@ -257,7 +341,16 @@ impl Pipeline {
                 }
                 step
             }
-            Frontend::Bind => self.bind(&mut fields, names)?,
+            Frontend::Bind => {
+                let (step, length) = self.bind(&mut fields, names)?;
+                self.carry(length, limit)?;
+                // The unnamed one takes the place of the one before.
+                if matches!(&step, Step::Bind { name, .. } if !name.is_empty()) {
+                    names.no_portal(self.bound).map_or(Ok(()), |said| Err(NotStaged::Refused(said)))?;
+                    self.bound += 1;
+                }
+                step
+            }
             Frontend::Describe => {
                 let (kind, name) = (fields.byte()?, fields.text()?);
                 own(name)?;
@@ -274,7 +367,12 @@ impl Pipeline {
                     let why = format!("portal \"{name}\" does not exist");
                     refused(sqlstate::INVALID_CURSOR, why, "bind it first; read SQL cursors with `FETCH`")
                 })?;
-                self.carry(portal.parsed.sql.len() + portal.size, limit)?;
+                if !self.staged.counted.contains(name) {
+                    self.carry(portal.length(), limit)?;
+                }
+                if !self.staged.portals.contains_key(name) {
+                    self.uses(&portal.parsed);
+                }
                 self.asked.push((portal.asked(), rows));
                 self.formats.push(Arc::clone(&portal.formats));
                 Step::Execute(name.into())
@@ -283,13 +381,14 @@ impl Pipeline {
         };
         fields.end()?;
         self.rename(message, frame)?;
+        self.staged.take(&step);
         self.steps.push(step);
         self.bytes.extend_from_slice(&frame.whole);
         self.cuts.push(self.bytes.len());
         Ok(())
     }
 
-    /// Takes on so many bytes more: those of a message, and of what an `Execute` runs, however often it does.
+    /// Takes on so many bytes more: those of a message, and of what a `Bind` plans or an `Execute` runs, each time.
     fn carry(&mut self, more: usize, limit: usize) -> Result<(), NotStaged> {
         self.carried = self.carried.saturating_add(more);
         if self.carried > limit {
@@ -325,7 +424,12 @@ impl Pipeline {
         Ok(())
     }
 
-    fn bind(&self, fields: &mut Fields<'_>, names: &Names) -> Result<Step, NotStaged> {
+    fn uses(&mut self, parsed: &Parsed) {
+        self.used.entry(parsed.stood.place()).or_insert_with(|| parsed.clone());
+    }
+
+    /// The step, and how long what it binds is, in bytes.
+    fn bind(&mut self, fields: &mut Fields<'_>, names: &Names) -> Result<(Step, usize), NotStaged> {
         let (name, statement) = (fields.text()?, fields.text()?);
         own(name)?;
         let parsed = self.statement(statement, names).ok_or_else(|| {
@@ -359,41 +463,23 @@ impl Pipeline {
         }
         let size = before - fields.rest().len();
         let formats = (0..fields.count()?).map(|_| fields.i16()).collect::<Result<_, _>>()?;
+        if !self.staged.statements.contains_key(statement) {
+            self.uses(&parsed);
+        }
         let portal = Arc::new(Portal { parsed, values, size, formats });
-        Ok(Step::Bind { name: name.into(), statement: statement.into(), portal })
+        let length = portal.length();
+        Ok((Step::Bind { name: name.into(), statement: statement.into(), portal }, length))
     }
 
     /// The text a name will stand for once everything before has been done.
     fn statement(&self, name: &str, names: &Names) -> Option<Parsed> {
-        let staged = self.steps.iter().rev().find_map(|step| match step {
-            Step::Parse { name: called, parsed } if called == name => Some(Some(parsed.clone())),
-            Step::CloseStatement(closed) if closed == name => Some(None),
-            Step::Parse { .. }
-            | Step::CloseStatement(_)
-            | Step::Bind { .. }
-            | Step::ClosePortal(_)
-            | Step::DescribeStatement(_)
-            | Step::DescribePortal(_)
-            | Step::Execute(_)
-            | Step::Own => None,
-        });
-        staged.unwrap_or_else(|| names.statements.get(name).cloned())
+        let staged = self.staged.statements.get(name);
+        staged.map_or_else(|| names.statements.get(name).cloned(), Clone::clone)
     }
 
     fn portal(&self, name: &str, names: &Names) -> Option<Arc<Portal>> {
-        let staged = self.steps.iter().rev().find_map(|step| match step {
-            Step::Bind { name: bound, portal, .. } if bound == name => Some(Some(Arc::clone(portal))),
-            Step::ClosePortal(closed) if closed == name => Some(None),
-            Step::Bind { .. }
-            | Step::ClosePortal(_)
-            | Step::Parse { .. }
-            | Step::CloseStatement(_)
-            | Step::DescribeStatement(_)
-            | Step::DescribePortal(_)
-            | Step::Execute(_)
-            | Step::Own => None,
-        });
-        staged.unwrap_or_else(|| names.portals.get(name).cloned())
+        let staged = self.staged.portals.get(name);
+        staged.map_or_else(|| names.portals.get(name).cloned(), Clone::clone)
     }
 }
 
@@ -404,7 +490,13 @@ fn parse(fields: &mut Fields<'_>) -> Result<Step, NotStaged> {
     let types = types.collect::<Result<Arc<[u32]>, FrameError>>()?;
     Ok(Step::Parse {
         name: name.into(),
-        parsed: Parsed { sql: sql.into(), types, by_sql: false, columns: Described::default() },
+        parsed: Parsed {
+            sql: sql.into(),
+            types,
+            by_sql: false,
+            columns: Described::default(),
+            stood: Stood::default(),
+        },
     })
 }
 
@@ -438,100 +530,4 @@ fn refused(code: &'static str, why: String, hint: &str) -> NotStaged {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn frame(tag: u8, body: &[u8]) -> Frame {
-        let mut whole = BytesMut::new();
-        crate::reply::message(&mut whole, tag, |out| out.put_slice(body));
-        Frame { tag, whole: whole.freeze() }
-    }
-
-    fn stage(pipeline: &mut Pipeline, tag: u8, body: &[u8]) -> Result<(), NotStaged> {
-        pipeline.stage(Frontend::of(tag).unwrap(), &frame(tag, body), &Names::default(), 1 << 20)
-    }
-
-    #[test]
-    fn execute_asks_with_the_text_and_the_values() {
-        let mut pipeline = Pipeline::default();
-        stage(&mut pipeline, b'P', b"s\0delete from t where id = $1\0\0\0").unwrap();
-        stage(&mut pipeline, b'B', b"\0s\0\0\x01\0\x01\0\x02\0\0\0\x01\x07\xff\xff\xff\xff\0\0").unwrap();
-        stage(&mut pipeline, b'E', b"\0\0\0\0\x05").unwrap();
-        let (asked, rows) = &pipeline.asked[0];
-        assert_eq!((asked.sql.as_str(), *rows), ("delete from t where id = $1", 5));
-        assert_eq!(asked.values, Some(vec![BoundValue::Binary(b"\x07".as_slice().into()), BoundValue::Null]));
-        // Parsing the name again, or closing it, changes what the next one means.
-        stage(&mut pipeline, b'P', b"s\0select 1\0\0\0").unwrap();
-        stage(&mut pipeline, b'B', b"\0s\0\0\0\0\0\0\0").unwrap();
-        stage(&mut pipeline, b'E', b"\0\0\0\0\0").unwrap();
-        assert_eq!(pipeline.asked[1].0.sql, "select 1");
-        stage(&mut pipeline, b'C', b"Ss\0").unwrap();
-        let gone = stage(&mut pipeline, b'B', b"\0s\0\0\0\0\0\0\0").unwrap_err();
-        assert!(matches!(&gone, NotStaged::Refused(said) if said.code == "26000"), "{gone:?}");
-    }
-
-    #[test]
-    fn what_is_asked_for_is_the_same_whatever_it_is_called() {
-        let asks = |statement: &str, portal: &str, sql: &str, bound: &str| {
-            let mut pipeline = Pipeline::default();
-            stage(&mut pipeline, b'P', format!("{statement}\0{sql}\0\0\0").as_bytes()).unwrap();
-            stage(&mut pipeline, b'P', b"other\0select 2\0\0\0").unwrap();
-            let bind = format!("{portal}\0{bound}\0\0\0\0\0\0\0");
-            stage(&mut pipeline, b'B', bind.as_bytes()).unwrap();
-            stage(&mut pipeline, b'D', format!("P{portal}\0").as_bytes()).unwrap();
-            stage(&mut pipeline, b'E', format!("{portal}\0\0\0\0\0").as_bytes()).unwrap();
-            stage(&mut pipeline, b'C', format!("S{statement}\0").as_bytes()).unwrap();
-            assert_ne!(pipeline.asks, pipeline.bytes);
-            pipeline.asks
-        };
-        let first = asks("S_1", "C_1", "select 1", "S_1");
-        assert_eq!(first, asks("S_77", "C_9", "select 1", "S_77"));
-        for other in [
-            asks("S_1", "C_1", "select 3", "S_1"),
-            asks("S_1", "C_1", "select 1", "other"),
-            asks("S_1", "", "select 1", "S_1"),
-            asks("other", "C_1", "select 1", "other"),
-        ] {
-            assert_ne!(first, other);
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_whole_is_not_staged() {
-        for (tag, body) in [
-            (b'P', b"s\0select 1\0\0\x01".as_slice()),
-            (b'P', b"s\0select 1\0\0\0x"),
-            (b'P', b"s\0sel\xffct 1\0\0\0"),
-            (b'C', b"Xs\0"),
-            (b'E', b"\0\0\0\0"),
-        ] {
-            let got = stage(&mut Pipeline::default(), tag, body);
-            assert!(matches!(got, Err(NotStaged::Frame(_) | NotStaged::Refused(_))), "{body:?}");
-        }
-        let mut bound = Pipeline::default();
-        stage(&mut bound, b'P', b"s\0select 1\0\0\0").unwrap();
-        for body in
-            [b"\0s\0\0\x01\0\x02\0\x01\0\0\0\0\0\0".as_slice(), b"\0s\0\0\0\0\x01\xff\xff\xff\xfe\0\0"]
-        {
-            assert_eq!(stage(&mut bound, b'B', body), Err(FrameError::Meaningless.into()), "{body:?}");
-        }
-        assert!(matches!(
-            stage(&mut bound, b'P', b"_countersign\0select 1\0\0\0"),
-            Err(NotStaged::Refused(_))
-        ));
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(messages in proptest::collection::vec(
-            (prop_oneof![Just(b'P'), Just(b'B'), Just(b'D'), Just(b'C'), Just(b'E')],
-             proptest::collection::vec(any::<u8>(), 0..40)), 0..12)) {
-            let mut pipeline = Pipeline::default();
-            for (tag, body) in messages {
-                let _ = stage(&mut pipeline, tag, &body);
-            }
-            prop_assert_eq!(pipeline.bytes.is_empty(), pipeline.is_empty());
-        }
-    }
-}
+mod tests;

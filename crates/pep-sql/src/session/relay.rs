@@ -2,8 +2,16 @@
 //! the framing is read; rows are counted and never decoded.
 
 mod copying;
+mod oversize;
+mod pieces;
+mod stalled;
 
-use self::copying::{Copying, receive};
+use self::{
+    copying::{Copying, KeptBack, receive},
+    oversize::{Hearing, Oversize},
+    pieces::{behind, finished, passes, push, run, take_over},
+    stalled::Stalled,
+};
 use super::{
     Session,
     pipeline::{Names, Step},
@@ -16,19 +24,17 @@ use crate::{
     message::{Backend, BackendRule},
     results::Keeping,
     understand::SessionEffect,
-    upstream::Stream,
 };
 use aws_lc_rs::digest;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use countersign_core::Digest;
-use std::{collections::VecDeque, future::Future, io, time::Duration};
-use tokio::{
-    io::{AsyncWriteExt as _, WriteHalf},
-    time::{Instant, Interval, interval_at},
-};
+use std::{collections::VecDeque, future::Future, time::Duration};
+use tokio::time::{Instant, interval_at};
 
 /// Messages that are read whole are short.
-const FOLLOWED: usize = 4 << 20;
+pub(super) const FOLLOWED: usize = 4 << 20;
+/// So much of an error that is longer says which one it is.
+const TELLING: usize = 1 << 10;
 /// After which a statement that should have been cancelled is cancelled again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// What a client may send ahead while its last statement runs.
@@ -49,7 +55,13 @@ pub(super) struct Passage {
     pub(super) veil: Option<Box<Veil>>,
     /// What each `Execute` leaves behind, in their order.
     pub(super) leaves: VecDeque<Vec<SessionEffect>>,
+    /// Nothing but one copy into the database: the client's `Sync` behind it was kept back, see [`copying`].
+    pub(super) copies_in: bool,
 }
+
+/// `Sync`, and `Flush`.
+pub(super) const SYNC: &[u8] = b"S\0\0\0\x04";
+pub(super) const FLUSH: &[u8] = b"H\0\0\0\x04";
 
 /// When the server has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +96,8 @@ pub(super) struct Seen {
     pub(super) copy_digest: Option<Digest>,
     /// The client was gone when it ended.
     pub(super) client_gone: bool,
+    /// It was to stop before anything of it went up, and nothing did.
+    pub(super) unsent: bool,
     /// Who had it cancelled.
     pub(super) cancelled_by: Option<&'static str>,
 }
@@ -113,6 +127,14 @@ struct Relay<'a> {
     /// A copy of the extended protocol failed, and its client asked the server to sum up behind it.
     failed_copy: bool,
     synced: bool,
+    /// It was revoked, frozen, or is out of time: nothing more of it goes up.
+    halt: Option<Stalled>,
+    kept_back: KeptBack,
+    /// How many rows had come when the present statement's answer began.
+    rows_before: u64,
+    /// Still to come of a message that goes no further.
+    lose: usize,
+    hearing: Hearing,
     seeing: Seeing,
     seen: Seen,
 }
@@ -126,16 +148,16 @@ impl Session {
         mut keeping: Option<&mut Keeping>,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<Seen, Ended> {
-        let Passage { mut up, before, after, steps, ends, to_the_end, veil, leaves } = passage;
+        let Passage { mut up, before, after, steps, ends, to_the_end, veil, leaves, copies_in } = passage;
         let seeing = self.seeing(veil);
         let mut relay = Relay::of(&mut self.state, (steps, leaves, ends), (before, after), seeing);
+        relay.kept_back = if copies_in { KeptBack::Sync } else { KeptBack::Nothing };
         let (client, server) = (&mut self.client, &mut self.server);
         let mut out = BytesMut::new();
         let (mut up_dirty, mut out_dirty) = (true, false);
         let mut cancel = None;
         let mut stop = std::pin::pin!(stop);
-        let mut stopped = false;
-        let mut again = None;
+        let (mut again, whole) = (None, up.len());
         loop {
             if relay.seen.client_gone {
                 out.clear();
@@ -153,16 +175,21 @@ impl Session {
             let room = client.inbox.buffer.len() < AHEAD && up.len() < AHEAD;
             let lost = tokio::select! {
                 biased;
-                () = &mut stop, if !stopped => {
-                    stopped = true;
+                () = &mut stop, if relay.halt.is_none() => {
+                    relay.halt = Some(Stalled::default());
+                    if up.len() == whole {
+                        relay.seen.unsent = true;
+                        break;
+                    }
                     again = Some(interval_at(Instant::now() + AGAIN, AGAIN));
                     relay.cancel("revoked", &mut cancel, &self.way, &self.key);
                     false
                 }
                 // A statement may swallow a cancellation, and one may never arrive.
-                () = passes(&mut again), if relay.at != At::Done => {
-                    let by = if stopped { "revoked" } else { "client" };
+                () = passes(&mut again), if relay.at != At::Done || relay.halt.is_some() => {
+                    let by = if relay.halt.is_some() { "revoked" } else { "client" };
                     relay.cancel(by, &mut cancel, &self.way, &self.key);
+                    relay.seen.client_gone |= relay.is_stalled(out.len());
                     false
                 }
                 () = self.shared.cancel.notified() => {
@@ -172,6 +199,9 @@ impl Session {
                 pushed = push(&mut client.write, &mut out), if out_dirty => {
                     relay.seen.client_gone |= pushed.is_err();
                     out_dirty = false;
+                    if let Some(halt) = &mut relay.halt {
+                        halt.moved();
+                    }
                     // Empty, it would still keep the piece it was part of.
                     out = BytesMut::new();
                     false
@@ -193,6 +223,12 @@ impl Session {
                 keeping.take(out.get(there..).unwrap_or_default());
             }
             let copied = read.and_then(|()| {
+                if relay.hearing == Hearing::Little && cancel.is_none() {
+                    relay.cancel("gateway", &mut cancel, &self.way, &self.key);
+                }
+                if relay.pays_sync() {
+                    (up, up_dirty) = (behind(up.split_off(0), Bytes::from_static(SYNC)), true);
+                }
                 let more = relay.copy(&mut client.inbox.buffer, relay.seen.client_gone)?;
                 if !more.is_empty() {
                     up_dirty = true;
@@ -218,7 +254,7 @@ impl Session {
         relay.seen.copy_digest = relay.hash.take().map(finished);
         // A server that was still in the copy ignored the `Sync` it was sent first; one that was not answers both.
         // Nor can be told what an answer belongs to where the server was to say what it has, and was copying instead.
-        self.over |= relay.synced && (relay.failed_copy || relay.ends == Ends::Steps);
+        self.over |= relay.synced && !copies_in && (relay.failed_copy || relay.ends == Ends::Steps);
         let seen = relay.seen;
         server.inbox.rest();
         client.inbox.rest();
@@ -250,6 +286,11 @@ impl<'a> Relay<'a> {
             hash: None,
             failed_copy: false,
             synced: false,
+            halt: None,
+            kept_back: KeptBack::Nothing,
+            rows_before: 0,
+            lose: 0,
+            hearing: Hearing::All,
             seeing,
             seen: Seen::default(),
         }
@@ -278,7 +319,18 @@ impl<'a> Relay<'a> {
     /// Reads what the server sent, and moves what is the client's to `out`.
     fn read(&mut self, buffer: &mut BytesMut, out: &mut BytesMut) -> Result<(), Ended> {
         let mut pass = 0;
-        while self.at != At::Done {
+        while self.at != At::Done || self.lose > 0 {
+            if self.lose > 0 {
+                take_over(buffer, pass, out);
+                pass = 0;
+                let here = self.lose.min(buffer.len());
+                buffer.advance(here);
+                self.lose -= here;
+                if here == 0 {
+                    break;
+                }
+                continue;
+            }
             let rest = buffer.get(pass..).unwrap_or_default();
             if self.skip > 0 {
                 let here = self.skip.min(rest.len());
@@ -301,20 +353,41 @@ impl<'a> Relay<'a> {
             let Some((tag, size)) = frame::head(rest).map_err(Ended::Server)? else { break };
             let message = Backend::of(tag).ok_or(Ended::Unexpected(tag))?;
             let whole = rest.get(..size);
+            match self.oversize((message, tag), size, rest)? {
+                Oversize::No => {}
+                Oversize::Wait => break,
+                Oversize::Lost(told) => {
+                    take_over(buffer, pass, out);
+                    out.extend_from_slice(&told);
+                    (pass, self.lose) = (0, size);
+                    self.seen.received += size as u64;
+                    continue;
+                }
+            }
             let veiled = self.seeing.veil.is_some() && self.at == At::Answer && Veil::hides(message);
             let described = self.seeing.describes.is_some() && message == Backend::RowDescription;
             let rule = if veiled || described { BackendRule::Followed } else { message.rule() };
             let body = match (rule, whole) {
                 (BackendRule::Passed, _) => &[],
                 (BackendRule::Followed, Some(whole)) => whole.get(HEADER..).unwrap_or_default(),
+                // Goes on as it is; its first fields say which error it is.
+                (BackendRule::Followed, None)
+                    if size > FOLLOWED && message == Backend::ErrorResponse && self.at == At::Answer =>
+                {
+                    rest.get(HEADER..TELLING).unwrap_or_default()
+                }
                 (BackendRule::Followed, None) if size > FOLLOWED => {
                     return Err(Ended::Server(FrameError::TooLarge { size, limit: FOLLOWED }));
                 }
                 (BackendRule::Followed, None) => break,
                 (BackendRule::Ours | BackendRule::Unexpected, _) => return Err(Ended::Unexpected(tag)),
             };
-            let ours = self.follow(message, body).map_err(Ended::Server)?;
-            if let (true, Some(veil), Some(whole)) = (veiled, &self.seeing.veil, whole) {
+            let mut whose = self.follow(message, body).map_err(Ended::Server)?;
+            let unheard = !self.hearing.hears(message);
+            if unheard {
+                whose = Whose::Gateway;
+            }
+            if let (true, Some(veil), Some(whole)) = (veiled && !unheard, &self.seeing.veil, whole) {
                 let mut shown = BytesMut::new();
                 veil.write(tag, whole.get(HEADER..).unwrap_or_default(), &mut shown)?;
                 self.seen.received += size as u64;
@@ -322,7 +395,7 @@ impl<'a> Relay<'a> {
                 buffer.advance(size);
                 out.extend_from_slice(&shown);
                 pass = 0;
-            } else if ours == Whose::Gateway {
+            } else if whose == Whose::Gateway {
                 if whole.is_none() {
                     break;
                 }
@@ -400,12 +473,19 @@ impl<'a> Relay<'a> {
                 self.seen.tags.push(fields.text()?.to_owned());
                 self.executed();
             }
-            Backend::EmptyQueryResponse | Backend::PortalSuspended => {
+            Backend::EmptyQueryResponse => {
                 self.seen.tags.push(String::new());
                 self.executed();
             }
+            // The server has no words for what came up to here.
+            Backend::PortalSuspended => {
+                let rows = self.seen.rows - self.rows_before;
+                self.seen.tags.push(format!("suspended after {rows} rows"));
+                self.executed();
+            }
             Backend::ErrorResponse => {
-                self.seen.error = Some(sqlstate(body)?);
+                let code = sqlstate(body)?;
+                self.seen.error.get_or_insert(code);
                 self.steps.clear();
                 self.failed_copy |= self.extended && self.hash.is_some();
                 if self.copying == Copying::Data {
@@ -417,6 +497,8 @@ impl<'a> Relay<'a> {
             }
             Backend::CopyInResponse => {
                 self.copying = Copying::Data;
+                // A server that copies ignores it.
+                self.kept_back = KeptBack::Nothing;
                 // One digest for all that a text copies.
                 self.hash.get_or_insert_with(|| digest::Context::new(&digest::SHA256));
             }
@@ -464,6 +546,7 @@ impl<'a> Relay<'a> {
     }
 
     fn executed(&mut self) {
+        self.rows_before = self.seen.rows;
         if matches!(self.steps.front(), Some(Step::Execute(_))) {
             self.done();
         }
@@ -484,82 +567,22 @@ impl<'a> Relay<'a> {
             }
         } else if message == Backend::DataRow
             && self.extended
-            && self.seen.rows == self.seeing.expected_at
+            && self.seen.rows == self.rows_before
             && let Some(veil) = &mut self.seeing.veil
         {
             let parsed = veil::parsed(self.steps.front(), self.names);
             veil.expect(parsed.and_then(|parsed| parsed.columns.under(version)).as_deref());
-        } else if matches!(message, Backend::CommandComplete | Backend::PortalSuspended) {
-            self.seeing.expected_at = self.seen.rows;
-            if let Some(veil) = &mut self.seeing.veil {
-                veil.expect(None);
-            }
+        } else if matches!(message, Backend::CommandComplete | Backend::PortalSuspended)
+            && let Some(veil) = &mut self.seeing.veil
+        {
+            veil.expect(None);
         }
         Ok(())
     }
-}
-
-/// Resolves with each tick, where there is a clock.
-async fn passes(clock: &mut Option<Interval>) {
-    match clock {
-        Some(clock) => drop(clock.tick().await),
-        None => std::future::pending().await,
-    }
-}
-
-/// Whole rows, or pieces of a copy, one behind the other.
-struct Run {
-    rows: u64,
-    bytes: usize,
-}
-
-/// How much of what was received is rows or pieces of a copy: nothing is looked at but where each begins and ends.
-fn run(received: &[u8]) -> Run {
-    let mut run = Run { rows: 0, bytes: 0 };
-    loop {
-        let rest = received.get(run.bytes..).unwrap_or_default();
-        match frame::head(rest) {
-            Ok(Some((tag @ (b'D' | b'd'), size))) if size <= rest.len() => {
-                run.rows += u64::from(tag == b'D');
-                run.bytes += size;
-            }
-            _ => return run,
-        }
-    }
-}
-
-/// Writes all and flushes it. Nothing is lost when it is let go: what was written is taken out of the bytes.
-async fn push<B: Buf>(write: &mut WriteHalf<Box<dyn Stream>>, bytes: &mut B) -> io::Result<()> {
-    while bytes.has_remaining() {
-        write.write_buf(bytes).await?;
-    }
-    write.flush().await
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
     Client,
     Gateway,
-}
-
-fn finished(hash: digest::Context) -> Digest {
-    let mut out = [0; 32];
-    for (place, byte) in out.iter_mut().zip(hash.finish().as_ref()) {
-        *place = *byte;
-    }
-    Digest(out)
-}
-
-/// One behind the other.
-fn behind(first: Bytes, second: Bytes) -> Bytes {
-    if first.is_empty() { second } else { [first, second].concat().into() }
-}
-
-/// Moves the first bytes of the buffer behind what is on its way to the client.
-fn take_over(buffer: &mut BytesMut, count: usize, out: &mut BytesMut) {
-    if count == 0 {
-        return;
-    }
-    let part = buffer.split_to(count);
-    if out.is_empty() { *out = part } else { out.extend_from_slice(&part) }
 }

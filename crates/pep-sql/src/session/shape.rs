@@ -6,7 +6,7 @@ use crate::understand::{
     Access, Asked, Chain, Effect, SessionEffect, SettingChange, SqlOperation, Statement, TransactionAccess,
     TransactionControl,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a session stands, as far as guarding goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,7 @@ fn lifts(statement: &Statement) -> bool {
         | SessionEffect::DeclareCursor { .. }
         | SessionEffect::CloseCursor { .. }
         | SessionEffect::CreateTemporary { .. }
+        | SessionEffect::DropTemporary { .. }
         | SessionEffect::Listen
         | SessionEffect::Defines => false,
     })
@@ -106,6 +107,7 @@ fn controls(statement: &Statement) -> impl Iterator<Item = &TransactionControl> 
         | SessionEffect::DeclareCursor { .. }
         | SessionEffect::CloseCursor { .. }
         | SessionEffect::CreateTemporary { .. }
+        | SessionEffect::DropTemporary { .. }
         | SessionEffect::Discard
         | SessionEffect::Listen
         | SessionEffect::Defines
@@ -272,11 +274,15 @@ impl Place {
     }
 }
 
-/// What a pipeline binds and does not run.
+/// What a pipeline binds and does not run, each text once: what planning it may run does not hang on the values.
 pub(super) fn only_planned(steps: &[Step]) -> Vec<Asked> {
     let runs = runs(steps);
+    let mut seen = BTreeSet::new();
     let planned = steps.iter().zip(runs).filter_map(|(step, runs)| match step {
-        Step::Bind { portal, .. } if runs.is_none() => Some(portal.asked()),
+        Step::Bind { portal, .. } if runs.is_none() => {
+            let text = (&portal.parsed.sql, &portal.parsed.types);
+            seen.insert(text).then(|| portal.asked())
+        }
         Step::Bind { .. }
         | Step::Parse { .. }
         | Step::CloseStatement(_)

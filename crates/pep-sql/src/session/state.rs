@@ -1,8 +1,16 @@
 //! What a session is at this moment, as the server told and as its statements made it.
 
-use super::pipeline::{Names, Step};
-use crate::understand::{
-    SessionEffect, SessionFacts, SettingKind, Statement, TransactionControl, TransactionStatus,
+use super::{
+    pipeline::{Names, Parsed, Step},
+    reason::Setting,
+    stood::{Moment, Still},
+};
+use crate::{
+    startup::Claims,
+    understand::{
+        Chain, Prepared, SessionEffect, SessionFacts, SettingKind, SqlOperation, Statement,
+        TransactionControl, TransactionStatus, changes_literals,
+    },
 };
 use countersign_core::Digest;
 use std::{collections::BTreeMap, sync::Arc};
@@ -66,16 +74,16 @@ pub(super) struct State {
     pub(super) parameters: Parameters,
     pub(super) names: Names,
     facts: SessionFacts,
-    /// The facts as they were when the open transaction began.
-    before: Option<SessionFacts>,
     /// Over everything that ran in the open transaction.
     transaction: Option<Digest>,
+    /// Something failed since the server last said where the session stands.
+    failed: bool,
     /// A setting that must be asked for anew may have changed.
     pub(super) stale: bool,
     /// One may have changed in the open transaction, and change back with its end.
     touched: bool,
     /// What the client says its statements are for, at start-up and now.
-    claimed: [Option<String>; 2],
+    claimed: [Claims; 2],
     pub(super) statements: i64,
     pub(super) rows_read: i64,
     pub(super) rows_written: i64,
@@ -87,18 +95,18 @@ impl State {
         parameters: BTreeMap<String, String>,
         database: String,
         user: String,
-        justification: Option<String>,
+        claims: Claims,
     ) -> Self {
         Self {
             status: IDLE,
             parameters: Parameters::new(parameters),
             names: Names::default(),
             facts: SessionFacts { database, user, ..SessionFacts::default() },
-            before: None,
             transaction: None,
+            failed: false,
             stale: true,
             touched: false,
-            claimed: [justification.clone(), justification],
+            claimed: [claims.clone(), claims],
             statements: 0,
             rows_read: 0,
             rows_written: 0,
@@ -106,19 +114,41 @@ impl State {
         }
     }
 
-    /// What the client says its statements are for; `None` goes back to what it said at start-up.
-    pub(super) fn justify(&mut self, claimed: Option<&str>) {
+    /// What the client says of its statements; `None` goes back to what it said at start-up.
+    pub(super) fn claim(&mut self, setting: Setting, claimed: Option<&str>) {
         let [first, now] = &mut self.claimed;
-        *now = claimed.map_or_else(|| first.clone(), |claimed| Some(claimed.to_owned()));
+        now.set(
+            setting,
+            claimed.map_or_else(|| first.of(setting).cloned(), |claimed| Some(claimed.to_owned())),
+        );
     }
 
-    pub(super) fn justification(&self) -> Option<&str> {
+    /// What it says now, where that is anything.
+    pub(super) fn claimed(&self, setting: Setting) -> Option<String> {
         let [_, now] = &self.claimed;
-        now.as_deref().filter(|said| !said.trim().is_empty())
+        now.of(setting).filter(|said| !said.trim().is_empty()).cloned()
     }
 
-    /// What the meaning of the next text depends on; `steps` are those of the pipeline that it is part of.
-    pub(super) fn facts(&self, steps: &[Step]) -> SessionFacts {
+    /// What the reading of a kept text depends on now.
+    pub(super) fn moment(&self, catalog: u64) -> Moment {
+        let SessionFacts { search_path, role, temporary, opaque, uncommitted, settings, .. } = &self.facts;
+        let told = MEANING.iter().filter_map(|name| {
+            Some(((*name).to_ascii_lowercase(), self.parameters.told.get(*name)?.clone()))
+        });
+        let set = settings.iter().filter(|(name, _)| changes_literals(name));
+        Moment {
+            literals: set.map(|(name, value)| (name.clone(), value.clone())).chain(told).collect(),
+            search_path: search_path.clone(),
+            role: role.clone(),
+            temporary: temporary.clone(),
+            hides: *opaque || *uncommitted,
+            catalog,
+        }
+    }
+
+    /// What the meaning of the next text depends on; `steps` are those of the pipeline that it is part of. Where the text may
+    /// name something kept, `now` is the moment: what means something else by now is not known.
+    pub(super) fn facts(&self, steps: &[Step], now: Option<&Moment>) -> SessionFacts {
         let mut facts = self.facts.clone();
         facts.standard_conforming_strings = self.parameters.is("standard_conforming_strings", "on");
         facts.transaction = match self.status {
@@ -126,8 +156,20 @@ impl State {
             FAILED => TransactionStatus::Failed,
             _ => TransactionStatus::Idle,
         };
-        let parsed = self.names.statements.iter();
-        facts.prepared = parsed.map(|(name, parsed)| (name.clone(), Arc::clone(&parsed.sql))).collect();
+        let Some(now) = now else { return facts };
+        for (name, parsed) in &self.names.statements {
+            let Parsed { sql, types, by_sql, .. } = parsed;
+            let prepared = Prepared { text: Arc::clone(sql), types: Arc::clone(types), by_sql: *by_sql };
+            facts.prepared.insert(name.clone(), prepared);
+            if parsed.stood.still(sql, now) != Still::Yes {
+                facts.other_statements.insert(name.clone());
+            }
+        }
+        let declared = &self.names.declared;
+        let is_other = |name: &&String| {
+            declared.get(*name).is_none_or(|(text, stood)| stood.still(text, now) != Still::Yes)
+        };
+        facts.other_portals.extend(self.facts.cursors.keys().filter(is_other).cloned());
         facts.other_portals.extend(self.names.portals.keys().cloned());
         for step in steps {
             match step {
@@ -185,80 +227,96 @@ impl State {
     }
 
     /// Takes in what ran: these statements succeeded, each with what the server said of it, and then one failed or none
-    /// did.
-    pub(super) fn ran(
-        &mut self,
-        done: &[(&Statement, &str)],
-        ended: End,
-        digest: Digest,
-        (was, flushed): (u8, bool),
-    ) {
-        if was == IDLE && self.transaction.is_none() {
-            self.before = Some(self.facts.clone());
-        }
+    /// did. Whether that rolled anything back is known once the server says where the session stands ([`Self::stands`]).
+    pub(super) fn ran(&mut self, done: &[(&Statement, &str)], ended: End, digest: Digest, flushed: bool) {
         for (statement, tag) in done {
             for effect in &statement.session {
-                self.facts.apply(effect);
-                if let SessionEffect::Transaction(
-                    TransactionControl::Commit { .. }
-                    | TransactionControl::Rollback { .. }
-                    | TransactionControl::Prepare { .. },
-                ) = effect
-                {
-                    // A transaction that has failed answers `COMMIT` with this, too.
-                    if *tag == "ROLLBACK" {
-                        self.roll_back();
-                    } else {
-                        self.before = Some(self.facts.clone());
-                    }
+                match rolled_back(effect).filter(|_| *tag == "ROLLBACK") {
+                    Some(rolled_back) => self.facts.apply(&rolled_back),
+                    None => self.facts.apply(effect),
                 }
             }
         }
-        // Prepared statements stand in the names, in whichever way they came.
+        // Prepared statements stand in the names, in whichever way they came, and so does what is not known of them.
         self.facts.prepared.clear();
+        self.facts.other_statements.clear();
         let effects: Vec<_> = done.iter().flat_map(|(statement, _)| &statement.session).collect();
         // Poolers do this between one client and the next.
         let forgets = effects.iter().any(|effect| {
             let all = matches!(effect, SessionEffect::Set(change) if change.name == "*");
             all || matches!(effect, SessionEffect::Discard)
         });
-        let touched = effects.iter().any(|effect| changes_meaning(effect));
-        // What failed midway may have done anything to the session.
-        let unread = ended == End::Failed && was != self.status;
         if forgets {
-            self.justify(None);
+            for setting in Setting::ALL {
+                self.claim(setting, None);
+            }
         }
-        self.touched |= touched || unread;
-        self.stale |= touched || unread;
+        let mut touched = effects.iter().any(|effect| changes_meaning(effect));
+        if ended != End::Done {
+            self.failed = true;
+            // What failed midway may have done anything to the session.
+            touched = true;
+        }
+        if ended == End::Unseen {
+            self.facts.apply(&SessionEffect::Opaque);
+        }
+        self.touched |= touched;
+        self.stale |= touched;
         // What was flushed and not summed up is in a transaction as well.
-        if self.status != IDLE || (flushed && ended == End::Done) {
+        if self.status != IDLE || flushed {
             let earlier = self.transaction.unwrap_or(Digest([0; 32]));
             let parts: [&[u8]; 2] = [earlier.as_bytes(), digest.as_bytes()];
             self.transaction = Some(Digest::of_parts("countersign/sql-transaction/v1", &parts));
+        }
+    }
+
+    /// Something failed that was no statement of an action.
+    pub(super) fn fails(&mut self) {
+        self.failed = true;
+    }
+
+    /// The server has said where the session stands. Outside a transaction, what has failed was rolled back.
+    pub(super) fn stands(&mut self) {
+        let failed = std::mem::take(&mut self.failed);
+        if self.status != IDLE {
             return;
         }
-        if ended == End::Failed {
-            self.roll_back();
+        if failed {
+            self.facts.roll_back();
         }
-        self.settle();
-    }
-
-    /// All is as it was before the transaction, but for what nobody knows any more.
-    pub(super) fn roll_back(&mut self) {
-        let Some(before) = &self.before else { return };
-        let SessionFacts { opaque, uncommitted, .. } = self.facts;
-        self.facts = SessionFacts { opaque, uncommitted, ..before.clone() };
-    }
-
-    /// No transaction is open any more, of whatever kind.
-    pub(super) fn settle(&mut self) {
         // What was set in a transaction may have ended with it.
         self.stale |= std::mem::take(&mut self.touched);
         self.facts.rest();
-        self.before = None;
         self.transaction = None;
         self.names.portals.clear();
+        let open = &self.facts.cursors;
+        self.names.declared.retain(|name, _| open.contains_key(name));
     }
+
+    /// Whether the end of the transaction, or of a part of it, changes what texts are read with.
+    pub(super) fn returns(&self) -> bool {
+        self.status == FAILED || self.facts.returns()
+    }
+}
+
+/// What the end of a transaction was where the server answers it with `ROLLBACK`, whatever it is called: one that has failed.
+fn rolled_back(effect: &SessionEffect) -> Option<SessionEffect> {
+    let SessionEffect::Transaction(control) = effect else { return None };
+    let chain = if let TransactionControl::Commit { chain } = control { *chain } else { Chain::No };
+    matches!(control, TransactionControl::Commit { .. } | TransactionControl::Prepare { .. })
+        .then_some(SessionEffect::Transaction(TransactionControl::Rollback { chain }))
+}
+
+/// How it is with a statement that failed; `in_block`: in a transaction that the client began, where code cannot commit.
+pub(super) fn failed(statement: Option<&Statement>, in_block: bool) -> End {
+    let is = |wanted: SqlOperation| {
+        move |statement: &Statement| statement.effects.iter().any(|effect| effect.operation == wanted)
+    };
+    let unseen = statement.is_some_and(|statement| {
+        let code = is(SqlOperation::Code)(statement) && !in_block;
+        statement.session.contains(&SessionEffect::Opaque) && (code || is(SqlOperation::Unknown)(statement))
+    });
+    if unseen { End::Unseen } else { End::Failed }
 }
 
 /// How what ran ended.
@@ -266,6 +324,8 @@ impl State {
 pub(super) enum End {
     Done,
     Failed,
+    /// It failed, and code ran in it that may have committed before.
+    Unseen,
 }
 
 fn changes_meaning(effect: &SessionEffect) -> bool {
@@ -280,6 +340,7 @@ fn changes_meaning(effect: &SessionEffect) -> bool {
         | SessionEffect::DeclareCursor { .. }
         | SessionEffect::CloseCursor { .. }
         | SessionEffect::CreateTemporary { .. }
+        | SessionEffect::DropTemporary { .. }
         | SessionEffect::Listen
         | SessionEffect::Defines => false,
     }

@@ -27,8 +27,6 @@ pub(super) struct Seeing {
     pub(super) veil: Option<Box<Veil>>,
     /// The catalog under which descriptions of rows are remembered, where they will be needed.
     pub(super) describes: Option<u64>,
-    /// How many rows had come when the present statement's answer began.
-    pub(super) expected_at: u64,
 }
 
 impl Seeing {
@@ -58,7 +56,7 @@ impl Session {
     pub(super) fn seeing(&self, veil: Option<Box<Veil>>) -> Seeing {
         let known = || veil.as_ref().map_or_else(|| self.catalog.version(), |veil| veil.catalog());
         let describes = self.masked().map(|_| known());
-        Seeing { veil, describes, expected_at: 0 }
+        Seeing { veil, describes }
     }
 
     /// What hides values in the answer of a statement; an error in plain words where hiding would not do.
@@ -170,6 +168,11 @@ impl Veil {
     /// The catalog it goes by.
     pub(super) fn catalog(&self) -> u64 {
         self.catalog.version()
+    }
+
+    /// What the text whose answer it hides does to data.
+    pub(super) fn access(&self) -> Access {
+        self.understood.access
     }
 
     /// Messages that are not passed on as they came.

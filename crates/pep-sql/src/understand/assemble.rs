@@ -34,7 +34,7 @@ pub fn understand(question: &Question) -> Understood {
             drafts.push(Draft::unread(at, "it holds a NUL byte".into()));
             continue;
         }
-        match parse::statements(&asked.sql, parse::options(&session)) {
+        match parse::in_catalog(&asked.sql, parse::options(&session), &question.catalog) {
             Ok(statements) => {
                 for statement in &statements {
                     let draft = draft(question, &session, at, statement);

@@ -7,7 +7,7 @@ mod meaning;
 mod read;
 mod resolve;
 
-pub(super) use meaning::Stands;
+pub(super) use meaning::{Stands, named};
 pub use read::CatalogError;
 pub(super) use resolve::{Path, Relate, Routine};
 
@@ -21,6 +21,8 @@ pub struct Catalog {
     /// Nothing is resolved in a catalog that was never read.
     read: bool,
     stamp: String,
+    /// The database's own encoding is not UTF-8.
+    foreign: bool,
     schemas: BTreeSet<String>,
     /// Names of relations in `pg_catalog`.
     system: BTreeSet<String>,
@@ -122,6 +124,19 @@ impl Catalog {
     /// Distinct for every snapshot this process has read; 0 is the catalog that knows nothing.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Of a database in this encoding. In any but UTF-8 the server cuts long names elsewhere than they are cut here, and
+    /// in some it folds letters beyond ASCII.
+    #[must_use]
+    pub fn encoded(mut self, encoding: &str) -> Self {
+        self.foreign = encoding != "UTF8";
+        self
+    }
+
+    /// Whether names beyond ASCII may stand for something else at the server than here.
+    pub(super) const fn is_foreign(&self) -> bool {
+        self.foreign
     }
 
     /// The relation with this identifier.

@@ -2,6 +2,7 @@
 //! more than their kind are read closer in the files below.
 
 mod definition;
+mod dropping;
 mod indirect;
 
 use super::{
@@ -310,8 +311,9 @@ impl Walker<'_> {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "called like every other statement")]
     fn discard(&mut self, discard: &pg_query::protobuf::DiscardStmt) -> Walked {
         match discard.target() {
-            DiscardMode::DiscardAll | DiscardMode::DiscardTemp => {
-                self.account.session.push(SessionEffect::Discard);
+            DiscardMode::DiscardAll => self.account.session.push(SessionEffect::Discard),
+            DiscardMode::DiscardTemp => {
+                self.account.session.push(SessionEffect::DropTemporary { name: None });
             }
             DiscardMode::DiscardPlans | DiscardMode::DiscardSequences => {}
             DiscardMode::Undefined => return Err(Unplaced::UnknownKind.into()),

@@ -1,7 +1,10 @@
 //! Text to tree, by PostgreSQL's own grammar, within bounds.
 
-use super::{BackslashQuote, SessionFacts};
-use pg_query::{ParserOptions, protobuf::RawStmt};
+use super::{BackslashQuote, Catalog, SessionFacts};
+use pg_query::{
+    ParserOptions,
+    protobuf::{RawStmt, Token},
+};
 
 /// The grammar's version, as trees carry it.
 pub(super) const VERSION: i32 = 180_000;
@@ -17,6 +20,8 @@ pub(super) const MOST_STATEMENTS: usize = 256;
 pub(super) enum Unread {
     TooLong,
     TooComplex,
+    /// Names that the server may take for others than they are taken for here.
+    Names,
     Syntax(String),
 }
 
@@ -25,6 +30,10 @@ impl Unread {
         match self {
             Self::TooLong => format!("it is longer than {LONGEST_TEXT} bytes"),
             Self::TooComplex => "it is too complex to verify".into(),
+            Self::Names => {
+                "it has names beyond ASCII, and the database's encoding is not UTF-8, so they may stand for others there"
+                    .into()
+            }
             Self::Syntax(message) => format!("PostgreSQL's grammar does not accept it ({message})"),
         }
     }
@@ -42,6 +51,47 @@ pub(super) fn options(session: &SessionFacts) -> ParserOptions {
         BackslashQuote::Off => ParserOptions::DISABLE_BACKSLASH_QUOTE,
     };
     strings | quotes | ParserOptions::DISABLE_ESCAPE_STRING_WARNING
+}
+
+/// The statements of a text that runs in a database with this catalog. It must hold no NUL.
+pub(super) fn in_catalog(
+    text: &str,
+    options: ParserOptions,
+    catalog: &Catalog,
+) -> Result<Vec<RawStmt>, Unread> {
+    if catalog.is_foreign() && has_doubtful_names(text, options) {
+        return Err(Unread::Names);
+    }
+    statements(text, options)
+}
+
+/// Whether something beyond ASCII may stand outside of strings and comments.
+fn has_doubtful_names(text: &str, options: ParserOptions) -> bool {
+    let escaped = text.as_bytes().windows(2).any(|two| two.eq_ignore_ascii_case(b"u&"));
+    if text.is_ascii() && !escaped {
+        return false;
+    }
+    let usual = options.bits() & ParserOptions::DISABLE_STANDARD_CONFORMING_STRINGS.bits() == 0;
+    if !usual || text.len() > LONGEST_TEXT {
+        return true;
+    }
+    let Ok(scanned) = pg_query::scan(text) else { return true };
+    let part = |start: i32, end: i32| text.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?);
+    scanned.tokens.iter().any(|found| {
+        let token = Token::try_from(found.token);
+        let harmless = matches!(
+            token,
+            Ok(Token::Sconst
+                | Token::Usconst
+                | Token::Bconst
+                | Token::Xconst
+                | Token::SqlComment
+                | Token::CComment)
+        );
+        !harmless
+            && (token == Ok(Token::Uident)
+                || part(found.start, found.end).is_none_or(|part| !part.is_ascii()))
+    })
 }
 
 /// The statements of a text. It must hold no NUL.
@@ -82,4 +132,34 @@ fn tokens(text: &str) -> usize {
         in_word = is_word;
     }
     count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_beyond_ascii_are_told_from_strings_and_comments() {
+        let catalog = |encoding| Catalog::unknown().encoded(encoding);
+        for (text, fine) in [
+            ("select 1", true),
+            ("select 'Köln' -- grün\n", true),
+            ("select $$Köln$$, $a$ö$a$, E'\\u00e9', U&'\\00e9' /* ö */", true),
+            ("select * from \"Köln\"", false),
+            ("select * from köln", false),
+            ("select größe('x')", false),
+            ("select U&\"k\\00f6ln\"", false),
+            ("select 1 as u&1", true),
+            ("select $ö$x$ö$", true),
+            ("select 'ö", false),
+        ] {
+            let read = in_catalog(text, ParserOptions::DEFAULT, &catalog("LATIN1"));
+            assert_eq!(read != Err(Unread::Names), fine, "{text}: {read:?}");
+            let read = in_catalog(text, ParserOptions::DEFAULT, &catalog("UTF8"));
+            assert_ne!(read, Err(Unread::Names), "{text}");
+        }
+        // Where backslashes may end a string elsewhere, nothing is told apart.
+        let options = ParserOptions::DISABLE_STANDARD_CONFORMING_STRINGS;
+        assert_eq!(in_catalog("select 'ö'", options, &catalog("SQL_ASCII")), Err(Unread::Names));
+    }
 }

@@ -116,7 +116,8 @@ fn all(question: &Question) -> Result<Vec<Counted>, Obscure> {
         if asked.sql.contains('\0') {
             return Err(Obscure("it cannot be read".into()));
         }
-        let statements = parse::statements(&asked.sql, parse::options(&question.session))
+        let options = parse::options(&question.session);
+        let statements = parse::in_catalog(&asked.sql, options, &question.catalog)
             .map_err(|unread| Obscure(unread.reason()))?;
         for statement in statements {
             let node = statement.stmt.and_then(|node| node.node).ok_or(Unplaced::UnknownKind)?;

@@ -83,9 +83,7 @@ impl Key {
             BoundValue::Text(bytes) | BoundValue::Binary(bytes) => bytes.len(),
         };
         let of = |asked: &Asked| asked.sql.len() + asked.values.iter().flatten().map(value).sum::<usize>();
-        let kept = self.0.session.prepared.iter().chain(&self.0.session.cursors);
-        self.0.asked.iter().map(of).sum::<usize>()
-            + kept.map(|(name, text)| name.len() + text.len()).sum::<usize>()
+        self.0.asked.iter().map(of).sum::<usize>() + self.0.session.size()
     }
 }
 
@@ -143,7 +141,7 @@ impl Reader {
     pub async fn understand(&self, question: &Question) -> Arc<Understood> {
         let needed = only_needed(question);
         if let Some(shape) = shape_of(&needed) {
-            let asked = [Asked { sql: shape, types: Vec::new(), values: None }];
+            let asked = [Asked { sql: shape.into(), types: Vec::new(), values: None }];
             let understood = self.read(&needed, &asked).await;
             if says_all(&understood) {
                 return understood;
@@ -198,16 +196,17 @@ fn says_all(understood: &Understood) -> bool {
         && understood.session_effects().next().is_none()
 }
 
-/// Without what no text of the question can name, so that sessions and values share their answers. Kept statements and
-/// cursors are reached by these words only, and bound values are looked at behind these only; no word of the grammar can
-/// be written otherwise.
+/// Without what no text of the question can name, so that sessions and values share their answers. Kept statements,
+/// cursors and savepoints are reached by these words only, and bound values are looked at behind these only; no word of the
+/// grammar can be written otherwise.
 fn only_needed(question: &Question) -> Cow<'_, Question> {
     let says = |words: &[&str]| question.asked.iter().any(|asked| holds_any(&asked.sql, words));
-    let SessionFacts { prepared, cursors, savepoints, other_statements, other_portals, .. } =
+    let SessionFacts { prepared, cursors, savepoints, began, other_statements, other_portals, .. } =
         &question.session;
     let nothing_named = prepared.is_empty()
         && cursors.is_empty()
         && savepoints.is_empty()
+        && began.is_none()
         && other_statements.is_empty()
         && other_portals.is_empty();
     let bound = question.asked.iter().flat_map(|asked| &asked.values).any(|values| !values.is_empty());
@@ -221,13 +220,22 @@ fn only_needed(question: &Question) -> Cow<'_, Question> {
     if !says(&["fetch", "move"]) {
         needed.session.cursors.clear();
         needed.session.held.clear();
-        needed.session.savepoints.clear();
         needed.session.other_portals.clear();
+    }
+    // Only what ends a transaction, or part of it, goes back to what was before.
+    if !says(&["rollback", "abort", "commit", "end", "prepare"]) {
+        needed.session.savepoints.clear();
+        needed.session.began = None;
     }
     if !says(&["limit", "fetch", "any", "some"]) {
         needed.asked.iter_mut().filter_map(|asked| asked.values.as_mut()).for_each(Vec::clear);
     }
     Cow::Owned(needed)
+}
+
+/// Whether a text may name a prepared statement or a cursor.
+pub fn names_kept(sql: &str) -> bool {
+    holds_any(sql, &["execute", "fetch", "move"])
 }
 
 /// Whether one of these words, in lower case, stands anywhere in the text, in whatever case.

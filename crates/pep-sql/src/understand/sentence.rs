@@ -297,6 +297,7 @@ fn transaction(account: &Account) -> String {
         | SessionEffect::DeclareCursor { .. }
         | SessionEffect::CloseCursor { .. }
         | SessionEffect::CreateTemporary { .. }
+        | SessionEffect::DropTemporary { .. }
         | SessionEffect::Discard
         | SessionEffect::Listen
         | SessionEffect::Defines

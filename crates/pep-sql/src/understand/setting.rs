@@ -224,6 +224,11 @@ pub fn knows_setting(name: &str) -> bool {
     name.starts_with("enable_") || lists.iter().any(|list| list.contains(&name))
 }
 
+/// Whether a setting changes how the literals of a text are read, or nobody knows which it is.
+pub fn changes_literals(name: &str) -> bool {
+    MEANING.contains(&name) || matches!(name, "rolled back to" | "more than is kept")
+}
+
 fn nature(name: &str, value: Option<&str>) -> Nature {
     let value = value.map(str::to_lowercase);
     let is = |wanted: &[&str]| value.as_deref().is_some_and(|value| wanted.contains(&value));

@@ -4,7 +4,7 @@
 //! else can be meant.
 
 use super::{
-    BoundValue, SessionFacts, SqlOperation, SqlTarget,
+    BoundValue, SessionFacts, SqlOperation, SqlTarget, Temporary,
     account::{Account, Thing},
     builtin::{self, Known},
     catalog::{Function, Path, Relate, Relation, Routine, Stands},
@@ -241,7 +241,7 @@ impl<'q> Walker<'q> {
     /// `INTO`, `CREATE TABLE AS`: a table made out of a query.
     pub(super) fn creates(&mut self, into: &IntoClause) -> Walked {
         let relation = into.rel.as_ref().ok_or_else(|| Obscure("the new table has no name".into()))?;
-        let thing = self.new_relation("table", relation);
+        let thing = self.new_relation("table", Temporary::of(into.on_commit()), relation);
         self.account.does(SqlOperation::DdlAdditive, &[thing]);
         for part in tree::parts(NodeRef::IntoClause(into))? {
             if !matches!(part, NodeRef::RangeVar(_)) {
@@ -252,13 +252,16 @@ impl<'q> Walker<'q> {
     }
 
     /// A relation that is about to be made; a temporary one joins the session.
-    pub(super) fn new_relation(&mut self, kind: &'static str, relation: &RangeVar) -> Thing {
+    pub(super) fn new_relation(
+        &mut self,
+        kind: &'static str,
+        temporary: Temporary,
+        relation: &RangeVar,
+    ) -> Thing {
         let name = Name::of_relation(relation);
         if relation.relpersistence == "t" || name.schema.as_deref() == Some("pg_temp") {
-            self.account.session.push(super::SessionEffect::CreateTemporary {
-                name: relation.relname.clone(),
-                view: kind == "view",
-            });
+            let name = relation.relname.clone();
+            self.account.session.push(super::SessionEffect::CreateTemporary { name, kind: temporary });
             return Thing::plain("temporary-table", names::qualified("pg_temp", &relation.relname));
         }
         let schema = name.schema.clone().or_else(|| self.path.creates_in().map(str::to_owned));
@@ -347,7 +350,8 @@ impl<'q> Walker<'q> {
     /// A text the server's catalog printed.
     pub(super) fn definition(&mut self, text: &str) -> Walked {
         let unread = |_| Obscure("a definition in the catalog cannot be read".into());
-        let statements = parse::statements(text, pg_query::ParserOptions::DEFAULT).map_err(unread)?;
+        let (options, catalog) = (pg_query::ParserOptions::DEFAULT, self.path.catalog());
+        let statements = parse::in_catalog(text, options, catalog).map_err(unread)?;
         for statement in &statements {
             let node = statement.stmt.as_deref().ok_or(Unplaced::UnknownKind)?;
             self.walk(tree::node(node)?, &Scope::default())?;

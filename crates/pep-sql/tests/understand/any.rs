@@ -1,9 +1,9 @@
 //! What texts are taken for: the golden files, and what must hold for any text.
 
 use crate::cases::{Case, EVASIONS, STATEMENTS, case, catalog, evasions, written};
-use countersign_pep_sql::understand::{Access, Reader, ReaderLimits, RowEvidence, SqlOperation};
+use countersign_pep_sql::understand::{Access, Prepared, Reader, ReaderLimits, RowEvidence, SqlOperation};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The whole evasion list, and a statement of every kind. Set `COUNTERSIGN_BLESS` to write down what is found instead of
 /// comparing.
@@ -127,10 +127,11 @@ async fn equal_questions_share_their_answer() {
     let question = case("SELECT name FROM countries LIMIT 1".into()).question(catalog());
     let first = reader.understand(&question).await;
     let second = reader.understand(&question).await;
-    assert!(std::sync::Arc::ptr_eq(&first, &second));
+    assert!(Arc::ptr_eq(&first, &second));
     let mut with_more = question.clone();
-    with_more.session.prepared.insert("p".into(), "DELETE FROM users".into());
-    assert!(std::sync::Arc::ptr_eq(&first, &reader.understand(&with_more).await), "nothing names it");
+    let prepared = Prepared { text: "DELETE FROM users".into(), types: Arc::default(), by_sql: true };
+    with_more.session.prepared.insert("p".into(), prepared);
+    assert!(Arc::ptr_eq(&first, &reader.understand(&with_more).await), "nothing names it");
     with_more.asked[0].sql = "ExEcUtE p".into();
     assert_eq!(reader.understand(&with_more).await.operation, SqlOperation::DeleteUnbounded);
     let mut elsewhere = question;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use countersign_core::{EnvironmentName, TargetName};
 use countersign_pep_sql::understand::{
-    Asked, BoundValue, Catalog, Question, SessionFacts, SqlTarget, TableLabels, TransactionStatus,
+    Asked, BoundValue, Catalog, Prepared, Question, SessionFacts, SqlTarget, TableLabels, TransactionStatus,
     Understood, understand,
 };
 use std::{
@@ -44,7 +44,10 @@ impl Case {
                 ("opaque", _) => session.opaque = true,
                 ("unknown-catalog", _) => catalog = Catalog::unknown(),
                 ("idle-txn", _) => session.transaction = TransactionStatus::InTransaction,
-                ("prepared", name) => drop(session.prepared.insert(name.into(), value.as_str().into())),
+                ("prepared", name) => {
+                    let (text, types) = (value.as_str().into(), Arc::default());
+                    session.prepared.insert(name.into(), Prepared { text, types, by_sql: true });
+                }
                 ("cursor", name) => drop(session.cursors.insert(name.into(), value.as_str().into())),
                 ("temp", name) => drop(session.temporary.insert(name.into())),
                 ("tempview", name) => {
@@ -55,7 +58,7 @@ impl Case {
                 (other, _) => panic!("no such setting: {other}"),
             }
         }
-        let asked = vec![Asked { sql: self.text.clone(), types: Vec::new(), values }];
+        let asked = vec![Asked { sql: self.text.as_str().into(), types: Vec::new(), values }];
         Question { asked, session, catalog: Arc::new(catalog), target: Arc::new(target()) }
     }
 

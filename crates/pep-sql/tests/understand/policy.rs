@@ -87,6 +87,7 @@ fn action(case: &Case) -> Action {
             name: "agent".into(),
             groups: BTreeSet::new(),
             clearances: BTreeSet::new(),
+            claims: BTreeMap::new(),
             owners: [PersonId::from_parts(0, 1)].into(),
             created_by: None,
             on_behalf_of: Vec::new(),
@@ -105,5 +106,6 @@ fn action(case: &Case) -> Action {
         sentence: understood.sentence,
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     }
 }

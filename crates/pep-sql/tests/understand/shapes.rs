@@ -47,7 +47,7 @@ fn every_known_text_is_read_as_it_is_alone_whatever_was_read_before() {
         for case in &all {
             let mut question = case.question(catalog());
             for asked in &mut question.asked {
-                asked.sql = varied(&asked.sql, by);
+                asked.sql = varied(&asked.sql, by).into();
             }
             let alone = understand(&question);
             let text = question.asked[0].sql.clone();

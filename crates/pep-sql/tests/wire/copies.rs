@@ -145,3 +145,64 @@ async fn what_is_sent_behind_a_copy_that_failed_shifts_no_answer() {
     }
     assert_eq!(stage.results(3).await[1..], ["SELECT 1", "SELECT 1"]);
 }
+
+/// An error longer than anything that is read whole passes like a row.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_of_any_length_passes() {
+    let stage = Stage::set().await;
+    let mut command = stage.psql();
+    command.args(["-c", "select repeat('x', 5000000)::int", "-c", "select 7"]);
+    let said = finished(command).await;
+    assert!(said.err.contains("22P02") && said.err.len() > 5_000_000 && said.out == "7");
+    assert_eq!(stage.results(2).await, ["error 22P02", "SELECT 1"]);
+}
+
+/// A driver that copies by the extended protocol: `Sync` behind the `Execute`, the rows, and another `Sync`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_fails_in_a_pipeline_leaves_its_session_as_it_was() {
+    let stage = Stage::set().await;
+    stage.direct(
+        "create function no() returns trigger language plpgsql as $$ begin raise 'not here'; end $$; \
+         set role app; create table closed (x int); reset role; \
+         create trigger no before insert on closed execute function no()",
+    );
+    let (mut stream, _) = login(&stage, &[]).await;
+    let sync = message(b'S', b"");
+    let begins = |sql: &str| [runs(sql), sync.clone()].concat();
+    let copy = "copy orders from stdin";
+    let (row, bad) = (message(b'd', b"1000\tx\t1\n"), message(b'd', b"no number\n"));
+    let ends = [message(b'c', b""), sync.clone()].concat();
+    for (sql, rows, told) in [
+        // In the middle of it; before the first row was read; before it began, when no rows are sent either.
+        (copy, Some(bad), "12GE22P02ZI"),
+        ("copy closed from stdin", Some(row.clone()), "12GEP0001ZI"),
+        ("copy nowhere from stdin", None, "1E42P01ZI"),
+        ("copy orders (nothing) from stdin", None, "12E42703ZI"),
+        (copy, Some(row.clone()), "12GCZI"),
+        (copy, Some(row.clone()), "12GE23505ZI"),
+    ] {
+        stream.write_all(&begins(sql)).await.unwrap();
+        if let Some(rows) = rows {
+            stream.write_all(&[rows, ends.clone()].concat()).await.unwrap();
+        }
+        let answer = kinds(&said(&mut stream).await);
+        // The server finds out about the table when it plans, or when it runs.
+        assert_eq!(answer.replace("1E42P01", "12E42P01"), told.replace("1E42P01", "12E42P01"), "{sql}");
+        // And what is asked next is answered next.
+        stream.write_all(&[runs("select count(*) from orders"), sync.clone()].concat()).await.unwrap();
+        assert_eq!(kinds(&said(&mut stream).await), "12DCZI", "{sql}");
+    }
+    assert_eq!(stage.direct("select count(*) from orders"), "101");
+    // Rows that come before the server was asked for the copy are not dropped in silence.
+    let early = [runs(copy), row.clone(), ends].concat();
+    stream.write_all(&early).await.unwrap();
+    assert_eq!(kinds(&said(&mut stream).await), "EZC002ZI");
+    // Given up by the client, in a transaction of its own.
+    stream.write_all(&message(b'Q', b"begin\0")).await.unwrap();
+    said(&mut stream).await;
+    let gives_up = [begins(copy), row, message(b'f', b"enough\0"), sync].concat();
+    stream.write_all(&gives_up).await.unwrap();
+    assert_eq!(kinds(&said(&mut stream).await), "12GE57014ZE");
+    stream.write_all(&message(b'Q', b"rollback\0")).await.unwrap();
+    assert_eq!(kinds(&said(&mut stream).await), "CZI");
+}

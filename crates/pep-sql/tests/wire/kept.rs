@@ -133,7 +133,9 @@ async fn what_is_kept_is_what_the_client_saw_in_every_shape() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_breaks_off_does_not_take_along_what_it_saw() {
     let stage = stage_under(&keeping("64KiB"), |_| {}).await;
-    stage.direct("set role app; create table heap (a text)");
+    stage.direct(
+        "set role app; create table heap (a text); create table more as select generate_series(1, 100) as n",
+    );
     let (mut stream, _) = login(&stage, &[]).await;
     let sql = b"select customer from orders where id = 7; copy heap from stdin\0";
     stream.write_all(&message(b'Q', sql)).await.unwrap();
@@ -144,11 +146,12 @@ async fn a_client_that_breaks_off_does_not_take_along_what_it_saw() {
     let lost = &entries(&stage, "execution.outcome_unknown").await[0];
     let seen = shown(&stage, lost);
     assert!(seen.contains(&json!({"row": ["customer 7"]})), "{seen:?}");
-    // A database that is lost in the middle of it.
+    // A database that is lost in the middle of it: in the second statement, for which alone it locks that table.
     let (mut stream, _) = login(&stage, &[]).await;
-    let sql = b"select customer from orders where id = 8; select count(*) from orders a, orders b, orders c, orders d, orders e\0";
+    let sql = b"select customer from orders where id = 8; select count(*) from more a, more b, more c, more d, more e\0";
     stream.write_all(&message(b'Q', sql)).await.unwrap();
-    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where query like 'select customer%' and state = 'active'";
+    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity join pg_locks using (pid) \
+        where query like 'select customer%' and relation = 'more'::regclass";
     until(|| stage.direct(end) == "1").await;
     said(&mut stream).await;
     stage.entries_from("execution.outcome_unknown", 2).await;

@@ -1,10 +1,20 @@
 //! Clients that leave, come back, and cancel.
 
-use crate::stage::Stage;
+use crate::stage::{COMES_WITHIN, Stage};
 use std::{
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+/// Runs a while for each row.
+const SLOWLY: [&str; 2] = [
+    "create function slowly() returns trigger language plpgsql as $$ begin perform pg_sleep(0.2); return old; end $$",
+    "create trigger slowly before delete on orders for each row execute function slowly()",
+];
+/// What runs there has begun.
+const SLEEPING: &str = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+/// What the gateway has open at the server: a connection of each session, and its own.
+const OPEN: &str = "select count(*) from pg_stat_activity where usename = 'app'";
 
 /// A `psql` that can be told to stop.
 fn waiting(stage: &Stage, sql: &str) -> Child {
@@ -24,8 +34,11 @@ async fn a_client_that_left_repeats_itself_and_it_runs_once() {
     let sql = "delete from orders where id <= 3";
     let mut child = waiting(&stage, sql);
     let id = stage.held().await;
+    let open: u32 = stage.direct(OPEN).parse().unwrap();
     signal(&child, "-KILL");
     child.wait().unwrap();
+    // Its session is over: before that it would still run what is approved.
+    stage.cluster.comes_to("shop", OPEN, &(open - 1).to_string()).await.unwrap();
     stage.approve(1, id).await;
     stage.approve(2, id).await;
     stage.in_state("granted", 1).await;
@@ -83,14 +96,17 @@ async fn a_cancel_request_reaches_what_runs_and_so_does_a_revocation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ran_while_its_client_was_gone_is_told_to_the_repeat() {
     let stage = Stage::set().await;
-    stage.direct("create function slowly() returns trigger language plpgsql as $$ begin perform pg_sleep(0.1); return old; end $$");
-    stage.direct("create trigger slowly before delete on orders for each row execute function slowly()");
+    for sql in SLOWLY {
+        stage.direct(sql);
+    }
     let sql = "delete from orders where id <= 90";
     let mut child = waiting(&stage, sql);
     let id = stage.held().await;
     stage.approve(1, id).await;
     stage.approve(2, id).await;
     stage.in_state("executing", 1).await;
+    // Not only about to: whoever leaves before anything was sent takes nothing along.
+    stage.cluster.comes_to("shop", SLEEPING, "1").await.unwrap();
     signal(&child, "-KILL");
     child.wait().unwrap();
     let said = stage.run(sql).await;
@@ -103,14 +119,17 @@ async fn what_ran_while_its_client_was_gone_is_told_to_the_repeat() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_rolled_back_with_its_client_is_not_told_as_done() {
     let stage = Stage::set().await;
-    stage.direct("create function slowly() returns trigger language plpgsql as $$ begin perform pg_sleep(0.1); return old; end $$");
-    stage.direct("create trigger slowly before delete on orders for each row execute function slowly()");
+    for sql in SLOWLY {
+        stage.direct(sql);
+    }
     let sql = "begin; delete from orders where id <= 90";
     let mut child = waiting(&stage, sql);
     let id = stage.held().await;
     stage.approve(1, id).await;
     stage.approve(2, id).await;
     stage.in_state("executing", 1).await;
+    // Not only about to: whoever leaves before anything was sent takes nothing along.
+    stage.cluster.comes_to("shop", SLEEPING, "1").await.unwrap();
     signal(&child, "-KILL");
     child.wait().unwrap();
     let said = stage.run(sql).await;
@@ -119,11 +138,9 @@ async fn what_was_rolled_back_with_its_client_is_not_told_as_done() {
 }
 
 pub(crate) async fn until(mut reached: impl FnMut() -> bool) {
-    for _ in 0..600 {
-        if reached() {
-            return;
-        }
+    let begun = Instant::now();
+    while !reached() {
+        assert!(begun.elapsed() < COMES_WITHIN, "never reached");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("never reached");
 }

@@ -2,9 +2,12 @@
 
 use crate::{
     clients::python,
+    guarded::{kinds, runs},
     stage::{POLICY, Said, Stage, finished},
+    strict::{login, message},
 };
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 const TABLES: &str = "set role app; \
     create table people (id int primary key, email text, born date, city text); \
@@ -165,4 +168,45 @@ async fn a_name_that_a_temporary_table_had_is_masked_again() {
     // One of a name of its own is of use.
     let said = session(&stage, &["create temp table mine as select 7 as n", "select n from mine"]).await;
     assert_eq!(said.out, "SELECT 1\n7", "{said:?}");
+}
+
+/// Rows are masked one by one, and one that cannot be held whole fails its statement, as the server would have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_too_large_to_be_masked_fails_its_statement_and_nothing_else() {
+    let stage = stage("partial", &[]).await;
+    stage.direct("insert into people select n, 'secret-' || n, null, repeat('x', 5000000) from generate_series(3, 22) n");
+    let large = "select email, city from people where id > 1 order by id";
+    let said = session(&stage, &[large, "select 7"]).await;
+    assert!(
+        said.err.contains("54000: a row of 50000") && said.err.contains("too large to be masked"),
+        "{said:?}"
+    );
+    assert!(said.err.contains("ask for fewer columns") && said.out.ends_with('7'), "{said:?}");
+    assert!(!said.out.contains("secret"), "{said:?}");
+    // What is asked for without the long column is shown.
+    assert_eq!(stage.run("select email, length(city) from people where id = 3").await.out, "s…3|");
+    // In a transaction and by the extended protocol.
+    let said = session(&stage, &["begin", large, "rollback", "select 7"]).await;
+    assert!(said.err.contains("54000") && said.out.ends_with("ROLLBACK\n7"), "{said:?}");
+    let (mut stream, _) = login(&stage, &[]).await;
+    let pipeline = [runs(large), runs("select 1"), message(b'S', b"")].concat();
+    stream.write_all(&pipeline).await.unwrap();
+    assert_eq!(kinds(&crate::strict::said(&mut stream).await), "12DE54000ZI");
+    stream.write_all(&[runs("select 1"), message(b'S', b"")].concat()).await.unwrap();
+    assert_eq!(kinds(&crate::strict::said(&mut stream).await), "12DCZI");
+    // The server's own words are kept back, however long they are.
+    let said = session(
+        &stage,
+        &["select (email || repeat('y', 5000000))::int from people where id = 1", "select 7"],
+    )
+    .await;
+    assert!(said.err.contains("22P02: the statement failed") && said.out == "7", "{said:?}");
+    let ended = stage.entries_from("execution.result", 10).await;
+    let failed = ended.iter().filter(|entry| entry["status"].as_str().unwrap().contains("54000"));
+    assert_eq!(failed.count(), 3, "{ended:?}");
+    // What was removed stays removed: nobody is told that it failed.
+    let said = session(&stage, &["delete from people where id = 3 returning city", "select 7"]).await;
+    assert!(said.err.contains("FATAL") && said.err.contains("54000"), "{said:?}");
+    assert!(said.err.contains("what its statement did stands") && !said.out.contains('7'), "{said:?}");
+    assert_eq!(stage.entries_from("execution.outcome_unknown", 1).await.len(), 1);
 }

@@ -14,10 +14,10 @@ use countersign_engine::{
 use countersign_testkit::postgres::Options;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-const DELETE: &str = "delete from orders where id <= 3";
+pub(crate) const DELETE: &str = "delete from orders where id <= 3";
 
 /// A client is told at once that it waits.
-async fn stage_under(policy: &str) -> Stage {
+pub(crate) async fn stage_under(policy: &str) -> Stage {
     Stage::under(policy, |section| {
         (section["hold_limit"], section["transaction_hold_limit"]) = ("1ms".into(), "1ms".into());
     })
@@ -25,42 +25,42 @@ async fn stage_under(policy: &str) -> Stage {
 }
 
 /// What is not known to be something is not let run.
-const CERTAIN: &str =
+pub(crate) const CERTAIN: &str =
     r#"@id("certain") @reason("not understood") forbid (principal, action in Action::"unknown", resource);"#;
-const ANYTHING: &str =
+pub(crate) const ANYTHING: &str =
     r#"@id("agents") permit (principal in Group::"agents", action, resource in Environment::"prod");"#;
 
 async fn stage() -> Stage {
     stage_under(&format!("{POLICY}{CERTAIN}")).await
 }
 
-async fn asked(stream: &mut TcpStream, messages: &[&[u8]]) -> String {
+pub(crate) async fn asked(stream: &mut TcpStream, messages: &[&[u8]]) -> String {
     stream.write_all(&messages.concat()).await.unwrap();
     kinds(&said(stream).await).replace('N', "")
 }
 
-async fn query(stream: &mut TcpStream, sql: &str) -> String {
+pub(crate) async fn query(stream: &mut TcpStream, sql: &str) -> String {
     asked(stream, &[&message(b'Q', format!("{sql}\0").as_bytes())]).await
 }
 
-fn parse(name: &str, sql: &str) -> Vec<u8> {
+pub(crate) fn parse(name: &str, sql: &str) -> Vec<u8> {
     message(b'P', format!("{name}\0{sql}\0\0\0").as_bytes())
 }
 
-fn bind(portal: &str, statement: &str) -> Vec<u8> {
+pub(crate) fn bind(portal: &str, statement: &str) -> Vec<u8> {
     message(b'B', format!("{portal}\0{statement}\0\0\0\0\0\0\0").as_bytes())
 }
 
-fn sync() -> Vec<u8> {
+pub(crate) fn sync() -> Vec<u8> {
     message(b'S', b"")
 }
 
-fn untouched(stage: &Stage) {
+pub(crate) fn untouched(stage: &Stage) {
     assert_eq!(stage.direct("select count(*) from orders"), "100");
 }
 
 /// What was shown of the only approval that waits.
-async fn shown(stage: &Stage) -> (ApprovalId, String) {
+pub(crate) async fn shown(stage: &Stage) -> (ApprovalId, String) {
     let id = stage.held().await;
     let hold = read::hold(&stage.gate, id).await.unwrap().unwrap();
     let action = read::action(&stage.gate, hold.action()).await.unwrap().unwrap();

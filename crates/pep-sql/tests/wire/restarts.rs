@@ -1,9 +1,8 @@
 //! The server goes away and comes back: what was idle, held, granted or running then ends cleanly, and only what may have
 //! run is unknown.
 
-use crate::stage::{Said, Stage};
+use crate::stage::{COMES_WITHIN, Said, Stage};
 use countersign_testkit::pgclient::{PgClient, field, sqlstate};
-use std::time::Duration;
 
 async fn agent(stage: &Stage) -> PgClient {
     PgClient::connect(stage.addr, "bot", "bot-token", "shop").await.unwrap()
@@ -20,7 +19,7 @@ async fn last_words(client: &mut PgClient) -> (Option<String>, Option<String>) {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), read).await.unwrap();
+    tokio::time::timeout(COMES_WITHIN, read).await.unwrap();
     said.retain(|(tag, _)| *tag == b'E');
     (sqlstate(&said), field(&said, b'M'))
 }

@@ -6,6 +6,7 @@ use crate::{
     stage::{Stage, finished},
 };
 use countersign_pep_sql::understand::knows_setting;
+use countersign_testkit::pgclient::{PgClient, sqlstate};
 use countersign_testkit::postgres::Options;
 use std::{fmt::Write as _, fs};
 
@@ -68,6 +69,8 @@ async fn core(release: u32) {
     let said = stage.run("create role evil superuser").await;
     assert!(said.err.contains("ZC003"), "{said:?}");
 
+    portions_and_cancels(&stage).await;
+
     let (direct, through) = psycopg(&stage).await;
     assert!(direct.fine && through.fine, "{direct:?} {through:?}");
     assert_eq!(through.out, direct.out);
@@ -83,4 +86,26 @@ async fn core(release: u32) {
     assert_eq!(finished(command).await.out, "COPY 2000");
     let query = "copy (select * from orders order by id) to stdout";
     assert_eq!(stage.run(query).await.out, stage.direct(query));
+}
+
+/// Cursors, notifications, and a cancel request, in one session.
+async fn portions_and_cancels(stage: &Stage) {
+    let mut client = PgClient::connect(stage.addr, "bot", "bot-token", "shop").await.unwrap();
+    let rows = |messages: &[(u8, Vec<u8>)]| messages.iter().filter(|(tag, _)| *tag == b'D').count();
+    client.query("begin").await.unwrap();
+    client.query("declare c cursor for select id from orders order by id").await.unwrap();
+    for (sql, want) in [("fetch 50 from c", 50), ("fetch 50 from c", 36), ("close c", 0)] {
+        assert_eq!(rows(&client.query(sql).await.unwrap()), want, "{sql}");
+    }
+    client.query("commit").await.unwrap();
+    client.query("listen jobs").await.unwrap();
+    stage.direct("notify jobs, 'one'");
+    let (tag, body) = client.message().await.unwrap();
+    assert!(tag == b'A' && body.ends_with(b"jobs\0one\0"), "{tag} {body:?}");
+    client.ask("select count(*) from orders a, orders b, orders c, orders d, orders e").await.unwrap();
+    let runs = "select count(*) from pg_stat_activity where query like '%orders e' and state = 'active' and usename = 'app'";
+    stage.cluster.comes_to("shop", runs, "1").await.unwrap();
+    client.key().cancel().await.unwrap();
+    assert_eq!(sqlstate(&client.until_ready().await.unwrap()).as_deref(), Some("57014"));
+    assert_eq!(rows(&client.query("select 7").await.unwrap()), 1);
 }

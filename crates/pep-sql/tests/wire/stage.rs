@@ -48,6 +48,9 @@ pub(crate) const POLICY: &str = r#"
 @reason("rows go away") forbid (principal, action in Action::"delete", resource);
 "#;
 
+/// How long something may take to come, on a busy machine.
+pub(crate) const COMES_WITHIN: Duration = Duration::from_mins(2);
+
 /// The role the gateway logs in as, and a password that no client ever sees.
 pub(crate) const SECRET: &str = "planted-upstream-secret";
 
@@ -103,6 +106,7 @@ fn bot() -> Requester {
         name: "bot".into(),
         groups: [GroupName::new("agents").unwrap()].into(),
         clearances: BTreeSet::new(),
+        claims: BTreeMap::new(),
         owners: [person(100)].into(),
         created_by: None,
         on_behalf_of: vec![],
@@ -156,6 +160,8 @@ pub(crate) struct Stage {
     pub(crate) cluster: Postgres,
     pub(crate) addr: SocketAddr,
     pub(crate) folder: TempDir,
+    /// The target's section, as it was written.
+    pub(crate) section: PostgresSection,
     _serving: Serving,
 }
 
@@ -186,23 +192,24 @@ impl Stage {
             "name": "shop", "environment": "prod", "listen": "127.0.0.1:0", "databases": ["shop"],
             "upstream": format!("127.0.0.1:{}", cluster.port()),
             "credential": {"profile": "shop-app", "user": "app", "value_from": "file:secret"},
+            "limits": {"connect": "60s", "login": "60s"},
         });
         change(&mut section);
         let section: PostgresSection = serde_json::from_value(section).unwrap();
-        let target = section.check(folder.path()).map_err(|faults| format!("{faults:?}")).unwrap();
+        let target = section.clone().check(folder.path()).map_err(|faults| format!("{faults:?}")).unwrap();
         let people = Arc::new(People::default());
         let gate = gate(&folder, &target, &people, policy).await;
         let mut doors = Doors::default();
         listen(&mut doors, Arc::clone(&gate), vec![target]).await.unwrap();
         let serving = doors.open();
         let addr = serving.listeners()[0].addr;
-        Self { gate, people, cluster, addr, folder, _serving: serving }
+        Self { gate, people, cluster, addr, folder, section, _serving: serving }
     }
 
     /// `psql` as the agent, through the gateway.
     pub(crate) fn psql(&self) -> Command {
         let mut command = self.cluster.program("psql");
-        command.env("PGPASSWORD", "bot-token").env("PGCONNECT_TIMEOUT", "20");
+        command.env("PGPASSWORD", "bot-token").env("PGCONNECT_TIMEOUT", "120");
         let port = self.addr.port().to_string();
         command.args(["-h", "127.0.0.1", "-p", &port, "-U", "bot", "-d", "shop", "-X", "-A", "-t"]);
         command.args(["-v", "VERBOSITY=verbose"]);
@@ -250,7 +257,7 @@ impl Stage {
                 let _ = tokio::time::timeout(Duration::from_millis(200), changes.recv()).await;
             }
         };
-        let found = tokio::time::timeout(Duration::from_secs(30), found).await;
+        let found = tokio::time::timeout(COMES_WITHIN, found).await;
         found.unwrap_or_else(|_| panic!("never {count} {state}"))
     }
 
@@ -297,7 +304,7 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), found).await.unwrap()
+        tokio::time::timeout(COMES_WITHIN, found).await.unwrap()
     }
 
     /// The data of every entry of this type, oldest first.
@@ -346,6 +353,7 @@ async fn gate(folder: &TempDir, target: &PostgresTarget, people: &Arc<People>, p
         identity: Arc::clone(people) as Arc<dyn Identity>,
         targets: vec![(known, upstream)],
         channels: countersign_engine::outbox::Channels::default(),
+        tickets: countersign_engine::preapproval::Systems::default(),
         limits: Limits::default(),
         who: Who { id: gateway, epoch: 1, console_url: "https://sign.example".into() },
         attach_secret: [7; 32],

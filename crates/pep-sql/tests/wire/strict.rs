@@ -1,14 +1,13 @@
 //! What is no statement is refused or ends the connection, whatever bytes come.
 
-use crate::stage::Stage;
+use crate::stage::{COMES_WITHIN, Stage};
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
-use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-fn packet(code: u32, pairs: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn packet(code: u32, pairs: &[(&str, &str)]) -> Vec<u8> {
     let mut body = code.to_be_bytes().to_vec();
     for (name, value) in pairs {
         body.extend_from_slice(format!("{name}\0{value}\0").as_bytes());
@@ -29,7 +28,7 @@ pub(crate) fn message(tag: u8, body: &[u8]) -> Vec<u8> {
 pub(crate) async fn said(stream: &mut TcpStream) -> Vec<u8> {
     let (mut out, mut piece) = (Vec::new(), [0; 4096]);
     loop {
-        let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut piece)).await.unwrap();
+        let read = tokio::time::timeout(COMES_WITHIN, stream.read(&mut piece)).await.unwrap();
         match read {
             Ok(0) | Err(_) => return out,
             Ok(count) => out.extend_from_slice(&piece[..count]),
@@ -55,7 +54,7 @@ pub(crate) async fn login(stage: &Stage, pairs: &[(&str, &str)]) -> (TcpStream, 
     (stream, opened)
 }
 
-fn contains(bytes: &[u8], text: &str) -> bool {
+pub(crate) fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 

@@ -86,3 +86,34 @@ async fn the_servers_certificate_must_name_it() {
         }
     }
 }
+
+/// From the gateway's own machine a client may leave TLS out, and gets it when it asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn from_this_machine_tls_is_offered_and_not_demanded() {
+    let (authority, certificate, key) = pki("localhost");
+    let files = tempfile::tempdir().unwrap();
+    let path = |name: &str| files.path().join(name).display().to_string();
+    for (name, text) in [("ca.pem", &authority), ("tls.pem", &certificate), ("tls.key", &key)] {
+        std::fs::write(path(name), text).unwrap();
+    }
+    let options = Options::default();
+    for (plain, without) in [("loopback", true), ("anywhere", true), ("never", false)] {
+        let stage = Stage::with(&options, |section| {
+            section["plain"] = plain.into();
+            section["listener_tls"] =
+                serde_json::json!({"certificate": path("tls.pem"), "key": path("tls.key")});
+        });
+        let stage = stage.await;
+        for (mode, fine) in [("verify-full", true), ("prefer", true), ("disable", without)] {
+            let mut command = stage.psql();
+            command.env("PGSSLMODE", mode).env("PGSSLROOTCERT", path("ca.pem")).args(["-h", "localhost"]);
+            command.args(["-c", "\\conninfo", "-c", "select 7"]);
+            let said = finished(command).await;
+            assert_eq!(said.fine, fine, "{plain} {mode}: {said:?}");
+            assert_eq!(said.out.contains("TLSv1.3"), mode != "disable", "{plain} {mode}: {said:?}");
+            if !fine {
+                assert!(said.err.contains("connect with `sslmode=verify-full`"), "{said:?}");
+            }
+        }
+    }
+}

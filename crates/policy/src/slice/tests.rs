@@ -52,6 +52,7 @@ fn action(kind: PrincipalKind) -> Action {
             name: "x".into(),
             groups: ["sre", "undeclared"].map(|name| GroupName::new(name).unwrap()).into(),
             clearances: ["c".to_owned()].into(),
+            claims: BTreeMap::new(),
             owners: people.into(),
             created_by: None,
             on_behalf_of: people.into(),
@@ -76,6 +77,7 @@ fn action(kind: PrincipalKind) -> Action {
         sentence: String::new(),
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     }
 }
 

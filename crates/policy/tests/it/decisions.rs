@@ -353,3 +353,25 @@ fn permits_are_found_by_whom_their_scope_means() {
     assert_eq!(of(PrincipalKind::Agent, &[]), ["any", "it", "kind"]);
     assert_eq!(of(PrincipalKind::Service, &[]), ["any", "other-kind"]);
 }
+
+/// What a token says decides as tags, in the form in which Amazon Bedrock AgentCore has them.
+#[test]
+fn claims_of_a_token_are_tags_of_its_principal() {
+    let rules = r#"
+@id("all") permit (principal in Group::"platform-agents", action, resource);
+@id("main") forbid (principal, action, resource)
+unless { principal.hasTag("ref") && principal.getTag("ref") like "refs/heads/*" };
+"#;
+    let said = |value: Option<&str>| {
+        let mut action = list();
+        action.requester.claims.extend(value.map(|value| ("ref".to_owned(), value.to_owned())));
+        decided(rules, &action)
+    };
+    assert_eq!(said(Some("refs/heads/main")), "permit all");
+    assert_eq!(said(Some("refs/tags/1")), "wall main");
+    assert_eq!(said(None), "wall main");
+    // Without asking first it would be an error, and no error lets anything through.
+    let unasked = r#"@id("x") permit (principal, action, resource) when { principal.getTag("ref") == "x" };"#;
+    let mistakes = told(&try_load(unasked).unwrap_err());
+    assert!(mistakes.contains("ref"), "{mistakes}");
+}

@@ -32,6 +32,10 @@ fn actions() -> impl Strategy<Value = Action> {
                 action.facts.insert("rows".into(), json!(rows));
             }
             action.claimed_reason = claims.then(|| "because".into());
+            if cleared != service {
+                let value = if claims { "main" } else { "feature" };
+                action.requester.claims.insert("ref".into(), value.into());
+            }
             action
         })
 }
@@ -41,6 +45,8 @@ const MORE: &str = r#"
 @id("services") forbid (principal is Service, action in Action::"delete", resource);
 @id("rows") @gate("rows") @approvers("Group::\"sre\"") forbid (principal, action == Action::"crm/exportCustomers", resource)
 when { context has http && context.http has rows && context.http.rows > 1 };
+@id("feature") forbid (principal, action in Action::"export", resource)
+when { principal.hasTag("ref") && principal.getTag("ref") == "feature" };
 @id("named") forbid (principal, action, resource) when { resource.name == "b" && !context.claimed_reason };
 "#;
 

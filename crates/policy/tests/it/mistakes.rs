@@ -51,11 +51,11 @@ fn unknown_annotations_are_refused_with_the_nearest_name() {
     );
     check(
         "@id(\"a\") @zzzzzzzzzz forbid (principal, action, resource);",
-        "rules.cedar:1:10: `@zzzzzzzzzz` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@fresh`, `@acr`, `@amr`, `@record`, `@keep_results`",
+        "rules.cedar:1:10: `@zzzzzzzzzz` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@fresh`, `@acr`, `@amr`, `@ticket`, `@record`, `@keep_results`",
     );
     check(
         &gate(&format!("{SRE}\n@preflight(\"row_count\")")),
-        "rules.cedar:4:1: `@preflight` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@fresh`, `@acr`, `@amr`, `@record`, `@keep_results`",
+        "rules.cedar:4:1: `@preflight` is not an annotation\n  hint: known annotations are `@id`, `@reason`, `@gate`, `@approvers`, `@quorum`, `@expires`, `@valid_for`, `@step_up`, `@justification`, `@notify`, `@distinct`, `@drift`, `@break_glass`, `@fresh`, `@acr`, `@amr`, `@ticket`, `@record`, `@keep_results`",
     );
 }
 
@@ -152,7 +152,11 @@ fn words_of_other_annotations_are_known_ones() {
         ("@notify(\"siem, sien\")", "channel `sien` is not declared\n  hint: did you mean `siem`?"),
         (
             "@notify(\"webhook:ops\")",
-            "channel `webhook:ops` is not declared\n  hint: declared channels are `privacy-chat`, `siem`",
+            "channel `webhook:ops` is not declared\n  hint: declared channels are `changes`, `privacy-chat`, `siem`",
+        ),
+        (
+            "@ticket(\"siem\")",
+            "a word in a ticket is worth `chat`, and this gate asks for more\n  hint: write `@step_up(\"chat\")`, without `@fresh`, `@acr` and `@amr`; or take `@ticket` out",
         ),
         ("@gate(\"a b\")", ""),
     ] {
@@ -393,4 +397,24 @@ fn a_record_is_deferred_or_first_and_stands_on_a_permit() {
         "@id(\"a\") @record(\"deferred\") forbid (principal, action, resource);",
         "rules.cedar:1:10: `@record` stands on a forbid\n  hint: it belongs on a permit: `@record(\"deferred\") permit (…)`",
     );
+}
+
+#[test]
+fn a_ticket_is_taken_where_a_word_in_one_is_enough_and_from_channels_that_have_some() {
+    let ticket = |more: &str, named: &str| gate(&format!("{SRE} {more} @ticket(\"{named}\")"));
+    check(&ticket("@step_up(\"chat\")", "changes"), "loads");
+    for more in ["", "@step_up(\"session\")", "@step_up(\"passkey\")", "@step_up(\"chat\") @amr(\"hwk\")"] {
+        let found = reported(&ticket(more, "changes"));
+        assert!(found.contains("a word in a ticket is worth `chat`"), "{more}: {found}");
+    }
+    for (named, want) in [
+        ("siem", "no tickets of `siem` count beforehand\n  hint: set `preapproves = true` at that channel"),
+        ("chnges", "no tickets of `chnges` count beforehand\n  hint: did you mean `changes`?"),
+        ("changes,", "no tickets of `` count beforehand"),
+    ] {
+        let found = reported(&ticket("@step_up(\"chat\")", named));
+        assert!(found.contains(want), "{named}: {found}");
+    }
+    let wall = "@id(\"w\") @ticket(\"changes\") forbid (principal, action, resource);";
+    assert!(reported(wall).contains("`@ticket` stands on a forbid without `@gate`"));
 }

@@ -87,6 +87,29 @@ fn every_effect_is_asked_for_with_its_own_resources() {
 }
 
 #[test]
+fn whoever_covers_an_action_is_told_each_thing_that_it_does() {
+    let bundle = bundle(ALL);
+    let told = |action: &Action| {
+        let effects = bundle.effects(action)?.into_iter();
+        Some(
+            effects.map(|one| (one.class, one.resources.into_iter().collect::<Vec<_>>())).collect::<Vec<_>>(),
+        )
+    };
+    // What is read besides, and what is done without a resource, is not lost in what is written.
+    assert_eq!(told(&copy()), Some(vec![(Class::Write, vec![0]), (Class::Read, vec![1])]));
+    let bare = json!([{ "operation": "sql.insert", "resources": [0, 1] }, { "operation": "sql.insert", "resources": [] }]);
+    assert_eq!(told(&with("effects", bare)), Some(vec![(Class::Write, vec![0, 1]), (Class::Write, vec![])]));
+    for unread in [
+        json!("x"),
+        json!([{ "operation": "sql.invented", "resources": [0, 1] }]),
+        json!([{ "operation": "sql.insert" }]),
+    ] {
+        assert_eq!(told(&with("effects", unread)), None);
+    }
+    assert_eq!(told(&export()), Some(vec![(Class::Export, vec![0])]));
+}
+
+#[test]
 fn effects_that_cannot_be_read_or_leave_something_out_refuse() {
     for effects in [
         json!("sql.read"),
@@ -144,4 +167,37 @@ fn names_of_sql_operations_are_taken() {
     });
     assert!(told(&vocabulary.check()).contains("named like an SQL operation and is none"));
     assert_eq!(with_sql().check(), []);
+}
+
+#[test]
+fn what_could_never_be_recorded_afterwards_is_a_warning() {
+    let deferred = |scope: &str| {
+        let text = format!("@id(\"p\") @record(\"deferred\")\npermit (principal, {scope});");
+        bundle(&text).idle_deferrals()
+    };
+    for scope in [
+        "action, resource",
+        r#"action in Action::"read", resource"#,
+        r#"action in Action::"sql", resource in Environment::"prod""#,
+        r#"action in [Action::"delete", Action::"sql.read.sensitive"], resource"#,
+    ] {
+        assert_eq!(deferred(scope), [], "{scope}");
+    }
+    for scope in [
+        r#"action in Action::"export", resource"#,
+        r#"action in [Action::"sql.txn", Action::"sql.setting"], resource"#,
+        r#"action in Action::"read", resource in Target::"shop""#,
+        r#"action in Action::"read", resource in Environment::"staging""#,
+        r#"action == Action::"crm/listCustomers", resource"#,
+    ] {
+        let told = deferred(scope).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let [told] = &told[..] else { panic!("{scope}: {told:?}") };
+        assert!(
+            told.starts_with("rules.cedar:1:1: `@record(\"deferred\")` of policy `p` has no effect"),
+            "{told}"
+        );
+    }
+    // What is recorded first is so anywhere.
+    let text = "@id(\"p\") permit (principal, action in Action::\"export\", resource);";
+    assert_eq!(bundle(text).idle_deferrals(), []);
 }

@@ -59,7 +59,8 @@ pub(crate) fn vocabulary() -> Vocabulary {
             operation("listCustomers", Class::Read, BTreeMap::new()),
             operation("deleteCustomer", Class::Delete, BTreeMap::new()),
         ],
-        channels: ["privacy-chat", "siem"].map(|name| name.parse().unwrap()).into(),
+        channels: ["privacy-chat", "siem", "changes"].map(|name| name.parse().unwrap()).into(),
+        ticket_channels: ["changes"].map(|name| name.parse().unwrap()).into(),
         ..Vocabulary::default()
     }
 }
@@ -95,6 +96,7 @@ pub(crate) fn export() -> Action {
         sentence: "Export customers from crm (prod).".into(),
         evidence: None,
         claimed_reason: None,
+        claimed_ticket: None,
     }
 }
 
@@ -118,6 +120,7 @@ pub(crate) fn agent() -> Requester {
         name: "reporting bot".into(),
         groups: [group("platform-agents")].into(),
         clearances: BTreeSet::new(),
+        claims: BTreeMap::new(),
         owners: [person(1)].into(),
         created_by: Some(person(2)),
         on_behalf_of: vec![person(3)],

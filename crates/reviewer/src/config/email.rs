@@ -68,7 +68,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         turns: Arc::new(Semaphore::new(CONNECTIONS)),
         sent: Arc::default(),
     };
-    Some(Made { kind: "email", place, tell: Arc::new(email), speaks: Speaks::Never })
+    Some(Made { kind: "email", place, tell: Arc::new(email), speaks: Speaks::Never, vouches: None })
 }
 
 fn wanted(section: &ChannelSection, common: &Common<'_>) -> Result<Wanted, Fault> {

@@ -1,11 +1,12 @@
 //! A channel of kind `jira`.
 
-use super::{ChannelSection, Common, Made, Speaks, teams::base};
+use super::{ChannelSection, Common, Made, Speaks, beforehand, teams::base};
 use crate::{
-    jira::{Api, Door, Jira, Statuses},
+    jira::{Api, Door, Issues, Jira, Statuses},
     slack::Signing,
     ticket::{Calls, Ticketing, Watch},
 };
+use countersign_engine::port::ticket::Tickets;
 use countersign_pep::{Fault, NOT_A_REFERENCE, kept};
 use std::{sync::Arc, time::Duration};
 
@@ -38,6 +39,10 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         "approved",
         "rejected",
         "poll_every",
+        "preapproves",
+        "preapproved_in",
+        "preapproved_types",
+        "preapproved_for",
         "signing_secret_from",
         "previous_signing_secret_from",
     ];
@@ -55,6 +60,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
     let issue_type = kept(checked("issue_type", issue_type, is_name, NAME_REMEDY, common), faults);
     let statuses = statuses(section, common, faults);
     let deciding = deciding(section, common, faults);
+    let beforehand = beforehand::check(section, common, &[], (is_name, NAME_REMEDY), faults);
     let site = common.needed("site", section.site.as_ref(), SITE_REMEDY);
     let site = kept(site.and_then(|text| base("site", text, section.ca.as_ref(), common)), faults);
     let ((token, user), (project, (issue_type, statuses))) =
@@ -63,6 +69,8 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
     let place = format!("{}, {project}", outward.origin);
     let api = Api(Calls { outward, path, user, secret: token });
     let jira = Jira { api, project, issue_type, statuses, account: Arc::default() };
+    let issues = |beforehand| Arc::new(Issues { jira: jira.clone(), beforehand }) as Arc<dyn Tickets>;
+    let vouches = beforehand.map(issues);
     let speaks = match common.name.clone().zip(deciding) {
         Some((name, Deciding { every, signing })) => {
             let watch = Watch::new(Arc::new(jira.clone()), name.clone(), every);
@@ -71,9 +79,14 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         None => Speaks::Never,
     };
     let decides = !matches!(speaks, Speaks::Never);
-    let ticketing =
-        Ticketing { tickets: jira, room: common.room, give_up_after: common.give_up_after, decides };
-    Some(Made { kind: "jira", place, tell: Arc::new(ticketing), speaks })
+    let ticketing = Ticketing {
+        tickets: jira,
+        room: common.room,
+        give_up_after: common.give_up_after,
+        decides,
+        preapproves: false,
+    };
+    Some(Made { kind: "jira", place, tell: Arc::new(ticketing), speaks, vouches })
 }
 
 /// The statuses of the workflow, of which no two are one where people decide with them.
@@ -130,9 +143,11 @@ fn deciding(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Faul
             signing: signing.map(|(present, previous)| Signing { present, previous }),
         });
     }
+    let beforehand = section.preapproves.unwrap_or(false);
     for (key, there) in [
         ("waiting", section.waiting.is_some()),
-        ("approved", section.approved.is_some()),
+        // Where it counts beforehand that is where it was approved.
+        ("approved", section.approved.is_some() && !beforehand),
         ("rejected", section.rejected.is_some()),
         ("poll_every", section.poll_every.is_some()),
         ("signing_secret_from", section.signing_secret_from.is_some()),
@@ -199,7 +214,15 @@ mod tests {
         assert_eq!((made.spec().kind, &*made.spec().place), ("jira", "https://example.atlassian.net, OPS"));
         assert!(matches!(made.speaks(), Speaks::Never) && made.speaks().watch().is_none());
         let decides = ChannelSection { decides: Some(true), ..section() }.check(Path::new("/")).unwrap();
-        assert!(decides.speaks().watch().is_some());
+        assert!(decides.speaks().watch().is_some() && decides.vouches().is_none());
+        let counts = ChannelSection { preapproves: Some(true), ..section() }.check(Path::new("/")).unwrap();
+        let vouches = counts.vouches().unwrap();
+        assert_eq!(vouches.system(), "jira");
+        for (key, could) in
+            [("OPS-12", true), ("OPS-0", false), ("OPS12", false), ("OPSX-1", false), ("XOPS-1", false)]
+        {
+            assert_eq!(vouches.could_be(&key.parse().unwrap()), could, "{key}");
+        }
         let with = |change: fn(&mut ChannelSection)| {
             let mut section = section();
             change(&mut section);
@@ -232,6 +255,20 @@ mod tests {
             (|one| (one.decides, one.approved) = (Some(true), Some("Genehmigt".into())), None),
             (|one| (one.decides, one.approved) = (Some(true), Some("dONE".into())), Some("closed")),
             (|one| one.approved = Some("Genehmigt".into()), Some("approved")),
+            (|one| (one.preapproves, one.approved) = (Some(true), Some("Genehmigt".into())), None),
+            (|one| one.preapproved_in = Some(vec!["Doing".into()]), Some("preapproved_in")),
+            (
+                |one| (one.preapproves, one.preapproved_in) = (Some(true), Some(vec![])),
+                Some("preapproved_in"),
+            ),
+            (
+                |one| (one.preapproves, one.preapproved_types) = (Some(true), Some(vec!["a\"b".into()])),
+                Some("preapproved_types"),
+            ),
+            (
+                |one| (one.preapproves, one.preapproved_for) = (Some(true), Some(Span(Duration::ZERO))),
+                Some("preapproved_for"),
+            ),
             (|one| one.signing_secret_from = Some("env:HOOK".into()), Some("signing_secret_from")),
             (
                 |one| (one.decides, one.poll_every) = (Some(true), Some(Span(Duration::ZERO))),

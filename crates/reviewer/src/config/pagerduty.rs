@@ -1,7 +1,10 @@
 //! A channel of kind `pagerduty`.
 
 use super::{ChannelSection, Common, Made, Speaks};
-use crate::pagerduty::{PagerDuty, Severity};
+use crate::paging::{
+    Paging,
+    pagerduty::{PagerDuty, Severity},
+};
 use countersign_pep::{Fault, NOT_A_REFERENCE, kept};
 use std::sync::Arc;
 
@@ -34,8 +37,9 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
     let ((outward, path), (routing_key, severity)) = kept(api, faults).zip(routing_key.zip(severity))?;
     let place = outward.origin.to_string();
     let give_up_after = common.give_up_after;
-    let tell = Arc::new(PagerDuty { outward, path, routing_key, severity, give_up_after });
-    Some(Made { kind: "pagerduty", place, tell, speaks: Speaks::Never })
+    let pager = PagerDuty { outward, path, routing_key, severity };
+    let tell = Arc::new(Paging { pager, give_up_after });
+    Some(Made { kind: "pagerduty", place, tell, speaks: Speaks::Never, vouches: None })
 }
 
 #[cfg(test)]

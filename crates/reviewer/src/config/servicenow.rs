@@ -1,27 +1,42 @@
 //! A channel of kind `servicenow`.
 
 use super::{
-    ChannelSection, Common, Made, Speaks,
+    ChannelSection, Common, Made, Speaks, beforehand,
     jira::{checked, every},
     teams::base,
 };
 use crate::{
-    servicenow::{Api, ServiceNow},
+    servicenow::{Api, Records, ServiceNow},
     ticket::{Calls, Ticketing, Watch},
 };
+use countersign_engine::port::ticket::Tickets;
 use countersign_pep::{Fault, NOT_A_REFERENCE, kept};
 use std::sync::Arc;
 
 const TABLE: &str = "change_request";
+/// The values of `state` of records that may be carried out: of a change, scheduled and being implemented.
+const IN_PLACE: [(&str, &[&str]); 1] = [("change_request", &["-2", "-1"])];
 /// The value of `state` that closes a record of each table, where it is always the same.
 const CLOSED: [(&str, &str); 2] = [("change_request", "3"), ("incident", "7")];
 const SITE_REMEDY: &str = "write the instance's address, such as `https://example.service-now.com`";
 const USER_REMEDY: &str = "write the user name of the account that the password belongs to";
 const TABLE_REMEDY: &str = "write the name of a table that extends `task`, such as `change_request`";
+const STATE_REMEDY: &str = "write values of `state`, such as `-2`";
 const CLOSED_REMEDY: &str = "write the value of `state` that closes a record of the table, such as `3`";
 
 pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Made> {
-    let own = ["site", "user", "password_from", "table", "closed", "decides", "poll_every"];
+    let own = [
+        "site",
+        "user",
+        "password_from",
+        "table",
+        "closed",
+        "decides",
+        "poll_every",
+        "preapproves",
+        "preapproved_in",
+        "preapproved_for",
+    ];
     section.foreign(&own, common, faults);
     let password = common
         .needed("password_from", section.password_from.as_ref(), NOT_A_REFERENCE)
@@ -43,19 +58,30 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         let remedy = "set `decides = true`, or take it out";
         faults.push(common.fault("poll_every", "nobody decides there", remedy));
     }
+    let known = IN_PLACE.iter().find(|(of, _)| table.as_deref() == Some(*of)).map(|(_, places)| *places);
+    let places = known.unwrap_or_default();
+    let beforehand = beforehand::check(section, common, places, (is_state, STATE_REMEDY), faults);
+    if section.preapproves.unwrap_or(false) && places.is_empty() && section.preapproved_in.is_none() {
+        let remedy = "write the values of `state` of records that may be carried out";
+        faults.push(common.fault("preapproved_in", "it is needed for this table", remedy));
+    }
     let site = common.needed("site", section.site.as_ref(), SITE_REMEDY);
     let site = kept(site.and_then(|text| base("site", text, section.ca.as_ref(), common)), faults);
     let ((password, user), (table, closed)) = password.zip(user).zip(table.zip(closed))?;
     let (outward, path) = site?;
     let place = format!("{}, {table}", outward.origin);
     let servicenow = ServiceNow { api: Api(Calls { outward, path, user, secret: password }), table, closed };
+    let records =
+        |beforehand| Arc::new(Records { servicenow: servicenow.clone(), beforehand }) as Arc<dyn Tickets>;
+    let preapproves = beforehand.is_some();
+    let vouches = beforehand.map(records);
     let speaks = match common.name.clone().filter(|_| decides) {
         Some(name) => Speaks::Watched(Watch::new(Arc::new(servicenow.clone()), name, every)),
         None => Speaks::Never,
     };
-    let ticketing =
-        Ticketing { tickets: servicenow, room: common.room, give_up_after: common.give_up_after, decides };
-    Some(Made { kind: "servicenow", place, tell: Arc::new(ticketing), speaks })
+    let (tickets, room, give_up_after) = (servicenow, common.room, common.give_up_after);
+    let ticketing = Ticketing { tickets, room, give_up_after, decides, preapproves };
+    Some(Made { kind: "servicenow", place, tell: Arc::new(ticketing), speaks, vouches })
 }
 
 /// It stands before the colon of a login, and in queries.
@@ -117,6 +143,20 @@ mod tests {
             (|one| one.poll_every = Some(Span(Duration::from_secs(5))), Some("poll_every")),
             (|one| (one.decides, one.poll_every) = (Some(true), Some(Span(Duration::from_secs(5)))), None),
             (|one| one.project = Some("OPS".into()), Some("project")),
+            (|one| one.preapproves = Some(true), None),
+            (|one| one.preapproved_for = Some(Span(Duration::from_secs(5))), Some("preapproved_for")),
+            (
+                |one| (one.preapproves, one.preapproved_in) = (Some(true), Some(vec!["1^x".into()])),
+                Some("preapproved_in"),
+            ),
+            (
+                |one| (one.preapproves, one.preapproved_types) = (Some(true), Some(vec!["x".into()])),
+                Some("preapproved_types"),
+            ),
+            (
+                |one| (one.preapproves, one.table) = (Some(true), Some("incident".into())),
+                Some("preapproved_in"),
+            ),
         ] {
             let mut section = section();
             change(&mut section);

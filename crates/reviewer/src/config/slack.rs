@@ -82,7 +82,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         }
         (_, None, None) | (None, _, _) => Speaks::Never,
     };
-    Some(Made { kind: "slack", place, tell: Arc::new(slack), speaks })
+    Some(Made { kind: "slack", place, tell: Arc::new(slack), speaks, vouches: None })
 }
 
 /// Where the methods are.

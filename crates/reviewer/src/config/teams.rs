@@ -80,7 +80,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         Some(name) => Speaks::Teams(Box::new(Door::new(teams.clone(), name, believed))),
         None => Speaks::Never,
     };
-    Some(Made { kind: "teams", place, tell: Arc::new(teams), speaks })
+    Some(Made { kind: "teams", place, tell: Arc::new(teams), speaks, vouches: None })
 }
 
 /// An address that paths are put behind.

@@ -17,7 +17,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
     let place = outward.origin.to_string();
     let (room, give_up_after) = (common.room, common.give_up_after);
     let tell = Arc::new(Webhook { outward, path, secrets, room, give_up_after });
-    Some(Made { kind: "webhook", place, tell, speaks })
+    Some(Made { kind: "webhook", place, tell, speaks, vouches: None })
 }
 
 fn inward(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Inward> {

@@ -68,12 +68,14 @@ impl Worker<'_> {
         Some(Decider { person, address: self.address(person)?, link, said })
     }
 
-    /// Where this channel reaches somebody.
+    /// Where this channel reaches somebody; `None`: nowhere.
     fn address(&self, person: PersonId) -> Option<String> {
         let identity = self.gate.identity();
         match self.tell.writes() {
             Writes::ToUsersOf(channel) => identity.user_of(&channel, person),
             Writes::ToPeople | Writes::ToAPlace => identity.address(person),
+            // Its devices are looked up when they are told: some may come or go until then.
+            Writes::ToDevices => (!identity.subscriptions(person).is_empty()).then(String::new),
         }
     }
 

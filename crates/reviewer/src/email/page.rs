@@ -4,7 +4,7 @@
 use super::Ours;
 use crate::{
     channel::{Gathering, Letter},
-    message::{Computed, Excerpt, Message, Offer, Request, names},
+    message::{Computed, Message, Offer, Request, Shown, names},
     words::{self, Piece, title},
 };
 use countersign_core::Timestamp;
@@ -179,23 +179,17 @@ fn moment(at: Timestamp) -> String {
     format!("{day} {} UTC", rest.chars().take(8).collect::<String>())
 }
 
-/// Whether all bytes are shown.
+/// Whether all bytes are shown. A mail has room for whatever the message holds.
 fn request(page: &mut Page, asked: &Request) -> bool {
-    excerpt(page, "What will run, as it is", &asked.head);
-    if asked.body_bytes > 0 {
-        excerpt(page, &format!("Body, {} bytes", asked.body_bytes), &asked.body);
-    }
-    asked.head.is_whole() && asked.body.is_whole()
-}
-
-fn excerpt(page: &mut Page, title: &str, excerpt: &Excerpt) {
-    match excerpt {
-        Excerpt::Whole { text } => page.bytes.push((title.to_owned(), text.clone())),
-        Excerpt::Ends { head, left_out, tail } => {
-            page.bytes.push((format!("{title}: its beginning"), head.clone()));
-            page.bytes.push((format!("{left_out} characters are not shown here; its end"), tail.clone()));
+    let (parts, whole) = asked.shown(usize::MAX, usize::MAX, 0, str::len);
+    let mut over = String::new();
+    for part in parts {
+        match part {
+            Shown::Title(words) | Shown::Gap(words) => over = words,
+            Shown::Text(text) => page.bytes.push((std::mem::take(&mut over), text)),
         }
     }
+    whole
 }
 
 fn lists(clip: &mut Clip, message: &Message) -> Vec<(&'static str, Vec<Vec<Piece>>)> {

@@ -5,7 +5,7 @@ use super::sheet::{Sheet, cost, cut, link, ours, title};
 use crate::{
     channel::Letter,
     desk::{self, Told},
-    message::{Ask, Excerpt, Message, Offer, Request, names},
+    message::{Ask, Message, Offer, RUNS, Request, Shown, names},
     ticket::Reply,
     words::{self, Piece},
 };
@@ -37,6 +37,12 @@ const LEAST: usize = 500;
 const GLIMPSE: usize = 4_000;
 /// Of [`super::sheet::MOST`], for what says that something is missing.
 const KEPT: usize = 1_000;
+
+/// How parts of it begin, by which a copy is known.
+pub(super) const HEADINGS: [&str; 4] = [RUNS, ASKED, REVIEW, OPEN];
+const ASKED: &str = "Why people are asked, and whom";
+const REVIEW: &str = "Review in Countersign";
+const OPEN: &str = "Open Countersign";
 
 /// The issue about an approval.
 pub fn issue(message: &Message) -> Issue {
@@ -100,27 +106,15 @@ fn fields(sheet: &mut Sheet, message: &Message) {
 
 /// Whether all bytes are shown.
 fn request(sheet: &mut Sheet, asked: &Request, left: usize) -> bool {
-    let (head, body) = asked.fitted(left, GLIMPSE, LEAST, cost);
-    excerpt(sheet, "What will run, as it is", &head);
-    if asked.body_bytes > 0 {
-        excerpt(sheet, &format!("Body, {} bytes", asked.body_bytes), &body);
-    }
-    head.is_whole() && body.is_whole()
-}
-
-fn excerpt(sheet: &mut Sheet, title: &str, excerpt: &Excerpt) {
-    match excerpt {
-        Excerpt::Whole { text } => {
-            sheet.heading(title);
-            sheet.fence(text);
-        }
-        Excerpt::Ends { head, left_out, tail } => {
-            sheet.heading(&format!("{title}: its beginning"));
-            sheet.fence(head);
-            sheet.warning(&format!("{left_out} characters are not shown here. Its end:"));
-            sheet.fence(tail);
+    let (parts, whole) = asked.shown(left, GLIMPSE, LEAST, cost);
+    for part in parts {
+        match part {
+            Shown::Title(title) => sheet.heading(&title),
+            Shown::Text(text) => sheet.fence(&text),
+            Shown::Gap(gap) => sheet.warning(&gap),
         }
     }
+    whole
 }
 
 fn found(sheet: &mut Sheet, message: &Message) {
@@ -149,7 +143,7 @@ fn asks(sheet: &mut Sheet, message: &Message) {
         sheet.cut = true;
         lines.push(vec![ours(&format!("… and {more} more"))]);
     }
-    sheet.lines("Why people are asked, and whom", &lines, 2 * LIST);
+    sheet.lines(ASKED, &lines, 2 * LIST);
     if let Some(why) = &message.drifted {
         sheet.heading("Why it waits again");
         let why = sheet.theirs(why, SAID);
@@ -184,7 +178,7 @@ fn how(sheet: &mut Sheet, message: &Message, whole: bool) {
     } else if !whole && message.state != "test" {
         sheet.warning("Not all of it is shown here. Decide where all of it is shown.");
     }
-    let title = if message.state == "test" { "Open Countersign" } else { "Review in Countersign" };
+    let title = if message.state == "test" { OPEN } else { REVIEW };
     sheet.paragraph(&[link(title, &message.link)]);
 }
 

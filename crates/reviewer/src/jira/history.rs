@@ -27,25 +27,8 @@ impl Jira {
         let approvals = labels.filter_map(Value::as_str).filter_map(|label| label.parse().ok());
         let description = issue.pointer("/fields/description").map(sheet::read).unwrap_or_default();
         let mut changes = Vec::new();
-        let mut start = 0;
-        loop {
-            let path = format!("issue/{id}/changelog?startAt={start}&maxResults={PAGE}");
-            let page = self.api.get(&path).await?;
-            let values = page.get("values").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            for value in values {
-                changes.extend(of(value, me, &self.statuses).ok_or_else(garbled)?);
-            }
-            start += values.len();
-            if page.get("isLast").and_then(Value::as_bool).ok_or_else(garbled)? {
-                break;
-            }
-            if values.is_empty() {
-                return Err(garbled());
-            }
-            if start >= MOST_CHANGES {
-                let why = "more was done to the issue than is read: nothing is decided in it";
-                return Err(Refusal::news(About::Long, why));
-            }
+        for entry in self.changelog(id).await? {
+            changes.extend(of(&entry, me, &self.statuses).ok_or_else(garbled)?);
         }
         Ok(History {
             approvals: approvals.take(LABELS).collect(),
@@ -54,9 +37,32 @@ impl Jira {
             changes,
         })
     }
+
+    /// Every entry of an issue's changelog, oldest first.
+    pub(super) async fn changelog(&self, id: &str) -> Result<Vec<Value>, Refusal> {
+        let mut entries = Vec::new();
+        loop {
+            let path = format!("issue/{id}/changelog?startAt={}&maxResults={PAGE}", entries.len());
+            let mut page = self.api.get(&path).await?;
+            let values = page.get_mut("values").and_then(Value::as_array_mut).map(std::mem::take);
+            let values = values.unwrap_or_default();
+            let is_empty = values.is_empty();
+            entries.extend(values);
+            if page.get("isLast").and_then(Value::as_bool).ok_or_else(garbled)? {
+                return Ok(entries);
+            }
+            if is_empty {
+                return Err(garbled());
+            }
+            if entries.len() >= MOST_CHANGES {
+                let why = "more was done to the issue than is read: nothing is decided in it";
+                return Err(Refusal::news(About::Long, why));
+            }
+        }
+    }
 }
 
-fn garbled() -> Refusal {
+pub(super) fn garbled() -> Refusal {
     Refusal::news(About::Other, "an issue's changelog cannot be read")
 }
 
@@ -79,7 +85,7 @@ fn of(entry: &Value, me: &str, statuses: &Statuses) -> Option<Vec<Change>> {
 }
 
 /// Whose doing it was. Nobody is taken for a person whom Jira does not call one.
-fn author(entry: &Value, me: &str) -> By {
+pub(super) fn author(entry: &Value, me: &str) -> By {
     let id = text(entry, "/author/accountId");
     let name = Some(text(entry, "/author/displayName")).filter(|name| !name.is_empty());
     let who = Who { id: id.to_owned(), name: name.map(str::to_owned) };
@@ -109,7 +115,7 @@ pub(super) fn reason(comments: &[Value], change: &Change) -> Option<String> {
 }
 
 /// A moment as Jira writes it: `2026-11-21T02:00:00.000+0000`.
-fn moment(written: &str) -> Option<Timestamp> {
+pub(super) fn moment(written: &str) -> Option<Timestamp> {
     let (local, sign, offset) = [('+', 1), ('-', -1)].into_iter().find_map(|(mark, sign)| {
         let (day, clock) = written.split_once('T')?;
         let (clock, offset) = clock.split_once(mark)?;

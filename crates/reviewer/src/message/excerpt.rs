@@ -75,6 +75,30 @@ impl Excerpt {
     pub const fn is_whole(&self) -> bool {
         matches!(self, Self::Whole { .. })
     }
+
+    pub(super) fn show(self, title: &str, parts: &mut Vec<Shown>) {
+        match self {
+            Self::Whole { text } => parts.extend([Shown::Title(title.to_owned()), Shown::Text(text)]),
+            Self::Ends { head, left_out, tail } => {
+                let (title, gap) = (
+                    format!("{title}, its beginning"),
+                    format!("{left_out} characters are not shown here. Its end"),
+                );
+                parts.extend([Shown::Title(title), Shown::Text(head), Shown::Gap(gap), Shown::Text(tail)]);
+            }
+        }
+    }
+}
+
+/// A part of what a reader sees of the bytes that will run, from top to bottom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Our own words over the text that follows.
+    Title(String),
+    /// The bytes as text. A channel that has markup of its own escapes it.
+    Text(String),
+    /// Our own words that must not be missed: how much is left out between two texts.
+    Gap(String),
 }
 
 #[cfg(test)]

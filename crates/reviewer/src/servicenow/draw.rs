@@ -4,7 +4,7 @@
 use crate::{
     channel::Letter,
     desk::{self, Told},
-    message::{Excerpt, Message, Offer, names},
+    message::{Message, Offer, RUNS, Shown, names},
     ticket::Reply,
     words::{self, Piece},
 };
@@ -33,6 +33,16 @@ const SAID: usize = 500;
 const LEAST: usize = 100;
 const GLIMPSE: usize = 600;
 
+/// How parts of it begin, by which a copy is known.
+const ASKED: &str = "Why people are asked, and whom";
+const REVIEW: &str = "Review in Countersign";
+const OPEN: &str = "Open Countersign";
+
+/// Whether a line is one of those that we write about an approval.
+pub(super) fn is_heading(line: &str) -> bool {
+    [RUNS, ASKED, REVIEW, OPEN].iter().any(|ours| line.trim().starts_with(ours))
+}
+
 /// The record about an approval.
 pub fn record(message: &Message) -> Record {
     let (mut top, mut rest) = (Sheet::default(), Sheet::default());
@@ -40,12 +50,14 @@ pub fn record(message: &Message) -> Record {
     found(&mut rest, message);
     let left = TEXT.saturating_sub(KEPT).saturating_sub(top.used()).saturating_sub(rest.used());
     let shown = message.request.as_ref().is_some_and(|asked| {
-        let (head, body) = asked.fitted(left, GLIMPSE, LEAST, cost);
-        excerpt(&mut top, "What will run, as it is", &head);
-        if asked.body_bytes > 0 {
-            excerpt(&mut top, &format!("Body, {} bytes", asked.body_bytes), &body);
+        let (parts, whole) = asked.shown(left, GLIMPSE, LEAST, cost);
+        for part in parts {
+            match part {
+                Shown::Title(words) | Shown::Gap(words) => top.ours(&format!("{words}:")),
+                Shown::Text(text) => top.fence(&text),
+            }
         }
-        head.is_whole() && body.is_whole()
+        whole
     });
     let most = TEXT.saturating_sub(KEPT);
     let fits = top.used() + rest.used() <= most;
@@ -103,7 +115,7 @@ fn found(sheet: &mut Sheet, message: &Message) {
     }
     for ask in &message.asks {
         let text = format!("{}: {} · {}", ask.gate, ask.reason, ask.approvers);
-        sheet.theirs("Why people are asked, and whom", &text, FIELD);
+        sheet.theirs(ASKED, &text, FIELD);
     }
     if let Some(why) = &message.drifted {
         sheet.theirs("Why it waits again", why, SAID);
@@ -112,21 +124,6 @@ fn found(sheet: &mut Sheet, message: &Message) {
     if !claims.requester_name.is_empty() || claims.reason.is_some() {
         let reason = claims.reason.as_deref().unwrap_or("no reason");
         sheet.theirs(claims.marked, &format!("{} says: {reason}", claims.requester_name), SAID);
-    }
-}
-
-fn excerpt(sheet: &mut Sheet, title: &str, excerpt: &Excerpt) {
-    match excerpt {
-        Excerpt::Whole { text } => {
-            sheet.ours(&format!("{title}:"));
-            sheet.fence(text);
-        }
-        Excerpt::Ends { head, left_out, tail } => {
-            sheet.ours(&format!("{title}, its beginning:"));
-            sheet.fence(head);
-            sheet.ours(&format!("{left_out} characters are not shown here. Its end:"));
-            sheet.fence(tail);
-        }
     }
 }
 
@@ -139,7 +136,7 @@ fn how(message: &Message, whole: bool) -> String {
     } else {
         ""
     };
-    let title = if message.state == "test" { "Open Countersign" } else { "Review in Countersign" };
+    let title = if message.state == "test" { OPEN } else { REVIEW };
     format!("{missing}{title}: {}\n", message.link)
 }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     channel::Gathering,
-    message::{Ask, Computed, Excerpt, Message, Offer, Request, names},
+    message::{Ask, Computed, Message, Offer, Request, Shown, names},
     words::{self, title},
 };
 use countersign_core::Timestamp;
@@ -148,27 +148,15 @@ fn fields(sheet: &mut Sheet, message: &Message) {
 
 /// Whether all bytes are shown.
 fn request(sheet: &mut Sheet, asked: &Request, left: usize) -> bool {
-    let (head, body) = asked.fitted(left, GLIMPSE, LEAST, cost);
-    excerpt(sheet, "*What will run, as it is*", &head);
-    if asked.body_bytes > 0 {
-        excerpt(sheet, &format!("*Body, {} bytes*", asked.body_bytes), &body);
-    }
-    head.is_whole() && body.is_whole()
-}
-
-fn excerpt(sheet: &mut Sheet, title: &str, excerpt: &Excerpt) {
-    match excerpt {
-        Excerpt::Whole { text } => {
-            sheet.context(title);
-            sheet.fence(text);
-        }
-        Excerpt::Ends { head, left_out, tail } => {
-            sheet.context(&format!("{title}: its beginning"));
-            sheet.fence(head);
-            sheet.context(&format!("⚠️ *{left_out} characters are not shown here.* Its end:"));
-            sheet.fence(tail);
+    let (parts, whole) = asked.shown(left, GLIMPSE, LEAST, cost);
+    for part in parts {
+        match part {
+            Shown::Title(title) => sheet.context(&format!("*{title}*")),
+            Shown::Text(text) => sheet.fence(&text),
+            Shown::Gap(gap) => sheet.context(&format!("⚠️ *{gap}*")),
         }
     }
+    whole
 }
 
 fn found(sheet: &mut Sheet, seen: &Computed) {

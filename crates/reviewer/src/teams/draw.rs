@@ -8,9 +8,9 @@ use super::{
     sheet::{Sheet, cost, ours, title as bold},
 };
 use crate::{
-    channel::Gathering,
+    channel::{Gathering, Letter},
     desk::Told,
-    message::{Ask, Computed, Excerpt, Message, Offer, Request, names},
+    message::{Ask, Computed, Message, Offer, Request, Shown, names},
     words,
 };
 use countersign_core::{Assurance, Timestamp, visible};
@@ -229,27 +229,15 @@ fn moment(at: Timestamp) -> String {
 
 /// Whether all bytes are shown.
 fn request(sheet: &mut Sheet, asked: &Request, left: usize) -> bool {
-    let (head, body) = asked.fitted(left, GLIMPSE, LEAST, cost);
-    excerpt(sheet, "What will run, as it is", &head);
-    if asked.body_bytes > 0 {
-        excerpt(sheet, &format!("Body, {} bytes", asked.body_bytes), &body);
-    }
-    head.is_whole() && body.is_whole()
-}
-
-fn excerpt(sheet: &mut Sheet, title: &str, excerpt: &Excerpt) {
-    match excerpt {
-        Excerpt::Whole { text } => {
-            sheet.caption(title);
-            sheet.fence(text);
-        }
-        Excerpt::Ends { head, left_out, tail } => {
-            sheet.caption(&format!("{title}: its beginning"));
-            sheet.fence(head);
-            sheet.warning(&format!("⚠️ {left_out} characters are not shown here. Its end:"));
-            sheet.fence(tail);
+    let (parts, whole) = asked.shown(left, GLIMPSE, LEAST, cost);
+    for part in parts {
+        match part {
+            Shown::Title(title) => sheet.caption(&title),
+            Shown::Text(text) => sheet.fence(&text),
+            Shown::Gap(gap) => sheet.warning(&format!("⚠️ {gap}")),
         }
     }
+    whole
 }
 
 fn found(sheet: &mut Sheet, seen: &Computed) {
@@ -387,7 +375,7 @@ fn style(button: &mut Value, style: &str) {
 }
 
 /// One line for the thread below, and for notifications as plain text.
-pub(super) fn line(letter: &crate::channel::Letter) -> (String, Value) {
+pub(super) fn line(letter: &Letter) -> Card {
     const NAME: usize = 200;
     const THEIRS: usize = 1_000;
     let mut sheet = Sheet::default();
@@ -412,5 +400,19 @@ pub(super) fn line(letter: &crate::channel::Letter) -> (String, Value) {
         sheet.runs(&said);
     }
     let card = json!({"type": "AdaptiveCard", "version": "1.5", "fallbackText": escaped(&text), "body": sheet.elements()});
-    (text, card)
+    Card { summary: text, card, decides: false }
+}
+
+/// What calls people once more where there are no threads: which approval it is, what it is about, and where to decide.
+pub(super) fn call(letter: &Letter) -> Card {
+    let message = &letter.message;
+    let Card { summary: said, .. } = line(letter);
+    let mut sheet = Sheet::default();
+    sheet.heading(&format!("{} · {}", words::title(&message.state), message.code));
+    let step = sheet.theirs(&said, FIELD);
+    sheet.runs(&step);
+    let sentence = sheet.theirs(&message.computed.sentence, NOTIFIED);
+    sheet.near(&sentence);
+    let card = whole_card(message, sheet, &actions(message, None, None), None);
+    Card { summary: format!("{said} {}", summary(message)), card, decides: false }
 }

@@ -4,7 +4,10 @@
 mod email;
 mod jira;
 mod message;
+mod on_call;
+mod opsgenie;
 mod pagerduty;
+mod push;
 mod servicenow;
 mod slack;
 mod stage;

@@ -3,6 +3,7 @@
 
 use crate::stage::{CORPUS, held, message};
 use countersign_core::{Timestamp, approval::State, visible};
+use countersign_engine::preapproval::{NamedTicket, TicketStand};
 use countersign_reviewer::message::{Excerpt, MARKED, Offer};
 use serde_json::Value;
 
@@ -24,7 +25,12 @@ fn texts(value: &Value, out: &mut Vec<String>) {
 #[test]
 fn whoever_wrote_it_nothing_hidden_stays_hidden() {
     for hostile in CORPUS {
-        let (hold, action) = held(hostile, hostile);
+        let (mut hold, action) = held(hostile, hostile);
+        let (claimed, stands) = (hostile.to_owned(), TicketStand::Unread);
+        let (looked_at, votes) = (None, Vec::new());
+        hold.view.claimed.ticket = Some(claimed.clone());
+        hold.tickets =
+            vec![NamedTicket { claimed, named_at: Timestamp(1), looks: 0, looked_at, stands, votes }];
         let message = message(&hold, Some(&action), Some(1000));
         let mut all = Vec::new();
         texts(&serde_json::to_value(&message).unwrap(), &mut all);
@@ -38,6 +44,9 @@ fn whoever_wrote_it_nothing_hidden_stays_hidden() {
         assert_eq!((message.offers, message.hidden_characters), (want, hides), "{hostile:?}");
         assert_eq!(message.claimed.marked, MARKED);
         assert_eq!(message.claimed.reason.as_deref(), Some(&*visible::escaped(hostile)));
+        assert_eq!(message.claimed.ticket.as_deref(), Some(&*visible::escaped(hostile)));
+        let named = message.computed.evidence.last().unwrap();
+        assert!(named.says.ends_with("has not been looked up") && !named.says.contains('\n'), "{named:?}");
     }
 }
 

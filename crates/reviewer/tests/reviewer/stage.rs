@@ -19,6 +19,7 @@ use countersign_reviewer::{
 };
 use serde_json::json;
 use std::{
+    collections::BTreeMap,
     num::NonZeroU32,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -55,6 +56,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
             name: text.into(),
             groups: [].into(),
             clearances: [].into(),
+            claims: BTreeMap::new(),
             owners: [owner()].into(),
             created_by: None,
             on_behalf_of: vec![owner()],
@@ -76,6 +78,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
         sentence: format!("Drop the table “{text}”."),
         evidence: None,
         claimed_reason: Some(text.into()),
+        claimed_ticket: None,
     };
     let digest = action.digest().unwrap();
     let gate = Gate {
@@ -88,6 +91,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
         distinct: false,
         break_glass: None,
         sign_in: None,
+        tickets: [].into(),
     };
     let round = Round {
         number: 1,
@@ -131,6 +135,7 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
         excluded: [].into(),
         glass: vec![],
         heard: vec![],
+        tickets: vec![],
         summoned: [].into(),
         notify: vec![],
         calls: countersign_engine::outbox::Calls::default(),

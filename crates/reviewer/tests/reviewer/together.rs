@@ -5,6 +5,7 @@ use crate::stage::{CORPUS, now};
 use countersign_core::{ApprovalId, PersonId, visible::escaped};
 use countersign_reviewer::{ChannelSection, Common, Decider, Gathering, Item, Over, Said, Tell, Why};
 use countersign_testkit::{
+    opsgenie::{self, Opsgenie},
     pagerduty::{self, PagerDuty, Status},
     slack::{self, Slack},
     smtp::{At, Mode, Smtp},
@@ -15,7 +16,7 @@ use std::sync::Arc;
 const LIST: &str = "https://sign.example/approvals?status=pending&class=delete";
 
 /// So many approvals, with these sentences over and over.
-fn gathering(count: usize, sentences: &[String]) -> Gathering {
+pub(crate) fn gathering(count: usize, sentences: &[String]) -> Gathering {
     let now = now();
     let items = sentences.iter().cycle().take(count.min(20)).enumerate().map(|(at, sentence)| Item {
         approval: ApprovalId::from_parts(now.unix_ms(), at as u128),
@@ -43,12 +44,12 @@ fn gathering(count: usize, sentences: &[String]) -> Gathering {
     }
 }
 
-fn hostile() -> Vec<String> {
+pub(crate) fn hostile() -> Vec<String> {
     let longest = "🎈".repeat(10_000);
     CORPUS.iter().map(|text| escaped(text)).chain([longest, String::new()]).collect()
 }
 
-fn over(posted: &str) -> Over {
+pub(crate) fn over(posted: &str) -> Over {
     Over { id: "0".into(), posted: posted.into(), link: LIST.into(), now: now() }
 }
 
@@ -154,6 +155,29 @@ async fn one_page_is_sent_for_all_of_them_and_ends_with_the_last() {
     assert!(summary.starts_with("⏳ 10000 similar approvals wait for people"), "{summary}");
     channel.tell.over(&over(&posted)).await.unwrap();
     assert_eq!(server.incidents()[0].status, Status::Resolved);
+}
+
+#[tokio::test]
+async fn one_alert_is_made_for_all_of_them_and_ends_with_the_last() {
+    let server = Opsgenie::start().await.unwrap();
+    let channel = Channel::open(
+        opsgenie::API_KEY,
+        ChannelSection {
+            kind: "opsgenie".into(),
+            api_key_from: Some("file:secret".into()),
+            api: Some(server.url()),
+            ..ChannelSection::default()
+        },
+    );
+    let posted = channel.tell(10_000).await;
+    assert_eq!(channel.tell(10_000).await, posted, "told twice, it is one alert");
+    let alerts = server.alerts();
+    assert_eq!((alerts.len(), &*alerts[0].alias), (1, &*posted));
+    let payload = &alerts[0].payload;
+    assert!(payload["message"].as_str().unwrap().starts_with("⏳ 10000 similar approvals wait"), "{payload}");
+    assert!(payload["description"].as_str().unwrap().contains(LIST), "{payload}");
+    channel.tell.over(&over(&posted)).await.unwrap();
+    assert_eq!(server.alerts()[0].status, opsgenie::Status::Closed);
 }
 
 #[tokio::test]

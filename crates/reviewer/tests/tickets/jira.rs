@@ -2,6 +2,7 @@
 
 use crate::{Far, Room, To, User, name};
 use countersign_core::{ApprovalId, Class};
+use countersign_pep::Span;
 use countersign_reviewer::{ChannelSection, JiraDoor, NotBelieved, Reply, Speaks};
 use countersign_testkit::jira::{
     ACCOUNT, Jira, PROJECT, Refusal, TOKEN, USER, document,
@@ -9,7 +10,8 @@ use countersign_testkit::jira::{
 };
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 struct Site {
     jira: Arc<Jira>,
@@ -186,6 +188,58 @@ async fn a_webhook_makes_us_look_and_says_nothing() {
     assert_eq!(room.stage.state(id).await, "rejected");
     assert_eq!(room.count(id, "approval.voted").await, 1);
     assert_eq!(room.count(id, "approval.vote_refused").await, 0);
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_that_somebody_moved_on_is_read_without_a_webhook() {
+    let (room, jira) = open(|section| section.signing_secret_from = None).await;
+    let (id, issue) = room.hold(Class::Execute, "logs").await;
+    let (other, approved) = room.hold(Class::Execute, "more").await;
+    jira.transit("557058:ana", &issue, "Rejected", Some("not tonight")).unwrap();
+    jira.transit("557058:mallory", &issue, "Waiting", None).unwrap();
+    jira.transit("557058:ana", &approved, "Approved", None).unwrap();
+    jira.transit("557058:mallory", &approved, "Waiting", None).unwrap();
+    room.look().await;
+    assert_eq!(room.stage.state(id).await, "rejected");
+    // An approval has to stand when it is read.
+    assert_eq!(room.stage.state(other).await, "pending");
+    for _ in 0..2 {
+        room.look().await;
+    }
+    assert_eq!(room.count(id, "approval.voted").await, 1);
+    assert_eq!(room.count(other, "approval.voted").await, 0);
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hints_rest_as_long_as_the_site_asks_to_be_left_alone() {
+    const WISH: Duration = Duration::from_secs(2);
+    let (room, jira) = open(|section| section.poll_every = Some(Span(Duration::from_hours(1)))).await;
+    let (id, issue) = room.hold(Class::Execute, "logs").await;
+    jira.transit("557058:ana", &issue, "Rejected", Some("not tonight")).unwrap();
+    jira.down(Some(Refusal::Later(WISH.as_secs())));
+    let (begun, before) = (Instant::now(), jira.calls().len());
+    let watching = tokio::spawn(room.watch.clone().run(Arc::clone(&room.stage.gate)));
+    // The first look is refused; from then on every webhook says that there is something.
+    let more = async |than: usize| {
+        while jira.calls().len() <= than {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), more(before)).await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(deliver(&room, &jira.webhook(&issue)), Reply::Taken);
+        tokio::task::yield_now().await;
+    }
+    let refused = jira.calls().len();
+    jira.down(None);
+    tokio::time::timeout(Duration::from_mins(1), more(refused)).await.unwrap();
+    assert!(begun.elapsed() >= WISH, "{:?}", begun.elapsed());
+    assert_eq!(refused, before + 1, "{:?}", jira.calls());
+    // What was hinted at is read then, without another hint.
+    room.stage.until(id, "rejected").await;
+    watching.abort();
     room.close().await;
 }
 

@@ -3,7 +3,7 @@
 use crate::{Far, Room, To, User, name};
 use countersign_core::{ActionId, ApprovalId, Class, EntryId};
 use countersign_reviewer::{ChannelSection, Letter};
-use countersign_testkit::servicenow::{CLOSED, Hidden, PASSWORD, Record, Refusal, ServiceNow, USER};
+use countersign_testkit::servicenow::{CLOSED, Hidden, PASSWORD, Record, Refusal, ServiceNow, TABLE, USER};
 use std::sync::Arc;
 
 struct Instance {
@@ -222,9 +222,10 @@ async fn an_audit_that_does_not_say_everything_is_said_on_the_page_and_holds_up_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_test_finds_out_whether_the_audit_keeps_what_is_needed() {
     let (room, now) = open(|_| ()).await;
+    let at = room.stage.gate.now();
     let letter = |number: u128| {
         let ids = (ApprovalId::from_parts(1, number), ActionId::from_parts(1, number));
-        Letter::of_test(EntryId::from_parts(1, number), ids, "http://sign.example", room.stage.gate.now())
+        Letter::of_test(EntryId::from_parts(1, number), ids, "http://sign.example", at)
     };
     for (number, (field, says)) in
         [(1, ("approval", "who moved the ticket")), (2, ("description", "who changed what the ticket says"))]
@@ -235,5 +236,15 @@ async fn a_test_finds_out_whether_the_audit_keeps_what_is_needed() {
     }
     now.hide(None);
     room.config.tell().tell(&letter(3)).await.unwrap();
+    room.close().await;
+    // Where records count beforehand, so does whether it keeps when they are planned, and says so.
+    let (room, now) = open(|section| section.preapproves = Some(true)).await;
+    for (number, field) in [(4, "start_date"), (5, TABLE)] {
+        now.hide(Some((field, Hidden::Unkept)));
+        let why = room.config.tell().tell(&letter(number)).await.unwrap_err().why;
+        assert!(why.contains("dictionary"), "{field}: {why}");
+    }
+    now.hide(None);
+    room.config.tell().tell(&letter(6)).await.unwrap();
     room.close().await;
 }

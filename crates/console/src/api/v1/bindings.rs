@@ -5,7 +5,7 @@ use crate::{
     caller::{Caller, Knock},
     console::Console,
     error::Problem,
-    model::bindings::{BindingItem, ProposedItem},
+    model::bindings::{BindingItem, BoundItem, ProposedItem},
 };
 use axum::{
     Json,
@@ -51,6 +51,19 @@ pub(crate) async fn bind(
     let source = knock.visitor().source;
     let bound = console.directory().bind(caller.signed_in()?, &asked.code, source).await?;
     Ok((StatusCode::CREATED, Json(BindingItem::from(&bound))))
+}
+
+/// Every user of a channel who speaks for somebody, for administrators.
+#[utoipa::path(get, path = "/api/v1/bindings", tag = "people", responses(
+    (status = 200, body = [BoundItem]), (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn everybody(
+    State(console): State<Console>,
+    caller: Caller,
+) -> Result<Json<Vec<BoundItem>>, Problem> {
+    caller.administrator()?;
+    let people = console.directory().people();
+    Ok(Json(people.iter().flat_map(BoundItem::all_of).collect()))
 }
 
 /// Who speaks for somebody: one's own, or as an administrator anybody's.

@@ -83,7 +83,8 @@ pub(crate) fn in_force(console: &Console) -> PolicyItem {
         file: rule.file,
         line: rule.position.line,
     });
-    let warnings = bundle.unreachable_quorums(&console.directory().membership());
+    let mut warnings = bundle.unreachable_quorums(&console.directory().membership());
+    warnings.extend(bundle.idle_deferrals());
     PolicyItem {
         digest: bundle.digest().to_string(),
         sources: bundle.sources().iter().map(source).collect(),

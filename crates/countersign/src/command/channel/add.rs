@@ -105,6 +105,11 @@ const EMAIL: &[Field] = &[
     field("from", "The address it is from", Takes::Text),
     field("to", "Addresses it is for, with commas; empty: whoever may decide", Takes::List),
 ];
+const PUSH: &[Field] = &[field(
+    "contact",
+    "Whom push services may write to about it (mailto:…); empty: they see the console's address",
+    Takes::Nothing,
+)];
 const WEBHOOK: &[Field] = &[
     field("url", "The receiver's address", Takes::Text),
     field("secret_from", "Where the secret is that signs what is sent", Takes::Secret),
@@ -112,6 +117,20 @@ const WEBHOOK: &[Field] = &[
 const PAGERDUTY: &[Field] = &[
     field("routing_key_from", "Where the routing key of the Events API v2 integration is", Takes::Secret),
     field("severity", "Severity: critical, error, warning or info", Takes::Or("error")),
+];
+const OPSGENIE: &[Field] = &[
+    field("api_key_from", "Where the API key of the API integration is", Takes::Secret),
+    field("priority", "Priority: P1 to P5", Takes::Or("P3")),
+    field(
+        "responders",
+        "Whom it is for beside the integration's team (team:NAME …), with commas",
+        Takes::List,
+    ),
+    field(
+        "api",
+        "Where its API begins (EU: https://api.eu.opsgenie.com)",
+        Takes::Or("https://api.opsgenie.com"),
+    ),
 ];
 const JIRA: &[Field] = &[
     field("site", "The site's address (https://….atlassian.net)", Takes::Text),
@@ -140,8 +159,10 @@ impl ChannelKind {
             Self::Slack => "slack",
             Self::Teams => "teams",
             Self::Email => "email",
+            Self::Push => "push",
             Self::Webhook => "webhook",
             Self::Pagerduty => "pagerduty",
+            Self::Opsgenie => "opsgenie",
             Self::Jira => "jira",
             Self::Servicenow => "servicenow",
         }
@@ -152,10 +173,26 @@ impl ChannelKind {
             Self::Slack => SLACK,
             Self::Teams => TEAMS,
             Self::Email => EMAIL,
+            Self::Push => PUSH,
             Self::Webhook => WEBHOOK,
             Self::Pagerduty => PAGERDUTY,
+            Self::Opsgenie => OPSGENIE,
             Self::Jira => JIRA,
             Self::Servicenow => SERVICENOW,
+        }
+    }
+
+    /// What is named beside the channel to try it.
+    const fn tried_with(self) -> &'static str {
+        match self {
+            Self::Push => " --person ana@example.com",
+            Self::Slack
+            | Self::Teams
+            | Self::Email
+            | Self::Webhook
+            | Self::Pagerduty
+            | Self::Jira
+            | Self::Servicenow => "",
         }
     }
 
@@ -173,10 +210,17 @@ impl ChannelKind {
                  `{console}/api/v1/channels/<name>/teams`. The app's package is `docs/examples/teams/`."
             ),
             Self::Email => "Have an account on a mail server that takes mail from the address you name.".into(),
+            Self::Push => format!(
+                "Have the console where people's phones reach it, over TLS: `{console}`. The gateway has to reach the push \
+                 services of their browsers."
+            ),
             Self::Webhook => {
                 "Have an address that takes Standard Webhooks, and a secret: `whsec_` and 24 bytes or more in base64.".into()
             }
             Self::Pagerduty => "Add an integration of type Events API v2 to a service.".into(),
+            Self::Opsgenie => {
+                "Add an API integration to a team, with the access *Read* and *Create and Update*.".into()
+            }
             Self::Jira => format!(
                 "Have an account that may create and move issues in the project, and an API token of it. Where people are to \
                  decide and Jira may say so at once, its webhook goes to `{console}/api/v1/channels/<name>/jira`."
@@ -193,8 +237,11 @@ impl ChannelKind {
             Self::Slack => "Invite the app into the channel: `/invite @Countersign`.",
             Self::Teams => "Upload the app's package into the team or chat.",
             Self::Email => "Where the server asks for it, allow the gateway's address to send.",
+            Self::Push => {
+                "Have people add their devices: on their own page of the console, on the device itself."
+            }
             Self::Webhook => "Let the receiver check the signature of what comes.",
-            Self::Pagerduty => {
+            Self::Pagerduty | Self::Opsgenie => {
                 "Name the channel in a step of a route: a page is for when nobody has decided."
             }
             Self::Jira => "See that a transition leads to that status from wherever an issue can be.",
@@ -224,18 +271,32 @@ pub(super) fn run(
     dialog.say(&format!("{}\n", kind.beforehand(&config.console_url)))?;
     let (name, text) = dialog.walk(&taken, kind, name, path.parent().unwrap_or(Path::new(".")))?;
     append(path, &text)?;
-    let test = format!("countersign channel test {name}");
+    let test = format!("countersign channel test {name}{}", kind.tried_with());
     let shown = shown(&text);
     let done = json!({"channel": name, "kind": kind.as_str(), "file": path, "section": shown,
         "next": [kind.afterwards(), format!("@notify(\"{name}\")"), &test]});
     output::show(output, &done, |_| {
-        format!(
-            "Wrote to {}:\n\n{shown}\nNext:\n  1. Put each secret where the section says it is, readable for the gateway alone.\n  \
-             2. {}\n  3. Try it, end to end: {test}\n  4. Name it in a gate, `@notify(\"{name}\")`, or in a `[[route]]`, and \
-             start the gateway anew.",
-            path.display(),
-            kind.afterwards()
-        )
+        let named = format!(
+            "Name it in a gate, `@notify(\"{name}\")`, or in a `[[route]]`, and start the gateway anew."
+        );
+        let tried = format!("Try it, end to end: {test}");
+        let steps = match kind {
+            // Nobody has a device here before the gateway tells them.
+            ChannelKind::Push => vec![named, kind.afterwards().to_owned(), tried],
+            ChannelKind::Slack
+            | ChannelKind::Teams
+            | ChannelKind::Email
+            | ChannelKind::Webhook
+            | ChannelKind::Pagerduty
+            | ChannelKind::Jira
+            | ChannelKind::Servicenow => {
+                let secrets = "Put each secret where the section says it is, readable for the gateway alone.";
+                vec![secrets.to_owned(), kind.afterwards().to_owned(), tried, named]
+            }
+        };
+        let steps = steps.iter().zip(1..).map(|(step, number)| format!("  {number}. {step}"));
+        let steps = steps.collect::<Vec<_>>().join("\n");
+        format!("Wrote to {}:\n\n{shown}\nNext:\n{steps}", path.display())
     })
 }
 
@@ -473,11 +534,21 @@ mod tests {
                 "tls = \"implicit\"\nfrom = \"countersign@example.com\"\nto = [\"ana@example.com\", \"bea@example.com\"]\n",
             ),
             (
+                ChannelKind::Push,
+                "dba\nops\nmailto:ops@example.com\n",
+                "contact = \"mailto:ops@example.com\"\n",
+            ),
+            (
                 ChannelKind::Webhook,
                 "dba\nhttps://hooks.example.com/in\n\n",
                 "url = \"https://hooks.example.com/in\"\nsecret_from = \"file:secrets/dba-secret\"\n",
             ),
             (ChannelKind::Pagerduty, "dba\n\ncritical\n", "severity = \"critical\"\n"),
+            (
+                ChannelKind::Opsgenie,
+                "dba\n\nP1\nteam:dba, user:ana@example.com\nhttps://api.eu.opsgenie.com\n",
+                "priority = \"P1\"\nresponders = [\"team:dba\", \"user:ana@example.com\"]\napi = \"https://api.eu.opsgenie.com\"\n",
+            ),
             (
                 ChannelKind::Jira,
                 "dba\nhttps://example.atlassian.net\nbot@example.com\nenv:T\nOPS\n\nyes\nenv:W\n",

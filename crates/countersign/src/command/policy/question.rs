@@ -26,6 +26,9 @@ pub(super) struct Question {
     groups: BTreeSet<GroupName>,
     #[serde(default)]
     clearances: BTreeSet<String>,
+    /// What the caller's token says, of what policies may look at.
+    #[serde(default)]
+    claims: BTreeMap<String, String>,
     target: TargetName,
     #[serde(default = "get")]
     method: String,
@@ -82,6 +85,7 @@ impl Question {
                 name: "the caller of this question".into(),
                 groups: self.groups,
                 clearances: self.clearances,
+                claims: self.claims,
                 owners: BTreeSet::new(),
                 created_by: None,
                 on_behalf_of: Vec::new(),
@@ -103,6 +107,7 @@ impl Question {
             sentence: understood.sentence,
             evidence: None,
             claimed_reason: self.reason,
+            claimed_ticket: None,
         })
     }
 }

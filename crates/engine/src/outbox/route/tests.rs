@@ -20,6 +20,7 @@ fn gate(name: &str, groups: &[&str]) -> Gate {
         distinct: false,
         break_glass: None,
         sign_in: None,
+        tickets: BTreeSet::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     bundle_digest,
     event::{
         Actor, Asked, Assertion, Authorization, ClosedAs, Event, Found, GateTerms, Judged, Recording,
-        ResultFacts, RoundTerms, Through,
+        ResultFacts, RoundTerms, Through, TicketVote,
     },
     testlog::{Log, POLICY},
 };
@@ -72,6 +72,7 @@ pub(super) fn gate(name: &str, quorum: u32, assurance: Assurance) -> GateTerms {
         policies: [].into(),
         break_glass: None,
         sign_in: None,
+        tickets: [].into(),
     }
 }
 
@@ -127,6 +128,7 @@ pub(super) struct Vote {
     pub(super) credential: CredentialId,
     pub(super) sign_in: Option<SignIn>,
     pub(super) through: Option<Through>,
+    pub(super) ticket: Option<TicketVote>,
 }
 
 impl Story {
@@ -200,6 +202,7 @@ impl Story {
             credential: credential(voter),
             sign_in: None,
             through: None,
+            ticket: None,
         }
     }
 
@@ -207,8 +210,8 @@ impl Story {
     pub(super) fn voted(&self, vote: &Vote) -> Event {
         let assertion = (vote.assurance == Assurance::Passkey).then(|| self.signed(vote));
         let (statement, sign_in) = (vote.statement.clone(), vote.sign_in.clone());
-        let through = vote.through.clone();
-        Event::ApprovalVoted { statement, assurance: vote.assurance, assertion, sign_in, through }
+        let (through, ticket) = (vote.through.clone(), vote.ticket.clone().map(Box::new));
+        Event::ApprovalVoted { statement, assurance: vote.assurance, assertion, sign_in, through, ticket }
     }
 
     fn signed(&self, vote: &Vote) -> Assertion {

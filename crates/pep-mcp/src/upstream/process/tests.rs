@@ -78,7 +78,7 @@ async fn answers_find_their_requests_and_a_server_may_ask_only_whether_the_gatew
         all,
         [
             r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7,"progress":2}}"#,
-            r#"{"jsonrpc":"2.0","id":1,"result":[{"jsonrpc":"2.0","id":"p","result":{}},{"jsonrpc":"2.0","id":"e","error":{"code":-32601,"message":"the gateway lets no server ask the agent's user"}}]}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":[{"jsonrpc":"2.0","id":"p","result":{}},{"jsonrpc":"2.0","id":"e","error":{"code":-32601,"message":"nobody is here who could be asked"}}]}"#,
         ]
     );
 }
@@ -100,6 +100,7 @@ async fn what_is_too_much_for_a_listener_is_known_to_be_missing() {
 #[tokio::test]
 async fn a_server_that_ends_is_lost_from_sight_and_the_next_one_waits_its_turn() {
     let launch = launch("read -r line; exit 3", &json!({}));
+    assert!(!launch.pauses.lock().is_earned());
     let process = launch.start(1 << 20).await.unwrap();
     let failed = asked(&process, ASK).await.unwrap_err();
     assert_eq!(
@@ -110,7 +111,7 @@ async fn a_server_that_ends_is_lost_from_sight_and_the_next_one_waits_its_turn()
     let failed = asked(&process, ASK).await.unwrap_err();
     assert_eq!(failed.sent, Sent::No);
     assert!(process.has_ended());
-    assert!(launch.pauses.lock().is_paused());
+    assert!(launch.pauses.lock().is_earned());
 }
 
 #[tokio::test]

@@ -1,12 +1,18 @@
 //! What a client copies into the database: its pieces go up as they come, and it may leave in the middle of one.
+//!
+//! Drivers that copy by the extended protocol send a `Sync` behind the `Execute`, and another behind the copy. A server that
+//! is copying by then ignores the first. One whose copy failed just before does not, and nobody could tell which of the two
+//! it answered. So the first is kept back where a pipeline is nothing but one copy: the server sees one `Sync` in all,
+//! the client's second, or the first if no copy began.
 
-use super::Relay;
+use super::{Ends, FLUSH, Passage, Relay, SYNC};
 use crate::{
     error::Ended,
     frame::{self, FrameError, HEADER},
     message::Frontend,
     reply::{message, put_text},
     session::line::Inbox,
+    understand::Statement,
 };
 use bytes::BytesMut;
 use std::io;
@@ -23,7 +29,39 @@ pub(super) enum Copying {
     UntilSync,
 }
 
+/// What of the client's a server has not been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeptBack {
+    Nothing,
+    /// The `Sync` behind one copy, while nobody knows whether it will begin.
+    Sync,
+}
+
+impl Passage {
+    /// Keeps back the `Sync` behind one copy into the database.
+    pub(in crate::session) fn copies_in(&mut self, statements: &[Statement]) {
+        let alone = self.ends == Ends::Ready && self.before == 0 && self.after == 0;
+        let [statement] = statements else { return };
+        if alone
+            && statement.copies_in()
+            && let Some(rest) = self.up.strip_suffix(SYNC)
+        {
+            self.up = [rest, FLUSH].concat().into();
+            self.copies_in = true;
+        }
+    }
+}
+
 impl Relay<'_> {
+    /// Whether the `Sync` that was kept back is due: no copy has begun, and none will.
+    pub(super) fn pays_sync(&mut self) -> bool {
+        let due = self.kept_back == KeptBack::Sync && self.steps.is_empty();
+        if due {
+            self.kept_back = KeptBack::Nothing;
+        }
+        due
+    }
+
     /// What of the client's bytes belongs to a copy under way, to be sent up.
     pub(super) fn copy(&mut self, buffer: &mut BytesMut, gone: bool) -> Result<BytesMut, Ended> {
         let mut up = BytesMut::new();
@@ -38,6 +76,14 @@ impl Relay<'_> {
                 if here == 0 {
                     break;
                 }
+                continue;
+            }
+            if self.halt.is_some() && self.copying == Copying::Data {
+                // Whatever the client goes on to send belongs to nothing any more.
+                up.unsplit(buffer.split_to(pass));
+                pass = 0;
+                message(&mut up, b'f', |out| put_text(out, "it was to stop"));
+                self.copying = if self.extended { Copying::UntilSync } else { Copying::No };
                 continue;
             }
             let Some((tag, size)) = frame::head(rest).map_err(Ended::Client)? else { break };

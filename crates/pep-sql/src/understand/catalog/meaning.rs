@@ -32,6 +32,18 @@ impl Stands {
     }
 }
 
+/// Which things these are, in one digest.
+pub(in super::super) fn named(names: &BTreeSet<Stands>) -> Digest {
+    let one = |name: &Stands| match name {
+        Stands::Relation { schema, name } => json!(["relation", schema, name]),
+        Stands::Function(name) => json!(["function", name]),
+        Stands::Operator(name) => json!(["operator", name]),
+        Stands::Type { schema, name } => json!(["type", schema, name]),
+    };
+    let all: Vec<Value> = names.iter().map(one).collect();
+    Digest::of_parts("countersign/sql-names/v1", &[Value::from(all).to_string().as_bytes()])
+}
+
 impl Catalog {
     /// Whether it was read at all.
     pub fn is_known(&self) -> bool {

@@ -84,6 +84,7 @@ impl Catalog {
             version: NEXT.fetch_add(1, Ordering::Relaxed),
             read: true,
             stamp: stamp.into(),
+            foreign: false,
             schemas: schemas.into_iter().map(|schema| schema.name).collect(),
             system: system.into_iter().map(|relation| relation.name).collect(),
             relations: by_name(relations, |relation| &relation.name),

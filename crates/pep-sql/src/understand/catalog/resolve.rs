@@ -38,6 +38,10 @@ pub(in super::super) struct Path<'c> {
 }
 
 impl<'c> Path<'c> {
+    pub(in super::super) const fn catalog(&self) -> &'c Catalog {
+        self.catalog
+    }
+
     pub(in super::super) fn new(catalog: &'c Catalog, session: &'c SessionFacts) -> Self {
         let own = session.role.as_deref().unwrap_or(&session.user);
         let listed = session.search_path.iter().map(|name| if name == "$user" { own } else { name.as_str() });
@@ -90,7 +94,9 @@ impl<'c> Path<'c> {
             Some(schema) => self.in_schema(schema, name).map_or(Relate::Unresolved, Relate::Known),
             None if self.hides() => Relate::Unresolved,
             None if self.session.temporary.contains(name) => match self.unqualified(name) {
-                Relate::Unresolved if self.is_temporary_table(name) => Relate::Temporary,
+                Relate::Unresolved if self.is_temporary_table(name) && self.is_nowhere(name) => {
+                    Relate::Temporary
+                }
                 // It may be gone by now, dropped or at the end of its transaction, and what it hid be seen again.
                 Relate::Known(_) | Relate::System | Relate::Temporary | Relate::Unresolved => {
                     Relate::Unresolved
@@ -103,6 +109,11 @@ impl<'c> Path<'c> {
     fn is_temporary_table(&self, name: &str) -> bool {
         let SessionFacts { temporary, temporary_views, .. } = self.session;
         temporary.contains(name) && !temporary_views.contains(name)
+    }
+
+    /// Whether the catalog knows no relation of this name, in whatever schema.
+    fn is_nowhere(&self, name: &str) -> bool {
+        self.catalog.read && self.catalog.relations.get(name).is_none_or(Vec::is_empty)
     }
 
     fn unqualified(&self, name: &str) -> Relate<'c> {

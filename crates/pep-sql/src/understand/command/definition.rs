@@ -1,7 +1,7 @@
 //! Statements that define, change or drop objects, and who may use them.
 
 use super::super::{
-    SqlOperation as Op,
+    SessionEffect, SqlOperation as Op, Temporary,
     account::Thing,
     names::{self, Name},
     sentence::quoted,
@@ -15,9 +15,8 @@ use pg_query::{
         AlterDatabaseSetStmt, AlterRoleSetStmt, AlterRoleStmt, AlterSystemStmt, AlterTableCmd,
         AlterTableStmt, AlterTableType as At, CompositeTypeStmt, ConstrType, Constraint,
         CreateForeignTableStmt, CreateFunctionStmt, CreateRoleStmt, CreateSchemaStmt, CreateSeqStmt,
-        CreateStmt, CreateTrigStmt, DropBehavior, DropOwnedStmt, DropRoleStmt, DropStmt, DropdbStmt,
-        GrantRoleStmt, GrantStmt, GrantTargetType, IndexStmt, ObjectType, RefreshMatViewStmt, RenameStmt,
-        RoleSpec, RoleSpecType, RuleStmt, VariableSetStmt, ViewStmt,
+        CreateStmt, CreateTrigStmt, GrantRoleStmt, GrantStmt, GrantTargetType, IndexStmt, ObjectType,
+        RefreshMatViewStmt, RenameStmt, RoleSpec, RoleSpecType, RuleStmt, VariableSetStmt, ViewStmt,
     },
 };
 
@@ -87,7 +86,7 @@ impl Walker<'_> {
 
     pub(super) fn view(&mut self, view: &ViewStmt) -> Walked {
         let relation = view.view.as_ref().ok_or(Unplaced::UnknownKind)?;
-        let thing = self.new_relation("view", relation);
+        let thing = self.new_relation("view", Temporary::View, relation);
         self.account.does(Op::Code, &[thing]);
         self.maybe(view.query.as_deref(), &Scope::default())?;
         self.options(&view.options)
@@ -108,7 +107,7 @@ impl Walker<'_> {
 
     pub(super) fn create_table(&mut self, create: &CreateStmt) -> Walked {
         let relation = create.relation.as_ref().ok_or(Unplaced::UnknownKind)?;
-        let thing = self.new_relation("table", relation);
+        let thing = self.new_relation("table", Temporary::of(create.oncommit()), relation);
         self.account.does(Op::DdlAdditive, &[thing]);
         for part in tree::parts(NodeRef::CreateStmt(create))? {
             for thing in self.part(part)? {
@@ -129,7 +128,7 @@ impl Walker<'_> {
 
     pub(super) fn create_sequence(&mut self, create: &CreateSeqStmt) -> Walked {
         let relation = create.sequence.as_ref().ok_or(Unplaced::UnknownKind)?;
-        let thing = self.new_relation("sequence", relation);
+        let thing = self.new_relation("sequence", Temporary::Table, relation);
         self.account.does(Op::DdlAdditive, &[thing]);
         self.options(&create.options)
     }
@@ -179,26 +178,7 @@ impl Walker<'_> {
         Ok(())
     }
 
-    pub(super) fn drop_objects(&mut self, drop: &DropStmt) -> Walked {
-        let kind = object_kind(drop.remove_type()).ok_or(Unplaced::UnknownKind)?;
-        let mut things = Vec::new();
-        for object in &drop.objects {
-            things.push(self.object(kind, object)?);
-        }
-        let operation = match kind {
-            "policy" => Op::Authz,
-            "extension" | "server" | "foreign-data-wrapper" | "publication" | "access-method" => Op::Server,
-            _ => Op::DdlDestructive,
-        };
-        self.account.does(Op::DdlDestructive, &things);
-        self.account.does(operation, &things);
-        if drop.behavior() == DropBehavior::DropCascade {
-            self.account.reasons.insert("everything that depends on it is dropped as well".into());
-        }
-        Ok(())
-    }
-
-    fn object(&mut self, kind: &'static str, object: &Node) -> Result<Thing, Obscure> {
+    pub(super) fn object(&mut self, kind: &'static str, object: &Node) -> Result<Thing, Obscure> {
         let unnamed = || Obscure("it names nothing".into());
         let name = match &object.node {
             Some(NodeEnum::List(list)) => {
@@ -233,19 +213,6 @@ impl Walker<'_> {
         Ok(Thing::plain(kind, name.shown()))
     }
 
-    pub(super) fn drop_owned(&mut self, drop: &DropOwnedStmt) -> Walked {
-        let things = self.named(NodeRef::DropOwnedStmt(drop))?;
-        self.account.does(Op::DdlDestructive, &things);
-        self.account.does(Op::Authz, &things);
-        Ok(())
-    }
-
-    pub(super) fn drop_database(&mut self, drop: &DropdbStmt) {
-        let thing = [Thing::plain("database", names::identifier(&drop.dbname))];
-        self.account.does(Op::DdlDestructive, &thing);
-        self.account.does(Op::Server, &thing);
-    }
-
     pub(super) fn rename(&mut self, rename: &RenameStmt) -> Walked {
         let operation = match object_kind(rename.rename_type()).ok_or(Unplaced::UnknownKind)? {
             "role" | "policy" => Op::Authz,
@@ -257,6 +224,13 @@ impl Walker<'_> {
             things.push(Thing::plain("object", names::identifier(&rename.subname)));
         }
         self.account.details.push(format!("to {}", quoted(&rename.newname)));
+        if let Some(relation) = &rename.relation
+            && self.session.temporary.contains(&relation.relname)
+        {
+            // What it was may be a view.
+            let name = rename.newname.clone();
+            self.account.session.push(SessionEffect::CreateTemporary { name, kind: Temporary::View });
+        }
         self.account.does(operation, &things);
         Ok(())
     }
@@ -327,11 +301,6 @@ impl Walker<'_> {
         }
     }
 
-    pub(super) fn drop_role(&mut self, drop: &DropRoleStmt) {
-        let things: Vec<Thing> = roles(&drop.roles).collect();
-        self.account.does(Op::Authz, &things);
-    }
-
     pub(super) fn create_function(&mut self, create: &CreateFunctionStmt) -> Walked {
         let name = Self::name_of(&create.funcname)?;
         let kind = if create.is_procedure { "procedure" } else { "function" };
@@ -396,7 +365,7 @@ fn setting_of(set: Option<&VariableSetStmt>) -> Vec<Thing> {
         .collect()
 }
 
-fn roles(roles: &[Node]) -> impl Iterator<Item = Thing> {
+pub(super) fn roles(roles: &[Node]) -> impl Iterator<Item = Thing> {
     roles.iter().filter_map(|role| {
         let Some(NodeEnum::RoleSpec(role)) = &role.node else { return None };
         Some(role_thing(role))
@@ -524,7 +493,7 @@ fn skips_validation(command: &AlterTableCmd) -> bool {
 }
 
 /// What a kind of object is called; `None` for one no statement can name.
-fn object_kind(kind: ObjectType) -> Option<&'static str> {
+pub(super) fn object_kind(kind: ObjectType) -> Option<&'static str> {
     Some(match kind {
         ObjectType::Undefined => return None,
         ObjectType::ObjectAccessMethod => "access-method",

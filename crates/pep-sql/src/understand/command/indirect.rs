@@ -87,9 +87,12 @@ impl Walker<'_> {
     }
 
     pub(super) fn prepare(&mut self, prepare: &PrepareStmt) -> Walked {
+        self.is_text_of_its_own()?;
         // Walked for what cannot be understood; its effects come when it is executed.
         let mut inner = Walker::new(self.path.clone(), self.session, self.target, None, self.text);
         inner.inner(prepare.query.as_deref().ok_or(Unplaced::UnknownKind)?)?;
+        inner.settle_attributes();
+        self.account.stands.extend(inner.account.definitions());
         self.account.does(Op::Setting, &[Thing::plain("prepared-statement", prepare.name.clone())]);
         let text: Arc<str> = self.text.into();
         self.account.session.push(SessionEffect::Prepare { name: prepare.name.clone(), text });
@@ -99,16 +102,22 @@ impl Walker<'_> {
     pub(super) fn execute(&mut self, execute: &ExecuteStmt) -> Walked {
         self.all(&execute.params, &Scope::default())?;
         let thing = [Thing::plain("prepared-statement", execute.name.clone())];
-        let Some(text) = self.session.statement(&execute.name) else {
+        let Some(prepared) = self.session.statement(&execute.name) else {
             let why = format!("what the prepared statement `{}` holds is not known", execute.name);
             self.account.is_indirect(&thing, why);
             return Ok(());
         };
-        self.account.kept.insert(format!("prepared statement {}", execute.name), Arc::clone(&text));
+        let typed = prepared.types.iter().any(|kind| *kind != 0);
+        let types: Vec<String> = prepared.types.iter().map(ToString::to_string).collect();
+        let types =
+            if typed { format!(" with parameters of the types {}", types.join(", ")) } else { String::new() };
+        let named = format!("prepared statement {}{types}", execute.name);
+        self.account.kept.insert(named, Arc::clone(&prepared.text));
         // Its parameters are expressions of this statement, not values that were bound.
         let values = self.values.take();
-        let walked = self.stored(&text, |statement| match statement {
-            Some(NodeEnum::PrepareStmt(prepare)) => prepare.query.as_deref(),
+        let walked = self.stored(&prepared.text, |statement| match statement {
+            // Parsed by the protocol, it is itself what runs: one that prepares another.
+            Some(NodeEnum::PrepareStmt(prepare)) if prepared.by_sql => prepare.query.as_deref(),
             _ => None,
         });
         self.values = values;
@@ -121,7 +130,13 @@ impl Walker<'_> {
         self.account.session.push(SessionEffect::Deallocate { name });
     }
 
+    /// What keeps a text keeps the one that it stands in.
+    fn is_text_of_its_own(&self) -> Walked {
+        if self.nested == 0 { Ok(()) } else { Err(Obscure("what was kept keeps another text".into())) }
+    }
+
     pub(super) fn declare(&mut self, declare: &DeclareCursorStmt) -> Walked {
+        self.is_text_of_its_own()?;
         let query = declare.query.as_deref().ok_or(Unplaced::UnknownKind)?;
         self.inner(query)?;
         self.account.leaves = Leaving::Nothing;
@@ -176,7 +191,8 @@ impl Walker<'_> {
         }
         let unread =
             |unread: parse::Unread| Obscure(format!("what was kept cannot be read: {}", unread.reason()));
-        let statements = parse::statements(text, parse::options(self.session)).map_err(unread)?;
+        let (options, catalog) = (parse::options(self.session), self.path.catalog());
+        let statements = parse::in_catalog(text, options, catalog).map_err(unread)?;
         let [statement] = &statements[..] else {
             return Err(Obscure("what was kept is not one statement".into()));
         };

@@ -20,7 +20,7 @@ pub(super) fn run((standard_conforming_strings, sql): (bool, &str)) {
         export_rows: SqlTarget::EXPORT_ROWS,
     };
     let session = SessionFacts { standard_conforming_strings, ..SessionFacts::default() };
-    let asked = vec![Asked { sql: sql.to_owned(), types: Vec::new(), values: None }];
+    let asked = vec![Asked { sql: sql.into(), types: Vec::new(), values: None }];
     let (catalog, target) = (Arc::new(Catalog::unknown()), Arc::new(target));
     let question = Question { asked, session, catalog, target };
     let understood = understand(&question);
@@ -31,7 +31,7 @@ pub(super) fn run((standard_conforming_strings, sql): (bool, &str)) {
     for counted in preflight(&question).counts {
         let Ok(rows) = counted.rows else { continue };
         for text in [rows.count, rows.explain] {
-            let asked = vec![Asked { sql: text.clone(), types: Vec::new(), values: None }];
+            let asked = vec![Asked { sql: text.as_str().into(), types: Vec::new(), values: None }];
             let again = understand(&Question { asked, ..question.clone() });
             assert_eq!(again.statements.len(), 1, "{text}");
             assert_ne!(again.access, Access::Writes, "{text}");

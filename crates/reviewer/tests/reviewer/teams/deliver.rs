@@ -5,18 +5,18 @@ use countersign_core::{ActionId, ApprovalId, EntryId};
 use countersign_reviewer::{Again, Behind, ChannelSection, Failed, Letter, Scope, Tell};
 use countersign_testkit::teams::{
     APP, CHANNEL, CHAT, Message, Refusal, SECRET, TENANT, Teams,
-    cards::{says, texts_of},
+    cards::{links, says, texts_of},
 };
 use std::{sync::Arc, time::Duration};
 
-struct Stage {
-    teams: Teams,
-    tell: Arc<dyn Tell>,
+pub(super) struct Stage {
+    pub(super) teams: Teams,
+    pub(super) tell: Arc<dyn Tell>,
     folder: tempfile::TempDir,
 }
 
 impl Stage {
-    async fn open(conversation: &str) -> Self {
+    pub(super) async fn open(conversation: &str) -> Self {
         let (teams, folder) = (Teams::start().await.unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
         let section = ChannelSection {
@@ -35,7 +35,7 @@ impl Stage {
         Self { teams, tell: Arc::clone(channel.tell()), folder }
     }
 
-    async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
+    pub(super) async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
         self.tell.tell(letter).await
     }
 
@@ -84,6 +84,32 @@ async fn one_card_lives_through_it_all_and_its_thread_says_every_step() {
             "{calls:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_chat_has_no_threads_and_whoever_is_called_once_more_there_gets_a_message() {
+    let stage = Stage::open(CHAT).await;
+    let first = letter(1, "approval.requested", "pending");
+    let posted = stage.tell(&first).await.unwrap();
+    for (number, kind, state, messages) in [
+        (2, "approval.voted", "pending", 1),
+        (3, "approval.reminded", "pending", 2),
+        (4, "approval.escalated", "pending", 3),
+        // Late: it was decided before this could be told.
+        (5, "approval.reminded", "granted", 3),
+        (6, "execution.result", "done", 3),
+    ] {
+        let later = letter(number, kind, state);
+        let later = Letter { posted: posted.clone(), approval: first.approval, ..later };
+        assert_eq!(stage.tell(&later).await, Ok(None), "{kind}");
+        assert_eq!(stage.teams.messages().len(), messages, "{kind}");
+    }
+    let messages = stage.teams.messages();
+    assert!(messages[1].summary.starts_with("Nobody has decided yet."), "{}", messages[1].summary);
+    assert!(says(&messages[1].card, "Drop the table") && heading(&messages[1]).contains("Waiting"));
+    let link = ("Review in Countersign".to_owned(), "https://sign.example/approvals/x".to_owned());
+    assert_eq!(links(&messages[1].card), [link]);
+    assert!(heading(&messages[0]).contains("Approved and done"), "the card shows how it ended");
 }
 
 #[tokio::test]

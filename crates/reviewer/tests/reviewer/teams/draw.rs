@@ -16,7 +16,7 @@ use countersign_testkit::teams::{
 const VALUE: &str = "opaque";
 
 /// As held, with a gate that accepts a word in a chat.
-fn chat(text: &str, body: &str) -> Message {
+pub(super) fn chat(text: &str, body: &str) -> Message {
     let (hold, action) = held(text, body);
     let mut message = message(&hold, Some(&action), Some(8192));
     for ask in &mut message.asks {
@@ -30,7 +30,7 @@ fn drawn(text: &str, body: &str) -> Card {
 }
 
 /// Markup of the cards' Markdown, of mentions, and of dates.
-const MARKS: [&str; 8] = [
+pub(super) const MARKS: [&str; 8] = [
     "**bold** _it_ [Review in Countersign](https://evil.example) - list\r1. one",
     "<at>everybody</at> <b>x</b> &lt;b&gt; &amp;lt;",
     "{{DATE(2017-02-14T06:08:39Z, SHORT)}} {{{TIME(2017-02-14T06:08:39Z)}}}",

@@ -1,6 +1,4 @@
-//! `PagerDuty`: whoever is on call is paged while an approval waits for people, and the page ends when it does not any more. A page
-//! holds what was computed and a link, never what the requester claims nor the bytes; nothing that happens to an incident
-//! there comes back: who acknowledges it has decided nothing.
+//! `PagerDuty`: an incident for each approval that waits, through one integration of one service.
 //!
 //! Events API v2: <https://developer.pagerduty.com/docs/events-api-v2/overview/>.
 
@@ -8,15 +6,13 @@ mod event;
 
 pub(crate) use event::Severity;
 
+use super::{Page, Pager};
 use crate::{
     backoff,
-    channel::{Again, Before, Failed, Gathering, Letter, Over, Scope, Tell},
-    message::Room,
+    channel::{Again, Failed, Gathering, Letter, Scope},
     outward::{Answer, Outward, retry_after},
 };
 use async_trait::async_trait;
-use countersign_core::ApprovalId;
-use countersign_engine::outbox::News;
 use countersign_pep::SecretRef;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
@@ -26,8 +22,6 @@ use std::time::Duration;
 const LARGEST: usize = 16 << 10;
 /// How long it is left alone where it does not say how long.
 const REST: Duration = Duration::from_secs(30);
-/// Behind the key of an incident that was resolved.
-const RESOLVED: &str = " resolved";
 
 /// One integration of one service.
 #[derive(Clone, Debug)]
@@ -37,73 +31,29 @@ pub(crate) struct PagerDuty {
     pub(crate) path: String,
     pub(crate) routing_key: SecretRef,
     pub(crate) severity: Severity,
-    pub(crate) give_up_after: Duration,
-}
-
-/// What is known of the page about an approval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Page {
-    Never,
-    Open,
-    Resolved,
 }
 
 #[async_trait]
-impl Tell for PagerDuty {
-    fn room(&self, _news: &News) -> Room {
-        // Bytes do not belong on a pager.
-        Room { characters: None }
+impl Pager for PagerDuty {
+    fn prefix(&self) -> &'static str {
+        "countersign/"
     }
 
-    fn give_up_after(&self) -> Duration {
-        self.give_up_after
+    fn prefix_of_several(&self) -> &'static str {
+        "countersign/together/"
     }
 
-    fn gathers(&self) -> bool {
-        true
+    async fn call(&self, letter: &Letter, key: &str, _page: Page) -> Result<(), Failed> {
+        let severity = if letter.message.state == "test" { Severity::Info } else { self.severity };
+        self.send(|routing| event::trigger(letter, routing, key, severity)).await
     }
 
-    async fn tell_together(&self, gathering: &Gathering) -> Result<Option<String>, Failed> {
-        let key = format!("countersign/together/{}", gathering.id);
-        self.send(|routing| event::several(gathering, routing, &key, self.severity)).await?;
-        Ok(Some(key))
+    async fn call_together(&self, gathering: &Gathering, key: &str) -> Result<(), Failed> {
+        self.send(|routing| event::several(gathering, routing, key, self.severity)).await
     }
 
-    async fn over(&self, over: &Over) -> Result<(), Failed> {
-        self.send(|routing| event::resolve(routing, &over.posted)).await
-    }
-
-    async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
-        let key = dedup_key(letter.approval);
-        if letter.news.kind == "channel.test" {
-            self.send(|routing| event::trigger(letter, routing, &key, Severity::Info)).await?;
-            self.send(|routing| event::resolve(routing, &key)).await?;
-            return Ok(None);
-        }
-        // What counts is how it stands now: nobody is woken for what was decided while this waited.
-        match (letter.message.state.as_str(), Page::of(letter.posted.as_deref())) {
-            ("pending", page) if page != Page::Open || calls(&letter.news.kind) => {
-                self.send(|routing| event::trigger(letter, routing, &key, self.severity)).await?;
-                Ok(Some(key))
-            }
-            ("pending", _) => Ok(None),
-            // Where a try before may have paged without our knowing, it is resolved once more.
-            (_, Page::Never | Page::Resolved) if letter.before == Before::Never => Ok(None),
-            (_, Page::Open | Page::Never | Page::Resolved) => {
-                self.send(|routing| event::resolve(routing, &key)).await?;
-                Ok(Some(format!("{key}{RESOLVED}")))
-            }
-        }
-    }
-}
-
-impl Page {
-    fn of(posted: Option<&str>) -> Self {
-        match posted {
-            None => Self::Never,
-            Some(key) if key.ends_with(RESOLVED) => Self::Resolved,
-            Some(_) => Self::Open,
-        }
+    async fn end(&self, key: &str, _how: &str) -> Result<(), Failed> {
+        self.send(|routing| event::resolve(routing, key)).await
     }
 }
 
@@ -118,19 +68,6 @@ impl PagerDuty {
         let answer = self.outward.post(&self.path, headers, body.into(), LARGEST).await;
         judge(&answer.map_err(Failed::channel)?)
     }
-}
-
-/// Names the incident: the same for all news of one approval.
-fn dedup_key(approval: ApprovalId) -> String {
-    format!("countersign/{approval}")
-}
-
-/// Whether this news calls people who were called before.
-fn calls(kind: &str) -> bool {
-    matches!(
-        kind,
-        "approval.requested" | "approval.round_opened" | "approval.escalated" | "approval.reminded"
-    )
 }
 
 /// What an answer means. Nothing it says is repeated.
