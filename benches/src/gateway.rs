@@ -157,6 +157,11 @@ upstream = "{upstream}"
         Ok(serde_json::from_slice(&done.stdout)?)
     }
 
+    /// Where people and channels connect to.
+    pub fn console(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.console))
+    }
+
     fn console_url(&self) -> String {
         format!("http://localhost:{}", self.console)
     }

@@ -2,6 +2,7 @@
 //! and `pgbench`, and how
 //! figures are held against their goals. Each bench is a program of its own in `bin/`; see `README.md`.
 
+pub mod arrivals;
 pub mod disk;
 pub mod gateway;
 pub mod load;

@@ -3,7 +3,11 @@
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{
+    body::Incoming,
+    service::service_fn,
+    upgrade::{self, Upgraded},
+};
 use hyper_util::rt::TokioIo;
 use std::{
     collections::VecDeque,
@@ -22,6 +26,10 @@ const COMES_WITHIN: Duration = Duration::from_mins(3);
 pub type Asked = Request<Bytes>;
 /// What answers requests.
 pub type Answer = Arc<dyn Fn(&Asked) -> Response<Bytes> + Send + Sync>;
+
+/// Stands in the extensions of an answer `101`: takes the connection over.
+#[derive(Clone)]
+pub(crate) struct Takes(pub(crate) Arc<dyn Fn(Upgraded) + Send + Sync>);
 
 /// A server. Dropping it closes its port.
 pub struct Server {
@@ -62,6 +70,11 @@ impl Server {
     /// The paths that were asked for so far, in order.
     pub fn asked(&self) -> Vec<String> {
         lock(&self.asked).clone()
+    }
+
+    /// What [`Self::ring`] rings, for others to ring.
+    pub(crate) fn bell(&self) -> watch::Sender<u64> {
+        self.answered.clone()
     }
 
     /// Something has changed without a call.
@@ -152,14 +165,23 @@ async fn serve(
     while let Ok((stream, _)) = listener.accept().await {
         let (answer, asked, answered) = (Arc::clone(&answer), Arc::clone(&asked), answered.clone());
         connections.spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
+            let service = service_fn(move |mut request: Request<Incoming>| {
                 let (answer, asked, answered) = (Arc::clone(&answer), Arc::clone(&asked), answered.clone());
                 async move {
+                    let upgraded = upgrade::on(&mut request);
                     let (parts, body) = request.into_parts();
                     lock(&asked).push(parts.uri.path().to_owned());
                     let body =
                         body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-                    let response = answer(&Request::from_parts(parts, body));
+                    let mut response = answer(&Request::from_parts(parts, body));
+                    if let Some(Takes(takes)) = response.extensions_mut().remove::<Takes>() {
+                        tokio::spawn(async move {
+                            // Whoever goes away instead is not taken over.
+                            if let Ok(connection) = upgraded.await {
+                                takes(connection);
+                            }
+                        });
+                    }
                     answered.send_modify(|count| *count += 1);
                     Ok::<_, Infallible>(response.map(Full::new))
                 }
@@ -167,6 +189,7 @@ async fn serve(
             // A client that goes away is no fault of the server.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
                 .await;
         });
     }

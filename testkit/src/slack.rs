@@ -4,17 +4,20 @@
 
 pub mod blocks;
 pub mod person;
+pub mod socket;
 
 use crate::server::{Answer, Asked, Server, json, lock};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json as object};
+use socket::{APP_TOKEN, Sockets};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::watch;
 
 /// The bot's token.
 pub const TOKEN: &str = "xoxb-planted-slack-token";
@@ -33,6 +36,8 @@ const TEXT: usize = 40_000;
 /// A message as it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
+    /// The channel, or somebody's conversation with the app.
+    pub channel: String,
     pub ts: String,
     /// The message it answers.
     pub thread: Option<String>,
@@ -57,6 +62,8 @@ pub struct Trouble {
     pub down: Option<Refusal>,
     /// Scopes that the app does not have.
     pub lacks: BTreeSet<&'static str>,
+    /// Users who left the workspace.
+    pub gone: BTreeSet<String>,
 }
 
 /// A call that is not answered as asked.
@@ -93,8 +100,16 @@ struct Shared {
     /// What was said to one user alone: the address it came to, and what it said.
     told: Vec<(String, Value)>,
     trouble: Trouble,
-    last_post: Option<Instant>,
+    /// When the last message came into each channel.
+    last_post: BTreeMap<String, Instant>,
+    /// Conversations of people with the app.
+    conversations: BTreeSet<String>,
     count: u64,
+    sockets: Sockets,
+    /// Rung where something changes without a call.
+    bell: Option<watch::Sender<u64>>,
+    /// This very thing, for connections that outlive the call that opens them.
+    own: Weak<Mutex<Self>>,
 }
 
 type Said = Result<Value, String>;
@@ -102,9 +117,12 @@ type Said = Result<Value, String>;
 impl Slack {
     pub async fn start() -> io::Result<Self> {
         let shared = Arc::new(Mutex::new(Shared::default()));
+        lock(&shared).own = Arc::downgrade(&shared);
         let answering = Arc::clone(&shared);
         let answer: Answer = Arc::new(move |asked| lock(&answering).answer(asked));
-        Ok(Self { server: Server::start(answer).await?, shared })
+        let server = Server::start(answer).await?;
+        lock(&shared).bell = Some(server.bell());
+        Ok(Self { server, shared })
     }
 
     /// Where the methods are.
@@ -137,6 +155,7 @@ impl Slack {
         let ts = shared.stamp();
         let (bot, text) = (bot.to_owned(), "another app's".to_owned());
         shared.messages.push(Message {
+            channel: CHANNEL.into(),
             broadcast: false,
             ts: ts.clone(),
             thread: None,
@@ -176,6 +195,10 @@ impl Shared {
         if path.starts_with("/hooks/") {
             return self.hook(path, asked);
         }
+        if path == "/link/" {
+            let own = Weak::clone(&self.own);
+            return self.link(asked, &own);
+        }
         let Some(method) = path.strip_prefix("/api/").map(str::to_owned) else {
             return json(StatusCode::NOT_FOUND, &Value::Null);
         };
@@ -184,14 +207,17 @@ impl Shared {
             self.calls.push((method, format!("{refusal:?}")));
             return refusal.response();
         }
-        if method == "chat.postMessage" && self.last_post.is_some_and(|last| last.elapsed() < PACE) {
+        let sent: Value = serde_json::from_slice(asked.body()).unwrap_or_default();
+        let channel = text(&sent, "channel").to_owned();
+        let last = self.last_post.get(&channel);
+        if method == "chat.postMessage" && last.is_some_and(|last| last.elapsed() < PACE) {
             self.calls.push((method, "too fast".into()));
             return Refusal::Later(1).response();
         }
         let said = self.call(&method, asked);
         self.calls.push((method.clone(), said.as_ref().map_or_else(Clone::clone, |_| "ok".into())));
         if method == "chat.postMessage" {
-            self.last_post = Some(Instant::now());
+            self.last_post.insert(channel, Instant::now());
             if said.is_ok() && self.trouble.lost > 0 {
                 self.trouble.lost -= 1;
                 return Refusal::Status(502).response();
@@ -206,7 +232,10 @@ impl Shared {
             |name| asked.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         match header(header::AUTHORIZATION).strip_prefix("Bearer ") {
             None => return Err("not_authed".into()),
-            Some(TOKEN) => {}
+            // Each method takes one kind of token.
+            Some(TOKEN) if method != "apps.connections.open" => {}
+            Some(APP_TOKEN) if method == "apps.connections.open" => {}
+            Some(TOKEN | APP_TOKEN) => return Err("not_allowed_token_type".into()),
             Some(_) => return Err("invalid_auth".into()),
         }
         let kind = header(header::CONTENT_TYPE);
@@ -220,17 +249,21 @@ impl Shared {
         let scope = match method {
             "chat.postMessage" | "chat.update" => "chat:write",
             "conversations.history" | "conversations.replies" => "channels:history",
+            "conversations.open" => "im:write",
+            "apps.connections.open" => "connections:write",
             _ => "",
         };
         if self.trouble.lacks.contains(scope) {
             return Err("missing_scope".into());
         }
         match method {
+            "apps.connections.open" => self.open_connection(header(header::HOST)),
             "auth.test" => {
                 Ok(object!({"ok": true, "bot_id": BOT, "user_id": "U0000000000", "team_id": TEAM}))
             }
             "chat.postMessage" => self.post(&sent),
             "chat.update" => self.update(&sent),
+            "conversations.open" => self.converse(&sent),
             "views.open" => self.open(&sent),
             "conversations.history" => self.page(&sent, |message| message.thread.is_none()),
             "conversations.replies" => {
@@ -261,10 +294,13 @@ impl Shared {
                 "reply_broadcast",
             ],
         )?;
+        let channel = self.channel_of(sent)?;
         let (words, blocks, metadata) = content(sent)?;
         let thread = sent.get("thread_ts").and_then(Value::as_str).map(str::to_owned);
         if let Some(thread) = &thread
-            && !self.messages.iter().any(|message| &message.ts == thread && message.thread.is_none())
+            && !self.messages.iter().any(|message| {
+                &message.ts == thread && message.thread.is_none() && message.channel == channel
+            })
         {
             return Err("thread_not_found".into());
         }
@@ -274,6 +310,7 @@ impl Shared {
         }
         let ts = self.stamp();
         let message = Message {
+            channel: channel.clone(),
             ts: ts.clone(),
             thread,
             broadcast,
@@ -284,7 +321,29 @@ impl Shared {
             before: vec![],
         };
         self.messages.push(message);
-        Ok(object!({"ok": true, "channel": CHANNEL, "ts": ts}))
+        Ok(object!({"ok": true, "channel": channel, "ts": ts}))
+    }
+
+    /// Opens a person's conversation with the app, or says which it is.
+    fn converse(&mut self, sent: &Value) -> Said {
+        known(sent, &["users"])?;
+        let user = text(sent, "users").to_owned();
+        let number = user.strip_prefix('U').filter(|number| number.len() >= 8).ok_or("user_not_found")?;
+        if self.trouble.gone.contains(&user) {
+            return Err("user_disabled".into());
+        }
+        let id = format!("D{number}");
+        self.conversations.insert(id.clone());
+        Ok(object!({"ok": true, "channel": {"id": id}}))
+    }
+
+    /// The channel that is meant, where it is there.
+    fn channel_of(&self, sent: &Value) -> Result<String, String> {
+        let channel = text(sent, "channel");
+        if channel == CHANNEL || self.conversations.contains(channel) {
+            return Ok(channel.to_owned());
+        }
+        Err("channel_not_found".into())
     }
 
     /// What is said to one user.
@@ -321,9 +380,11 @@ impl Shared {
 
     fn update(&mut self, sent: &Value) -> Said {
         known(sent, &["channel", "ts", "text", "blocks", "metadata", "parse", "link_names"])?;
+        let channel = self.channel_of(sent)?;
         let (words, blocks, metadata) = content(sent)?;
         let ts = text(sent, "ts");
-        let message = self.messages.iter_mut().find(|message| message.ts == ts).ok_or("message_not_found")?;
+        let there = |message: &&mut Message| message.ts == ts && message.channel == channel;
+        let message = self.messages.iter_mut().find(there).ok_or("message_not_found")?;
         if message.bot != BOT {
             return Err("cant_update_message".into());
         }
@@ -331,18 +392,19 @@ impl Shared {
             (std::mem::replace(&mut message.text, words), std::mem::replace(&mut message.blocks, blocks));
         message.before.push(before);
         message.metadata = metadata;
-        Ok(object!({"ok": true, "channel": CHANNEL, "ts": ts}))
+        Ok(object!({"ok": true, "channel": channel, "ts": ts}))
     }
 
     /// Newest first, as history comes.
     fn page(&self, sent: &Value, wanted: impl Fn(&Message) -> bool) -> Said {
-        in_channel(sent)?;
+        let channel = self.channel_of(sent)?;
         let number = |name: &str| text(sent, name).parse::<f64>().unwrap_or_default();
         let limit = text(sent, "limit").parse().unwrap_or(100).clamp(1, 999);
         let skip = text(sent, "cursor").parse().unwrap_or(0);
         let since = |message: &&Message| message.ts.parse::<f64>().is_ok_and(|ts| ts > number("oldest"));
         let all: Vec<&Message> =
-            self.messages.iter().rev().filter(|message| wanted(message)).filter(since).collect();
+            self.messages.iter().rev().filter(|message| wanted(message)).filter(since).collect::<Vec<_>>();
+        let all: Vec<&Message> = all.into_iter().filter(|message| message.channel == channel).collect();
         let shown = all.iter().skip(skip).take(limit).map(|message| {
             let metadata = Some(&message.metadata).filter(|_| text(sent, "include_all_metadata") == "true");
             let (ts, words, bot) = (&message.ts, &message.text, &message.bot);
@@ -376,13 +438,8 @@ impl Refusal {
     }
 }
 
-fn in_channel(sent: &Value) -> Result<(), String> {
-    if text(sent, "channel") == CHANNEL { Ok(()) } else { Err("channel_not_found".into()) }
-}
-
 /// What a message says, where Slack would take it.
 fn content(sent: &Value) -> Result<(String, Vec<Value>, Value), String> {
-    in_channel(sent)?;
     let words = text(sent, "text").to_owned();
     let given = sent.get("blocks").and_then(Value::as_array).cloned().unwrap_or_default();
     if words.is_empty() && given.is_empty() {

@@ -3,6 +3,7 @@
 
 use countersign_benches::{
     Result,
+    arrivals::upstream,
     gateway::{Gateway, Setup},
     percentile,
     report::{Figure, Goal, publish},
@@ -18,7 +19,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::mpsc,
     task::JoinSet,
     time::{sleep, timeout},
@@ -106,39 +107,6 @@ async fn main() -> Result<()> {
         "vote_to_first_byte_ms": {"p50": p50, "p99": p99},
     });
     publish("held", measured, &figures)
-}
-
-/// A target that answers everything at once, and tells when the first byte of each request arrived.
-async fn upstream() -> Result<(String, mpsc::UnboundedReceiver<Instant>)> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let url = format!("http://{}", listener.local_addr()?);
-    let (arrived, arrivals) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let arrived = arrived.clone();
-            tokio::spawn(async move {
-                let mut piece = [0; 4096];
-                let mut head = Vec::new();
-                while let Ok(read) = stream.read(&mut piece).await {
-                    let now = Instant::now();
-                    if read == 0 {
-                        return;
-                    }
-                    if head.is_empty() && arrived.send(now).is_err() {
-                        return;
-                    }
-                    head.extend_from_slice(piece.get(..read).unwrap_or_default());
-                    if head.ends_with(b"\r\n\r\n") {
-                        head.clear();
-                        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.is_err() {
-                            return;
-                        }
-                    }
-                }
-            });
-        }
-    });
-    Ok((url, arrivals))
 }
 
 fn request(method: &str, order: u32, token: &str) -> String {

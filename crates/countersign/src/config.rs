@@ -1,5 +1,6 @@
 //! The configuration file: joins the sections of the rooms, and finds every mistake in one run.
 
+mod channels;
 mod doors;
 mod issuers;
 mod on_call;
@@ -269,7 +270,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let known = mcp.iter().map(|(_, target)| target.classifier.surroundings().target.clone()).collect();
     let endpoints =
         checked_targets(file.mcp_endpoint, |section| section.check(folder, &known), &mut mistakes);
-    let channels = checked_channels(file.channel, folder, &mut mistakes);
+    let channels = channels::checked(file.channel, folder, &mut mistakes);
     doors::check(console.listen, (&http, &postgres, &mcp, &endpoints), &issuers, &mut mistakes);
     let bodies = file.bodies.unwrap_or_default();
     check_bodies(&bodies, &http, &mut mistakes);
@@ -374,41 +375,6 @@ fn checked_scim_groups(
         groups.insert(theirs, group.clone());
     }
     groups
-}
-
-/// The channels that can be used, each with a name of its own.
-fn checked_channels(
-    sections: Vec<(usize, ChannelSection)>,
-    folder: &Path,
-    mistakes: &mut Vec<Mistake>,
-) -> Vec<ChannelConfig> {
-    unlike(sections.iter().map(|(number, section)| (*number, &*section.name)), "channel", mistakes);
-    one_account(&sections, mistakes);
-    let channels = checked_targets(sections, |section| section.check(folder), mistakes);
-    let mut told = channels.iter().filter(|(_, channel)| channel.push().is_some());
-    // People add their devices to the gateway, not to a channel.
-    if let (Some((_, first)), Some((number, second))) = (told.next(), told.next()) {
-        let why = format!("`{}` tells people's devices already", first.spec().name);
-        let remedy = "have one channel of kind `push`, and name it wherever devices are to be told";
-        let mistake = Mistake::new(format!("channel.{}.kind", second.spec().name), why, remedy);
-        mistakes.push(Mistake { item: Some(*number), ..mistake });
-    }
-    channels.into_iter().map(|(_, channel)| channel).collect()
-}
-
-/// Where tickets count beforehand, every channel has one account: what another one wrote would pass for somebody's own.
-fn one_account(sections: &[(usize, ChannelSection)], mistakes: &mut Vec<Mistake>) {
-    let site = |one: &ChannelSection| one.site.as_ref().map(|site| site.trim_end_matches('/').to_lowercase());
-    for (number, section) in sections.iter().filter(|(_, one)| one.preapproves == Some(true)) {
-        let other = |(_, one): &&(usize, ChannelSection)| {
-            one.kind == section.kind && site(one) == site(section) && one.user != section.user
-        };
-        if let Some((_, other)) = sections.iter().find(other) {
-            let why = format!("`{}` writes tickets there in another account's name", other.name);
-            let hint = "use one account for all channels of a site";
-            mistakes.push(Mistake { item: Some(*number), ..Mistake::new("channel.user", why, hint) });
-        }
-    }
 }
 
 /// The routes that can be used, each with a name of its own.

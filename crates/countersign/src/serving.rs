@@ -172,6 +172,9 @@ impl Serving {
             if let Some(watch) = channel.speaks().watch() {
                 tasks.spawn(watch.run(Arc::clone(&gate)));
             }
+            if let Some(socket) = channel.speaks().socket() {
+                tasks.spawn(socket.clone().run(Arc::clone(&gate)));
+            }
         }
         for following in rosters {
             tasks.spawn(following.run());

@@ -117,6 +117,11 @@ pub async fn may_change_policy(gate: &Gate, by: PersonId) -> Result<Result<(), O
     disinterested(gate, by, FILES, |_| true).await
 }
 
+/// Whether somebody may freeze: whoever may review or operates the gateway, and nobody who only reads.
+pub fn may_freeze(gate: &Gate, by: PersonId) -> bool {
+    gate.identity().may_freeze(by)
+}
+
 /// The same for somebody who would lift a freeze that keeps back what their own side asked for, approved or not.
 pub async fn may_thaw(gate: &Gate, by: PersonId, scope: &FreezeScope) -> Result<Result<(), OwnCause>, Error> {
     let kept_back = |hold: &Hold| match scope {

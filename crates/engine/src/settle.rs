@@ -7,7 +7,7 @@ use crate::{
     hold::{self, Delivery, Hold, Resolution, Write, json},
     journal::Note,
     port::{
-        store::{Change, Commit, Expect, Key, Kind, ReadError},
+        store::{Change, Commit, CommitError, Expect, Key, Kind, ReadError},
         upstream::Exchange,
     },
     record::{Unresolved, put_unresolved},
@@ -17,9 +17,10 @@ use countersign_core::{
     ActionId, ApprovalId, Digest, PersonId, PrincipalId, Requester, TargetName,
     approval::{Event as Step, Refused, Taker},
 };
+pub use countersign_ledger::event::{FreezeScope, Through};
 use countersign_ledger::{
     entry::PrivateField,
-    event::{Actor, ClosedAs, Event, Found, FreezeScope},
+    event::{Actor, ClosedAs, Event, Found},
 };
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -238,16 +239,39 @@ pub async fn resolve(
     Ok(revised.await?.map(|_| ()))
 }
 
+/// Who freezes something, and what they say about it.
+#[derive(Clone, Debug, Default)]
+pub struct Freezer {
+    /// `None`: the local operator.
+    pub by: Option<PersonId>,
+    /// The way it came, where that was a channel.
+    pub through: Option<Through>,
+    pub reason: Option<String>,
+}
+
+/// Whether a freeze is a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Froze {
+    Now,
+    /// It was frozen already, which stays as it is.
+    Before,
+}
+
 /// Freezes a scope: nothing new runs there, and what runs is cancelled.
-pub async fn freeze(gate: &Gate, scope: FreezeScope, by: Option<PersonId>) -> Result<(), Error> {
+pub async fn freeze(gate: &Gate, scope: FreezeScope, freezer: Freezer) -> Result<Froze, Error> {
     if gate.freezes().contains(&scope) {
-        return Ok(());
+        return Ok(Froze::Before);
     }
+    let Freezer { by, through, reason } = freezer;
     let id = freeze_id(&scope);
     let doc = json(&scope)?.into();
     let key = Key { name: "frozen", value: "yes".into(), unique: false };
     let put = Change::Put { kind: Kind::Freeze, id, expect: Expect::Absent, doc, keys: vec![key] };
-    let note = Note::new(operator(by), Event::FreezeSet { scope: scope.clone() });
+    let note = Note::new(operator(by), Event::FreezeSet { scope: scope.clone(), through });
+    let note = match &reason {
+        Some(reason) => note.private("reason", reason.as_str()),
+        None => note,
+    };
     let entries = vec![gate.journal().row(note)?];
     // First in memory: between here and the commit nothing may slip through.
     gate.set_frozen(scope.clone(), Frozen::Yes);
@@ -256,11 +280,15 @@ pub async fn freeze(gate: &Gate, scope: FreezeScope, by: Option<PersonId>) -> Re
         gate.running.cancel_scope(&stopped);
         gate.announce(Changed::Freeze);
     });
-    if let Err(error) = frozen.await {
-        gate.set_frozen(scope, Frozen::No);
-        return Err(error.into());
+    match frozen.await {
+        Ok(_) => Ok(Froze::Now),
+        // Somebody else froze it at the same time, which stays.
+        Err(CommitError::Conflict { .. }) => Ok(Froze::Before),
+        Err(error) => {
+            gate.set_frozen(scope, Frozen::No);
+            Err(error.into())
+        }
     }
-    Ok(())
 }
 
 /// Lifts a freeze.

@@ -80,7 +80,12 @@ pub enum Event {
     #[serde(rename = "policy.rejected")]
     PolicyRejected { errors: u64, kept: BundleDigest },
     #[serde(rename = "freeze.set")]
-    FreezeSet { scope: FreezeScope },
+    FreezeSet {
+        scope: FreezeScope,
+        /// The way it came, where that was a channel.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        through: Option<Through>,
+    },
     #[serde(rename = "freeze.lifted")]
     FreezeLifted { scope: FreezeScope },
     /// A target says something of one of its tools that nobody has looked at.
@@ -491,7 +496,7 @@ impl Event {
     }
 }
 
-/// The way a vote came that was not cast on the console.
+/// How something came that was not done on the console.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Through {

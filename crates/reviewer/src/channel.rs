@@ -2,7 +2,7 @@
 
 use crate::message::{Message, Room};
 use async_trait::async_trait;
-use countersign_core::{ActionId, ApprovalId, EntryId, PersonId, Timestamp};
+use countersign_core::{ActionId, ApprovalId, ChannelName, EntryId, PersonId, Timestamp};
 use countersign_engine::outbox::News;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub struct Letter {
     pub by: Option<String>,
     /// Who may decide on it, where the channel writes to people one by one.
     pub deciders: Vec<Decider>,
+    /// Those on whose side it was asked for, where the channel writes to people bound there.
+    pub requesters: Vec<Decider>,
     /// Where the channel put the news before, where it has a place to change.
     pub posted: Option<String>,
     pub before: Before,
@@ -112,12 +114,14 @@ pub enum Said {
 }
 
 /// To whom a channel writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Writes {
     /// To one place, whoever reads there.
     ToAPlace,
     /// To the people who may decide, one by one.
     ToPeople,
+    /// The same as users of another channel, where they are bound and where what they say comes in.
+    ToUsersOf(ChannelName),
     /// To them on devices of theirs, where they have one.
     ToDevices,
 }
@@ -245,6 +249,7 @@ impl Letter {
             shown: String::new(),
             by: None,
             deciders: Vec::new(),
+            requesters: Vec::new(),
             posted: None,
             // So that a test finds out whether looking for what may be there already works.
             before: Before::Perhaps,

@@ -17,8 +17,15 @@ pub use on_call::OnCallSection;
 pub use route::{Declared, RouteSection, StepSection, WhenSection};
 
 use crate::{
-    channel::Tell, jira::Door as JiraDoor, message::Room, outward::Outward, push::Push,
-    slack::Door as SlackDoor, teams::Door as TeamsDoor, ticket::Watch, webhook::Inward,
+    channel::Tell,
+    jira::Door as JiraDoor,
+    message::Room,
+    outward::Outward,
+    push::Push,
+    slack::{Door as SlackDoor, Socket},
+    teams::Door as TeamsDoor,
+    ticket::Watch,
+    webhook::Inward,
 };
 use countersign_core::ChannelName;
 use countersign_engine::{
@@ -53,7 +60,7 @@ pub struct ChannelSection {
     pub alone: Option<u32>,
     /// Of what people read: within this span; those that come then share one at its end.
     pub together_within: Option<Span>,
-    /// Of e-mail to whoever may decide, and of devices: about how many open approvals one person is asked.
+    /// Of e-mail and Slack to whoever may decide, and of devices: about how many open approvals one person is asked.
     pub most_each: Option<usize>,
     /// Of a webhook.
     pub url: Option<String>,
@@ -69,10 +76,14 @@ pub struct ChannelSection {
     pub token_from: Option<String>,
     /// Of Slack: a channel's id.
     pub channel: Option<String>,
+    /// Of Slack, in place of `channel`: the channel of the same app whose users are written to, one by one.
+    pub people_of: Option<String>,
     /// Of Slack, where its users may decide: the app's signing secret. Of Jira: its webhook's.
     pub signing_secret_from: Option<String>,
     /// Of Slack and Jira.
     pub previous_signing_secret_from: Option<String>,
+    /// Of Slack, where its users may decide and Slack reaches no address here: where the app-level token is.
+    pub app_token_from: Option<String>,
     /// Of Slack: where its Web API is, if not at Slack. Of `PagerDuty`: where events are taken. Of Opsgenie: where its API begins.
     pub api: Option<String>,
     /// Of Teams: the bot's app id.
@@ -172,6 +183,8 @@ pub enum Speaks {
     Events(Inward),
     /// As Slack hands in clicks, forms and commands.
     Slack(Box<SlackDoor>),
+    /// The same on a connection of the gateway's own, which has to be kept open.
+    Socket(Box<Socket>),
     /// As the Bot Framework hands in what its users do in Teams.
     Teams(Box<TeamsDoor>),
     /// As Jira's own history says what was done to issues.
@@ -186,7 +199,20 @@ impl Speaks {
         match self {
             Self::Jira(door) => Some(door.watch()),
             Self::Watched(watch) => Some(watch.clone()),
-            Self::Never | Self::Events(_) | Self::Slack(_) | Self::Teams(_) => None,
+            Self::Never | Self::Events(_) | Self::Slack(_) | Self::Socket(_) | Self::Teams(_) => None,
+        }
+    }
+
+    /// What has to be run so that decisions come in, where the gateway keeps a connection for them.
+    pub fn socket(&self) -> Option<&Socket> {
+        match self {
+            Self::Socket(socket) => Some(socket),
+            Self::Never
+            | Self::Events(_)
+            | Self::Slack(_)
+            | Self::Teams(_)
+            | Self::Jira(_)
+            | Self::Watched(_) => None,
         }
     }
 }
@@ -348,8 +374,10 @@ impl ChannelSection {
             ("previous_inward_secret_from", self.previous_inward_secret_from.is_some()),
             ("token_from", self.token_from.is_some()),
             ("channel", self.channel.is_some()),
+            ("people_of", self.people_of.is_some()),
             ("signing_secret_from", self.signing_secret_from.is_some()),
             ("previous_signing_secret_from", self.previous_signing_secret_from.is_some()),
+            ("app_token_from", self.app_token_from.is_some()),
             ("api", self.api.is_some()),
             ("app_id", self.app_id.is_some()),
             ("tenant", self.tenant.is_some()),
@@ -548,6 +576,20 @@ mod tests {
     }
     #[test]
     fn slack_is_spoken_to_at_slack_or_on_this_machine() {
+        let direct = |people_of: &str, channel: Option<&str>| ChannelSection {
+            name: "direct".into(),
+            kind: "slack".into(),
+            token_from: Some("env:TOKEN".into()),
+            people_of: Some(people_of.into()),
+            channel: channel.map(str::to_owned),
+            most_each: Some(5),
+            ..ChannelSection::default()
+        };
+        let written = direct("ops", None).check(Path::new("/")).unwrap();
+        assert_eq!(written.tell().writes(), crate::Writes::ToUsersOf("ops".parse().unwrap()));
+        assert_eq!(&*written.spec().place, "https://slack.com, people of ops");
+        assert_eq!(faults(direct("ops", Some("C0123456789"))), ["channel.direct.channel"]);
+        assert_eq!(faults(direct("", None)), ["channel.direct.people_of"]);
         let slack = |channel: &str, api: Option<&str>| ChannelSection {
             name: "ops".into(),
             kind: "slack".into(),
@@ -589,6 +631,13 @@ mod tests {
         assert!(matches!(speaks(None, None).check(Path::new("/")).unwrap().speaks(), Speaks::Never));
         let signed = speaks(Some("env:SIGNING"), Some("file:before")).check(Path::new("/")).unwrap();
         assert!(matches!(signed.speaks(), Speaks::Slack(_)));
+        let socket = |text: &str, signing: Option<&str>| ChannelSection {
+            app_token_from: Some(text.into()),
+            ..speaks(signing, None)
+        };
+        assert!(socket("env:APP", None).check(Path::new("/")).unwrap().speaks().socket().is_some());
+        assert_eq!(faults(socket("xapp-hunter2", None)), ["channel.ops.app_token_from"]);
+        assert_eq!(faults(socket("env:APP", Some("env:SIGNING"))), ["channel.ops.app_token_from"]);
         assert_eq!(faults(speaks(Some("hunter2"), None)), ["channel.ops.signing_secret_from"]);
         assert_eq!(faults(speaks(None, Some("env:B"))), ["channel.ops.previous_signing_secret_from"]);
         let pigeon = ChannelSection { kind: "pigeon".into(), ..slack("C0123456789", None) };

@@ -220,11 +220,16 @@ impl Worker<'_> {
         let name_of = |person| self.gate.identity().called(person);
         let by = news.by.parse::<PersonId>().ok().and_then(name_of).map(|name| visible::name(&name));
         let perhaps = news.at <= self.unsure || outgoing.last_error.is_some();
-        let (message, shown) = drawn_for(self.gate, &outgoing.channel, &hold, self.tell.room(news)).await?;
-        let deciders = match self.tell.writes() {
-            Writes::ToAPlace => Vec::new(),
-            Writes::ToPeople | Writes::ToDevices => self.deciders(outgoing, &hold, news).await?,
+        let (deciders, requesters, heard_by) = match self.tell.writes() {
+            Writes::ToAPlace => (Vec::new(), Vec::new(), outgoing.channel.clone()),
+            Writes::ToPeople | Writes::ToDevices => {
+                (self.deciders(outgoing, &hold, news).await?, Vec::new(), outgoing.channel.clone())
+            }
+            Writes::ToUsersOf(other) => {
+                (self.deciders(outgoing, &hold, news).await?, self.requesters(&hold), other)
+            }
         };
+        let (message, shown) = drawn_for(self.gate, &heard_by, &hold, self.tell.room(news)).await?;
         Ok(Some(Letter {
             id: news.entry.to_string(),
             approval: outgoing.approval,
@@ -234,6 +239,7 @@ impl Worker<'_> {
             message,
             by,
             deciders,
+            requesters,
             posted: outgoing.posted.clone(),
             before: if perhaps { Before::Perhaps } else { Before::Never },
             behind: if outgoing.waiting.len() > 1 { Behind::More } else { Behind::Nothing },

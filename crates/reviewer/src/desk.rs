@@ -1,6 +1,8 @@
 //! What users of a chat ask for, carried out: they decide, ask what waits for them, or want to be bound. It knows no chat's
 //! form: each draws what is told in its own way, where only that user sees it.
 
+pub(crate) mod freeze;
+
 use crate::words::{self, sentence};
 use countersign_core::{ApprovalId, ChannelName, PersonId};
 use countersign_engine::{

@@ -35,7 +35,7 @@ pub use jira::{Door as JiraDoor, Issue, issue};
 pub use paging::on_call::Roster;
 pub use push::{NotTried, Push, PushKey, PushKeyError};
 pub use servicenow::{Record, record};
-pub use slack::{Door as SlackDoor, Drawn, draw};
+pub use slack::{Door as SlackDoor, Drawn, Socket as SlackSocket, draw};
 pub use teams::{Believed, Card, Door as TeamsDoor, Vouch, Vouched, card};
 pub use ticket::Watch;
 pub use webhook::{Inward, SignatureError, Webhook, signed, verify};

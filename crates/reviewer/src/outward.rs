@@ -23,6 +23,11 @@ pub(crate) struct Outward {
     pub(crate) time_limit: Duration,
 }
 
+/// A connection, in TLS or not.
+pub(crate) trait Line: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Line for S {}
+
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -111,6 +116,7 @@ impl Outward {
         body: Bytes,
         most: usize,
     ) -> Result<Answer, String> {
+        let line = self.secured(stream).await?;
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -121,31 +127,30 @@ impl Outward {
         }
         let request =
             request.body(Full::new(body)).map_err(|_| "the request cannot be written".to_owned())?;
-        match &self.tls {
-            None => self.converse(stream, request, most).await,
-            Some(tls) => {
-                let name = ServerName::try_from(self.origin.host.clone());
-                let name =
-                    name.map_err(|_| format!("`{}` is no name a certificate can have", self.origin.host))?;
-                let connector = tokio_rustls::TlsConnector::from(Arc::clone(tls));
-                let stream = connector.connect(name, stream).await;
-                let stream = stream.map_err(|error| format!("no TLS with `{}`: {error}", self.origin))?;
-                self.converse(stream, request, most).await
-            }
-        }
+        self.converse(line, request, most).await
     }
 
-    async fn converse<S>(
+    /// A connection there, in TLS where its address says so. Not bounded in time.
+    pub(crate) async fn line(&self) -> Result<Box<dyn Line>, String> {
+        self.secured(self.origin.dial().await?).await
+    }
+
+    async fn secured(&self, stream: TcpStream) -> Result<Box<dyn Line>, String> {
+        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let name = ServerName::try_from(self.origin.host.clone());
+        let name = name.map_err(|_| format!("`{}` is no name a certificate can have", self.origin.host))?;
+        let stream = tokio_rustls::TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
+        Ok(Box::new(stream.map_err(|error| format!("no TLS with `{}`: {error}", self.origin))?))
+    }
+
+    async fn converse(
         &self,
-        stream: S,
+        line: Box<dyn Line>,
         request: Request<Full<Bytes>>,
         most: usize,
-    ) -> Result<Answer, String>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    ) -> Result<Answer, String> {
         let broken = |_| format!("`{}` ended the connection before it answered", self.origin);
-        let opened = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let opened = hyper::client::conn::http1::handshake(TokioIo::new(line)).await;
         let (mut sender, connection) = opened.map_err(broken)?;
         let driver = Abort(tokio::spawn(async move {
             // What goes wrong on it is seen by whoever waits for the answer.

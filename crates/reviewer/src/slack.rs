@@ -7,15 +7,20 @@ mod door;
 mod draw;
 mod escape;
 mod heard;
+mod people;
 mod reply;
 mod sheet;
 mod sign;
+mod socket;
 mod speak;
 
 pub(crate) use api::Api;
 pub use door::Door;
 pub use draw::{Drawn, draw};
+pub(crate) use people::People;
 pub(crate) use sign::{Signing, unhex};
+pub(crate) use socket::Pace;
+pub use socket::Socket;
 
 use crate::{
     channel::{Before, Behind, Failed, Gathering, Letter, Over, Tell},

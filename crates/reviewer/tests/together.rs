@@ -105,7 +105,7 @@ impl Tell for Reader {
     }
 
     fn writes(&self) -> Writes {
-        self.writes
+        self.writes.clone()
     }
 
     fn gathers(&self) -> bool {

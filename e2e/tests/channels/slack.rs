@@ -1,5 +1,6 @@
 //! Slack beside the real binary: one message for each approval, whatever dies in between.
 
+mod socket;
 mod speaks;
 
 use crate::{Stage, driver, has_text};

@@ -12,7 +12,7 @@ upstream = "http://127.0.0.1:8081"
 "#;
 
 /// What is added to a configuration that holds, and what must be said of it.
-const MISTAKES: [(&str, &[&str]); 43] = [
+const MISTAKES: [(&str, &[&str]); 45] = [
     (
         "[[channel]]\nname = \"one\"\nkind = \"jira\"\nsite = \"https://x.atlassian.net\"\nuser = \"one@example.com\"\ntoken_from = \"env:PATH\"\nproject = \"OPS\"\npreapproves = true\n\
          [[channel]]\nname = \"two\"\nkind = \"jira\"\nsite = \"https://x.atlassian.net/\"\nuser = \"two@example.com\"\ntoken_from = \"env:PATH\"\nproject = \"HR\"",
@@ -45,6 +45,16 @@ const MISTAKES: [(&str, &[&str]); 43] = [
     ("+body_limit = \"11MiB\"", &["http.one.body_limit", "`11534336`", "`66MiB`"]),
     ("[people]\ngroups = [\"\"]", &["people.groups", "``"]),
     ("[people]\ncooling_off = 7", &["people.cooling_off", "`7`"]),
+    (
+        "[[channel]]\nname = \"a\"\nkind = \"slack\"\nchannel = \"C0123456789\"\ntoken_from = \"env:T\"\n\
+         app_token_from = \"env:A\"\n[[channel]]\nname = \"b\"\nkind = \"slack\"\nchannel = \"C0123456780\"\n\
+         token_from = \"env:T\"\napp_token_from = \"env:A\"",
+        &["channel.b.app_token_from", "another channel connects", "an app of its own"],
+    ),
+    (
+        "[[channel]]\nname = \"b\"\nkind = \"slack\"\npeople_of = \"a\"\ntoken_from = \"env:T\"",
+        &["channel.b.people_of", "`a` is no channel of kind `slack` in which people decide"],
+    ),
     ("[http]\nname = \"x\"", &["http", "[[http]]"]),
     ("[[http]]\nname = \"one\"", &["http.one", "environment"]),
     ("[[http]]\nbody_limt = \"1MiB\"", &["body_limt", "did you mean `body_limit`?"]),

@@ -134,7 +134,16 @@ fn button(element: &Value) -> Checked {
 fn input(element: &Value) -> Checked {
     keys(
         element,
-        &["type", "action_id", "multiline", "min_length", "max_length", "placeholder", "focus_on_load"],
+        &[
+            "type",
+            "action_id",
+            "multiline",
+            "min_length",
+            "max_length",
+            "placeholder",
+            "focus_on_load",
+            "initial_value",
+        ],
     )?;
     if element["type"] != "plain_text_input" {
         return Err("only texts are asked for here".into());
@@ -143,6 +152,7 @@ fn input(element: &Value) -> Checked {
     if !element["placeholder"].is_null() {
         text(&element["placeholder"], &["plain_text"], 150)?;
     }
+    within(&element["initial_value"], 3000)?;
     if element["max_length"].as_u64().is_some_and(|most| most > 3000) {
         return Err("a text that may be too long".into());
     }

@@ -59,7 +59,7 @@ impl Slack {
         let payload = json!({
             "type": "block_actions", "team": {"id": TEAM}, "trigger_id": trigger, "response_url": hook,
             "user": {"id": user, "username": user.to_lowercase(), "name": user.to_lowercase(), "team_id": TEAM},
-            "channel": {"id": CHANNEL}, "container": {"type": "message", "message_ts": message.ts},
+            "channel": {"id": message.channel}, "container": {"type": "message", "message_ts": message.ts},
             "actions": [{"type": "button", "action_id": action, "value": button["value"], "action_ts": "1.000001"}],
         });
         Ok(payload_of(&payload))

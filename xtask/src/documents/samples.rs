@@ -162,7 +162,9 @@ fn the_channel_of_each_chats_guide_is_named_by_its_gate() {
     ] {
         let folder = TempDir::new().unwrap();
         let (policies, channels) = (blocks(&tree, guide, "cedar"), blocks(&tree, guide, "toml"));
-        assert_eq!((policies.len(), channels.len()), (1, 1), "{guide}");
+        // Slack's people have a section of their own.
+        let sections = if guide.ends_with("slack.md") { 2 } else { 1 };
+        assert_eq!((policies.len(), channels.len()), (1, sections), "{guide}");
         fs::create_dir(folder.path().join("policy")).unwrap();
         fs::write(folder.path().join("policy/guide.cedar"), policies.concat()).unwrap();
         let head = "[people]\ngroups = [\"dba\"]\n\n";

@@ -33,6 +33,8 @@ pub(crate) struct ChannelItem {
     pub(crate) last_error: Option<String>,
     /// Nothing is tried before.
     pub(crate) next_try: Option<String>,
+    /// Since when the connection stands on which its users are heard, where it keeps one.
+    pub(crate) listening_since: Option<String>,
     /// Since when what people decide there cannot be read.
     pub(crate) unread_since: Option<String>,
     /// Why not.
@@ -118,6 +120,7 @@ impl Console {
             failures: standing.failures,
             last_error: standing.last_error,
             next_try: standing.next_try.map(time),
+            listening_since: channel.listening().map(time),
             unread_since: unread.as_ref().map(|unread| time(unread.since)),
             unread_error: unread.map(|unread| unread.why),
         })

@@ -220,7 +220,7 @@ fn target_of(event: &Event) -> Option<String> {
         Event::ToolNoticed { target, .. }
         | Event::ToolAccepted { target, .. }
         | Event::ToolRefused { target, .. } => Some(target.to_string()),
-        Event::FreezeSet { scope: FreezeScope::Target { name } }
+        Event::FreezeSet { scope: FreezeScope::Target { name }, .. }
         | Event::FreezeLifted { scope: FreezeScope::Target { name } } => Some(name.to_string()),
         _ => None,
     }

@@ -32,13 +32,14 @@ pub(super) async fn run(path: &Path, command: ChannelCommand, output: Output) ->
                     "given_up",
                     "last_told",
                     "last_error",
+                    "listening_since",
                     "unread_error",
                 ];
                 super::person::rows(found, &head, "no channel is configured")
             })
         }
         ChannelCommand::Add { kind, name } => add::run(path, kind, name, output),
-        ChannelCommand::Test { name, person } => test(path, &name, person.as_deref(), output).await,
+        ChannelCommand::Test { name, person } => Box::pin(test(path, &name, person.as_deref(), output)).await,
         ChannelCommand::Replay { name, approval } => {
             let at = format!("/api/v1/channels/{}/replay", segment(&name));
             let done = door(path).await?.call(Method::POST, &at, &json!({"approval": approval})).await?;
@@ -76,14 +77,54 @@ async fn test(path: &Path, name: &str, person: Option<&str>, output: Output) -> 
         (false, None) => {}
     }
     let (spec, letter) = (channel.spec(), letter(&config.console_url));
-    match channel.tell().tell(&letter).await {
-        Ok(_) => {
-            let told = json!({"channel": spec.name, "place": spec.place, "id": letter.id, "taken": true});
-            output::show(output, &told, |_| format!("{} took the test message `{}`.", spec.place, letter.id))
+    if let Err(failed) = channel.tell().tell(&letter).await {
+        return Err(Failure::new(format!("`{name}` was not told: {}", failed.why)).hint(remedy(spec.kind)));
+    }
+    let mut told = json!({"channel": spec.name, "place": spec.place, "id": letter.id, "taken": true});
+    let mut said = format!("{} took the test message `{}`.", spec.place, letter.id);
+    if let Some(socket) = channel.speaks().socket() {
+        if let Err(failed) = socket.check().await {
+            let failure =
+                Failure::new(format!("`{name}` was told, and nobody is heard there: {}", failed.why));
+            return Err(
+                failure.hint("check the app-level token, and that Socket Mode is on in the app's settings")
+            );
         }
-        Err(failed) => {
-            Err(Failure::new(format!("`{name}` was not told: {}", failed.why)).hint(remedy(spec.kind)))
+        let stands = stands(path, name).await;
+        let stood = match &stands {
+            Stands::Since(since) => format!("The gateway's connection stands since {since}."),
+            Stands::Not(why) => {
+                format!("Slack would let the gateway connect; its connection does not stand: {why}.")
+            }
+            Stands::NoGateway => "Slack would let the gateway connect; it does not run here now.".to_owned(),
+        };
+        said = format!("{said}\n{stood}");
+        if let (Some(told), Stands::Since(since)) = (told.as_object_mut(), stands) {
+            told.insert("listening_since".into(), since.into());
         }
+    }
+    output::show(output, &told, |_| said)
+}
+
+/// Whether the connection of a running gateway stands.
+enum Stands {
+    Since(String),
+    Not(String),
+    NoGateway,
+}
+
+/// Asked of the gateway itself. A try connects to nothing: Slack would hand in there what the gateway waits for.
+async fn stands(path: &Path, name: &str) -> Stands {
+    let Ok(door) = door(path).await else { return Stands::NoGateway };
+    let Ok(found) = door.call(Method::GET, "/api/v1/channels", &Value::Null).await else {
+        return Stands::NoGateway;
+    };
+    let mut items = found.as_array().into_iter().flatten();
+    let own = items.find(|item| item.get("name").is_some_and(|known| known == name));
+    let text = |key: &str| own.and_then(|item| item.get(key)).and_then(Value::as_str).map(str::to_owned);
+    match text("listening_since") {
+        Some(since) => Stands::Since(since),
+        None => Stands::Not(text("unread_error").unwrap_or_else(|| "it is being opened".into())),
     }
 }
 

@@ -124,6 +124,7 @@ fn channel(channel: &ChannelConfig) -> String {
         Speaks::Events(_) | Speaks::Slack(_) | Speaks::Teams(_) | Speaks::Jira(_) | Speaks::Watched(_) => {
             "; its users may decide"
         }
+        Speaks::Socket(_) => "; its users may decide, on a connection that the gateway keeps open",
     };
     format!("{} ({}) -> {}: {hears}{says}", spec.name, spec.kind, spec.place)
 }

@@ -47,7 +47,10 @@ pub(super) fn doors(config: &Config, gate: &Arc<Gate>) -> Result<Doors, Failure>
     let mut doors = Doors::new();
     for channel in &config.channels {
         let door: Arc<dyn Speaks> = match channel.speaks() {
-            ways::Speaks::Never | ways::Speaks::Events(_) | ways::Speaks::Watched(_) => continue,
+            ways::Speaks::Never
+            | ways::Speaks::Events(_)
+            | ways::Speaks::Socket(_)
+            | ways::Speaks::Watched(_) => continue,
             ways::Speaks::Slack(door) => Arc::new(AtSlack((**door).clone(), Arc::clone(gate))),
             // Without a secret of its webhook's, issues are looked at and nobody is heard.
             ways::Speaks::Jira(door) if !door.hears() => continue,

@@ -70,6 +70,8 @@ pub struct Channel {
     /// The earliest moment for which news was put off since the worker last asked.
     put_off: Mutex<Option<Timestamp>>,
     unread: RwLock<Option<Unread>>,
+    /// Since when a connection stands on which its users are heard.
+    listening: RwLock<Option<Timestamp>>,
 }
 
 impl Channel {
@@ -81,6 +83,7 @@ impl Channel {
             floods: Mutex::default(),
             put_off: Mutex::default(),
             unread: RwLock::default(),
+            listening: RwLock::default(),
         }
     }
 
@@ -127,8 +130,20 @@ impl Channel {
         *self.unread.write() = None;
     }
 
+    /// Since when a connection stands on which its users are heard, where it keeps one.
+    pub fn listening(&self) -> Option<Timestamp> {
+        *self.listening.read()
+    }
+
+    /// Such a connection stands: a new one, or one more in place of another.
+    pub fn listens(&self, now: Timestamp) {
+        self.listening.write().get_or_insert(now);
+        self.read();
+    }
+
     /// It could not be.
     pub fn not_read(&self, now: Timestamp, why: &str) {
+        *self.listening.write() = None;
         let mut unread = self.unread.write();
         let since = unread.as_ref().map_or(now, |unread| unread.since);
         *unread = Some(Unread { since, why: why.to_owned() });

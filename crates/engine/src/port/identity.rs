@@ -193,6 +193,21 @@ pub trait Identity: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// Whether somebody may stop agents and targets, whether they vote or not.
+    fn may_freeze(&self, person: PersonId) -> bool {
+        self.voter(person).is_some()
+    }
+
+    /// The agent with this name.
+    fn agent_named(&self, _name: &str) -> Option<AgentId> {
+        None
+    }
+
+    /// What people call an agent; `None` for the unknown.
+    fn agent_called(&self, _agent: AgentId) -> Option<String> {
+        None
+    }
+
     /// The devices on which somebody who can vote is told.
     fn subscriptions(&self, _person: PersonId) -> Vec<Subscription> {
         Vec::new()
@@ -203,6 +218,11 @@ pub trait Identity: Send + Sync + std::fmt::Debug {
 
     /// For whom a user of a channel speaks. Never whom they call themselves.
     fn bound(&self, _channel: &ChannelName, _user: &str) -> Option<Bound> {
+        None
+    }
+
+    /// Which user of a channel speaks for a person.
+    fn user_of(&self, _channel: &ChannelName, _person: PersonId) -> Option<String> {
         None
     }
 

@@ -3,7 +3,11 @@
 use crate::stage::{LONG, Stage, authorized, person};
 use bytes::Bytes;
 use countersign_core::{Class, RefusalCode, approval::Taker};
-use countersign_engine::{Limits, Reply, depart, reply::Refused, settle};
+use countersign_engine::{
+    Limits, Reply, depart,
+    reply::Refused,
+    settle::{self, Froze},
+};
 use std::{sync::atomic::Ordering, time::Duration};
 
 fn refused(reply: Reply<Bytes>) -> Refused {
@@ -251,7 +255,14 @@ async fn a_frozen_agent_runs_nothing_and_what_it_ran_is_cancelled() {
     let id = stage.hold(Class::Configure, "on").await;
     stage.approve(person(1), id).await.unwrap();
     stage.until(id, "executing").await;
-    settle::freeze(&stage.gate, FreezeScope::All, Some(person(1))).await.unwrap();
+    let freezer = || settle::Freezer { by: Some(person(1)), ..settle::Freezer::default() };
+    let both = [(), ()].map(|()| settle::freeze(&stage.gate, FreezeScope::All, freezer()));
+    let [one, other] = both;
+    let (one, other) = tokio::join!(one, other);
+    assert!(matches!(
+        (one.unwrap(), other.unwrap()),
+        (Froze::Now, Froze::Before) | (Froze::Before, Froze::Now)
+    ));
     stage.until(id, "cancelled").await;
     let held_back = refused(stage.ask(Class::Read, "q", LONG).await.unwrap());
     assert_eq!(held_back.refusal.code, RefusalCode::Frozen);

@@ -176,6 +176,12 @@ impl Identity for People {
         self.bound.lock().unwrap().get(&(channel.clone(), user.to_owned())).copied()
     }
 
+    fn user_of(&self, channel: &ChannelName, person: PersonId) -> Option<String> {
+        let bound = self.bound.lock().unwrap();
+        let found = bound.iter().find(|((of, _), bound)| of == channel && bound.person == person);
+        found.map(|((_, user), _)| user.clone())
+    }
+
     fn offer_binding(&self, _: ChannelUser) -> Result<BindingOffer, NotOffered> {
         if !*self.offers.lock().unwrap() {
             return Err(NotOffered::Unusable("nobody can be bound here"));

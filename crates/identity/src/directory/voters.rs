@@ -1,12 +1,12 @@
 //! What the engine asks: callers by their credential, and people as voters.
 
-use super::Directory;
+use super::{Directory, is_active};
 use crate::{
     memory::Memory,
     record::person::{Person, Role, pairs},
 };
 use async_trait::async_trait;
-use countersign_core::{ChannelName, CredentialId, GroupName, PersonId, Requester, Timestamp};
+use countersign_core::{AgentId, ChannelName, CredentialId, GroupName, PersonId, Requester, Timestamp};
 use countersign_engine::port::{
     identity::{
         BindingOffer, Bound, ChannelUser, Identity, Introduction, NotAuthenticated, NotOffered, Presented,
@@ -100,6 +100,22 @@ impl Identity for Directory {
         memory.person(person).filter(|person| person.can_vote()).map(|person| person.email.to_string())
     }
 
+    fn may_freeze(&self, person: PersonId) -> bool {
+        let memory = self.memory.read();
+        let person = memory.person(person).filter(|person| person.role != Role::Auditor);
+        person.is_some_and(|person| {
+            is_active(person, person.role) && self.is_vouched(person, self.journal.now())
+        })
+    }
+
+    fn agent_named(&self, name: &str) -> Option<AgentId> {
+        self.agent_by_name(name).map(|agent| agent.id)
+    }
+
+    fn agent_called(&self, agent: AgentId) -> Option<String> {
+        self.agent(agent).map(|agent| agent.name)
+    }
+
     fn subscriptions(&self, person: PersonId) -> Vec<Subscription> {
         self.ways(person)
     }
@@ -112,6 +128,13 @@ impl Identity for Directory {
 
     fn bound(&self, channel: &ChannelName, user: &str) -> Option<Bound> {
         self.bound_to(channel, user)
+    }
+
+    fn user_of(&self, channel: &ChannelName, person: PersonId) -> Option<String> {
+        let memory = self.memory.read();
+        let person = memory.person(person).filter(|person| !person.is_disabled())?;
+        let binding = person.bindings.iter().find(|binding| binding.channel == *channel)?;
+        Some(binding.user.clone())
     }
 
     fn offer_binding(&self, who: ChannelUser) -> Result<BindingOffer, NotOffered> {

@@ -65,24 +65,36 @@ impl Worker<'_> {
         // Who voted on one gate may be the one who is needed on another.
         let had = voted && vote::left_for(self.gate, hold, person).is_empty();
         let said = if had { Said::Something } else { Said::Nothing };
-        Some(Decider { person, address: self.way_to(person)?, link, said })
+        Some(Decider { person, address: self.address(person)?, link, said })
     }
 
-    /// Where somebody is written to; `None`: nowhere on this channel.
-    fn way_to(&self, person: PersonId) -> Option<String> {
+    /// Where this channel reaches somebody; `None`: nowhere.
+    fn address(&self, person: PersonId) -> Option<String> {
         let identity = self.gate.identity();
         match self.tell.writes() {
-            Writes::ToAPlace | Writes::ToPeople => identity.address(person),
+            Writes::ToUsersOf(channel) => identity.user_of(&channel, person),
+            Writes::ToPeople | Writes::ToAPlace => identity.address(person),
             // Its devices are looked up when they are told: some may come or go until then.
             Writes::ToDevices => (!identity.subscriptions(person).is_empty()).then(String::new),
         }
+    }
+
+    /// Those on whose side it was asked for who can be written to.
+    pub(super) fn requesters(&self, hold: &Hold) -> Vec<Decider> {
+        let one = |person: &PersonId| {
+            let (address, link) = (self.address(*person)?, self.gate.approval_link(hold.approval.id));
+            Some(Decider { person: *person, address, link, said: Said::Something })
+        };
+        let seen = &hold.view.computed;
+        let side: BTreeSet<&PersonId> = seen.owners.iter().chain(&seen.on_behalf_of).collect();
+        side.into_iter().filter_map(one).collect()
     }
 
     /// Everybody who may decide, or did, and can be written to.
     fn voices(&self, hold: &Hold) -> BTreeSet<PersonId> {
         let identity = self.gate.identity();
         let may = |person: &PersonId| {
-            self.way_to(*person).is_some() && vote::seat_for(self.gate, hold, *person).is_ok()
+            self.address(*person).is_some() && vote::seat_for(self.gate, hold, *person).is_ok()
         };
         identity.voters().into_iter().map(|voter| voter.person).filter(may).collect()
     }
@@ -91,7 +103,7 @@ impl Worker<'_> {
     fn seats(&self, hold: &Hold) -> BTreeMap<PersonId, BTreeSet<GateName>> {
         let identity = self.gate.identity();
         let seats = |person| {
-            self.way_to(person)?;
+            self.address(person)?;
             let left = vote::left_for(self.gate, hold, person);
             let gates: BTreeSet<GateName> = left.into_iter().map(|shut| shut.name.clone()).collect();
             (!gates.is_empty()).then_some((person, gates))

@@ -132,15 +132,26 @@ fn meaning(error: &str) -> (About, Scope, &'static str) {
         "account_inactive" | "token_revoked" | "token_expired" => {
             (A::Other, S::Channel, "the token is revoked or has expired (`token_revoked`)")
         }
-        "missing_scope" | "no_permission" | "access_denied" | "not_allowed_token_type" => {
+        "not_allowed_token_type" => (
+            A::Scope,
+            S::Channel,
+            "this takes another kind of token (`not_allowed_token_type`): `xoxb-` posts, `xapp-` connects",
+        ),
+        "missing_scope" | "no_permission" | "access_denied" => {
             (A::Scope, S::Channel, "the app lacks a scope (`missing_scope`): compare it with the manifest")
         }
         "team_access_not_granted"
+        | "forbidden_team"
+        | "team_disabled"
+        | "user_removed_from_team"
         | "org_login_required"
         | "ekm_access_denied"
         | "accesslimited"
         | "team_added_to_org" => {
             (A::Other, S::Channel, "the workspace does not let the app in (`access_denied`)")
+        }
+        "link_disabled" => {
+            (A::Other, S::Channel, "Socket Mode is switched off in the app's settings (`link_disabled`)")
         }
         "channel_not_found" | "channel_type_not_supported" | "method_not_supported_for_channel_type" => (
             A::Other,
@@ -166,6 +177,9 @@ fn meaning(error: &str) -> (About, Scope, &'static str) {
         }
         "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout" => {
             (A::Other, S::Channel, "it has trouble of its own (`internal_error`)")
+        }
+        "user_not_found" | "user_disabled" | "cannot_dm_bot" => {
+            (A::Other, S::News, "this user is not there any more (`user_disabled`)")
         }
         "message_not_found" | "thread_not_found" | "cant_update_message" | "edit_window_closed" => {
             (A::Gone, S::News, "the message before it is gone (`message_not_found`)")

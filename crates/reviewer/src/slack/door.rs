@@ -1,5 +1,6 @@
 //! The door at which Slack speaks: buttons of messages, the form for a reason, and `/countersign`. What comes is believed
-//! once its signature was checked, acknowledged at once, and answered where only its user sees it.
+//! once its signature was checked, or because it came on a connection of our own (`socket.rs`); it is acknowledged at once,
+//! and answered where only its user sees it.
 
 use super::{
     Slack,
@@ -9,11 +10,11 @@ use super::{
     speak::{self, Words},
 };
 use crate::{
-    desk::{self, Decision, Told},
-    door::{Reply, single},
+    desk::{self, Decision, Told, Who, freeze},
+    door::{NotBelieved, Reply, single},
 };
 use countersign_core::{ChannelName, Timestamp};
-use countersign_engine::{Gate, inward::Says, read, record::chain};
+use countersign_engine::{Gate, inward::Says, read, record::chain, settle::FreezeScope};
 use http::{HeaderMap, header};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -22,24 +23,26 @@ use tokio::sync::Semaphore;
 
 /// What is under way at once.
 const AT_ONCE: usize = 64;
-/// Signatures remembered, for longer than any is believed.
+/// Requests remembered, for longer than any signature is believed.
 const REMEMBERED: Duration = Duration::from_mins(11);
 const MOST: usize = 20_000;
 const HELP: &str = "`/countersign` lists what waits for you; `/countersign status apr_…` says how one approval stands; \
-                    `/countersign bind` makes what you say here yours.";
+                    `/countersign freeze agent NAME`, `freeze target NAME` or `freeze all` stops it; `/countersign bind` \
+                    makes what you say here yours.";
 
 /// Where Slack speaks for the users of one channel.
 #[derive(Clone, Debug)]
 pub struct Door {
     pub(crate) slack: Slack,
     pub(crate) name: ChannelName,
-    pub(crate) signing: Signing,
+    /// `None`: nothing is taken in that comes to the console's address.
+    pub(crate) signing: Option<Signing>,
     pub(crate) seen: Arc<Mutex<HashMap<String, Timestamp>>>,
     pub(crate) under_way: Arc<Semaphore>,
 }
 
 impl Door {
-    pub(crate) fn new(slack: Slack, name: ChannelName, signing: Signing) -> Self {
+    pub(crate) fn new(slack: Slack, name: ChannelName, signing: Option<Signing>) -> Self {
         Self { slack, name, signing, seen: Arc::default(), under_way: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
@@ -48,14 +51,23 @@ impl Door {
         let now = gate.now();
         let (timestamp, signature) =
             (single(headers, "x-slack-request-timestamp"), single(headers, "x-slack-signature"));
-        if let Err(why) = self.signing.check((timestamp, signature), body, now.unix_ms() / 1000) {
+        let checked = match &self.signing {
+            Some(signing) => signing.check((timestamp, signature), body, now.unix_ms() / 1000),
+            None => Err(NotBelieved::NoKey),
+        };
+        if let Err(why) = checked {
             tracing::warn!(channel = %self.name, %why, "a request was not believed to be Slack's");
             return Reply::NotBelieved(why);
         }
         let json = single(headers, header::CONTENT_TYPE.as_str()).starts_with("application/json");
         let Some(heard) = heard::read(body, json) else { return Reply::Unreadable };
+        self.hand_in(gate, heard, signature)
+    }
+
+    /// The same of what is believed already. `once` names this very request: what came under it before does nothing.
+    pub(super) fn hand_in(&self, gate: &Arc<Gate>, heard: Heard, once: &str) -> Reply {
         let Ok(place) = Arc::clone(&self.under_way).try_acquire_owned() else { return Reply::Busy };
-        match self.is_new(signature, now) {
+        match self.is_new(once, gate.now()) {
             // It is under way or done: once is enough.
             Some(false) => return Reply::Taken,
             None => return Reply::Busy,
@@ -65,8 +77,17 @@ impl Door {
             Heard::Challenge(challenge) => return Reply::Text(challenge),
             Heard::Other => return Reply::Taken,
             Heard::Because { reason, .. } if reason.trim().is_empty() => {
-                let errors = json!({heard::REASON: "Say why: it reaches the requester."});
-                return Reply::Json(json!({"response_action": "errors", "errors": errors}));
+                return incomplete("Say why: it reaches the requester.");
+            }
+            Heard::Freeze { reason, .. } if reason.trim().is_empty() => {
+                return incomplete("Say why: it is recorded.");
+            }
+            // A form is sent once: what comes again may come after the freeze was lifted.
+            Heard::Freeze { ref delivery, .. } if self.is_new(delivery, gate.now()) != Some(true) => {
+                return Reply::Taken;
+            }
+            Heard::Freeze { scope, reason, who, answer_to, .. } => {
+                Doing::Freeze(scope, reason, who, answer_to)
             }
             Heard::Approve(click) => Doing::Decide(click, Says::Approve, None),
             Heard::Because { click, reason } => Doing::Decide(click, Says::Reject, Some(reason)),
@@ -82,15 +103,15 @@ impl Door {
     }
 
     /// Whether this very request did not come before; `None`: no more can be remembered at the moment.
-    fn is_new(&self, signature: &str, now: Timestamp) -> Option<bool> {
+    fn is_new(&self, once: &str, now: Timestamp) -> Option<bool> {
         let mut seen = self.seen.lock();
         if seen.len() >= MOST {
             seen.retain(|_, at| now.since(*at) < REMEMBERED);
         }
-        if seen.contains_key(signature) {
+        if seen.contains_key(once) {
             return Some(false);
         }
-        (seen.len() < MOST).then(|| seen.insert(signature.to_owned(), now).is_none())
+        (seen.len() < MOST).then(|| seen.insert(once.to_owned(), now).is_none())
     }
 
     async fn carry_out(&self, gate: &Arc<Gate>, doing: Doing) {
@@ -104,6 +125,15 @@ impl Door {
                 Ok(()) => return,
                 Err(told) => (click.answer_to, Ok(told)),
             },
+            Doing::Freeze(scope, reason, who, answer_to) => {
+                (answer_to, freeze::freeze(gate, &self.name, &who, scope, reason).await)
+            }
+            Doing::Obey(command) if is_freeze(&command.text).is_some() => {
+                match self.ask_to_freeze(gate, &command).await {
+                    Ok(()) => return,
+                    Err(told) => (command.answer_to, Ok(told)),
+                }
+            }
             Doing::Obey(command) => {
                 let told = desk::obey(gate, &self.name, &command.who, &command.text).await;
                 (command.answer_to, told.map(|told| told.unwrap_or_else(|| Told::plain(HELP))))
@@ -137,6 +167,22 @@ impl Door {
         })
     }
 
+    /// Asks once more, and why, in a form.
+    async fn ask_to_freeze(&self, gate: &Gate, command: &Command) -> Result<(), Told> {
+        let words = is_freeze(&command.text).unwrap_or_default();
+        let asked = freeze::asked(gate, &self.name, &command.who, words)?;
+        let form =
+            json!({"trigger_id": command.trigger, "view": speak::freezing(&asked, &command.answer_to)});
+        self.slack.api.call("views.open", Body::Json(&form)).await.map(drop).map_err(|refusal| {
+            tracing::warn!(channel = %self.name, why = %refusal.failed.why, "a form was not opened");
+            Told::Linked {
+                words: "Slack did not open the form. Try again, or freeze it in the console.".into(),
+                title: "Open what is frozen",
+                link: format!("{}/freezes", gate.who().console_url),
+            }
+        })
+    }
+
     /// Says it to this user alone. Only Slack's own address for it is called.
     async fn answer(&self, answer_to: &str, words: &Words) {
         let said = match self.slack.api.hook(answer_to) {
@@ -161,5 +207,17 @@ impl Door {
 enum Doing {
     Decide(Click, Says, Option<String>),
     Ask(Click),
+    Freeze(FreezeScope, String, Who, String),
     Obey(Command),
+}
+
+/// What stands behind `freeze`.
+fn is_freeze(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("freeze")?;
+    (rest.is_empty() || rest.starts_with(char::is_whitespace)).then_some(rest)
+}
+
+/// A form without a reason stays open.
+fn incomplete(why: &str) -> Reply {
+    Reply::Json(json!({"response_action": "errors", "errors": {heard::REASON: why}}))
 }

@@ -1,6 +1,7 @@
 //! What Slack sends, read: buttons, a form that was sent, a command. Nothing is believed that is not read here.
 
-use crate::desk::{Target, Who};
+use crate::desk::{Target, Who, freeze};
+use countersign_engine::settle::FreezeScope;
 use serde_json::Value;
 use std::collections::HashMap;
 use url::form_urlencoded;
@@ -18,6 +19,15 @@ pub(super) enum Heard {
     Because {
         click: Click,
         reason: String,
+    },
+    /// Somebody freezes something, with a reason.
+    Freeze {
+        scope: FreezeScope,
+        reason: String,
+        who: Who,
+        /// The form's own id.
+        delivery: String,
+        answer_to: String,
     },
     Command(Command),
     /// Nothing that anything is done about.
@@ -42,12 +52,16 @@ pub(super) struct Click {
 pub(super) struct Command {
     pub(super) who: Who,
     pub(super) text: String,
+    /// For opening a form, within three seconds.
+    pub(super) trigger: String,
     pub(super) answer_to: String,
 }
 
 /// The form that asks for a reason.
 pub(super) const FORM: &str = "reject";
-/// Block and field of the reason in it.
+/// The form that freezes something.
+pub(super) const FREEZE: &str = "freeze";
+/// Block and field of the reason in either.
 pub(super) const REASON: &str = "reason";
 
 /// Reads a body; `json` where it says that it is JSON. `None`: it cannot be read.
@@ -61,13 +75,25 @@ pub(super) fn read(body: &[u8], json: bool) -> Option<Heard> {
     if let Some(payload) = pairs.get("payload") {
         return interaction(&serde_json::from_str(payload).ok()?);
     }
-    let one = |name: &str| pairs.get(name).map(String::as_str).unwrap_or_default();
     if !pairs.contains_key("command") {
         return Some(Heard::Other);
     }
+    command(|name| pairs.get(name).map(String::as_str).unwrap_or_default())
+}
+
+/// The same of what comes in an envelope of this type. `None`: it cannot be read.
+pub(super) fn enveloped(kind: &str, payload: &Value) -> Option<Heard> {
+    match kind {
+        "interactive" => interaction(payload),
+        "slash_commands" => command(|name| payload.get(name).and_then(Value::as_str).unwrap_or_default()),
+        _ => Some(Heard::Other),
+    }
+}
+
+fn command<'v>(one: impl Fn(&str) -> &'v str) -> Option<Heard> {
     let who = who(one("team_id"), one("user_id"), one("user_name"))?;
-    let (text, answer_to) = (one("text").trim().to_owned(), one("response_url").to_owned());
-    Some(Heard::Command(Command { who, text, answer_to }))
+    let (text, trigger) = (one("text").trim().to_owned(), one("trigger_id").to_owned());
+    Some(Heard::Command(Command { who, text, trigger, answer_to: one("response_url").to_owned() }))
 }
 
 fn interaction(payload: &Value) -> Option<Heard> {
@@ -88,11 +114,18 @@ fn interaction(payload: &Value) -> Option<Heard> {
             let answer_to = text(payload, "/response_url").to_owned();
             Some(make(Click { who, delivery, trigger, target: Target::read(value)?, answer_to }))
         }
-        "view_submission" if text(payload, "/view/callback_id") == FORM => {
+        "view_submission" => {
+            let form = text(payload, "/view/callback_id");
+            if form != FORM && form != FREEZE {
+                return Some(Heard::Other);
+            }
             let (value, answer_to) = text(payload, "/view/private_metadata").split_once(' ')?;
             let reason = text(payload, &format!("/view/state/values/{REASON}/{REASON}/value")).to_owned();
-            let delivery = format!("form:{}", text(payload, "/view/id"));
-            let (target, answer_to) = (Target::read(value)?, answer_to.to_owned());
+            let (delivery, answer_to) = (format!("form:{}", text(payload, "/view/id")), answer_to.to_owned());
+            if form == FREEZE {
+                return Some(Heard::Freeze { scope: freeze::read(value)?, reason, who, delivery, answer_to });
+            }
+            let target = Target::read(value)?;
             let click = Click { who, delivery, trigger: String::new(), target, answer_to };
             Some(Heard::Because { click, reason })
         }
@@ -155,6 +188,21 @@ mod tests {
             b"command=%2Fcountersign&text=+status+x&user_id=U1&team_id=T1&user_name=ana&response_url=r";
         let Some(Heard::Command(command)) = read(command, false) else { panic!("no command") };
         assert_eq!((&*command.text, &*command.who.id, &*command.answer_to), ("status x", "T1/U1", "r"));
+        let sent = |value: &str| {
+            let mut sent = click("approve", "");
+            sent["type"] = json!("view_submission");
+            sent["view"] = json!({"id": "V7", "callback_id": "freeze", "private_metadata": value,
+                "state": {"values": {"reason": {"reason": {"value": "it runs wild"}}}}});
+            read(&form(&sent), false)
+        };
+        let Some(Heard::Freeze { scope, reason, delivery, answer_to, .. }) = sent("target:shop r") else {
+            panic!("no freeze")
+        };
+        let what = (freeze::written(&scope), &*reason, &*delivery, &*answer_to);
+        assert_eq!(what, ("target:shop".into(), "it runs wild", "form:V7", "r"));
+        for wrong in ["target:shop", "shop r", "agent:shop r", " r"] {
+            assert_eq!(sent(wrong), None, "{wrong}");
+        }
         let hello = json!({"type": "url_verification", "challenge": "c"}).to_string();
         assert_eq!(read(hello.as_bytes(), true), Some(Heard::Challenge("c".into())));
         assert_eq!(read(b"ssl_check=1&token=x", false), Some(Heard::Other));

@@ -2,10 +2,13 @@
 
 use super::{
     escape::{Sink, cut, escaped},
-    heard::{Click, FORM, REASON},
+    heard::{Click, FORM, FREEZE, REASON},
     sheet::Sheet,
 };
-use crate::desk::{PAGE, Target, Told};
+use crate::desk::{
+    PAGE, Target, Told,
+    freeze::{Asked, written},
+};
 use countersign_core::visible;
 use countersign_engine::inward::LONGEST_REASON;
 use serde_json::{Value, json};
@@ -75,19 +78,44 @@ impl Words {
 /// The form. It carries what the button carried, and where to answer.
 pub(super) fn form(click: &Click, sentence: &str) -> Value {
     let Target { approval, shown } = &click.target;
-    let plain = |text: &str| json!({"type": "plain_text", "text": text, "emoji": false});
     let (shown_sentence, left_out) = cut(&visible::escaped(sentence), Sink::Plain, SENTENCE);
     let more = if left_out > 0 { format!(" … {left_out} characters more") } else { String::new() };
-    let about =
-        json!({"type": "section", "text": plain(&format!("{shown_sentence}{more} ")), "expand": true});
-    let field = json!({"type": "plain_text_input", "action_id": REASON, "multiline": true, "min_length": 1,
+    let about = format!("{shown_sentence}{more} ");
+    let input = why("It reaches the requester, and stands on the approval's page.", "");
+    let carries = format!("{} {}", Target::value(*approval, shown), click.answer_to);
+    modal(FORM, "Reject", &carries, &about, &input)
+}
+
+/// The form that asks once more before something is frozen, and why.
+pub(super) fn freezing(asked: &Asked, answer_to: &str) -> Value {
+    let about = format!(
+        "This freezes {}: nothing new runs there, and what runs now is told to stop. It is lifted in the console. ",
+        escaped(&asked.what.called, Sink::Plain)
+    );
+    let input = why("It is recorded with the freeze.", &asked.reason);
+    modal(FREEZE, "Freeze", &format!("{} {answer_to}", written(&asked.what.scope)), &about, &input)
+}
+
+fn plain(text: &str) -> Value {
+    json!({"type": "plain_text", "text": text, "emoji": false})
+}
+
+/// Asks why. `said`: what stands there already.
+fn why(hint: &str, said: &str) -> Value {
+    let mut field = json!({"type": "plain_text_input", "action_id": REASON, "multiline": true, "min_length": 1,
         "max_length": LONGEST_REASON});
-    let input = json!({"type": "input", "block_id": REASON, "label": plain("Why?"), "element": field,
-        "hint": plain("It reaches the requester, and stands on the approval's page.")});
+    if let (false, Some(field)) = (said.is_empty(), field.as_object_mut()) {
+        let said: String = said.chars().take(LONGEST_REASON).collect();
+        field.insert("initial_value".into(), said.into());
+    }
+    json!({"type": "input", "block_id": REASON, "label": plain("Why?"), "element": field, "hint": plain(hint)})
+}
+
+fn modal(form: &str, title: &str, carries: &str, about: &str, input: &Value) -> Value {
     json!({
-        "type": "modal", "callback_id": FORM, "title": plain("Reject"), "submit": plain("Reject"), "close": plain("Not yet"),
-        "private_metadata": format!("{} {}", Target::value(*approval, shown), click.answer_to),
-        "blocks": [about, input],
+        "type": "modal", "callback_id": form, "title": plain(title), "submit": plain(title), "close": plain("Not yet"),
+        "private_metadata": carries,
+        "blocks": [{"type": "section", "text": plain(about), "expand": true}, input],
     })
 }
 

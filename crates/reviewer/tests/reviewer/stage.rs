@@ -180,6 +180,7 @@ pub(crate) fn letter(number: u32, kind: &str, state: &str) -> Letter {
         shown: "shown".into(),
         by: Some("Ana".into()),
         deciders: vec![],
+        requesters: vec![],
         posted: None,
         before: Before::Never,
         behind: Behind::Nothing,

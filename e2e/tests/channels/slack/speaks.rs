@@ -7,24 +7,61 @@ use countersign_e2e::night;
 use countersign_testkit::slack::{
     Message, Slack,
     person::{Request, SECRET, now},
+    socket::{APP_TOKEN, Link},
 };
 use serde_json::json;
 
-struct Room {
-    slack: Slack,
-    stage: Stage,
+pub(super) struct Room {
+    pub(super) slack: Slack,
+    pub(super) stage: Stage,
+    way: Way,
+}
+
+/// How Slack hands in what people do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To an address of the console's.
+    Address,
+    /// On a connection that the gateway opened.
+    Socket,
 }
 
 impl Room {
-    async fn open() -> Self {
-        let slack = Slack::start().await.unwrap();
-        let more = "hears = \"everything\"\nsigning_secret_from = \"file:signing\"";
-        let stage = Stage::open(&section(&slack, more)).await;
-        Self { slack, stage }
+    pub(super) async fn open(way: Way) -> Self {
+        Self::with(way, "hears = \"everything\"", |_| String::new()).await
     }
 
-    /// Sends what Slack would: status and body of the answer.
+    /// With more keys, and more sections.
+    pub(super) async fn with(way: Way, keys: &str, sections: fn(&Slack) -> String) -> Self {
+        let slack = Slack::start().await.unwrap();
+        let key = match way {
+            Way::Address => "signing_secret_from = \"file:signing\"",
+            Way::Socket => "app_token_from = \"file:app\"",
+        };
+        let more = format!("{keys}\n{key}\n{}", sections(&slack));
+        let stage = Stage::open_with(&section(&slack, &more), &[("app", APP_TOKEN)]).await;
+        Self { slack, stage, way }
+    }
+
+    /// Hands in what Slack would: status and body of the answer, empty where nothing is said.
     async fn send(&self, request: &Request) -> (u16, String) {
+        match self.way {
+            Way::Address => self.post(request).await,
+            Way::Socket => {
+                self.slack
+                    .comes("a connection", |slack| (slack.connections() > 0).then_some(()))
+                    .await
+                    .unwrap();
+                let envelope = self.slack.hand_in(request, Link::Newest).unwrap();
+                let known = |slack: &Slack| slack.acknowledged(&envelope);
+                let payload = self.slack.comes("an acknowledgement", known).await.unwrap();
+                (200, if payload.is_null() { String::new() } else { payload.to_string() })
+            }
+        }
+    }
+
+    /// Sends it to the address.
+    pub(super) async fn post(&self, request: &Request) -> (u16, String) {
         let url = format!("{}/api/v1/channels/dba/slack", self.stage.gateway.console_url);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut sent = client.post(url).body(request.body.clone());
@@ -35,30 +72,30 @@ impl Room {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    async fn taken(&self, request: &Request) {
+    pub(super) async fn taken(&self, request: &Request) {
         assert_eq!(self.send(request).await, (200, String::new()));
     }
 
     /// Waits for the answer after those there were.
-    async fn told(&self, before: usize) -> String {
+    pub(super) async fn told(&self, before: usize) -> String {
         self.slack.comes("an answer", |slack| slack.told().get(before).cloned()).await.unwrap()
     }
 
     /// The message about the newest approval, once so many were posted.
-    async fn message(&self, number: usize) -> Message {
+    pub(super) async fn message(&self, number: usize) -> Message {
         let enough = |messages: &[Message]| roots(messages).len() == number;
         let messages = self.slack.until("the message", enough).await.unwrap();
         roots(&messages).last().copied().unwrap().clone()
     }
 
     /// Somebody who has just come in by their invitation.
-    async fn person(&self, email: &str) -> Person {
+    pub(super) async fn person(&self, email: &str) -> Person {
         let link = self.stage.gateway.invite(email, "dba").await.unwrap();
         Person::open(&self.stage.gateway.console_url, &link).await.unwrap()
     }
 
     /// Makes a user of Slack a person's.
-    async fn bind(&self, person: &mut Person, user: &str) {
+    pub(super) async fn bind(&self, person: &mut Person, user: &str) {
         let before = self.slack.told().len();
         self.taken(&self.slack.command(user, "bind")).await;
         let told = self.told(before).await;
@@ -67,20 +104,25 @@ impl Room {
         assert_eq!(bound.status, 201, "{}", bound.json());
     }
 
-    async fn is(&self, id: &str, state: &str) -> bool {
+    pub(super) async fn is(&self, id: &str, state: &str) -> bool {
         let found = self.stage.gateway.approvals(state).await.unwrap();
         found.iter().any(|approval| approval["id"] == id)
     }
 }
 
-async fn newest(room: &Room) -> String {
+pub(super) async fn newest(room: &Room) -> String {
     let pending = room.stage.gateway.approvals("pending").await.unwrap();
     pending[0]["id"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_click_counts_for_whom_it_is_bound_to_once_and_on_what_was_shown() {
-    let room = Room::open().await;
+    for way in [Way::Address, Way::Socket] {
+        click_counts(Room::open(way).await).await;
+    }
+}
+
+async fn click_counts(room: Room) {
     let mut ana = room.person("ana@example.com").await;
     let link = room.stage.gateway.command(&["person", "link", "olga@example.com"]).await.unwrap();
     let console = &room.stage.gateway.console_url;
@@ -114,6 +156,14 @@ async fn a_click_counts_for_whom_it_is_bound_to_once_and_on_what_was_shown() {
     let told = room.told(before).await;
     assert!(told.contains("Your approval counts, and it was the last one that was needed."), "{told}");
     room.taken(&click).await;
+    // The very same request does nothing; the same click in another envelope is answered as before.
+    let before = match room.way {
+        Way::Address => before,
+        Way::Socket => {
+            assert_eq!(room.told(before + 1).await, told);
+            before + 1
+        }
+    };
     let late = room.slack.click(&message, "U0000000001", "approve").unwrap();
     room.taken(&late).await;
     let told = room.told(before + 1).await;
@@ -131,7 +181,12 @@ async fn a_click_counts_for_whom_it_is_bound_to_once_and_on_what_was_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejection_asks_why_and_a_gate_that_wants_more_opens_its_page() {
-    let room = Room::open().await;
+    for way in [Way::Address, Way::Socket] {
+        rejection_asks_why(Room::open(way).await).await;
+    }
+}
+
+async fn rejection_asks_why(room: Room) {
     let mut ana = room.person("ana@example.com").await;
     room.bind(&mut ana, "U0000000001").await;
     room.stage.ask("DELETE", "logs").await;
@@ -173,7 +228,7 @@ async fn a_rejection_asks_why_and_a_gate_that_wants_more_opens_its_page() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_slack_signed_just_now_is_taken_in_as_slacks_own_library_says() {
-    let room = Room::open().await;
+    let room = Room::open(Way::Address).await;
     let hello = json!({"type": "url_verification", "challenge": "c4l1", "token": "x"}).to_string();
     let signed = |secret: &str, seconds| Request::signed(secret, seconds, "application/json", hello.clone());
     assert_eq!(room.send(&signed(SECRET, now())).await, (200, "c4l1".into()));
@@ -200,4 +255,135 @@ async fn only_what_slack_signed_just_now_is_taken_in_as_slacks_own_library_says(
     assert_eq!(room.send(&unreadable).await.0, 400);
     let log = room.stage.gateway.log();
     assert!(!log.contains(SECRET) && !log.contains(countersign_testkit::slack::TOKEN));
+}
+
+/// What `/countersign` with these words is answered, where that is no form.
+async fn said(room: &Room, user: &str, words: &str) -> String {
+    let before = room.slack.told().len();
+    room.taken(&room.slack.command(user, words)).await;
+    room.told(before).await
+}
+
+/// The form that `/countersign` with these words opens.
+async fn form(room: &Room, user: &str, words: &str) {
+    let before = room.slack.views().len();
+    room.taken(&room.slack.command(user, words)).await;
+    room.slack.comes("the form", |slack| (slack.views().len() > before).then_some(())).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_freeze_on_the_console_may_in_slack_and_lifts_nothing_there() {
+    for way in [Way::Address, Way::Socket] {
+        freezes(Room::open(way).await).await;
+    }
+}
+
+async fn freezes(room: Room) {
+    let (ana, bob) = ("U0000000001", "U0000000002");
+    let mut reviewer = room.person("ana@example.com").await;
+    room.bind(&mut reviewer, ana).await;
+    let mut auditor = room.person("bob@example.com").await;
+    room.bind(&mut auditor, bob).await;
+    room.stage.gateway.command(&["person", "role", "bob@example.com", "auditor"]).await.unwrap();
+
+    // Nobody, somebody who only reads, and things that are not there.
+    let told = said(&room, "U0000000009", "freeze all").await;
+    assert!(told.contains("Make it mine"), "{told}");
+    for (user, words, answer) in [
+        (bob, "freeze all it runs wild", "Your role only reads"),
+        (ana, "freeze", "Say what"),
+        (ana, "freeze agent", "Say what"),
+        (ana, "freeze group dba", "Say what"),
+        (ana, "freeze agent <@U1> now", "There is no agent"),
+        (ana, "freeze target nowhere", "There is no target"),
+        (ana, "unfreeze all", "lists what waits"),
+    ] {
+        let told = said(&room, user, words).await;
+        assert!(told.contains(answer), "{words}: {told}");
+    }
+    assert!(room.slack.views().is_empty());
+
+    // Asked once more, with a reason, and once however often the form comes.
+    form(&room, ana, "freeze agent night it drops <!here> tables").await;
+    let view = room.slack.views().pop().unwrap().to_string();
+    assert!(
+        view.contains("agent “night”") && view.contains("\"initial_value\":\"it drops <!here> tables\""),
+        "{view}"
+    );
+    let (status, body) = room.send(&room.slack.submit(ana, "  ").unwrap()).await;
+    assert!(status == 200 && body.contains("Say why"), "{body}");
+    let before = room.slack.told().len();
+    let sent = room.slack.submit(ana, "it drops tables").unwrap();
+    room.taken(&sent).await;
+    let told = room.told(before).await;
+    assert!(told.contains("Frozen: agent “night”") && told.contains("lifted in the console"), "{told}");
+    let frozen = || async { room.stage.gateway.command(&["freeze", "list"]).await.unwrap().to_string() };
+    assert!(frozen().await.contains("agent"));
+    let refused = room.stage.asked("DELETE", "logs").await;
+    assert_eq!(refused, 403);
+    room.stage.gateway.command(&["freeze", "lift", "agent", "night"]).await.unwrap();
+    let late = room.slack.submit(ana, "it drops tables").unwrap();
+    for again in [&sent, &late] {
+        room.taken(again).await;
+    }
+    // Whatever came before this was taken in before it.
+    said(&room, ana, "").await;
+    assert!(!frozen().await.contains("agt_"), "a form counts once");
+
+    // A form of whoever may not any more, and of somebody else.
+    form(&room, ana, "freeze target shop").await;
+    let before = room.slack.told().len();
+    room.taken(&room.slack.submit(bob, "because").unwrap()).await;
+    assert!(room.told(before).await.contains("Your role only reads"));
+    form(&room, ana, "freeze target shop").await;
+    room.taken(&room.slack.submit(ana, "because").unwrap()).await;
+    assert!(room.told(before + 1).await.contains("Frozen: target “shop”"));
+    form(&room, ana, "freeze target shop").await;
+    room.taken(&room.slack.submit(ana, "because").unwrap()).await;
+    assert!(room.told(before + 2).await.contains("Frozen before: target “shop”"));
+    let entries = night::verified_entries(&room.stage.gateway).await.unwrap();
+    let set: Vec<_> = entries.iter().filter(|entry| entry.kind == "freeze.set").collect();
+    assert_eq!(set.len(), 2);
+    for entry in set {
+        assert_eq!(entry.text("/through/channel"), "dba");
+        assert!(entry.text("/through/binding").starts_with("crd_"), "{entry:?}");
+    }
+    assert_eq!(room.slack.faults(), Vec::<String>::new());
+}
+
+/// A section that writes to the people of the channel.
+fn people(slack: &Slack) -> String {
+    format!(
+        "\n[[channel]]\nname = \"people\"\nkind = \"slack\"\nhears = \"everything\"\ntoken_from = \"file:token\"\n\
+         people_of = \"dba\"\nmost_each = 3\napi = \"{}\"\n",
+        slack.api()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_written_to_one_by_one_and_decide_where_they_are_bound() {
+    for way in [Way::Address, Way::Socket] {
+        // The channel itself hears of what names it, which is no change of settings.
+        let room = Room::with(way, "hears = \"named\"", people).await;
+        let mut ana = room.person("ana@example.com").await;
+        room.person("bea@example.com").await;
+        room.bind(&mut ana, "U0000000001").await;
+        room.stage.ask("PATCH", "logs").await;
+        let message = room.message(1).await;
+        assert_eq!(message.channel, "D0000000001", "whoever is bound, and nobody else");
+        let id = newest(&room).await;
+        let before = room.slack.told().len();
+        room.taken(&room.slack.click(&message, "U0000000001", "approve").unwrap()).await;
+        let told = room.told(before).await;
+        assert!(told.contains("Your approval counts"), "{told}");
+        let ended = |messages: &[Message]| has_text(&messages[0].blocks, "Approved and done");
+        let messages = room.slack.until("the end", ended).await.unwrap();
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert!(!room.is(&id, "pending").await);
+        room.stage.gateway.command(&["channel", "test", "people"]).await.unwrap();
+        let entries = night::verified_entries(&room.stage.gateway).await.unwrap();
+        let voted: Vec<_> = entries.iter().filter(|entry| entry.kind == "approval.voted").collect();
+        assert_eq!(voted.len(), 1);
+        assert_eq!(voted[0].text("/through/channel"), "dba");
+    }
 }

@@ -41,7 +41,8 @@ pub(crate) async fn set(
             return Err(Problem::invalid(format!("`name`: there is no target `{name}`")));
         }
     }
-    settle::freeze(console.gate(), scope, caller.person()).await?;
+    let freezer = settle::Freezer { by: caller.person(), ..settle::Freezer::default() };
+    settle::freeze(console.gate(), scope, freezer).await?;
     Ok(Json(frozen(&console)))
 }
 

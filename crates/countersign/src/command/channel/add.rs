@@ -79,8 +79,14 @@ const SLACK: &[Field] = &[
     field("channel", "The channel's id, at the end of its details in Slack (C…)", Takes::Text),
     field("token_from", "Where the Bot User OAuth Token is", Takes::Secret),
     field(
+        "app_token_from",
+        "Where the App-Level Token is (xapp-…), to hear people by Socket Mode; empty: Slack reaches this console, or nobody \
+         decides in Slack",
+        Takes::SecretOrNothing,
+    ),
+    field(
         "signing_secret_from",
-        "Where the app's Signing Secret is; empty: nobody decides in Slack",
+        "Where the app's Signing Secret is, if Slack reaches this console and there is no Socket Mode; empty: none",
         Takes::SecretOrNothing,
     ),
 ];
@@ -195,7 +201,9 @@ impl ChannelKind {
         match self {
             Self::Slack => format!(
                 "Create an app from the manifest `docs/examples/slack-manifest.yaml` at https://api.slack.com/apps, with \
-                 `{console}/api/v1/channels/<name>/slack` for its addresses, and install it into the workspace."
+                 `{console}/api/v1/channels/<name>/slack` for its addresses, and install it into the workspace. Where Slack \
+                 reaches no address here, take `docs/examples/slack-manifest-socket.yaml`, and make an app-level token with \
+                 `connections:write`."
             ),
             Self::Teams => format!(
                 "Register an Azure Bot of type single tenant. Where people are to decide, its messaging endpoint is \
@@ -501,8 +509,18 @@ mod tests {
         for (kind, typed, section) in [
             (
                 ChannelKind::Slack,
-                "dba\nC0123456789\n\nenv:SIGNING\n",
+                "dba\nC0123456789\n\n\nenv:SIGNING\n",
                 "channel = \"C0123456789\"\ntoken_from = \"file:secrets/dba-token\"\nsigning_secret_from = \"env:SIGNING\"\n",
+            ),
+            (
+                ChannelKind::Slack,
+                "dba\nC0123456789\n\nenv:APP\nenv:SIGNING\n\n\n",
+                "token_from = \"file:secrets/dba-token\"\n",
+            ),
+            (
+                ChannelKind::Slack,
+                "dba\nC0123456789\n\nenv:APP\n\n",
+                "token_from = \"file:secrets/dba-token\"\napp_token_from = \"env:APP\"\n",
             ),
             (
                 ChannelKind::Teams,

@@ -152,6 +152,8 @@ const KEYS: &[&str] = &[
     "targets",
     "channel",
     "app_id",
+    "app_token_from",
+    "people_of",
     "tenant",
     "conversation",
     "decides",
