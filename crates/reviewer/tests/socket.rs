@@ -115,7 +115,7 @@ impl Room {
 
     async fn bind(&self, user: &str, person: PersonId) {
         let binding = CredentialId::from_parts(1, user.trim_start_matches('U').parse().unwrap());
-        let bound = Bound { person, binding };
+        let bound = Bound { person, binding, since: self.stage.gate.now() };
         self.stage.people.bound.lock().unwrap().insert((name(), format!("{TEAM}/{user}")), bound);
         let event = Event::ChannelBound { person, binding, channel: name() };
         let note = Note::new(Actor::Person { id: person }, event);

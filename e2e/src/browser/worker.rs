@@ -1,4 +1,8 @@
 //! Chromium's service workers, over its own `DevTools` protocol.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "what a browser's answer lacks is `null`, and its questions are objects"
+)]
 
 use crate::E2eError;
 use futures_util::{SinkExt as _, StreamExt as _};

@@ -34,7 +34,9 @@ impl ServiceNow {
         let mut shared = lock(&self.shared);
         let users = shared.tables.entry("sys_user").or_default();
         let user = users.iter_mut().find(|user| user.get("user_name").is_some_and(|own| own == name));
-        user.into_iter().for_each(|user| drop(user.insert("sys_created_on".into(), at.into())));
+        if let Some(user) = user {
+            user.insert("sys_created_on".into(), at.into());
+        }
     }
 
     /// The user's id.

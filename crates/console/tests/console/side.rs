@@ -48,6 +48,7 @@ fn issuer(url: String) -> Issuer {
         skew: Duration::from_mins(1),
         longest: Duration::from_hours(24),
         rules: vec![rule],
+        tags: [].into(),
     }
 }
 

@@ -124,9 +124,8 @@ async fn at(
     claimed: &str,
     judged: &Judged,
 ) -> Result<Result<(), (TicketCheck, String)>, Error> {
-    let seat = match vote::seat_among(gate, hold, judged.bound.person, |shut| shut.name == *name) {
-        Ok(seat) => seat,
-        Err(_) => return Ok(Err((TicketCheck::Approver, may_not()))),
+    let Ok(seat) = vote::seat_among(gate, hold, judged.bound.person, |shut| shut.name == *name) else {
+        return Ok(Err((TicketCheck::Approver, may_not())));
     };
     if let Err(refused) = accepts(hold, seat, judged) {
         return Ok(Err(refused));

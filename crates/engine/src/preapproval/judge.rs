@@ -78,12 +78,11 @@ pub(super) async fn judge(gate: &Gate, hold: &Hold, claimed: &str) -> Result<Res
     Ok(Err(failing))
 }
 
+/// A channel, and what looks up tickets there.
+type Place = (ChannelName, Arc<dyn Tickets>);
+
 /// The channels that a shut gate takes tickets of, and that could have this one.
-fn places(
-    gate: &Gate,
-    hold: &Hold,
-    ticket: &TicketKey,
-) -> Result<Vec<(ChannelName, Arc<dyn Tickets>)>, String> {
+fn places(gate: &Gate, hold: &Hold, ticket: &TicketKey) -> Result<Vec<Place>, String> {
     let channels: BTreeSet<&ChannelName> =
         open_gates(hold).flat_map(|shut: &ShutGate| &shut.tickets).collect();
     if channels.is_empty() {

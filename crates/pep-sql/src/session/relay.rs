@@ -237,20 +237,13 @@ impl Session {
                 Ok(())
             });
             out_dirty |= !out.is_empty();
-            let why = match copied {
-                Err(why) => Some(why),
-                Ok(()) if lost && relay.at != At::Done => Some(Ended::ServerGone),
-                Ok(()) => None,
-            };
+            let why = copied.err().or((lost && relay.at != At::Done).then_some(Ended::ServerGone));
             if let Some(why) = why {
                 let _ = client.send(&out).await;
                 return Err(why);
             }
         }
-        // A cancellation under way must not hit what comes next.
-        if let Some(task) = cancel {
-            let _: Result<(), tokio::task::JoinError> = task.await;
-        }
+        settled(cancel).await;
         relay.seen.copy_digest = relay.hash.take().map(finished);
         // A server that was still in the copy ignored the `Sync` it was sent first; one that was not answers both.
         // Nor can be told what an answer belongs to where the server was to say what it has, and was copying instead.
@@ -259,6 +252,13 @@ impl Session {
         server.inbox.rest();
         client.inbox.rest();
         Ok(seen)
+    }
+}
+
+/// A cancellation under way must not hit what comes next.
+async fn settled(cancel: Option<tokio::task::JoinHandle<()>>) {
+    if let Some(task) = cancel {
+        let _: Result<(), tokio::task::JoinError> = task.await;
     }
 }
 

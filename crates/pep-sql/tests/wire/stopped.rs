@@ -132,12 +132,16 @@ async fn nobody_commits_who_could_not_begin() {
         stream
     };
     let mut frozen = deleting().await;
-    settle::freeze(&stage.gate, FreezeScope::All, None).await.unwrap();
+    settle::freeze(&stage.gate, FreezeScope::All, settle::Freezer { by: None, through: None, reason: None })
+        .await
+        .unwrap();
     assert_eq!(asked(&mut frozen, &[&sync()]).await, "EZC00AZI");
     untouched(&stage);
     settle::thaw(&stage.gate, FreezeScope::All, None).await.unwrap();
     let mut justified = deleting().await;
-    settle::freeze(&stage.gate, FreezeScope::All, None).await.unwrap();
+    settle::freeze(&stage.gate, FreezeScope::All, settle::Freezer { by: None, through: None, reason: None })
+        .await
+        .unwrap();
     let told = query(&mut justified, "set countersign.justification = 'x'").await;
     assert_eq!(told, "EZC00AZI");
     untouched(&stage);

@@ -354,7 +354,7 @@ fn permits_are_found_by_whom_their_scope_means() {
     assert_eq!(of(PrincipalKind::Service, &[]), ["any", "other-kind"]);
 }
 
-/// What a token says decides as tags, in the form in which Amazon Bedrock AgentCore has them.
+/// What a token says decides as tags, in the form in which Amazon Bedrock `AgentCore` has them.
 #[test]
 fn claims_of_a_token_are_tags_of_its_principal() {
     let rules = r#"

@@ -69,7 +69,13 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
     if let Some(of) = people_of {
         let people =
             People { slack, of, most_each: section.most_each, sent: Arc::default(), paces: Arc::default() };
-        return Some(Made { kind: "slack", place, tell: Arc::new(people), speaks: Speaks::Never });
+        return Some(Made {
+            kind: "slack",
+            place,
+            tell: Arc::new(people),
+            speaks: Speaks::Never,
+            vouches: None,
+        });
     }
     let signing = signing.map(|(present, previous)| Signing { present, previous });
     let speaks = match (common.name.clone(), signing, app_token) {

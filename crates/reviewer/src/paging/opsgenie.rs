@@ -84,12 +84,11 @@ impl Pager for Opsgenie {
     async fn end(&self, key: &str, how: &str) -> Result<(), Failed> {
         let answer = self.post(&format!("{}/close?identifierType=alias", at(key)), &alert::note(how)).await?;
         match self.became(&answer).await? {
-            Became::Done | Became::Unsaid => Ok(()),
-            // Somebody may have closed it, or it never was.
             Became::Refused if self.is_open(key).await? => {
                 Err(of_news("Opsgenie did not close the alert", Again::Yes))
             }
-            Became::Refused => Ok(()),
+            // Where it was refused, somebody may have closed it, or it never was.
+            Became::Done | Became::Unsaid | Became::Refused => Ok(()),
         }
     }
 }

@@ -72,7 +72,7 @@ impl Records {
         // A copy of what we wrote about an approval quotes a requester, whoever made it.
         let copied = text(record, "correlation_display") == OURS
             || text(record, "correlation_id").starts_with("apr_")
-            || text(record, "description").lines().any(|line| draw::is_heading(line));
+            || text(record, "description").lines().any(draw::is_heading);
         let ours = creator.is_empty() || creator == api.0.user || copied;
         let state = text(record, "state");
         Ok(Said {

@@ -22,6 +22,7 @@ fn action() -> Action {
             name: "bot".into(),
             groups: BTreeSet::new(),
             clearances: BTreeSet::new(),
+            claims: BTreeMap::new(),
             owners: BTreeSet::new(),
             created_by: None,
             on_behalf_of: vec![],

@@ -191,6 +191,7 @@ impl ChannelKind {
             | Self::Email
             | Self::Webhook
             | Self::Pagerduty
+            | Self::Opsgenie
             | Self::Jira
             | Self::Servicenow => "",
         }
@@ -288,6 +289,7 @@ pub(super) fn run(
             | ChannelKind::Email
             | ChannelKind::Webhook
             | ChannelKind::Pagerduty
+            | ChannelKind::Opsgenie
             | ChannelKind::Jira
             | ChannelKind::Servicenow => {
                 let secrets = "Put each secret where the section says it is, readable for the gateway alone.";

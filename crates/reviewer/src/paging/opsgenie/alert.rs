@@ -90,7 +90,7 @@ pub(super) fn of(letter: &Letter, key: &str, priority: Priority, responders: &[R
         details.insert("link".into(), within(&message.link, NAME).into());
         put(&mut details, &seen.target, &seen.environment, &seen.kind());
     }
-    alert(Alert {
+    alert(&Alert {
         message: text::summary(letter, MESSAGE),
         key,
         lines,
@@ -119,7 +119,7 @@ pub(super) fn of_several(
         details.insert("asked by".into(), within(&shown(&common.requester), NAME).into());
         put(&mut details, &common.target, &common.environment, &common.kind);
     }
-    alert(Alert {
+    alert(&Alert {
         message: text::summary_of_several(gathering, MESSAGE),
         key,
         lines,
@@ -150,7 +150,7 @@ struct Alert<'a> {
     responders: &'a [Responder],
 }
 
-fn alert(of: Alert<'_>) -> Value {
+fn alert(of: &Alert<'_>) -> Value {
     let tag = shown(of.environment);
     let fits = !tag.is_empty() && tag.chars().count() <= TAG && !tag.contains(',');
     let tags: Vec<String> = std::iter::once("countersign".to_owned()).chain(fits.then_some(tag)).collect();
