@@ -1,4 +1,5 @@
 //! The `[[channel]]` sections of the configuration, checked into what can be used.
+//! Long because a section has the keys of every kind, and each is refused where it is not its own.
 
 mod beforehand;
 mod email;

@@ -22,7 +22,7 @@ async fn are_on_call(stage: &Stage, people: &[&str]) {
     let found = async {
         loop {
             let all = stage.gateway.command(&["person", "list"]).await.unwrap();
-            let items = all["items"].as_array().unwrap();
+            let items = all.as_array().unwrap();
             let on_call = items.iter().filter(|one| one["groups"].to_string().contains("\"dba\""));
             let mut names: Vec<&str> = on_call.map(|one| one["email"].as_str().unwrap()).collect();
             names.sort_unstable();

@@ -59,7 +59,7 @@ const [x, y] = [bytes(key).subarray(1, 33), bytes(key).subarray(33)].map((half) 
 const pem = crypto.createPublicKey({ key: { kty: 'EC', crv: 'P-256', x, y }, format: 'jwk' }).export({ type: 'spki', format: 'pem' });
 const believed = jws.verify(token, 'ES256', pem);
 const back = push.encrypt(given.p256dh, given.auth, 'said by web-push', 'aes128gcm').cipherText.toString('base64url');
-console.log(JSON.stringify({ text, believed, claims: JSON.parse(jws.decode(token).payload), back }));
+console.log(JSON.stringify({ text, believed, claims: jws.decode(token).payload, back }));
 ";
 
 /// What the official libraries make of a message to a device, and the other way round.

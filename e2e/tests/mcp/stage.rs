@@ -1,4 +1,5 @@
 //! An MCP server of the official SDK behind the real binary, and agents with the SDK's client.
+//! Long because both sides of every transport are started from here.
 
 use countersign_demo::person::{Person, Strength};
 use countersign_e2e::{Gateway, Setup};

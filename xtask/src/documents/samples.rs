@@ -168,7 +168,8 @@ fn the_channel_of_each_chats_guide_is_named_by_its_gate() {
         fs::create_dir(folder.path().join("policy")).unwrap();
         fs::write(folder.path().join("policy/guide.cedar"), policies.concat()).unwrap();
         let head = "[people]\ngroups = [\"dba\"]\n\n";
-        fs::write(folder.path().join("countersign.toml"), format!("{head}{}\n", channels.concat())).unwrap();
+        fs::write(folder.path().join("countersign.toml"), format!("{head}{}\n", channels.join("\n\n")))
+            .unwrap();
         assert_eq!(check(folder.path()), Ok(()), "{guide}");
     }
 }

@@ -1,4 +1,5 @@
 //! Tokens that somebody else has signed: what is believed, what is not, and who stands behind the caller.
+//! Long because every kind of token is tried against one directory.
 
 mod certificates;
 mod hostile;
@@ -47,7 +48,7 @@ fn issuer(url: &str, rules: Vec<Rule>) -> Issuer {
         algorithms: [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].into(),
         skew: Duration::from_mins(1),
         longest: Duration::from_hours(24),
-        tags: ["repository", "run_attempt", "/deployment/ring"].map(str::to_owned).into(),
+        tags: ["ref", "run_attempt", "/deployment/ring"].map(str::to_owned).into(),
         rules,
     }
 }
@@ -125,14 +126,15 @@ async fn claims_that_are_listed_are_told_as_texts_and_no_others_are() {
     let of = |pairs: &[(&str, &str)]| {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     };
-    assert_eq!(caller.claims, of(&[("repository", "acme/shop")]));
+    assert_eq!(caller.claims, of(&[]), "what it does not say is no tag");
     let more = stage.token_saying(|claims| {
+        claims["ref"] = "refs/heads/main".into();
         claims["run_attempt"] = json!(2);
         claims["deployment"] = json!({"ring": true});
         claims["unlisted"] = json!("x");
     });
     let other = stage.caller(&more).await.unwrap();
-    let told = [("/deployment/ring", "true"), ("repository", "acme/shop"), ("run_attempt", "2")];
+    let told = [("/deployment/ring", "true"), ("ref", "refs/heads/main"), ("run_attempt", "2")];
     assert_eq!(other.claims, of(&told));
     assert_eq!(other.credential, caller.credential, "it is the same credential");
     // What its credential alone is known by says nothing of a token.

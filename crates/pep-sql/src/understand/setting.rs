@@ -1,8 +1,8 @@
 //! `SET`, `RESET`, `set_config`: which settings change formats, which change meaning, and which may not be changed.
 
 use super::{
-    SessionEffect, SettingChange, SettingKind, SettingScope, SqlOperation, SqlRefusal, TransactionAccess,
-    TransactionControl,
+    BoundValue, SessionEffect, SettingChange, SettingKind, SettingScope, SqlOperation, SqlRefusal,
+    TransactionAccess, TransactionControl,
     account::Thing,
     bounds, names,
     tree::{self, Unplaced},
@@ -331,13 +331,18 @@ impl Walker<'_> {
         };
         let from_list = || self.setting_name.clone().filter(|_| is_column(name, "name"));
         let name = bounds::text(name).map(str::to_owned).or_else(from_list);
-        let (Some(name), Some(value), Some(local)) = (name, bounds::text(value), flag(local)) else {
+        let name = name.map(|name| name.to_lowercase());
+        // A value that is bound is as good as one that is written, where none could matter.
+        let harmless = name.as_deref().is_some_and(|name| nature(name, None) == Nature::Harmless);
+        let bound = || bounds::parameter(value, self.values).filter(|_| harmless).and_then(said);
+        let value = bounds::text(value).map(str::to_owned).or_else(bound);
+        let (Some(name), Some(value), Some(local)) = (name, value, flag(local)) else {
             let why = "it changes a setting to something its text does not say".into();
             self.account.is_indirect(&[Thing::plain("setting", "unknown")], why);
             return;
         };
         let scope = if local { SettingScope::Transaction } else { SettingScope::Session };
-        self.sets(&name.to_lowercase(), Some(value.to_owned()), scope);
+        self.sets(&name, Some(value), scope);
     }
 }
 
@@ -356,6 +361,14 @@ pub(super) fn only_setting(select: &SelectStmt) -> Option<String> {
         clause.kind() == AExprKind::AexprOp && names::strings(&clause.name).is_some_and(|name| name == ["="]);
     let named = is_column(clause.lexpr.as_deref()?, "name");
     (equals && named).then(|| bounds::text(clause.rexpr.as_deref()?)).flatten().map(str::to_owned)
+}
+
+/// A bound text: it is the same in either format.
+fn said(value: &BoundValue) -> Option<String> {
+    match value {
+        BoundValue::Null => None,
+        BoundValue::Text(bytes) | BoundValue::Binary(bytes) => String::from_utf8(bytes.to_vec()).ok(),
+    }
 }
 
 fn is_column(node: &Node, name: &str) -> bool {

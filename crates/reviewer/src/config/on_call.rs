@@ -152,10 +152,11 @@ mod tests {
             (OnCallSection { every: span(7200), holds_for: span(7200), ..section() }, "every"),
             (OnCallSection { holds_for: span(30), ..section() }, "holds_for"),
         ] {
+            let place = format!("on_call.{}.{key}", wrong.name);
             let faults = wrong.check(Path::new("/"), &groups).unwrap_err();
             assert!(!format!("{faults:?}").contains("hunter2"), "{faults:?}");
             let places: Vec<_> = faults.into_iter().map(|fault| fault.place).collect();
-            assert_eq!(places, [format!("on_call.night.{key}")]);
+            assert_eq!(places, [place]);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `countersign channel add`: asks what a channel needs, writes its section behind whatever the configuration says already,
 //! and says what is left to do on the other side. No secret is asked for: only where it is.
+//! Long because the walk of each kind is a table of its questions.
 
 use super::super::load;
 use crate::{
