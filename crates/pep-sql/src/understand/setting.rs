@@ -332,10 +332,10 @@ impl Walker<'_> {
         let from_list = || self.setting_name.clone().filter(|_| is_column(name, "name"));
         let name = bounds::text(name).map(str::to_owned).or_else(from_list);
         let name = name.map(|name| name.to_lowercase());
-        // A value that is bound is as good as one that is written, where none could matter.
+        // A value that is bound, now or later, is as good as one that is written, where none could matter.
         let harmless = name.as_deref().is_some_and(|name| nature(name, None) == Nature::Harmless);
-        let bound = || bounds::parameter(value, self.values).filter(|_| harmless).and_then(said);
-        let value = bounds::text(value).map(str::to_owned).or_else(bound);
+        let bound = || bounds::parameter(value, self.values).and_then(said).or_else(|| unsaid(value));
+        let value = bounds::text(value).map(str::to_owned).or_else(|| bound().filter(|_| harmless));
         let (Some(name), Some(value), Some(local)) = (name, value, flag(local)) else {
             let why = "it changes a setting to something its text does not say".into();
             self.account.is_indirect(&[Thing::plain("setting", "unknown")], why);
@@ -369,6 +369,12 @@ fn said(value: &BoundValue) -> Option<String> {
         BoundValue::Null => None,
         BoundValue::Text(bytes) | BoundValue::Binary(bytes) => String::from_utf8(bytes.to_vec()).ok(),
     }
+}
+
+/// The name of a parameter, where its value is not known.
+fn unsaid(node: &Node) -> Option<String> {
+    let Some(NodeEnum::ParamRef(parameter)) = &node.node else { return None };
+    Some(format!("${}", parameter.number))
 }
 
 fn is_column(node: &Node, name: &str) -> bool {
