@@ -157,7 +157,7 @@ async fn a_refusal_stops_the_channel_or_this_alert_and_says_nothing_of_the_key()
         assert!(!failed.why.contains("planted"), "{}", failed.why);
     }
     // As the server itself sees them, and another key in the file counts at once.
-    let other = API_KEY.replace("geni", "othr");
+    let other = API_KEY.replace("geni", "abcd");
     for key in ["planted-short", other.as_str(), "planted\nplanted"] {
         std::fs::write(stage.folder.path().join("key"), key).unwrap();
         let failed = stage.tell(&letter).await.unwrap_err();
