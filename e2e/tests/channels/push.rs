@@ -9,7 +9,7 @@ use countersign_e2e::{browser::Browser, night};
 use countersign_testkit::push::{Device, Message, PushService};
 use fantoccini::Locator;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::process::Command;
 
 /// Stands in for the browser's own push service, and for nothing else.
@@ -151,25 +151,25 @@ impl Phone {
         self.browser.devtools("ServiceWorker.deliverPushMessage", &pushed).await.unwrap();
     }
 
-    async fn notes(&self) -> Vec<Value> {
-        let notes = self.browser.page.execute_async(NOTES, vec![]).await.unwrap();
-        notes.as_array().unwrap().clone()
+    /// Waits until what is shown is as somebody wants it; between two looks the page may load itself anew.
+    async fn noted(&self, as_wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let looks = async {
+            loop {
+                if let Ok(Value::Array(notes)) = self.browser.page.execute_async(NOTES, vec![]).await
+                    && as_wanted(&notes)
+                {
+                    return notes;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(crate::COMES_WITHIN, looks).await.unwrap()
     }
 
-    /// Waits until one is shown that says this.
+    /// Waits until one is shown that says this, and it alone.
     async fn shown(&self, title: &str) -> Value {
-        let title = Value::from(title);
-        let script = format!(
-            "(await (await navigator.serviceWorker.getRegistration('/')).getNotifications()).some((one) => one.title.includes({title}))"
-        );
-        let wait = format!(
-            "const done = arguments[arguments.length - 1]; (async () => {{ for (;;) {{ if ({script}) return; await new Promise(requestAnimationFrame); }} }})().then(done)"
-        );
-        tokio::time::timeout(crate::COMES_WITHIN, self.browser.page.execute_async(&wait, vec![]))
-            .await
-            .unwrap()
-            .unwrap();
-        let notes = self.notes().await;
+        let says = |note: &Value| note["title"].as_str().is_some_and(|said| said.contains(title));
+        let notes = self.noted(|notes| notes.iter().any(says)).await;
         assert_eq!(notes.len(), 1, "{notes:?}");
         notes[0].clone()
     }
@@ -224,12 +224,15 @@ async fn a_phone_is_told_and_a_tap_leads_to_the_page_where_the_passkey_decides()
     let address = phone.browser.page.current_url().await.unwrap();
     assert_eq!(address.path(), format!("/approvals/{approval}"));
     phone.look("approval").await;
-    assert!(phone.notes().await.is_empty(), "what is looked at is not shown any more");
+    // What is looked at is not shown any more.
+    phone.noted(<[Value]>::is_empty).await;
     phone.browser.click("#approve").await.unwrap();
 
     // The end takes the place of what is shown, without a sound.
     let over = phone.newest("over").await;
     assert_eq!((over.urgency.as_str(), &over.topic), ("normal", &message.topic));
+    // Away from its page, which takes down what is shown of it whenever it loads.
+    phone.go("/account").await;
     phone.deliver(&message).await;
     phone.shown("An approval waits").await;
     phone.deliver(&over).await;
@@ -237,7 +240,6 @@ async fn a_phone_is_told_and_a_tap_leads_to_the_page_where_the_passkey_decides()
     assert_eq!((&note["tag"], &note["silent"]), (&json!(approval), &json!(true)));
 
     // Removed: nothing is sent there any more.
-    phone.go("/account").await;
     phone.look("account-told").await;
     phone.browser.click("form[data-api^='DELETE /api/v1/subscriptions'] button").await.unwrap();
     phone.browser.click("#ask-yes").await.unwrap();
