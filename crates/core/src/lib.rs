@@ -27,7 +27,7 @@ pub use id::{
     ActionId, AgentId, ApprovalId, BundleDigest, ChannelName, CredentialId, EntryId, EnvironmentName,
     GateName, GatewayId, GroupName, PersonId, PolicyId, TargetName,
 };
-pub use principal::{PrincipalId, PrincipalKind, Requester};
+pub use principal::{Caller, PrincipalId, PrincipalKind, Requester};
 pub use sign_in::{SignIn, SignInTerms};
 pub use ticket::{TicketCheck, TicketKey};
 pub use time::Timestamp;

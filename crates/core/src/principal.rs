@@ -83,7 +83,24 @@ pub struct Requester {
     pub credential: CredentialId,
 }
 
+/// Whoever comes: a principal, acting for the same people, of which its credential says the same. What one caller asked or
+/// opened, no other takes up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Caller {
+    pub principal: PrincipalId,
+    pub on_behalf_of: Vec<PersonId>,
+    pub claims: BTreeMap<String, String>,
+}
+
 impl Requester {
+    pub fn caller(&self) -> Caller {
+        Caller {
+            principal: self.principal,
+            on_behalf_of: self.on_behalf_of.clone(),
+            claims: self.claims.clone(),
+        }
+    }
+
     /// The requester's side: nobody in it may ever approve what this caller asks.
     pub fn side(&self) -> BTreeSet<PersonId> {
         let itself = match self.principal {

@@ -235,6 +235,13 @@ impl Gate {
         outcome.map_err(unauthenticated)
     }
 
+    /// A caller as it stands now, by its credential. What its token said is known of that token alone, and stays. `None`: its
+    /// credential is worth nothing any more.
+    pub fn renewed(&self, known: &Requester) -> Option<Requester> {
+        let now = self.identity.requester(known.credential, self.now()).ok()?;
+        (now.principal == known.principal).then(|| Requester { claims: known.claims.clone(), ..now })
+    }
+
     /// News for pages; a receiver that falls behind is told and reads afresh.
     pub fn changes(&self) -> broadcast::Receiver<Changed> {
         self.changes.subscribe()

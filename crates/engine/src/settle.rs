@@ -14,7 +14,7 @@ use crate::{
     reply::{Reply, Ticket},
 };
 use countersign_core::{
-    ActionId, ApprovalId, Digest, PersonId, PrincipalId, Requester, TargetName,
+    ActionId, ApprovalId, Digest, PersonId, Requester, TargetName,
     approval::{Event as Step, Refused, Taker},
 };
 pub use countersign_ledger::event::{FreezeScope, Through};
@@ -27,15 +27,15 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 /// What a caller who comes back for a handle is told.
 pub type Status = Reply<Infallible>;
 
-/// The state of an approval for the principal that asked for it, once it is closed or `patience` is over; never
+/// The state of an approval for the caller that asked for it, once it is closed or `patience` is over; never
 /// executes anything. `None`: it has no such approval, which is all a stranger is told.
 pub async fn status(
     gate: &Arc<Gate>,
-    principal: PrincipalId,
+    requester: &Requester,
     id: ApprovalId,
     patience: Duration,
 ) -> Result<Option<Status>, Error> {
-    if own(gate, principal, id).await?.is_none() {
+    if own(gate, requester, id).await?.is_none() {
         return Ok(None);
     }
     if let Some(mut standing) = gate.holds.watch(id) {
@@ -54,11 +54,11 @@ pub async fn status(
 /// Takes a request back. Works until it runs.
 pub async fn withdraw(
     gate: &Gate,
-    principal: PrincipalId,
+    requester: &Requester,
     actor: Actor,
     id: ApprovalId,
 ) -> Result<Option<Result<(), Refused>>, Error> {
-    if own(gate, principal, id).await?.is_none() {
+    if own(gate, requester, id).await?.is_none() {
         return Ok(None);
     }
     let revised = hold::revise(gate, id, |hold, now| {
@@ -107,22 +107,21 @@ pub async fn look(
     Ok(own_at(gate, requester, target, id).await?.map(|hold| hold::ticket(gate, &hold)))
 }
 
-/// An approval that repeating the request at this target could attach to: of this caller, acting for the same people.
+/// An approval that repeating the request at this target could attach to.
 async fn own_at(
     gate: &Gate,
     requester: &Requester,
     target: &TargetName,
     id: ApprovalId,
 ) -> Result<Option<Hold>, Error> {
-    let hold = own(gate, requester.principal, id).await?;
-    let same =
-        |hold: &Hold| hold.asked.target == *target && hold.asked.on_behalf_of == requester.on_behalf_of;
-    Ok(hold.filter(same))
+    let hold = own(gate, requester, id).await?;
+    Ok(hold.filter(|hold| hold.asked.target == *target))
 }
 
-async fn own(gate: &Gate, principal: PrincipalId, id: ApprovalId) -> Result<Option<Hold>, Error> {
+/// An approval of this very caller's.
+async fn own(gate: &Gate, requester: &Requester, id: ApprovalId) -> Result<Option<Hold>, Error> {
     match hold::load(gate, id).await {
-        Ok((hold, _)) => Ok((hold.principal == principal).then_some(hold)),
+        Ok((hold, _)) => Ok((hold.caller() == requester.caller()).then_some(hold)),
         Err(Error::Missing { .. }) => Ok(None),
         Err(error) => Err(error),
     }

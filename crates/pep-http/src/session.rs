@@ -242,12 +242,12 @@ impl Listener {
             Method::GET => {
                 // Whoever polls is answered at once, unless they ask to stay.
                 let preference = Preference::of(&parts.headers, Duration::ZERO);
-                let status = settle::status(&self.gate, requester.principal, id, preference.patience).await;
+                let status = settle::status(&self.gate, requester, id, preference.patience).await;
                 let status = status.map_err(|error| not_recordable(&error))?.ok_or_else(unknown)?;
                 Ok(reply::of(status, |never| match never {}, preference.applied))
             }
             Method::DELETE => {
-                let taken = settle::withdraw(&self.gate, requester.principal, actor_of(requester), id).await;
+                let taken = settle::withdraw(&self.gate, requester, actor_of(requester), id).await;
                 match taken.map_err(|error| not_recordable(&error))? {
                     None => Err(unknown()),
                     Some(Ok(())) => Ok(reply::withdrawn().into()),

@@ -90,7 +90,9 @@ fn sealed(content: &str, requester: &Requester, call: &[&str]) -> Vec<u8> {
 /// Each part after its length.
 fn in_parts(kind: &str, own: &[String], requester: &Requester, call: &[&str]) -> Vec<u8> {
     let people = requester.on_behalf_of.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let caller = [requester.principal.to_string(), people];
+    let claims =
+        requester.claims.iter().map(|(name, value)| format!("{}:{name}{}:{value}", name.len(), value.len()));
+    let caller = [requester.principal.to_string(), people, claims.collect()];
     let mut out = kind.as_bytes().to_vec();
     for part in own.iter().chain(&caller).map(String::as_str).chain(call.iter().copied()) {
         out.extend_from_slice(&(part.len() as u64).to_be_bytes());

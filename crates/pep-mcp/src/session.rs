@@ -12,7 +12,7 @@ use crate::{
         standing::{Heard, Question, Taken},
     },
 };
-use countersign_core::{ApprovalId, PersonId, PrincipalId, Requester};
+use countersign_core::{ApprovalId, Caller, PrincipalId, Requester};
 use countersign_engine::port::upstream::Failed;
 use parking_lot::Mutex;
 use std::{
@@ -29,8 +29,7 @@ use tokio_util::sync::CancellationToken;
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
-    principal: PrincipalId,
-    on_behalf_of: Vec<PersonId>,
+    caller: Caller,
     pub(crate) version: &'static str,
     pub(crate) peer: Peer,
     next: AtomicU64,
@@ -125,8 +124,7 @@ impl Drop for Place {
 impl Session {
     pub(crate) fn new(requester: &Requester, version: &'static str, peer: Peer) -> Self {
         Self {
-            principal: requester.principal,
-            on_behalf_of: requester.on_behalf_of.clone(),
+            caller: requester.caller(),
             version,
             peer,
             next: AtomicU64::new(1),
@@ -183,7 +181,7 @@ impl Session {
     }
 
     fn is_of(&self, requester: &Requester) -> bool {
-        self.principal == requester.principal && self.on_behalf_of == requester.on_behalf_of
+        self.caller == requester.caller()
     }
 
     /// An identifier for a message to the server that it has not had before.
@@ -297,9 +295,6 @@ impl Session {
     }
 }
 
-/// Who calls, and for whom.
-type Caller = (PrincipalId, Vec<PersonId>);
-
 /// The sessions of one target.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
@@ -319,15 +314,15 @@ impl Sessions {
 
     /// The session that serves this caller's requests of the later era.
     pub(crate) fn standing(&self, requester: &Requester) -> Option<Arc<Session>> {
-        let key = (requester.principal, requester.on_behalf_of.clone());
-        let session = self.standing.lock().get(&key).filter(|session| !session.peer.is_gone()).cloned()?;
+        let caller = requester.caller();
+        let session = self.standing.lock().get(&caller).filter(|session| !session.peer.is_gone()).cloned()?;
         *session.used.lock() = Instant::now();
         Some(session)
     }
 
     /// Has a session serve this caller's requests of the later era; the one that did before.
     pub(crate) fn stand(&self, requester: &Requester, session: Arc<Session>) -> Option<Arc<Session>> {
-        self.standing.lock().insert((requester.principal, requester.on_behalf_of.clone()), session)
+        self.standing.lock().insert(requester.caller(), session)
     }
 
     /// Forgets a session, whatever it is known by.
@@ -343,7 +338,9 @@ impl Sessions {
 
     /// Whether this principal has as many as it may.
     pub(crate) fn is_full(&self, principal: PrincipalId, most: usize) -> bool {
-        self.named.lock().values().filter(|session| session.principal == principal).count() >= most
+        let of_it = |session: &&Arc<Session>| session.caller.principal == principal;
+        let named = self.named.lock().values().filter(of_it).count();
+        named + self.standing.lock().values().filter(of_it).count() >= most
     }
 
     pub(crate) fn insert(&self, id: String, session: Arc<Session>) {

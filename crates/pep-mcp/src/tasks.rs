@@ -3,7 +3,7 @@
 //! That of a call that waits for people is its approval's id, which outlives the gateway; the rest is kept in memory.
 
 use crate::{session::UnderWay, upstream::exchange::Form};
-use countersign_core::{ApprovalId, PersonId, PrincipalId, Requester, Timestamp, visible};
+use countersign_core::{ApprovalId, Caller, Requester, Timestamp, visible};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -91,8 +91,7 @@ pub(crate) struct Task {
     pub(crate) id: String,
     pub(crate) approval: Option<ApprovalId>,
     pub(crate) under_way: Arc<UnderWay>,
-    principal: PrincipalId,
-    on_behalf_of: Vec<PersonId>,
+    caller: Caller,
     created: Timestamp,
     stage: watch::Sender<(Stage, Timestamp)>,
 }
@@ -106,12 +105,11 @@ impl Task {
         now: Timestamp,
     ) -> Self {
         let (stage, _) = watch::channel((Stage::Working(RUNS.into()), now));
-        let (principal, on_behalf_of) = (requester.principal, requester.on_behalf_of.clone());
-        Self { id, approval, under_way, principal, on_behalf_of, created: now, stage }
+        Self { id, approval, under_way, caller: requester.caller(), created: now, stage }
     }
 
     fn is_of(&self, requester: &Requester) -> bool {
-        self.principal == requester.principal && self.on_behalf_of == requester.on_behalf_of
+        self.caller == requester.caller()
     }
 
     pub(crate) fn stage(&self) -> Stage {

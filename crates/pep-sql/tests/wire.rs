@@ -59,6 +59,8 @@ mod sessions;
 mod stopped;
 #[path = "wire/strict.rs"]
 mod strict;
+#[path = "wire/tags.rs"]
+mod tags;
 #[path = "wire/texts.rs"]
 mod texts;
 #[path = "wire/tls.rs"]

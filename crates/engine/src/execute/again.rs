@@ -15,7 +15,7 @@ use crate::{
     preapproval, record, rules, vote,
 };
 use countersign_core::{
-    Action, ApprovalId, Decision, Digest, GateName, PersonId, Refusal, Requester, Terms, Timestamp,
+    Action, ApprovalId, Decision, Digest, GateName, PersonId, Refusal, Terms, Timestamp,
     approval::{Broken, CastVote, Event as Step, Round, State, Taker},
     decision::{Basis, Gate as ShutGate},
 };
@@ -89,17 +89,11 @@ pub(super) async fn decide(
         return Ok(Again::NotNow(record::frozen(&scope)));
     }
     // Groups, owners and the credential are looked at as they are now.
-    match gate.identity().requester(action.requester.credential, gate.now()) {
-        Ok(requester) if requester.principal == action.requester.principal => {
-            // What its token said is known of the token it asked with alone.
-            let claims = std::mem::take(&mut action.requester.claims);
-            action.requester = Requester { claims, ..requester };
-        }
-        Ok(_) | Err(_) => {
-            close(gate, id).await?;
-            return Ok(Again::Over);
-        }
-    }
+    let Some(requester) = gate.renewed(&action.requester) else {
+        close(gate, id).await?;
+        return Ok(Again::Over);
+    };
+    action.requester = requester;
     action.evidence = None;
     if let Some(gathered) = gathered {
         intake::take_in(&mut action, gathered);

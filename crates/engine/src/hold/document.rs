@@ -10,7 +10,7 @@ use crate::{
     view::{View, approvers_in_words},
 };
 use countersign_core::{
-    ActionId, Approval, Digest, Evidence, PersonId, PrincipalId, Timestamp,
+    ActionId, Approval, Caller, Digest, Evidence, PersonId, PrincipalId, Timestamp,
     approval::{Closing, Event, Outcome, Refused, State, Taker},
     evidence::DriftBound,
     ticket::Scope,
@@ -116,6 +116,15 @@ pub struct Resolution {
 }
 
 impl Hold {
+    /// Who asked.
+    pub fn caller(&self) -> Caller {
+        Caller {
+            principal: self.principal,
+            on_behalf_of: self.asked.on_behalf_of.clone(),
+            claims: self.view.computed.claims.clone(),
+        }
+    }
+
     /// Reads a stored hold.
     pub fn read(record: &Record) -> Result<Self, ReadError> {
         serde_json::from_slice(&record.doc)

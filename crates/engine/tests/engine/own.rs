@@ -2,8 +2,13 @@
 
 use crate::stage::{LONG, Stage, authorized, person};
 use bytes::Bytes;
-use countersign_core::{ApprovalId, Class, RefusalCode, approval::Taker};
-use countersign_engine::{Reply, reply::Refused, reply::Ticket, settle};
+use countersign_core::{ApprovalId, Class, RefusalCode, Requester, approval::Taker};
+use countersign_engine::{
+    Reply,
+    reply::Refused,
+    reply::Ticket,
+    settle::{self, Claim},
+};
 use countersign_ledger::event::Actor;
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle};
@@ -180,8 +185,7 @@ async fn revoking_cancels_what_runs_in_a_session() {
 async fn withdrawing_answers_the_session_that_waits() {
     let stage = Stage::new().await;
     let (asked, _, id) = waiting(&stage, "on").await;
-    let principal = Stage::requester().principal;
-    settle::withdraw(&stage.gate, principal, Actor::Gateway, id).await.unwrap().unwrap().unwrap();
+    settle::withdraw(&stage.gate, &Stage::requester(), Actor::Gateway, id).await.unwrap().unwrap().unwrap();
     assert_eq!(refused(asked.await.unwrap()).refusal.code, RefusalCode::Withdrawn);
 }
 
@@ -240,4 +244,29 @@ async fn a_crash_while_it_runs_in_a_session_is_unknown_and_never_repeated() {
     assert_eq!(told.refusal.code, RefusalCode::Spent);
     assert_eq!(next.cloud.count(), 0);
     next.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_token_of_the_same_agent_takes_nothing_up() {
+    let stage = Stage::new().await;
+    let (asked, _, id) = waiting(&stage, "on").await;
+    let own = Stage::requester();
+    let others = [
+        Requester { claims: [("ref".to_owned(), "tag".to_owned())].into(), ..own.clone() },
+        Requester { on_behalf_of: vec![person(7)], ..own.clone() },
+    ];
+    let target = "cloud".parse().unwrap();
+    for other in &others {
+        assert!(settle::status(&stage.gate, other, id, Duration::ZERO).await.unwrap().is_none());
+        assert!(settle::look(&stage.gate, other, &target, id).await.unwrap().is_none());
+        assert!(settle::withdraw(&stage.gate, other, Actor::Gateway, id).await.unwrap().is_none());
+    }
+    stage.approve(person(1), id).await.unwrap();
+    assert_eq!(live(asked.await.unwrap()), "on");
+    for other in &others {
+        let claim = Claim { requester: other, target: &target, approval: id, patience: LONG };
+        assert!(settle::claim(&stage.gate, claim, stage.session("on").0).await.unwrap().is_none());
+    }
+    assert!(settle::status(&stage.gate, &own, id, Duration::ZERO).await.unwrap().is_some());
+    assert_eq!(stage.cloud.count(), 1);
 }

@@ -48,8 +48,7 @@ async fn play(seed: u64) {
             (10, Some(id)) => drop(stage.reject(who, id, "no").await),
             (11, Some(id)) => drop(settle::revoke(&stage.gate, id, Taker::Operator, "no").await.unwrap()),
             (12, Some(id)) => {
-                let hold = countersign_engine::read::hold(&stage.gate, id).await.unwrap().unwrap();
-                settle::withdraw(&stage.gate, hold.principal, Actor::Gateway, id)
+                settle::withdraw(&stage.gate, &Stage::requester(), Actor::Gateway, id)
                     .await
                     .unwrap()
                     .unwrap()

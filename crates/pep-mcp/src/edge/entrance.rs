@@ -141,9 +141,7 @@ impl Entrance {
             Shown::Certificate(client) => Presented::Certificate(client),
             Shown::Nothing => Presented::Nothing,
         };
-        self.gate.authenticate(presented).await.is_ok_and(|now| {
-            now.principal == requester.principal && now.on_behalf_of == requester.on_behalf_of
-        })
+        self.gate.authenticate(presented).await.is_ok_and(|now| now.caller() == requester.caller())
     }
 
     /// Reads a body as one message that an agent may send.

@@ -289,18 +289,14 @@ impl Session {
 
     /// What an agent is told whose token is not good any more.
     pub(super) async fn unknown_by_now(&mut self) -> Result<Option<Said>, Ended> {
-        match self.gate.identity().requester(self.requester.credential, self.gate.now()) {
-            Ok(requester) if requester.principal == self.requester.principal => {
-                self.requester = requester;
-                Ok(None)
-            }
-            Ok(_) | Err(_) => {
-                self.count(RefusalCode::Unauthenticated).await?;
-                let why = "the token is not good any more";
-                let hint = "ask the agent's owner for a new token";
-                Ok(Some(Said::new(sqlstate::INVALID_PASSWORD, why, hint)))
-            }
-        }
+        let Some(requester) = self.gate.renewed(&self.requester) else {
+            self.count(RefusalCode::Unauthenticated).await?;
+            let why = "the token is not good any more";
+            let hint = "ask the agent's owner for a new token";
+            return Ok(Some(Said::new(sqlstate::INVALID_PASSWORD, why, hint)));
+        };
+        self.requester = requester;
+        Ok(None)
     }
 
     pub(super) async fn understand(
@@ -395,8 +391,7 @@ impl Session {
                 reply = &mut handled => break reply.map_err(Ended::Engine),
                 () = self.shared.cancel.notified() => {
                     if let Some(approval) = self.shared.held() {
-                        let (principal, actor) = (self.requester.principal, Actor::Gateway);
-                        settle::withdraw(&self.gate, principal, actor, approval).await?;
+                        settle::withdraw(&self.gate, &self.requester, Actor::Gateway, approval).await?;
                     }
                 }
                 gone = closed(client) => if gone { break Err(Ended::ClientGone) },

@@ -24,7 +24,7 @@ fn told(bytes: &[u8], fields: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_in_which_nobody_speaks_is_ended_with_a_code_of_its_own() {
-    let stage = stage(json!({"idle": "1500ms"})).await;
+    let stage = stage(json!({"idle": "4s"})).await;
     let (mut stream, _) = login(&stage, &[]).await;
     told(&said(&mut stream).await, &["SFATAL", "C57P05", "Hconnect again"]);
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
@@ -46,7 +46,7 @@ async fn a_session_in_which_nobody_speaks_is_ended_with_a_code_of_its_own() {
     stage.approve(2, id).await;
     assert_eq!(asked.await.unwrap().out, "DELETE 14");
     // Nor does a client rest that runs something for longer.
-    assert_eq!(stage.run("select pg_sleep(2)").await.err, "");
+    assert_eq!(stage.run("select pg_sleep(5)").await.err, "");
     // Nor may somebody rest in the middle of a message that is let go.
     let (mut stream, _) = login(&stage, &[]).await;
     let mut half = vec![b'Q'];
@@ -77,7 +77,7 @@ async fn what_the_server_says_by_itself_is_no_silence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_say_who_it_is_is_not_waited_for() {
-    let stage = stage(json!({"login": "2s"})).await;
+    let stage = stage(json!({"login": "5s"})).await;
     // Nothing, half a packet, and no password.
     let mut silent = TcpStream::connect(stage.addr).await.unwrap();
     let mut half = TcpStream::connect(stage.addr).await.unwrap();

@@ -3,10 +3,9 @@
 use crate::{
     guarded::{bound, execute, runs},
     names::{ANYTHING, CERTAIN, DELETE, asked, bind, parse, query, shown, stage_under, sync, untouched},
-    stage::{POLICY, Stage},
+    stage::{COMES_WITHIN, POLICY, Stage},
     strict::{login, message},
 };
-use std::time::Duration;
 use tokio::net::TcpStream;
 
 async fn stage() -> Stage {
@@ -16,14 +15,14 @@ async fn stage() -> Stage {
 /// Sends a text until the catalog that its names are looked up in is the one that there is.
 async fn comes_to(stream: &mut TcpStream, messages: &[u8], wanted: &str) {
     let mut told = String::new();
-    for _ in 0..100 {
-        told = asked(stream, &[messages]).await;
-        if told == wanted {
-            return;
+    let comes = async {
+        while told != wanted {
+            told = asked(stream, &[messages]).await;
+            tokio::task::yield_now().await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("never {wanted}, but {told}");
+    };
+    let came = tokio::time::timeout(COMES_WITHIN, comes).await.is_ok();
+    assert!(came, "never {wanted}, but {told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
