@@ -6,13 +6,14 @@ use crate::members::{self, Members};
 use countersign_core::visible;
 use parking_lot::Mutex;
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
+use url::Url;
 
 /// What one session's server may have asked without an answer.
 pub(crate) const MOST: usize = 8;
@@ -115,18 +116,53 @@ impl Offer {
         }
         let is_taken = match method {
             ELICITATION => match member("mode").map(members::text) {
-                None => self.form,
-                Some(Some(mode)) => (mode == "form" && self.form) || (mode == "url" && self.url),
-                Some(None) => false,
+                None => self.form && member("url").is_none(),
+                Some(Some(mode)) if mode == "form" => self.form && member("url").is_none(),
+                Some(Some(mode)) if mode == "url" => {
+                    if !member("url").and_then(members::text).is_some_and(|page| is_page(&page)) {
+                        return Err("it names no page that is safe to open: `https`, in plain letters");
+                    }
+                    self.url
+                }
+                Some(_) => false,
             },
-            SAMPLING => self.sampling.is_some_and(|(tools, _)| {
-                tools || (member("tools").is_none() && member("toolChoice").is_none())
+            SAMPLING => self.sampling.is_some_and(|(tools, context)| {
+                let of_others = member("includeContext").is_some_and(|of| of.get() != r#""none""#);
+                (tools || (member("tools").is_none() && member("toolChoice").is_none()))
+                    && (context || !of_others)
             }),
             ROOTS => self.roots,
             _ => false,
         };
-        is_taken.then_some(()).ok_or("it is not passed on here, or the agent's client does not take it")
+        if !is_taken {
+            return Err("it is not passed on here, or the agent's client does not take it");
+        }
+        // Its message is marked, with what it hides written out; the rest goes on as it came.
+        let hides = |(name, value): (&str, &RawValue)| name != "message" && hides(value);
+        if method == ELICITATION && whole.is_some_and(|params| params.iter().any(hides)) {
+            return Err("what it asks holds characters that nobody would see");
+        }
+        Ok(())
     }
+}
+
+/// Whether somebody may be led to this page.
+fn is_page(page: &str) -> bool {
+    let safe = |url: Url| url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
+    page.bytes().all(|byte| byte.is_ascii_graphic()) && Url::parse(page).is_ok_and(safe)
+}
+
+/// Whether any text in it, names of members too, holds what nobody would see.
+fn hides(raw: &RawValue) -> bool {
+    fn any(value: &Value) -> bool {
+        match value {
+            Value::String(text) => visible::has_hidden(text),
+            Value::Array(all) => all.iter().any(any),
+            Value::Object(all) => all.iter().any(|(name, value)| visible::has_hidden(name) || any(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+    serde_json::from_str::<Value>(raw.get()).map_or(true, |value| any(&value))
 }
 
 /// What a server asks, as its agent is told: a text for the agent's user is marked as the server's.
@@ -297,8 +333,21 @@ mod tests {
             (&forms, SAMPLING, r#"{"messages":[]}"#, false),
             (&forms, ROOTS, "{}", false),
             (&urls, ELICITATION, r#"{"message":"?"}"#, false),
-            (&urls, ELICITATION, r#"{"mode":"url","message":"?"}"#, true),
+            (&urls, ELICITATION, r#"{"mode":"url","url":"https://pay.example/x?y=1","message":"?"}"#, true),
+            (&urls, ELICITATION, r#"{"mode":"url","url":"https:\u002f\u002fpay.example","message":"?"}"#, true),
+            (&urls, ELICITATION, r#"{"mode":"url","message":"?"}"#, false),
+            (&urls, ELICITATION, r#"{"mode":"url","url":"http://pay.example","message":"?"}"#, false),
+            (&urls, ELICITATION, r#"{"mode":"url","url":"javascript:alert(1)","message":"?"}"#, false),
+            (&urls, ELICITATION, r#"{"mode":"url","url":"https://bank.example@evil.example","message":"?"}"#, false),
+            (&urls, ELICITATION, r#"{"mode":"url","url":"https://раypal.example","message":"?"}"#, false),
+            (&forms, ELICITATION, r#"{"message":"?","url":"https://pay.example"}"#, false),
+            (&forms, ELICITATION, r#"{"message":"?","requestedSchema":{"properties":{"n":{"title":"Pay\u202e"}}}}"#, false),
+            (&forms, ELICITATION, r#"{"message":"?","requestedSchema":{"properties":{"n\u200b":{}}}}"#, false),
+            (&forms, ELICITATION, r#"{"message":"?\u202e","requestedSchema":{"properties":{"n":{"title":"Größe\nin m"}}}}"#, true),
             (&urls, SAMPLING, r#"{"messages":[]}"#, true),
+            (&urls, SAMPLING, r#"{"messages":[],"includeContext":"none"}"#, true),
+            (&urls, SAMPLING, r#"{"messages":[],"includeContext":"allServers"}"#, false),
+            (&offer(r#"{"sampling":{"context":{}}}"#), SAMPLING, r#"{"messages":[],"includeContext":"allServers"}"#, true),
             (&urls, SAMPLING, r#"{"messages":[],"tools":[]}"#, false),
             (&urls, "tools/call", "{}", false),
         ] {

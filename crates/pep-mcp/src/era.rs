@@ -166,14 +166,17 @@ pub(crate) fn decoded(text: &str) -> Option<String> {
     String::from_utf8(BASE64_STANDARD.decode(inner).ok()?).ok()
 }
 
-/// A result as the later era has it: with what kind it is, and where it could be kept by others, that it must not be.
+/// A result as the later era has it: with what kind it is, and where it could be kept by others, that it must not be. `None`: it
+/// cannot be read for certain, or is none yet, which is told in another way where it may be.
 pub(crate) fn modern(result: &str, method: &str) -> Option<String> {
     let raw: &RawValue = serde_json::from_str(result).ok()?;
     let members = Members::read(raw)?;
     let listed = method.ends_with("/list") || ["resources/read", "server/discover"].contains(&method);
     let mut more = Vec::new();
-    if members.find("resultType").is_none() {
-        more.push(r#""resultType":"complete""#.to_owned());
+    match members.find("resultType").map(RawValue::get) {
+        None => more.push(r#""resultType":"complete""#.to_owned()),
+        Some(r#""complete""#) => {}
+        Some(_) => return None,
     }
     if listed {
         if members.find("ttlMs").is_none() {
@@ -227,6 +230,22 @@ mod tests {
         let version = pairs.iter().find(|(name, _)| *name == "mcp-protocol-version").map(|(_, value)| *value);
         let read = read(&headers, version, "tools/call", Some(&raw(params)));
         read.map_err(|mismatch| mismatch.code)
+    }
+
+    #[test]
+    fn what_is_none_yet_or_cannot_be_read_is_no_result() {
+        for (result, want) in [
+            (r#"{"n":1.50}"#, Some(r#"{"resultType":"complete","n":1.50}"#)),
+            (r#"{"resultType":"complete","n":1.50}"#, Some(r#"{"resultType":"complete","n":1.50}"#)),
+            (r#"{"resultType":"input_required","inputRequests":{}}"#, None),
+            (r#"{"resultType":"input\u005frequired","inputRequests":{}}"#, None),
+            (r#"{"result\u0054ype":"input_required","inputRequests":{}}"#, None),
+            (r#"{"resultType":"complete","\u0072esultType":"input_required"}"#, None),
+            (r#"{"resultType":"complete","resultType":"input_required"}"#, None),
+            ("1", None),
+        ] {
+            assert_eq!(modern(result, "tools/call").as_deref(), want, "{result}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) mod code {
     pub(crate) const INVALID_PARAMS: i64 = -32602;
     pub(crate) const SERVER: i64 = -32000;
     /// The agent's user has to open a page first (2025-11-25 alone).
-    pub(crate) const URL_ELICITATION: i64 = -32042;
+    pub(crate) const URL_ELICITATION: f64 = -32_042.0;
     pub(crate) const HEADER_MISMATCH: i64 = -32020;
     pub(crate) const MISSING_CAPABILITY: i64 = -32021;
     pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
@@ -55,9 +55,10 @@ impl Said {
         // Both beginnings are written here and nowhere else.
         let text = self.message.into_text();
         let result = text.strip_prefix(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":"#));
-        let own = result.and_then(|rest| era::modern(rest.strip_suffix('}')?, method));
-        if let Some(own) = own {
-            self.message = self::result(id, &own).into();
+        if let Some(result) = result.and_then(|rest| rest.strip_suffix('}')) {
+            let why = "the server's answer is not passed on: it asks for something where it may not, or cannot be read for certain";
+            let own = era::modern(result, method).map(|own| self::result(id, &own));
+            self.message = own.unwrap_or_else(|| error(id, code::SERVER, why, &Value::Null)).into();
             return (self, StatusCode::OK);
         }
         let error = text.strip_prefix(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":"#));

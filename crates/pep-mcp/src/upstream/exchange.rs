@@ -438,7 +438,12 @@ impl Asking {
         }
         let received = talk.received;
         self.rest(talk);
-        let answer = Answer { form: Form::Error, raw: raw.into(), link: None, session_is_gone };
+        let message = Bytes::from(raw);
+        let raw = match serde_json::from_slice::<&RawValue>(&message) {
+            Ok(error) => self.answer(Form::Error, error, &message).1,
+            Err(_) => return Err(lost("the server's error cannot be read")),
+        };
+        let answer = Answer { form: Form::Error, raw, link: None, session_is_gone };
         Ok((answer, format!("http {code}"), received))
     }
 
@@ -510,7 +515,7 @@ impl Asking {
 
 /// Withdraws what a cancelled request waits for. What has begun to run meanwhile is cancelled there.
 pub(crate) async fn take_back(gate: &Arc<Gate>, requester: &Requester, approval: ApprovalId) {
-    let taken = settle::withdraw(gate, requester.principal, actor_of(requester), approval).await;
+    let taken = settle::withdraw(gate, requester, actor_of(requester), approval).await;
     if let Err(error) = taken {
         let error = countersign_engine::record::chain(&error);
         tracing::error!(%approval, %error, "a cancelled call could not be withdrawn");
@@ -522,13 +527,14 @@ fn may_have(raw: &RawValue, member: &str) -> bool {
     memmem::find(raw.get().as_bytes(), member.as_bytes()).is_some()
 }
 
-/// Whether a result of the later era is none yet.
+/// Whether a result of the later era is none yet, or could be read as one that is none.
 fn wants_input(raw: &RawValue) -> bool {
-    if !may_have(raw, "resultType") {
+    // A name may be written with escapes.
+    if !may_have(raw, "resultType") && !may_have(raw, "\\u") {
         return false;
     }
-    let kind = Members::read(raw).and_then(|result| result.find("resultType").map(RawValue::get));
-    kind.is_some_and(|kind| kind != r#""complete""#)
+    let Some(result) = Members::read(raw) else { return true };
+    result.find("resultType").is_some_and(|kind| kind.get() != r#""complete""#)
 }
 
 /// How it went, for the record.
@@ -551,8 +557,10 @@ fn status(form: Form, raw: &RawValue) -> String {
 
 /// Whether the server says that the agent's user has to open a page first (2025-11-25, client/elicitation).
 fn is_url_elicitation(error: &RawValue) -> bool {
-    let code = Members::read(error).and_then(|error| error.find("code")?.get().parse::<i64>().ok());
-    code == Some(code::URL_ELICITATION)
+    let Some(error) = Members::read(error) else { return true };
+    let code = error.find("code").and_then(|code| code.get().parse::<f64>().ok());
+    // However the number is written.
+    code.is_some_and(|code| (code - code::URL_ELICITATION).abs() < 0.5)
 }
 
 /// Whether the server found that the head of a call was not what it wants there.
@@ -591,6 +599,29 @@ fn record(recorded: Result<(), countersign_engine::Error>) -> Result<(), Failed>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_asks_is_known_however_it_is_written() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        for (error, asks) in [
+            (r#"{"code":-32042,"message":"m"}"#, true),
+            (r#"{"code":-32042.0,"message":"m"}"#, true),
+            (r#"{"code":-3.2042e4,"message":"m"}"#, true),
+            (r#"{"c\u006fde":-32042,"message":"m"}"#, true),
+            (r#"{"code":-32000,"message":"m"}"#, false),
+            (r#"{"message":"m"}"#, false),
+        ] {
+            assert_eq!(is_url_elicitation(&raw(error)), asks, "{error}");
+        }
+        for (result, asks) in [
+            (r#"{"resultType":"input_required"}"#, true),
+            (r#"{"result\u0054ype":"input_required"}"#, true),
+            (r#"{"resultType":"complete","content":[{"text":"\u00fc"}]}"#, false),
+            (r#"{"content":[{"text":"\u00fc resultType"}]}"#, false),
+        ] {
+            assert_eq!(wants_input(&raw(result)), asks, "{result}");
+        }
+    }
 
     #[test]
     fn a_token_is_put_in_and_every_other_byte_stays() {
