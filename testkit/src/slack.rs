@@ -64,6 +64,8 @@ pub struct Trouble {
     pub lacks: BTreeSet<&'static str>,
     /// Users who left the workspace.
     pub gone: BTreeSet<String>,
+    /// Users with whom the app cannot converse.
+    pub shut: BTreeSet<String>,
 }
 
 /// A call that is not answered as asked.
@@ -331,6 +333,9 @@ impl Shared {
         let number = user.strip_prefix('U').filter(|number| number.len() >= 8).ok_or("user_not_found")?;
         if self.trouble.gone.contains(&user) {
             return Err("user_disabled".into());
+        }
+        if self.trouble.shut.contains(&user) {
+            return Err("channel_not_found".into());
         }
         let id = format!("D{number}");
         self.conversations.insert(id.clone());

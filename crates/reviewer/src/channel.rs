@@ -4,7 +4,10 @@ use crate::message::{Message, Room};
 use async_trait::async_trait;
 use countersign_core::{ActionId, ApprovalId, ChannelName, EntryId, PersonId, Timestamp};
 use countersign_engine::outbox::News;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// One piece of news, ready to be told.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub struct Letter {
     pub deciders: Vec<Decider>,
     /// Those on whose side it was asked for, where the channel writes to people bound there.
     pub requesters: Vec<Decider>,
+    /// Of those who were written to before, whom the channel reaches now, and where: who is not in it has lost their part.
+    pub reached: BTreeMap<PersonId, String>,
     /// Where the channel put the news before, where it has a place to change.
     pub posted: Option<String>,
     pub before: Before,
@@ -188,6 +193,11 @@ pub trait Tell: Send + Sync + std::fmt::Debug {
         Writes::ToAPlace
     }
 
+    /// Who was written to, of a channel that keeps that where it keeps what it posted.
+    fn written_to(&self, _posted: &str) -> BTreeSet<PersonId> {
+        BTreeSet::new()
+    }
+
     /// Whether it can tell several approvals in one message.
     fn gathers(&self) -> bool {
         false
@@ -250,6 +260,7 @@ impl Letter {
             by: None,
             deciders: Vec::new(),
             requesters: Vec::new(),
+            reached: BTreeMap::new(),
             posted: None,
             // So that a test finds out whether looking for what may be there already works.
             before: Before::Perhaps,

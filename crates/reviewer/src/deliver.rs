@@ -229,6 +229,9 @@ impl Worker<'_> {
                 (self.deciders(outgoing, &hold, news).await?, self.requesters(&hold), other)
             }
         };
+        let before = outgoing.posted.as_deref().map(|posted| self.tell.written_to(posted));
+        let reached = before.into_iter().flatten().filter_map(|person| Some((person, self.address(person)?)));
+        let reached = reached.collect();
         let (message, shown) = drawn_for(self.gate, &heard_by, &hold, self.tell.room(news)).await?;
         Ok(Some(Letter {
             id: news.entry.to_string(),
@@ -240,6 +243,7 @@ impl Worker<'_> {
             by,
             deciders,
             requesters,
+            reached,
             posted: outgoing.posted.clone(),
             before: if perhaps { Before::Perhaps } else { Before::Never },
             behind: if outgoing.waiting.len() > 1 { Behind::More } else { Behind::Nothing },

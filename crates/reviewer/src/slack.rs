@@ -113,19 +113,22 @@ impl Tell for Slack {
     }
 
     async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
-        let Some(posted) = &letter.posted else { return self.message(letter).await.map(Some) };
+        let message = || async { self.message(letter).await.map(Some).map_err(|refusal| refusal.failed) };
+        let Some(posted) = &letter.posted else { return message().await };
         // Where more waits, the message is changed once, with the last of it.
         if letter.behind == Behind::Nothing
             && let Err(refusal) = self.change(letter, posted).await
         {
             return match refusal.about {
                 // Somebody deleted it, or the channel is another now.
-                About::Gone => self.message(letter).await.map(Some),
-                About::Deleted | About::Size | About::Scope | About::Other => Err(refusal.failed),
+                About::Gone => message().await,
+                About::Deleted | About::Size | About::Scope | About::Place | About::Other => {
+                    Err(refusal.failed)
+                }
             };
         }
         match self.line(letter, posted).await {
-            Err(refusal) if refusal.about == About::Gone => self.message(letter).await.map(Some),
+            Err(refusal) if refusal.about == About::Gone => message().await,
             Err(refusal) => Err(refusal.failed),
             Ok(()) => Ok(None),
         }
@@ -139,11 +142,12 @@ impl Slack {
     }
 
     /// Posts the message about an approval, or finds it: where it is.
-    async fn message(&self, letter: &Letter) -> Result<String, Failed> {
-        if letter.before == Before::Perhaps
-            && let Some(found) = self.find(letter, Part::Message, None).await?
-        {
-            return Ok(found);
+    async fn message(&self, letter: &Letter) -> Result<String, Refusal> {
+        if letter.before == Before::Perhaps {
+            let found = self.find(letter, Part::Message, None).await;
+            if let Some(found) = found.map_err(|failed| Refusal { about: About::Other, failed })? {
+                return Ok(found);
+            }
         }
         let drawn = self.drawn(letter);
         let posting = self.posting(letter, Part::Message, None, &drawn.text, &drawn.blocks);
@@ -151,9 +155,9 @@ impl Slack {
             Err(refusal) if refusal.about == About::Size => {
                 let (text, blocks) = draw::brief(&letter.message);
                 let posting = self.posting(letter, Part::Message, None, &text, &blocks);
-                self.post(posting).await.map_err(|refusal| refusal.failed)
+                self.post(posting).await
             }
-            posted => posted.map_err(|refusal| refusal.failed),
+            posted => posted,
         }
     }
 
@@ -171,6 +175,18 @@ impl Slack {
                 let (text, blocks) = draw::brief(&letter.message);
                 self.api.call("chat.update", Body::Json(&change(&text, &blocks))).await.map(drop)
             }
+            changed => changed.map(drop),
+        }
+    }
+
+    /// Takes away what a message shows, for somebody whom it does not concern any more.
+    async fn empty(&self, posted: &str) -> Result<(), Refusal> {
+        let text = "This message is not meant for you any more.";
+        let block = json!({"type": "section", "text": {"type": "plain_text", "text": text}});
+        let change = json!({"channel": self.channel, "ts": posted, "text": text, "blocks": [block],
+            "parse": "none", "link_names": false});
+        match self.api.call("chat.update", Body::Json(&change)).await {
+            Err(refusal) if matches!(refusal.about, About::Gone | About::Deleted) => Ok(()),
             changed => changed.map(drop),
         }
     }

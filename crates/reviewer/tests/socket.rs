@@ -122,6 +122,10 @@ impl Room {
         self.stage.gate.journal().commit(vec![], vec![note]).await.unwrap();
     }
 
+    fn unbind(&self, user: &str) {
+        self.stage.people.bound.lock().unwrap().remove(&(name(), format!("{TEAM}/{user}"))).unwrap();
+    }
+
     fn channel(&self) -> &Channel {
         self.stage.gate.channels().named(&name()).unwrap()
     }

@@ -69,7 +69,7 @@ impl Worker<'_> {
     }
 
     /// Where this channel reaches somebody; `None`: nowhere.
-    fn address(&self, person: PersonId) -> Option<String> {
+    pub(super) fn address(&self, person: PersonId) -> Option<String> {
         let identity = self.gate.identity();
         match self.tell.writes() {
             Writes::ToUsersOf(channel) => identity.user_of(&channel, person),

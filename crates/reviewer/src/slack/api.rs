@@ -52,6 +52,8 @@ pub(super) enum About {
     Size,
     /// The app may not do this.
     Scope,
+    /// The channel or conversation is not there, or takes nothing of the app's.
+    Place,
     Other,
 }
 
@@ -154,20 +156,20 @@ fn meaning(error: &str) -> (About, Scope, &'static str) {
             (A::Other, S::Channel, "Socket Mode is switched off in the app's settings (`link_disabled`)")
         }
         "channel_not_found" | "channel_type_not_supported" | "method_not_supported_for_channel_type" => (
-            A::Other,
+            A::Place,
             S::Channel,
             "there is no such channel, or the app does not see it (`channel_not_found`)",
         ),
         "not_in_channel" => {
-            (A::Other, S::Channel, "the app is not in the channel (`not_in_channel`): invite it there")
+            (A::Place, S::Channel, "the app is not in the channel (`not_in_channel`): invite it there")
         }
-        "is_archived" => (A::Other, S::Channel, "the channel is archived (`is_archived`)"),
+        "is_archived" => (A::Place, S::Channel, "the channel is archived (`is_archived`)"),
         "restricted_action"
         | "restricted_action_read_only_channel"
         | "restricted_action_thread_only_channel"
         | "restricted_action_thread_locked"
         | "restricted_action_non_threadable_channel" => {
-            (A::Other, S::Channel, "a setting of the workspace forbids it (`restricted_action`)")
+            (A::Place, S::Channel, "a setting of the workspace forbids it (`restricted_action`)")
         }
         "message_limit_exceeded" => {
             (A::Other, S::Channel, "the workspace is full (`message_limit_exceeded`)")

@@ -54,15 +54,19 @@ pub(crate) struct Sent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     person: PersonId,
+    /// The workspace and user that spoke for them then.
+    user: String,
     conversation: String,
     ts: String,
 }
 
 impl Place {
     fn read(text: &str) -> Option<Self> {
-        let (person, place) = text.split_once(':')?;
-        let (conversation, ts) = place.split_once(':')?;
-        Some(Self { person: person.parse().ok()?, conversation: conversation.into(), ts: ts.into() })
+        let mut parts = text.splitn(4, ':');
+        let mut next = || parts.next();
+        let (person, user, conversation, ts) = (next()?, next()?, next()?, next()?);
+        let (user, conversation, ts) = (user.into(), conversation.into(), ts.into());
+        Some(Self { person: person.parse().ok()?, user, conversation, ts })
     }
 
     fn all(posted: Option<&str>) -> Vec<Self> {
@@ -71,7 +75,7 @@ impl Place {
 }
 
 fn written(places: &[Place]) -> String {
-    let one = |place: &Place| format!(" {}:{}:{}", place.person, place.conversation, place.ts);
+    let one = |place: &Place| format!(" {}:{}:{}:{}", place.person, place.user, place.conversation, place.ts);
     std::iter::once(PLACES.to_owned()).chain(places.iter().map(one)).collect()
 }
 
@@ -95,6 +99,10 @@ impl Tell for People {
 
     fn most_each(&self) -> Option<usize> {
         self.most_each
+    }
+
+    fn written_to(&self, posted: &str) -> BTreeSet<PersonId> {
+        Place::all(Some(posted)).into_iter().map(|place| place.person).collect()
     }
 
     async fn tell_together(&self, gathering: &Gathering) -> Result<Option<String>, Failed> {
@@ -133,7 +141,12 @@ impl Tell for People {
             let tried = self.slack.api.call("auth.test", Body::Form(&[])).await;
             return tried.map(|_| None).map_err(|refusal| refusal.failed);
         }
-        let before = Place::all(letter.posted.as_deref());
+        let stays = |place: &Place| letter.reached.get(&place.person) == Some(&place.user);
+        let (before, lost): (Vec<_>, Vec<_>) =
+            Place::all(letter.posted.as_deref()).into_iter().partition(stays);
+        for place in lost {
+            kept(place.person, self.at(&place.conversation).empty(&place.ts).await)?;
+        }
         let (mut places, known) = (before.clone(), self.so_far(&letter.id));
         places.extend(known.written);
         for decider in asked(letter).chain(concerned(letter)) {
@@ -179,8 +192,8 @@ impl People {
     async fn write(&self, letter: &Letter, to: &Decider) -> Result<Place, Refusal> {
         let conversation = self.conversation(to).await?;
         let there = self.at(&conversation);
-        let ts = there.message(letter).await.map_err(|failed| Refusal { about: About::Other, failed })?;
-        Ok(Place { person: to.person, conversation, ts })
+        let ts = there.message(letter).await?;
+        Ok(Place { person: to.person, user: to.address.clone(), conversation, ts })
     }
 
     async fn posted(&self, to: &Decider, mut posting: Value) -> Result<Place, Refusal> {
@@ -189,7 +202,7 @@ impl People {
             posting.insert("channel".into(), conversation.as_str().into());
         }
         let ts = self.at(&conversation).post(posting).await?;
-        Ok(Place { person: to.person, conversation, ts })
+        Ok(Place { person: to.person, user: to.address.clone(), conversation, ts })
     }
 
     /// The app's conversation with somebody.
@@ -263,7 +276,9 @@ fn concerned(letter: &Letter) -> impl Iterator<Item = &Decider> {
 fn kept<T>(person: PersonId, done: Result<T, Refusal>) -> Result<Option<T>, Failed> {
     match done {
         Ok(done) => Ok(Some(done)),
-        Err(refusal) if refusal.failed.scope == Scope::Channel => Err(refusal.failed),
+        Err(refusal) if refusal.failed.scope == Scope::Channel && refusal.about != About::Place => {
+            Err(refusal.failed)
+        }
         Err(refusal) => {
             tracing::warn!(%person, why = %refusal.failed.why, "somebody was not told in Slack");
             Ok(None)
@@ -279,6 +294,7 @@ mod tests {
     fn where_messages_are_is_read_as_it_was_written() {
         let place = |number: u128, conversation: &str| Place {
             person: PersonId::from_parts(1, number),
+            user: format!("T1/U{number}"),
             conversation: conversation.into(),
             ts: format!("{number}.000001"),
         };

@@ -181,6 +181,7 @@ pub(crate) fn letter(number: u32, kind: &str, state: &str) -> Letter {
         by: Some("Ana".into()),
         deciders: vec![],
         requesters: vec![],
+        reached: BTreeMap::new(),
         posted: None,
         before: Before::Never,
         behind: Behind::Nothing,

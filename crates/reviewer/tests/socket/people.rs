@@ -82,6 +82,36 @@ async fn whoever_may_decide_has_a_message_of_their_own_and_the_requester_is_told
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_not_bound_any_more_sees_nothing_more_and_whoever_cannot_be_reached_keeps_nobody_from_theirs()
+ {
+    let room = room(None).await;
+    // Asked in the order of their ids, and the first cannot be conversed with.
+    room.slack.trouble(|trouble| trouble.shut.extend([ANA.into()]));
+    let id = room.stage.hold(countersign_core::Class::Execute, "rocket").await;
+    room.until("the message", |room| messages_of(room, BOB).len() == 1).await;
+    assert!(room.stage.gate.channels().named(&direct()).unwrap().standing().failures == 0);
+    room.slack.trouble(|trouble| trouble.shut.clear());
+    let other = room.stage.hold(countersign_core::Class::Execute, "second rocket").await;
+    room.until("both", |room| messages_of(room, ANA).len() == 1 && messages_of(room, BOB).len() == 2).await;
+    assert!(heading(&messages_of(&room, ANA)[0]).contains("Waiting"));
+
+    room.unbind(ANA);
+    for id in [id, other] {
+        room.stage.reject(person(2), id, "said in confidence").await.unwrap();
+    }
+    let over = |message: &Message| heading(message).contains("Rejected");
+    room.until("the end", |room| messages_of(room, BOB).iter().all(over)).await;
+    let hers = messages_of(&room, ANA).remove(0);
+    let shown = serde_json::to_string(&hers.blocks).unwrap();
+    assert!(shown.contains("not meant for you any more"), "{shown}");
+    assert!(
+        !shown.contains("rocket") && !shown.contains("confidence") && !shown.contains("action_id"),
+        "{shown}"
+    );
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_who_left_keeps_nobody_from_theirs_and_a_lost_answer_writes_nothing_twice() {
     let room = room(None).await;
     room.slack.trouble(|trouble| {
