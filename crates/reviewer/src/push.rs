@@ -94,14 +94,7 @@ enum Fate {
     Told,
     Gone,
     Refused(String),
-    Later { why: String, again: Again, reached: Reached },
-}
-
-/// Whether its service was there at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reached {
-    Yes,
-    No,
+    Later { why: String, again: Again },
 }
 
 /// One message, as it goes to several devices.
@@ -182,7 +175,7 @@ impl Push {
         let known = self.memory.lock().sent.get(job.id).cloned().unwrap_or_default();
         let done = |id: &CredentialId| known.told.contains(id) || known.refused.contains_key(id);
         let left: Vec<&Subscription> = devices.iter().filter(|device| !done(&device.id)).collect();
-        let mut later: Vec<(String, Again, Reached)> = Vec::new();
+        let mut later: Vec<(String, Again)> = Vec::new();
         for some in left.chunks(AT_ONCE) {
             let fates = join_all(some.iter().map(|device| self.one(opened, device, job))).await;
             for (device, fate) in some.iter().zip(fates) {
@@ -195,16 +188,13 @@ impl Push {
                     Fate::Refused(why) => {
                         self.remember(job.id, |sent| drop(sent.refused.insert(device.id, why)));
                     }
-                    Fate::Later { why, again, reached } => later.push((why, again, reached)),
+                    Fate::Later { why, again } => later.push((why, again)),
                 }
             }
         }
         let sent = self.memory.lock().sent.get(job.id).cloned().unwrap_or_default();
         let nobody = sent.told.is_empty();
-        if let Some((why, again, _)) = later.iter().max_by_key(|(_, again, _)| wait(*again)) {
-            if nobody && later.iter().all(|(_, _, reached)| *reached == Reached::No) {
-                return Err(Failed { why: why.clone(), scope: Scope::Channel, again: *again });
-            }
+        if let Some((why, again)) = later.iter().max_by_key(|(_, again)| wait(*again)) {
             // One device that is not reached keeps nobody else from what came since.
             if job.behind == Behind::More {
                 tracing::warn!(%why, "a device was not told, and newer news waits");
@@ -238,13 +228,13 @@ impl Push {
         let resting = self.memory.lock().resting.get(&service).copied();
         if let Some(until) = resting.filter(|until| *until > job.now) {
             let why = "its push service asks for fewer messages".to_owned();
-            return Fate::Later { why, again: Again::After(until.since(job.now)), reached: Reached::Yes };
+            return Fate::Later { why, again: Again::After(until.since(job.now)) };
         }
         let mut fate = None;
         for note in [job.note.clone(), job.note.brief()] {
             let answer = match self.send(opened, device, &place, &note, job.now).await {
                 Ok(Ok(answer)) => answer,
-                Ok(Err(why)) => return Fate::Later { why, again: Again::Yes, reached: Reached::No },
+                Ok(Err(why)) => return Fate::Later { why, again: Again::Yes },
                 Err(why) => return Fate::Refused(why),
             };
             let judged = judge(&answer);
@@ -425,7 +415,7 @@ fn wait(again: Again) -> Duration {
 /// What an answer means (RFC 8030, sections 5 and 7). Nothing it says is repeated.
 fn judge(answer: &Answer) -> Fate {
     let (status, wish) = (answer.status, retry_after(&answer.headers));
-    let later = |why: String, again| Fate::Later { why, again, reached: Reached::Yes };
+    let later = |why: String, again| Fate::Later { why, again };
     match status {
         _ if status.is_success() => Fate::Told,
         StatusCode::NOT_FOUND | StatusCode::GONE => Fate::Gone,
