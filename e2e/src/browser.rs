@@ -113,6 +113,8 @@ impl Browser {
             // Root has no user namespace to put a sandbox into; the pages are our own.
             "--no-sandbox".into(),
             "--disable-gpu".into(),
+            // Containers keep little of it.
+            "--disable-dev-shm-usage".into(),
             "--disable-quic".into(),
             "--no-first-run".into(),
             "--disable-background-networking".into(),
@@ -124,9 +126,13 @@ impl Browser {
         let wanted = json!({
             "goog:chromeOptions": {"binary": chromium, "args": arguments},
             "goog:loggingPrefs": {"browser": "ALL"},
+            // In milliseconds.
+            "timeouts": {"script": 180_000, "pageLoad": 300_000},
         });
         let Value::Object(wanted) = wanted else { return Err(E2eError::Browser("no capabilities".into())) };
         let connect = async {
+            // Chromium itself may not come up in time on a busy machine.
+            let mut tries_left = 5;
             loop {
                 let mut builder = ClientBuilder::new(HttpConnector::new());
                 match builder.capabilities(wanted.clone()).connect(&format!("http://127.0.0.1:{port}")).await
@@ -135,6 +141,7 @@ impl Browser {
                     Err(
                         NewSessionError::Failed(_) | NewSessionError::FailedC(_) | NewSessionError::Lost(_),
                     ) => {}
+                    Err(NewSessionError::SessionNotCreated(_)) if tries_left > 0 => tries_left -= 1,
                     Err(error) => return Err(E2eError::Browser(error.to_string())),
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -174,7 +181,19 @@ impl Browser {
 
     /// Waits for an element and gives its text.
     pub async fn text(&self, css: &str) -> Result<String, E2eError> {
-        Ok(self.page.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await?.text().await?)
+        let read = async {
+            loop {
+                // A page that is loaded anew takes its elements with it.
+                if let Ok(element) = self.page.find(Locator::Css(css)).await
+                    && let Ok(text) = element.text().await
+                {
+                    return text;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let read = tokio::time::timeout(PATIENCE, read).await;
+        read.map_err(|_| E2eError::Browser(format!("there is no `{css}`")))
     }
 
     /// Waits until the text of an element holds this; the text otherwise is in the error.

@@ -82,8 +82,9 @@ async fn one_alone_and_one_in_anothers_place() {
     ben.until_text("#inbox", "Break-glass to be reviewed").await.unwrap();
     assert_eq!(gateway.command(&["approvals", "reviews"]).await.unwrap().as_array().unwrap().len(), 1);
     ben.open_approval(&gateway.console_url, "“logs”").await.unwrap();
-    ben.click("#glass input[value=justified]").await.unwrap();
+    // What is written keeps the page from being loaded anew.
     ben.write("#glass textarea", "the graph says so").await.unwrap();
+    ben.click("#glass input[value=justified]").await.unwrap();
     ben.click("#glass button.go").await.unwrap();
     ben.until_text("#glass", "ben reviewed it").await.unwrap();
     assert_eq!(gateway.command(&["approvals", "reviews"]).await.unwrap().as_array().unwrap().len(), 0);

@@ -9,6 +9,7 @@ use http::{HeaderValue, header};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
     time::{Instant, sleep, timeout},
@@ -138,10 +139,18 @@ async fn a_socket_opens_at_once_or_when_people_have_approved_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_gives_up_comes_back_to_the_same_approval_and_revoking_cuts_its_socket() {
     let mut stage = Stage::open().await;
-    let waiting = stage.connect("/shell/db-1");
+    let address = stage.gateway.url.trim_start_matches("http://");
+    let mut gone = TcpStream::connect(address).await.unwrap();
+    let asked = format!(
+        "GET /shell/db-1 HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        stage.token
+    );
+    gone.write_all(asked.as_bytes()).await.unwrap();
     let id = stage.approval("pending").await;
-    waiting.abort();
-    assert!(waiting.await.is_err());
+    gone.shutdown().await.unwrap();
+    let ended = timeout(PATIENCE, gone.read_to_end(&mut Vec::new())).await;
+    assert_eq!(ended.unwrap().unwrap(), 0, "the gateway has let go of it");
     stage.approve(&id).await;
     // A new handshake with a new key, and still the same action.
     let mut shell = opened(stage.connect("/shell/db-1")).await;

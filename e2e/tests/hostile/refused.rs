@@ -47,17 +47,29 @@ async fn bodies_that_cannot_be_read_with_certainty_are_refused_in_plain_words() 
 async fn a_caller_that_reads_nothing_before_it_has_sent_its_whole_body_gets_the_refusal() {
     let night = Night::open(&[]).await.unwrap();
     let address = night.gateway.url.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address).await.unwrap();
     let size = 24 << 20;
     let head = format!(
         "PUT /v1/config/prod/timeout HTTP/1.1\r\nHost: cloud\r\nAuthorization: Bearer {}\r\n\
          Content-Type: application/json\r\nContent-Length: {size}\r\n\r\n",
         night.token
     );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(&b"x".repeat(size)).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
+    let body = b"x".repeat(size);
+    let ask = async || {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(&body).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    // Who is silent for a second meanwhile is waited for no longer: a busy machine may need another try.
+    let mut answer = ask().await;
+    for _ in 0..2 {
+        if answer.is_err() {
+            answer = ask().await;
+        }
+    }
+    let answer = answer.unwrap();
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert_eq!(night.cloud.effects(), []);
@@ -107,9 +119,9 @@ async fn request_lines_and_headers_that_two_parsers_read_differently_are_refused
     for line in wrong {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         stream.write_all(line.replacen('@', &authorization, 1).as_bytes()).await.unwrap();
-        stream.shutdown().await.unwrap();
-        let mut answer = Vec::new();
         // A parser that gives up early may reset the connection after its answer.
+        let _ = stream.shutdown().await;
+        let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         let answer = String::from_utf8_lossy(&answer).replace("\r\n", "\n");
         let status = answer.split(' ').nth(1).unwrap_or_default();

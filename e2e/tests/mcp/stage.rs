@@ -291,7 +291,11 @@ impl Stage {
 
     /// Accepts every tool, and forgets what the server wrote down meanwhile. A server that cannot be asked yet has none.
     async fn accept(&self) {
-        let _ = self.gateway.command(&["mcp", "accept", "shop", "--all"]).await;
+        for _ in 0..5 {
+            if self.gateway.command(&["mcp", "accept", "shop", "--all"]).await.is_ok() {
+                break;
+            }
+        }
         std::fs::write(self.folder.path().join("log"), "").unwrap();
     }
 

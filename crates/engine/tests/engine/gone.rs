@@ -14,6 +14,11 @@ use std::{
 /// More steps than any of these takes.
 const STEPS: usize = 24;
 
+/// After how many steps to be gone, and the how-manieth time that is; once so late that a slow machine has come to its end too.
+fn leaves() -> impl Iterator<Item = (usize, usize)> {
+    (1..).zip((1..STEPS).chain([20 * STEPS]))
+}
+
 /// Lets a future go on for so many steps, and drops it right behind the last. Whether it was over by then.
 async fn left_after(steps: usize, work: impl Future) -> bool {
     let mut work = pin!(work);
@@ -40,12 +45,12 @@ async fn pending(stage: &Stage) -> BTreeSet<ApprovalId> {
 async fn whoever_asks_and_is_gone_leaves_an_approval_that_lapses() {
     let stage = Stage::new().await;
     let mut left = 0;
-    for steps in 1..STEPS {
+    for (number, steps) in leaves() {
         let over = left_after(steps, stage.ask(Class::Configure, &format!("change {steps}"), LONG)).await;
         assert!(!over, "nobody decided");
         // One commit comes behind the other.
         stage.hold(Class::Configure, &format!("fence {steps}")).await;
-        left = pending(&stage).await.len() - steps;
+        left = pending(&stage).await.len() - number;
     }
     assert!(left > 0, "none was written down");
     let all = pending(&stage).await;
@@ -60,7 +65,7 @@ async fn whoever_asks_and_is_gone_leaves_an_approval_that_lapses() {
 async fn whoever_decides_and_is_gone_has_decided() {
     let stage = Stage::new().await;
     let mut decided = 0;
-    for steps in 1..STEPS {
+    for (_, steps) in leaves() {
         let (session, mut shown) = stage.session(&format!("change {steps}"));
         let asked = stage.ask_in(session, Class::Configure, 10 * LONG);
         let id = shown.recv().await.unwrap().approval;

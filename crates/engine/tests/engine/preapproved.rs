@@ -209,6 +209,12 @@ async fn what_nobody_looked_up_before_the_gateway_died_is_looked_up_when_it_is_n
     let id = waits.approval;
     assert_eq!(waits.named[0].state, "unread");
     allow(&stage, &system, id).await;
+    let looked = async {
+        while system.looks.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, looked).await.unwrap();
     let after = stage.crash().await;
     drop(stage);
     system.hangs.store(false, Ordering::SeqCst);

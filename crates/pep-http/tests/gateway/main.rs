@@ -386,7 +386,7 @@ async fn a_listener_answers_only_to_its_targets_hosts() {
 
 #[tokio::test]
 async fn a_slow_loris_is_shown_the_door() {
-    let stage = Stage::with(|section| section["limits"] = serde_json::json!({"request_head": "50ms"})).await;
+    let stage = Stage::with(|section| section["limits"] = serde_json::json!({"request_head": "1s"})).await;
     for part in ["", "GET", "GET /orders HTTP/1.1\r\nHost: sh"] {
         let mut agent = stage.agent().await;
         agent.say(part.as_bytes()).await;

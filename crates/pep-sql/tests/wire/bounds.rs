@@ -7,6 +7,7 @@ use crate::{
 };
 use countersign_testkit::{pgclient::PgClient, postgres::Options};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -24,7 +25,7 @@ fn told(bytes: &[u8], fields: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_in_which_nobody_speaks_is_ended_with_a_code_of_its_own() {
-    let stage = stage(json!({"idle": "4s"})).await;
+    let stage = stage(json!({"idle": "8s"})).await;
     let (mut stream, _) = login(&stage, &[]).await;
     told(&said(&mut stream).await, &["SFATAL", "C57P05", "Hconnect again"]);
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
@@ -46,7 +47,7 @@ async fn a_session_in_which_nobody_speaks_is_ended_with_a_code_of_its_own() {
     stage.approve(2, id).await;
     assert_eq!(asked.await.unwrap().out, "DELETE 14");
     // Nor does a client rest that runs something for longer.
-    assert_eq!(stage.run("select pg_sleep(5)").await.err, "");
+    assert_eq!(stage.run("select pg_sleep(9)").await.err, "");
     // Nor may somebody rest in the middle of a message that is let go.
     let (mut stream, _) = login(&stage, &[]).await;
     let mut half = vec![b'Q'];
@@ -57,7 +58,7 @@ async fn a_session_in_which_nobody_speaks_is_ended_with_a_code_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_says_by_itself_is_no_silence() {
-    let stage = stage(json!({"idle": "3s"})).await;
+    let stage = stage(json!({"idle": "15s"})).await;
     let mut listening = PgClient::connect(stage.addr, "bot", "bot-token", "shop").await.unwrap();
     listening.query("listen jobs").await.unwrap();
     let (mut clock, _) = login(&stage, &[]).await;
@@ -69,6 +70,7 @@ async fn what_the_server_says_by_itself_is_no_silence() {
         let (tag, body) = listening.message().await.unwrap();
         assert!(tag == b'A' && contains(&body, "jobs\0one"), "{tag} {body:?}");
         rings += 1;
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     told(&ended.await.unwrap(), &["C57P05"]);
     assert!(rings > 1);
@@ -77,7 +79,7 @@ async fn what_the_server_says_by_itself_is_no_silence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_say_who_it_is_is_not_waited_for() {
-    let stage = stage(json!({"login": "5s"})).await;
+    let stage = stage(json!({"login": "15s"})).await;
     // Nothing, half a packet, and no password.
     let mut silent = TcpStream::connect(stage.addr).await.unwrap();
     let mut half = TcpStream::connect(stage.addr).await.unwrap();

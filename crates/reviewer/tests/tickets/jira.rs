@@ -214,7 +214,7 @@ async fn a_rejection_that_somebody_moved_on_is_read_without_a_webhook() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hints_rest_as_long_as_the_site_asks_to_be_left_alone() {
-    const WISH: Duration = Duration::from_secs(2);
+    const WISH: Duration = Duration::from_secs(10);
     let (room, jira) = open(|section| section.poll_every = Some(Span(Duration::from_hours(1)))).await;
     let (id, issue) = room.hold(Class::Execute, "logs").await;
     jira.transit("557058:ana", &issue, "Rejected", Some("not tonight")).unwrap();
