@@ -179,6 +179,22 @@ impl Browser {
         Credentials { authenticator: self.authenticator.clone(), ask }
     }
 
+    /// Goes to a page of whoever is signed in. A page that loads itself anew in that moment would stay where it is: it is left
+    /// once more.
+    pub async fn go(&self, url: &str) -> Result<(), E2eError> {
+        let goes = async {
+            loop {
+                self.page.goto(url).await?;
+                if self.page.current_url().await?.as_str().trim_end_matches('/') == url.trim_end_matches('/')
+                {
+                    return Ok(());
+                }
+            }
+        };
+        let gone = tokio::time::timeout(PATIENCE, goes).await;
+        gone.map_err(|_| E2eError::Browser(format!("`{url}` leads elsewhere")))?
+    }
+
     /// Waits for an element and gives its text.
     pub async fn text(&self, css: &str) -> Result<String, E2eError> {
         let read = async {
@@ -219,24 +235,28 @@ impl Browser {
 
     /// Waits for an element that can be used, and clicks it.
     pub async fn click(&self, css: &str) -> Result<(), E2eError> {
+        let mut why = String::new();
         let clicked = async {
             loop {
-                if let Ok(element) = self.page.find(Locator::Css(css)).await
-                    && element.is_enabled().await.unwrap_or(false)
-                    && element.click().await.is_ok()
-                {
-                    return;
+                let tried = async {
+                    let element = self.page.find(Locator::Css(css)).await?;
+                    if element.is_enabled().await? { element.click().await.map(|()| true) } else { Ok(false) }
+                };
+                match tried.await {
+                    Ok(true) => return,
+                    Ok(false) => "it is disabled".clone_into(&mut why),
+                    Err(error) => why = error.to_string(),
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         let clicked = tokio::time::timeout(PATIENCE, clicked).await;
-        clicked.map_err(|_| E2eError::Browser(format!("`{css}` could not be clicked")))
+        clicked.map_err(|_| E2eError::Browser(format!("`{css}` could not be clicked: {why}")))
     }
 
     /// Waits for a link of the inbox whose sentence holds this, and follows it to the approval.
     pub async fn open_approval(&self, console: &str, part: &str) -> Result<(), E2eError> {
-        self.page.goto(console).await?;
+        self.go(console).await?;
         let opened = async {
             loop {
                 let cards = self.page.find_all(Locator::Css("a.sentence")).await.unwrap_or_default();

@@ -91,7 +91,7 @@ async fn one_alone_and_one_in_anothers_place() {
 
     // Ben is away; Dora, who has no say of her own, votes in his place.
     let dora = enrol(&gateway, "dora", "others").await;
-    ben.page.goto(&format!("{}/account", gateway.console_url)).await.unwrap();
+    ben.go(&format!("{}/account", gateway.console_url)).await.unwrap();
     let away = "const form = document.querySelector('form[data-api*=delegation]');
         const local = (moment) => new Date(moment - new Date().getTimezoneOffset() * 60000).toISOString().slice(0, 16);
         form.elements.to.value = [...form.elements.to.options].find((one) => one.text === 'dora').value;

@@ -198,7 +198,7 @@ async fn a_page_catches_up_with_what_it_did_not_hear() {
     ana.until_text("#approval", "It ran to its end").await.unwrap();
 
     // The inbox was drawn before, too.
-    ana.page.goto(&console).await.unwrap();
+    ana.go(&console).await.unwrap();
     ana.until_text("#inbox", "Give the role").await.unwrap();
     ben.open_approval(&console, "Give the role").await.unwrap();
     ben.write("textarea[name=words]", "no").await.unwrap();
@@ -266,7 +266,7 @@ async fn every_page_fits_a_phone_and_a_desk() {
             _ => browser.page.set_window_size(width, 900).await.unwrap(),
         }
         for path in pages {
-            browser.page.goto(&format!("{console}{path}")).await.unwrap();
+            browser.go(&format!("{console}{path}")).await.unwrap();
             browser.text("h1").await.unwrap();
             let overflow = browser.overflow().await.unwrap();
             if overflow > 0 {

@@ -156,7 +156,7 @@ async fn a_mail_leads_whom_it_is_for_to_the_page_once_and_the_end_is_told_in_the
     picture(&browser, "email-used").await;
 
     // After deciding everybody who was asked is told.
-    browser.page.goto(&format!("{}/approvals/{approval}", post.stage.gateway.console_url)).await.unwrap();
+    browser.go(&format!("{}/approvals/{approval}", post.stage.gateway.console_url)).await.unwrap();
     browser.click("#approve").await.unwrap();
     let taken = post.mails(5).await;
     for end in &taken[3..] {

@@ -155,7 +155,7 @@ async fn whoever_opens_a_binding_link_signs_in_sees_whom_it_binds_and_confirms()
     browser.click("#open-link").await.unwrap();
     browser.click("#register-passkey button").await.unwrap();
     browser.until_text("h1", "Inbox").await.unwrap();
-    browser.page.goto(&format!("{}/account", stage.gateway.console_url)).await.unwrap();
+    browser.go(&format!("{}/account", stage.gateway.console_url)).await.unwrap();
     browser.click("form[data-api='DELETE /api/v1/session'] button.plain").await.unwrap();
     browser.until_text("h1", "Countersign").await.unwrap();
 

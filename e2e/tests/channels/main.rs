@@ -397,7 +397,7 @@ async fn what_was_given_up_is_kept_recorded_and_told_once_more_when_somebody_ask
     browser.click("#open-link").await.unwrap();
     browser.click("#register-passkey button").await.unwrap();
     browser.until_text("h1", "Inbox").await.unwrap();
-    browser.page.goto(&format!("{}/channels", stage.gateway.console_url)).await.unwrap();
+    browser.go(&format!("{}/channels", stage.gateway.console_url)).await.unwrap();
     let shown = browser.until_text("main", "Given up").await.unwrap();
     assert!(shown.contains("it answered 500") && shown.contains("approval.requested"), "{shown}");
     assert_eq!(browser.overflow().await.unwrap(), 0);

@@ -83,7 +83,7 @@ async fn a_wrong_key_is_told_where_people_look_and_holds_up_nobody() {
     browser.until_text("h1", "Inbox").await.unwrap();
     for (width, name) in [(1280, "desktop"), (390, "phone")] {
         browser.page.set_window_size(width, 900).await.unwrap();
-        browser.page.goto(&format!("{}/channels", stage.gateway.console_url)).await.unwrap();
+        browser.go(&format!("{}/channels", stage.gateway.console_url)).await.unwrap();
         let shown = browser.until_text("main", "does not take the routing key").await.unwrap();
         assert!(shown.contains("pagerduty"), "{shown}");
         assert_eq!(browser.overflow().await.unwrap(), 0);

@@ -90,7 +90,10 @@ async fn an_agent_names_a_ticket_that_somebody_approved_and_it_runs_once() {
     assert_eq!(page["named_tickets"][0]["check"], "approver");
     let html = ana.page(&format!("/approvals/{id}")).await.unwrap();
     let html = String::from_utf8(html.body).unwrap();
-    assert!(html.contains("does not count") && html.contains("It names the ticket"), "{html}");
+    assert!(
+        html.contains("does not count</strong>: nobody here") && html.contains("It names the ticket"),
+        "{html}"
+    );
 
     // Their word from before counts for nothing. Given anew and named again, it is the vote that was asked for; the same request
     // attaches.

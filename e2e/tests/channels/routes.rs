@@ -43,7 +43,7 @@ digest_at = ["09:00"]
     let page = |path: &str| format!("{}{path}", stage.gateway.console_url);
     for (width, name) in [(1280, "desktop"), (390, "phone")] {
         browser.page.set_window_size(width, 1400).await.unwrap();
-        browser.page.goto(&page("/channels")).await.unwrap();
+        browser.go(&page("/channels")).await.unwrap();
         let shown = browser.until_text("main", "Routes").await.unwrap();
         for words in [
             "target shop, class write",
@@ -55,13 +55,13 @@ digest_at = ["09:00"]
         }
         assert_eq!(browser.overflow().await.unwrap(), 0);
         picture(&browser, &format!("routes-{name}")).await;
-        browser.page.goto(&page(&format!("/approvals/{approval}"))).await.unwrap();
+        browser.go(&page(&format!("/approvals/{approval}"))).await.unwrap();
         let shown = browser.until_text("main", "If nobody decides").await.unwrap();
         assert!(shown.contains("leads is told as well"), "{shown}");
         assert_eq!(browser.overflow().await.unwrap(), 0);
         picture(&browser, &format!("told-{name}")).await;
         // Where a message about several leads: exactly these.
-        browser.page.goto(&page("/approvals?status=pending&environment=prod&class=write")).await.unwrap();
+        browser.go(&page("/approvals?status=pending&environment=prod&class=write")).await.unwrap();
         let shown = browser.until_text("main", "class write").await.unwrap();
         assert!(shown.contains("environment prod") && !shown.contains("No approval matches"), "{shown}");
         browser.until("document.querySelectorAll('.cards > li').length === 1").await.unwrap();

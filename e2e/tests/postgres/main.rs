@@ -135,7 +135,7 @@ async fn people_sign_how_many_rows_there_are_and_are_asked_again_when_there_are_
     let id = stage.approval("pending").await;
     let page = format!("{}/approvals/{id}", stage.gateway.console_url);
     for browser in [&ana, &ben] {
-        browser.page.goto(&page).await.unwrap();
+        browser.go(&page).await.unwrap();
         browser
             .until_text("h1", "Delete 10 rows from `public.orders` in shop (prod, personal data)")
             .await
@@ -151,7 +151,7 @@ async fn people_sign_how_many_rows_there_are_and_are_asked_again_when_there_are_
     ben.click("#approve").await.unwrap();
     for browser in [&ana, &ben] {
         browser.until_text("main", "It was approved, and waits again").await.unwrap();
-        browser.page.goto(&page).await.unwrap();
+        browser.go(&page).await.unwrap();
         browser.until_text("h1", "Delete 60 rows").await.unwrap();
         browser.until_text("main", "10 were shown, and now there are 60").await.unwrap();
     }

@@ -162,26 +162,37 @@ pub(crate) struct TicketItem {
     pub(crate) state: String,
     /// The check that failed, as one word.
     pub(crate) check: Option<String>,
+    /// Why it does not count.
+    pub(crate) why: Option<String>,
     /// How it stands, computed by the gateway.
     pub(crate) says: String,
     pub(crate) named_at: String,
     /// Whose word it is, where it counts.
     pub(crate) approved_by: Option<Named>,
+    pub(crate) approved_at: Option<String>,
+    /// Which use of the ticket this is, and how many it has.
+    pub(crate) used: Option<u32>,
+    pub(crate) uses: Option<u32>,
 }
 
 impl TicketItem {
     fn of(console: &Console, named: &NamedTicket) -> Self {
-        let approved_by = match &named.stands {
-            TicketStand::Counted(counted) => Some(console.person_named(counted.by)),
-            TicketStand::Unread | TicketStand::Failed { .. } => None,
+        let (counted, why) = match &named.stands {
+            TicketStand::Counted(counted) => (Some(counted), None),
+            TicketStand::Failed { why, .. } => (None, Some(why.clone())),
+            TicketStand::Unread => (None, None),
         };
         Self {
             claimed: named.claimed.clone(),
             state: named.state().into(),
             check: named.failed().map(|check| check.as_str().to_owned()),
+            why,
             says: named.in_words(),
             named_at: time(named.named_at),
-            approved_by,
+            approved_by: counted.map(|counted| console.person_named(counted.by)),
+            approved_at: counted.map(|counted| time(counted.vote.approved_at)),
+            used: counted.map(|counted| counted.vote.used),
+            uses: counted.map(|counted| counted.vote.uses),
         }
     }
 }
