@@ -55,11 +55,10 @@ fn before(stage: &Stage, script: &str, more: &[&str]) -> (Before, String) {
 }
 
 /// Scenarios that find something else through the gateway, and why.
-const OTHERWISE: [(&str, &str); 4] = [
+const OTHERWISE: [(&str, &str); 3] = [
     ("server-sse-multiple-streams", "the server streams what the gateway gives in one, as either may"),
     ("server-sse-polling", "the server streams what the gateway gives in one, as either may"),
     ("input-required-result-ignore-extra-params", "answers that nobody has asked for are left out here"),
-    ("tasks-dispatch-and-envelope", "a tool the server does not have: an error here, a result there"),
 ];
 
 /// What passes directly and not through the gateway: name, direct, through.
