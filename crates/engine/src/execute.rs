@@ -80,6 +80,11 @@ impl Clearance {
     pub fn is_cancelled(&self) -> bool {
         self.cancel.is_cancelled()
     }
+
+    /// A token that is cancelled when the work must stop. Whoever holds it can end what hangs on the work, and not the work.
+    pub fn life(&self) -> CancellationToken {
+        self.cancel.child_token()
+    }
 }
 
 /// How an exchange ended, as the wire adapter saw it.

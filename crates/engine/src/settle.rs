@@ -69,6 +69,22 @@ pub async fn withdraw(
     Ok(Some(revised.await?.map(|_| ())))
 }
 
+/// Closes an approval of this caller's of which nothing can come any more, for a reason of the gateway's. What runs already, or
+/// has ended, is left as it is.
+pub async fn let_go(gate: &Gate, requester: &Requester, id: ApprovalId, why: &str) -> Result<(), Error> {
+    if own(gate, requester, id).await?.is_none() {
+        return Ok(());
+    }
+    let private = || vec![PrivateField { path: "reason".into(), value: why.as_bytes().to_vec().into() }];
+    let revised = hold::revise(gate, id, |hold, now| {
+        hold.step(Step::Withdraw, now)?;
+        let closed = Event::ApprovalClosed { approval: id, closing: ClosedAs::Withdrawn, by: None };
+        Ok(Write::by(Actor::Gateway).with_private(closed, private()))
+    });
+    revised.await?.ok();
+    Ok(())
+}
+
 /// Who comes back for an approval, and how long it stays.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {

@@ -2,6 +2,10 @@
 //! its folders (roots). Each is passed on only where the target's configuration says so and the agent's client has declared that
 //! it takes it. What an agent answers is an action as any other of its messages, and no approval of anything.
 
+mod during;
+
+pub(crate) use during::{During, OVER};
+
 use crate::members::{self, Members};
 use countersign_core::visible;
 use parking_lot::Mutex;
@@ -9,7 +13,10 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -94,6 +101,11 @@ impl Offer {
             sampling,
             part("roots", self.roots),
         ])
+    }
+
+    /// Whether there is anything that the server may ask.
+    pub(crate) fn is_open(&self) -> bool {
+        *self != Self::default()
     }
 
     /// Whether the agent's user may be asked to open pages.
@@ -188,6 +200,8 @@ pub(crate) struct Pending {
     pub(crate) method: &'static str,
     /// What it asked, as it came.
     pub(crate) asked: String,
+    /// The call in which it asked, where that is known.
+    pub(crate) during: Option<Arc<During>>,
     _over: DropGuard,
 }
 
@@ -211,6 +225,8 @@ pub(crate) struct Asks {
     pub(crate) offer: Offer,
     next: AtomicU64,
     pending: Mutex<HashMap<String, Pending>>,
+    /// Answers on their way, by the server's ids for the questions: cancelled where it does not want one any more.
+    on_their_way: Mutex<Vec<(String, CancellationToken)>>,
 }
 
 impl Asks {
@@ -218,12 +234,12 @@ impl Asks {
         Self { name, server, offer, ..Self::default() }
     }
 
-    /// Takes in what the server asks; else why it is refused.
+    /// Takes in what the server asks, in this call where one is known; else why it is refused.
     pub(crate) fn take_in(
         &self,
         id: &RawValue,
-        method: &str,
-        params: Option<&RawValue>,
+        (method, params): (&str, Option<&RawValue>),
+        during: Option<Arc<During>>,
     ) -> Result<Asked, &'static str> {
         self.offer.takes(method, params)?;
         let method = [ELICITATION, SAMPLING, ROOTS].into_iter().find(|known| *known == method);
@@ -237,7 +253,8 @@ impl Asks {
             return Err("it has asked as much as it may without an answer");
         }
         let asked = params.map_or("{}", RawValue::get).to_owned();
-        let waits = Pending { id: id.get().to_owned(), method, asked, _over: over.clone().drop_guard() };
+        let id = id.get().to_owned();
+        let waits = Pending { id, method, asked, during, _over: over.clone().drop_guard() };
         pending.insert(own.clone(), waits);
         Ok(Asked { own, message, over })
     }
@@ -271,16 +288,35 @@ impl Asks {
         self.pending.lock().remove(own)
     }
 
-    /// The server does not want something any more, by the parameters in which it says so: what its agent is told.
+    /// The agent answers this: what its server waits for, and what is cancelled when that does not want it any more.
+    pub(crate) fn answers(&self, own: &str) -> Option<(Pending, CancellationToken)> {
+        let mut pending = self.pending.lock();
+        let (waits, token) = (pending.remove(own)?, CancellationToken::new());
+        self.on_their_way.lock().push((waits.id.clone(), token.clone()));
+        Some((waits, token))
+    }
+
+    /// It is not on its way any more.
+    pub(crate) fn answered(&self, id: &str) {
+        self.on_their_way.lock().retain(|(known, _)| known != id);
+    }
+
+    /// The server does not want something any more, by the parameters in which it says so: the gateway's own id for that.
     pub(crate) fn taken_back(&self, params: Option<&RawValue>) -> Option<String> {
         let id = Members::read(params?)?.find("requestId")?;
         let mut pending = self.pending.lock();
+        for (_, answer) in self.on_their_way.lock().iter().filter(|(known, _)| known == id.get()) {
+            answer.cancel();
+        }
         let own = pending.iter().find(|(_, waits)| waits.id == id.get()).map(|(own, _)| own.clone())?;
         pending.remove(&own);
-        Some(format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":"{own}"}}}}"#
-        ))
+        Some(own)
     }
+}
+
+/// What tells an agent that it is not asked something any more.
+pub(crate) fn not_any_more(own: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":"{own}"}}}}"#)
 }
 
 #[cfg(test)]
@@ -380,7 +416,7 @@ mod tests {
         let offer = Offer::new(Some(&raw(r#"{"elicitation":{},"roots":{}}"#)), ALL);
         let asks = Asks::new("a".into(), "shop".into(), offer);
         let params = raw(r#"{"message":"Pay\u202e?","requestedSchema":{ "n":1.0}}"#);
-        let asked = asks.take_in(&raw("7"), ELICITATION, Some(&params)).unwrap();
+        let asked = asks.take_in(&raw("7"), (ELICITATION, Some(&params)), None).unwrap();
         assert_eq!(
             asked.message,
             r#"{"jsonrpc":"2.0","id":"a-0","method":"elicitation/create","params":{"message":"The MCP server “shop” asks: Pay⟨U+202E⟩?","requestedSchema":{ "n":1.0}}}"#
@@ -392,11 +428,15 @@ mod tests {
         assert!(asks.take("a-0").is_none(), "it is answered once");
         assert!(asked.over.is_cancelled());
         for number in 0..MOST {
-            asks.take_in(&raw(&number.to_string()), ROOTS, None).unwrap();
+            asks.take_in(&raw(&number.to_string()), (ROOTS, None), None).unwrap();
         }
-        assert!(asks.take_in(&raw("99"), ROOTS, None).is_err(), "it waits for too much already");
+        assert!(asks.take_in(&raw("99"), (ROOTS, None), None).is_err(), "it waits for too much already");
         let told = asks.taken_back(Some(&raw(r#"{"requestId":3,"reason":"x"}"#))).unwrap();
-        assert!(told.ends_with(r#""params":{"requestId":"a-4"}}"#), "{told}");
-        assert!(asks.take_in(&raw("99"), ROOTS, None).is_ok());
+        assert_eq!(told, "a-4");
+        let ((one, first), (_, second)) = (asks.answers("a-5").unwrap(), asks.answers("a-6").unwrap());
+        assert_eq!((one.id.as_str(), asks.answers("a-5").is_none()), ("4", true));
+        assert_eq!(asks.taken_back(Some(&raw(r#"{"requestId":4}"#))), None, "its agent has answered it");
+        assert!(first.is_cancelled() && !second.is_cancelled());
+        assert!(asks.take_in(&raw("99"), (ROOTS, None), None).is_ok());
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Head {
     pub(crate) tool: Option<(String, String)>,
     /// The whole message answers a question of the server's: with what it is known by here, and in which form.
     pub(crate) answers: Option<(String, Form)>,
+    /// The call in which that was asked, as JSON on one line.
+    pub(crate) during: Option<String>,
     /// What the server asked, as JSON on one line.
     pub(crate) asked: Option<String>,
 }
@@ -54,8 +56,8 @@ impl Head {
             (None, None) => None,
             (Some(_), Some(_)) => return None,
         };
-        let asked = own("asked");
-        lines.next().is_none().then_some(Self { method, tool, answers, asked })
+        let (during, asked) = (own("during"), own("asked"));
+        lines.next().is_none().then_some(Self { method, tool, answers, during, asked })
     }
 
     fn write(&self) -> Bytes {
@@ -66,6 +68,9 @@ impl Head {
         }
         if let Some((id, form)) = &self.answers {
             let _ = writeln!(out, "{} {id}", form.as_str());
+        }
+        if let Some(during) = &self.during {
+            let _ = writeln!(out, "during {during}");
         }
         if let Some(asked) = &self.asked {
             let _ = writeln!(out, "asked {asked}");
@@ -94,6 +99,7 @@ pub(crate) struct Prepared {
     pub(crate) responses: Option<String>,
     /// What the head says of the server's question, where something here answers it.
     pub(crate) answers: Option<(String, Form)>,
+    pub(crate) during: Option<String>,
     pub(crate) asked: Option<String>,
 }
 
@@ -110,6 +116,7 @@ impl Prepared {
             state: None,
             responses: None,
             answers: None,
+            during: None,
             asked: None,
         }
     }
@@ -302,7 +309,8 @@ pub(crate) fn asked(
     prepared: Prepared,
 ) -> Request {
     let tool = tool.map(|(name, definition)| (name.to_owned(), definition.digest.to_string()));
-    let head = Head { method: method.to_owned(), tool, answers: prepared.answers, asked: prepared.asked };
+    let Prepared { answers, during, asked, .. } = prepared;
+    let head = Head { method: method.to_owned(), tool, answers, during, asked };
     Request {
         requester,
         target: target.surroundings().target.clone(),

@@ -2,9 +2,10 @@
 //! A server's annotations can only raise scrutiny: they become facts, never a class.
 
 use crate::{
-    asks,
+    asks::{self, During},
     config::ToolSection,
     members::{self, Members},
+    rounds::Answered,
     text::{self, Given, Text, Texts},
     tools::Definition,
     upstream::exchange::Form,
@@ -66,20 +67,31 @@ pub(crate) struct Understood {
 }
 
 impl Understood {
-    /// The message answers questions of these methods.
-    pub(crate) fn answers(&mut self, methods: &BTreeSet<String>) {
-        if methods.is_empty() {
+    /// The message, of this method, answers what its server asked before.
+    pub(crate) fn answers(&mut self, method: &str, answered: &Answered) {
+        if answered.methods.is_empty() {
             return;
         }
-        let named: Vec<&str> = methods.iter().map(String::as_str).collect();
+        let named: Vec<&str> = answered.methods.iter().map(String::as_str).collect();
         // Writing to a String cannot fail.
-        let _ = write!(self.sentence, " It answers what the server asked first ({}).", named.join(", "));
-        self.facts.insert(ANSWERS.into(), methods.iter().cloned().collect());
+        let _ = write!(
+            self.sentence,
+            " It answers what the server asked first ({}). That was at {}",
+            named.join(", "),
+            answered.at
+        );
+        let _ = match &answered.definition {
+            Some(definition) => write!(self.sentence, ", by the tool's definition {definition}."),
+            None => write!(self.sentence, "."),
+        };
+        self.facts.insert(ANSWERS.into(), answered.methods.iter().cloned().collect());
+        self.facts.insert(ASKED_DURING.into(), method.into());
     }
 }
 
-/// The fact that says which of the server's questions are answered, by their methods.
+/// The facts that say which of the server's questions are answered, by their methods, and in what they were asked.
 const ANSWERS: &str = "answers";
+const ASKED_DURING: &str = "asked_during";
 
 impl Classifier {
     pub(crate) fn new(around: Surroundings, tools: Vec<ToolSection>) -> Self {
@@ -231,18 +243,25 @@ impl Classifier {
         Understood { resources: named.collect(), sentence, ..understood }
     }
 
-    /// An answer to something that the server asked of the agent.
-    pub(crate) fn answer(&self, method: &str, form: Form) -> Understood {
-        let understood = self.other(ANSWER, method, None);
+    /// An answer to something that the server asked of the agent, in this call where that is known.
+    pub(crate) fn answer(&self, method: &str, form: Form, during: Option<&During>) -> Understood {
+        let mut understood = self.other(ANSWER, method, None);
         let what = match (method, form) {
             (asks::ELICITATION, Form::Result) => "what was asked of the agent's user",
             (asks::SAMPLING, Form::Result) => "what was asked of the agent's model",
             (asks::ROOTS, Form::Result) => "in which folders the agent works",
             _ => "that the agent does not answer it",
         };
-        let sentence = format!("Tell the server {what} {}.", self.context(&self.around.labels));
-        let mut understood = Understood { sentence, ..understood };
+        let labels = during.and_then(|during| Some(&during.about.first()?.labels));
+        let context = self.context(labels.unwrap_or(&self.around.labels));
+        let asked = during.map_or_else(|| ", which it asked in no call that is known,".to_owned(), in_words);
+        understood.sentence = format!("Tell the server {what}{asked} {context}.");
         understood.facts.insert(ANSWERS.into(), Value::Array(vec![method.into()]));
+        if let Some(during) = during {
+            understood.facts.insert(ASKED_DURING.into(), during.method.clone().into());
+            understood.facts.extend(during.facts.clone());
+            understood.resources.clone_from(&during.about);
+        }
         understood
     }
 
@@ -255,6 +274,7 @@ impl Classifier {
             ("definition".to_owned(), text("")),
             ("standing".to_owned(), text("")),
             (ANSWERS.to_owned(), Value::Array(Vec::new())),
+            (ASKED_DURING.to_owned(), text("")),
             ("flags".to_owned(), Value::Array(Vec::new())),
             ("hints".to_owned(), Value::Array(Vec::new())),
             ("input".to_owned(), Value::Object(Map::new())),
@@ -299,6 +319,18 @@ impl Classifier {
         let labelled = labels.iter().map(|label| visible::one_line(label)).collect::<Vec<_>>().join(", ");
         let labelled = if labelled.is_empty() { String::new() } else { format!(", labelled {labelled}") };
         format!("on {} ({}{labelled})", self.around.target, self.around.environment)
+    }
+}
+
+/// The call in which something was asked.
+fn in_words(during: &During) -> String {
+    let During { action, method, about, .. } = during;
+    match about.first() {
+        Some(about) if about.kind == "tool" => {
+            format!(" during its call of {} ({action})", quoted(&about.name))
+        }
+        Some(about) => format!(" during {method} of {} {} ({action})", about.kind, quoted(&about.name)),
+        None => format!(" during {method} ({action})"),
     }
 }
 

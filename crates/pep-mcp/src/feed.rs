@@ -3,13 +3,14 @@
 //! come back for.
 
 use crate::{
+    asks::not_any_more,
     frame::{self, Message},
     members::{self, Members},
     upstream::exchange::with_meta,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::Arc,
@@ -23,6 +24,10 @@ const LARGEST: usize = 16 << 10;
 const MOST_WAITING: usize = 64;
 /// How many of them may be lines of a log, which are left out sooner than anything else.
 const MOST_LINES: usize = 32;
+/// How much may wait for one agent, in bytes, with what each is about.
+const MOST_BYTES: usize = 256 << 10;
+/// How much of that lines of a log may take.
+const MOST_BYTES_OF_LINES: usize = 64 << 10;
 /// How many resources one session may be subscribed to.
 pub(crate) const MOST_SUBSCRIBED: usize = 256;
 
@@ -67,6 +72,40 @@ struct Waiting {
     tools: bool,
     /// Each with what it is about, empty for a line of the log.
     others: VecDeque<(String, Bytes)>,
+    /// Lines of the log that were left out since the last one that was told.
+    left_out: u64,
+}
+
+impl Waiting {
+    /// How many bytes wait: all of them, or those of lines.
+    fn bytes(&self, which: Which) -> usize {
+        let counts = |(key, _): &&(String, Bytes)| which == Which::All || key.is_empty();
+        self.others.iter().filter(counts).map(|(key, told)| key.len() + told.len()).sum()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    Lines,
+}
+
+/// Something that is for one session's agent alone, under a key of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Told<'m> {
+    /// Its server asks something.
+    Question(&'m str),
+    /// It does not ask that any more.
+    NotAnyMore,
+    /// A page that its user was asked to open is done with.
+    Done(&'m str),
+}
+
+/// Whether there was room for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Taken,
+    Full,
 }
 
 /// The next thing to be told.
@@ -125,23 +164,71 @@ impl Feed {
         stamped(TOOLS_CHANGED, None, self.name.as_deref()).unwrap_or_default().into()
     }
 
+    /// What says that lines of the log are missing.
+    fn lines_left_out(&self, count: u64) -> Option<Bytes> {
+        let data =
+            format!("{count} lines of the server's log were left out: they came faster than they were read");
+        let params = json!({"level": "error", "logger": "countersign", "data": data}).to_string();
+        let params: Box<RawValue> = RawValue::from_string(params).ok()?;
+        stamped("notifications/message", Some(&params), self.name.as_deref()).map(Bytes::from)
+    }
+
+    /// Takes in what there is room for. An agent that cannot be told everything is let go: it comes again, and looks at
+    /// everything.
     fn put(&self, key: String, told: Bytes) {
+        if self.takes(key, told) == Room::Full {
+            self.over.cancel();
+        }
+    }
+
+    fn takes(&self, key: String, told: Bytes) -> Room {
         let mut waiting = self.waiting.lock();
         if key.is_empty() {
-            if waiting.others.iter().filter(|(known, _)| known.is_empty()).count() >= MOST_LINES {
-                return;
+            let lines = waiting.others.iter().filter(|(known, _)| known.is_empty()).count();
+            let bytes = waiting.bytes(Which::Lines) + told.len();
+            if lines >= MOST_LINES || bytes > MOST_BYTES_OF_LINES || waiting.left_out > 0 {
+                waiting.left_out = waiting.left_out.saturating_add(1);
+                self.woken.notify_one();
+                return Room::Taken;
             }
-        } else if let Some((_, before)) = waiting.others.iter_mut().find(|(known, _)| *known == key) {
-            *before = told;
-            return;
         }
-        if waiting.others.len() >= MOST_WAITING {
-            // Its agent comes again, and looks at everything.
-            self.over.cancel();
-            return;
+        let known = waiting.others.iter().position(|(known, _)| !key.is_empty() && *known == key);
+        if let Some((_, before)) = known.and_then(|at| waiting.others.get_mut(at)) {
+            *before = told;
+            // Its newest words may be longer.
+            return if waiting.bytes(Which::All) > MOST_BYTES { Room::Full } else { Room::Taken };
+        }
+        let bytes = waiting.bytes(Which::All) + key.len() + told.len();
+        if waiting.others.len() >= MOST_WAITING || bytes > MOST_BYTES {
+            return Room::Full;
         }
         waiting.others.push_back((key, told));
         self.woken.notify_one();
+        Room::Taken
+    }
+
+    /// Tells its agent something that is for it alone; `key` is what that is known by.
+    fn tell(&self, key: &str, told: Told<'_>) -> Room {
+        match told {
+            Told::Question(message) => self.takes(key.to_owned(), Bytes::from(message.to_owned())),
+            Told::Done(message) => {
+                self.put(key.to_owned(), Bytes::from(message.to_owned()));
+                Room::Taken
+            }
+            Told::NotAnyMore => {
+                {
+                    let mut waiting = self.waiting.lock();
+                    let before = waiting.others.len();
+                    waiting.others.retain(|(known, _)| known != key);
+                    if waiting.others.len() < before {
+                        // It was never asked.
+                        return Room::Taken;
+                    }
+                }
+                self.put(key.to_owned(), not_any_more(key).into());
+                Room::Taken
+            }
+        }
     }
 
     /// Waits for the next thing to be told.
@@ -154,6 +241,12 @@ impl Feed {
                     return Next::Tools;
                 }
                 if let Some((_, told)) = waiting.others.pop_front() {
+                    return Next::Message(told);
+                }
+                let left_out = std::mem::take(&mut waiting.left_out);
+                if left_out > 0
+                    && let Some(told) = self.lines_left_out(left_out)
+                {
                     return Next::Message(told);
                 }
             }
@@ -264,15 +357,15 @@ impl Hub {
         *self.follows.lock() = false;
     }
 
-    /// Tells those who listen in the earlier era something that is for this session alone: whether anybody does.
-    pub(crate) fn told(&self, message: &str) -> bool {
+    /// Tells those who listen in the earlier era something that is for this session alone: whether anybody is told.
+    pub(crate) fn told(&self, key: &str, told: Told<'_>) -> bool {
         let feeds = self.feeds.lock();
         let listens = |feed: &&Arc<Feed>| feed.name.is_none() && !feed.over.is_cancelled();
-        let listens: Vec<_> = feeds.iter().filter(listens).collect();
-        for feed in &listens {
-            feed.put(message.to_owned(), Bytes::from(message.to_owned()));
+        let mut is_told = false;
+        for feed in feeds.iter().filter(listens) {
+            is_told |= feed.tell(key, told) == Room::Taken;
         }
-        !listens.is_empty()
+        is_told
     }
 
     /// Tells everybody who listens.
@@ -396,12 +489,58 @@ mod tests {
             feed.heard(&note("message", &format!(r#"{{"data":{line}}}"#)));
         }
         assert!(!feed.over.is_cancelled(), "lines of a log are left out");
-        assert_eq!(told(&feed).len(), MOST_LINES);
+        let lines = told(&feed);
+        assert_eq!(lines.len(), MOST_LINES + 1);
+        let missing = format!("{} lines of the server's log were left out", 1_000 - MOST_LINES);
+        assert!(lines.last().unwrap().contains(&missing), "and that is said: {lines:?}");
+        feed.heard(&note("message", r#"{"data":"again"}"#));
+        assert_eq!(told(&feed).len(), 1);
         for one in 0..MOST_WAITING {
             feed.heard(&note("resources/updated", &format!(r#"{{"uri":"shop://many/{one}"}}"#)));
         }
         assert!(!feed.over.is_cancelled());
         feed.heard(&note("resources/updated", r#"{"uri":"shop://many/more"}"#));
+        assert!(feed.over.is_cancelled());
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes_as_well() {
+        let wide = |size: usize| "x".repeat(size);
+        // Lines of a log are left out.
+        let feed = feed(None);
+        for _ in 0..MOST_LINES {
+            feed.heard(&note("message", &format!(r#"{{"data":"{}"}}"#, wide(8 << 10))));
+        }
+        assert!(feed.waiting.lock().bytes(Which::All) <= MOST_BYTES_OF_LINES);
+        assert!(!feed.over.is_cancelled());
+        assert!(told(&feed).last().unwrap().contains("were left out"));
+        // A question that finds no room is refused, and ends nothing.
+        let hub = Hub::default();
+        let feed = Arc::new(self::feed(None));
+        hub.replace(&feed);
+        let asked = wide(60 << 10);
+        let taken = (0..8).take_while(|one| hub.told(&format!("ask-{one}"), Told::Question(&asked))).count();
+        assert_eq!(taken, MOST_BYTES / (asked.len() + 5));
+        assert!(!feed.over.is_cancelled());
+        // One that was never read is not asked at all.
+        assert!(hub.told("ask-0", Told::NotAnyMore));
+        assert_eq!(told(&feed).len(), taken - 1);
+        hub.told("ask-1", Told::NotAnyMore);
+        assert_eq!(told(&feed), [not_any_more("ask-1")]);
+        // Whoever cannot be told that something has changed is let go.
+        feed.subscribed.lock().insert("shop://many/".into());
+        let changed = |one: usize| {
+            note(
+                "resources/updated",
+                &format!(r#"{{"uri":"shop://many/{one}","more":"{}"}}"#, wide(15 << 10)),
+            )
+        };
+        for one in 0..MOST_BYTES / (16 << 10) {
+            feed.heard(&changed(one));
+            feed.heard(&changed(one));
+        }
+        assert!(!feed.over.is_cancelled(), "a change is told once");
+        feed.heard(&changed(100));
         assert!(feed.over.is_cancelled());
     }
 

@@ -2,13 +2,17 @@
 //! the client sends back with the same call. The state is no credential and changes nothing: it says which approval the
 //! call waits for and how long already, under a code that only this gateway can make, for this caller and this very call.
 
+use crate::asks::Offer;
 use aws_lc_rs::hmac;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use countersign_core::{ApprovalId, Requester};
 use std::fmt;
 
-/// How many legs a call is held for; clients give up after the next (measured: ten further rounds in five SDKs).
-const MOST: u32 = 10;
+/// How often a call comes back; clients give up after the next (measured: ten further rounds in five SDKs).
+pub(crate) const MOST: u32 = 10;
+/// How often it does while it is held, where its server may still ask something: what is left is for that, and for holding
+/// the call that comes back with the answer.
+pub(crate) const BEFORE_A_QUESTION: u32 = 6;
 
 /// What a state begins with that carries something.
 pub(crate) const ROUND: &str = "round.";
@@ -22,11 +26,29 @@ impl fmt::Debug for States {
     }
 }
 
+/// How a call came to where it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rounds {
+    /// How often it has come back.
+    pub(crate) used: u32,
+    /// Its server has asked something.
+    pub(crate) asked: bool,
+}
+
 /// Where a call stands that comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leg {
     pub(crate) approval: ApprovalId,
-    number: u32,
+    pub(crate) rounds: Rounds,
+}
+
+impl Rounds {
+    /// Where it stands when it comes back once more for an approval; `None` when that would be more often than clients do, or
+    /// leave nothing for what its server may ask.
+    pub(crate) fn next(self, may_be_asked: &Offer) -> Option<Self> {
+        let most = if may_be_asked.is_open() && !self.asked { BEFORE_A_QUESTION } else { MOST };
+        (self.used < most).then_some(Self { used: self.used + 1, ..self })
+    }
 }
 
 impl States {
@@ -34,19 +56,10 @@ impl States {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    /// The state with which a call leaves that waits for this approval; `None` when it was held for as long as it may be.
-    /// `call` is all that may not change.
-    pub(crate) fn next(
-        &self,
-        before: Option<Leg>,
-        approval: ApprovalId,
-        requester: &Requester,
-        call: &[&str],
-    ) -> Option<String> {
-        let number = before.map_or(0, |leg| leg.number) + 1;
-        let leg = Leg { approval, number };
+    /// The state with which a call leaves that waits for an approval, after so many rounds. `call` is all that may not change.
+    pub(crate) fn next(&self, leg: Leg, requester: &Requester, call: &[&str]) -> String {
         let code = hmac::sign(&self.0, &about(leg, requester, call));
-        (number <= MOST).then(|| format!("{number}.{approval}.{}", BASE64_URL_SAFE_NO_PAD.encode(code)))
+        format!("{}.{}.{}", written(leg.rounds), leg.approval, BASE64_URL_SAFE_NO_PAD.encode(code))
     }
 
     /// Has an agent carry something of the gateway's own until it comes back with the same call.
@@ -68,17 +81,26 @@ impl States {
     /// Reads a state back; `None` when it was not made here for this caller and this call.
     pub(crate) fn read(&self, state: &str, requester: &Requester, call: &[&str]) -> Option<Leg> {
         let mut parts = state.splitn(3, '.');
-        let number = parts.next()?.parse().ok().filter(|number| (1..=MOST).contains(number))?;
-        let leg = Leg { approval: parts.next()?.parse().ok()?, number };
+        let number = parts.next()?;
+        let (number, asked) = number.strip_prefix(ASKED).map_or((number, false), |number| (number, true));
+        let used = number.parse().ok().filter(|used| (1..=MOST).contains(used))?;
+        let leg = Leg { approval: parts.next()?.parse().ok()?, rounds: Rounds { used, asked } };
         let code = BASE64_URL_SAFE_NO_PAD.decode(parts.next()?).ok()?;
         hmac::verify(&self.0, &about(leg, requester, call), &code).ok()?;
         Some(leg)
     }
 }
 
+/// In front of how often a call has come back whose server has asked something.
+const ASKED: char = 'a';
+
+fn written(rounds: Rounds) -> String {
+    if rounds.asked { format!("{ASKED}{}", rounds.used) } else { rounds.used.to_string() }
+}
+
 /// What the code of a leg is over.
 fn about(leg: Leg, requester: &Requester, call: &[&str]) -> Vec<u8> {
-    let own = [leg.number.to_string(), leg.approval.to_string()];
+    let own = [written(leg.rounds), leg.approval.to_string()];
     in_parts("countersign/mcp-request-state/v1\n", &own, requester, call)
 }
 
@@ -104,15 +126,22 @@ fn in_parts(kind: &str, own: &[String], requester: &Requester, call: &[&str]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::tests::requester;
+    use crate::{
+        asks::{Passes, ServerRequestsSection},
+        session::tests::requester,
+    };
+    use serde_json::value::RawValue;
 
     #[test]
     fn a_state_is_good_for_its_own_caller_and_call_alone() {
         let (states, approval) = (States::new(&[7; 32]), ApprovalId::from_parts(1, 2));
         let call = ["tools/call", r#"{"name":"x"}"#];
-        let state = states.next(None, approval, &requester(1), &call).unwrap();
-        let leg = states.read(&state, &requester(1), &call).unwrap();
-        assert_eq!(leg.approval, approval);
+        let leg = Leg { approval, rounds: Rounds { used: 1, asked: false } };
+        let state = states.next(leg, &requester(1), &call);
+        assert_eq!(states.read(&state, &requester(1), &call), Some(leg));
+        let behind = Leg { rounds: Rounds { asked: true, ..leg.rounds }, ..leg };
+        let other = states.next(behind, &requester(1), &call);
+        assert_eq!(states.read(&other, &requester(1), &call), Some(behind));
         assert_eq!(states.read(&state, &requester(2), &call), None, "another caller");
         assert_eq!(
             states.read(&state, &requester(1), &["tools/call", r#"{"name":"y"}"#]),
@@ -120,7 +149,7 @@ mod tests {
             "another call"
         );
         assert_eq!(States::new(&[8; 32]).read(&state, &requester(1), &call), None, "another gateway");
-        for (from, to) in [("1.", "2."), ("apr_0", "apr_1"), (".", "-")] {
+        for (from, to) in [("1.", "2."), ("1.", "a1."), ("apr_0", "apr_1"), (".", "-")] {
             assert_eq!(states.read(&state.replacen(from, to, 1), &requester(1), &call), None, "{from}");
         }
         let mut cut = state.clone();
@@ -148,14 +177,21 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_held_for_ten_legs_and_no_more() {
-        let (states, approval, call) = (States::new(&[7; 32]), ApprovalId::from_parts(1, 2), ["x"]);
-        let mut leg = None;
-        for _ in 0..MOST {
-            let state = states.next(leg, approval, &requester(1), &call).unwrap();
-            leg = states.read(&state, &requester(1), &call);
-            assert!(leg.is_some());
-        }
-        assert_eq!(states.next(leg, approval, &requester(1), &call), None);
+    fn a_call_comes_back_as_often_as_clients_do_and_leaves_room_for_a_question() {
+        let held = |mut rounds: Rounds, offer: &Offer| {
+            while let Some(next) = rounds.next(offer) {
+                rounds = next;
+            }
+            rounds.used
+        };
+        let pass = ServerRequestsSection { roots: Passes::Pass, ..ServerRequestsSection::default() };
+        let declared = RawValue::from_string(r#"{"roots":{}}"#.into()).unwrap();
+        let (none, some) = (Offer::default(), Offer::new(Some(&declared), pass));
+        assert_eq!(held(Rounds::default(), &none), MOST);
+        assert_eq!(held(Rounds::default(), &some), BEFORE_A_QUESTION);
+        // The question is a round as well, and what answers it is held for what is left.
+        let behind = Rounds { used: BEFORE_A_QUESTION + 1, asked: true };
+        assert_eq!(held(behind, &some), MOST);
+        assert_eq!(behind.next(&some), Some(Rounds { used: BEFORE_A_QUESTION + 2, asked: true }));
     }
 }

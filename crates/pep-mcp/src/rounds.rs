@@ -8,6 +8,7 @@ use crate::{
     members::{self, Members},
     upstream::process::on_one_line,
 };
+use countersign_core::Timestamp;
 use serde_json::{Value, value::RawValue};
 use std::collections::BTreeSet;
 
@@ -34,6 +35,20 @@ pub(crate) struct Answered {
     pub(crate) asked: Option<String>,
     /// What kinds of questions are answered.
     pub(crate) methods: BTreeSet<String>,
+    /// When they were asked.
+    pub(crate) at: String,
+    /// The digest of the tool's definition by then.
+    pub(crate) definition: Option<String>,
+    /// How often the agent has come back, this time included.
+    pub(crate) rounds: u32,
+}
+
+/// What is known of a question beside what the server says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Circumstances<'a> {
+    pub(crate) at: Timestamp,
+    pub(crate) definition: Option<&'a str>,
+    pub(crate) rounds: u32,
 }
 
 impl Round {
@@ -67,10 +82,13 @@ impl Round {
     }
 
     /// What the agent carries until it comes back.
-    pub(crate) fn content(&self) -> String {
+    pub(crate) fn content(&self, around: Circumstances<'_>) -> String {
         let asked = self.asked.as_ref().map(|asked| format!(r#""asked":{asked}"#));
         let state = self.state.as_ref().map(|state| format!(r#""state":{state}"#));
-        format!("{{{}}}", asked.into_iter().chain(state).collect::<Vec<_>>().join(","))
+        let definition = around.definition.map(|definition| format!(r#""definition":"{definition}""#));
+        let own = format!(r#""at":"{}","rounds":{}"#, around.at, around.rounds);
+        let all = [Some(own), definition, asked, state];
+        format!("{{{}}}", all.into_iter().flatten().collect::<Vec<_>>().join(","))
     }
 
     /// What the agent is told: the server's result with its texts marked, and with the state that it carries.
@@ -110,6 +128,9 @@ pub(crate) fn answered(content: &str, responses: Option<&str>, params: &str) -> 
     let carried: &RawValue = serde_json::from_str(content).ok()?;
     let carried = Members::read(carried)?;
     let asked = carried.find("asked");
+    let at = carried.find("at").and_then(members::text)?;
+    let definition = carried.find("definition").and_then(members::text);
+    let rounds = carried.find("rounds").and_then(|rounds| rounds.get().parse().ok())?;
     let mut methods = BTreeSet::new();
     let mut more = Vec::new();
     if let (Some(asked), Some(responses)) = (asked, responses) {
@@ -136,7 +157,7 @@ pub(crate) fn answered(content: &str, responses: Option<&str>, params: &str) -> 
     let comma = if rest == "{" || more.is_empty() { "" } else { "," };
     let params = format!("{rest}{comma}{}}}", more.join(","));
     let asked = asked.filter(|_| !methods.is_empty()).map(|asked| asked.get().to_owned());
-    Some(Answered { params, asked, methods })
+    Some(Answered { params, asked, methods, at, definition, rounds })
 }
 
 #[cfg(test)]
@@ -153,6 +174,9 @@ mod tests {
         Offer::new(Some(&raw(r#"{"elicitation":{},"sampling":{}}"#)), rules)
     }
 
+    const AROUND: Circumstances<'_> =
+        Circumstances { at: Timestamp(0), definition: Some("sha256:0"), rounds: 3 };
+
     const WANTS: &str = r#"{"resultType":"input_required","inputRequests":{"a":{"method":"elicitation/create","params":{"message":"Sure?","requestedSchema":{ "n":1.0}}}},"requestState":"s\"1","_meta":{"k":1}}"#;
 
     #[test]
@@ -164,7 +188,7 @@ mod tests {
             r#"{"resultType":"input_required","_meta":{"k":1},"inputRequests":{"a":{"method":"elicitation/create","params":{"message":"The MCP server “shop” asks: Sure?","requestedSchema":{ "n":1.0}}}},"requestState":"STATE"}"#
         );
         let answers = r#"{"a":{"action":"accept","content":{"n": 1.50}},"b":{"action":"accept"}}"#;
-        let again = answered(&round.content(), Some(answers), r#"{"name":"x"}"#).unwrap();
+        let again = answered(&round.content(AROUND), Some(answers), r#"{"name":"x"}"#).unwrap();
         assert_eq!(
             again.params,
             r#"{"name":"x","inputResponses":{"a":{"action":"accept","content":{"n": 1.50}}},"requestState":"s\"1"}"#
@@ -172,13 +196,15 @@ mod tests {
         let asked = again.asked.unwrap();
         assert!(asked.contains(r#""message":"Sure?""#), "reviewers see what was asked: {asked}");
         assert_eq!(again.methods, [asks::ELICITATION.to_owned()].into());
+        assert_eq!((again.at.as_str(), again.rounds), ("1970-01-01T00:00:00.000000Z", 3));
+        assert_eq!(again.definition.as_deref(), Some("sha256:0"));
         // Nothing is made up where nothing is answered.
         for nothing in [None, Some(r#"{"b":{"action":"accept"}}"#)] {
-            let again = answered(&round.content(), nothing, "{}").unwrap();
+            let again = answered(&round.content(AROUND), nothing, "{}").unwrap();
             assert_eq!((again.params.as_str(), again.asked), (r#"{"requestState":"s\"1"}"#, None));
         }
-        assert_eq!(answered(&round.content(), Some(r#"{"a":1}"#), "{}"), None);
-        assert_eq!(answered(&round.content(), Some("[]"), "{}"), None);
+        assert_eq!(answered(&round.content(AROUND), Some(r#"{"a":1}"#), "{}"), None);
+        assert_eq!(answered(&round.content(AROUND), Some("[]"), "{}"), None);
     }
 
     #[test]
@@ -202,6 +228,6 @@ mod tests {
         let plain = raw(r#"{"resultType":"input_required","requestState":"s"}"#);
         let round = Round::read(&plain, &Offer::default()).unwrap();
         assert_eq!(round.told(&plain, "shop", "S").unwrap(), r#"{"resultType":"input_required","requestState":"S"}"#);
-        assert_eq!(answered(&round.content(), None, r#"{ "name":"x" }"#).unwrap().params, r#"{ "name":"x","requestState":"s"}"#);
+        assert_eq!(answered(&round.content(AROUND), None, r#"{ "name":"x" }"#).unwrap().params, r#"{ "name":"x","requestState":"s"}"#);
     }
 }

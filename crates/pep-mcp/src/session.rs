@@ -3,7 +3,7 @@
 
 use crate::{
     asks::{self, Asked, Asks},
-    feed::{self, Hub},
+    feed::{self, Hub, Told},
     frame::{self, Message},
     method::{self, FromServer},
     tools::{Book, Tools},
@@ -142,6 +142,16 @@ impl Session {
         }
     }
 
+    /// Tells the server that something it asked has no answer, without waiting for that. `id` is JSON.
+    pub(crate) fn refuses(&self, way: &Arc<Way>, id: &str, why: &str) {
+        let (peer, way, told) = (self.peer.clone(), Arc::clone(way), method::refusal(id, why));
+        tokio::spawn(async move {
+            if let Err(error) = way.tell(&peer, told).await {
+                tracing::debug!(%error, "a server was not told that nobody answers");
+            }
+        });
+    }
+
     /// Has a question to the agent end by itself, should nobody answer: its server is told.
     pub(crate) fn expires(self: &Arc<Self>, way: &Arc<Way>, asked: &Asked) {
         let (session, way) = (Arc::clone(self), Arc::clone(way));
@@ -152,10 +162,7 @@ impl Session {
                 () = session.ended.cancelled() => {}
                 () = tokio::time::sleep(asks::PATIENCE) => {
                     let Some(waits) = session.asks.take(&own) else { return };
-                    let told = method::refusal(&waits.id, "the agent did not answer in time");
-                    if let Err(error) = way.tell(&session.peer, told).await {
-                        tracing::debug!(%error, "a server was not told that nobody answers");
-                    }
+                    session.refuses(&way, &waits.id, "the agent did not answer in time");
                 }
             }
         });
@@ -258,12 +265,13 @@ impl Session {
                 if let Ok(Message::Notification { method, params }) = frame::read(message) {
                     match method::from_server(method) {
                         FromServer::TakesBack => {
-                            if let Some(told) = self.asks.taken_back(params) {
-                                self.hub.told(&told);
+                            if let Some(own) = self.asks.taken_back(params) {
+                                self.hub.told(&own, Told::NotAnyMore);
                             }
                         }
                         FromServer::Elicited if self.asks.offer.opens_pages() => {
-                            self.hub.told(&String::from_utf8_lossy(message));
+                            let done = String::from_utf8_lossy(message);
+                            self.hub.told(&done, Told::Done(&done));
                         }
                         FromServer::Elicited
                         | FromServer::Passed
@@ -278,10 +286,11 @@ impl Session {
                 Ok(())
             }
             Heard::Asked(Question { id, method, params, .. }) => {
-                let asked = self.asks.take_in(id, method, params)?;
-                if !self.hub.told(&asked.message) {
+                // What comes on this stream belongs to none of the calls that are under way (2025-11-25, basic/transports).
+                let asked = self.asks.take_in(id, (method, params), None)?;
+                if !self.hub.told(&asked.own, Told::Question(&asked.message)) {
                     drop(self.asks.take(&asked.own));
-                    return Err("the agent does not listen");
+                    return Err("the agent does not listen, or has not read yet what was said before");
                 }
                 self.expires(way, &asked);
                 Ok(())

@@ -3,10 +3,10 @@
 
 use crate::{
     asks::Offer,
-    legs::{Leg, States},
+    legs::{Leg, Rounds, States},
     message::{Message, Pieces, comment, event},
     reply::{self, Said, Shape},
-    rounds::Round,
+    rounds::{Circumstances, Round},
     session::{Place, UnderWay},
     upstream::exchange::{Answer, Event, Form, take_back},
 };
@@ -65,11 +65,14 @@ pub(crate) struct Later {
 
 /// What a call comes back with while it is held.
 pub(crate) struct Legs {
+    pub(crate) gate: Arc<Gate>,
     pub(crate) states: Arc<States>,
-    pub(crate) before: Option<Leg>,
+    pub(crate) before: Rounds,
     pub(crate) requester: Requester,
     /// All that may not change.
     pub(crate) about: [String; 2],
+    /// The digest of its tool's definition.
+    pub(crate) definition: Option<String>,
     /// What the server may ask of the agent before it answers, and what it is called.
     pub(crate) offer: Offer,
     pub(crate) server: String,
@@ -218,7 +221,8 @@ impl Waiting {
 impl Legs {
     fn next(&self, approval: ApprovalId) -> Option<String> {
         let about = self.about.each_ref().map(String::as_str);
-        self.states.next(self.before, approval, &self.requester, &about)
+        let rounds = self.before.next(&self.offer)?;
+        Some(self.states.next(Leg { approval, rounds }, &self.requester, &about))
     }
 
     /// What a server wants before it answers, as the agent is told: it carries what its answers are held against.
@@ -226,7 +230,12 @@ impl Legs {
         let result: &RawValue = serde_json::from_str(result).ok()?;
         let round = Round::read(result, &self.offer).ok()?;
         let about = self.about.each_ref().map(String::as_str);
-        let state = self.states.seal(&round.content(), &self.requester, &about);
+        let around = Circumstances {
+            at: self.gate.now(),
+            definition: self.definition.as_deref(),
+            rounds: self.before.used.saturating_add(1),
+        };
+        let state = self.states.seal(&round.content(around), &self.requester, &about);
         round.told(result, &self.server, &state)
     }
 }

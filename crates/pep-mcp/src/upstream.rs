@@ -35,6 +35,7 @@ use parking_lot::Mutex;
 use process::{Launch, Process};
 use std::{fmt, sync::Arc, time::Duration};
 use talk::Talk;
+use tokio_util::sync::CancellationToken;
 
 /// The largest message that is read of what a server says by itself.
 const STREAM_LIMIT: usize = 256 << 10;
@@ -72,11 +73,13 @@ pub(crate) struct Outgoing {
     pub(crate) body: Bytes,
     /// What its head says of its arguments.
     pub(crate) mirrored: Vec<(HeaderName, HeaderValue)>,
+    /// Nothing is sent once this is cancelled.
+    pub(crate) unless: Option<CancellationToken>,
 }
 
 impl From<Bytes> for Outgoing {
     fn from(body: Bytes) -> Self {
-        Self { body, mirrored: Vec::new() }
+        Self { body, mirrored: Vec::new(), unless: None }
     }
 }
 

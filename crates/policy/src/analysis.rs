@@ -140,7 +140,8 @@ impl Analysis {
     }
 
     fn read(&mut self, path: &[&str], only_asked_for: bool) {
-        let is_of_a_call = matches!(path, ["mcp", fact, ..] if *fact == mcp::ANSWERS);
+        let is_of_a_call =
+            matches!(path, ["mcp", fact, ..] if [mcp::ANSWERS, mcp::ASKED_DURING].contains(fact));
         self.reads.call |= is_of_a_call || !matches!(path, ["wire" | "mcp", ..]);
         match path {
             ["now", ..] => self.reads.time = true,

@@ -17,9 +17,11 @@ pub const MCP_OPERATIONS: [(&str, Class); 8] = [
 ];
 
 /// The facts of `context.mcp`. All of them are there every time; those of a tool are empty where none is called.
-/// `answers` holds the methods of the server's questions that a message answers. `standing` is `accepted`, `new`, `changed` or `refused`: what people made of the tool's definition.
-pub const MCP_FACTS: [(&str, FactType); 8] = [
+/// `answers` holds the methods of the server's questions that a message answers, and `asked_during` the method of the call in which they were
+/// asked, whose tool the others then are of. `standing` is `accepted`, `new`, `changed` or `refused`: what people made of the tool's definition.
+pub const MCP_FACTS: [(&str, FactType); 9] = [
     (ANSWERS, FactType::SetOfString),
+    (ASKED_DURING, FactType::String),
     ("definition", FactType::String),
     ("flags", FactType::SetOfString),
     ("hints", FactType::SetOfString),
@@ -29,8 +31,10 @@ pub const MCP_FACTS: [(&str, FactType); 8] = [
     ("tool", FactType::String),
 ];
 
-/// The fact that actions did not have before servers' questions were passed on: without it nothing is answered.
+/// Facts that actions did not have before servers' questions were passed on: without the first nothing is answered, and without
+/// the second it is not known during which call it was asked.
 pub(crate) const ANSWERS: &str = "answers";
+pub(crate) const ASKED_DURING: &str = "asked_during";
 
 /// The fact that holds the arguments of a tool.
 pub(crate) const INPUT: &str = "input";

@@ -321,10 +321,12 @@ fn sql_facts(told: &Map<String, Value>) -> Result<BTreeMap<&str, Fact<'_>>, Inco
 
 /// The facts of `context.mcp`: every one of them, of its type.
 fn mcp_facts(action: &Action) -> Result<BTreeMap<&str, Fact<'_>>, Incomplete> {
-    let is_told = |name: &str| name != mcp::ANSWERS || action.facts.contains_key(name);
+    let is_newer = |name: &str| [mcp::ANSWERS, mcp::ASKED_DURING].contains(&name);
+    let is_told = |name: &str| !is_newer(name) || action.facts.contains_key(name);
     let told: Vec<_> = MCP_FACTS.into_iter().filter(|(name, _)| is_told(name)).collect();
     let mut facts = every_fact(&action.facts, &told)?;
     facts.entry(mcp::ANSWERS).or_insert_with(|| Fact::Texts(BTreeSet::new()));
+    facts.entry(mcp::ASKED_DURING).or_insert(Fact::Text(""));
     Ok(facts)
 }
 

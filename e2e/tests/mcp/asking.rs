@@ -5,6 +5,7 @@ use crate::{
     hostile,
     stage::{Stage, until},
 };
+use countersign_demo::person::Strength;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -20,7 +21,16 @@ forbid (principal, action == Action::"shop/confirm", resource);
 forbid (principal, action in Action::"mcp.answer", resource) when { context has mcp && context.mcp.method == "sampling/createMessage" };
 @id("unsure") @reason("whoever is not sure says nothing")
 forbid (principal, action in Action::"mcp.answer", resource)
-when { context has mcp && context.mcp.answers.contains("roots/list") && principal in Group::"readers" };
+when {
+  context has mcp && context.mcp.answers.contains("roots/list") && principal in Group::"readers"
+  && context.mcp.tool == "where" && context.mcp.asked_during == "tools/call" && resource == Resource::"shop/tool/where"
+};
+"#;
+
+/// A rule that holds a tool whose server asks something while it runs.
+const PONDERED: &str = r#"
+@id("ponder") @gate("ponder") @approvers("Group::\"sre\"") @quorum("1") @step_up("session") @reason("it thinks")
+forbid (principal, action == Action::"shop/ponder", resource);
 "#;
 
 /// What an agent's user, model and folders answer.
@@ -66,13 +76,58 @@ async fn a_question_of_the_earlier_era_reaches_the_agent_and_its_answer_the_serv
     let id = stage.approval("pending").await;
     let shown = stage.ana.approval(&id).await.unwrap();
     let whole = shown.to_string();
-    assert!(whole.contains("Tell the server what was asked of the agent's model"), "{whole}");
+    for part in
+        ["Tell the server what was asked of the agent's model during its call of “ponder” (act_", "A colour?"]
+    {
+        assert!(whole.contains(part), "{part}: {whole}");
+    }
     assert_eq!(stage.ran("ponder"), 0);
     stage.vote(&id, "approve", None).await;
     let ended = agent.ended().await;
     assert_eq!(ended.last(), Some(&json!({"error": false, "text": "blue"})), "{ended:?}");
     let log = stage.log();
     assert!(log.contains(&json!({"ran": "ponder", "word": "blue"})), "{log:?}");
+}
+
+/// Whether anything that the agent's model said has reached the server.
+fn is_told(stage: &Stage) -> bool {
+    stage.log().iter().any(|line| line.to_string().contains("blue"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_people_hold_ends_with_its_call_when_that_is_revoked() {
+    let mut stage = Stage::open_asking("earlier", &format!("{GATED}{PONDERED}"), PASSES).await;
+    let agent = stage.agent(&stage.token, "legacy", &json!([takes(), {"do": "call", "tool": "ponder"}]));
+    let call = stage.approval("pending").await;
+    stage.vote(&call, "approve", None).await;
+    let mut answer = stage.approval("pending").await;
+    while answer == call {
+        answer = stage.approval("pending").await;
+    }
+    stage.command(&["approvals", "revoke", &call, "--reason", "not tonight"]).await;
+    stage.withdrawn(1).await;
+    assert_eq!(stage.approval("withdrawn").await, answer);
+    let late = stage.ana.vote(&answer, "approve", Strength::Session, None).await;
+    assert!(late.is_err() || late.is_ok_and(|vote| !vote.is_success()), "nobody approves it any more");
+    agent.ended().await;
+    assert!(!is_told(&stage), "{:?}", stage.log());
+    assert_eq!(stage.ran("ponder"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_people_hold_ends_with_its_call_when_the_agent_gives_that_up() {
+    let stage = Stage::open_asking("earlier", GATED, PASSES).await;
+    let held = stage.beside("held");
+    let steps =
+        json!([takes(), {"do": "leave", "tool": "ponder", "arguments": {}, "once": held}, {"do": "stay"}]);
+    let agent = stage.agent(&stage.token, "legacy", &steps);
+    let answer = stage.approval("pending").await;
+    std::fs::write(&held, "").unwrap();
+    stage.withdrawn(1).await;
+    assert_eq!(stage.approval("withdrawn").await, answer);
+    agent.kill();
+    assert!(!is_told(&stage), "{:?}", stage.log());
+    assert_eq!(stage.ran("ponder"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +176,12 @@ async fn what_was_approved_before_a_question_is_asked_about_again_with_its_answe
     assert_ne!(first, second);
     assert_eq!(stage.ran("confirm"), 0, "an approval is for the call that people saw");
     let shown = stage.ana.approval(&second).await.unwrap().to_string();
-    for part in ["It answers what the server asked first (elicitation/create).", "Empty orders?", "sure"] {
+    for part in [
+        "It answers what the server asked first (elicitation/create). That was at 2",
+        ", by the tool's definition sha256:",
+        "Empty orders?",
+        "sure",
+    ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     stage.vote(&second, "approve", None).await;

@@ -55,9 +55,14 @@ fn a_head_is_read_as_it_was_written() {
     };
     let asked = Some(r#"{"message":"result a"}"#.to_owned());
     let again = Head { asked: asked.clone(), ..call.clone() };
-    let answer =
-        Head { method: "roots/list".into(), answers: Some(("a-0".into(), Form::Error)), asked, tool: None };
-    for head in [call, again, answer, Head { method: "tools/list".into(), ..Head::default() }] {
+    let answer = Head {
+        method: "roots/list".into(),
+        answers: Some(("a-0".into(), Form::Error)),
+        asked,
+        ..Head::default()
+    };
+    let within = Head { during: Some(r#"{"action":"act_1"}"#.into()), ..answer.clone() };
+    for head in [call, again, answer, within, Head { method: "tools/list".into(), ..Head::default() }] {
         assert_eq!(Head::read(&head.write()), Some(head));
     }
     for bad in ["tool x\n", "tool x\nasked {}\n", "result a\nerror a\n", "asked {}\nresult a\n", "else\n"] {

@@ -82,6 +82,42 @@ fn other_messages_name_what_they_ask_for() {
 }
 
 #[test]
+fn an_answer_says_in_which_call_it_was_asked_for() {
+    let during = |method: &str, kind: &str, name: &str| During {
+        action: countersign_core::ActionId::from_parts(1, 2),
+        method: method.into(),
+        about: vec![Resource { kind: kind.into(), name: name.into(), labels: ["pii".to_owned()].into() }],
+        facts: Map::from_iter([("tool".to_owned(), name.into())]),
+        over: tokio_util::sync::CancellationToken::new(),
+    };
+    let of_a_tool = during("tools/call", "tool", "delete_rows");
+    let id = of_a_tool.action;
+    let answer = |during: Option<&During>| classifier().answer(asks::ELICITATION, Form::Result, during);
+    let found = answer(Some(&of_a_tool));
+    assert_eq!(
+        found.sentence,
+        format!(
+            "Tell the server what was asked of the agent's user during its call of “delete_rows” ({id}) on shop (prod, labelled pii)."
+        )
+    );
+    assert_eq!(found.facts["asked_during"], "tools/call");
+    assert_eq!(
+        (&found.facts["tool"], &found.facts["method"]),
+        (&"delete_rows".into(), &asks::ELICITATION.into())
+    );
+    assert_eq!(found.resources, of_a_tool.about);
+    let found = answer(Some(&during("prompts/get", "prompt", "greet”")));
+    assert!(
+        found.sentence.contains(&format!(" during prompts/get of prompt “greet\"” ({id}) on shop")),
+        "{}",
+        found.sentence
+    );
+    let found = answer(None);
+    assert!(found.sentence.contains("which it asked in no call that is known"), "{}", found.sentence);
+    assert_eq!((&found.facts["asked_during"], found.resources.len()), (&"".into(), 0));
+}
+
+#[test]
 fn what_nobody_has_accepted_is_not_what_the_configuration_declares() {
     for (standing, says) in [
         (Standing::New, "Call “delete_rows”, which nobody has accepted with “count” = 1"),

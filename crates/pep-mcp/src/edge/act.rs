@@ -5,7 +5,7 @@ use crate::{
     approvals,
     call::{self, Prepared},
     classify::Understood,
-    legs::{Leg, ROUND},
+    legs::{Leg, ROUND, Rounds},
     members::{self, Members},
     reply::{self, Shape, code},
     rounds,
@@ -32,6 +32,14 @@ use tokio::{
 pub(super) const LEG: Duration = Duration::from_secs(45);
 /// How long a call behind a task waits in one go.
 pub(super) const TASK: Duration = Duration::from_hours(1);
+
+/// What a request comes back from.
+#[derive(Clone, Copy, Debug, Default)]
+struct Back {
+    /// The approval that it waits for.
+    waits_for: Option<ApprovalId>,
+    rounds: Rounds,
+}
 
 impl Door {
     /// A tool call: one of the gateway's own, or an action.
@@ -163,10 +171,13 @@ impl Door {
             Err(why) => return self.invalid(said.id, why).await,
         };
         let about = [said.method.to_owned(), prepared.params.clone()];
-        let before = match self.comes_back(&said, &about, &mut prepared, &mut understood) {
-            Ok(before) => before,
-            Err(why) => return self.invalid(said.id, why).await,
-        };
+        let definition = tool.map(|(_, definition)| definition.digest.to_string());
+        let back =
+            match self.comes_back(&said, (&about, definition.as_deref()), &mut prepared, &mut understood) {
+                Ok(back) => back,
+                Err(why) => return self.invalid(said.id, why).await,
+            };
+        let before = back.waits_for;
         let may_be_task = matches!(shape, Shape::Tool) && before.is_none();
         let wants_task = may_be_task && !said.later && said.tasks && prepared.wants_task;
         let takes_task = may_be_task && said.later && said.tasks;
@@ -184,7 +195,7 @@ impl Door {
             false => MayAsk::OnTheStream,
             true => MayAsk::ByTheAnswer(said.offer.clone()),
         };
-        let mut later = said.later.then(|| self.held_later(&said, &place, before, about));
+        let mut later = said.later.then(|| self.held_later(&said, &place, back.rounds, (about, definition)));
         let mut asked =
             call::asked(&self.target, said.requester.clone(), said.method, tool, understood, prepared);
         if wants_task || takes_task && !is_full {
@@ -197,7 +208,7 @@ impl Door {
         let flow = async move {
             let reply = match before {
                 None => countersign_engine::flow::handle(&door.gate, asked, exchange).await,
-                Some(leg) => door.claimed(&asked.requester, leg.approval, asked.patience, exchange).await,
+                Some(approval) => door.claimed(&asked.requester, approval, asked.patience, exchange).await,
             };
             if let (true, Ok(Reply::Live(answer))) = (lists, &reply) {
                 door.book.listed(answer.raw.text()).await;
@@ -235,14 +246,14 @@ impl Door {
     fn comes_back(
         &self,
         said: &Said<'_>,
-        about: &[String; 2],
+        (about, definition): (&[String; 2], Option<&str>),
         prepared: &mut Prepared,
         understood: &mut Understood,
-    ) -> Result<Option<Leg>, &'static str> {
+    ) -> Result<Back, &'static str> {
         const UNKNOWN: &str = "the state is none of this gateway's for this call: repeat the call without it";
         let responses = prepared.responses.take();
         // Answers to what nobody asked are left out.
-        let Some(state) = prepared.state.take() else { return Ok(None) };
+        let Some(state) = prepared.state.take() else { return Ok(Back::default()) };
         let call = about.each_ref().map(String::as_str);
         if !said.later {
             return Err(UNKNOWN);
@@ -252,15 +263,19 @@ impl Door {
             if responses.is_some() {
                 return Err(UNASKED);
             }
-            return self.states.read(&state, &said.requester, &call).map(Some).ok_or(UNKNOWN);
+            let Leg { approval, rounds } = self.states.read(&state, &said.requester, &call).ok_or(UNKNOWN)?;
+            return Ok(Back { waits_for: Some(approval), rounds });
         }
         let carried = self.states.unseal(&state, &said.requester, &call).ok_or(UNKNOWN)?;
         let answered = rounds::answered(&carried, responses.as_deref(), &prepared.params);
         let answered = answered.ok_or("the answers to what the server asked cannot be read")?;
+        if answered.definition.as_deref() != definition {
+            return Err("the server has changed the tool since it asked: repeat the call without the state");
+        }
+        understood.answers(said.method, &answered);
         prepared.params = answered.params;
         prepared.asked = answered.asked;
-        understood.answers(&answered.methods);
-        Ok(None)
+        Ok(Back { waits_for: None, rounds: Rounds { used: answered.rounds, asked: true } })
     }
 
     /// Attaches to an approval of this caller's and runs what was approved.
@@ -277,15 +292,23 @@ impl Door {
         Ok(found.unwrap_or_else(|| Reply::Refused(no_such_approval())))
     }
 
-    fn held_later(&self, said: &Said<'_>, place: &Place, before: Option<Leg>, about: [String; 2]) -> Later {
+    fn held_later(
+        &self,
+        said: &Said<'_>,
+        place: &Place,
+        before: Rounds,
+        (about, definition): ([String; 2], Option<String>),
+    ) -> Later {
         let may_be_held = ["tools/call", "prompts/get", "resources/read"].contains(&said.method);
         Later {
             method: said.method.to_owned(),
             legs: may_be_held.then(|| Legs {
+                gate: Arc::clone(&self.gate),
                 states: Arc::clone(&self.states),
                 before,
                 requester: said.requester.clone(),
                 about,
+                definition,
                 offer: said.offer.clone(),
                 server: self.target.surroundings().target.to_string(),
             }),
@@ -388,6 +411,7 @@ impl Door {
             subscribes: None,
             asks: MayAsk::Nothing,
             asked: Vec::new(),
+            during: None,
         }
     }
 

@@ -3,36 +3,33 @@
 
 use super::{Door, Ended, entrance::UNASKED, taken};
 use crate::{
-    asks::{self, Pending},
+    asks::{self, During, OVER},
     call::{self, Head, Prepared},
     frame,
     members::{self, Members},
-    method,
-    session::Session,
+    session::{Session, UnderWay},
     stream::Body,
-    upstream::{
-        Connection, Way,
-        exchange::{Form, take_back},
-        process::on_one_line,
-        talk::lost,
-    },
+    upstream::{Connection, Outgoing, Way, exchange::Form, process::on_one_line, talk::lost},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use countersign_core::{Requester, approval::Outcome};
+use countersign_core::{ApprovalId, Requester, approval::Outcome};
 use countersign_engine::{
-    Reply,
+    Gate, Reply, Ticket,
     execute::{Clearance, EndFacts, Ending},
     flow,
     port::upstream::{BindError, Exchange, Failed, Passage, Sent},
     record::chain,
+    settle,
 };
 use http::{Response, StatusCode};
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 impl Door {
-    /// Takes an answer in, and hands it to the engine. Its sender is not told what becomes of it: the server is.
+    /// Takes an answer in, and hands it to the engine. Its sender is not told what becomes of it: the server is. It ends with
+    /// the call in which it was asked for.
     pub(super) async fn answered(
         self: &Arc<Self>,
         requester: Requester,
@@ -48,50 +45,114 @@ impl Door {
             return Err(self.malformed(StatusCode::BAD_REQUEST, "the answer cannot be read").await);
         }
         let own = members::text(id).unwrap_or_default();
-        let Some(waits) = session.asks.take(&own) else {
+        let Some((waits, taken_back)) = session.asks.answers(&own) else {
             return Err(self.malformed(StatusCode::BAD_REQUEST, UNASKED).await);
         };
+        let call = Call {
+            over: waits.during.as_ref().map(|during| during.over.clone()),
+            taken_back,
+            session: session.ended.clone(),
+        };
         let asked = String::from_utf8(on_one_line(waits.asked.as_bytes())).unwrap_or_default();
-        let prepared =
-            Prepared { answers: Some((own, form)), asked: Some(asked), ..Prepared::of(raw.get().to_owned()) };
-        let understood = self.target.classifier.answer(waits.method, form);
-        let mut request =
-            call::asked(&self.target, requester.clone(), waits.method, None, understood, prepared);
+        let during = waits.during.as_deref();
+        let prepared = Prepared {
+            answers: Some((own, form)),
+            during: during.map(During::head),
+            asked: Some(asked),
+            ..Prepared::of(raw.get().to_owned())
+        };
+        let understood = self.target.classifier.answer(waits.method, form, during);
+        let mut request = call::asked(&self.target, requester, waits.method, None, understood, prepared);
         request.patience = asks::PATIENCE;
         let door = Arc::clone(self);
-        tokio::spawn(async move { door.gives(requester, session, waits, request).await });
+        tokio::spawn(async move { door.gives(request, session, waits.id, call).await });
         Ok(taken())
     }
 
     async fn gives(
         self: Arc<Self>,
-        requester: Requester,
-        session: Arc<Session>,
-        waits: Pending,
         request: countersign_engine::Request,
+        session: Arc<Session>,
+        id: String,
+        call: Call,
     ) {
-        let way = Arc::clone(&self.target.way);
+        let (gate, requester) = (&self.gate, request.requester.clone());
+        let under_way = Arc::new(UnderWay::new(0));
         let giving = Giving {
-            way: Arc::clone(&way),
+            way: Arc::clone(&self.target.way),
             session: Arc::clone(&session),
-            id: waits.id.clone(),
+            id: id.clone(),
+            call: call.clone(),
+            under_way: Arc::clone(&under_way),
+            held_by: (Arc::clone(gate), requester.clone()),
             connection: None,
         };
-        let refused = match flow::handle(&self.gate, request, giving).await {
-            Ok(Reply::Live(()) | Reply::Kept(_)) => return,
-            Ok(Reply::Pending(ticket)) => {
-                // The server does not wait for as long as people may.
-                take_back(&self.gate, &requester, ticket.approval).await;
-                "the agent's answer waited for people, and nobody has approved it in time"
-            }
-            Ok(Reply::Refused(_)) => "the agent's answer was refused",
-            Err(error) => {
-                tracing::error!(error = %chain(&error), "an agent's answer was refused because the gateway could not go on");
-                "the agent's answer could not be recorded"
+        let mut flow = Box::pin(flow::handle(gate, request, giving));
+        let reply = tokio::select! {
+            reply = &mut flow => reply,
+            () = call.is_over() => {
+                if let Some(approval) = under_way.cancel() {
+                    let_go(gate, &requester, approval, OVER).await;
+                }
+                // What is on its way is followed to its end; nothing else goes out any more.
+                flow.await
             }
         };
-        if let Err(error) = way.tell(&session.peer, method::refusal(&waits.id, refused)).await {
-            tracing::debug!(%error, "a server was not told that an answer is refused");
+        let (approval, refused) = match reply {
+            Ok(Reply::Live(()) | Reply::Kept(_)) => return session.asks.answered(&id),
+            // The server does not wait for as long as people may.
+            Ok(Reply::Pending(ticket)) => (
+                Some(ticket.approval),
+                "the agent's answer waited for people, and nobody has approved it in time",
+            ),
+            Ok(Reply::Refused(refused)) => (refused.approval, "the agent's answer was refused"),
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "an agent's answer was refused because the gateway could not go on");
+                (None, "the agent's answer could not be recorded")
+            }
+        };
+        let refused = if call.ended() { OVER } else { refused };
+        if let Some(approval) = approval {
+            let_go(gate, &requester, approval, refused).await;
+        }
+        session.asks.answered(&id);
+        session.refuses(&self.target.way, &id, refused);
+    }
+}
+
+/// Closes the approval of an answer that goes nowhere any more.
+async fn let_go(gate: &Arc<Gate>, requester: &Requester, approval: ApprovalId, why: &str) {
+    if let Err(error) = settle::let_go(gate, requester, approval, why).await {
+        tracing::error!(%approval, error = %chain(&error), "the approval of an answer could not be closed");
+    }
+}
+
+/// What an answer ends with: the call in which it was asked for, where that is known, the server's wish for it, and its
+/// session.
+#[derive(Clone)]
+struct Call {
+    over: Option<CancellationToken>,
+    taken_back: CancellationToken,
+    session: CancellationToken,
+}
+
+impl Call {
+    fn ended(&self) -> bool {
+        let mut over = self.over.iter().chain([&self.taken_back, &self.session]);
+        over.any(CancellationToken::is_cancelled)
+    }
+
+    async fn is_over(&self) {
+        let over = async {
+            match &self.over {
+                Some(over) => over.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = over => {}
+            () = self.taken_back.cancelled() => {}
+            () = self.session.cancelled() => {}
         }
     }
 }
@@ -102,6 +163,10 @@ struct Giving {
     session: Arc<Session>,
     /// The server's id for what it asked, as JSON.
     id: String,
+    call: Call,
+    /// Tells of the approval that it waits for.
+    under_way: Arc<UnderWay>,
+    held_by: (Arc<Gate>, Requester),
     connection: Option<Connection>,
 }
 
@@ -114,13 +179,20 @@ impl Exchange for Giving {
         Passage::Own
     }
 
+    async fn held(&mut self, ticket: &Ticket) {
+        if self.under_way.waits_for(ticket.approval) {
+            let (gate, requester) = &self.held_by;
+            let_go(gate, requester, ticket.approval, OVER).await;
+        }
+    }
+
     async fn bind(&mut self) -> Result<Bytes, BindError> {
         Err(BindError::Broken("a message is always whole".into()))
     }
 
     async fn connect(&mut self) -> Result<(), Failed> {
-        if self.session.ended.is_cancelled() {
-            return Err(Failed { sent: Sent::No, why: "the session has ended".into() });
+        if self.call.ended() {
+            return Err(Failed { sent: Sent::No, why: OVER.into() });
         }
         self.connection = Some(self.way.take(&self.session.peer).await?);
         Ok(())
@@ -163,9 +235,19 @@ impl Giving {
         let answer = std::str::from_utf8(answer).map_err(|_| unsent("the stored answer cannot be read"))?;
         let message = format!(r#"{{"jsonrpc":"2.0","id":{},"{}":{answer}}}"#, self.id, form.as_str());
         let (length, peer) = (message.len() as u64, &self.session.peer);
-        match self.connection.take().ok_or_else(|| unsent("there is no connection"))? {
-            Connection::Process(process) => process.tell(message.into()).await?,
+        let connection = self.connection.take().ok_or_else(|| unsent("there is no connection"))?;
+        if self.call.ended() {
+            self.way.put(connection);
+            return Err(unsent(OVER));
+        }
+        match connection {
+            Connection::Process(process) => tokio::select! {
+                biased;
+                () = self.call.is_over() => return Err(unsent(OVER)),
+                told = process.tell(message.into()) => told?,
+            },
             connection @ Connection::Http(_) => {
+                let message = Outgoing { unless: self.call.over.clone(), ..message.into() };
                 let talk = self.way.post(connection, peer, message).await?;
                 let status = talk.status;
                 self.way.finish(talk).await;

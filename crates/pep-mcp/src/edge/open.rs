@@ -119,6 +119,7 @@ impl Door {
             subscribes: None,
             asks: MayAsk::Nothing,
             asked: Vec::new(),
+            during: None,
         };
         let understood = self.target.classifier.other("mcp.session", method, None);
         let prepared = call::Prepared::of(params);

@@ -10,7 +10,7 @@ use super::{
     talk::{Talk, lost},
 };
 use crate::{
-    asks::{self, Offer},
+    asks::{self, During, OVER, Offer, not_any_more},
     call::Head,
     era,
     feed::{self, Feed, Subscribing},
@@ -104,6 +104,8 @@ pub(crate) struct Asking {
     pub(crate) asks: MayAsk,
     /// What it has asked, by the gateway's own ids.
     pub(crate) asked: Vec<String>,
+    /// What its answers will be for, where it may ask on the stream.
+    pub(crate) during: Option<Arc<During>>,
 }
 
 /// Who hears what a server asks while it answers.
@@ -254,6 +256,12 @@ impl Asking {
         told: oneshot::Sender<Result<Answer, Failed>>,
     ) {
         let bytes_sent = message.len() as u64;
+        let over = clearance.life();
+        let _at_the_latest = over.clone().drop_guard();
+        let may_ask = |session: &Arc<Session>| session.asks.offer.is_open();
+        if matches!(self.asks, MayAsk::OnTheStream) && self.session.as_ref().is_some_and(may_ask) {
+            self.during = Some(Arc::new(During::new(clearance.action(), over.clone())));
+        }
         let cancelled = self.under_way.cancelled.clone();
         let feed = self.listens.clone();
         let unheard = async {
@@ -269,12 +277,8 @@ impl Asking {
             () = unheard => (Some("client"), Err(lost("nobody listens any more"))),
             ended = self.exchange(message) => (None, ended),
         };
-        if let Some(session) = &self.session {
-            for own in &self.asked {
-                // Nobody waits for it any more.
-                drop(session.asks.take(own));
-            }
-        }
+        over.cancel();
+        self.asks_no_more();
         // In the later era letting go of the answer says it.
         if stopped.is_some() && !self.peer.is_later() {
             let id = self.under_way.id;
@@ -319,11 +323,22 @@ impl Asking {
         let _ = told.send(ended);
     }
 
+    /// What was asked in it has nobody any more who would wait for an answer: its agent and its server are told.
+    fn asks_no_more(&mut self) {
+        let Some(session) = &self.session else { return };
+        for own in self.asked.drain(..) {
+            let Some(waits) = session.asks.take(&own) else { continue };
+            let _ = self.events.try_send(Event::Message(not_any_more(&own).into()));
+            session.refuses(&self.way, &waits.id, OVER);
+        }
+    }
+
     /// Sends the message and reads up to its answer: that, how it went in one word, and how much was read.
     async fn exchange(&mut self, message: Bytes) -> Result<(Answer, String, u64), Failed> {
         let unsent = || Failed { sent: Sent::No, why: "there is no connection".into() };
         let connection = self.connection.take().ok_or_else(unsent)?;
-        let message = Outgoing { body: message, mirrored: std::mem::take(&mut self.mirrored) };
+        let mirrored = std::mem::take(&mut self.mirrored);
+        let message = Outgoing { body: message, mirrored, unless: None };
         let mut talk = self.way.post(connection, &self.peer, message).await?;
         let own = self.under_way.id.to_string();
         let answers = Answers::new(&self.way, &self.peer);
@@ -411,7 +426,7 @@ impl Asking {
         let (MayAsk::OnTheStream, Some(session)) = (&self.asks, &self.session) else {
             return Err("the agent's request has no way to answer it");
         };
-        let asked = session.asks.take_in(id, method, params)?;
+        let asked = session.asks.take_in(id, (method, params), self.during.clone())?;
         if self.events.try_send(Event::Message(asked.message.clone().into())).is_err() {
             drop(session.asks.take(&asked.own));
             return Err("the agent does not listen");
@@ -496,9 +511,9 @@ impl Asking {
                 self.session.as_ref().is_some_and(|session| session.asks.offer.opens_pages())
             }
             FromServer::TakesBack => {
-                let told = self.session.as_ref().and_then(|session| session.asks.taken_back(params));
-                if let Some(told) = told {
-                    let _ = self.events.try_send(Event::Message(told.into()));
+                let own = self.session.as_ref().and_then(|session| session.asks.taken_back(params));
+                if let Some(own) = own {
+                    let _ = self.events.try_send(Event::Message(not_any_more(&own).into()));
                 }
                 false
             }

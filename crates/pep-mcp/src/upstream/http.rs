@@ -2,6 +2,7 @@
 
 use super::{Link, Outgoing, Peer, SESSION, VERSION, oauth::ClientCredentials, talk::Talk};
 use crate::{
+    asks::OVER,
     era,
     frame::{self, Message},
 };
@@ -169,6 +170,10 @@ impl Http {
         limit: usize,
     ) -> Result<Talk, Failed> {
         let mut request = self.request(Method::POST, peer, message.body).await?;
+        if message.unless.is_some_and(|unless| unless.is_cancelled()) {
+            self.put(line);
+            return Err(Failed { sent: Sent::No, why: OVER.into() });
+        }
         request.headers_mut().extend(message.mirrored);
         self.credited(line, request, idle, limit).await
     }

@@ -6,8 +6,12 @@ mod stderr;
 
 pub(crate) use launch::Launch;
 
-use super::talk::{Talk, lost};
+use super::{
+    STREAM_LIMIT,
+    talk::{Talk, lost},
+};
 use crate::{
+    asks::OVER,
     frame::{self, Message},
     members::Members,
     method::{self, FromServer},
@@ -24,8 +28,9 @@ use std::{
 };
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    runtime::Handle,
     sync::mpsc,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -47,6 +52,10 @@ struct Shared {
     ended: CancellationToken,
     /// Requests without an answer, the newest last.
     waiting: Mutex<Vec<Waiting>>,
+    /// Those that nobody waits for any more, by their ids: the server may still be at work for them.
+    given_up: Mutex<Vec<(String, Instant)>>,
+    /// What is said to the server.
+    outgoing: mpsc::WeakSender<Bytes>,
     /// Who hears what is about no request.
     listener: Mutex<Option<mpsc::Sender<Bytes>>>,
     /// Something was too much for the listener.
@@ -66,6 +75,14 @@ struct Waiting {
     told: mpsc::Sender<Bytes>,
 }
 
+/// How long a server may be at work for what was given up, and ask something for it.
+const STILL_AT_WORK: Duration = Duration::from_mins(1);
+/// How many of them are remembered.
+const MOST_GIVEN_UP: usize = 64;
+
+/// Why a question goes to nobody that could be for one of several calls.
+const WHOSE: &str = "several calls are under way, and it does not say in which of them it is asked";
+
 /// What servers ask something of agents for.
 const ASKED_FOR: [&str; 3] = ["tools/call", "prompts/get", "resources/read"];
 
@@ -81,14 +98,14 @@ impl Process {
 
     /// What the server says by itself from now on, to this listener alone; it ends with the process. One message too many is
     /// left out: those that matter say that something is to be looked at again.
-    pub(super) fn listen(&self) -> mpsc::Receiver<Bytes> {
-        let (told, coming) = mpsc::channel(UNHEARD);
+    pub(super) fn listen(&self) -> Coming {
+        let (told, lines) = mpsc::channel(UNHEARD);
         *self.shared.listener.lock() = Some(told);
         if self.has_ended() {
             // What clears it when the process ends may have come before.
             *self.shared.listener.lock() = None;
         }
-        coming
+        Coming { lines, shared: Arc::clone(&self.shared) }
     }
 
     /// Whether something was left out since this was last asked.
@@ -127,6 +144,24 @@ impl Process {
     }
 }
 
+/// What a server says by itself. A question that nobody comes to hear of is refused.
+pub(super) struct Coming {
+    lines: mpsc::Receiver<Bytes>,
+    shared: Arc<Shared>,
+}
+
+impl Coming {
+    pub(super) async fn recv(&mut self) -> Option<Bytes> {
+        self.lines.recv().await
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.shared.unheard(&mut self.lines, "nobody is here who could be asked");
+    }
+}
+
 /// What comes for one request.
 pub(super) struct Replies {
     id: Option<String>,
@@ -155,13 +190,64 @@ impl Drop for Replies {
     fn drop(&mut self) {
         if let Some(id) = &self.id {
             self.shared.forget(id);
+            self.shared.unheard(&mut self.coming, OVER);
         }
     }
 }
 
 impl Shared {
     fn forget(&self, id: &str) {
-        self.waiting.lock().retain(|waiting| waiting.id != id);
+        let mut waiting = self.waiting.lock();
+        let Some(at) = waiting.iter().position(|waiting| waiting.id == id) else { return };
+        if waiting.remove(at).may_be_asked_for {
+            let mut given_up = self.given_up.lock();
+            if given_up.len() >= MOST_GIVEN_UP {
+                given_up.remove(0);
+            }
+            given_up.push((id.to_owned(), Instant::now()));
+        }
+    }
+
+    /// Refuses the questions among what was not read, and takes nothing more.
+    fn unheard(&self, lines: &mut mpsc::Receiver<Bytes>, why: &str) {
+        lines.close();
+        while let Ok(line) = lines.try_recv() {
+            if let Ok(Message::Request { id, .. }) = frame::read(&line) {
+                self.say(method::refusal(id.get(), why));
+            }
+        }
+    }
+
+    /// Says something to the server without waiting for that.
+    fn say(&self, message: String) {
+        let Some(outgoing) = self.outgoing.upgrade() else { return };
+        if let Err(mpsc::error::TrySendError::Full(message)) = outgoing.try_send(message.into())
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(async move { outgoing.send(message).await });
+        }
+    }
+
+    /// Hands a question to the call that it is asked in, or to whoever listens where none is under way: why it is refused.
+    fn ask(&self, waiting: &[Waiting], line: &Bytes) -> Result<(), &'static str> {
+        const NOBODY: &str = "nobody is here who could be asked";
+        let mut given_up = self.given_up.lock();
+        given_up.retain(|(_, since)| since.elapsed() < STILL_AT_WORK);
+        let mut able = waiting.iter().filter(|waiting| waiting.may_be_asked_for);
+        match (able.next(), able.next(), given_up.is_empty()) {
+            (Some(only), None, true) => {
+                // Notifications leave one place free, so that there is room for the answer.
+                let taken = only.told.capacity() > 1 && only.told.try_send(line.clone()).is_ok();
+                taken.then_some(()).ok_or(NOBODY)
+            }
+            (None, _, true) => {
+                let listener = self.listener.lock();
+                let taken = listener.as_ref().is_some_and(|listener| listener.try_send(line.clone()).is_ok());
+                taken.then_some(()).ok_or(NOBODY)
+            }
+            (Some(_), _, _) => Err(WHOSE),
+            (None, _, false) => Err(OVER),
+        }
     }
 
     /// Takes in one line of the server's; what has to be said back.
@@ -173,6 +259,7 @@ impl Shared {
         let mut waiting = self.waiting.lock();
         match message {
             Message::Response { id, .. } => {
+                self.given_up.lock().retain(|(known, _)| known != id.get());
                 let at = waiting.iter().position(|waiting| waiting.id == id.get())?;
                 // Notifications leave one place free, so that there is room.
                 let _ = waiting.remove(at).told.try_send(line.clone());
@@ -187,7 +274,7 @@ impl Shared {
                     && let Some(listener) = self.listener.lock().as_ref()
                     && !listener.is_closed()
                 {
-                    if listener.try_send(line.clone()).is_err() {
+                    if line.len() > STREAM_LIMIT || listener.try_send(line.clone()).is_err() {
                         self.left_out.store(true, Ordering::Release);
                     }
                     return None;
@@ -200,16 +287,9 @@ impl Shared {
                 None
             }
             Message::Request { id, method, .. } if method::from_server(method) == FromServer::Asks => {
-                // It names none of them: it belongs to the newest one, or to nothing that is under way.
-                let about = waiting.iter().rev().find(|waiting| waiting.may_be_asked_for);
-                let taken = match (about, self.listener.lock().as_ref()) {
-                    (Some(about), _) => {
-                        about.told.capacity() > 1 && about.told.try_send(line.clone()).is_ok()
-                    }
-                    (None, Some(listener)) => listener.try_send(line.clone()).is_ok(),
-                    (None, None) => false,
-                };
-                if taken { None } else { method::own_answer(method, id.get()) }
+                // It names none of them.
+                let refused = self.ask(&waiting, line).err()?;
+                Some(method::refusal(id.get(), refused))
             }
             Message::Request { id, method, .. } => method::own_answer(method, id.get()),
         }

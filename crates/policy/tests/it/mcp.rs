@@ -197,6 +197,22 @@ fn what_a_tools_sql_does_stands_in_sql_and_in_its_server() {
 }
 
 #[test]
+fn an_answer_is_decided_on_by_the_call_in_which_it_was_asked_for() {
+    let rules = format!(
+        "{ALL}@id(\"w\") forbid (principal, action in Action::\"mcp.answer\", resource)
+           when {{ context has mcp && context.mcp.tool == \"wipe\" && context.mcp.asked_during == \"tools/call\" }};"
+    );
+    let answer = |tool: &str, during: Option<&str>| {
+        let mut action = call("mcp.answer", Class::Write, tool, &json!({}));
+        action.facts.extend(during.map(|during| ("asked_during".to_owned(), during.into())));
+        action
+    };
+    assert_eq!(decided(&rules, &answer("wipe", Some("tools/call"))), "wall w");
+    assert_eq!(decided(&rules, &answer("look", Some("tools/call"))), "permit all");
+    assert_eq!(decided(&rules, &answer("wipe", None)), "permit all", "as actions were before");
+}
+
+#[test]
 fn what_is_missing_or_of_another_wire_refuses() {
     for name in ["method", "server", "tool", "definition", "hints", "flags", "standing", "input"] {
         let mut action = call("delete_rows", Class::Delete, "delete_rows", &json!({}));

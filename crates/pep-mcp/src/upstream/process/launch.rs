@@ -99,13 +99,15 @@ impl Launch {
             return Err(unsent("the server has no pipes".into()));
         };
         let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+        let (outgoing, taken) = mpsc::channel(AHEAD);
         let shared = Arc::new(Shared {
             ended: CancellationToken::new(),
             waiting: Mutex::default(),
+            given_up: Mutex::default(),
+            outgoing: outgoing.downgrade(),
             listener: Mutex::default(),
             left_out: AtomicBool::new(false),
         });
-        let (outgoing, taken) = mpsc::channel(AHEAD);
         let stop = CancellationToken::new();
         tokio::spawn(stderr::log(said, self.name.clone()));
         let writes = tokio::spawn(write(stdin, taken));

@@ -83,6 +83,54 @@ async fn answers_find_their_requests_and_a_server_may_ask_only_whether_the_gatew
     );
 }
 
+const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}}"#;
+const OTHER: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"b"}}"#;
+
+#[tokio::test]
+async fn a_question_goes_to_the_only_call_it_can_be_asked_in_and_to_no_other() {
+    // It asks while two calls are under way, and once more when one is left.
+    let script = r#"read -r first; read -r second
+        echo '{"jsonrpc":"2.0","id":"x","method":"elicitation/create","params":{"n":1}}'
+        read -r whose
+        printf '{"jsonrpc":"2.0","id":2,"result":%s}
+' "$whose"
+        echo '{"jsonrpc":"2.0","id":"y","method":"elicitation/create","params":{"n":2}}'
+        echo '{"jsonrpc":"2.0","id":1,"result":{}}'
+        cat >/dev/null"#;
+    let process = started(script).await;
+    let mut first = Process::post(Arc::clone(&process), CALL.into()).await.unwrap();
+    let second = asked(&process, OTHER).await.unwrap();
+    let refused = method::refusal("\"x\"", WHOSE);
+    assert_eq!(second, [format!(r#"{{"jsonrpc":"2.0","id":2,"result":{refused}}}"#)]);
+    let question = first.next(WITHIN).await.unwrap().unwrap();
+    assert_eq!(question, r#"{"jsonrpc":"2.0","id":"y","method":"elicitation/create","params":{"n":2}}"#);
+}
+
+#[tokio::test]
+async fn a_question_that_its_call_does_not_stay_for_is_refused_and_goes_to_no_other_call() {
+    let script = r#"read -r first
+        echo '{"jsonrpc":"2.0","id":"x","method":"elicitation/create","params":{}}'
+        read -r unread
+        read -r second
+        echo '{"jsonrpc":"2.0","id":"y","method":"elicitation/create","params":{}}'
+        read -r whose
+        printf '{"jsonrpc":"2.0","id":2,"result":[%s,%s]}
+' "$unread" "$whose"
+        cat >/dev/null"#;
+    let process = started(script).await;
+    let first = Process::post(Arc::clone(&process), CALL.into()).await.unwrap();
+    // It stays until the question has come, and reads nothing.
+    let begun = Instant::now();
+    while process.shared.waiting.lock().iter().all(|waiting| waiting.told.capacity() == AHEAD) {
+        assert!(begun.elapsed() < WITHIN);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(first);
+    let second = asked(&process, OTHER).await.unwrap();
+    let (unread, whose) = (method::refusal("\"x\"", OVER), method::refusal("\"y\"", WHOSE));
+    assert_eq!(second, [format!(r#"{{"jsonrpc":"2.0","id":2,"result":[{unread},{whose}]}}"#)]);
+}
+
 #[tokio::test]
 async fn what_is_too_much_for_a_listener_is_known_to_be_missing() {
     let script = r#"read -r line
@@ -92,7 +140,7 @@ async fn what_is_too_much_for_a_listener_is_known_to_be_missing() {
     let process = started(script).await;
     let mut coming = process.listen();
     asked(&process, ASK).await.unwrap();
-    assert_eq!(coming.len(), UNHEARD);
+    assert_eq!(coming.lines.len(), UNHEARD);
     assert!(coming.recv().await.is_some());
     assert!(process.has_left_out() && !process.has_left_out());
 }
@@ -151,7 +199,7 @@ async fn whatever_a_server_started_ends_with_it() {
     assert!(ids.iter().all(|id| lives(id)), "{ids:?}");
     process.stop();
     process.shared.ended.cancelled().await;
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     while ids.iter().any(|id| lives(id)) {
         assert!(begun.elapsed() < WITHIN, "{ids:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
