@@ -223,7 +223,7 @@ mod tests {
         let after = |seconds| G::After(Duration::from_secs(seconds));
         for (status, wish, body, want) in [
             (200, None, r#"{"ok":false,"error":"invalid_auth"}"#, (A::Other, S::Channel, G::Yes)),
-            (200, None, r#"{"ok":false,"error":"channel_not_found"}"#, (A::Other, S::Channel, G::Yes)),
+            (200, None, r#"{"ok":false,"error":"channel_not_found"}"#, (A::Place, S::Channel, G::Yes)),
             (200, None, r#"{"ok":false,"error":"missing_scope"}"#, (A::Scope, S::Channel, G::Yes)),
             (200, None, r#"{"ok":false,"error":"msg_blocks_too_long"}"#, (A::Size, S::News, G::Yes)),
             (200, None, r#"{"ok":false,"error":"message_not_found"}"#, (A::Gone, S::News, G::Yes)),
