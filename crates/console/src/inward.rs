@@ -68,7 +68,7 @@ pub enum Spoken {
     NotSigned(NotSigned),
     /// It is signed, and cannot be read.
     Unreadable,
-    /// Too much is under way.
+    /// Too much is under way, or what was said is not durable in time.
     Busy,
 }
 

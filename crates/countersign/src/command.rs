@@ -40,7 +40,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Agent(command) => agent::run(&door(&path).await?, command, output).await,
         Command::Scim(command) => scim::run(&door(&path).await?, command, output).await,
         Command::Target(command) => target::run(&load(&path)?, &command, output),
-        Command::Mcp(command) => mcp::run(&path, command, output).await,
+        Command::Mcp(command) => Box::pin(mcp::run(&path, command, output)).await,
         Command::Approvals(command) => approvals::run(&door(&path).await?, command, output).await,
         Command::Login { console, ca, label } => login::login(&console, ca, label, output).await,
         Command::Logout => login::logout(output).await,

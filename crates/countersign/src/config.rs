@@ -293,7 +293,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     settings.providers = providers;
     settings.transmitters = transmitters;
     settings.administrators = administrators;
-    settings.scim_groups = scim_groups;
+    (settings.scim_groups, settings.on_call) = (scim_groups, on_call::groups(&rosters));
     let within = |span: Option<Span>, base: std::time::Duration| span.map_or(base, |span| span.0);
     settings.session_idle = within(people.session_idle, settings.session_idle);
     settings.session_end = within(people.session_end, settings.session_end);

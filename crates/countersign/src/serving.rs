@@ -143,7 +143,7 @@ impl Serving {
         let mut mcp = std::mem::take(&mut config.mcp);
         read_texts(&gate, &mut mcp, &postgres)?;
         read_requests(&mut mcp, &http)?;
-        let rosters = on_call::open(&directory, std::mem::take(&mut config.rosters)).await;
+        let rosters = on_call::open(&directory, std::mem::take(&mut config.rosters)).await?;
         let mut doors = Doors::default();
         countersign_pep_http::listen(&mut doors, Arc::clone(&gate), http, bodies)
             .await

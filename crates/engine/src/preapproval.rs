@@ -127,6 +127,9 @@ pub struct NamedTicket {
     /// The votes that rest on it, each until it is found out that it does not hold. What a later look came to takes none away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub votes: Vec<Counted>,
+    /// Those of which it was found out: they lift no gate any more, until it is asked about anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Counted>,
 }
 
 /// What was found out about a named ticket. Computed.
@@ -169,7 +172,7 @@ struct Failing {
 impl NamedTicket {
     pub(crate) fn new(claimed: String, named_at: Timestamp) -> Self {
         let stands = TicketStand::Unread;
-        Self { claimed, named_at, looks: 0, looked_at: None, stands, votes: Vec::new() }
+        Self { claimed, named_at, looks: 0, looked_at: None, stands, votes: Vec::new(), lost: Vec::new() }
     }
 
     /// How it stands, in one plain sentence of ours.
@@ -255,7 +258,7 @@ async fn failed(gate: &Gate, id: ApprovalId, claimed: &str, failing: &Failing) -
         if !named.votes.is_empty() {
             return Ok(Write::by(Actor::Gateway));
         }
-        Ok(named.fails(id, failing, now))
+        Ok(named.fails(id, failing, None, now))
     });
     revised.await?.ok();
     Ok(())
@@ -267,14 +270,21 @@ impl NamedTicket {
         self.looked_at = Some(now);
     }
 
-    /// Says which check it failed.
-    fn fails(&mut self, approval: ApprovalId, failing: &Failing, at: Timestamp) -> Write {
+    /// Says which check it failed, and at which gate its approver's vote ends with that.
+    fn fails(
+        &mut self,
+        approval: ApprovalId,
+        failing: &Failing,
+        gate: Option<GateName>,
+        at: Timestamp,
+    ) -> Write {
         let Failing { channel, ticket, check, why } = failing.clone();
         let event = Event::ApprovalTicketRefused {
             approval,
             channel: channel.clone(),
             ticket: ticket.clone(),
             check,
+            gate,
         };
         self.stands = TicketStand::Failed { check, why, channel, ticket, at };
         let claimed = self.claimed.as_bytes().to_vec().into();

@@ -43,6 +43,8 @@ pub struct Settings {
     pub administrators: BTreeSet<EmailAddress>,
     /// The groups a provisioning client speaks for: what it calls them, and what they are here.
     pub scim_groups: BTreeMap<String, GroupName>,
+    /// The groups that are whoever is on call by somebody else's schedule.
+    pub on_call: BTreeSet<GroupName>,
 }
 
 /// The console's address cannot be used.
@@ -93,6 +95,7 @@ impl Settings {
             transmitters: Vec::new(),
             administrators: BTreeSet::new(),
             scim_groups: BTreeMap::new(),
+            on_call: BTreeSet::new(),
         })
     }
 

@@ -281,6 +281,9 @@ pub enum Event {
         ticket: Option<TicketKey>,
         /// The first check that failed.
         check: TicketCheck,
+        /// The gate at which its approver's vote counted and does so no more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gate: Option<GateName>,
     },
     #[serde(rename = "approval.vote_refused")]
     ApprovalVoteRefused {

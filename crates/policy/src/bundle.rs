@@ -223,6 +223,29 @@ impl Bundle {
         warnings
     }
 
+    /// Gates on which nobody decides but the members of these groups. Where somebody else keeps the groups, whoever that is
+    /// chooses who decides; another gate may bound it, so these are warnings.
+    pub fn resting_on(&self, groups: &BTreeSet<GroupName>) -> Vec<PolicyWarning> {
+        let mut warnings = Vec::new();
+        for rule in &self.rules {
+            let Effect::Gate(gate) = &rule.effect else { continue };
+            let approvers = &gate.approvers;
+            if !approvers.people.is_empty() || !approvers.groups.is_subset(groups) {
+                continue;
+            }
+            let names: Vec<&str> = approvers.groups.iter().map(GroupName::as_str).collect();
+            let message = format!(
+                "gate `{}` of policy `{}` rests on who is on call alone (`{}`): whoever edits the schedule chooses who \
+                 decides, and no cooling-off time sees it; a second gate with a group that is kept here bounds it",
+                gate.name,
+                rule.id,
+                names.join("`, `")
+            );
+            warnings.push(PolicyWarning { file: rule.file.clone(), position: rule.position, message });
+        }
+        warnings
+    }
+
     /// Permits whose `@record("deferred")` holds for nothing that could ever be deferred: reads that a database guards. What
     /// they permit is recorded before it runs, as everything else, so these are warnings.
     pub fn idle_deferrals(&self) -> Vec<PolicyWarning> {

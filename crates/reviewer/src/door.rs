@@ -13,7 +13,7 @@ pub enum Reply {
     NotBelieved(NotBelieved),
     /// It is the chat's, and cannot be read.
     Unreadable,
-    /// Too much is under way.
+    /// Too much is under way, or what was said is not durable in time. It may be said again.
     Busy,
 }
 

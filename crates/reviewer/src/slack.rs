@@ -9,6 +9,7 @@ mod escape;
 mod heard;
 mod people;
 mod reply;
+mod requests;
 mod sheet;
 mod sign;
 mod socket;

@@ -8,7 +8,7 @@ mod place;
 mod watch;
 
 pub(crate) use beforehand::{Beforehand, Done, Places, Said, Turn, approved, invitation};
-pub(crate) use calls::Calls;
+pub(crate) use calls::{Calls, REST};
 pub(crate) use place::{Place, digest};
 pub(crate) use watch::MOST_CHANGES;
 pub use watch::Watch;

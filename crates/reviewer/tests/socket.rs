@@ -8,6 +8,10 @@
     reason = "a failed expectation is how a test fails"
 )]
 
+#[path = "socket/durable.rs"]
+mod durable;
+#[path = "socket/everybody.rs"]
+mod everybody;
 #[path = "../../engine/tests/engine/stage.rs"]
 #[expect(dead_code, reason = "it is the engine's own stage; channels need a part of it")]
 mod gateway;
@@ -63,6 +67,22 @@ struct Room {
     config: ChannelConfig,
     tasks: JoinSet<()>,
     folder: tempfile::TempDir,
+    disk: Arc<durable::Disk>,
+}
+
+/// The channel as it is configured in a folder.
+fn configured(slack: &Slack, folder: &std::path::Path, seconds: u64) -> ChannelConfig {
+    let section = ChannelSection {
+        name: "dba".into(),
+        kind: "slack".into(),
+        token_from: Some("file:token".into()),
+        app_token_from: Some("file:app".into()),
+        channel: Some(CHANNEL.into()),
+        api: Some(slack.api()),
+        time_limit: Some(countersign_pep::Span(Duration::from_secs(seconds))),
+        ..ChannelSection::default()
+    };
+    section.check(folder).unwrap()
 }
 
 impl Room {
@@ -84,23 +104,14 @@ impl Room {
         let (slack, folder) = (Slack::start().await.unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("token"), TOKEN).unwrap();
         std::fs::write(folder.path().join("app"), app_token).unwrap();
-        let section = ChannelSection {
-            name: "dba".into(),
-            kind: "slack".into(),
-            token_from: Some("file:token".into()),
-            app_token_from: Some("file:app".into()),
-            channel: Some(CHANNEL.into()),
-            api: Some(slack.api()),
-            time_limit: Some(countersign_pep::Span(Duration::from_secs(seconds))),
-            ..ChannelSection::default()
-        };
-        let config = section.check(folder.path()).unwrap();
-        let stage = Stage::telling(channels).await;
+        let config = configured(&slack, folder.path(), seconds);
+        let disk = Arc::new(durable::Disk::default());
+        let stage = Stage::asking_on(channels, Vec::new(), Some(Arc::clone(&disk) as _)).await;
         stage.policy(&format!("{POLICY}{CHAT}")).await;
         let mut tasks = JoinSet::new();
         tasks.spawn(run(Arc::clone(&stage.gate), name(), Arc::clone(config.tell())));
         tasks.spawn(config.speaks().socket().unwrap().clone().run(Arc::clone(&stage.gate)));
-        let room = Self { slack, stage, config, tasks, folder };
+        let room = Self { slack, stage, config, tasks, folder, disk };
         room.bind(ANA, person(1)).await;
         room.bind(OLGA, olga()).await;
         room
@@ -246,6 +257,23 @@ async fn a_connection_that_is_renewed_hands_in_until_the_next_stands_and_for_a_w
         assert_eq!(room.slack.greeted(), 2);
         room.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_else_who_is_connected_for_the_app_is_told_of_until_they_are_gone() {
+    let room = Room::connected(2).await;
+    assert_eq!(room.channel().shared(), None);
+    room.slack.others(1);
+    room.slack.asks_to_leave("refresh_requested", Link::Newest).unwrap();
+    room.until("the warning", |room| room.channel().shared().is_some()).await;
+    let why = room.channel().shared().unwrap();
+    assert!(why.contains("Slack counts 3 connections of this app and 2 of them the gateway's"), "{why}");
+    assert!(room.channel().listening().is_some(), "it goes on hearing");
+    room.slack.others(0);
+    room.until("the end of the first", |room| room.slack.connections() == 1).await;
+    room.slack.asks_to_leave("refresh_requested", Link::Newest).unwrap();
+    room.until("the end of the warning", |room| room.channel().shared().is_none()).await;
+    room.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,6 +76,15 @@ async fn whoever_is_on_call_decides_and_nobody_is_where_the_schedule_does_not_an
         }
     };
     tokio::time::timeout(super::COMES_WITHIN, decides).await.unwrap();
+    // That every gate of this policy rests on the schedule alone is said where policies are checked.
+    for command in [&["policy", "check"] as &[&str], &["check"]] {
+        let checked = stage.gateway.command(command).await.unwrap();
+        let warnings = checked["warnings"].as_array().unwrap();
+        assert_eq!(warnings.len(), 3, "{checked}");
+        let alone =
+            |one: &serde_json::Value| one.to_string().contains("rests on who is on call alone (`dba`)");
+        assert!(warnings.iter().all(alone), "{checked}");
+    }
 
     let entries = night::verified_entries(&stage.gateway).await.unwrap();
     let changed = entries.iter().filter(|entry| entry.kind == "person.groups_changed").count();
@@ -106,4 +115,47 @@ async fn a_shift_that_changed_while_the_gateway_was_down_counts_from_its_start()
     genie.down(Some(opsgenie::Refusal::Status(500)));
     stage.gateway.restart().await.unwrap();
     tokio::time::timeout(Duration::from_mins(1), are_on_call(&stage, &[])).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_ends_with_its_schedule_and_what_hands_put_there_afterwards_stays() {
+    let pager = PagerDuty::start().await.unwrap();
+    pager.on_call(&["ana@example.com"]);
+    let api = pager.rest();
+    let section = section("pagerduty", (pagerduty::SCHEDULE, "schedules", &api), "1h");
+    let mut stage = Stage::open(&section).await;
+    let mut ana = stage.gateway.person("ana@example.com", "agents").await.unwrap();
+    are_on_call(&stage, &["ana@example.com"]).await;
+    stage.ask("DELETE", "logs").await;
+    let approval = stage.gateway.approval("pending").await.unwrap();
+
+    // The schedule gets another name: it is the same group.
+    let file = stage.gateway.folder().join("countersign.toml");
+    let rewrite = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from));
+        std::fs::write(&file, text.replace(from, to)).unwrap();
+    };
+    let renamed = section.replace("name = \"night\"", "name = \"nights\"");
+    stage.gateway.kill().unwrap();
+    rewrite(&section, &renamed);
+    stage.gateway.restart().await.unwrap();
+    are_on_call(&stage, &["ana@example.com"]).await;
+
+    // Its section is taken out: whom it named is out of the group before anything is served.
+    stage.gateway.kill().unwrap();
+    rewrite(&renamed, "");
+    stage.gateway.restart().await.unwrap();
+    assert!(!may(&mut ana, &approval).await, "no schedule says that she is on call");
+    are_on_call(&stage, &[]).await;
+    let entries = night::verified_entries(&stage.gateway).await.unwrap();
+    let last = entries.iter().rev().find(|entry| entry.kind == "person.groups_changed").unwrap();
+    assert_eq!((last.text("/removed/0"), last.text("/added/0")), ("dba", ""));
+
+    // Put there by hand she stays, over the next start too.
+    stage.gateway.command(&["person", "groups", "ana@example.com", "--add", "dba"]).await.unwrap();
+    stage.gateway.kill().unwrap();
+    stage.gateway.restart().await.unwrap();
+    are_on_call(&stage, &["ana@example.com"]).await;
+    assert!(may(&mut ana, &approval).await);
 }

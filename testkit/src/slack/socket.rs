@@ -47,6 +47,8 @@ pub(super) struct Sockets {
     handed: BTreeMap<String, Instant>,
     acknowledged: Vec<(String, Value)>,
     faults: Vec<String>,
+    /// Connections of somebody else who holds the app's token.
+    others: usize,
     /// Somebody switched Socket Mode off in the app's settings.
     off: bool,
     count: u64,
@@ -73,6 +75,11 @@ impl Slack {
     /// How many connections were greeted, ever.
     pub fn greeted(&self) -> u64 {
         lock(&self.shared).sockets.greeted
+    }
+
+    /// Somebody else who holds the app's token has so many connections.
+    pub fn others(&self, connections: usize) {
+        lock(&self.shared).sockets.others = connections;
     }
 
     /// What the app did that Slack would not take.
@@ -262,8 +269,12 @@ async fn serve(connection: Upgraded, shared: Arc<Mutex<Shared>>) {
         let _ = socket.close(None).await;
         return;
     };
+    let connections = {
+        let shared = lock(&shared);
+        shared.sockets.links.len() + shared.sockets.others
+    };
     let hello = json!({
-        "type": "hello", "num_connections": lock(&shared).sockets.links.len(), "connection_info": {"app_id": APP},
+        "type": "hello", "num_connections": connections, "connection_info": {"app_id": APP},
         "debug_info": {"host": "applink-1", "build_number": 1, "approximate_connection_time": 18_060},
     });
     if socket.send(Message::text(hello.to_string())).await.is_ok() {

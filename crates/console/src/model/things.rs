@@ -1,6 +1,6 @@
 //! People, agents, tokens, targets and freezes as they are listed.
 
-use super::{Named, bindings::BindingItem, time};
+use super::{Named, bindings::BindingItem, devices::SubscriptionItem, time};
 use crate::console::Console;
 use countersign_core::{AgentId, PersonId, PrincipalId};
 use countersign_engine::{definitions, vote};
@@ -95,6 +95,9 @@ pub(crate) struct PersonItem {
     /// For pages that administrators see.
     #[serde(skip)]
     pub(crate) keys: Vec<PasskeyItem>,
+    /// The devices on which they are told: for pages that administrators see.
+    #[serde(skip)]
+    pub(crate) devices: Vec<SubscriptionItem>,
     /// Who votes in their place, now or soon.
     pub(crate) delegation: Option<DelegationItem>,
     /// Users of channels who speak for them: for pages that administrators see.
@@ -222,6 +225,7 @@ impl Console {
             state: super::approval::word(&person.state()),
             passkeys: keys.len(),
             keys,
+            devices: self.subscription_items(person.id),
             delegation: self.delegation_item(person),
             bindings: person.bindings.iter().map(BindingItem::from).collect(),
             invited_at: time(person.invited_at),

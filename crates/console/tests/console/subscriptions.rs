@@ -51,6 +51,31 @@ async fn a_person_adds_tries_and_removes_their_own_devices() {
 }
 
 #[tokio::test]
+async fn an_administrator_finds_and_removes_devices_on_the_page_of_people() {
+    let stage = Stage::new().await;
+    let mut ana = stage.reviewer("Ana", &["sre"]).await;
+    let bea = stage.reviewer("Bea", &["sre"]).await;
+    stage.sign_in(&mut ana).await;
+    let id = add(&stage, &ana, "https://push.example/planted-1").await;
+    let path = format!("/api/v1/subscriptions/{id}");
+    let button = format!("data-api=\"DELETE {path}\"");
+    let page = stage.page(&stage.olga, "/people").await.text();
+    assert!(page.contains(&button) && page.contains("Told on <strong>Ana’s phone</strong>"), "{page}");
+    assert!(
+        page.contains("push.example") && !page.contains("planted"),
+        "where it is told stays between browser and gateway"
+    );
+    // Nobody else sees what people carry, not even on their own row.
+    for other in [&ana, &bea] {
+        let page = stage.page(other, "/people").await.text();
+        assert!(!page.contains(&button) && !page.contains("Ana’s phone"), "{page}");
+    }
+    assert_eq!(stage.as_person(&stage.olga, "DELETE", &path, None).await.status, StatusCode::NO_CONTENT);
+    assert!(!stage.page(&stage.olga, "/people").await.text().contains("Ana’s phone"));
+    assert_eq!(stage.count("push.unsubscribed").await, 1);
+}
+
+#[tokio::test]
 async fn what_a_browser_hands_over_is_looked_at_and_not_repeated() {
     let stage = Stage::new().await;
     let mut ana = stage.reviewer("Ana", &["sre"]).await;

@@ -34,6 +34,7 @@ pub(super) async fn run(path: &Path, command: ChannelCommand, output: Output) ->
                     "last_error",
                     "listening_since",
                     "unread_error",
+                    "warning",
                 ];
                 super::person::rows(found, &head, "no channel is configured")
             })

@@ -24,6 +24,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
     let channels: Vec<String> = config.channels.iter().map(channel).collect();
     let rosters: Vec<String> = config.rosters.iter().map(ToString::to_string).collect();
     let routes: Vec<String> = config.routes.iter().map(ToString::to_string).collect();
+    let warnings = super::policy::on_call_alone(&bundle, &config);
     let resolved = json!({
         "configuration": config.path.display().to_string(),
         "gateway": {"name": config.name, "data": config.data, "mark": config.mark},
@@ -39,7 +40,7 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
             "in_memory_bytes": bodies.in_memory.0, "memory_bytes": bodies.memory.0, "disk_bytes": bodies.disk.0,
         },
         "http": targets, "postgres": databases, "mcp": servers, "issuers": issuers, "signals": signals, "channels": channels,
-        "on_call": rosters, "routes": routes,
+        "on_call": rosters, "routes": routes, "warnings": warnings,
     });
     output::show(output, &resolved, |_| {
         let lines = [
@@ -94,8 +95,10 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Failure> {
         let routes = if routes.is_empty() { "none".into() } else { routes.join("\n  ") };
         let issuers = if issuers.is_empty() { "none".into() } else { issuers.join("\n  ") };
         let signals = if signals.is_empty() { "none".into() } else { signals.join("\n  ") };
+        let warned =
+            warnings.iter().map(|warning| format!("warning: {warning}\n")).collect::<Vec<_>>().concat();
         format!(
-            "{}\n\ntargets\n  {targets}\n\nissuers\n  {issuers}\n\nsignals\n  {signals}\n\nchannels\n  {channels}\n\non call\n  {rosters}\n\nroutes\n  {routes}\n\nNo problem found.",
+            "{}\n\ntargets\n  {targets}\n\nissuers\n  {issuers}\n\nsignals\n  {signals}\n\nchannels\n  {channels}\n\non call\n  {rosters}\n\nroutes\n  {routes}\n\n{warned}No problem found.",
             output::table(&["setting", "value", "meaning"], &rows, "")
         )
     })

@@ -23,7 +23,8 @@ pub(super) fn run(config: &Path, command: PolicyCommand, output: Output) -> Resu
             let path = path.unwrap_or_else(|| config.policy.clone());
             let bundle = loaded(&path, &config)?;
             let rules = bundle.rules().count();
-            let warnings: Vec<String> = bundle.idle_deferrals().iter().map(ToString::to_string).collect();
+            let mut warnings: Vec<String> = bundle.idle_deferrals().iter().map(ToString::to_string).collect();
+            warnings.extend(on_call_alone(&bundle, &config));
             let told = json!({"bundle": bundle.digest(), "files": bundle.sources().len(),
                 "files_digest": bundle.files_digest(), "rules": rules, "warnings": warnings});
             output::show(output, &told, |_| {
@@ -59,6 +60,11 @@ pub(super) fn loaded(path: &Path, config: &Config) -> Result<Bundle, Failure> {
     let known = wiring::peek_accepted(config)?;
     let vocabulary = wiring::with_accepted(&config.vocabulary, known.iter());
     wiring::load_bundle(path, &vocabulary).map_err(|errors| wiring::policy_mistakes(&errors))
+}
+
+/// Warnings of gates that nobody but whoever is on call decides.
+pub(super) fn on_call_alone(bundle: &Bundle, config: &Config) -> Vec<String> {
+    bundle.resting_on(&config.settings.on_call).iter().map(ToString::to_string).collect()
 }
 
 fn read_question(path: &Path) -> Result<Question, Failure> {

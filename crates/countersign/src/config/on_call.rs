@@ -33,3 +33,8 @@ pub(super) fn check(
     }
     checked
 }
+
+/// The groups that are whoever is on call.
+pub(super) fn groups(rosters: &[Roster]) -> BTreeSet<GroupName> {
+    rosters.iter().map(|roster| roster.group.clone()).collect()
+}

@@ -1,6 +1,8 @@
 //! Keeps groups as the schedules of others say who is on call. What a schedule said last holds for a while where it does not
-//! answer; then nobody is on call, until it does.
+//! answer; then nobody is on call, until it does. What a schedule said that is not configured any more ends with the start.
 
+use crate::failure::Failure;
+use countersign_core::GroupName;
 use countersign_identity::Directory;
 use countersign_reviewer::{Again, Roster};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -19,8 +21,22 @@ pub(super) struct Following {
     next: Instant,
 }
 
-/// Asks every schedule once, all at the same time: what was so before the start may be long over.
-pub(super) async fn open(directory: &Arc<Directory>, rosters: Vec<Roster>) -> Vec<Following> {
+/// Asks every schedule once, all at the same time: what was so before the start may be long over. Whom a schedule put into
+/// a group that none keeps now is out of it.
+pub(super) async fn open(
+    directory: &Arc<Directory>,
+    rosters: Vec<Roster>,
+) -> Result<Vec<Following>, Failure> {
+    let kept: BTreeSet<GroupName> = rosters.iter().map(|roster| roster.group.clone()).collect();
+    let ended = directory.end_rosters(&kept).await.map_err(|error| {
+        Failure::of(
+            "those who were on call by a schedule that is gone cannot be taken out of their groups",
+            &error,
+        )
+    })?;
+    if ended > 0 {
+        tracing::info!(ended, "some are not on call any more: their schedule is not configured");
+    }
     let mut looks = JoinSet::new();
     for roster in rosters {
         let directory = Arc::clone(directory);
@@ -32,7 +48,7 @@ pub(super) async fn open(directory: &Arc<Directory>, rosters: Vec<Roster>) -> Ve
             following
         });
     }
-    looks.join_all().await
+    Ok(looks.join_all().await)
 }
 
 impl Following {

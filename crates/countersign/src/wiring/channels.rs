@@ -115,7 +115,7 @@ impl Speaks for AtSlack {
     }
 
     async fn receive(&self, headers: &HeaderMap, body: &[u8]) -> Spoken {
-        spoken(self.0.receive(&self.1, headers, body))
+        spoken(self.0.receive(&self.1, headers, body).await)
     }
 }
 

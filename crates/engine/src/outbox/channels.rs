@@ -72,6 +72,8 @@ pub struct Channel {
     unread: RwLock<Option<Unread>>,
     /// Since when a connection stands on which its users are heard.
     listening: RwLock<Option<Timestamp>>,
+    /// Why somebody beside the gateway may be handed what its users do there.
+    shared: RwLock<Option<String>>,
 }
 
 impl Channel {
@@ -84,6 +86,7 @@ impl Channel {
             put_off: Mutex::default(),
             unread: RwLock::default(),
             listening: RwLock::default(),
+            shared: RwLock::default(),
         }
     }
 
@@ -139,6 +142,16 @@ impl Channel {
     pub fn listens(&self, now: Timestamp) {
         self.listening.write().get_or_insert(now);
         self.read();
+    }
+
+    /// Why somebody beside the gateway may be handed what its users do there, where that is so.
+    pub fn shared(&self) -> Option<String> {
+        self.shared.read().clone()
+    }
+
+    /// Says so; `None`: nobody else is.
+    pub fn shares(&self, why: Option<String>) {
+        *self.shared.write() = why;
     }
 
     /// It could not be.

@@ -31,6 +31,9 @@ pub(crate) async fn lost(
 ) -> Result<BTreeSet<(GateName, PersonId)>, Error> {
     let mut lost = BTreeSet::new();
     for named in &held.tickets {
+        // A gateway may have ended before people were asked again.
+        let known = named.lost.iter().filter(|counted| rests(held, counted));
+        lost.extend(known.map(|counted| (counted.gate.clone(), counted.by)));
         let mut good: Vec<&Counted> = Vec::new();
         for counted in named.votes.iter().filter(|counted| rests(held, counted)) {
             // One look is for all votes that it was counted with.
@@ -62,8 +65,9 @@ async fn lose(
     let revised = hold::revise(gate, id, |hold, now| {
         let named = hold.name(claimed, now)?;
         named.votes.retain(|vote| vote != counted);
+        named.lost.push(counted.clone());
         named.looked(now);
-        Ok(named.fails(id, failing, now))
+        Ok(named.fails(id, failing, Some(counted.gate.clone()), now))
     });
     revised.await?.ok();
     Ok(())

@@ -15,6 +15,7 @@ use countersign_engine::{
     reply::Reply,
 };
 use countersign_ledger::event::{Actor, Event};
+use countersign_store::{DiskFault, Fault};
 use std::{
     sync::{
         Arc, Mutex,
@@ -22,6 +23,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::{sync::Barrier, task::JoinSet};
 
 const ONE: &str = r#"
 @id("launch") @gate("launch") @approvers("Group::\"sre\"") @expires("30m") @valid_for("10m") @step_up("chat")
@@ -41,6 +43,10 @@ struct System {
     unreached: AtomicUsize,
     /// When it was approved.
     approved_at: Mutex<Option<Timestamp>>,
+    /// Looks wait for each other here.
+    meet: Mutex<Option<Arc<Barrier>>>,
+    /// From a look on there is room for one commit more.
+    fills: Mutex<Option<Arc<Lasts>>>,
 }
 
 #[async_trait]
@@ -70,6 +76,13 @@ impl Tickets for System {
         if self.unreached.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
             return Err(NotVouched::new(TicketCheck::Reached, "it is away"));
         }
+        let meet = self.meet.lock().unwrap().clone();
+        if let Some(meet) = meet {
+            meet.wait().await;
+        }
+        if let Some(disk) = self.fills.lock().unwrap().take() {
+            disk.0.store(2, Ordering::SeqCst);
+        }
         let text = self.says.lock().unwrap().clone();
         if text.is_empty() {
             return Err(NotVouched::new(TicketCheck::State, "nobody approved it"));
@@ -98,9 +111,13 @@ fn channels() -> Channels {
 }
 
 async fn stage(policy: &str) -> (Stage, Arc<System>) {
+    stage_on(policy, None).await
+}
+
+async fn stage_on(policy: &str, fault: Option<Arc<dyn Fault>>) -> (Stage, Arc<System>) {
     let system = Arc::new(System::default());
     let tickets = vec![("tickets".parse().unwrap(), Arc::clone(&system) as Arc<dyn Tickets>)];
-    let stage = Stage::asking(channels, tickets).await;
+    let stage = Stage::asking_on(channels, tickets, fault).await;
     stage.policy(&format!("{POLICY}{policy}")).await;
     let (binding, channel) = (CredentialId::from_parts(1, 1), "tickets".parse().unwrap());
     let bound = Bound { person: person(1), binding, since: Timestamp(0) };
@@ -366,5 +383,103 @@ async fn a_word_from_before_its_speaker_was_known_is_none() {
     }
     assert_eq!(name(&stage, Class::Execute, "x", "OPS-1").await, id);
     assert_eq!(named(&stage, id).await, [("OPS-1".to_owned(), Some(TicketCheck::Approver))]);
+    stage.verify();
+}
+
+/// Covers every launch of the stage's agent, so often.
+fn launches(uses: u32) -> String {
+    let requester = Stage::requester().principal;
+    format!(
+        "countersign scope 1\nrequester: {requester}\ntarget: cloud\nenvironment: prod\nclass: execute\nresource: thing/*\nuses: {uses}"
+    )
+}
+
+/// The uses that votes in tickets were recorded with, in order.
+async fn uses(stage: &Stage) -> Vec<u32> {
+    let entries = stage.entries().await;
+    let used = entries.iter().filter_map(|entry| match &entry.event {
+        Event::ApprovalVoted { ticket: Some(ticket), .. } => Some(ticket.used),
+        _ => None,
+    });
+    used.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_beside_each_other_take_as_many_uses_of_a_ticket_as_it_has_and_no_more() {
+    let (first, system) = stage(ONE).await;
+    let second = first.beside().await;
+    second.policy(&format!("{POLICY}{ONE}")).await;
+    *system.says.lock().unwrap() = launches(3);
+    // Two at a time, one at each, read it before either takes a use of it.
+    *system.meet.lock().unwrap() = Some(Arc::new(Barrier::new(2)));
+    let gateways = [Arc::new(first), Arc::new(second)];
+    for turn in 0..4 {
+        let mut asking = JoinSet::new();
+        for (at, gateway) in gateways.iter().enumerate() {
+            let gateway = Arc::clone(gateway);
+            asking.spawn(
+                async move { name(&gateway, Class::Execute, &format!("{turn} at {at}"), "OPS-1").await },
+            );
+        }
+        asking.join_all().await;
+        assert!(uses(&gateways[0]).await.len() <= 3);
+    }
+    // Whoever lost a use to the other in that moment names it again.
+    *system.meet.lock().unwrap() = None;
+    gateways[0].clock.pass(Duration::from_secs(6));
+    for turn in 0..4 {
+        for (at, gateway) in gateways.iter().enumerate() {
+            let body = format!("{turn} at {at}");
+            let asked = gateway.ask_with((Class::Execute, &body), "OPS-1", Duration::ZERO).await.unwrap();
+            if let Reply::Pending(waits) = asked {
+                let looked = async {
+                    while matches!(gateway.state(waits.approval).await.as_str(), "pending")
+                        && named(gateway, waits.approval).await[0].1 != Some(TicketCheck::Uses)
+                    {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                tokio::time::timeout(LONG, looked).await.unwrap();
+            }
+        }
+    }
+    let mut used = uses(&gateways[0]).await;
+    used.sort_unstable();
+    assert_eq!(used, [1, 2, 3]);
+    gateways[0].verify();
+}
+
+/// A disk that has room for one commit less than this; for 0 it has room for any number.
+#[derive(Debug, Default)]
+struct Lasts(AtomicUsize);
+
+impl Fault for Lasts {
+    fn strikes(&self) -> Option<DiskFault> {
+        let one_less = |left: usize| (left > 0).then(|| (left - 1).max(1));
+        let before = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+        (before == Ok(1)).then_some(DiskFault::Full)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vote_that_was_lost_with_its_ticket_is_lost_where_people_could_not_be_asked_again_at_once() {
+    let disk = Arc::new(Lasts::default());
+    let (stage, system) = stage_on(ONE, Some(Arc::clone(&disk) as Arc<dyn Fault>)).await;
+    let id = half_approved(&stage, &system).await;
+    system.says.lock().unwrap().clear();
+    stage.clock.pass(Duration::from_secs(30));
+    // Behind the look before the run there is room for what became of the ticket, and for nothing more.
+    *system.fills.lock().unwrap() = Some(Arc::clone(&disk));
+    stage.approve(person(2), id).await.unwrap();
+    let lost = async {
+        while !stage.events_of(id).await.contains(&"approval.ticket_refused") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, lost).await.unwrap();
+    disk.0.store(0, Ordering::SeqCst);
+    // It is tried again, and does not run on one voice of two.
+    opened_again(&stage, id, 1).await;
+    assert_eq!((stage.state(id).await.as_str(), stage.cloud.count()), ("pending", 0));
     stage.verify();
 }

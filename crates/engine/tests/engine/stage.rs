@@ -453,11 +453,20 @@ impl Stage {
         channels: fn() -> Channels,
         tickets: Vec<(ChannelName, Arc<dyn Tickets>)>,
     ) -> Self {
+        Self::asking_on(channels, tickets, None).await
+    }
+
+    /// The same on a disk with faults.
+    pub(crate) async fn asking_on(
+        channels: fn() -> Channels,
+        tickets: Vec<(ChannelName, Arc<dyn Tickets>)>,
+        fault: Option<Arc<dyn Fault>>,
+    ) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let clock = Arc::new(StageClock(AtomicI64::new(START)));
         let (cloud, people) = (Arc::new(Cloud::default()), Arc::new(People::default()));
         *cloud.tickets.lock().unwrap() = tickets;
-        Self::open(Parted { folder, clock, cloud, people, channels }, Limits::default(), None).await
+        Self::open(Parted { folder, clock, cloud, people, channels }, Limits::default(), fault).await
     }
 
     /// The same folder, target, people and clock after the process is gone.
@@ -493,19 +502,39 @@ impl Stage {
     }
 
     async fn open(parts: Parted, limits: Limits, fault: Option<Arc<dyn Fault>>) -> Self {
-        let Parted { folder, clock, cloud, people, channels } = parts;
-        let path = |name: &str| -> PathBuf { Path::new(folder.path()).join(name) };
+        let path = |name: &str| -> PathBuf { Path::new(parts.folder.path()).join(name) };
         std::fs::create_dir_all(path("keys")).unwrap();
         let keys = Arc::new(LogKeys::open(&path("keys"), "stage.example").unwrap());
         let options = SqliteOptions::new(path("db"), path("mark"), Arc::clone(&keys));
         let store = Arc::new(SqliteStore::open(&SqliteOptions { fault, ..options }).unwrap());
+        Self::over(parts, limits, (store, keys), 1).await
+    }
+
+    /// Another gateway over the same store, target, people and clock: what each keeps to itself, the other does not know.
+    pub(crate) async fn beside(&self) -> Self {
+        let (folder, clock) = (Arc::clone(&self.folder), Arc::clone(&self.clock));
+        let (cloud, people) = (Arc::clone(&self.cloud), Arc::clone(&self.people));
+        let parts = Parted { folder, clock, cloud, people, channels: self.channels };
+        let kept = (Arc::clone(&self.store), Arc::clone(&self.keys));
+        Self::over(parts, Limits::default(), kept, 2).await
+    }
+
+    /// The gateway of this number over a store.
+    async fn over(
+        parts: Parted,
+        limits: Limits,
+        (store, keys): (Arc<SqliteStore>, Arc<LogKeys>),
+        number: u8,
+    ) -> Self {
+        let Parted { folder, clock, cloud, people, channels } = parts;
         let life = *cloud.life.lock().unwrap();
         let who = Who {
-            id: GatewayId::from_parts(1, 1),
+            id: GatewayId::from_parts(1, u128::from(number)),
             epoch: store.epoch(),
             console_url: "http://localhost:7100".into(),
         };
-        let seed = who.epoch.wrapping_mul(1 << 32) + u64::from(std::process::id());
+        let seed =
+            who.epoch.wrapping_mul(1 << 32) + u64::from(std::process::id()) + (u64::from(number) << 56);
         let journal = Journal::new(
             Arc::clone(&store) as Arc<dyn Store>,
             Arc::clone(&clock) as Arc<dyn Clock>,

@@ -411,6 +411,7 @@ impl Directory {
             removals: Vec::new(),
             former_emails: BTreeSet::new(),
             attributes: BTreeMap::new(),
+            on_call: BTreeMap::new(),
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),
             accounts: vec![account],
             unlinked: None,

@@ -130,6 +130,7 @@ impl Directory {
             removals: Vec::new(),
             former_emails: BTreeSet::new(),
             attributes: BTreeMap::new(),
+            on_call: BTreeMap::new(),
             bindings: Vec::new(),
             delegations: Vec::new(),
             handle: URL_SAFE_NO_PAD.encode(self.journal.random::<32>()),

@@ -77,6 +77,9 @@ pub struct Person {
     /// Who took them out of a group: the latest of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) removals: Vec<Introduction>,
+    /// Groups they are in by a schedule of who is on call, with what the configuration called it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) on_call: BTreeMap<GroupName, String>,
     /// Who votes in their place, and when; and who did in the last months.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delegations: Vec<Delegation>,

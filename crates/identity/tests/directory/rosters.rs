@@ -4,6 +4,7 @@ use crate::world::{World, groups};
 use countersign_core::GroupName;
 use countersign_engine::port::identity::Identity;
 use countersign_identity::{Author, Followed, IdentityError as E, Role};
+use serde_json::json;
 use std::collections::BTreeSet;
 
 fn addresses(of: &[&str]) -> BTreeSet<String> {
@@ -56,4 +57,41 @@ async fn a_schedule_makes_nobody_and_brings_nobody_back() {
     let unknown = GroupName::new("nobody").unwrap();
     let refused = world.directory.follow_roster("night", &unknown, &on_call).await;
     assert!(matches!(refused, Err(E::UnknownGroup { .. })));
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_not_configured_any_more_leaves_nobody_behind() {
+    let world = World::new().await;
+    let (sre, privacy) = (GroupName::new("sre").unwrap(), GroupName::new("privacy").unwrap());
+    let ana = world.enrol("Ana", &[], Role::Reviewer).await.session.person;
+    // In one group by hand, and on call there as well; in the other by hand alone.
+    let bea = world.enrol("Bea", &["sre", "privacy"], Role::Reviewer).await.session.person;
+    let on_call = addresses(&["ana@example.com", "bea@example.com"]);
+    world.directory.follow_roster("night", &sre, &on_call).await.unwrap();
+    world.directory.follow_roster("day", &privacy, &addresses(&["ana@example.com"])).await.unwrap();
+    let before = world.types().len();
+
+    // Both are kept: nothing changes, and nothing is recorded.
+    assert_eq!(world.directory.end_rosters(&groups(&["sre", "privacy"])).await.unwrap(), 0);
+    // Called otherwise it is the same group, and whoever it names stays without a word in the log.
+    world.directory.follow_roster("nights", &sre, &on_call).await.unwrap();
+    assert_eq!(world.types().len(), before);
+
+    // After a restart, without the section.
+    let other = world.another().await;
+    assert_eq!(other.end_rosters(&groups(&["privacy"])).await.unwrap(), 2);
+    assert_eq!(other.membership().get(&sre).cloned().unwrap_or_default(), BTreeSet::new());
+    assert_eq!(other.membership()[&privacy], [ana].into(), "the other schedule goes on");
+    for entry in world.entries().iter().rev().take(2) {
+        assert_eq!(entry["type"], "person.groups_changed");
+        assert_eq!(
+            (&entry["data"]["removed"], &entry["actor"]["kind"]),
+            (&json!(["sre"]), &json!("gateway"))
+        );
+    }
+    // Who is put there by hand afterwards is nobody's but that hand's.
+    other.set_groups(Author::Operator, bea, &groups(&["sre"]), &BTreeSet::new()).await.unwrap();
+    assert_eq!(other.end_rosters(&BTreeSet::new()).await.unwrap(), 1);
+    assert_eq!(other.membership()[&sre], [bea].into());
+    assert_eq!(other.membership().get(&privacy).cloned().unwrap_or_default(), BTreeSet::new());
 }

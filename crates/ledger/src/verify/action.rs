@@ -106,6 +106,19 @@ impl Case {
         Ok(())
     }
 
+    /// A ticket does not count, or not any more: then the vote that rests on it does not either.
+    fn ticket_refused(&mut self, entry: &Entry) -> Result<(), Breach> {
+        let Event::ApprovalTicketRefused { approval, channel, ticket, gate, .. } = &entry.event else {
+            return Ok(());
+        };
+        self.same_approval(*approval)?;
+        if let (Some(held), Some(gate), Some(channel), Some(ticket)) = (&mut self.held, gate, channel, ticket)
+        {
+            held.ticket_lost(gate, channel, ticket);
+        }
+        Ok(())
+    }
+
     /// Takes one entry in.
     pub(super) fn step(&mut self, entry: &Entry, passkeys: &Passkeys) -> Result<Gain, Breach> {
         let (at, mut gain) = (entry.at, Gain::default());
@@ -152,11 +165,10 @@ impl Case {
                 demand(Rule::Order, self.end == End::Unknown, "an unknown outcome to resolve", "another")?;
                 self.end = End::Resolved;
             }
-            Event::ResultDelivered { approval }
-            | Event::ApprovalVoteRefused { approval, .. }
-            | Event::ApprovalTicketRefused { approval, .. } => {
+            Event::ResultDelivered { approval } | Event::ApprovalVoteRefused { approval, .. } => {
                 self.same_approval(*approval)?;
             }
+            Event::ApprovalTicketRefused { .. } => self.ticket_refused(entry)?,
             Event::LogOpened { .. }
             | Event::KeyRotated { .. }
             | Event::RollbackAccepted { .. }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::event::{Actor, Assertion, ClosedAs, GateTerms, RoundTerms, Through, TicketVote};
 use countersign_core::{
-    ApprovalId, Assurance, Digest, GateName, PersonId, SignIn, Timestamp,
+    ApprovalId, Assurance, ChannelName, Digest, GateName, PersonId, SignIn, TicketKey, Timestamp,
     statement::{Statement, Verdict},
 };
 use std::{
@@ -32,8 +32,19 @@ struct Round {
     terms: RoundTerms,
     /// Each with whose say it is.
     votes: BTreeMap<GateName, BTreeMap<PersonId, (Assurance, PersonId)>>,
+    /// Votes that rest on a ticket, each with where that is.
+    tickets: BTreeMap<(GateName, PersonId), (ChannelName, TicketKey)>,
+    /// Votes that counted and whose tickets count no more.
+    lost: BTreeSet<(GateName, PersonId)>,
     /// Gates that one person lifted alone, and who.
     broken: Option<(PersonId, BTreeSet<GateName>)>,
+}
+
+impl Round {
+    fn opened(terms: &RoundTerms) -> Self {
+        let (votes, tickets, lost) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { terms: terms.clone(), votes, tickets, lost, broken: None }
+    }
 }
 
 /// A vote as recorded.
@@ -105,7 +116,7 @@ impl Held {
             }
             round.terms.gates.retain(|gate| !shut.contains(&gate.gate));
         }
-        self.rounds.push(Round { terms: terms.clone(), votes: BTreeMap::new(), broken: None });
+        self.rounds.push(Round::opened(terms));
         self.granted = None;
         Ok(())
     }
@@ -151,12 +162,30 @@ impl Held {
             let votes = round.votes.entry(statement.gate.clone()).or_default();
             let twice = votes.iter().any(|(other, (_, taken))| *other != voter && *taken == seat);
             demand(Rule::StandIn, !twice, "a say that was not had yet", seat)?;
+            let is_new = !votes.contains_key(&voter);
             let kept = votes.entry(voter).or_insert((given, seat));
+            let place = (statement.gate.clone(), voter);
             if kept.0 < given {
                 *kept = (given, seat);
+                // A stronger word of the same person rests on no ticket.
+                round.tickets.remove(&place);
+                round.lost.remove(&place);
+            }
+            if let (true, Some((ticket, Some(through)))) = (is_new, ballot.ticket) {
+                round.tickets.insert(place, (through.channel.clone(), ticket.ticket.clone()));
             }
         }
         Ok(())
+    }
+
+    /// A ticket counts no more: the vote at this gate that rests on it does not either.
+    pub(super) fn ticket_lost(&mut self, gate: &GateName, channel: &ChannelName, ticket: &TicketKey) {
+        let Some(round) = self.rounds.iter_mut().rev().find(|round| round.asks(gate)) else { return };
+        let rests = round
+            .tickets
+            .iter()
+            .filter(|((at, _), on)| at == gate && **on == (channel.clone(), ticket.clone()));
+        round.lost.extend(rests.map(|(place, _)| place.clone()));
     }
 
     /// Somebody's votes of the open round count no more.
@@ -276,7 +305,27 @@ impl Held {
         let what = if self.rejected { "a rejection" } else { "no grant" };
         let use_by =
             self.granted.ok_or_else(|| breach(Rule::Granted, "an approval that was granted", what))?;
+        self.rests_on_what_counts()?;
         demand(Rule::Deadline, at < use_by, format!("a start before {use_by}"), at)
+    }
+
+    /// That no gate is lifted by votes alone whose tickets count no more: those have to be asked about again.
+    fn rests_on_what_counts(&self) -> Result<(), Breach> {
+        let mut seen = BTreeSet::new();
+        for round in self.rounds.iter().rev() {
+            for gate in &round.terms.gates {
+                let newest = seen.insert(&gate.gate);
+                let lost = round.lost.iter().any(|(at, _)| *at == gate.gate);
+                let broken = round.broken.as_ref().is_some_and(|(_, gates)| gates.contains(&gate.gate));
+                if newest && lost && !broken {
+                    let voices = round.voices_that_count(gate);
+                    let enough = u32::try_from(voices).is_ok_and(|voices| voices >= gate.quorum);
+                    let expected = format!("a new round for `{}`, whose ticket stopped counting", gate.gate);
+                    demand(Rule::Ticket, enough, expected, format!("a run on {voices} voices"))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn close(&mut self, id: ApprovalId, closing: ClosedAs) -> Result<(), Breach> {
@@ -319,6 +368,17 @@ impl Round {
     fn voices(&self, gate: &GateTerms) -> usize {
         let votes = self.votes.get(&gate.gate);
         votes.map_or(0, |votes| votes.values().filter(|(given, _)| *given >= gate.assurance).count())
+    }
+
+    /// The same without those whose tickets count no more.
+    fn voices_that_count(&self, gate: &GateTerms) -> usize {
+        let votes = self.votes.get(&gate.gate).into_iter().flatten();
+        let counts = |voter: PersonId| !self.lost.contains(&(gate.gate.clone(), voter));
+        votes.filter(|(voter, (given, _))| *given >= gate.assurance && counts(**voter)).count()
+    }
+
+    fn asks(&self, gate: &GateName) -> bool {
+        self.terms.gates.iter().any(|terms| terms.gate == *gate)
     }
 
     fn lifted(&self, gate: &GateTerms) -> bool {

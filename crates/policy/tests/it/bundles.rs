@@ -97,6 +97,24 @@ fn a_quorum_larger_than_its_group_is_a_warning() {
 }
 
 #[test]
+fn a_gate_that_rests_on_groups_that_somebody_else_keeps_is_a_warning() {
+    let bundle = load(EXAMPLES);
+    let warnings = bundle.resting_on(&[group("privacy"), group("night")].into());
+    assert_eq!(
+        warnings[0].to_string(),
+        "rules.cedar:12:1: gate `pii-export` of policy `pii-export` rests on who is on call alone (`privacy`): whoever \
+         edits the schedule chooses who decides, and no cooling-off time sees it; a second gate with a group that is kept \
+         here bounds it"
+    );
+    assert_eq!(warnings.len(), 1);
+    // A group that is kept here decides too.
+    let joined = EXAMPLES.replace(r#"Group::\"privacy\""#, r#"[Group::\"privacy\", Group::\"security\"]"#);
+    assert_ne!(joined, EXAMPLES);
+    assert_eq!(load(&joined).resting_on(&[group("privacy")].into()), []);
+    assert_eq!(bundle.resting_on(&[].into()), []);
+}
+
+#[test]
 fn a_bad_reload_keeps_the_old_bundle() {
     let policies = Policies::new(load(EXAMPLES));
     let before = policies.current();

@@ -67,7 +67,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         token.zip(user).zip(project.zip(issue_type.zip(statuses)))?;
     let (outward, path) = site?;
     let place = format!("{}, {project}", outward.origin);
-    let api = Api(Calls { outward, path, user, secret: token });
+    let api = Api(Calls::new((outward, path), user, token));
     let jira = Jira { api, project, issue_type, statuses, account: Arc::default() };
     let issues = |beforehand| Arc::new(Issues { jira: jira.clone(), beforehand }) as Arc<dyn Tickets>;
     let vouches = beforehand.map(issues);

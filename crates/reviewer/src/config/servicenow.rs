@@ -70,7 +70,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
     let ((password, user), (table, closed)) = password.zip(user).zip(table.zip(closed))?;
     let (outward, path) = site?;
     let place = format!("{}, {table}", outward.origin);
-    let servicenow = ServiceNow { api: Api(Calls { outward, path, user, secret: password }), table, closed };
+    let servicenow = ServiceNow { api: Api(Calls::new((outward, path), user, password)), table, closed };
     let records =
         |beforehand| Arc::new(Records { servicenow: servicenow.clone(), beforehand }) as Arc<dyn Tickets>;
     let preapproves = beforehand.is_some();

@@ -4,14 +4,10 @@
 use crate::{
     channel::{Again, Failed, Scope},
     outward::{Answer, retry_after},
-    ticket::{About, Calls, Refusal},
+    ticket::{About, Calls, REST, Refusal},
 };
 use http::{Method, StatusCode};
 use serde_json::Value;
-use std::time::Duration;
-
-/// How long it is left alone where it does not say how long.
-const REST: Duration = Duration::from_secs(30);
 
 /// The site.
 #[derive(Clone, Debug)]
@@ -106,6 +102,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use http::{HeaderMap, HeaderValue, header};
+    use std::time::Duration;
 
     #[test]
     #[rustfmt::skip]

@@ -42,6 +42,7 @@ impl Tickets for Issues {
     }
 
     async fn look_up(&self, key: &TicketKey) -> Result<Found, NotVouched> {
+        self.jira.api.0.rested().await?;
         let said = self.said(key).await?;
         let places =
             Places { approved: &self.jira.statuses.approved, behind: &self.beforehand.stands_in, same: is };

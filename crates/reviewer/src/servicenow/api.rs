@@ -4,15 +4,12 @@
 use crate::{
     channel::{Again, Failed, Scope},
     outward::{Answer, retry_after},
-    ticket::{About, Calls, Refusal},
+    ticket::{About, Calls, REST, Refusal},
 };
 use http::{Method, StatusCode};
 use serde_json::Value;
-use std::time::Duration;
 use url::form_urlencoded;
 
-/// How long it is left alone where it does not say how long.
-const REST: Duration = Duration::from_secs(30);
 /// What is asked for of a record that was written.
 const WRITTEN: &str = "sys_id,approval,state,short_description,description";
 
@@ -138,6 +135,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use http::{HeaderMap, HeaderValue, header};
+    use std::time::Duration;
 
     #[test]
     #[rustfmt::skip]

@@ -45,6 +45,7 @@ impl Tickets for Records {
     }
 
     async fn look_up(&self, key: &TicketKey) -> Result<Found, NotVouched> {
+        self.servicenow.api.0.rested().await?;
         let said = self.said(key).await?;
         approved(said, &Places { approved: APPROVED, behind: &[], same: |one, other| one == other })
     }

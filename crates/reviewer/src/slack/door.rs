@@ -1,11 +1,12 @@
 //! The door at which Slack speaks: buttons of messages, the form for a reason, and `/countersign`. What comes is believed
-//! once its signature was checked, or because it came on a connection of our own (`socket.rs`); it is acknowledged at once,
-//! and answered where only its user sees it.
+//! once its signature was checked, or because it came on a connection of our own (`socket.rs`). What somebody decides is
+//! acknowledged once it is durable, anything else at once; each is answered where only its user sees it.
 
 use super::{
     Slack,
     api::Body,
     heard::{self, Click, Command, Heard},
+    requests::{Comes, Requests, UnderWay},
     sign::Signing,
     speak::{self, Words},
 };
@@ -13,19 +14,17 @@ use crate::{
     desk::{self, Decision, Told, Who, freeze},
     door::{NotBelieved, Reply, single},
 };
-use countersign_core::{ChannelName, Timestamp};
+use countersign_core::ChannelName;
 use countersign_engine::{Gate, inward::Says, read, record::chain, settle::FreezeScope};
 use http::{HeaderMap, header};
-use parking_lot::Mutex;
 use serde_json::json;
-use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::Semaphore, time::timeout};
 
 /// What is under way at once.
 const AT_ONCE: usize = 64;
-/// Requests remembered, for longer than any signature is believed.
-const REMEMBERED: Duration = Duration::from_mins(11);
-const MOST: usize = 20_000;
+/// Slack waits for three seconds, on the way to it and back included.
+const KEPT_WITHIN: Duration = Duration::from_millis(2_500);
 const HELP: &str = "`/countersign` lists what waits for you; `/countersign status apr_…` says how one approval stands; \
                     `/countersign freeze agent NAME`, `freeze target NAME` or `freeze all` stops it; `/countersign bind` \
                     makes what you say here yours.";
@@ -37,17 +36,23 @@ pub struct Door {
     pub(crate) name: ChannelName,
     /// `None`: nothing is taken in that comes to the console's address.
     pub(crate) signing: Option<Signing>,
-    pub(crate) seen: Arc<Mutex<HashMap<String, Timestamp>>>,
+    requests: Requests,
     pub(crate) under_way: Arc<Semaphore>,
 }
 
 impl Door {
     pub(crate) fn new(slack: Slack, name: ChannelName, signing: Option<Signing>) -> Self {
-        Self { slack, name, signing, seen: Arc::default(), under_way: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self {
+            slack,
+            name,
+            signing,
+            requests: Requests::default(),
+            under_way: Arc::new(Semaphore::new(AT_ONCE)),
+        }
     }
 
-    /// Takes in a request. What has to be done about it is begun, and not waited for.
-    pub fn receive(&self, gate: &Arc<Gate>, headers: &HeaderMap, body: &[u8]) -> Reply {
+    /// Takes in a request: what somebody decided is durable where it is taken.
+    pub async fn receive(&self, gate: &Arc<Gate>, headers: &HeaderMap, body: &[u8]) -> Reply {
         let now = gate.now();
         let (timestamp, signature) =
             (single(headers, "x-slack-request-timestamp"), single(headers, "x-slack-signature"));
@@ -61,18 +66,20 @@ impl Door {
         }
         let json = single(headers, header::CONTENT_TYPE.as_str()).starts_with("application/json");
         let Some(heard) = heard::read(body, json) else { return Reply::Unreadable };
-        self.hand_in(gate, heard, signature)
+        self.hand_in(gate, heard, signature).await
     }
 
-    /// The same of what is believed already. `once` names this very request: what came under it before does nothing.
-    pub(super) fn hand_in(&self, gate: &Arc<Gate>, heard: Heard, once: &str) -> Reply {
+    /// The same of what is believed already. `once` names this very request: what came under it before does nothing more.
+    pub(super) async fn hand_in(&self, gate: &Arc<Gate>, heard: Heard, once: &str) -> Reply {
         let Ok(place) = Arc::clone(&self.under_way).try_acquire_owned() else { return Reply::Busy };
-        match self.is_new(once, gate.now()) {
-            // It is under way or done: once is enough.
-            Some(false) => return Reply::Taken,
-            None => return Reply::Busy,
-            Some(true) => {}
-        }
+        // A form is sent once: what comes again may come after the freeze was lifted.
+        let once =
+            if let Heard::Freeze { delivery, .. } = &heard { delivery.clone() } else { once.to_owned() };
+        let request = match self.requests.take(&once, gate.now()) {
+            Comes::First(request) => request,
+            Comes::Again(standing) => return within(standing.kept()).await,
+            Comes::TooMany => return Reply::Busy,
+        };
         let doing = match heard {
             Heard::Challenge(challenge) => return Reply::Text(challenge),
             Heard::Other => return Reply::Taken,
@@ -82,10 +89,6 @@ impl Door {
             Heard::Freeze { reason, .. } if reason.trim().is_empty() => {
                 return incomplete("Say why: it is recorded.");
             }
-            // A form is sent once: what comes again may come after the freeze was lifted.
-            Heard::Freeze { ref delivery, .. } if self.is_new(delivery, gate.now()) != Some(true) => {
-                return Reply::Taken;
-            }
             Heard::Freeze { scope, reason, who, answer_to, .. } => {
                 Doing::Freeze(scope, reason, who, answer_to)
             }
@@ -94,27 +97,21 @@ impl Door {
             Heard::Reject(click) => Doing::Ask(click),
             Heard::Command(command) => Doing::Obey(command),
         };
+        let standing = request.standing();
         let (door, gate) = (self.clone(), Arc::clone(gate));
+        // It goes on, whether somebody still waits for it or not.
         tokio::spawn(async move {
-            door.carry_out(&gate, doing).await;
+            door.carry_out(&gate, doing, request).await;
             drop(place);
         });
-        Reply::Taken
+        within(standing.kept()).await
     }
 
-    /// Whether this very request did not come before; `None`: no more can be remembered at the moment.
-    fn is_new(&self, once: &str, now: Timestamp) -> Option<bool> {
-        let mut seen = self.seen.lock();
-        if seen.len() >= MOST {
-            seen.retain(|_, at| now.since(*at) < REMEMBERED);
+    async fn carry_out(&self, gate: &Arc<Gate>, doing: Doing, request: UnderWay) {
+        if let Doing::Ask(_) | Doing::Obey(_) = doing {
+            // It decides nothing: whoever sees no form and no answer asks again.
+            request.kept();
         }
-        if seen.contains_key(once) {
-            return Some(false);
-        }
-        (seen.len() < MOST).then(|| seen.insert(once.to_owned(), now).is_none())
-    }
-
-    async fn carry_out(&self, gate: &Arc<Gate>, doing: Doing) {
         let (answer_to, told) = match doing {
             Doing::Decide(click, says, reason) => {
                 let Click { who, delivery, target, answer_to, .. } = click;
@@ -139,6 +136,10 @@ impl Door {
                 (command.answer_to, told.map(|told| told.unwrap_or_else(|| Told::plain(HELP))))
             }
         };
+        if told.is_ok() {
+            request.kept();
+        }
+        drop(request);
         let told = told.unwrap_or_else(|error| {
             tracing::error!(channel = %self.name, error = %chain(&error), "a request of Slack's could not be carried out");
             Told::plain(desk::FAILED)
@@ -200,6 +201,14 @@ impl Door {
         if let Err(why) = said {
             tracing::warn!(channel = %self.name, %why, "a user of Slack was not answered");
         }
+    }
+}
+
+/// What is answered once it is kept, or once nobody would wait any longer: then Slack says that it did not work.
+async fn within(kept: impl Future<Output = bool>) -> Reply {
+    match timeout(KEPT_WITHIN, kept).await {
+        Ok(true) => Reply::Taken,
+        Ok(false) | Err(_) => Reply::Busy,
     }
 }
 

@@ -82,8 +82,10 @@ impl Socket {
             while links.try_join_next().is_some() {}
             let begun = Instant::now();
             let (why, wish) = match self.connect().await {
-                Ok(link) => {
+                Ok((link, connections)) => {
                     channel.listens(gate.now());
+                    while links.try_join_next().is_some() {}
+                    self.counted(channel, connections, links.len() + 1);
                     let (ends, ended) = oneshot::channel();
                     let (kept, replaced) = oneshot::channel();
                     drop(before.replace(kept));
@@ -113,14 +115,30 @@ impl Socket {
         }
     }
 
+    /// Compares how many connections Slack counts with how many the gateway has. Whoever else has one is handed clicks.
+    fn counted(&self, channel: &Channel, connections: u64, own: usize) {
+        let beside = connections > u64::try_from(own).unwrap_or(u64::MAX);
+        let why = beside.then(|| {
+            format!(
+                "Slack counts {connections} connections of this app and {own} of them the gateway's: somebody else may \
+                 hold its app-level token and be handed what is clicked, or one that broke is still counted"
+            )
+        });
+        // Said once, however often the connection is renewed.
+        if why.is_some() && channel.shared().is_none() {
+            tracing::warn!(channel = %self.door.name, connections, own, "others than the gateway are connected to Slack for its app");
+        }
+        channel.shares(why);
+    }
+
     fn deaf(&self, channel: &Channel, gate: &Gate, why: Option<String>) {
         let Some(why) = why else { return };
         tracing::warn!(channel = %self.door.name, %why, "nobody is heard in Slack at the moment");
         channel.not_read(gate.now(), &why);
     }
 
-    /// Opens a connection, up to Slack's greeting.
-    async fn connect(&self) -> Result<Link, Failed> {
+    /// Opens a connection, up to Slack's greeting; and how many Slack counts then.
+    async fn connect(&self) -> Result<(Link, u64), Failed> {
         let (outward, address) = self.address().await?;
         let opened = tokio::time::timeout(self.api.outward.time_limit, Link::open(&outward, &address)).await;
         opened

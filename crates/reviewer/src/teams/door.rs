@@ -125,9 +125,9 @@ impl Door {
                 match tokio::time::timeout(ANSWER_WITHIN, answering).await {
                     Ok(Ok(answer)) => Reply::Json(answer),
                     Ok(Err(_)) => Reply::Json(failed()),
-                    Err(_) => {
-                        Reply::Json(words("It takes longer than usual. The card will say how it went."))
-                    }
+                    Err(_) => Reply::Json(words(
+                        "It takes longer than usual. The card will show whether it counted.",
+                    )),
                 }
             }
         }

@@ -162,7 +162,6 @@ async fn a_refusal_stops_the_channel_or_this_issue_and_says_nothing_that_jira_sa
         (Refusal::Error(403, ""), Scope::Channel, Again::Yes),
         (Refusal::Error(400, "project"), Scope::Channel, Again::Yes),
         (Refusal::Error(400, "customfield_10010"), Scope::Channel, Again::Yes),
-        (Refusal::Later(7), Scope::Channel, Again::After(Duration::from_secs(7))),
         (Refusal::Error(503, ""), Scope::Channel, Again::Yes),
     ] {
         stage.jira.refuse(&[refusal]);
@@ -191,6 +190,14 @@ async fn a_refusal_stops_the_channel_or_this_issue_and_says_nothing_that_jira_sa
     let failed =
         elsewhere.tell(&after(&first, 2, ("approval.closed", "lapsed"), posted.as_ref())).await.unwrap_err();
     assert!(failed.scope == Scope::News && failed.why.contains("`Shipped`"), "{}", failed.why);
+    // Asked for fewer calls, it makes none until then.
+    stage.jira.refuse(&[Refusal::Later(600)]);
+    let failed = stage.tell(&first).await.unwrap_err();
+    assert_eq!((failed.scope, failed.again), (Scope::Channel, Again::After(Duration::from_mins(10))));
+    let calls = stage.jira.calls().len();
+    let failed = stage.tell(&first).await.unwrap_err();
+    assert!(matches!(failed.again, Again::After(left) if left > Duration::from_mins(5)), "{failed:?}");
+    assert_eq!((failed.scope, stage.jira.calls().len()), (Scope::Channel, calls));
 }
 
 #[tokio::test]

@@ -27,10 +27,10 @@ fn whoever_wrote_it_nothing_hidden_stays_hidden() {
     for hostile in CORPUS {
         let (mut hold, action) = held(hostile, hostile);
         let (claimed, stands) = (hostile.to_owned(), TicketStand::Unread);
-        let (looked_at, votes) = (None, Vec::new());
+        let (looked_at, votes, lost) = (None, Vec::new(), Vec::new());
         hold.view.claimed.ticket = Some(claimed.clone());
         hold.tickets =
-            vec![NamedTicket { claimed, named_at: Timestamp(1), looks: 0, looked_at, stands, votes }];
+            vec![NamedTicket { claimed, named_at: Timestamp(1), looks: 0, looked_at, stands, votes, lost }];
         let message = message(&hold, Some(&action), Some(1000));
         let mut all = Vec::new();
         texts(&serde_json::to_value(&message).unwrap(), &mut all);

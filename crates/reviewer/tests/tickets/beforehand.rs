@@ -7,7 +7,7 @@ use crate::{
     name,
 };
 use bytes::Bytes;
-use countersign_core::{ApprovalId, Assurance, Class, CredentialId, Timestamp};
+use countersign_core::{ActionId, ApprovalId, Assurance, Class, CredentialId, EntryId, Timestamp};
 use countersign_engine::{
     hold::Hold,
     journal::Note,
@@ -16,7 +16,7 @@ use countersign_engine::{
     reply::{Reply, Ticket},
 };
 use countersign_ledger::event::{Actor, Event};
-use countersign_reviewer::ChannelSection;
+use countersign_reviewer::{Again, ChannelConfig, ChannelSection, Letter};
 use countersign_testkit::{jira, servicenow};
 use std::{
     sync::Arc,
@@ -41,6 +41,8 @@ trait Files: Send + Sync {
     /// Somebody writes something else into it.
     fn edit(&self, user: User, key: &str, says: &str);
     fn is_down(&self, down: bool);
+    /// It answers every call with 429 and so many seconds, or as usual again.
+    fn asks_for_rest(&self, seconds: Option<u64>);
     fn calls(&self) -> usize;
     fn mails(&self) -> Vec<(String, String)>;
 }
@@ -49,6 +51,7 @@ struct Desk {
     far: Box<dyn Files>,
     stage: Stage,
     folder: tempfile::TempDir,
+    config: ChannelConfig,
 }
 
 fn jira_section(site: String) -> ChannelSection {
@@ -101,7 +104,7 @@ impl Desk {
         let config = section.check(folder.path()).unwrap();
         let stage = Stage::asking(channels, vec![(name(), Arc::clone(config.vouches().unwrap()))]).await;
         let started = stage.gate.now();
-        let desk = Self { far, stage, folder };
+        let desk = Self { far, stage, folder, config };
         for (user, person) in [(User::Ana, person(1)), (User::Bob, person(2)), (User::Olga, olga())] {
             let (binding, gate) = (CredentialId::from_parts(1, user as u128), &desk.stage.gate);
             let bound = Bound { person, binding, since: started };
@@ -223,6 +226,10 @@ impl Files for AtJira {
         self.0.down(down.then_some(jira::Refusal::Error(503, "")));
     }
 
+    fn asks_for_rest(&self, seconds: Option<u64>) {
+        self.0.down(seconds.map(jira::Refusal::Later));
+    }
+
     fn calls(&self) -> usize {
         self.0.calls().len()
     }
@@ -274,6 +281,10 @@ impl Files for AtServiceNow {
         self.0.down(down.then_some(servicenow::Refusal::Error(503)));
     }
 
+    fn asks_for_rest(&self, seconds: Option<u64>) {
+        self.0.down(seconds.map(servicenow::Refusal::Later));
+    }
+
     fn calls(&self) -> usize {
         self.0.calls().len()
     }
@@ -308,8 +319,8 @@ async fn a_ticket_that_somebody_approved_beforehand_is_their_vote_and_good_once(
         // Named again it is used up, over a restart as well; people can decide all the same.
         let (_, check, says) = desk.failed(Class::Execute, "two", &key).await;
         assert_eq!(check, "uses", "{says}");
-        let Desk { far, stage, folder } = desk;
-        let desk = Desk { far, stage: stage.restart().await, folder };
+        let Desk { far, stage, folder, config } = desk;
+        let desk = Desk { far, stage: stage.restart().await, folder, config };
         desk.stage.policy(&format!("{POLICY}{TICKETS}")).await;
         let (id, check, says) = desk.failed(Class::Execute, "three", &key).await;
         assert_eq!((check, desk.stage.cloud.count()), ("uses", 1), "{says}");
@@ -681,6 +692,36 @@ async fn what_an_approver_could_take_for_a_part_of_the_scope_is_one_or_nothing_c
         let far_away = format!("class: read,{}execute", " ".repeat(300));
         let key = desk.approved(User::Ana, &good.replace("class: execute", &far_away));
         assert_eq!(desk.failed(Class::Execute, "far away", &key).await.1, "scope");
+        desk.close();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_a_ticket_and_the_rest_of_its_channel_leave_the_system_alone_together() {
+    for desk in Desk::both().await {
+        let [first, second] = [(); 2].map(|()| desk.approved(User::Ana, &scope(Class::Execute, "")));
+        let letter = || {
+            let ids = (ApprovalId::from_parts(1, 1), ActionId::from_parts(1, 1));
+            Letter::of_test(EntryId::from_parts(1, 1), ids, "https://localhost", desk.stage.gate.now())
+        };
+        // A rest that is over in a moment is waited for.
+        desk.far.asks_for_rest(Some(1));
+        let failed = desk.config.tell().tell(&letter()).await.unwrap_err();
+        assert!(matches!(failed.again, Again::After(_)), "{failed:?}");
+        desk.far.asks_for_rest(None);
+        desk.ask(Class::Execute, "one", &first).await.unwrap();
+
+        // A look is asked for a longer one: nothing else is sent until then, whoever would.
+        desk.far.asks_for_rest(Some(600));
+        let (_, check, says) = desk.failed(Class::Execute, "two", &second).await;
+        assert_eq!(check, "reached", "{says}");
+        desk.far.asks_for_rest(None);
+        let calls = desk.far.calls();
+        let failed = desk.config.tell().tell(&letter()).await.unwrap_err();
+        let Again::After(left) = failed.again else { panic!("{failed:?}") };
+        assert!(left > Duration::from_mins(5), "{left:?}");
+        let (_, check, says) = desk.failed(Class::Execute, "three", &second).await;
+        assert_eq!((check, desk.far.calls()), ("reached", calls), "{says}");
         desk.close();
     }
 }

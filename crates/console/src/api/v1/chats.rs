@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 const LONGEST: usize = 512 << 10;
 
 /// Take in what Slack sends for one of its users: a click, a form, a command. Signed by Slack with the app's signing
-/// secret; no cookie, no `Origin`. Acknowledged at once; its user is answered in Slack.
+/// secret; no cookie, no `Origin`. A decision is acknowledged once it is durable; its user is answered in Slack.
 #[utoipa::path(post, path = "/api/v1/channels/{id}/slack", tag = "channels", params(("id" = String, Path,
     description = "the channel's name"), ("x-slack-request-timestamp" = String, Header),
     ("x-slack-signature" = String, Header)),
@@ -97,7 +97,8 @@ async fn spoken(
             return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid", detail));
         }
         Spoken::Busy => {
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many", "too much is under way"));
+            let detail = "this was not taken in: too much is under way, or it takes too long";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many", detail));
         }
     })
 }

@@ -85,6 +85,7 @@ pub(crate) fn in_force(console: &Console) -> PolicyItem {
     });
     let mut warnings = bundle.unreachable_quorums(&console.directory().membership());
     warnings.extend(bundle.idle_deferrals());
+    warnings.extend(bundle.resting_on(&console.directory().settings().on_call));
     PolicyItem {
         digest: bundle.digest().to_string(),
         sources: bundle.sources().iter().map(source).collect(),

@@ -130,3 +130,63 @@ fn each_use_is_a_later_one_and_there_are_no_more_than_the_ticket_says() {
         assert_eq!(rule(&story.log.export(), &story.log), want, "{uses:?}");
     }
 }
+
+/// The gate's ticket stopped counting, as the engine records it.
+fn stops(story: &mut Story, n: u128, (channel, key): (&str, &str), gate: Option<&str>) {
+    let event = Event::ApprovalTicketRefused {
+        approval: approval(n),
+        channel: Some(channel.parse().unwrap()),
+        ticket: Some(key.parse().unwrap()),
+        check: TicketCheck::State,
+        gate: gate.map(|gate| gate.parse().unwrap()),
+    };
+    story.add(n, Actor::Gateway, event);
+}
+
+/// Granted on person 1's word in a ticket and what `votes` adds; then `after` happens, and it runs.
+fn granted_then(quorum: u32, votes: fn(&mut Story), after: impl FnOnce(&mut Story)) -> Option<Rule> {
+    let mut story = begun();
+    story.request(1, vec![GateTerms { quorum, ..ticketed(Assurance::Chat) }]);
+    let mut vote = story.ballot(1, 1, "data", 1);
+    vote.assurance = Assurance::Chat;
+    vote.through = Some(through("team", 70));
+    let at = Timestamp(story.log.now);
+    vote.ticket = Some(TicketVote { approved_at: at, read_at: at, ..ticket(1, 1) });
+    story.cast(1, &vote);
+    votes(&mut story);
+    story.grant(1);
+    after(&mut story);
+    story.run(1, 1);
+    rule(&story.log.export(), &story.log)
+}
+
+#[test]
+fn behind_a_ticket_that_stopped_counting_nothing_runs_without_a_new_round() {
+    let stopped: fn(&mut Story) = |story| stops(story, 1, ("team", "OPS-12"), Some("data"));
+    let alone: fn(&mut Story) = |_| {};
+    assert_eq!(granted_then(1, alone, stopped), Some(Rule::Ticket), "a gateway that ran all the same");
+    let another: fn(&mut Story) = |story| story.vote(1, 1, "data", 2);
+    assert_eq!(granted_then(2, another, stopped), Some(Rule::Ticket), "one voice of two is left");
+    assert_eq!(granted_then(1, another, stopped), None, "somebody else's word is enough");
+    let stronger: fn(&mut Story) = |story| story.vote(1, 1, "data", 1);
+    assert_eq!(granted_then(1, stronger, stopped), None, "their own stronger word needs no ticket");
+    // A new round that somebody else lifted.
+    let reopened: fn(&mut Story) = |story| {
+        stops(story, 1, ("team", "OPS-12"), Some("data"));
+        let round = story.round(1, 2, vec![ticketed(Assurance::Chat)]);
+        story.add(1, Actor::Gateway, Event::ApprovalRoundOpened { round, because: None });
+        story.vote(1, 2, "data", 2);
+        story.grant(1);
+    };
+    assert_eq!(granted_then(1, alone, reopened), None);
+    // Another ticket, another channel's, another gate's, or a look that took no vote away.
+    for (place, gate) in [
+        (("team", "OPS-13"), Some("data")),
+        (("desk", "OPS-12"), Some("data")),
+        (("team", "OPS-12"), Some("finance")),
+        (("team", "OPS-12"), None),
+    ] {
+        let found = granted_then(1, alone, |story| stops(story, 1, place, gate));
+        assert_eq!(found, None, "{place:?} {gate:?}");
+    }
+}

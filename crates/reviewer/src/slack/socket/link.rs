@@ -4,11 +4,14 @@ use super::{End, OFF, Socket};
 use crate::{
     door::Reply,
     outward::{Line, Outward},
-    slack::heard,
+    slack::{
+        door::Door,
+        heard::{self, Heard},
+    },
 };
 use bytes::Bytes;
 use countersign_engine::Gate;
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{SinkExt as _, StreamExt as _, stream::FuturesUnordered};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -36,14 +39,17 @@ pub(super) struct Link(WebSocketStream<Box<dyn Line>>);
 /// What something that came leads to.
 enum Next {
     Nothing,
-    /// It is acknowledged so.
+    /// An envelope, under its id.
+    Takes(Heard, String),
+    /// This is said.
     Say(Value),
     Ends(End),
 }
 
 impl Link {
-    /// Connects, and waits for the greeting; the error is one plain sentence that names no address. Not bounded in time.
-    pub(super) async fn open(outward: &Outward, address: &str) -> Result<Self, String> {
+    /// Connects, and waits for the greeting, which says how many connections the app has by now; the error is one plain
+    /// sentence that names no address. Not bounded in time.
+    pub(super) async fn open(outward: &Outward, address: &str) -> Result<(Self, u64), String> {
         let line = outward.line().await?;
         let request = address.into_client_request().map_err(|_| "its address cannot be used".to_owned())?;
         let limits = WebSocketConfig::default()
@@ -64,7 +70,10 @@ impl Link {
             let Message::Text(text) = said else { continue };
             let said: Value = serde_json::from_str(&text).unwrap_or_default();
             return match (kind(&said), reason(&said)) {
-                ("hello", _) => Ok(Self(socket)),
+                ("hello", _) => {
+                    let connections = said.get("num_connections").and_then(Value::as_u64).unwrap_or_default();
+                    Ok((Self(socket), connections))
+                }
                 ("disconnect", "too_many_websockets") => {
                     Err("too many connections are open for this app (`too_many_websockets`)".into())
                 }
@@ -92,19 +101,25 @@ impl Link {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
         let mut leave: Option<Instant> = None;
+        // Envelopes that are acknowledged once what they hold is durable; the door bounds how many are under way.
+        let mut under_way = FuturesUnordered::new();
         let end = loop {
             let at = leave.unwrap_or(heard);
             let next = tokio::select! {
                 said = self.0.next() => {
                     heard = Instant::now();
                     match said {
-                        Some(Ok(Message::Text(text))) => taken(&socket, &gate, &text),
+                        Some(Ok(Message::Text(text))) => read(&socket, &text),
                         // A question whether somebody is there is answered by the library.
                         Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Next::Nothing,
                         Some(Ok(Message::Close(_))) | None => break End::Lost("Slack closed the connection"),
                         Some(Err(Error::Capacity(_))) => break End::Lost("Slack sent more than is read at once"),
                         Some(Err(_)) => break End::Lost(BROKE),
                     }
+                }
+                Some(said) = under_way.next(), if !under_way.is_empty() => {
+                    let said: Option<Value> = said;
+                    said.map_or(Next::Nothing, Next::Say)
                 }
                 _ = pings.tick() => {
                     if heard.elapsed() >= pace.silent {
@@ -123,6 +138,7 @@ impl Link {
             };
             match next {
                 Next::Nothing => {}
+                Next::Takes(heard, id) => under_way.push(take(&socket.door, &gate, heard, id)),
                 Next::Say(said) => {
                     if !self.send(Message::text(said.to_string())).await {
                         break End::Lost(BROKE);
@@ -132,6 +148,15 @@ impl Link {
                 Next::Ends(end) => break end,
             }
         };
+        if end == End::Renew {
+            while let Some(said) = under_way.next().await {
+                if let Some(said) = said
+                    && !self.send(Message::text(said.to_string())).await
+                {
+                    break;
+                }
+            }
+        }
         tell(end);
         // A goodbye that does not arrive changes nothing.
         let _ = timeout(SENT, self.0.close(None)).await;
@@ -142,8 +167,8 @@ impl Link {
     }
 }
 
-/// Takes in what came. What has to be done about it is begun, and not waited for: it is acknowledged at once.
-fn taken(socket: &Socket, gate: &Arc<Gate>, text: &str) -> Next {
+/// Reads what came.
+fn read(socket: &Socket, text: &str) -> Next {
     let Ok(said) = serde_json::from_str::<Value>(text) else { return Next::Nothing };
     match kind(&said) {
         "hello" => return Next::Nothing,
@@ -165,11 +190,16 @@ fn taken(socket: &Socket, gate: &Arc<Gate>, text: &str) -> Next {
         tracing::warn!(channel = %socket.door.name, "what came from Slack cannot be read");
         return Next::Nothing;
     };
-    match socket.door.hand_in(gate, heard, &format!("envelope:{id}")) {
-        Reply::Json(answer) => Next::Say(json!({"envelope_id": id, "payload": answer})),
-        Reply::Taken | Reply::Text(_) => Next::Say(json!({"envelope_id": id})),
+    Next::Takes(heard, id.to_owned())
+}
+
+/// Takes in what an envelope held, and says how it is acknowledged, if it is.
+async fn take(door: &Door, gate: &Arc<Gate>, heard: Heard, id: String) -> Option<Value> {
+    match door.hand_in(gate, heard, &format!("envelope:{id}")).await {
+        Reply::Json(answer) => Some(json!({"envelope_id": id, "payload": answer})),
+        Reply::Taken | Reply::Text(_) => Some(json!({"envelope_id": id})),
         // What is not acknowledged comes again, or its user is told that it did not work.
-        Reply::Busy | Reply::Unreadable | Reply::NotBelieved(_) => Next::Nothing,
+        Reply::Busy | Reply::Unreadable | Reply::NotBelieved(_) => None,
     }
 }
 
