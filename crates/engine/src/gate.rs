@@ -106,6 +106,8 @@ pub struct Gate {
     channels: Channels,
     tickets: Systems,
     frozen: RwLock<BTreeSet<FreezeScope>>,
+    /// Held while a freeze is set or lifted.
+    pub(crate) freezing: tokio::sync::Mutex<()>,
     changes: broadcast::Sender<Changed>,
     pub(crate) holds: Holds,
     pub(crate) authors: Authors,
@@ -151,6 +153,7 @@ impl Gate {
             channels: parts.channels,
             tickets: parts.tickets,
             frozen: RwLock::default(),
+            freezing: tokio::sync::Mutex::default(),
             changes: broadcast::channel(1024).0,
             holds: Holds::default(),
             authors: Authors::default(),

@@ -20,7 +20,7 @@ use crate::{
 };
 use arrival::Known;
 use countersign_core::{
-    ApprovalId, Assurance, ChannelName, Digest, GateName, SignIn,
+    ApprovalId, Assurance, ChannelName, Digest, GateName, PersonId, SignIn,
     approval::{Refused, State},
     decision::Gate as ShutGate,
     statement::{Statement, Verdict},
@@ -135,7 +135,10 @@ pub async fn answer(gate: &Arc<Gate>, said: &Said) -> Result<Result<Answer, NotH
             Ok(Ok(arrival.answer(&hold).unwrap_or_else(|| Answer::counted(gate, &hold, said.says))))
         }
         Err(refused) => {
-            let refusal = Refusal::Vote(refused, Some(gate_name));
+            // Their own word from a moment ago may have come between.
+            let (hold, _) = hold::load(gate, said.approval).await?;
+            let before = said.says == Says::Approve && has_approved(&hold, bound.person, Some(&gate_name));
+            let refusal = if before { Refusal::Before } else { Refusal::Vote(refused, Some(gate_name)) };
             refuse(gate, said, &arrival, Some(&bound), refusal).await.map(Ok)
         }
     }
@@ -193,15 +196,11 @@ fn may<'h>(gate: &Gate, hold: &'h Hold, bound: &Bound, said: &Said) -> Result<Se
     if said.says == Says::Reject && no_reason {
         return Err(refused(VoteRefused::ReasonMissing));
     }
-    let round = hold.approval.round();
-    let has_voted = round.is_some_and(|round| {
-        let meant = |name: &GateName| said.gate.as_ref().is_none_or(|gate| gate == name);
-        round.votes.iter().any(|(name, votes)| meant(name) && votes.contains_key(&bound.person))
-    });
     // Said twice it is one word: it never moves on to the next gate by itself.
-    if said.says == Says::Approve && has_voted {
+    if said.says == Says::Approve && has_approved(hold, bound.person, said.gate.as_ref()) {
         return Err(Refusal::Before);
     }
+    let round = hold.approval.round();
     if let Some(name) = &said.gate {
         if round.is_none_or(|round| round.gates.iter().all(|open| open.name != *name)) {
             return Err(refused(Refused::NoSuchGate(name.clone()).into()));
@@ -215,6 +214,13 @@ fn may<'h>(gate: &Gate, hold: &'h Hold, bound: &Bound, said: &Said) -> Result<Se
     vote::seat_among(gate, hold, bound.person, accepts_chat)
         .or_else(|_| vote::seat_for(gate, hold, bound.person))
         .map_err(refused)
+}
+
+/// Whether somebody's approval of a gate, or of any, stands in the newest round.
+fn has_approved(hold: &Hold, person: PersonId, gate: Option<&GateName>) -> bool {
+    let meant = |name: &GateName| gate.is_none_or(|gate| gate == name);
+    let votes = hold.approval.round().map(|round| &round.votes).into_iter().flatten();
+    votes.into_iter().any(|(name, votes)| meant(name) && votes.contains_key(&person))
 }
 
 /// The vote as it is counted and recorded. No ballot was handed out: the message's token stands for one.

@@ -10,6 +10,7 @@ use crate::{
         store::{Change, Commit, CommitError, Expect, Key, Kind, ReadError},
         upstream::Exchange,
     },
+    read,
     record::{Unresolved, put_unresolved},
     reply::{Reply, Ticket},
 };
@@ -75,6 +76,10 @@ pub async fn let_go(gate: &Gate, requester: &Requester, id: ApprovalId, why: &st
     if own(gate, requester, id).await?.is_none() {
         return Ok(());
     }
+    close(gate, id, why).await
+}
+
+async fn close(gate: &Gate, id: ApprovalId, why: &str) -> Result<(), Error> {
     let private = || vec![PrivateField { path: "reason".into(), value: why.as_bytes().to_vec().into() }];
     let revised = hold::revise(gate, id, |hold, now| {
         hold.step(Step::Withdraw, now)?;
@@ -82,6 +87,22 @@ pub async fn let_go(gate: &Gate, requester: &Requester, id: ApprovalId, why: &st
         Ok(Write::by(Actor::Gateway).with_private(closed, private()))
     });
     revised.await?.ok();
+    Ok(())
+}
+
+/// Closes what waits at a target for this operation, of which nothing can come since whoever asked went with the gateway that
+/// took it in.
+pub async fn let_go_of_all(
+    gate: &Gate,
+    target: &TargetName,
+    operation: &str,
+    why: &str,
+) -> Result<(), Error> {
+    for (hold, _) in read::holds_with(gate, ("open", "yes")).await? {
+        if hold.asked.target == *target && hold.asked.operation == operation {
+            close(gate, hold.approval.id, why).await?;
+        }
+    }
     Ok(())
 }
 
@@ -274,6 +295,8 @@ pub enum Froze {
 
 /// Freezes a scope: nothing new runs there, and what runs is cancelled.
 pub async fn freeze(gate: &Gate, scope: FreezeScope, freezer: Freezer) -> Result<Froze, Error> {
+    // One after the other: whoever is told that it was frozen before can rely on it.
+    let _turn = gate.freezing.lock().await;
     if gate.freezes().contains(&scope) {
         return Ok(Froze::Before);
     }
@@ -308,6 +331,7 @@ pub async fn freeze(gate: &Gate, scope: FreezeScope, freezer: Freezer) -> Result
 
 /// Lifts a freeze.
 pub async fn thaw(gate: &Gate, scope: FreezeScope, by: Option<PersonId>) -> Result<(), Error> {
+    let _turn = gate.freezing.lock().await;
     let id = freeze_id(&scope);
     let Some(record) = gate.store().fetch(Kind::Freeze, &id).await? else { return Ok(()) };
     let delete = Change::Delete { kind: Kind::Freeze, id, expect: Expect::Version(record.version) };

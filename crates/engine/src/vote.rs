@@ -239,6 +239,11 @@ pub(crate) async fn count(
         let write = Write::by(Actor::Person { id: voter });
         let write = match statement.decision {
             Verdict::Approve => {
+                // Said again in another delivery while the first was on its way to the disk, it is one word.
+                let known = hold.approval.round().and_then(|round| round.votes.get(&gate_name));
+                if matches!(came, Came::Channel(_)) && known.is_some_and(|votes| votes.contains_key(&voter)) {
+                    return Err(Refused::OutOfOrder("as this person said before"));
+                }
                 let (on_behalf_of, assurance) = (statement.on_behalf_of, cast.assurance);
                 let step = Step::Approve { voter, on_behalf_of, round, gate: gate_name, assurance };
                 hold.step(step, now)?;

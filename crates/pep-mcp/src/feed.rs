@@ -173,6 +173,13 @@ impl Feed {
         stamped("notifications/message", Some(&params), self.name.as_deref()).map(Bytes::from)
     }
 
+    /// Nobody reads it any more: what the things that waited are known by.
+    pub(crate) fn ends(&self) -> Vec<String> {
+        self.over.cancel();
+        let others = std::mem::take(&mut self.waiting.lock().others);
+        others.into_iter().map(|(key, _)| key).collect()
+    }
+
     /// Takes in what there is room for. An agent that cannot be told everything is let go: it comes again, and looks at
     /// everything.
     fn put(&self, key: String, told: Bytes) {
@@ -200,6 +207,11 @@ impl Feed {
         }
         let bytes = waiting.bytes(Which::All) + key.len() + told.len();
         if waiting.others.len() >= MOST_WAITING || bytes > MOST_BYTES {
+            if key.is_empty() {
+                waiting.left_out = waiting.left_out.saturating_add(1);
+                self.woken.notify_one();
+                return Room::Taken;
+            }
             return Room::Full;
         }
         waiting.others.push_back((key, told));

@@ -1,6 +1,7 @@
 //! Connections of agents: HTTP/1.1, by path to one of the targets behind the address. Nothing here looks into a request.
 
 use crate::{
+    classify::ANSWER,
     config::{Front, LimitsSection, McpEndpoint, McpTarget},
     edge::{Door, Entrance, Joint},
     error::ServeError,
@@ -11,7 +12,7 @@ use crate::{
     tools::Book,
 };
 use countersign_core::{ClientCertificate, TargetName};
-use countersign_engine::Gate;
+use countersign_engine::{Gate, record::chain, settle};
 use countersign_pep::{Doors, sharing, tls::Acceptor};
 use http::{Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -47,6 +48,9 @@ struct Opening {
     endpoint: Endpoint,
 }
 
+/// Why an answer from before the gateway's start goes nowhere.
+const GONE: &str = "the call in which it was asked ended with the gateway that took it in";
+
 /// Opens a listener for every address. Endpoints with the same address are told apart by their paths.
 pub async fn listen(
     doors: &mut Doors,
@@ -54,6 +58,13 @@ pub async fn listen(
     targets: Vec<McpTarget>,
     endpoints: Vec<McpEndpoint>,
 ) -> Result<(), ServeError> {
+    for target in &targets {
+        let name = &target.surroundings().target;
+        // Whoever would be answered went with the last gateway.
+        if let Err(error) = settle::let_go_of_all(&gate, name, ANSWER, GONE).await {
+            tracing::error!(target = %name, error = %chain(&error), "answers of before could not be closed");
+        }
+    }
     let mut openings: Vec<Opening> =
         targets.into_iter().map(|target| one(&gate, target, doors.shutdown())).collect();
     let several: Vec<Opening> =

@@ -99,6 +99,14 @@ impl UnderWay {
         }
     }
 
+    /// The approval it is known to wait for.
+    pub(crate) fn approval(&self) -> Option<ApprovalId> {
+        match *self.held.lock() {
+            Held::For(approval) => Some(approval),
+            Held::Not | Held::Answered => None,
+        }
+    }
+
     /// The request waits for this approval: whether the agent has given it up before that was known.
     pub(crate) fn waits_for(&self, approval: ApprovalId) -> bool {
         let mut held = self.held.lock();
@@ -145,7 +153,9 @@ impl Session {
     /// Tells the server that something it asked has no answer, without waiting for that. `id` is JSON.
     pub(crate) fn refuses(&self, way: &Arc<Way>, id: &str, why: &str) {
         let (peer, way, told) = (self.peer.clone(), Arc::clone(way), method::refusal(id, why));
-        tokio::spawn(async move {
+        // Where the gateway itself ends nobody has to be told.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
             if let Err(error) = way.tell(&peer, told).await {
                 tracing::debug!(%error, "a server was not told that nobody answers");
             }

@@ -223,20 +223,23 @@ impl Bundle {
         warnings
     }
 
-    /// Gates on which nobody decides but the members of these groups. Where somebody else keeps the groups, whoever that is
+    /// Gates that members of these groups can lift without anybody else. Where somebody else keeps the groups, whoever that is
     /// chooses who decides; another gate may bound it, so these are warnings.
     pub fn resting_on(&self, groups: &BTreeSet<GroupName>) -> Vec<PolicyWarning> {
         let mut warnings = Vec::new();
         for rule in &self.rules {
             let Effect::Gate(gate) = &rule.effect else { continue };
-            let approvers = &gate.approvers;
-            if !approvers.people.is_empty() || !approvers.groups.is_subset(groups) {
+            let alone = gate.break_glass.iter().flat_map(|alone| &alone.groups);
+            let named: BTreeSet<&GroupName> = gate.approvers.groups.iter().chain(alone).collect();
+            let names: Vec<&str> =
+                named.into_iter().filter(|group| groups.contains(*group)).map(GroupName::as_str).collect();
+            if names.is_empty() {
                 continue;
             }
-            let names: Vec<&str> = approvers.groups.iter().map(GroupName::as_str).collect();
             let message = format!(
-                "gate `{}` of policy `{}` rests on who is on call alone (`{}`): whoever edits the schedule chooses who \
-                 decides, and no cooling-off time sees it; a second gate with a group that is kept here bounds it",
+                "gate `{}` of policy `{}` can be lifted by whoever is on call (`{}`) and nobody else: whoever edits the \
+                 schedule chooses who that is, and no cooling-off time sees it; a second gate with a group that is kept \
+                 here bounds it",
                 gate.name,
                 rule.id,
                 names.join("`, `")

@@ -30,7 +30,7 @@ pub(crate) fn title(state: &str) -> &'static str {
         "cancelled" => "⚠️ Stopped while it ran",
         "unknown" => "⚠️ Outcome unknown",
         "rejected" => "⛔ Rejected",
-        "withdrawn" => "⛔ Withdrawn by the requester",
+        "withdrawn" => "⛔ Withdrawn",
         "lapsed" => "⛔ Lapsed: nobody decided in time",
         "revoked" => "⛔ Approval revoked",
         "test" => "👋 A test",

@@ -194,7 +194,11 @@ fn shut_again(
             }
         }
         counted.extend(voices.iter().map(|person| (*person, shut.distinct)));
-        u32::try_from(voices.len()).map_or(true, |voices| voices < shut.quorum.get())
+        // Where a vote was lost, what people were told of holds: fewer voices that policy asks for by now do not make up for it.
+        let was = newest.and_then(|round| round.gates.iter().find(|gate| gate.name == shut.name));
+        let was = was.filter(|_| lost.iter().any(|(gate, _)| *gate == shut.name));
+        let quorum = was.map_or(shut.quorum, |was| was.quorum.max(shut.quorum));
+        u32::try_from(voices.len()).map_or(true, |voices| voices < quorum.get())
     })
     .collect()
 }

@@ -177,6 +177,25 @@ async fn of_one_delivery_that_comes_many_times_at_once_one_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_approves_in_many_deliveries_at_once_has_said_it_once() {
+    let stage = Arc::new(stage().await);
+    // Two people have to: the second word of the first is none of theirs.
+    let id = stage.hold(Class::Delete, "a").await;
+    let said = word(&stage, "u1", "d", id).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for at in 0..8 {
+        let (stage, said) = (Arc::clone(&stage), Said { delivery: format!("d{at}"), ..said.clone() });
+        tasks.spawn(async move { say(&stage, &said).await.code });
+    }
+    let mut codes = tasks.join_all().await;
+    codes.sort();
+    assert_eq!(codes, [["counted"].as_slice(), &["said-before"; 7]].concat(), "one counts");
+    assert_eq!((votes(&stage).await, stage.state(id).await.as_str()), (1, "pending"));
+    assert!(!stage.events_of(id).await.contains(&"approval.vote_refused"));
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_shown_must_be_what_waits_and_whole() {
     let stage = stage().await;
     let id = stage.hold(Class::Delete, "logs").await;

@@ -307,6 +307,21 @@ async fn a_ticket_that_is_named_again_is_looked_at_all_the_same_before_it_runs()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_smaller_quorum_does_not_make_up_for_a_vote_that_was_lost_with_its_ticket() {
+    let (stage, system) = stage(ONE).await;
+    let id = half_approved(&stage, &system).await;
+    stage.policy(&format!("{POLICY}{}", ONE.replace(r#"@quorum("2")"#, r#"@quorum("1")"#))).await;
+    system.says.lock().unwrap().clear();
+    stage.clock.pass(Duration::from_secs(30));
+    stage.approve(person(2), id).await.unwrap();
+    opened_again(&stage, id, 1).await;
+    assert_eq!(stage.cloud.count(), 0);
+    stage.approve(person(3), id).await.unwrap();
+    stage.until(id, "done").await;
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_ticket_is_looked_up_once_at_a_time() {
     let (stage, system) = stage(ONE).await;
     system.hangs.store(true, Ordering::SeqCst);

@@ -22,6 +22,7 @@ use countersign_engine::{
     record::chain,
     settle,
 };
+use futures_util::FutureExt as _;
 use http::{Response, StatusCode};
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ impl Door {
             over: waits.during.as_ref().map(|during| during.over.clone()),
             taken_back,
             session: session.ended.clone(),
+            stopping: self.stopping.clone(),
         };
         let asked = String::from_utf8(on_one_line(waits.asked.as_bytes())).unwrap_or_default();
         let during = waits.during.as_deref();
@@ -108,7 +110,7 @@ impl Door {
             Ok(Reply::Refused(refused)) => (refused.approval, "the agent's answer was refused"),
             Err(error) => {
                 tracing::error!(error = %chain(&error), "an agent's answer was refused because the gateway could not go on");
-                (None, "the agent's answer could not be recorded")
+                (under_way.approval(), "the agent's answer could not be recorded")
             }
         };
         let refused = if call.ended() { OVER } else { refused };
@@ -127,18 +129,19 @@ async fn let_go(gate: &Arc<Gate>, requester: &Requester, approval: ApprovalId, w
     }
 }
 
-/// What an answer ends with: the call in which it was asked for, where that is known, the server's wish for it, and its
-/// session.
+/// What an answer ends with: the call in which it was asked for, where that is known, the server's wish for it, its
+/// session, and the gateway.
 #[derive(Clone)]
 struct Call {
     over: Option<CancellationToken>,
     taken_back: CancellationToken,
     session: CancellationToken,
+    stopping: CancellationToken,
 }
 
 impl Call {
     fn ended(&self) -> bool {
-        let mut over = self.over.iter().chain([&self.taken_back, &self.session]);
+        let mut over = self.over.iter().chain([&self.taken_back, &self.session, &self.stopping]);
         over.any(CancellationToken::is_cancelled)
     }
 
@@ -153,6 +156,7 @@ impl Call {
             () = over => {}
             () = self.taken_back.cancelled() => {}
             () = self.session.cancelled() => {}
+            () = self.stopping.cancelled() => {}
         }
     }
 }
@@ -236,19 +240,37 @@ impl Giving {
         let message = format!(r#"{{"jsonrpc":"2.0","id":{},"{}":{answer}}}"#, self.id, form.as_str());
         let (length, peer) = (message.len() as u64, &self.session.peer);
         let connection = self.connection.take().ok_or_else(|| unsent("there is no connection"))?;
-        if self.call.ended() {
+        let over = async {
+            tokio::select! {
+                () = self.call.is_over() => {}
+                () = clearance.cancelled() => {}
+            }
+        };
+        tokio::pin!(over);
+        if self.call.ended() || over.as_mut().now_or_never().is_some() {
             self.way.put(connection);
             return Err(unsent(OVER));
         }
         match connection {
             Connection::Process(process) => tokio::select! {
                 biased;
-                () = self.call.is_over() => return Err(unsent(OVER)),
+                () = &mut over => return Err(unsent(OVER)),
                 told = process.tell(message.into()) => told?,
             },
             connection @ Connection::Http(_) => {
-                let message = Outgoing { unless: self.call.over.clone(), ..message.into() };
-                let talk = self.way.post(connection, peer, message).await?;
+                // Looked at once more when everything is ready for it to go out.
+                let unless = CancellationToken::new();
+                let message = Outgoing { unless: Some(unless.clone()), ..message.into() };
+                let post = self.way.post(connection, peer, message);
+                tokio::pin!(post);
+                let talk = tokio::select! {
+                    biased;
+                    () = &mut over => {
+                        unless.cancel();
+                        post.await
+                    }
+                    talk = &mut post => talk,
+                }?;
                 let status = talk.status;
                 self.way.finish(talk).await;
                 if !status.is_success() {

@@ -51,6 +51,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The longest address of a resource that is subscribed to, in bytes.
 const LONGEST_URI: usize = 2_048;
 
+/// Why a question is refused that nobody read.
+const UNHEARD: &str = "nobody is here who could be asked";
+
 /// What a subscription of the later era is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -394,6 +397,17 @@ impl Door {
     async fn is_still_let_in(&self, requester: &Requester, shown: &Shown) -> bool {
         let target = &self.target.surroundings().target;
         self.gate.frozen(requester.principal, target).is_none() && self.entrance.knows(requester, shown).await
+    }
+}
+
+impl Drop for Listening {
+    /// What its agent was to be asked and never read is refused, so that its server does not wait for it.
+    fn drop(&mut self) {
+        for key in self.listener.0.ends() {
+            if let Some(waits) = self.session.asks.take(&key) {
+                self.session.refuses(&self.door.target.way, &waits.id, UNHEARD);
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{Door, Ended, Said, open::unreachable};
 use crate::{
-    asks::Offer,
+    asks::{Offer, ServerRequestsSection},
     call,
     era::Declared,
     method::{self, NEWEST, Rule},
@@ -43,7 +43,10 @@ impl Door {
         };
         let mirrored = declared.mirrored.clone();
         let offer = serde_json::from_str(&declared.capabilities).ok();
-        let offer = Offer::new(offer, self.target.server_requests);
+        // A server of the earlier era is offered nothing, and leaves no room for questions.
+        let later = session.peer.is_later();
+        let passes = if later { self.target.server_requests } else { ServerRequestsSection::default() };
+        let offer = Offer::new(offer, passes);
         let said = Said {
             requester,
             session,

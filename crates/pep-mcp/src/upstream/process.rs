@@ -76,7 +76,7 @@ struct Waiting {
 }
 
 /// How long a server may be at work for what was given up, and ask something for it.
-const STILL_AT_WORK: Duration = Duration::from_mins(1);
+const STILL_AT_WORK: Duration = Duration::from_mins(10);
 /// How many of them are remembered.
 const MOST_GIVEN_UP: usize = 64;
 
@@ -201,10 +201,12 @@ impl Shared {
         let Some(at) = waiting.iter().position(|waiting| waiting.id == id) else { return };
         if waiting.remove(at).may_be_asked_for {
             let mut given_up = self.given_up.lock();
+            // Where there are too many, the last one stands for all that come: it is not forgotten when it is answered.
             if given_up.len() >= MOST_GIVEN_UP {
-                given_up.remove(0);
+                given_up.pop();
             }
-            given_up.push((id.to_owned(), Instant::now()));
+            let known = if given_up.len() + 1 < MOST_GIVEN_UP { id } else { "" };
+            given_up.push((known.to_owned(), Instant::now()));
         }
     }
 
@@ -274,7 +276,11 @@ impl Shared {
                     && let Some(listener) = self.listener.lock().as_ref()
                     && !listener.is_closed()
                 {
-                    if line.len() > STREAM_LIMIT || listener.try_send(line.clone()).is_err() {
+                    let left_out = line.len() > STREAM_LIMIT;
+                    self.left_out.fetch_or(left_out, Ordering::AcqRel);
+                    // An empty line has whoever listens look whether something was left out.
+                    let said = if left_out { Bytes::new() } else { line.clone() };
+                    if listener.try_send(said).is_err() {
                         self.left_out.store(true, Ordering::Release);
                     }
                     return None;

@@ -3,7 +3,11 @@
 
 use crate::{ANA, COMES_WITHIN, Room, Stage, configured, name};
 use countersign_core::ApprovalId;
-use countersign_engine::Gate;
+use countersign_engine::{
+    Gate,
+    settle::{self, Freezer},
+};
+use countersign_ledger::event::FreezeScope;
 use countersign_reviewer::{ChannelConfig, ChannelSection, Reply, SlackDoor as Door, Speaks, run};
 use countersign_store::{DiskFault, Fault};
 use countersign_testkit::slack::{
@@ -151,6 +155,26 @@ async fn a_click_that_could_not_be_kept_is_not_acknowledged_and_counts_when_it_c
     room.comes_again(&envelope, &click).await;
     room.counted_once(id).await;
     room.stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_told_that_it_is_frozen_before_it_is() {
+    let room = Room::connected(15).await;
+    let freeze = |gate: &Arc<Gate>| {
+        let gate = Arc::clone(gate);
+        tokio::spawn(async move { settle::freeze(&gate, FreezeScope::All, Freezer::default()).await })
+    };
+    let gate = &room.stage.gate;
+    room.disk.does(Does::Stall);
+    let first = freeze(gate);
+    room.until("the first to be on its way", |room| !room.stage.gate.freezes().is_empty()).await;
+    let second = freeze(gate);
+    room.disk.does(Does::Fail(DiskFault::Full));
+    for frozen in [first, second] {
+        let frozen = tokio::time::timeout(COMES_WITHIN, frozen).await.unwrap().unwrap();
+        assert!(frozen.is_err(), "{frozen:?}");
+    }
+    assert!(gate.freezes().is_empty());
 }
 
 /// The same channel, as Slack speaks to its address.

@@ -70,6 +70,8 @@ async fn whoever_is_nobody_here_or_on_the_requesters_side_decides_with_no_button
     }
     let nonsense = made_up(&message, "approve", |_| "no approval at all".into());
     room.slack.hand_in(&room.slack.click(&nonsense, ANA, "approve").unwrap(), Link::Newest).unwrap();
+    let behind = room.slack.hand_in(&room.slack.command(ANA, "what"), Link::Newest).unwrap();
+    room.acknowledged(&behind).await;
     for held in [id, other] {
         assert_eq!(room.stage.state(held).await, "pending");
         assert_eq!(room.count(held, "approval.voted").await, 0);

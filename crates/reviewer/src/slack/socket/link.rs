@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::oneshot,
+    task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_tungstenite::{
@@ -26,6 +27,8 @@ use tokio_tungstenite::{
 /// The largest message that is read: a click comes with the message it was made on.
 const LARGEST: usize = 512 << 10;
 const BUFFER: usize = 16 << 10;
+/// A connection that is left is read for so long at most while something waits to be acknowledged.
+const DRAINED: Duration = Duration::from_secs(5);
 /// Nobody waits longer for what is sent to be taken.
 const SENT: Duration = Duration::from_secs(3);
 /// The longest id of an envelope.
@@ -102,7 +105,7 @@ impl Link {
         let mut heard = Instant::now();
         let mut leave: Option<Instant> = None;
         // Envelopes that are acknowledged once what they hold is durable; the door bounds how many are under way.
-        let mut under_way = FuturesUnordered::new();
+        let mut under_way: FuturesUnordered<JoinHandle<Option<Value>>> = FuturesUnordered::new();
         let end = loop {
             let at = leave.unwrap_or(heard);
             let next = tokio::select! {
@@ -118,8 +121,7 @@ impl Link {
                     }
                 }
                 Some(said) = under_way.next(), if !under_way.is_empty() => {
-                    let said: Option<Value> = said;
-                    said.map_or(Next::Nothing, Next::Say)
+                    said.ok().flatten().map_or(Next::Nothing, Next::Say)
                 }
                 _ = pings.tick() => {
                     if heard.elapsed() >= pace.silent {
@@ -134,11 +136,17 @@ impl Link {
                     leave = Some(Instant::now() + pace.linger);
                     Next::Nothing
                 }
-                () = sleep_until(at), if leave.is_some() => break End::Renew,
+                // Until it is closed Slack may hand in here: it is read for as long as something waits to be acknowledged.
+                () = sleep_until(at), if leave.is_some() && under_way.is_empty() => break End::Renew,
+                () = sleep_until(at + DRAINED), if leave.is_some() => break End::Renew,
             };
             match next {
                 Next::Nothing => {}
-                Next::Takes(heard, id) => under_way.push(take(&socket.door, &gate, heard, id)),
+                // It goes on though the connection ends, so that what was read is not lost.
+                Next::Takes(heard, id) => {
+                    let (door, gate) = (socket.door.clone(), Arc::clone(&gate));
+                    under_way.push(tokio::spawn(async move { take(&door, &gate, heard, id).await }));
+                }
                 Next::Say(said) => {
                     if !self.send(Message::text(said.to_string())).await {
                         break End::Lost(BROKE);
@@ -148,15 +156,6 @@ impl Link {
                 Next::Ends(end) => break end,
             }
         };
-        if end == End::Renew {
-            while let Some(said) = under_way.next().await {
-                if let Some(said) = said
-                    && !self.send(Message::text(said.to_string())).await
-                {
-                    break;
-                }
-            }
-        }
         tell(end);
         // A goodbye that does not arrive changes nothing.
         let _ = timeout(SENT, self.0.close(None)).await;
