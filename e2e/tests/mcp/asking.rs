@@ -131,6 +131,20 @@ async fn an_answer_that_people_hold_ends_with_its_call_when_the_agent_gives_that
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_people_hold_ends_with_its_gateway() {
+    let mut stage = Stage::open_asking("earlier", GATED, PASSES).await;
+    let agent = stage.agent(&stage.token, "legacy", &json!([takes(), {"do": "call", "tool": "ponder"}]));
+    let answer = stage.approval("pending").await;
+    stage.gateway.kill().unwrap();
+    stage.gateway.restart().await.unwrap();
+    assert_eq!(stage.approval("withdrawn").await, answer, "nothing can come of it any more");
+    agent.kill();
+    let entries = countersign_e2e::night::verified_entries(&stage.gateway).await.unwrap();
+    let closed = entries.iter().rfind(|entry| entry.kind == "approval.closed").unwrap();
+    assert!(closed.disclosed["reason"].contains("ended with the gateway"), "{closed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_policy_refuses_does_not_reach_the_server() {
     let stage = Stage::open_asking("earlier", GATED, PASSES).await;
     let reader = stage.gateway.agent("reader", "olga@example.com", "readers").await.unwrap();
