@@ -345,6 +345,9 @@ impl Shared {
     /// The channel that is meant, where it is there.
     fn channel_of(&self, sent: &Value) -> Result<String, String> {
         let channel = text(sent, "channel");
+        if channel.strip_prefix('D').is_some_and(|user| self.trouble.shut.contains(&format!("U{user}"))) {
+            return Err("channel_not_found".into());
+        }
         if channel == CHANNEL || self.conversations.contains(channel) {
             return Ok(channel.to_owned());
         }

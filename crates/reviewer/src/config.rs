@@ -43,6 +43,9 @@ use std::{
 };
 use url::Url;
 
+/// The largest `most_each`: open approvals are counted for each person who could be asked.
+const MOST_EACH: usize = 200;
+
 /// One channel, as written. Which keys it may have depends on its kind.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

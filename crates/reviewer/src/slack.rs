@@ -78,6 +78,11 @@ impl Part {
     }
 }
 
+/// Whether people are to look up from what they do: a reminder, and a round in which their word is asked for anew.
+fn rings(letter: &Letter) -> bool {
+    matches!(&*letter.news.kind, "approval.reminded" | "approval.round_opened")
+}
+
 #[async_trait]
 impl Tell for Slack {
     fn room(&self, _news: &News) -> Room {
@@ -103,14 +108,7 @@ impl Tell for Slack {
     }
 
     async fn over(&self, over: &Over) -> Result<(), Failed> {
-        let (text, blocks) = draw::over(&over.link);
-        let change = json!({"channel": self.channel, "ts": over.posted, "text": text, "blocks": blocks,
-            "parse": "none", "link_names": false});
-        match self.api.call("chat.update", Body::Json(&change)).await {
-            // Somebody deleted it: nobody is misled by it.
-            Err(refusal) if matches!(refusal.about, About::Gone | About::Deleted) => Ok(()),
-            changed => changed.map(drop).map_err(|refusal| refusal.failed),
-        }
+        self.ends(over).await.map_err(|refusal| refusal.failed)
     }
 
     async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
@@ -204,6 +202,18 @@ impl Slack {
         self.post(self.posting(letter, Part::Line, Some(posted), &text, &blocks)).await.map(drop)
     }
 
+    /// Says in a message about several that none of them waits any more.
+    async fn ends(&self, over: &Over) -> Result<(), Refusal> {
+        let (text, blocks) = draw::over(&over.link);
+        let change = json!({"channel": self.channel, "ts": over.posted, "text": text, "blocks": blocks,
+            "parse": "none", "link_names": false});
+        match self.api.call("chat.update", Body::Json(&change)).await {
+            // Somebody deleted it: nobody is misled by it.
+            Err(refusal) if matches!(refusal.about, About::Gone | About::Deleted) => Ok(()),
+            changed => changed.map(drop),
+        }
+    }
+
     fn posting(
         &self,
         letter: &Letter,
@@ -220,7 +230,7 @@ impl Slack {
         });
         if let (Some(thread), Some(posting)) = (thread, posting.as_object_mut()) {
             posting.insert("thread_ts".into(), thread.into());
-            if letter.news.kind == "approval.reminded" {
+            if rings(letter) {
                 // In a thread alone nobody would be reminded.
                 posting.insert("reply_broadcast".into(), true.into());
             }

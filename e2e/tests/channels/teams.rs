@@ -188,6 +188,8 @@ async fn a_click_counts_for_whom_it_is_bound_to_once_and_on_what_was_shown() {
     room.bind(&mut olga, &card).await;
     let card = room.click(&message, OLGA, "approve", None).await;
     assert!(says(&card, "equester") && button(&card, "approve").is_none(), "{card}");
+    let card = room.click(&message, OLGA, "reject", Some("no")).await;
+    assert!(says(&card, "equester"), "{card}");
     let looked = room.card(&room.teams.look(&message, OLGA).unwrap()).await;
     assert!(says(&looked, "equester") && button(&looked, "reject").is_none(), "{looked}");
     assert!(room.is(&id, "pending").await);
@@ -210,7 +212,7 @@ async fn a_click_counts_for_whom_it_is_bound_to_once_and_on_what_was_shown() {
     let entries = night::verified_entries(&room.stage.gateway).await.unwrap();
     let count = |kind: &str| entries.iter().filter(|entry| entry.kind == kind).count();
     assert_eq!(count("approval.voted"), 1);
-    assert_eq!(count("approval.vote_refused"), 4, "unbound twice, requester's side, too late");
+    assert_eq!(count("approval.vote_refused"), 5, "unbound twice, requester's side twice, too late");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -175,6 +175,10 @@ fn remedy(kind: &str) -> &'static str {
         "jira" => {
             "check site, account, token and project; the account has to be allowed to create issues there"
         }
+        "servicenow" => {
+            "check site, user, password and table; the account has to be allowed to create records there"
+        }
+        "push" => "check that the push services are reached from here, and that somebody has added a device",
         _ => "check address and secret; the receiver must answer 2xx",
     }
 }

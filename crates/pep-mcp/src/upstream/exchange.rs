@@ -328,7 +328,10 @@ impl Asking {
         let Some(session) = &self.session else { return };
         for own in self.asked.drain(..) {
             let Some(waits) = session.asks.take(&own) else { continue };
-            let _ = self.events.try_send(Event::Message(not_any_more(&own).into()));
+            // Whoever gave the call up has no answer of it any more that this could come in.
+            if self.events.try_send(Event::Message(not_any_more(&own).into())).is_err() {
+                session.hub.told(&own, feed::Told::NotAnyMore);
+            }
             session.refuses(&self.way, &waits.id, OVER);
         }
     }

@@ -233,6 +233,9 @@ impl Shared {
     /// Hands a question to the call that it is asked in, or to whoever listens where none is under way: why it is refused.
     fn ask(&self, waiting: &[Waiting], line: &Bytes) -> Result<(), &'static str> {
         const NOBODY: &str = "nobody is here who could be asked";
+        if line.len() > STREAM_LIMIT {
+            return Err("what it asks is longer than is passed on");
+        }
         let mut given_up = self.given_up.lock();
         given_up.retain(|(_, since)| since.elapsed() < STILL_AT_WORK);
         let mut able = waiting.iter().filter(|waiting| waiting.may_be_asked_for);
@@ -287,7 +290,8 @@ impl Shared {
                 }
                 // What names no request is told with the newest one.
                 let about = about.or_else(|| waiting.last().filter(|_| token.is_none()))?;
-                if about.told.capacity() > 1 {
+                // What is said ahead of an answer may wait for a slow agent, and is bounded.
+                if about.told.capacity() > 1 && line.len() <= STREAM_LIMIT {
                     let _ = about.told.try_send(line.clone());
                 }
                 None

@@ -1,6 +1,6 @@
 //! A channel of kind `email`.
 
-use super::{ChannelSection, Common, Made, Speaks, is_this_machine};
+use super::{ChannelSection, Common, MOST_EACH, Made, Speaks, is_this_machine};
 use crate::email::{CONNECTIONS, Email, Login, Security, Sender, Smtp};
 use countersign_pep::{Fault, NOT_A_REFERENCE, Origin, kept, tls::UpstreamTlsSection};
 use lettre::Address;
@@ -22,9 +22,6 @@ enum Wanted {
     /// Anywhere.
     Insecure,
 }
-
-/// The largest `most_each`: open approvals are counted for each person who could be asked.
-const MOST_EACH: usize = 200;
 
 pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Made> {
     let own = ["server", "port", "tls", "user", "password_from", "from", "to", "reply_to", "most_each"];

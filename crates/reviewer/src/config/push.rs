@@ -1,6 +1,6 @@
 //! A channel of kind `push`.
 
-use super::{ChannelSection, Common, Made, Speaks, is_this_machine};
+use super::{ChannelSection, Common, MOST_EACH, Made, Speaks, is_this_machine};
 use crate::push::{Host, Push, Services, USUAL};
 use countersign_pep::{Fault, Origin, kept, tls::UpstreamTlsSection};
 use parking_lot::Mutex;
@@ -16,7 +16,6 @@ const SHOW_REMEDY: &str =
 /// What a phone shows for certain, once a notification is unfolded.
 const SHOW: usize = 180;
 const MOST_SHOWN: usize = 500;
-const MOST_EACH: usize = 200;
 const PLACE: &str = "the devices of whoever may decide";
 
 pub(super) fn check(

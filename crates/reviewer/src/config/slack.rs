@@ -1,6 +1,6 @@
 //! A channel of kind `slack`.
 
-use super::{ChannelSection, Common, Made, Speaks};
+use super::{ChannelSection, Common, MOST_EACH, Made, Speaks};
 use crate::{
     outward::Outward,
     slack::{Api, Door, Pace, People, Signing, Slack, Socket},
@@ -47,8 +47,9 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
             .map_err(|error| common.fault("people_of", error.to_string(), "name a channel of kind `slack`"))
     });
     let people_of = people_of.and_then(|name| kept(name, faults));
-    if section.most_each == Some(0) {
-        faults.push(common.fault("most_each", "nobody would be asked", "take it out, or use `1` or more"));
+    if section.most_each.is_some_and(|most| !(1..=MOST_EACH).contains(&most)) {
+        let why = "somebody has to be asked, and nobody about so many";
+        faults.push(common.fault("most_each", why, "write `1` to `200`"));
     }
     let (outward, path) = kept(methods(section, common), faults)?;
     let (token, channel) = token.zip(channel)?;

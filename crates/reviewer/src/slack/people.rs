@@ -5,7 +5,7 @@
 use super::{
     Slack,
     api::{About, Body, Refusal},
-    draw,
+    draw, rings,
 };
 use crate::{
     channel::{Again, Behind, Decider, Failed, Gathering, Letter, Over, Said, Scope, Tell, Writes},
@@ -130,7 +130,7 @@ impl Tell for People {
     async fn over(&self, over: &Over) -> Result<(), Failed> {
         for place in Place::all(Some(&over.posted)) {
             let over = Over { posted: place.ts.clone(), ..over.clone() };
-            self.at(&place.conversation).over(&over).await?;
+            kept(place.person, self.at(&place.conversation).ends(&over).await)?;
         }
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Tell for People {
 }
 
 impl People {
-    /// Shows in the messages that are there how it stands now; whoever has not had their say is reminded below theirs.
+    /// Shows in the messages that are there how it stands now; whoever has not had their say is reminded below theirs, or told that it is asked for anew.
     async fn follow(&self, letter: &Letter, places: &[Place]) -> Result<(), Failed> {
         for place in places {
             let there = self.at(&place.conversation);
@@ -178,7 +178,7 @@ impl People {
             let waits =
                 letter.deciders.iter().any(|one| one.person == place.person && one.said == Said::Nothing);
             let done = self.so_far(&letter.id).reminded.contains(&place.person);
-            if letter.news.kind == "approval.reminded" && waits && !done {
+            if rings(letter) && waits && !done {
                 kept(place.person, there.line(letter, &place.ts).await)?;
                 self.remember(&letter.id, |sent| {
                     sent.reminded.insert(place.person);

@@ -2,8 +2,8 @@
 
 use crate::{ANA, OLGA, Room, gateway::person, name};
 use countersign_core::ChannelName;
-use countersign_engine::outbox::{ChannelSpec, Channels, Hears};
-use countersign_reviewer::{ChannelSection, run};
+use countersign_engine::outbox::{self, ChannelSpec, Channels, Hears};
+use countersign_reviewer::{ChannelSection, Over, run};
 use countersign_testkit::slack::{Message, socket::Link};
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +30,13 @@ async fn room(most_each: Option<usize>) -> Room {
     let mut room = Room::on(15, channels).await;
     room.until("a connection", |room| room.slack.greeted() == 1).await;
     room.bind(BOB, person(2)).await;
-    let section = ChannelSection {
+    let config = direct_section(&room, most_each).check(room.folder.path()).unwrap();
+    room.tasks.spawn(run(Arc::clone(&room.stage.gate), direct(), Arc::clone(config.tell())));
+    room
+}
+
+fn direct_section(room: &Room, most_each: Option<usize>) -> ChannelSection {
+    ChannelSection {
         name: "direct".into(),
         kind: "slack".into(),
         token_from: Some("file:token".into()),
@@ -38,10 +44,7 @@ async fn room(most_each: Option<usize>) -> Room {
         api: Some(room.slack.api()),
         most_each,
         ..ChannelSection::default()
-    };
-    let config = section.check(room.folder.path()).unwrap();
-    room.tasks.spawn(run(Arc::clone(&room.stage.gate), direct(), Arc::clone(config.tell())));
-    room
+    }
 }
 
 /// The messages in somebody's conversation with the app, oldest first.
@@ -108,6 +111,31 @@ async fn whoever_is_not_bound_any_more_sees_nothing_more_and_whoever_cannot_be_r
         !shown.contains("rocket") && !shown.contains("confidence") && !shown.contains("action_id"),
         "{shown}"
     );
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_several_are_over_a_closed_conversation_keeps_nobody_from_hearing_of_it() {
+    let room = room(None).await;
+    let id = room.stage.hold(countersign_core::Class::Execute, "rocket").await;
+    let asked = |room: &Room| messages_of(room, ANA).len() == 1 && messages_of(room, BOB).len() == 1;
+    room.until("both messages", asked).await;
+    let posted = async {
+        loop {
+            let told = outbox::load(&room.stage.gate, id, &direct()).await.unwrap();
+            if let Some(posted) = told.and_then(|(outgoing, _)| outgoing.posted) {
+                break posted;
+            }
+        }
+    };
+    let posted = tokio::time::timeout(crate::COMES_WITHIN, posted).await.unwrap();
+    room.slack.trouble(|trouble| trouble.shut.extend([ANA.into()]));
+    let now = room.stage.gate.now();
+    let over = Over { id: "gathering".into(), posted, link: "https://countersign.example/".into(), now };
+    let section = direct_section(&room, None).check(room.folder.path()).unwrap();
+    section.tell().over(&over).await.unwrap();
+    assert!(heading(&messages_of(&room, BOB)[0]).contains("waits for people any more"));
+    assert!(heading(&messages_of(&room, ANA)[0]).contains("Waiting"));
     room.close().await;
 }
 

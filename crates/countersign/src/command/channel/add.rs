@@ -151,6 +151,7 @@ const SERVICENOW: &[Field] = &[
     field("user", "The account's user name", Takes::Text),
     field("password_from", "Where its password is", Takes::Secret),
     field("table", "The table that records are created in", Takes::Or("change_request")),
+    field("closed", "The `state` of records that are over; empty: that of its own tables", Takes::Nothing),
     field("decides", "Do people decide with the field `approval`? yes or no", Takes::YesOrNo),
 ];
 

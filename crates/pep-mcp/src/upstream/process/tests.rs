@@ -132,6 +132,43 @@ async fn a_question_that_its_call_does_not_stay_for_is_refused_and_goes_to_no_ot
 }
 
 #[tokio::test]
+async fn more_calls_given_up_than_are_remembered_let_no_question_through() {
+    // It is still at work for the first, and answers all the others late.
+    let script = r#"for each in $(seq 70); do read -r line; done
+        for each in $(seq 2 70); do printf '{"jsonrpc":"2.0","id":%s,"result":{}}\n' "$each"; done
+        read -r call
+        echo '{"jsonrpc":"2.0","id":"x","method":"elicitation/create","params":{}}'
+        read -r whose
+        printf '{"jsonrpc":"2.0","id":71,"result":%s}\n' "$whose"
+        cat >/dev/null"#;
+    let process = started(script).await;
+    let call =
+        |id: u32| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"a"}}}}"#);
+    for id in 1..=70 {
+        drop(Process::post(Arc::clone(&process), call(id).into()).await.unwrap());
+    }
+    let mut talk = Process::post(Arc::clone(&process), call(71).into()).await.unwrap();
+    let answer = talk.next(WITHIN).await.unwrap().unwrap();
+    assert_eq!(
+        answer,
+        format!(r#"{{"jsonrpc":"2.0","id":71,"result":{}}}"#, method::refusal("\"x\"", WHOSE))
+    );
+}
+
+#[tokio::test]
+async fn a_line_that_is_too_long_for_a_listener_is_known_to_be_missing_at_once() {
+    let script = r#"read -r line
+        printf '{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"%0300000d"}}\n' 0
+        echo '{"jsonrpc":"2.0","id":1,"result":{}}'
+        cat >/dev/null"#;
+    let process = started(script).await;
+    let mut coming = process.listen();
+    asked(&process, ASK).await.unwrap();
+    assert!(coming.recv().await.is_some_and(|line| line.is_empty()));
+    assert!(process.has_left_out());
+}
+
+#[tokio::test]
 async fn what_is_too_much_for_a_listener_is_known_to_be_missing() {
     let script = r#"read -r line
         for each in $(seq 33); do echo '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'; done

@@ -77,11 +77,12 @@ async fn one_message_lives_through_it_all_and_its_thread_says_every_step() {
 }
 
 #[tokio::test]
-async fn a_reminder_is_seen_in_the_channel_and_other_steps_in_the_thread_alone() {
+async fn who_is_asked_again_sees_it_in_the_channel_and_other_steps_are_in_the_thread_alone() {
     let stage = Stage::open().await;
     let first = letter(1, "approval.requested", "pending");
     let posted = stage.tell(&first).await.unwrap();
-    for (number, kind) in [(2, "approval.reminded"), (3, "approval.escalated")] {
+    for (number, kind) in [(2, "approval.reminded"), (3, "approval.escalated"), (4, "approval.round_opened")]
+    {
         let later = letter(number, kind, "pending");
         let later = Letter { posted: posted.clone(), approval: first.approval, ..later };
         assert_eq!(stage.tell(&later).await, Ok(None));
@@ -93,6 +94,7 @@ async fn a_reminder_is_seen_in_the_channel_and_other_steps_in_the_thread_alone()
         [
             (true, "Nobody has decided yet. It still waits for people."),
             (false, "Nobody has decided yet. Further people are told now."),
+            (true, "It waits for people again."),
         ]
     );
 }
