@@ -560,8 +560,13 @@ mod tests {
             ),
             (
                 ChannelKind::Servicenow,
-                "dba\nhttps://example.service-now.com\ncountersign\n\n\nyes\n",
+                "dba\nhttps://example.service-now.com\ncountersign\n\n\n\nyes\n",
                 "password_from = \"file:secrets/dba-password\"\ntable = \"change_request\"\ndecides = true\n",
+            ),
+            (
+                ChannelKind::Servicenow,
+                "dba\nhttps://example.service-now.com\ncountersign\n\nu_approval\n3\nyes\n",
+                "table = \"u_approval\"\nclosed = \"3\"\ndecides = true\n",
             ),
         ] {
             let (walked, shown) = walked(kind, None, typed);
