@@ -23,7 +23,7 @@ use countersign_ledger::{
     entry::PrivateField,
     event::{Actor, ClosedAs, Event, Found},
 };
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
 /// What a caller who comes back for a handle is told.
 pub type Status = Reply<Infallible>;
@@ -90,16 +90,16 @@ async fn close(gate: &Gate, id: ApprovalId, why: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Closes what waits at a target for this operation, of which nothing can come since whoever asked went with the gateway that
-/// took it in.
+/// Closes what waits at these targets for this operation, of which nothing can come since whoever asked went with the gateway
+/// that took it in.
 pub async fn let_go_of_all(
     gate: &Gate,
-    target: &TargetName,
+    targets: &BTreeSet<TargetName>,
     operation: &str,
     why: &str,
 ) -> Result<(), Error> {
     for (hold, _) in read::holds_with(gate, ("open", "yes")).await? {
-        if hold.asked.target == *target && hold.asked.operation == operation {
+        if targets.contains(&hold.asked.target) && hold.asked.operation == operation {
             close(gate, hold.approval.id, why).await?;
         }
     }

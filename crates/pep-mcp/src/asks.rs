@@ -4,7 +4,7 @@
 
 mod during;
 
-pub(crate) use during::{During, OVER};
+pub(crate) use during::{During, NOBODY, OVER};
 
 use crate::members::{self, Members};
 use countersign_core::visible;

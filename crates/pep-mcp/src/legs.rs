@@ -143,6 +143,9 @@ mod tests {
         let other = states.next(behind, &requester(1), &call);
         assert_eq!(states.read(&other, &requester(1), &call), Some(behind));
         assert_eq!(states.read(&state, &requester(2), &call), None, "another caller");
+        let claims = [("ref".to_owned(), "main".to_owned())].into();
+        let other = Requester { claims, ..requester(1) };
+        assert_eq!(states.read(&state, &other, &call), None, "another token of the same");
         assert_eq!(
             states.read(&state, &requester(1), &["tools/call", r#"{"name":"y"}"#]),
             None,

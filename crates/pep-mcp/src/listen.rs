@@ -58,12 +58,12 @@ pub async fn listen(
     targets: Vec<McpTarget>,
     endpoints: Vec<McpEndpoint>,
 ) -> Result<(), ServeError> {
-    for target in &targets {
-        let name = &target.surroundings().target;
-        // Whoever would be answered went with the last gateway.
-        if let Err(error) = settle::let_go_of_all(&gate, name, ANSWER, GONE).await {
-            tracing::error!(target = %name, error = %chain(&error), "answers of before could not be closed");
-        }
+    // Whoever would be answered went with the last gateway.
+    let names = targets.iter().map(|target| target.surroundings().target.clone()).collect();
+    if !targets.is_empty()
+        && let Err(error) = settle::let_go_of_all(&gate, &names, ANSWER, GONE).await
+    {
+        tracing::error!(error = %chain(&error), "answers of before could not be closed");
     }
     let mut openings: Vec<Opening> =
         targets.into_iter().map(|target| one(&gate, target, doors.shutdown())).collect();

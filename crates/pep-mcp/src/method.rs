@@ -1,5 +1,7 @@
 //! Every method of the protocol, and what becomes of it. What is not listed is refused.
 
+use crate::asks::NOBODY;
+
 /// What becomes of a request of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
@@ -149,7 +151,7 @@ pub const FROM_SERVERS: [(&str, FromServer); 15] = [
 pub(crate) fn own_answer(method: &str, id: &str) -> Option<String> {
     match from_server(method) {
         FromServer::Answered => Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)),
-        FromServer::Asks => Some(refusal(id, "nobody is here who could be asked")),
+        FromServer::Asks => Some(refusal(id, NOBODY)),
         FromServer::Refused(why) | FromServer::Dropped(why) => Some(refusal(id, why)),
         FromServer::Passed | FromServer::Subscribed | FromServer::TakesBack | FromServer::Elicited => None,
     }

@@ -379,6 +379,8 @@ impl Sessions {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::*;
+    use crate::method::NEWEST;
     use countersign_core::{AgentId, CredentialId, PrincipalId, PrincipalKind, Requester};
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -396,5 +398,18 @@ pub(crate) mod tests {
             on_behalf_of: vec![],
             credential: CredentialId::from_parts(1, number),
         }
+    }
+
+    #[test]
+    fn a_session_serves_its_own_caller_alone_and_counts_however_it_is_known() {
+        let claims = || [("ref".to_owned(), "main".to_owned())].into();
+        let (one, other) = (requester(1), Requester { claims: claims(), ..requester(1) });
+        let session = |of: &Requester| Arc::new(Session::new(of, NEWEST, Peer::default()));
+        let (sessions, theirs) = (Sessions::default(), session(&one));
+        assert!(theirs.is_of(&one) && !theirs.is_of(&other), "another token of the same agent");
+        sessions.stand(&one, theirs);
+        assert!(sessions.standing(&one).is_some() && sessions.standing(&other).is_none());
+        sessions.insert("s".into(), session(&other));
+        assert!(sessions.is_full(one.principal, 2) && !sessions.is_full(requester(2).principal, 1));
     }
 }

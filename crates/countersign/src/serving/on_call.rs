@@ -2,7 +2,6 @@
 //! answer; then nobody is on call, until it does. What a schedule said that is not configured any more ends with the start.
 
 use crate::failure::Failure;
-use countersign_core::GroupName;
 use countersign_identity::Directory;
 use countersign_reviewer::{Again, Roster};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -27,8 +26,7 @@ pub(super) async fn open(
     directory: &Arc<Directory>,
     rosters: Vec<Roster>,
 ) -> Result<Vec<Following>, Failure> {
-    let kept: BTreeSet<GroupName> = rosters.iter().map(|roster| roster.group.clone()).collect();
-    let ended = directory.end_rosters(&kept).await.map_err(|error| {
+    let ended = directory.end_rosters(&directory.settings().on_call).await.map_err(|error| {
         Failure::of(
             "those who were on call by a schedule that is gone cannot be taken out of their groups",
             &error,

@@ -7,6 +7,9 @@ use tokio_util::sync::CancellationToken;
 /// Why an answer goes nowhere whose call is over.
 pub(crate) const OVER: &str = "the call that it was asked in is over";
 
+/// Why a question goes to nobody.
+pub(crate) const NOBODY: &str = "nobody is here who could be asked";
+
 /// What policy knows of a tool, which an answer is told with as well.
 const OF_THE_TOOL: [&str; 5] = ["definition", "flags", "hints", "standing", "tool"];
 

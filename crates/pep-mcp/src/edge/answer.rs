@@ -22,7 +22,6 @@ use countersign_engine::{
     record::chain,
     settle,
 };
-use futures_util::FutureExt as _;
 use http::{Response, StatusCode};
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -240,6 +239,10 @@ impl Giving {
         let message = format!(r#"{{"jsonrpc":"2.0","id":{},"{}":{answer}}}"#, self.id, form.as_str());
         let (length, peer) = (message.len() as u64, &self.session.peer);
         let connection = self.connection.take().ok_or_else(|| unsent("there is no connection"))?;
+        if self.call.ended() || clearance.is_cancelled() {
+            self.way.put(connection);
+            return Err(unsent(OVER));
+        }
         let over = async {
             tokio::select! {
                 () = self.call.is_over() => {}
@@ -247,10 +250,6 @@ impl Giving {
             }
         };
         tokio::pin!(over);
-        if self.call.ended() || over.as_mut().now_or_never().is_some() {
-            self.way.put(connection);
-            return Err(unsent(OVER));
-        }
         match connection {
             Connection::Process(process) => tokio::select! {
                 biased;

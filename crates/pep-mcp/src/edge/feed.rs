@@ -7,7 +7,7 @@ use super::{
     entrance::{Letter, Shown},
 };
 use crate::{
-    asks::Offer,
+    asks::{NOBODY, Offer},
     call,
     era::Declared,
     feed::{Feed, Listener, MOST_SUBSCRIBED, Next, SUBSCRIPTION, Wanted},
@@ -50,9 +50,6 @@ const MOST: usize = 16;
 const LOOK: Duration = Duration::from_secs(1);
 /// The longest address of a resource that is subscribed to, in bytes.
 const LONGEST_URI: usize = 2_048;
-
-/// Why a question is refused that nobody read.
-const UNHEARD: &str = "nobody is here who could be asked";
 
 /// What a subscription of the later era is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -405,7 +402,7 @@ impl Drop for Listening {
     fn drop(&mut self) {
         for key in self.listener.0.ends() {
             if let Some(waits) = self.session.asks.take(&key) {
-                self.session.refuses(&self.door.target.way, &waits.id, UNHEARD);
+                self.session.refuses(&self.door.target.way, &waits.id, NOBODY);
             }
         }
     }

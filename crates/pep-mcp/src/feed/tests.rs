@@ -112,6 +112,21 @@ fn what_waits_is_bounded_in_bytes_as_well() {
 }
 
 #[test]
+fn questions_fill_a_feed_and_a_line_of_the_log_is_left_out_without_ending_it() {
+    let feed = feed(None);
+    let question = "x".repeat(63 << 10);
+    for one in 0..4 {
+        assert!(feed.tell(&format!("a-{one}"), Told::Question(&question)) == Room::Taken);
+    }
+    assert!(feed.tell("a-4", Told::Question(&question)) == Room::Full, "it is refused then");
+    feed.heard(&note("message", &format!(r#"{{"level":"info","data":"{}"}}"#, "x".repeat(8 << 10))));
+    assert!(!feed.over.is_cancelled());
+    // Whoever sees to its end is told what was never read.
+    assert_eq!(feed.ends(), ["a-0", "a-1", "a-2", "a-3"]);
+    assert!(feed.over.is_cancelled() && feed.ends().is_empty());
+}
+
+#[test]
 fn parts_are_of_what_an_address_names_and_not_of_its_scheme() {
     for (known, uri, want) in [
         ("shop://stock", "shop://stock", true),

@@ -11,7 +11,7 @@ use super::{
     talk::{Talk, lost},
 };
 use crate::{
-    asks::OVER,
+    asks::{NOBODY, OVER},
     frame::{self, Message},
     members::Members,
     method::{self, FromServer},
@@ -158,7 +158,7 @@ impl Coming {
 
 impl Drop for Coming {
     fn drop(&mut self) {
-        self.shared.unheard(&mut self.lines, "nobody is here who could be asked");
+        self.shared.unheard(&mut self.lines, NOBODY);
     }
 }
 
@@ -232,7 +232,6 @@ impl Shared {
 
     /// Hands a question to the call that it is asked in, or to whoever listens where none is under way: why it is refused.
     fn ask(&self, waiting: &[Waiting], line: &Bytes) -> Result<(), &'static str> {
-        const NOBODY: &str = "nobody is here who could be asked";
         if line.len() > STREAM_LIMIT {
             return Err("what it asks is longer than is passed on");
         }

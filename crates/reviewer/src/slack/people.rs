@@ -168,7 +168,8 @@ impl Tell for People {
 }
 
 impl People {
-    /// Shows in the messages that are there how it stands now; whoever has not had their say is reminded below theirs, or told that it is asked for anew.
+    /// Shows in the messages that are there how it stands now; whoever has not had their say is reminded below theirs, or told
+    /// that it is asked for anew.
     async fn follow(&self, letter: &Letter, places: &[Place]) -> Result<(), Failed> {
         for place in places {
             let there = self.at(&place.conversation);

@@ -159,11 +159,14 @@ async fn more_calls_given_up_than_are_remembered_let_no_question_through() {
 async fn a_line_that_is_too_long_for_a_listener_is_known_to_be_missing_at_once() {
     let script = r#"read -r line
         printf '{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"%0300000d"}}\n' 0
-        echo '{"jsonrpc":"2.0","id":1,"result":{}}'
+        printf '{"jsonrpc":"2.0","id":"x","method":"elicitation/create","params":{"message":"%0300000d"}}\n' 0
+        read -r refused
+        printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' "$refused"
         cat >/dev/null"#;
     let process = started(script).await;
     let mut coming = process.listen();
-    asked(&process, ASK).await.unwrap();
+    let answer = asked(&process, ASK).await.unwrap().remove(0);
+    assert!(answer.contains("longer than is passed on"), "a question as long is refused: {answer}");
     assert!(coming.recv().await.is_some_and(|line| line.is_empty()));
     assert!(process.has_left_out());
 }
