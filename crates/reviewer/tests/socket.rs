@@ -261,7 +261,7 @@ async fn a_connection_that_is_renewed_hands_in_until_the_next_stands_and_for_a_w
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_else_who_is_connected_for_the_app_is_told_of_until_they_are_gone() {
-    let room = Room::connected(2).await;
+    let room = Room::connected(5).await;
     assert_eq!(room.channel().shared(), None);
     room.slack.others(1);
     room.slack.asks_to_leave("refresh_requested", Link::Newest).unwrap();

@@ -46,6 +46,14 @@ async fn a_gateway_without_an_address_is_heard_over_a_kill_and_says_whether_its_
     };
     room.slack.comes("the end in the message", ended).await.unwrap();
     assert!(!room.is(&id, "pending").await);
+    // Somebody else has the app's token: whoever lists the channels sees that, on the page as well.
+    room.slack.others(1);
+    room.slack.asks_to_leave("refresh_requested", Link::Newest).unwrap();
+    let warned = room.stage.until("the warning", |channel| channel["warning"].is_string()).await;
+    assert!(warned["warning"].as_str().unwrap().contains("somebody else may hold"), "{warned}");
+    let page = String::from_utf8(ana.page("/channels").await.unwrap().body).unwrap();
+    assert!(page.contains("Not alone") && page.contains("somebody else may hold"), "{page}");
+    room.slack.others(0);
     // While nobody is heard the gateway says so, and posts go on.
     room.slack.socket_mode(false);
     let deaf = room.stage.until("it is said", |channel| channel["unread_error"].is_string()).await;
@@ -71,7 +79,7 @@ const CLIENT: &str = r"
 const { SocketModeClient } = require(process.argv[1] + '/node_modules/@slack/socket-mode');
 const quiet = { debug() {}, info() {}, warn() {}, error() {}, setLevel() {}, getLevel: () => 'error', setName() {} };
 const client = new SocketModeClient({
-  appToken: process.argv[3], logger: quiet, clientPingTimeout: 30000,
+  appToken: process.argv[3], logger: quiet, clientPingTimeout: 10000,
   clientOptions: { slackApiUrl: process.argv[2], retryConfig: { retries: 0 }, logger: quiet },
 });
 const say = (line) => process.stdout.write(line + '\n');
