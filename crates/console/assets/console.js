@@ -590,7 +590,7 @@ function wireSummons() {
   if (!code) { say("This address is not whole: open the link exactly as you got it.", "bad"); return; }
   const approval = box.dataset.approval;
   api("POST", `/api/v1/approvals/${approval}/summons`, { code })
-    .then(() => location.replace(`/approvals/${approval}`), (error) => say(sentence(error), "bad"));
+    .then(() => location.replace(`/approvals/${approval}/decide`), (error) => say(sentence(error), "bad"));
 }
 
 // The installed console: its worker, and what was shown of what is looked at now.

@@ -39,6 +39,7 @@ pub(crate) fn routes(console: Console) -> Router<Console> {
         .route("/approvals", get(inbox::approvals))
         .route("/approvals/{id}", get(approval::page))
         .route("/approvals/{id}/body", get(approval::body))
+        .route("/approvals/{id}/decide", get(approval::decide))
         .route("/approvals/{id}/summons", get(summons::page))
         .route("/history", get(history::page))
         .route("/actions/{id}", get(action::page))

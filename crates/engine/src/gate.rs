@@ -316,6 +316,11 @@ impl Gate {
         format!("{}/approvals/{approval}", self.who.console_url)
     }
 
+    /// Where a signed-in person decides on it, with nothing else on the page.
+    pub fn decide_link(&self, approval: ApprovalId) -> String {
+        format!("{}/decide", self.approval_link(approval))
+    }
+
     /// Where a signed-in person reads about an action.
     pub fn action_link(&self, action: ActionId) -> String {
         format!("{}/actions/{action}", self.who.console_url)

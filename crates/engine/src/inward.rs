@@ -284,6 +284,9 @@ async fn refuse(
     }
 }
 
+/// The word for what is decided on the approval's page, where all of it is shown and a vote is worth more.
+const OPEN_PAGE: &str = "open-page";
+
 impl Refusal {
     /// A stable word for programs, and what the user can do about it.
     fn told(&self) -> (&'static str, String) {
@@ -296,11 +299,11 @@ impl Refusal {
                 ("shown-changed", "this has changed since the message was drawn: look at it again".into())
             }
             Self::NotShownWhole => {
-                ("open-page", "the message does not show all of it: open its page to approve".into())
+                (OPEN_PAGE, "the message does not show all of it: open its page to approve".into())
             }
             Self::Before => ("said-before", "your approval was counted before".into()),
             Self::Vote(VoteRefused::Rule(Refused::TooWeak { .. }) | VoteRefused::StepUp(_), _) => {
-                ("open-page", "policy asks for more than a word in this channel: open its page to approve".into())
+                (OPEN_PAGE, "policy asks for more than a word in this channel: open its page to approve".into())
             }
             Self::Vote(refused, _) => (refused.code(), refused.to_string()),
         }

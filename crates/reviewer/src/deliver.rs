@@ -8,7 +8,7 @@ mod together;
 use crate::{
     backoff,
     channel::{Again, Before, Behind, Failed, Letter, Scope, Tell, Writes},
-    message::{Message, Offer, Room},
+    message::{Links, Message, Offer, Room},
 };
 use countersign_core::{ApprovalId, ChannelName, PersonId, Timestamp, visible};
 use countersign_engine::{
@@ -309,8 +309,9 @@ pub(crate) async fn drawn_for(
         Some(_) => read::action(gate, hold.action()).await?,
         None => None,
     };
-    let link = gate.approval_link(hold.approval.id);
-    let message = Message::of(hold, action.as_ref(), room, link, |person| gate.identity().called(person));
+    let id = hold.approval.id;
+    let links = Links { page: gate.approval_link(id), decide: gate.decide_link(id) };
+    let message = Message::of(hold, action.as_ref(), room, links, |person| gate.identity().called(person));
     let seen = match message.offers {
         Offer::Decide => Seen::Whole,
         Offer::Review | Offer::Nothing => Seen::Part,

@@ -62,6 +62,7 @@ pub(crate) enum Told {
 pub(crate) const FAILED: &str = "The gateway could not do it. Try again, or open Countersign.";
 pub(crate) const NO_SUCH: &str = "There is no such approval.";
 pub(crate) const PAGE: &str = "Open its page";
+const DECIDE: &str = "Decide there";
 
 impl Target {
     pub(crate) fn value(approval: ApprovalId, shown: &str) -> String {
@@ -119,7 +120,8 @@ pub(crate) async fn count(
                 Outcome::Done => Became::Counted,
                 Outcome::Refused => Became::Refused,
             };
-            (became, Told::Linked { words: sentence(&answer.message), title: PAGE, link: answer.link })
+            let title = if answer.link == gate.decide_link(approval) { DECIDE } else { PAGE };
+            (became, Told::Linked { words: sentence(&answer.message), title, link: answer.link })
         }
         Err(NotHeard::TooMany { .. }) => {
             (Became::NotHeard, Told::plain("That was too much at once. Try again in a minute."))

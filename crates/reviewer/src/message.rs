@@ -49,6 +49,8 @@ pub struct Message {
     pub offers: Offer,
     /// The page where a signed-in person sees all of it.
     pub link: String,
+    /// And the one where they decide on it, with nothing else on it.
+    pub decide_link: String,
 }
 
 /// What was read from the bytes and from our own records. The requester had no say in any of it.
@@ -126,6 +128,8 @@ pub struct Ask {
     pub quorum: u32,
     /// The least a vote must be worth.
     pub assurance: Assurance,
+    /// A word in a chat is worth enough for it.
+    pub in_chat: bool,
     pub lifted: bool,
 }
 
@@ -153,6 +157,15 @@ pub enum Offer {
     Nothing,
 }
 
+/// Where a message leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Links {
+    /// The approval's own page.
+    pub page: String,
+    /// The page to decide on it.
+    pub decide: String,
+}
+
 /// How much a channel can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -171,7 +184,7 @@ impl Message {
         hold: &Hold,
         action: Option<&Action>,
         room: Room,
-        link: String,
+        links: Links,
         name_of: impl Fn(PersonId) -> Option<String> + Copy,
     ) -> Self {
         let seen = &hold.view.computed;
@@ -224,12 +237,22 @@ impl Message {
                 (true, true) => Offer::Decide,
                 (true, false) => Offer::Review,
             },
-            link,
+            link: links.page,
+            decide_link: links.decide,
         }
     }
 }
 
 impl Message {
+    /// What the button says that leads to the page to decide on it, where no gate is lifted by a word in a chat.
+    pub(crate) fn approves_on_its_page(&self) -> Option<&'static str> {
+        let open = || self.asks.iter().filter(|ask| !ask.lifted);
+        let strongest = open().map(|ask| ask.assurance).max()?;
+        let word =
+            if strongest == Assurance::Passkey { "Approve with a passkey" } else { "Approve in Countersign" };
+        (!open().any(|ask| ask.in_chat)).then_some(word)
+    }
+
     /// Who asks: the id, which nobody chooses, before the name that goes with it. `None` in a test message alone.
     pub(crate) fn asked_by(&self) -> Option<String> {
         let (id, name) = (self.computed.requester?, &self.claimed.requester_name);
@@ -251,6 +274,7 @@ impl Message {
             claimed: Claimed { marked: MARKED, requester_name: String::new(), reason: None, ticket: None },
             hidden_characters: false,
             offers: Offer::Nothing,
+            decide_link: link.clone(),
             link,
         }
     }
@@ -304,6 +328,7 @@ fn asks(round: &Round, name_of: impl Fn(PersonId) -> Option<String> + Copy) -> V
         votes: u32::try_from(votes(gate)).unwrap_or(u32::MAX),
         quorum: gate.quorum.get(),
         assurance: gate.assurance,
+        in_chat: gate.assurance == Assurance::Chat && gate.sign_in.is_none(),
         lifted: round.lifted(gate),
     };
     round.gates.iter().map(ask).collect()

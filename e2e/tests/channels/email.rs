@@ -2,10 +2,7 @@
 
 use crate::{Stage, picture};
 use countersign_demo::person::{Person, Strength};
-use countersign_e2e::{
-    browser::Browser,
-    client::{curl, python},
-};
+use countersign_e2e::client::{curl, python};
 use countersign_testkit::smtp::{Identity, Mode, PASSWORD, Smtp, Taken, USER};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::json;
@@ -56,17 +53,6 @@ impl Post {
         Self { smtp, stage }
     }
 
-    /// The browser of somebody who was invited just now and has a passkey.
-    async fn browser(&self, email: &str, width: u32) -> Browser {
-        let link = self.stage.gateway.invite(email, "dba").await.unwrap();
-        let browser = Browser::start(width, 1400).await.unwrap();
-        browser.page.goto(&link).await.unwrap();
-        browser.click("#open-link").await.unwrap();
-        browser.click("#register-passkey button").await.unwrap();
-        browser.until_text("h1", "Inbox").await.unwrap();
-        browser
-    }
-
     async fn mails(&self, count: usize) -> Vec<Taken> {
         self.smtp.until("a mail", |taken| taken.len() >= count).await.unwrap()
     }
@@ -82,8 +68,8 @@ async fn a_mail_leads_whom_it_is_for_to_the_page_once_and_the_end_is_told_in_the
     let post = Post::open("").await;
     post.stage.gateway.command(&["channel", "test", "dba"]).await.unwrap();
     assert_eq!(post.mails(1).await[0].to, "countersign@example.com");
-    let browser = post.browser("ana@example.com", 390).await;
-    let bea = post.browser("bea@example.com", 1280).await;
+    let browser = post.stage.browser("ana@example.com", 390).await;
+    let bea = post.stage.browser("bea@example.com", 1280).await;
     // Somebody who is behind the agent and in the group: they may not decide, and are not asked.
     let link = post.stage.gateway.command(&["person", "link", "olga@example.com"]).await.unwrap();
     let link = link["link"].as_str().unwrap();
@@ -147,7 +133,7 @@ async fn a_mail_leads_whom_it_is_for_to_the_page_once_and_the_end_is_told_in_the
     let shown = browser.until_text("main", "what is deleted is gone").await.unwrap();
     assert!(shown.contains("Drop the table"), "{shown}");
     let at = browser.page.current_url().await.unwrap();
-    assert!(at.path() == format!("/approvals/{approval}") && at.fragment().is_none(), "{at}");
+    assert!(at.path() == format!("/approvals/{approval}/decide") && at.fragment().is_none(), "{at}");
     picture(&browser, "email-page").await;
     assert_eq!(post.stage.gateway.approval("pending").await.unwrap(), approval);
     browser.page.goto("about:blank").await.unwrap();

@@ -102,7 +102,7 @@ async fn the_guides_script_binds_a_user_who_then_decides_where_the_gate_accepts_
     let (delete, shown) = asked(&team, "orders").await;
     let refused = bridge.say("m6", &["approve", "U1", &delete, &shown]).await;
     assert_eq!((refused.status, refused.code()), (Some(2), "open-page"));
-    assert!(refused.answer["link"].as_str().unwrap().ends_with(&format!("/approvals/{delete}")));
+    assert!(refused.answer["link"].as_str().unwrap().ends_with(&format!("/approvals/{delete}/decide")));
     let rejected = bridge.say("m7", &["reject", "U1", &delete, &shown, "not on a Friday"]).await;
     assert_eq!(rejected.code(), "rejected");
     let first = rejected.answer.clone();

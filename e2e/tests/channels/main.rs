@@ -8,6 +8,7 @@
 )]
 
 mod add;
+mod decide;
 mod email;
 mod inward;
 mod jira;
@@ -49,6 +50,9 @@ forbid (principal, action in Action::"delete", resource);
 forbid (principal, action in Action::"write", resource);
 @id("tunes") @gate("tunes") @approvers("Group::\"dba\"") @step_up("chat") @reason("a tuning is soon undone")
 forbid (principal, action in Action::"configure", resource);
+@id("exports") @gate("exports") @approvers("Group::\"dba\"") @step_up("passkey") @notify("dba")
+@reason("what is out is out")
+forbid (principal, action in Action::"export", resource);
 "#;
 
 /// Checks every message with the library, and that it takes none under another secret or with another byte.
@@ -120,6 +124,13 @@ path = "/tables/{{table}}"
 class = "configure"
 sentence = "Tune the table {{table}}"
 
+[[http.operations]]
+name = "exportTable"
+method = "POST"
+path = "/tables/{{table}}/export"
+class = "export"
+sentence = "Export the table {{table}}"
+
 {channels}"#,
             target.url
         );
@@ -163,6 +174,17 @@ sentence = "Tune the table {{table}}"
         let url = format!("{}/tables/{table}", self.gateway.url);
         let arguments = ["-X", method, "-H", &bearer, "-H", "Prefer: respond-async", &url];
         curl(&arguments).await.unwrap().status
+    }
+
+    /// The browser of somebody who was invited just now and has a passkey.
+    async fn browser(&self, email: &str, width: u32) -> Browser {
+        let link = self.gateway.invite(email, "dba").await.unwrap();
+        let browser = Browser::start(width, 1400).await.unwrap();
+        browser.page.goto(&link).await.unwrap();
+        browser.click("#open-link").await.unwrap();
+        browser.click("#register-passkey button").await.unwrap();
+        browser.until_text("h1", "Inbox").await.unwrap();
+        browser
     }
 
     /// Waits until the channel `dba` was told of everything.

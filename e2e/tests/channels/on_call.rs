@@ -80,7 +80,7 @@ async fn whoever_is_on_call_decides_and_nobody_is_where_the_schedule_does_not_an
     for command in [&["policy", "check"] as &[&str], &["check"]] {
         let checked = stage.gateway.command(command).await.unwrap();
         let warnings = checked["warnings"].as_array().unwrap();
-        assert_eq!(warnings.len(), 3, "{checked}");
+        assert_eq!(warnings.len(), 4, "{checked}");
         let alone =
             |one: &serde_json::Value| one.to_string().contains("can be lifted by whoever is on call (`dba`)");
         assert!(warnings.iter().all(alone), "{checked}");

@@ -1,7 +1,7 @@
 //! Slack beside the real binary: one message for each approval, whatever dies in between.
 
 mod socket;
-mod speaks;
+pub(crate) mod speaks;
 
 use crate::{Stage, driver, has_text};
 use countersign_demo::person::Strength;

@@ -37,13 +37,13 @@ fn newest_says(messages: &[Message], part: &str) -> bool {
     roots(messages).last().is_some_and(|root| says(&root.card, part))
 }
 
-struct Room {
+pub(crate) struct Room {
     teams: Teams,
-    stage: Stage,
+    pub(crate) stage: Stage,
 }
 
 impl Room {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::open_with("hears = \"everything\"\ndecides = true").await
     }
 
@@ -80,7 +80,7 @@ impl Room {
     }
 
     /// The card about the newest approval, once so many were posted.
-    async fn message(&self, number: usize) -> Message {
+    pub(crate) async fn message(&self, number: usize) -> Message {
         let enough = |messages: &[Message]| roots(messages).len() == number;
         let messages = self.teams.until("the card", enough).await.unwrap();
         roots(&messages).last().copied().unwrap().clone()
@@ -109,7 +109,7 @@ impl Room {
         found.iter().any(|approval| approval["id"] == id)
     }
 
-    async fn newest(&self) -> String {
+    pub(crate) async fn newest(&self) -> String {
         let pending = self.stage.gateway.approvals("pending").await.unwrap();
         pending[0]["id"].as_str().unwrap().to_owned()
     }
@@ -224,7 +224,7 @@ async fn a_rejection_asks_why_and_a_gate_that_wants_more_opens_its_page() {
     let id = room.newest().await;
     // Policy asks for more: what cannot count is not offered.
     assert!(button(&message.card, "approve").is_none(), "{}", message.card);
-    assert!(links(&message.card)[0].1.ends_with(&format!("/approvals/{id}")), "{}", message.card);
+    assert!(links(&message.card)[0].1.ends_with(&format!("/approvals/{id}/decide")), "{}", message.card);
     let card = room.click(&message, ANA, "reject", Some("no")).await;
     room.bind(&mut ana, &card).await;
     // Who makes up the button is told so.

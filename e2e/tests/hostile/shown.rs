@@ -54,8 +54,10 @@ async fn hostile_text_is_visible_on_every_page_in_the_api_and_in_the_terminal() 
         let flagged = shown["payload"]["hidden_characters"].as_bool().unwrap();
         let hides = hidden_in(text).is_some() || text.contains('\n');
         assert_eq!(flagged, hides, "{what}: it says whether something hides");
-        let page = page(&night, &format!("/approvals/{id}")).await;
-        assert!(page.contains(must), "{what}: the page shows no `{must}`");
+        for path in [format!("/approvals/{id}"), format!("/approvals/{id}/decide")] {
+            let page = page(&night, &path).await;
+            assert!(page.contains(must), "{what}: {path} shows no `{must}`");
+        }
         let line = countersign(night.gateway.folder(), &["approvals", "show", id]).await.unwrap();
         assert_eq!(line.status, Some(0), "{what}: {}", line.stderr);
         assert_eq!(hidden_in(&line.stdout), None, "{what}: {}", line.stdout);

@@ -51,10 +51,15 @@ pub fn now() -> u64 {
 impl Slack {
     /// A click on the button with this `action_id`; the error says that the message has none.
     pub fn click(&self, message: &Message, user: &str, action: &str) -> Result<Request, String> {
+        self.made_up(message, user, action, action)
+    }
+
+    /// The same with another button's value: who makes up a click can have it so.
+    pub fn made_up(&self, message: &Message, user: &str, action: &str, of: &str) -> Result<Request, String> {
         let elements =
             message.blocks.iter().flat_map(|block| block["elements"].as_array().into_iter().flatten());
-        let button = elements.clone().find(|element| element["action_id"] == action);
-        let button = button.ok_or_else(|| format!("no button `{action}` in {:?}", message.blocks))?;
+        let button = elements.clone().find(|element| element["action_id"] == of);
+        let button = button.ok_or_else(|| format!("no button `{of}` in {:?}", message.blocks))?;
         let (trigger, hook) = self.trigger();
         let payload = json!({
             "type": "block_actions", "team": {"id": TEAM}, "trigger_id": trigger, "response_url": hook,

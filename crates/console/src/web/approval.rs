@@ -48,6 +48,10 @@ struct ApprovalPage {
     signs: bool,
     presets: &'static [&'static str],
     ran: Option<Ran>,
+    /// Nothing but what is decided on and the decision: where chats lead.
+    alone: bool,
+    /// The page's own path.
+    here: String,
 }
 
 /// What the ledger says of the last execution.
@@ -66,14 +70,30 @@ pub(super) async fn page(
     viewer: Viewer,
     Id(id): Id<ApprovalId>,
 ) -> Result<Response, Fault> {
-    let frame = Frame::of(&console, &viewer, "inbox").await?;
-    let read = approval::load(&console, id).await?;
-    let full = approval::drawn(&console, &read, &viewer.caller).await?;
+    let page = whole(&console, &viewer, id).await?;
+    draw_page(&ApprovalPage { here: format!("/approvals/{id}"), ..page })
+}
+
+/// One approval to decide on, and nothing else: a chat's button leads here, where its own word is not enough.
+pub(super) async fn decide(
+    State(console): State<Console>,
+    viewer: Viewer,
+    Id(id): Id<ApprovalId>,
+) -> Result<Response, Fault> {
+    let mut page = whole(&console, &viewer, id).await?;
+    page.frame.page = "decide";
+    draw_page(&ApprovalPage { alone: true, here: format!("/approvals/{id}/decide"), ..page })
+}
+
+async fn whole(console: &Console, viewer: &Viewer, id: ApprovalId) -> Result<ApprovalPage, Fault> {
+    let frame = Frame::of(console, viewer, "inbox").await?;
+    let read = approval::load(console, id).await?;
+    let full = approval::drawn(console, &read, &viewer.caller).await?;
     let passkeys = console.directory().passkeys(viewer.session.person).len();
-    let ran = ran(&console, &read.hold).await?;
+    let ran = ran(console, &read.hold).await?;
     let linked = console.directory().offered_to(viewer.session.person).into_iter();
     let linked = linked.filter(|(_, at)| at.is_some()).map(|(offered, _)| (offered.name, offered.label));
-    draw_page(&ApprovalPage { ran, providers: linked.collect(), ..ApprovalPage::new(frame, full, passkeys) })
+    Ok(ApprovalPage { ran, providers: linked.collect(), ..ApprovalPage::new(frame, full, passkeys) })
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "only a result tells how an execution ended")]
@@ -129,6 +149,8 @@ impl ApprovalPage {
             strong_enough: signs || wanted != "passkey",
             presets: &PRESETS,
             ran: None,
+            alone: false,
+            here: String::new(),
             frame,
             full,
         }

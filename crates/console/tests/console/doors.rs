@@ -105,7 +105,7 @@ const SIGNED: [(&str, &str); 4] = [
 ];
 
 /// The pages and what is fetched for them.
-const PAGES: [&str; 19] = [
+const PAGES: [&str; 20] = [
     "/bind",
     "/channels",
     "/targets/cloud/tools",
@@ -125,6 +125,7 @@ const PAGES: [&str; 19] = [
     "/freezes",
     "/account",
     "/approvals/apr_01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    "/approvals/apr_01ARZ3NDEKTSV4RRFFQ69G5FAV/decide",
 ];
 
 pub(crate) fn routes() -> Vec<(&'static str, &'static str)> {

@@ -75,6 +75,7 @@ async fn no_page_is_fooled_by_what_an_agent_writes() {
         all.extend([
             format!("/approvals/{id}"),
             format!("/approvals/{rawer}"),
+            format!("/approvals/{rawer}/decide"),
             format!("/approvals/{id}/body"),
         ]);
         let seen = stage.as_person(&ana, "GET", &format!("/api/v1/approvals/{id}"), None).await.ok();

@@ -48,7 +48,7 @@ async fn a_gate_that_asks_for_more_leads_to_its_page_and_a_no_needs_no_more() {
         let id = stage.hold(class, b"x").await;
         let answer = stage.deliver(&format!("y{n}"), &yes(&stage, "U1", &id).await).await.ok();
         assert_eq!((&answer["outcome"], &answer["code"]), (&json!("refused"), &json!("open-page")));
-        assert!(answer["link"].as_str().unwrap().ends_with(&format!("/approvals/{id}")), "{answer}");
+        assert!(answer["link"].as_str().unwrap().ends_with(&format!("/approvals/{id}/decide")), "{answer}");
         assert_eq!(stage.state(&id).await, "pending");
         let mut no = yes(&stage, "U1", &id).await;
         no["type"] = json!("reject");

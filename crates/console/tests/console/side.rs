@@ -309,8 +309,10 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
         regroups_nobody(stage, why, who, other).await;
         // The page offers nothing and says why; so does the list.
         for id in [export, delete] {
-            let page = stage.page(who, &format!("/approvals/{id}")).await.text();
-            assert!(!page.contains("id=\"approve\"") && !page.contains("approve alone"), "{why}: {page}");
+            for path in [format!("/approvals/{id}"), format!("/approvals/{id}/decide")] {
+                let page = stage.page(who, &path).await.text();
+                assert!(!page.contains("id=\"approve\"") && !page.contains("approve alone"), "{why}: {page}");
+            }
             let shown = stage.as_person(who, "GET", &format!("/api/v1/approvals/{id}"), None).await.ok();
             assert_eq!(
                 (&shown["you"]["can_vote"], &shown["break_glass"]),

@@ -1,7 +1,7 @@
 //! One delivery through a channel, and what was answered to it: kept with the approval it is about, written in the same
 //! commit as what it changed, so that a delivery that comes again is known even after a restart.
 
-use super::{Refusal, Said, Says, private};
+use super::{OPEN_PAGE, Refusal, Said, Says, private};
 use crate::{gate::Gate, hold::Hold};
 use countersign_core::{
     ApprovalId, ChannelName, Digest, Timestamp,
@@ -176,6 +176,7 @@ impl Answer {
                 Outcome::Refused
             }
         };
-        Self { outcome, code: code.into(), message, link: gate.approval_link(approval) }
+        let link = if code == OPEN_PAGE { gate.decide_link(approval) } else { gate.approval_link(approval) };
+        Self { outcome, code: code.into(), message, link }
     }
 }

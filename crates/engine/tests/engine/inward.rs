@@ -119,7 +119,7 @@ async fn a_gate_that_asks_for_more_is_not_lifted_and_says_where_to_go() {
         let id = stage.hold(class, "on").await;
         let answer = say(&stage, &word(&stage, "u1", reject, id).await).await;
         assert_eq!((answer.outcome, &*answer.code), (Outcome::Refused, "open-page"));
-        assert!(answer.link.ends_with(&format!("/approvals/{id}")), "{}", answer.link);
+        assert!(answer.link.ends_with(&format!("/approvals/{id}/decide")), "{}", answer.link);
         assert_eq!(stage.state(id).await, "pending");
         assert_eq!(stage.events_of(id).await, ["approval.requested", "approval.vote_refused"]);
         // Stopping needs no more than a word, whatever the gate asks for.

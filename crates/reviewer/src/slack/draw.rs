@@ -226,8 +226,13 @@ fn ends(sheet: &mut Sheet, message: &Message, whole: bool, value: Option<&str>) 
     let link = escaped(&message.link, Sink::Plain).replace('|', "%7C");
     match value {
         Some(value) => sheet.actions(&[
-            json!({"type": "button", "action_id": "approve", "text": plain("Approve"), "style": "primary", "value": value,
-                "confirm": confirm(&message.code)}),
+            // Where no gate is lifted by a word in a chat, that word is not offered.
+            match message.approves_on_its_page() {
+                None => json!({"type": "button", "action_id": "approve", "text": plain("Approve"), "style": "primary",
+                    "value": value, "confirm": confirm(&message.code)}),
+                Some(title) => json!({"type": "button", "action_id": "decide", "text": plain(title), "style": "primary",
+                    "url": message.decide_link}),
+            },
             json!({"type": "button", "action_id": "reject", "text": plain("Reject…"), "style": "danger", "value": value}),
             json!({"type": "button", "action_id": "review", "text": plain("Review in Countersign"), "url": message.link}),
         ]),

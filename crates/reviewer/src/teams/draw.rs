@@ -13,7 +13,7 @@ use crate::{
     message::{Ask, Computed, Message, Offer, Request, Shown, names},
     words,
 };
-use countersign_core::{Assurance, Timestamp, visible};
+use countersign_core::{Timestamp, visible};
 use countersign_engine::inward::LONGEST_REASON;
 use serde_json::{Value, json};
 
@@ -313,10 +313,11 @@ fn missing(sheet: &mut Sheet, message: &Message, whole: bool) {
 fn actions(message: &Message, value: Option<&str>, told: Option<&Told>) -> Vec<Value> {
     let mut actions: Vec<Value> = told.and_then(link_of).into_iter().collect();
     if let Some(value) = value {
-        // Where every gate asks for more than a word in a chat, that word is not offered.
-        if message.asks.iter().any(|ask| !ask.lifted && ask.assurance == Assurance::Chat) {
-            actions.push(approve(value));
-        }
+        // Where no gate is lifted by a word in a chat, that word is not offered.
+        actions.push(match message.approves_on_its_page() {
+            None => approve(value),
+            Some(title) => open(title, &message.decide_link),
+        });
         actions.push(reject(value));
     }
     let title = match message.offers {

@@ -15,7 +15,7 @@ use countersign_engine::{
 use countersign_ledger::event::Asked;
 use countersign_reviewer::{
     Before, Behind, Letter,
-    message::{Message, Room},
+    message::{Links, Message, Room},
 };
 use serde_json::json;
 use std::{
@@ -146,7 +146,9 @@ pub(crate) fn held(text: &str, body: &str) -> (Hold, Action) {
 
 pub(crate) fn message(hold: &Hold, action: Option<&Action>, characters: Option<usize>) -> Message {
     let name_of = |person| (person == owner()).then(|| "Olga\u{202e}".to_owned());
-    Message::of(hold, action, Room { characters }, "https://sign.example/approvals/x".into(), name_of)
+    let page = "https://sign.example/approvals/x";
+    let links = Links { page: page.into(), decide: format!("{page}/decide") };
+    Message::of(hold, action, Room { characters }, links, name_of)
 }
 
 pub(crate) fn now() -> Timestamp {
@@ -187,5 +189,12 @@ pub(crate) fn letter(number: u32, kind: &str, state: &str) -> Letter {
         behind: Behind::Nothing,
         source: "https://sign.example".into(),
         now,
+    }
+}
+
+/// Every gate asks for votes that are worth so much.
+pub(crate) fn asks_for(message: &mut Message, assurance: Assurance) {
+    for ask in &mut message.asks {
+        (ask.assurance, ask.in_chat) = (assurance, assurance == Assurance::Chat);
     }
 }

@@ -11,15 +11,15 @@ use countersign_testkit::slack::{
 };
 use serde_json::json;
 
-pub(super) struct Room {
-    pub(super) slack: Slack,
-    pub(super) stage: Stage,
+pub(crate) struct Room {
+    pub(crate) slack: Slack,
+    pub(crate) stage: Stage,
     way: Way,
 }
 
 /// How Slack hands in what people do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// To an address of the console's.
     Address,
     /// On a connection that the gateway opened.
@@ -27,12 +27,12 @@ pub(super) enum Way {
 }
 
 impl Room {
-    pub(super) async fn open(way: Way) -> Self {
+    pub(crate) async fn open(way: Way) -> Self {
         Self::with(way, "hears = \"everything\"", |_| String::new()).await
     }
 
     /// With more keys, and more sections.
-    pub(super) async fn with(way: Way, keys: &str, sections: fn(&Slack) -> String) -> Self {
+    pub(crate) async fn with(way: Way, keys: &str, sections: fn(&Slack) -> String) -> Self {
         let slack = Slack::start().await.unwrap();
         let key = match way {
             Way::Address => "signing_secret_from = \"file:signing\"",
@@ -61,7 +61,7 @@ impl Room {
     }
 
     /// Sends it to the address.
-    pub(super) async fn post(&self, request: &Request) -> (u16, String) {
+    pub(crate) async fn post(&self, request: &Request) -> (u16, String) {
         let url = format!("{}/api/v1/channels/dba/slack", self.stage.gateway.console_url);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut sent = client.post(url).body(request.body.clone());
@@ -72,30 +72,30 @@ impl Room {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    pub(super) async fn taken(&self, request: &Request) {
+    pub(crate) async fn taken(&self, request: &Request) {
         assert_eq!(self.send(request).await, (200, String::new()));
     }
 
     /// Waits for the answer after those there were.
-    pub(super) async fn told(&self, before: usize) -> String {
+    pub(crate) async fn told(&self, before: usize) -> String {
         self.slack.comes("an answer", |slack| slack.told().get(before).cloned()).await.unwrap()
     }
 
     /// The message about the newest approval, once so many were posted.
-    pub(super) async fn message(&self, number: usize) -> Message {
+    pub(crate) async fn message(&self, number: usize) -> Message {
         let enough = |messages: &[Message]| roots(messages).len() == number;
         let messages = self.slack.until("the message", enough).await.unwrap();
         roots(&messages).last().copied().unwrap().clone()
     }
 
     /// Somebody who has just come in by their invitation.
-    pub(super) async fn person(&self, email: &str) -> Person {
+    pub(crate) async fn person(&self, email: &str) -> Person {
         let link = self.stage.gateway.invite(email, "dba").await.unwrap();
         Person::open(&self.stage.gateway.console_url, &link).await.unwrap()
     }
 
     /// Makes a user of Slack a person's.
-    pub(super) async fn bind(&self, person: &mut Person, user: &str) {
+    pub(crate) async fn bind(&self, person: &mut Person, user: &str) {
         let before = self.slack.told().len();
         self.taken(&self.slack.command(user, "bind")).await;
         let told = self.told(before).await;
@@ -104,13 +104,13 @@ impl Room {
         assert_eq!(bound.status, 201, "{}", bound.json());
     }
 
-    pub(super) async fn is(&self, id: &str, state: &str) -> bool {
+    pub(crate) async fn is(&self, id: &str, state: &str) -> bool {
         let found = self.stage.gateway.approvals(state).await.unwrap();
         found.iter().any(|approval| approval["id"] == id)
     }
 }
 
-pub(super) async fn newest(room: &Room) -> String {
+pub(crate) async fn newest(room: &Room) -> String {
     let pending = room.stage.gateway.approvals("pending").await.unwrap();
     pending[0]["id"].as_str().unwrap().to_owned()
 }
@@ -192,10 +192,12 @@ async fn rejection_asks_why(room: Room) {
     room.stage.ask("DELETE", "logs").await;
     let message = room.message(1).await;
     let id = newest(&room).await;
+    // Policy asks for more: what cannot count is not offered, and who makes up the button is told so.
+    assert!(room.slack.click(&message, "U0000000001", "approve").is_err());
     let before = room.slack.told().len();
-    room.taken(&room.slack.click(&message, "U0000000001", "approve").unwrap()).await;
+    room.taken(&room.slack.made_up(&message, "U0000000001", "approve", "reject").unwrap()).await;
     let told = room.told(before).await;
-    assert!(told.contains("asks for more") && told.contains(&format!("/approvals/{id}")), "{told}");
+    assert!(told.contains("asks for more") && told.contains(&format!("/approvals/{id}/decide")), "{told}");
     assert!(room.is(&id, "pending").await);
 
     room.taken(&room.slack.click(&message, "U0000000001", "reject").unwrap()).await;

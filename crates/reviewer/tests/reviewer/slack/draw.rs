@@ -1,7 +1,8 @@
 //! Messages as blocks: within every limit, whole or not to be decided, and nothing in them that anybody else wrote means
 //! anything to Slack.
 
-use crate::stage::{CORPUS, held, message};
+use crate::stage::{CORPUS, asks_for, held, message};
+use countersign_core::Assurance;
 use countersign_reviewer::{Drawn, draw, message::Message};
 use countersign_testkit::slack::blocks::{self, MOST_IN_MESSAGE, controls, texts_of};
 
@@ -10,7 +11,8 @@ const VALUE: &str = "opaque";
 
 fn drawn(text: &str, body: &str) -> (Message, Drawn) {
     let (hold, action) = held(text, body);
-    let message = message(&hold, Some(&action), Some(8192));
+    let mut message = message(&hold, Some(&action), Some(8192));
+    asks_for(&mut message, Assurance::Chat);
     let drawn = draw(&message, Some(VALUE));
     (message, drawn)
 }
@@ -103,6 +105,31 @@ fn it_offers_to_decide_only_where_all_of_it_is_shown() {
         let link = draw(&message, None);
         assert!(!link.decides && !has_button(&link, "approve"), "nobody listens to buttons");
         assert!(controls(&link.blocks).iter().any(|control| control.ends_with("|Review in Countersign")));
+    }
+}
+
+#[test]
+fn what_asks_for_more_than_a_word_in_a_chat_is_approved_on_its_page_and_rejected_here() {
+    for (assurance, title) in
+        [(Assurance::Passkey, "Approve with a passkey"), (Assurance::Session, "Approve in Countersign")]
+    {
+        let (mut message, _) = drawn("logs", "drop");
+        asks_for(&mut message, assurance);
+        let leads = draw(&message, Some(VALUE));
+        assert_eq!(blocks::check(&leads.blocks, MOST_IN_MESSAGE), Ok(()));
+        assert!(leads.decides && has_button(&leads, "reject") && !has_button(&leads, "approve"));
+        let buttons = leads.blocks.iter().filter_map(|block| block["elements"].as_array()).flatten();
+        let leads: Vec<_> =
+            buttons.filter(|button| button["text"]["text"] == title).map(|button| &button["url"]).collect();
+        assert_eq!(leads, ["https://sign.example/approvals/x/decide"]);
+        // One gate that a word lifts: then the word is offered.
+        let mut word = message.asks[0].clone();
+        (word.assurance, word.in_chat) = (Assurance::Chat, true);
+        message.asks.push(word);
+        assert!(has_button(&draw(&message, Some(VALUE)), "approve"));
+        // A sign-in that is asked for beside it is more than a word.
+        message.asks[1].in_chat = false;
+        assert!(!has_button(&draw(&message, Some(VALUE)), "approve"));
     }
 }
 

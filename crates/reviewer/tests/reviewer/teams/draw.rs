@@ -1,7 +1,7 @@
 //! Messages as cards: within the size of a message, whole or not to be decided, and nothing in them that anybody else wrote
 //! means anything to Teams.
 
-use crate::stage::{CORPUS, held, message};
+use crate::stage::{CORPUS, asks_for, held, message};
 use countersign_core::Assurance;
 use countersign_reviewer::{
     Card, card,
@@ -19,9 +19,7 @@ const VALUE: &str = "opaque";
 pub(super) fn chat(text: &str, body: &str) -> Message {
     let (hold, action) = held(text, body);
     let mut message = message(&hold, Some(&action), Some(8192));
-    for ask in &mut message.asks {
-        ask.assurance = Assurance::Chat;
-    }
+    asks_for(&mut message, Assurance::Chat);
     message
 }
 
@@ -102,15 +100,20 @@ fn it_offers_to_decide_only_where_all_of_it_is_shown() {
 fn what_asks_for_more_than_a_word_in_a_chat_can_only_be_rejected_here() {
     for assurance in [Assurance::Session, Assurance::Passkey] {
         let mut message = chat("logs", "drop");
-        message.asks[0].assurance = assurance;
+        asks_for(&mut message, assurance);
         let drawn = card(&message, Some(VALUE));
         assert!(button(&drawn.card, "approve").is_none(), "{assurance:?}");
         let reject = button(&drawn.card, "reject").unwrap();
         assert_eq!(reject["data"]["on"], VALUE);
-        assert_eq!(links(&drawn.card)[0].0, "Review in Countersign");
+        let title =
+            if assurance == Assurance::Passkey { "Approve with a passkey" } else { "Approve in Countersign" };
+        let page = "https://sign.example/approvals/x";
+        let led = links(&drawn.card).into_iter().take(2).collect::<Vec<_>>();
+        let leads = [(title, format!("{page}/decide")), ("Review in Countersign", page.to_owned())];
+        assert_eq!(led, leads.map(|(title, link)| (title.to_owned(), link)));
         // A gate that was lifted asks for nothing any more.
         let mut lifted = message.asks[0].clone();
-        (lifted.assurance, lifted.lifted) = (Assurance::Chat, true);
+        (lifted.assurance, lifted.in_chat, lifted.lifted) = (Assurance::Chat, true, true);
         message.asks.push(lifted);
         assert!(button(&card(&message, Some(VALUE)).card, "approve").is_none(), "{assurance:?}");
         message.asks[1].lifted = false;

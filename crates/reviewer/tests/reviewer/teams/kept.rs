@@ -6,7 +6,7 @@ use super::{
     draw::{MARKS, chat},
 };
 use crate::{
-    stage::{CORPUS, letter},
+    stage::{CORPUS, asks_for, letter},
     together::{gathering, hostile, over},
 };
 use countersign_core::{Assurance, Timestamp, visible::escaped};
@@ -25,7 +25,7 @@ async fn every_kind_of_card_is_kept() {
     keep("open".into(), card(&open, Some("opaque")).card);
     keep("open, nobody listens".into(), card(&open, None).card);
     let mut asks = open.clone();
-    asks.asks[0].assurance = Assurance::Passkey;
+    asks_for(&mut asks, Assurance::Passkey);
     keep("open, asks for a passkey".into(), card(&asks, Some("opaque")).card);
     let mut again = open.clone();
     again.drifted = Some("the table has 4 rows now".into());
