@@ -270,7 +270,7 @@ fn check(file: File, path: &Path, digest: Digest) -> Result<Config, Vec<Mistake>
     let known = mcp.iter().map(|(_, target)| target.classifier.surroundings().target.clone()).collect();
     let endpoints =
         checked_targets(file.mcp_endpoint, |section| section.check(folder, &known), &mut mistakes);
-    let channels = channels::checked(file.channel, folder, &mut mistakes);
+    let channels = channels::checked(file.channel, folder, &groups, &mut mistakes);
     doors::check(console.listen, (&http, &postgres, &mcp, &endpoints), &issuers, &mut mistakes);
     let bodies = file.bodies.unwrap_or_default();
     check_bodies(&bodies, &http, &mut mistakes);

@@ -2,7 +2,7 @@
 
 use crate::message::{Message, Room};
 use async_trait::async_trait;
-use countersign_core::{ActionId, ApprovalId, ChannelName, EntryId, PersonId, Timestamp};
+use countersign_core::{ActionId, ApprovalId, ChannelName, EntryId, GroupName, PersonId, Timestamp};
 use countersign_engine::outbox::News;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -205,6 +205,11 @@ pub trait Tell: Send + Sync + std::fmt::Debug {
 
     /// About how many open approvals one person is asked; `None`: about all on which they may decide.
     fn most_each(&self) -> Option<usize> {
+        None
+    }
+
+    /// Of these groups are those it writes to, of all who may decide; `None`: of any.
+    fn groups(&self) -> Option<&BTreeSet<GroupName>> {
         None
     }
 

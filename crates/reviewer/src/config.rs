@@ -28,7 +28,7 @@ use crate::{
     ticket::Watch,
     webhook::Inward,
 };
-use countersign_core::ChannelName;
+use countersign_core::{ChannelName, GroupName};
 use countersign_engine::{
     outbox::{ChannelSpec, Hears, Together},
     port::ticket::Tickets,
@@ -36,6 +36,7 @@ use countersign_engine::{
 use countersign_pep::{Fault, NOT_A_REFERENCE, Origin, SecretRef, Span, kept, tls::UpstreamTlsSection};
 use serde::Deserialize;
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -66,6 +67,8 @@ pub struct ChannelSection {
     pub together_within: Option<Span>,
     /// Of e-mail and Slack to whoever may decide, and of devices: about how many open approvals one person is asked.
     pub most_each: Option<usize>,
+    /// The same: only those of these groups are written to.
+    pub groups: Option<Vec<String>>,
     /// Of a webhook.
     pub url: Option<String>,
     /// Of a webhook: `env:NAME` or `file:PATH`.
@@ -255,6 +258,8 @@ const SHORTEST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_hours(1);
 const SHOW: usize = 8 << 10;
 const MOST_SHOWN: usize = 64 << 10;
+const GROUPS_REMEDY: &str =
+    "name groups of `people.groups`, or take it out: then whoever may decide is written to";
 const URL_REMEDY: &str = "write an `https` address, or `http` on this machine";
 
 impl ChannelConfig {
@@ -365,12 +370,38 @@ impl ChannelSection {
         self.is_read_by_people().then_some(Together { after, within })
     }
 
+    /// About how many open approvals one person is asked.
+    fn most_each(&self, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<usize> {
+        if self.most_each.is_some_and(|most| !(1..=MOST_EACH).contains(&most)) {
+            let why = "somebody has to be asked, and nobody about so many";
+            faults.push(common.fault("most_each", why, "write `1` to `200`"));
+        }
+        self.most_each
+    }
+
+    /// Whose members alone are written to.
+    fn groups(&self, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<BTreeSet<GroupName>> {
+        let named = self.groups.as_ref()?;
+        let one = |name: &String| {
+            let error = |error: countersign_core::id::IdError| {
+                common.fault("groups", error.to_string(), GROUPS_REMEDY)
+            };
+            kept(GroupName::new(name.as_str()).map_err(error), faults)
+        };
+        let groups: BTreeSet<GroupName> = named.iter().filter_map(one).collect();
+        if named.is_empty() {
+            faults.push(common.fault("groups", "nobody would be written to", GROUPS_REMEDY));
+        }
+        Some(groups)
+    }
+
     /// Keys that only other kinds have.
     fn foreign(&self, own: &[&str], common: &Common<'_>, faults: &mut Vec<Fault>) {
         let keys = [
             ("alone", self.alone.is_some()),
             ("together_within", self.together_within.is_some()),
             ("most_each", self.most_each.is_some()),
+            ("groups", self.groups.is_some()),
             ("url", self.url.is_some()),
             ("secret_from", self.secret_from.is_some()),
             ("previous_secret_from", self.previous_secret_from.is_some()),
@@ -587,6 +618,7 @@ mod tests {
             people_of: Some(people_of.into()),
             channel: channel.map(str::to_owned),
             most_each: Some(5),
+            groups: Some(vec!["dba".into()]),
             ..ChannelSection::default()
         };
         let written = direct("ops", None).check(Path::new("/")).unwrap();

@@ -16,6 +16,7 @@ use crate::{
     message::Room,
 };
 use async_trait::async_trait;
+use countersign_core::GroupName;
 use countersign_engine::outbox::News;
 use lettre::Address;
 use parking_lot::Mutex;
@@ -47,6 +48,8 @@ pub(crate) struct Email {
     pub(crate) give_up_after: Duration,
     /// About how many open approvals one person is asked.
     pub(crate) most_each: Option<usize>,
+    /// Those it writes to are of these.
+    pub(crate) groups: Option<BTreeSet<GroupName>>,
     pub(crate) turns: Arc<Semaphore>,
     /// To whom news was sent that others have not got yet: by the news' id.
     pub(crate) sent: Arc<Mutex<BTreeMap<String, Sent>>>,
@@ -173,6 +176,10 @@ impl Tell for Email {
 
     fn most_each(&self) -> Option<usize> {
         self.most_each
+    }
+
+    fn groups(&self) -> Option<&BTreeSet<GroupName>> {
+        self.groups.as_ref()
     }
 
     async fn tell_together(&self, gathering: &Gathering) -> Result<Option<String>, Failed> {

@@ -15,7 +15,7 @@ mod gateway;
 
 use crate::gateway::{POLICY, Stage, person};
 use async_trait::async_trait;
-use countersign_core::{ApprovalId, Class, PersonId, Timestamp};
+use countersign_core::{ApprovalId, Class, GroupName, PersonId, Timestamp};
 use countersign_engine::{
     Gate,
     outbox::{self, ChannelSpec, Channels, Hears, News, Quiet, Rest, Route, Shelf, Together, Urgency, When},
@@ -58,6 +58,7 @@ struct Reader {
     /// No message with several is taken, ever.
     refuses: AtomicBool,
     most_each: Option<usize>,
+    groups: Option<BTreeSet<GroupName>>,
     writes: Writes,
 }
 
@@ -69,7 +70,14 @@ impl Reader {
     fn limited(gate: &Arc<Gate>, most_each: Option<usize>, writes: Writes) -> Arc<Self> {
         let (gate, told, tried) = (Arc::clone(gate), Mutex::default(), Mutex::default());
         let (down, refuses) = (AtomicBool::default(), AtomicBool::default());
-        Arc::new(Self { gate, told, down, tried, refuses, most_each, writes })
+        Arc::new(Self { gate, told, down, tried, refuses, most_each, groups: None, writes })
+    }
+
+    /// Of one group alone.
+    fn of_group(gate: &Arc<Gate>, group: &str) -> Arc<Self> {
+        let mut reader = Self::limited(gate, None, Writes::ToPeople);
+        Arc::get_mut(&mut reader).unwrap().groups = Some([group.parse().unwrap()].into());
+        reader
     }
 
     fn all(&self) -> Vec<Told> {
@@ -114,6 +122,10 @@ impl Tell for Reader {
 
     fn most_each(&self) -> Option<usize> {
         self.most_each
+    }
+
+    fn groups(&self) -> Option<&BTreeSet<GroupName>> {
+        self.groups.as_ref()
     }
 
     async fn tell_together(&self, all: &Gathering) -> Result<Option<String>, Failed> {
@@ -212,11 +224,29 @@ fn plain() -> Channels {
     Channels::new([spec("ops", Hears::Everything, None)])
 }
 
+/// The next group is told after ten minutes.
+fn stepwise() -> Channels {
+    let step = (10 * MINUTE, ["leads".parse().unwrap()].into());
+    let route = Route {
+        name: "all".into(),
+        when: When::default(),
+        channels: ["ops".parse().unwrap()].into(),
+        escalate: vec![step],
+        remind: None,
+        urgency: Urgency::Unsaid,
+    };
+    Channels::new([spec("ops", Hears::Named, None), spec("leads", Hears::Named, None)]).routed(vec![route])
+}
+
 fn work(stage: &Stage, reader: &Arc<Reader>) -> JoinSet<()> {
     let mut workers = JoinSet::new();
-    let tell = Arc::clone(reader) as Arc<dyn Tell>;
-    workers.spawn(run(Arc::clone(&stage.gate), "ops".parse().unwrap(), tell));
+    work_on(stage, "ops", reader, &mut workers);
     workers
+}
+
+fn work_on(stage: &Stage, channel: &str, reader: &Arc<Reader>, workers: &mut JoinSet<()>) {
+    let tell = Arc::clone(reader) as Arc<dyn Tell>;
+    workers.spawn(run(Arc::clone(&stage.gate), channel.parse().unwrap(), tell));
 }
 
 async fn until(what: &str, mut enough: impl AsyncFnMut() -> bool) {
@@ -415,6 +445,35 @@ async fn nobody_is_asked_more_than_the_limit_while_somebody_else_is_left() {
     let told = reader.all();
     let Some(Told::One(_, _, people)) = told.last() else { panic!("{told:?}") };
     assert!(people.len() >= 7, "{people:?}");
+    workers.shutdown().await;
+    stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_calls_the_next_group_and_nobody_else_of_those_who_may_decide() {
+    let stage = Stage::telling(stepwise).await;
+    // All of them may decide; the second channel is for the leads alone.
+    let ops = Reader::of_group(&stage.gate, "sre");
+    let leads = Reader::of_group(&stage.gate, "leads");
+    let mut workers = work(&stage, &ops);
+    work_on(&stage, "leads", &leads, &mut workers);
+    let id = stage.hold(Class::Configure, "change").await;
+    until("the question", async || ops.asked(id)).await;
+    assert!(
+        matches!(&ops.all()[..], [Told::One(_, kind, people)] if kind == "approval.requested" && people.len() == 9)
+    );
+    stage.clock.pass(10 * MINUTE);
+    called(&stage, &[id]).await;
+    until("the step", async || leads.asked(id)).await;
+    let told = leads.all();
+    let [Told::One(_, kind, people)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((kind.as_str(), people), ("approval.escalated", &[person(9)].into()));
+    // The end is told to the same.
+    stage.reject(person(1), id, "no").await.unwrap();
+    until("the end", async || leads.all().len() == 2).await;
+    let told = leads.all();
+    let Told::One(_, kind, people) = &told[1] else { panic!("{told:?}") };
+    assert_eq!((kind.as_str(), people), ("approval.voted", &[person(9)].into()));
     workers.shutdown().await;
     stage.verify();
 }

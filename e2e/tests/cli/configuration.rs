@@ -12,7 +12,7 @@ upstream = "http://127.0.0.1:8081"
 "#;
 
 /// What is added to a configuration that holds, and what must be said of it.
-const MISTAKES: [(&str, &[&str]); 45] = [
+const MISTAKES: [(&str, &[&str]); 46] = [
     (
         "[[channel]]\nname = \"one\"\nkind = \"jira\"\nsite = \"https://x.atlassian.net\"\nuser = \"one@example.com\"\ntoken_from = \"env:PATH\"\nproject = \"OPS\"\npreapproves = true\n\
          [[channel]]\nname = \"two\"\nkind = \"jira\"\nsite = \"https://x.atlassian.net/\"\nuser = \"two@example.com\"\ntoken_from = \"env:PATH\"\nproject = \"HR\"",
@@ -25,6 +25,10 @@ const MISTAKES: [(&str, &[&str]); 45] = [
     ("[console]\nlisten = \"localhost:99999\"", &["console.listen", "`localhost:99999`", "127.0.0.1:7100"]),
     ("[console]\nurl = \"ftp://x\"", &["console.url", "`ftp://x`", "https://"]),
     ("[console]\nproxies = [\"10.0.0.0/40\"]", &["console.proxies", "`10.0.0.0/40`", "`10.0.0.0/8`"]),
+    (
+        "[[channel]]\nname = \"a\"\nkind = \"push\"\ngroups = [\"nobodies\"]",
+        &["channel.a.groups", "`nobodies` is declared nowhere", "people.groups"],
+    ),
     (
         "[[channel]]\nname = \"a\"\nkind = \"push\"\n[[channel]]\nname = \"b\"\nkind = \"push\"",
         &["channel.b.kind", "`a`", "one channel of kind `push`"],

@@ -112,7 +112,7 @@ fn the_route_of_its_guide_leads_to_channels_of_the_guide() {
     fs::create_dir(folder.path().join("policy")).unwrap();
     let none = "@id(\"none\")\nforbid (principal, action, resource);\n";
     fs::write(folder.path().join("policy/none.cedar"), none).unwrap();
-    let head = "[people]\ngroups = [\"dba\"]\n\n";
+    let head = "[people]\ngroups = [\"dba\", \"leads\"]\n\n";
     let write = |sections: &str| {
         fs::write(folder.path().join("countersign.toml"), format!("{head}{sections}\n")).unwrap();
     };

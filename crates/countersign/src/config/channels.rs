@@ -2,7 +2,7 @@
 //! are bound.
 
 use super::{Mistake, checked_targets, unlike};
-use countersign_core::ChannelName;
+use countersign_core::{ChannelName, GroupName};
 use countersign_reviewer::{ChannelConfig, ChannelSection, Speaks, Writes};
 use std::{collections::BTreeSet, path::Path};
 
@@ -10,6 +10,7 @@ use std::{collections::BTreeSet, path::Path};
 pub(super) fn checked(
     sections: Vec<(usize, ChannelSection)>,
     folder: &Path,
+    groups: &BTreeSet<GroupName>,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<ChannelConfig> {
     unlike(sections.iter().map(|(number, section)| (*number, &*section.name)), "channel", mistakes);
@@ -36,6 +37,17 @@ pub(super) fn checked(
             let place = format!("channel.{}.people_of", channel.spec().name);
             let why = format!("`{other}` is no channel of kind `slack` in which people decide");
             let mistake = Mistake::new(place, why, "name the one of the same app, and let it hear its users");
+            mistakes.push(Mistake { item: Some(*number), ..mistake });
+        }
+    }
+    for (number, channel) in &channels {
+        for group in channel.tell().groups().into_iter().flatten().filter(|group| !groups.contains(*group)) {
+            let place = format!("channel.{}.groups", channel.spec().name);
+            let mistake = Mistake::new(
+                place,
+                format!("`{group}` is declared nowhere"),
+                "declare it in `people.groups`",
+            );
             mistakes.push(Mistake { item: Some(*number), ..mistake });
         }
     }

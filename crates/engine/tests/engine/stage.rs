@@ -96,7 +96,7 @@ pub(crate) fn olga() -> PersonId {
     person(100)
 }
 
-/// People 1 to 9 are in every reviewing group; so is Olga, who owns the agent.
+/// People 1 to 9 are in every reviewing group; so is Olga, who owns the agent. Person 9 leads as well.
 #[derive(Debug, Default)]
 pub(crate) struct People {
     pub(crate) introduced_by_olga: Mutex<BTreeSet<PersonId>>,
@@ -139,7 +139,11 @@ impl Identity for People {
         let voter = |person| Voter {
             person,
             name: format!("{person}"),
-            groups: if left.contains(&person) { BTreeSet::new() } else { groups(&["privacy", "sre"]) },
+            groups: match person {
+                left_them if left.contains(&left_them) => BTreeSet::new(),
+                leads if leads == self::person(9) => groups(&["privacy", "sre", "leads"]),
+                _ => groups(&["privacy", "sre"]),
+            },
             attributes: BTreeSet::new(),
             administrator: false,
             stands_in: Vec::new(),

@@ -1,6 +1,6 @@
 //! A channel of kind `email`.
 
-use super::{ChannelSection, Common, MOST_EACH, Made, Speaks, is_this_machine};
+use super::{ChannelSection, Common, Made, Speaks, is_this_machine};
 use crate::email::{CONNECTIONS, Email, Login, Security, Sender, Smtp};
 use countersign_pep::{Fault, NOT_A_REFERENCE, Origin, kept, tls::UpstreamTlsSection};
 use lettre::Address;
@@ -24,7 +24,8 @@ enum Wanted {
 }
 
 pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut Vec<Fault>) -> Option<Made> {
-    let own = ["server", "port", "tls", "user", "password_from", "from", "to", "reply_to", "most_each"];
+    let own =
+        ["server", "port", "tls", "user", "password_from", "from", "to", "reply_to", "most_each", "groups"];
     section.foreign(&own, common, faults);
     let wanted = kept(wanted(section, common), faults);
     let origin = kept(origin(section, common, wanted.unwrap_or(Wanted::Implicit)), faults);
@@ -45,10 +46,12 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
             "name addresses, or take it out: then those who may decide are written to",
         ));
     }
-    let fits = |most: usize| (1..=MOST_EACH).contains(&most) && section.to.is_none();
-    if section.most_each.is_some_and(|most| !fits(most)) {
-        let why = "this is for people who may decide, somebody has to be asked, and nobody about so many";
-        faults.push(common.fault("most_each", why, "write `1` to `200`, and no `to`"));
+    let (most_each, groups) = (section.most_each(common, faults), section.groups(common, faults));
+    for (key, there) in [("most_each", most_each.is_some()), ("groups", groups.is_some())] {
+        if there && section.to.is_some() {
+            let why = "this is for people who may decide, and those in `to` are nobody in particular";
+            faults.push(common.fault(key, why, "take one of them out"));
+        }
     }
     let ((origin, security), (login, from)) = (origin.zip(security)?, login.zip(from)?);
     let place = format!("smtp://{}, from {from}", origin.authority);
@@ -61,7 +64,8 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         channel: common.name.as_ref().map(ToString::to_string).unwrap_or_default(),
         room: common.room,
         give_up_after: common.give_up_after,
-        most_each: section.most_each,
+        most_each,
+        groups,
         turns: Arc::new(Semaphore::new(CONNECTIONS)),
         sent: Arc::default(),
     };
@@ -213,13 +217,25 @@ mod tests {
             with(|section| section.to = Some(vec!["a@example.com".into(), "b@example.com".into()]))
                 .is_empty()
         );
-        let cases: [(Change, &str); 11] = [
+        let cases: [(Change, &str); 14] = [
             (|section| section.from = None, "from"),
             (|section| section.from = Some("Ana <ana@example.com>".into()), "from"),
             (|section| section.from = Some("ana@example.com\r\nBcc: x@example.com".into()), "from"),
             (|section| section.reply_to = Some("a@example.com, b@example.com".into()), "reply_to"),
             (|section| section.to = Some(vec!["äna@example.com".into()]), "to"),
             (|section| section.to = Some(vec![]), "to"),
+            (|section| section.groups = Some(vec![]), "groups"),
+            (
+                |section| {
+                    (section.groups, section.to) =
+                        (Some(vec!["dba".into()]), Some(vec!["a@example.com".into()]));
+                },
+                "groups",
+            ),
+            (
+                |section| (section.most_each, section.to) = (Some(5), Some(vec!["a@example.com".into()])),
+                "most_each",
+            ),
             (|section| section.user = Some("ana".into()), "password_from"),
             (|section| section.password_from = Some("env:PASSWORD".into()), "user"),
             (

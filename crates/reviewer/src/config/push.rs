@@ -1,6 +1,6 @@
 //! A channel of kind `push`.
 
-use super::{ChannelSection, Common, MOST_EACH, Made, Speaks, is_this_machine};
+use super::{ChannelSection, Common, Made, Speaks, is_this_machine};
 use crate::push::{Host, Push, Services, USUAL};
 use countersign_pep::{Fault, Origin, kept, tls::UpstreamTlsSection};
 use parking_lot::Mutex;
@@ -23,15 +23,12 @@ pub(super) fn check(
     common: &Common<'_>,
     faults: &mut Vec<Fault>,
 ) -> Option<(Made, Arc<Push>)> {
-    section.foreign(&["services", "private_services", "contact", "most_each"], common, faults);
+    section.foreign(&["services", "private_services", "contact", "most_each", "groups"], common, faults);
     let show = section.show.unwrap_or(SHOW);
     if show > MOST_SHOWN {
         faults.push(common.fault("show", "no phone shows so much", SHOW_REMEDY));
     }
-    if section.most_each.is_some_and(|most| !(1..=MOST_EACH).contains(&most)) {
-        let why = "somebody has to be asked, and nobody about so many";
-        faults.push(common.fault("most_each", why, "write `1` to `200`"));
-    }
+    let (most_each, groups) = (section.most_each(common, faults), section.groups(common, faults));
     let usual = || USUAL.iter().map(|host| (*host).to_owned()).collect();
     let named: Vec<String> = section.services.clone().unwrap_or_else(usual);
     let public = named.iter().filter_map(|text| {
@@ -59,7 +56,8 @@ pub(super) fn check(
         contact,
         show,
         give_up_after: common.give_up_after,
-        most_each: section.most_each,
+        most_each,
+        groups,
         opened: OnceLock::new(),
         memory: Mutex::default(),
     });
@@ -109,7 +107,7 @@ mod tests {
         let made = section().check(Path::new("/")).unwrap();
         assert_eq!((made.spec().kind, &*made.spec().place), ("push", PLACE));
         assert!(made.push().is_some() && made.spec().together.is_some());
-        let cases: [(Change, Option<&str>); 15] = [
+        let cases: [(Change, Option<&str>); 18] = [
             (|one| one.services = Some(vec!["push.example.com".into(), "*.push.example.com".into()]), None),
             (|one| one.private_services = Some(vec!["https://push.lan:8443".into()]), None),
             (|one| one.private_services = Some(vec!["http://127.0.0.1:8080".into()]), None),
@@ -124,6 +122,9 @@ mod tests {
             (|one| one.contact = Some("ops@example.com".into()), Some("contact")),
             (|one| one.show = Some(501), Some("show")),
             (|one| one.most_each = Some(0), Some("most_each")),
+            (|one| one.groups = Some(vec!["dba".into()]), None),
+            (|one| one.groups = Some(vec![]), Some("groups")),
+            (|one| one.groups = Some(vec!["d b a".into()]), Some("groups")),
             (|one| one.url = Some("https://x".into()), Some("url")),
         ];
         for (at, (change, wrong)) in cases.into_iter().enumerate() {

@@ -1,6 +1,6 @@
 //! A channel of kind `slack`.
 
-use super::{ChannelSection, Common, MOST_EACH, Made, Speaks};
+use super::{ChannelSection, Common, Made, Speaks};
 use crate::{
     outward::Outward,
     slack::{Api, Door, Pace, People, Signing, Slack, Socket},
@@ -14,7 +14,7 @@ const API: &str = "https://slack.com/api/";
 const CHANNEL_REMEDY: &str =
     "write the channel's id, such as `C0123456789`: it stands at the end of its details in Slack";
 
-const OF_PEOPLE: [&str; 4] = ["token_from", "people_of", "most_each", "api"];
+const OF_PEOPLE: [&str; 5] = ["token_from", "people_of", "most_each", "groups", "api"];
 const OF_A_CHANNEL: [&str; 6] =
     ["token_from", "channel", "signing_secret_from", "previous_signing_secret_from", "app_token_from", "api"];
 
@@ -47,10 +47,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
             .map_err(|error| common.fault("people_of", error.to_string(), "name a channel of kind `slack`"))
     });
     let people_of = people_of.and_then(|name| kept(name, faults));
-    if section.most_each.is_some_and(|most| !(1..=MOST_EACH).contains(&most)) {
-        let why = "somebody has to be asked, and nobody about so many";
-        faults.push(common.fault("most_each", why, "write `1` to `200`"));
-    }
+    let (most_each, groups) = (section.most_each(common, faults), section.groups(common, faults));
     let (outward, path) = kept(methods(section, common), faults)?;
     let (token, channel) = token.zip(channel)?;
     let place = match &people_of {
@@ -68,8 +65,7 @@ pub(super) fn check(section: &ChannelSection, common: &Common<'_>, faults: &mut 
         listens: signing.is_some() || app_token.is_some() || direct,
     };
     if let Some(of) = people_of {
-        let people =
-            People { slack, of, most_each: section.most_each, sent: Arc::default(), paces: Arc::default() };
+        let people = People { slack, of, most_each, groups, sent: Arc::default(), paces: Arc::default() };
         return Some(Made {
             kind: "slack",
             place,

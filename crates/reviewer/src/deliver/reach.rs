@@ -8,6 +8,7 @@ use countersign_engine::{
     Error,
     hold::Hold,
     outbox::{self, News, Outgoing},
+    port::identity::Voter,
     summons, vote,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,7 +97,7 @@ impl Worker<'_> {
         let may = |person: &PersonId| {
             self.address(*person).is_some() && vote::seat_for(self.gate, hold, *person).is_ok()
         };
-        identity.voters().into_iter().map(|voter| voter.person).filter(may).collect()
+        self.meant(identity.voters()).map(|voter| voter.person).filter(may).collect()
     }
 
     /// Everybody who has a say that they have not had and can be written to, with the shut gates it would be on.
@@ -108,7 +109,13 @@ impl Worker<'_> {
             let gates: BTreeSet<GateName> = left.into_iter().map(|shut| shut.name.clone()).collect();
             (!gates.is_empty()).then_some((person, gates))
         };
-        identity.voters().into_iter().filter_map(|voter| seats(voter.person)).collect()
+        self.meant(identity.voters()).filter_map(|voter| seats(voter.person)).collect()
+    }
+
+    /// Those this channel is for.
+    fn meant(&self, voters: Vec<Voter>) -> impl Iterator<Item = Voter> {
+        let of = |voter: &Voter| self.tell.groups().is_none_or(|groups| !groups.is_disjoint(&voter.groups));
+        voters.into_iter().filter(of)
     }
 
     /// Whom the limit leaves, with how many each gate still needs.

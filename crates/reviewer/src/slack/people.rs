@@ -12,7 +12,7 @@ use crate::{
     message::Room,
 };
 use async_trait::async_trait;
-use countersign_core::{ChannelName, PersonId};
+use countersign_core::{ChannelName, GroupName, PersonId};
 use countersign_engine::outbox::News;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -37,6 +37,8 @@ pub(crate) struct People {
     pub(crate) of: ChannelName,
     /// About how many open approvals one person is asked.
     pub(crate) most_each: Option<usize>,
+    /// Those it writes to are of these.
+    pub(crate) groups: Option<BTreeSet<GroupName>>,
     /// How far news came that others have not got yet: by its id.
     pub(crate) sent: Arc<Mutex<BTreeMap<String, Sent>>>,
     /// One permit for each conversation, given back a second after a message.
@@ -99,6 +101,10 @@ impl Tell for People {
 
     fn most_each(&self) -> Option<usize> {
         self.most_each
+    }
+
+    fn groups(&self) -> Option<&BTreeSet<GroupName>> {
+        self.groups.as_ref()
     }
 
     fn written_to(&self, posted: &str) -> BTreeSet<PersonId> {
