@@ -27,6 +27,9 @@ use serde_json::{Map, Value};
 /// Larger bodies are put on the page only when somebody opens them, and until then nobody can approve.
 const LARGE: usize = 256 * 1024;
 
+/// The frame's page that shows nothing but what is decided on and the decision.
+const DECIDE: &str = "decide";
+
 /// Reasons that need no typing.
 const PRESETS: [&str; 4] = ["Not expected", "Wrong target", "Too broad", "Needs a ticket"];
 
@@ -48,8 +51,6 @@ struct ApprovalPage {
     signs: bool,
     presets: &'static [&'static str],
     ran: Option<Ran>,
-    /// Nothing but what is decided on and the decision: where chats lead.
-    alone: bool,
     /// The page's own path.
     here: String,
 }
@@ -70,8 +71,7 @@ pub(super) async fn page(
     viewer: Viewer,
     Id(id): Id<ApprovalId>,
 ) -> Result<Response, Fault> {
-    let page = whole(&console, &viewer, id).await?;
-    draw_page(&ApprovalPage { here: format!("/approvals/{id}"), ..page })
+    drawn(&console, &viewer, id, ("inbox", format!("/approvals/{id}"))).await
 }
 
 /// One approval to decide on, and nothing else: a chat's button leads here, where its own word is not enough.
@@ -80,20 +80,24 @@ pub(super) async fn decide(
     viewer: Viewer,
     Id(id): Id<ApprovalId>,
 ) -> Result<Response, Fault> {
-    let mut page = whole(&console, &viewer, id).await?;
-    page.frame.page = "decide";
-    draw_page(&ApprovalPage { alone: true, here: format!("/approvals/{id}/decide"), ..page })
+    drawn(&console, &viewer, id, (DECIDE, format!("/approvals/{id}/decide"))).await
 }
 
-async fn whole(console: &Console, viewer: &Viewer, id: ApprovalId) -> Result<ApprovalPage, Fault> {
-    let frame = Frame::of(console, viewer, "inbox").await?;
+async fn drawn(
+    console: &Console,
+    viewer: &Viewer,
+    id: ApprovalId,
+    (page, here): (&'static str, String),
+) -> Result<Response, Fault> {
+    let frame = Frame::of(console, viewer, page).await?;
     let read = approval::load(console, id).await?;
     let full = approval::drawn(console, &read, &viewer.caller).await?;
     let passkeys = console.directory().passkeys(viewer.session.person).len();
     let ran = ran(console, &read.hold).await?;
     let linked = console.directory().offered_to(viewer.session.person).into_iter();
     let linked = linked.filter(|(_, at)| at.is_some()).map(|(offered, _)| (offered.name, offered.label));
-    Ok(ApprovalPage { ran, providers: linked.collect(), ..ApprovalPage::new(frame, full, passkeys) })
+    let providers = linked.collect();
+    draw_page(&ApprovalPage { ran, providers, here, ..ApprovalPage::new(frame, full, passkeys) })
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "only a result tells how an execution ended")]
@@ -149,7 +153,6 @@ impl ApprovalPage {
             strong_enough: signs || wanted != "passkey",
             presets: &PRESETS,
             ran: None,
-            alone: false,
             here: String::new(),
             frame,
             full,
