@@ -97,7 +97,7 @@ async fn drawn(
     let linked = console.directory().offered_to(viewer.session.person).into_iter();
     let linked = linked.filter(|(_, at)| at.is_some()).map(|(offered, _)| (offered.name, offered.label));
     let providers = linked.collect();
-    draw_page(&ApprovalPage { ran, providers, here, ..ApprovalPage::new(frame, full, passkeys) })
+    draw_page(&ApprovalPage { providers, ran, here, ..ApprovalPage::new(frame, full, passkeys) })
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "only a result tells how an execution ended")]
