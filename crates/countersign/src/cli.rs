@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use countersign_pep::Span;
 use std::path::PathBuf;
 
 /// An identity-aware proxy with action-level approvals for AI agents and automation.
@@ -398,9 +399,12 @@ pub(crate) enum ChannelCommand {
     /// Send a test message from here, as the gateway would, and say whether it was taken.
     Test {
         name: String,
-        /// Of people's devices: whose are tried, by e-mail or id.
+        /// Of a channel that writes to people: to whom, by e-mail or id.
         #[arg(long)]
         person: Option<String>,
+        /// Wait so long until somebody there is heard by the gateway, such as `2m`.
+        #[arg(long, value_name = "SPAN")]
+        answer_within: Option<Span>,
     },
     /// Tell a channel once more what was given up, of one approval or of all.
     Replay {

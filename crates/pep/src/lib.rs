@@ -19,4 +19,4 @@ pub use keepalive::keep_alive;
 pub use listen::{BoundListener, Doors, ListenError, Serving, sharing};
 pub use origin::Origin;
 pub use secret::{NOT_A_REFERENCE, SecretError, SecretRef, Stamp};
-pub use units::{Size, Span};
+pub use units::{NotASpan, Size, Span};

@@ -1,7 +1,7 @@
 //! Lengths of time and numbers of bytes, as people write them.
 
 use serde::{Deserialize, Deserializer, de::Error as _};
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 /// A length of time, written `55s`, `500ms`, `2m`, `1h` or `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +19,20 @@ fn parts(text: &str) -> Option<(u64, &str)> {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let millis = parts(&text).and_then(|(number, unit)| {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// It is no length of time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a length of time such as `55s` or `2m`")]
+pub struct NotASpan(String);
+
+impl FromStr for Span {
+    type Err = NotASpan;
+
+    fn from_str(text: &str) -> Result<Self, NotASpan> {
+        let millis = parts(text).and_then(|(number, unit)| {
             let factor = match unit {
                 "ms" => 1,
                 "s" => 1000,
@@ -32,9 +44,7 @@ impl<'de> Deserialize<'de> for Span {
             number.checked_mul(factor)
         });
         let span = millis.map(|millis| Self(Duration::from_millis(millis)));
-        span.ok_or_else(|| {
-            D::Error::custom(format_args!("`{text}` is not a length of time such as `55s` or `2m`"))
-        })
+        span.ok_or_else(|| NotASpan(text.to_owned()))
     }
 }
 

@@ -274,4 +274,12 @@ impl Letter {
             now,
         }
     }
+
+    /// For one person, at their address there, on a channel that writes to people.
+    #[must_use]
+    pub fn meant_for(mut self, person: PersonId, address: String) -> Self {
+        let link = self.message.link.clone();
+        self.deciders = vec![Decider { person, address, link, said: Said::Nothing }];
+        self
+    }
 }

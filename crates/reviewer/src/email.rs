@@ -273,7 +273,8 @@ impl Email {
     }
 
     fn recipients<'l>(&self, letter: &'l Letter, what: Ours) -> Result<Vec<To<'l>>, Failed> {
-        if letter.news.kind == "channel.test" || !self.to.is_empty() {
+        let test = letter.news.kind == "channel.test" && letter.deciders.is_empty();
+        if test || !self.to.is_empty() {
             let what = if what == Ours::Asks { Ours::Informs } else { what };
             let own = [self
                 .sender

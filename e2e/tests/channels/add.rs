@@ -44,7 +44,7 @@ async fn a_channel_is_set_up_at_a_terminal_and_tried_end_to_end() {
     let before = std::fs::read_to_string(&file).unwrap();
 
     // An address that others could read along, and a secret that was pasted by mistake.
-    let lines = ["siem", "http://hooks.example.com/in", SECRET, "env:SIEM_SECRET", &receiver.url];
+    let lines = ["siem", "http://hooks.example.com/in", SECRET, "env:SIEM_SECRET", "", &receiver.url];
     let (well, shown) = typed(folder.path(), "channel add webhook", &lines).await;
     assert!(well, "{shown}");
     for words in [

@@ -159,6 +159,18 @@ async fn a_mail_leads_whom_it_is_for_to_the_page_once_and_the_end_is_told_in_the
     std::fs::write(&file, json!(mails).to_string()).unwrap();
     let said = python(READ, &[&file.display().to_string()]).await.unwrap();
     assert_eq!(String::from_utf8(said).unwrap().trim(), "5");
+
+    // A test goes to one of them, where one is named.
+    let test = |email: &'static str| {
+        let gateway = &post.stage.gateway;
+        async move { gateway.command(&["channel", "test", "dba", "--person", email]).await }
+    };
+    let said = test("nobody@example.com").await.unwrap_err().to_string();
+    assert!(said.contains("nobody has the e-mail `nobody@example.com`"), "{said}");
+    test("bea@example.com").await.unwrap();
+    let taken = post.mails(6).await;
+    assert_eq!(taken[5].to, "bea@example.com");
+    assert!(taken[5].mail.text.contains("This is a test"), "{}", taken[5].mail.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,8 @@ pub(crate) struct ChannelItem {
     pub(crate) next_try: Option<String>,
     /// Since when the connection stands on which its users are heard, where it keeps one.
     pub(crate) listening_since: Option<String>,
+    /// When something last came from its users whose signature held, since the gateway started.
+    pub(crate) last_heard: Option<String>,
     /// Why somebody beside the gateway may be handed what its users do there.
     pub(crate) warning: Option<String>,
     /// Since when what people decide there cannot be read.
@@ -123,6 +125,7 @@ impl Console {
             last_error: standing.last_error,
             next_try: standing.next_try.map(time),
             listening_since: channel.listening().map(time),
+            last_heard: channel.heard().map(time),
             warning: channel.shared(),
             unread_since: unread.as_ref().map(|unread| time(unread.since)),
             unread_error: unread.map(|unread| unread.why),

@@ -72,6 +72,8 @@ pub struct Channel {
     unread: RwLock<Option<Unread>>,
     /// Since when a connection stands on which its users are heard.
     listening: RwLock<Option<Timestamp>>,
+    /// When something was last believed to come from there.
+    heard: RwLock<Option<Timestamp>>,
     /// Why somebody beside the gateway may be handed what its users do there.
     shared: RwLock<Option<String>>,
 }
@@ -86,6 +88,7 @@ impl Channel {
             put_off: Mutex::default(),
             unread: RwLock::default(),
             listening: RwLock::default(),
+            heard: RwLock::default(),
             shared: RwLock::default(),
         }
     }
@@ -142,6 +145,16 @@ impl Channel {
     pub fn listens(&self, now: Timestamp) {
         self.listening.write().get_or_insert(now);
         self.read();
+    }
+
+    /// When something was last believed to come from there, since the gateway started.
+    pub fn heard(&self) -> Option<Timestamp> {
+        *self.heard.read()
+    }
+
+    /// Something came from there, and its signature holds.
+    pub fn hears(&self, now: Timestamp) {
+        *self.heard.write() = Some(now);
     }
 
     /// Why somebody beside the gateway may be handed what its users do there, where that is so.

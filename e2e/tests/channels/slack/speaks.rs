@@ -353,6 +353,35 @@ async fn freezes(room: Room) {
     assert_eq!(room.slack.faults(), Vec::<String>::new());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_waits_for_somebody_to_answer_and_believes_only_slack() {
+    for way in [Way::Address, Way::Socket] {
+        let room = Room::open(way).await;
+        let wait = |span: &'static str| {
+            let gateway = &room.stage.gateway;
+            async move { gateway.command(&["channel", "test", "dba", "--answer-within", span]).await }
+        };
+        let said = wait("100ms").await.unwrap_err().to_string();
+        assert!(said.contains("nothing came back that was believed"), "{said}");
+        assert!(said.contains("type `/countersign` in Slack"), "{said}");
+
+        let answers = async {
+            room.slack.until("the test", |messages| roots(messages).len() == 2).await.unwrap();
+            if way == Way::Address {
+                let body = "command=%2Fcountersign&text=&user_id=U0000000001&team_id=T1".to_owned();
+                let kind = "application/x-www-form-urlencoded";
+                assert_eq!(room.post(&Request::signed("another", now(), kind, body)).await.0, 401);
+                assert_eq!(room.stage.channel("dba").await["last_heard"], json!(null));
+            }
+            room.taken(&room.slack.command("U0000000001", "")).await;
+        };
+        let (told, ()) = tokio::join!(wait("3m"), answers);
+        let told = told.unwrap();
+        assert_eq!(told["heard_at"], room.stage.channel("dba").await["last_heard"], "{told}");
+        assert_eq!(told["listening_since"].is_string(), way == Way::Socket, "{told}");
+    }
+}
+
 /// A section that writes to the people of the channel.
 fn people(slack: &Slack) -> String {
     format!(
@@ -383,6 +412,18 @@ async fn people_are_written_to_one_by_one_and_decide_where_they_are_bound() {
         assert_eq!(messages.len(), 1, "{messages:?}");
         assert!(!room.is(&id, "pending").await);
         room.stage.gateway.command(&["channel", "test", "people"]).await.unwrap();
+        // To one of them alone, where they are bound.
+        let tried = ["channel", "test", "people", "--person"];
+        room.stage.gateway.command(&[&tried[..], &["ana@example.com"]].concat()).await.unwrap();
+        let messages = room.slack.messages();
+        assert_eq!((messages.len(), &*messages[1].channel), (2, "D0000000001"));
+        assert!(has_text(&messages[1].blocks, "nothing waits for anybody"), "{:?}", messages[1].blocks);
+        let said = room.stage.gateway.command(&[&tried[..], &["bea@example.com"]].concat()).await;
+        let said = said.unwrap_err().to_string();
+        assert!(
+            said.contains("`bea@example.com` is nobody's word in `dba`") && said.contains("bind"),
+            "{said}"
+        );
         let entries = night::verified_entries(&room.stage.gateway).await.unwrap();
         let voted: Vec<_> = entries.iter().filter(|entry| entry.kind == "approval.voted").collect();
         assert_eq!(voted.len(), 1);

@@ -84,7 +84,11 @@ async fn spoken(
         Problem::not_found(format!("no channel `{}` of kind `{kind}` speaks here", visible::name(name)))
             .hint(hint)
     })?;
-    Ok(match door.receive(headers, body).await {
+    let spoken = door.receive(headers, body).await;
+    if !matches!(spoken, Spoken::NotSigned(_)) {
+        heard(console, channel);
+    }
+    Ok(match spoken {
         Spoken::Taken => StatusCode::OK.into_response(),
         Spoken::Text(text) => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response(),
         Spoken::Json(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
@@ -101,6 +105,13 @@ async fn spoken(
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many", detail));
         }
     })
+}
+
+/// What came is from there: somebody sees that the way to here works.
+pub(super) fn heard(console: &Console, channel: &ChannelName) {
+    if let Some(channel) = console.gate().channels().named(channel) {
+        channel.hears(console.gate().now());
+    }
 }
 
 /// Whether a body is not larger than is read.

@@ -100,6 +100,7 @@ pub(crate) async fn said(
         record::count(console.gate(), RefusalCode::Unauthenticated, None).await?;
         return Err(not_signed(channel, why));
     }
+    chats::heard(&console, channel);
     let event = serde_json::from_slice::<ChannelEvent>(&body);
     let event = event.map_err(|error| Problem::invalid(format!("the body is not as it must be: {error}")))?;
     let seen = console.deliveries().take(channel, (delivery.id, &body), now, || match &event {

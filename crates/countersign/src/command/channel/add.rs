@@ -25,10 +25,13 @@ const TRIES: usize = 20;
 const LONGEST: usize = 4_096;
 
 /// What a channel needs to be told.
+#[derive(Clone, Copy)]
 struct Field {
     key: &'static str,
     asks: &'static str,
     takes: Takes,
+    /// Not asked for where this was answered.
+    unless: Option<&'static str>,
 }
 
 /// What is taken for an answer.
@@ -73,22 +76,41 @@ impl Takes {
 }
 
 const fn field(key: &'static str, asks: &'static str, takes: Takes) -> Field {
-    Field { key, asks, takes }
+    Field { key, asks, takes, unless: None }
+}
+
+const fn unless(other: &'static str, field: Field) -> Field {
+    Field { unless: Some(other), ..field }
 }
 
 const SLACK: &[Field] = &[
-    field("channel", "The channel's id, at the end of its details in Slack (C…)", Takes::Text),
-    field("token_from", "Where the Bot User OAuth Token is", Takes::Secret),
     field(
-        "app_token_from",
-        "Where the App-Level Token is (xapp-…), to hear people by Socket Mode; empty: Slack reaches this console, or nobody \
-         decides in Slack",
-        Takes::SecretOrNothing,
+        "people_of",
+        "To write to people one by one: the channel here, of the same app, in which they are bound; empty: to a channel of \
+         Slack's",
+        Takes::Nothing,
     ),
-    field(
-        "signing_secret_from",
-        "Where the app's Signing Secret is, if Slack reaches this console and there is no Socket Mode; empty: none",
-        Takes::SecretOrNothing,
+    unless(
+        "people_of",
+        field("channel", "The channel's id, at the end of its details in Slack (C…)", Takes::Text),
+    ),
+    field("token_from", "Where the Bot User OAuth Token is", Takes::Secret),
+    unless(
+        "people_of",
+        field(
+            "app_token_from",
+            "Where the App-Level Token is (xapp-…), to hear people by Socket Mode; empty: Slack reaches this console, or \
+             nobody decides in Slack",
+            Takes::SecretOrNothing,
+        ),
+    ),
+    unless(
+        "people_of",
+        field(
+            "signing_secret_from",
+            "Where the app's Signing Secret is, if Slack reaches this console and there is no Socket Mode; empty: none",
+            Takes::SecretOrNothing,
+        ),
     ),
 ];
 const TEAMS: &[Field] = &[
@@ -114,6 +136,11 @@ const PUSH: &[Field] = &[field(
 const WEBHOOK: &[Field] = &[
     field("url", "The receiver's address", Takes::Text),
     field("secret_from", "Where the secret is that signs what is sent", Takes::Secret),
+    field(
+        "inward_secret_from",
+        "Where another secret is, that signs what its users decide; empty: nobody decides there",
+        Takes::SecretOrNothing,
+    ),
 ];
 const PAGERDUTY: &[Field] = &[
     field("routing_key_from", "Where the routing key of the Events API v2 integration is", Takes::Secret),
@@ -322,7 +349,10 @@ impl<R: BufRead, W: Write> Dialog<R, W> {
         let name = self.name(kind, name, taken)?;
         let mut answers: Vec<(&Field, String)> = Vec::new();
         for field in kind.fields() {
-            answers.push((field, self.ask(field, &name)?));
+            let there = |key: &str| answers.iter().any(|(field, said)| field.key == key && !said.is_empty());
+            if !field.unless.is_some_and(there) {
+                answers.push((field, self.ask(field, &name)?));
+            }
         }
         for _ in 0..TRIES {
             let text = section(&name, kind, &answers);
@@ -513,18 +543,23 @@ mod tests {
         for (kind, typed, section) in [
             (
                 ChannelKind::Slack,
-                "dba\nC0123456789\n\n\nenv:SIGNING\n",
+                "dba\n\nC0123456789\n\n\nenv:SIGNING\n",
                 "channel = \"C0123456789\"\ntoken_from = \"file:secrets/dba-token\"\nsigning_secret_from = \"env:SIGNING\"\n",
             ),
             (
                 ChannelKind::Slack,
-                "dba\nC0123456789\n\nenv:APP\nenv:SIGNING\n\n\n",
+                "dba\n\nC0123456789\n\nenv:APP\nenv:SIGNING\n\n\n",
                 "token_from = \"file:secrets/dba-token\"\n",
             ),
             (
                 ChannelKind::Slack,
-                "dba\nC0123456789\n\nenv:APP\n\n",
+                "dba\n\nC0123456789\n\nenv:APP\n\n",
                 "token_from = \"file:secrets/dba-token\"\napp_token_from = \"env:APP\"\n",
+            ),
+            (
+                ChannelKind::Slack,
+                "dba\nops\n\n",
+                "people_of = \"ops\"\ntoken_from = \"file:secrets/dba-token\"\n",
             ),
             (
                 ChannelKind::Teams,
@@ -544,8 +579,13 @@ mod tests {
             ),
             (
                 ChannelKind::Webhook,
-                "dba\nhttps://hooks.example.com/in\n\n",
+                "dba\nhttps://hooks.example.com/in\n\n\n",
                 "url = \"https://hooks.example.com/in\"\nsecret_from = \"file:secrets/dba-secret\"\n",
+            ),
+            (
+                ChannelKind::Webhook,
+                "dba\nhttps://hooks.example.com/in\n\nenv:IN\n",
+                "secret_from = \"file:secrets/dba-secret\"\ninward_secret_from = \"env:IN\"\n",
             ),
             (ChannelKind::Pagerduty, "dba\n\ncritical\n", "severity = \"critical\"\n"),
             (
@@ -582,7 +622,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_asked_for_again_and_a_secret_is_never_taken_nor_repeated() {
-        let typed = "ops\nDBA\ndba\nhttp://hooks.example.com/\nwhsec_hunter2\n\nhttps://hooks.example.com/\n";
+        let typed =
+            "ops\nDBA\ndba\nhttp://hooks.example.com/\nwhsec_hunter2\n\n\nhttps://hooks.example.com/\n";
         let (walked, shown) = walked(ChannelKind::Webhook, None, typed);
         let (_, text) = walked.unwrap();
         assert!(text.contains("url = \"https://hooks.example.com/\"\n"), "{text}");

@@ -194,6 +194,9 @@ fn read(socket: &Socket, text: &str) -> Next {
 
 /// Takes in what an envelope held, and says how it is acknowledged, if it is.
 async fn take(door: &Door, gate: &Arc<Gate>, heard: Heard, id: String) -> Option<Value> {
+    if let Some(channel) = gate.channels().named(&door.name) {
+        channel.hears(gate.now());
+    }
     match door.hand_in(gate, heard, &format!("envelope:{id}")).await {
         Reply::Json(answer) => Some(json!({"envelope_id": id, "payload": answer})),
         Reply::Taken | Reply::Text(_) => Some(json!({"envelope_id": id})),
