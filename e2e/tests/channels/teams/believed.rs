@@ -1,16 +1,55 @@
 //! Whose word is taken for the Bot Framework's: tokens that are forged, late, for others or by others decide nothing.
 
 use super::{ANA, Room};
+use crate::driver;
 use countersign_e2e::night;
 use countersign_testkit::{
     issuer::{SigningKey, token_with_secret},
     teams::{
-        SECRET, Teams,
+        APP, SECRET, Teams,
         cards::says,
         person::{Request, moment, now},
     },
 };
 use serde_json::{Value, json};
+use tokio::process::Command;
+
+/// Asks Microsoft's own library about tokens, under the issuer and the keys that are the Bot Framework's here.
+const VERIFY: &str = r#"
+const connector = require(process.argv[1] + '/node_modules/botframework-connector');
+const { issuer, openid, app, requests } = JSON.parse(require('fs').readFileSync(process.argv[2], 'utf8'));
+connector.AuthenticationConstants.ToBotFromChannelTokenIssuer = issuer;
+connector.ChannelValidation.ToBotFromChannelTokenValidationParameters.issuer = [issuer];
+connector.ChannelValidation.OpenIdMetadataEndpoint = openid;
+const credentials = new connector.SimpleCredentialProvider(app, '');
+(async () => {
+  const taken = [];
+  for (const { what, token, service } of requests) {
+    const asked = connector.ChannelValidation.authenticateChannelTokenWithServiceUrl(
+      token === null ? '' : `Bearer ${token}`, credentials, service, 'msteams');
+    if (await asked.then(() => true, () => false)) taken.push(what);
+  }
+  process.stdout.write(JSON.stringify(taken));
+})();
+"#;
+
+/// Which of these Microsoft's library takes for the Bot Framework's.
+async fn taken_by_the_library(room: &Room, tokens: &[(&str, Option<String>)]) -> Vec<String> {
+    let service = room.teams.service();
+    let requests: Vec<Value> = tokens
+        .iter()
+        .map(|(what, token)| json!({"what": what, "token": token, "service": service}))
+        .collect();
+    let asked = json!({"issuer": room.teams.issuer(), "openid": room.teams.openid(), "app": APP, "requests": requests});
+    let file = room.stage.gateway.folder().join("tokens.json");
+    std::fs::write(&file, asked.to_string()).unwrap();
+    let library = driver("botframework");
+    let mut node = Command::new("node");
+    node.args(["-e", VERIFY, &library]).arg(&file).env("NO_PROXY", "*").kill_on_drop(true);
+    let done = node.output().await.unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_the_bot_framework_signed_for_this_bot_just_now_is_taken_in() {
@@ -57,6 +96,10 @@ async fn only_what_the_bot_framework_signed_for_this_bot_just_now_is_taken_in() 
     let pss =
         room.teams.signed(&json!({"typ": "JWT", "alg": "PS256", "kid": "bot-framework-1"}), &claims).unwrap();
     tokens.push(("another algorithm", Some(pss)));
+    // Microsoft's own library refuses the same, but for one that would hold for years.
+    let good = [("good", click.token.clone())];
+    let taken = taken_by_the_library(&room, &[&good[..], &tokens[..]].concat()).await;
+    assert_eq!(taken, ["good", "good for years"]);
     for (what, token) in tokens {
         let (status, answer) = room.send(&Request { token, ..click.clone() }).await;
         assert_eq!((status, &answer["code"]), (401, &"not-signed".into()), "{what}: {answer}");
