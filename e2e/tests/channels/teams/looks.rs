@@ -7,8 +7,8 @@ use countersign_e2e::{
     browser::Browser,
     client::{curl, python},
 };
-use serde_json::{Map, Value};
-use std::path::Path;
+use serde_json::{Map, Value, json};
+use std::{fmt::Write as _, path::Path};
 
 /// A page that draws one card. Markdown is left to the page by the renderer; bold and italic are all that ours has.
 const PAGE: &str = r##"<!doctype html><meta charset="utf-8"><style>body{font:15px sans-serif;max-width:42em;margin:1em}
@@ -104,10 +104,15 @@ async fn every_card_that_is_kept_fits_the_published_schema_and_is_drawn_without_
     let done = python(SCHEMA, &[&driver("schema"), &file.display().to_string()]).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&done).trim(), cards.len().to_string());
     let browser = Browser::start(760, 1400).await.unwrap();
+    // Moments are drawn by the reader's clock and in their language.
+    browser.devtools("Emulation.setTimezoneOverride", &json!({"timezoneId": "Europe/Lisbon"})).await.unwrap();
+    browser.devtools("Emulation.setLocaleOverride", &json!({"locale": "en-GB"})).await.unwrap();
+    let mut all = String::new();
     let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     for (name, card) in &cards {
         let (complaints, text) = drawn(&browser, folder.path(), card).await;
         assert_eq!(complaints, Value::Array(vec![]), "{name}");
+        let _ = writeln!(all, "== {name}\n{text}\n");
         let (shown, mut others) = (squeezed(&text.replace('\u{a0}', " ")), Vec::new());
         runs(card, &mut others);
         for run in others {
@@ -119,6 +124,7 @@ async fn every_card_that_is_kept_fits_the_published_schema_and_is_drawn_without_
         assert_eq!(links, Value::Array(vec![]), "{name}: nobody else's link");
         picture(&browser, &format!("teams-card-{}", name.replace([' ', ','], "-"))).await;
     }
+    insta::assert_snapshot!("drawn", all);
 }
 
 /// Draws a card: what the renderer complains about, and all that is read on it.
