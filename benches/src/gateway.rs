@@ -50,6 +50,14 @@ pub fn binary() -> Result<PathBuf> {
     if path.exists() { Ok(path) } else { Err(missing().into()) }
 }
 
+/// Where the packages are that tests and benches drive.
+pub fn drivers() -> Result<PathBuf> {
+    let path = built()?.with_file_name("drivers");
+    let missing =
+        || format!("`{}` is not there\n\nhint: run `.ci/drivers`, as `make bench` does", path.display());
+    if path.exists() { Ok(path) } else { Err(missing().into()) }
+}
+
 impl Gateway {
     /// Writes the configuration, starts the gateway and waits until it is ready.
     pub fn start(setup: &Setup<'_>) -> Result<Self> {

@@ -1,15 +1,23 @@
 //! What the gateway adds to an MCP tool call that policy permits, with everything recorded: beside the same server
-//! reached directly, in one run. And what a held call costs while it waits.
+//! reached directly, in one run. One server is of the official TypeScript SDK and has tools that do nothing, as servers are
+//! that people write; the other does not even read its calls, which shows what the gateway itself costs. And what a held call
+//! costs while it waits.
 
 use countersign_benches::{
     Result,
     disk::fdatasync_us,
-    gateway::Gateway,
+    gateway::{Gateway, drivers},
     load::{Load, wrk_script},
     report::{Figure, Goal, publish},
 };
 use serde_json::{Value, json};
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -39,10 +47,10 @@ const TOOLS: &str = r#"{"tools":[
 {"name":"large","description":"Gives a large answer.","inputSchema":{"type":"object"}},
 {"name":"change","description":"Changes an order.","inputSchema":{"type":"object","properties":{"order":{"type":"integer"}}}}]}"#;
 
-fn section(wire: u16, server: SocketAddr) -> String {
+fn section(name: &str, wire: u16, server: SocketAddr) -> String {
     format!(
         r#"[[mcp]]
-name = "shop"
+name = "{name}"
 environment = "prod"
 listen = "127.0.0.1:{wire}"
 upstream = "http://{server}/mcp"
@@ -64,6 +72,60 @@ class = "write"
     )
 }
 
+/// The server of the SDK. Dropping it kills it.
+struct Sdk(Child);
+
+impl Drop for Sdk {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Sdk {
+    /// Starts it beside the packages that it uses, and waits until it answers.
+    async fn start() -> Result<(Self, SocketAddr)> {
+        let script = drivers()?.join("node/sdk_server.mjs");
+        fs::write(&script, include_str!("../sdk_server.mjs"))?;
+        let address = SocketAddr::from(([127, 0, 0, 1], countersign_testkit::ports::free()?));
+        let started = Command::new("node").arg(script).arg(address.port().to_string()).spawn()?;
+        let sdk = Self(started);
+        let answers = async {
+            while TcpStream::connect(address).await.is_err() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, answers).await?;
+        Ok((sdk, address))
+    }
+}
+
+/// One server, each way.
+struct Cells {
+    direct: [Load; 3],
+    through: [Load; 3],
+}
+
+impl Cells {
+    fn of(direct: &Way, through: &Way) -> Result<Self> {
+        Ok(Self { direct: direct.loads()?, through: through.loads()? })
+    }
+
+    /// What the gateway adds to a call, 1 at once, in microseconds; its rate, 16 at once; and its time for a large result, each
+    /// beside the server itself.
+    fn figures(&self) -> (f64, f64, f64) {
+        let ([one, many, large], [own_one, own_many, own_large]) = (&self.direct, &self.through);
+        let added = own_one.p50_us - one.p50_us;
+        (added, own_many.per_second / many.per_second, own_large.p50_us / large.p50_us)
+    }
+
+    fn told(&self) -> Value {
+        let of = |load: &Load| json!({"per_second": load.per_second, "p50_us": load.p50_us, "p99_us": load.p99_us});
+        let all = |[one, many, large]: &[Load; 3]| json!({"calls_1": of(one), "calls_16": of(many), "large_1": of(large)});
+        json!({"direct": all(&self.direct), "gateway": all(&self.through)})
+    }
+}
+
 /// A way to the server: where, and with which headers.
 struct Way {
     url: String,
@@ -73,6 +135,12 @@ struct Way {
 }
 
 impl Way {
+    /// Small calls one at once and many, and large results.
+    fn loads(&self) -> Result<[Load; 3]> {
+        self.load("look", MANY, WARM)?;
+        Ok([self.load("look", 1, SPAN)?, self.load("look", MANY, SPAN)?, self.load("large", 1, SPAN)?])
+    }
+
     /// Calls of this tool, one after the other on each connection.
     fn load(&self, tool: &str, connections: usize, span: Duration) -> Result<Load> {
         let script = self.folder.join("call.lua");
@@ -104,48 +172,48 @@ end
 async fn main() -> Result<()> {
     rlimit::increase_nofile_limit(u64::MAX)?;
     let server = serve().await?;
+    let (sdk, sdk_address) = Sdk::start().await?;
     let limits = format!("pending_per_principal = {HELD}");
-    let gateway = Gateway::before(POLICY, &limits, |_, wire| Ok(section(wire, server)))?;
-    gateway.command(&["mcp", "accept", "shop", "--all"])?;
+    let sdk_wire = countersign_testkit::ports::free()?;
+    let gateway = Gateway::before(POLICY, &limits, |_, wire| {
+        Ok(section("shop", wire, server) + &section("sdk", sdk_wire, sdk_address))
+    })?;
+    for name in ["shop", "sdk"] {
+        gateway.command(&["mcp", "accept", name, "--all"])?;
+    }
     let token = gateway.agent("bot")?;
     let auditor = gateway.person("ana@example.com").await?;
     let fdatasync = fdatasync_us(gateway.folder())?;
-    let session = open(gateway.wire(), &token).await?;
     let folder = gateway.folder().to_owned();
-    let direct = Way {
+    let direct = |server| Way {
         url: format!("http://{server}/mcp"),
         token: "none".into(),
         session: "s".into(),
         folder: folder.clone(),
     };
-    let through =
-        Way { url: format!("{}/mcp", gateway.url()), token: token.clone(), session: session.clone(), folder };
-
-    let mut told = Vec::new();
-    let mut cells = Vec::new();
-    let mut before = (Duration::ZERO, 0.0);
-    for way in [&direct, &through] {
-        way.load("look", MANY, WARM)?;
-        let one = way.load("look", 1, SPAN)?;
-        before = (gateway.cpu()?, gateway.entries(&auditor).await?);
-        let many = way.load("look", MANY, SPAN)?;
-        let large = way.load("large", 1, SPAN)?;
-        let of = |load: &Load| json!({"per_second": load.per_second, "p50_us": load.p50_us, "p99_us": load.p99_us});
-        told.push(json!({"calls_1": of(&one), "calls_16": of(&many), "large_1": of(&large)}));
-        cells.push([one, many, large]);
-    }
-    let [Some([one, many, large]), Some([own_one, own_many, own_large])] = [cells.first(), cells.get(1)]
-    else {
-        return Err("not everything was measured".into());
+    let through = async |wire| {
+        let session = open(wire, &token).await?;
+        let url = format!("http://{wire}/mcp");
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Way {
+            url,
+            token: token.clone(),
+            session,
+            folder: folder.clone(),
+        })
     };
-    let calls = own_many.requests + own_large.requests;
+    let own = Cells::of(&direct(sdk_address), &through(SocketAddr::from(([127, 0, 0, 1], sdk_wire))).await?)?;
+    drop(sdk);
+    let way = through(gateway.wire()).await?;
+    let direct = direct(server).loads()?;
+    let before = (gateway.cpu()?, gateway.entries(&auditor).await?);
+    let bare = Cells { direct, through: way.loads()? };
+    let session = way.session;
+    let calls: f64 = bare.through.iter().map(|load| load.requests).sum();
     let recorded = (gateway.entries(&auditor).await? - before.1) / calls;
     if recorded < 2.0 {
         return Err(format!("only {recorded} entries were recorded for each call").into());
     }
     let cpu = gateway.cpu()?.saturating_sub(before.0).as_secs_f64() * 1e6 / calls;
-    let added = own_one.p50_us - one.p50_us;
-    let (rate, transfer) = (own_many.per_second / many.per_second, own_large.p50_us / large.p50_us);
 
     let empty = gateway.resident_kib()?;
     let streams = connect(gateway.wire(), &token, &session).await?;
@@ -158,27 +226,35 @@ async fn main() -> Result<()> {
 
     let per_held = (held - idle) / f64::from(HELD);
     let bound = (2.0 * fdatasync + 500.0).round();
+    let (added, rate, transfer) = own.figures();
+    let (bare_added, bare_rate, bare_transfer) = bare.figures();
+    let what = "permitted MCP tool call, recorded before and after: added latency, 1 at once, median";
     let figures = [
         Figure::new(
-            format!(
-                "permitted MCP tool call, recorded before and after: added latency, 1 at once, median (2 × fdatasync of {fdatasync:.0} µs + 500 µs)"
-            ),
-            added,
+            format!("{what} (2 × fdatasync of {fdatasync:.0} µs + 500 µs)"),
+            bare_added.max(added),
             "µs",
             Goal::AtMost(bound),
         ),
         Figure::new(
-            "the same, 16 at once: calls beside the server reached directly",
+            "the same, 16 at once: calls beside a server of the TypeScript SDK reached directly",
             rate,
             "",
             Goal::AtLeast(0.5),
         ),
         Figure::new(
-            "an MCP result of 1 MiB: time beside the server reached directly",
+            "the same beside a server that does not read its calls",
+            bare_rate,
+            "",
+            Goal::AtLeast(0.5),
+        ),
+        Figure::new(
+            "an MCP result of 1 MiB: time beside a server of the TypeScript SDK reached directly",
             transfer,
             "",
             Goal::AtMost(1.15),
         ),
+        Figure::new("the same beside a server that only writes it", bare_transfer, "", Goal::AtMost(1.15)),
         Figure::new(
             "10,000 held MCP calls: memory each, above its connection",
             per_held,
@@ -187,10 +263,10 @@ async fn main() -> Result<()> {
         ),
     ];
     let measured = json!({
-        "fdatasync_us": fdatasync, "direct": told.first(), "gateway": told.get(1), "added_latency_us": added,
-        "rate_to_direct": rate, "large_to_direct": transfer, "cpu_us_per_call": cpu, "entries_per_call": recorded,
-        "held": HELD, "empty_mib": empty / 1024.0, "idle_connections_mib": idle / 1024.0, "held_mib": held / 1024.0,
-        "per_connection_kib": (idle - empty) / f64::from(HELD), "per_held_kib": per_held,
+        "fdatasync_us": fdatasync, "sdk": own.told(), "bare": bare.told(), "added_latency_us": [added, bare_added],
+        "rate_to_direct": [rate, bare_rate], "large_to_direct": [transfer, bare_transfer], "cpu_us_per_call": cpu,
+        "entries_per_call": recorded, "held": HELD, "empty_mib": empty / 1024.0, "idle_connections_mib": idle / 1024.0,
+        "held_mib": held / 1024.0, "per_connection_kib": (idle - empty) / f64::from(HELD), "per_held_kib": per_held,
     });
     publish("mcp", measured, &figures)
 }
