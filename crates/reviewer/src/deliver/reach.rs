@@ -3,7 +3,7 @@
 
 use super::Worker;
 use crate::channel::{Decider, Said, Writes};
-use countersign_core::{GateName, PersonId};
+use countersign_core::{GateName, PersonId, PrincipalId};
 use countersign_engine::{
     Error,
     hold::Hold,
@@ -86,7 +86,12 @@ impl Worker<'_> {
             Some(Decider { person: *person, address, link, said: Said::Something })
         };
         let seen = &hold.view.computed;
-        let side: BTreeSet<&PersonId> = seen.owners.iter().chain(&seen.on_behalf_of).collect();
+        let own = match &seen.requester {
+            PrincipalId::Person(person) => Some(person),
+            PrincipalId::Agent(_) => None,
+        };
+        let side: BTreeSet<&PersonId> =
+            own.into_iter().chain(&seen.owners).chain(&seen.on_behalf_of).collect();
         side.into_iter().filter_map(one).collect()
     }
 
