@@ -109,6 +109,8 @@ pub(crate) struct People {
     pub(crate) bound: Mutex<BTreeMap<(ChannelName, String), Bound>>,
     /// Whether others of their users are offered to.
     pub(crate) offers: Mutex<bool>,
+    /// What agents are called.
+    pub(crate) agents: Mutex<BTreeMap<AgentId, String>>,
     /// Devices on which they are told.
     pub(crate) devices: Mutex<Vec<(PersonId, Subscription)>>,
 }
@@ -183,6 +185,15 @@ impl Identity for People {
         let bound = self.bound.lock().unwrap();
         let found = bound.iter().find(|((of, _), bound)| of == channel && bound.person == person);
         found.map(|((_, user), _)| user.clone())
+    }
+
+    fn agent_named(&self, name: &str) -> Option<AgentId> {
+        let agents = self.agents.lock().unwrap();
+        agents.iter().find(|(_, called)| *called == name).map(|(agent, _)| *agent)
+    }
+
+    fn agent_called(&self, agent: AgentId) -> Option<String> {
+        self.agents.lock().unwrap().get(&agent).cloned()
     }
 
     fn subscriptions(&self, person: PersonId) -> Vec<Subscription> {
