@@ -36,8 +36,8 @@ fn marked(text: &str) -> String {
     format!("zqz{text}zqz")
 }
 
-fn secret() -> Option<String> {
-    Some("file:secret".into())
+fn secret() -> String {
+    "file:secret".into()
 }
 
 fn first() -> Letter {
@@ -52,7 +52,7 @@ async fn lines_of_slacks_threads() {
             countersign_testkit::slack::TOKEN,
             ChannelSection {
                 kind: "slack".into(),
-                token_from: secret(),
+                token_from: Some(secret()),
                 channel: Some(countersign_testkit::slack::CHANNEL.into()),
                 api: Some(server.api()),
                 ..ChannelSection::default()
@@ -107,7 +107,7 @@ async fn comments_in_jira() {
                 kind: "jira".into(),
                 site: Some(server.site()),
                 user: Some(jira::USER.into()),
-                token_from: secret(),
+                token_from: Some(secret()),
                 project: Some(jira::PROJECT.into()),
                 ..ChannelSection::default()
             },
@@ -143,7 +143,7 @@ async fn work_notes_in_servicenow() {
                 kind: "servicenow".into(),
                 site: Some(server.site()),
                 user: Some(servicenow::USER.into()),
-                password_from: secret(),
+                password_from: Some(secret()),
                 ..ChannelSection::default()
             },
         );
@@ -226,7 +226,7 @@ async fn notes_of_opsgenie() {
         opsgenie::API_KEY,
         ChannelSection {
             kind: "opsgenie".into(),
-            api_key_from: secret(),
+            api_key_from: Some(secret()),
             api: Some(server.url()),
             ..ChannelSection::default()
         },

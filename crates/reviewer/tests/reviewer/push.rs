@@ -236,7 +236,7 @@ async fn what_is_not_shown_whole_only_says_that_something_waits() {
         }
         for said in note["lines"].as_array().unwrap().iter().chain([&note["title"]]) {
             let said = said.as_str().unwrap();
-            assert!(!countersign_core::visible::has_hidden(said) && !said.contains('\n'), "{said:?}");
+            assert!(!visible::has_hidden(said) && !said.contains('\n'), "{said:?}");
             assert!(!said.contains("planted body") && !said.contains("claimed"), "{said}");
         }
     }

@@ -2,3 +2,4 @@
 
 mod deliver;
 pub(crate) mod draw;
+mod manifest;
