@@ -45,7 +45,6 @@ pub async fn run(gate: Arc<Gate>, channel: ChannelName, tell: Arc<dyn Tell>) {
         channel: known,
         tell: &*tell,
         unsure: gate.now(),
-        asking: tokio::sync::Mutex::new(()),
         over: parking_lot::Mutex::default(),
         kept: parking_lot::Mutex::default(),
     };
@@ -71,8 +70,6 @@ struct Worker<'g> {
     /// What is older than this may have been told without anybody remembering it: the gateway started then, or the store
     /// failed.
     unsure: Timestamp,
-    /// Held by whoever chooses the people that are asked next, until that is written down.
-    asking: tokio::sync::Mutex<()>,
     /// Messages with several approvals of which it was said lately that nothing in them waits.
     over: parking_lot::Mutex<BTreeSet<String>>,
     /// Messages with several approvals that could not be told, by what gathered them.

@@ -1,5 +1,5 @@
 //! Whom a channel writes to that writes to people: those who may decide on what is still shut, as many as the channel's limit
-//! for each person leaves, and never fewer than have to decide. It says who is asked; who may decide is policy's alone.
+//! for each person leaves, and never fewer than have to decide. What they are asked counts once, on however many channels. It says who is asked; who may decide is policy's alone.
 
 use super::Worker;
 use crate::channel::{Decider, Said, Writes};
@@ -23,7 +23,7 @@ struct Candidate {
     gates: BTreeSet<GateName>,
     /// About how many open approvals they are asked already, up to a bound.
     load: usize,
-    /// They were asked about this one before.
+    /// They were asked about this one before, here or on another channel.
     asked: bool,
 }
 
@@ -42,8 +42,8 @@ impl Worker<'_> {
         let mut reached = if asks { self.reached(hold) } else { self.voices(hold) };
         if let Some(most) = self.tell.most_each() {
             if asks {
-                let _turn = self.asking.lock().await;
-                reached = self.asked(outgoing, hold, most, &mut Loads::new()).await?;
+                let _turn = self.gate.channels().asking().await;
+                reached = self.asked(hold, most, &mut Loads::new()).await?;
                 *outgoing = outbox::asked(self.gate, outgoing, &reached).await?;
             } else if !outgoing.asked.is_empty() {
                 reached.clone_from(&outgoing.asked);
@@ -119,11 +119,12 @@ impl Worker<'_> {
     /// Whom the limit leaves, with how many each gate still needs.
     pub(super) async fn asked(
         &self,
-        outgoing: &Outgoing,
         hold: &Hold,
         most: usize,
         loads: &mut Loads,
     ) -> Result<BTreeSet<PersonId>, Error> {
+        // On another channel, perhaps: the same people are asked on all of them, and counted once.
+        let before = outbox::asked_about(self.gate, hold.approval.id).await?;
         let mut candidates = Vec::new();
         for (person, gates) in self.seats(hold) {
             let load = if let Some(known) = loads.get(&person) {
@@ -131,11 +132,11 @@ impl Worker<'_> {
             } else {
                 // Beyond the limit as well: whoever has the least is asked where nobody is left.
                 let counted = most.saturating_mul(BEYOND);
-                let load = outbox::load_of(self.gate, &outgoing.channel, person, counted).await?;
+                let load = outbox::load_of(self.gate, person, counted).await?;
                 loads.insert(person, load);
                 load
             };
-            candidates.push(Candidate { person, gates, load, asked: outgoing.asked.contains(&person) });
+            candidates.push(Candidate { person, gates, load, asked: before.contains(&person) });
         }
         let mut needs = BTreeMap::new();
         if let Some(round) = hold.approval.round() {
