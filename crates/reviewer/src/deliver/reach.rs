@@ -46,7 +46,9 @@ impl Worker<'_> {
                 reached = self.asked(hold, most, &mut Loads::new()).await?;
                 *outgoing = outbox::asked(self.gate, outgoing, &reached).await?;
             } else if !outgoing.asked.is_empty() {
-                reached.clone_from(&outgoing.asked);
+                // Whoever has no vote any more has lost their part.
+                let votes = |person: &PersonId| self.gate.identity().voter(*person).is_some();
+                reached = outgoing.asked.iter().copied().filter(votes).collect();
             }
         }
         let one =
