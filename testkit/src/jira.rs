@@ -111,6 +111,8 @@ struct Shared {
     troubles: Troubles<Refusal>,
     count: u64,
     mails: Vec<(String, String)>,
+    /// What accounts call themselves, where that is not in their id.
+    names: BTreeMap<String, String>,
 }
 
 type Said = Result<(StatusCode, Value), (u16, &'static str)>;
@@ -241,7 +243,10 @@ impl Shared {
             Some(refusal @ (Refusal::Error(..) | Refusal::Later(_))) => refusal.response(),
             None => match self.call(asked) {
                 Ok((StatusCode::NO_CONTENT, _)) => crate::server::empty(StatusCode::NO_CONTENT),
-                Ok((status, said)) => json(status, &said),
+                Ok((status, mut said)) => {
+                    call_by(&mut said, &self.names);
+                    json(status, &said)
+                }
                 Err((status, field)) => Refusal::Error(status, field).response(),
             },
             Some(Refusal::Lost) => {
@@ -500,6 +505,21 @@ fn stamp(at_ms: u64) -> String {
     let moment = moment(at_ms / 1000);
     let seconds = moment.split('.').next().unwrap_or_default();
     format!("{seconds}.{:03}+0000", at_ms % 1000)
+}
+
+/// Every account under the name it goes by.
+fn call_by(said: &mut Value, names: &BTreeMap<String, String>) {
+    match said {
+        Value::Array(items) => items.iter_mut().for_each(|item| call_by(item, names)),
+        Value::Object(members) => {
+            let name = members.get("accountId").and_then(Value::as_str).and_then(|id| names.get(id)).cloned();
+            if let Some(name) = name {
+                members.insert("displayName".into(), name.into());
+            }
+            members.values_mut().for_each(|member| call_by(member, names));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn account(who: &str) -> Value {

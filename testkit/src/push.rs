@@ -91,6 +91,8 @@ struct Shared {
     calls: Vec<(u16, String)>,
     /// Bodies larger than this are not taken.
     largest: Option<usize>,
+    /// Which second it is, where that is not the machine's to say.
+    now: Option<u64>,
     troubles: Troubles<Refusal>,
 }
 
@@ -157,6 +159,11 @@ impl PushService {
     /// Larger ones are answered with 413.
     pub fn take_at_most(&self, largest: usize) {
         lock(&self.shared).largest = Some(largest);
+    }
+
+    /// For the service it is this second since 1970, as it is for a gateway whose clock is driven.
+    pub fn now_is(&self, second: u64) {
+        lock(&self.shared).now = Some(second);
     }
 
     /// What the browsers have not fetched, oldest first: of one topic the newest alone.
@@ -275,8 +282,9 @@ impl Shared {
         if claims.get("aud").and_then(Value::as_str) != Some(&*self.origin) {
             return Err(unauthorized("for another service"));
         }
-        let now =
-            SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default();
+        let machine =
+            || SystemTime::now().duration_since(UNIX_EPOCH).map_or_else(|_| 0, |since| since.as_secs());
+        let now = self.now.unwrap_or_else(machine);
         let expires = claims.get("exp").and_then(Value::as_u64).unwrap_or_default();
         if expires <= now || expires > now + DAY {
             return Err(unauthorized("expired, or good for more than a day"));

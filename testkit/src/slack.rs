@@ -3,6 +3,7 @@
 //! can be made to fail. What nobody promises is taken at its worst: `client_msg_id` is ignored.
 
 pub mod blocks;
+pub mod manifest;
 pub mod person;
 pub mod socket;
 
@@ -102,6 +103,8 @@ struct Shared {
     /// What was said to one user alone: the address it came to, and what it said.
     told: Vec<(String, Value)>,
     trouble: Trouble,
+    /// What the app may do.
+    app: manifest::App,
     /// When the last message came into each channel.
     last_post: BTreeMap<String, Instant>,
     /// Conversations of people with the app.
@@ -118,7 +121,8 @@ type Said = Result<Value, String>;
 
 impl Slack {
     pub async fn start() -> io::Result<Self> {
-        let shared = Arc::new(Mutex::new(Shared::default()));
+        let app = manifest::App::of(manifest::AT_AN_ADDRESS).map_err(io::Error::other)?;
+        let shared = Arc::new(Mutex::new(Shared { app, ..Shared::default() }));
         lock(&shared).own = Arc::downgrade(&shared);
         let answering = Arc::clone(&shared);
         let answer: Answer = Arc::new(move |asked| lock(&answering).answer(asked));
@@ -130,6 +134,12 @@ impl Slack {
     /// Where the methods are.
     pub fn api(&self) -> String {
         format!("{}/api/", self.server.url())
+    }
+
+    /// The workspace installs the app that a manifest makes, in place of the one that is handed out.
+    pub fn install(&self, manifest: &str) -> Result<(), String> {
+        lock(&self.shared).app = manifest::App::of(manifest)?;
+        Ok(())
     }
 
     /// Changes what goes wrong.
@@ -248,14 +258,13 @@ impl Shared {
         } else {
             return Err("invalid_post_type".into());
         };
-        let scope = match method {
-            "chat.postMessage" | "chat.update" => "chat:write",
-            "conversations.history" | "conversations.replies" => "channels:history",
-            "conversations.open" => "im:write",
-            "apps.connections.open" => "connections:write",
-            _ => "",
-        };
-        if self.trouble.lacks.contains(scope) {
+        // That of connections is the app-level token's, and stands in no manifest.
+        let of_the_app = (method == "apps.connections.open").then_some("connections:write");
+        let scope = manifest::scope_of(method, text(&sent, "channel"));
+        let lacks = |scope: &str| self.trouble.lacks.contains(scope);
+        if of_the_app.is_some_and(lacks)
+            || scope.is_some_and(|one| lacks(one) || !self.app.scopes.contains(one))
+        {
             return Err("missing_scope".into());
         }
         match method {

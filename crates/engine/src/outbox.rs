@@ -261,14 +261,31 @@ pub async fn open_together(
     with_key(gate, ("together", format!("{channel} {mark}")), most).await
 }
 
-/// About how many open approvals somebody was asked on a channel, counted up to a bound.
-pub async fn load_of(
-    gate: &Gate,
-    channel: &ChannelName,
-    person: PersonId,
-    most: usize,
-) -> Result<usize, Error> {
-    with_key(gate, ("asked", format!("{channel} {person}")), most).await
+/// Who was asked about an approval, on whichever channel that writes it down.
+pub async fn asked_about(gate: &Gate, approval: ApprovalId) -> Result<BTreeSet<PersonId>, Error> {
+    let mut asked = BTreeSet::new();
+    for channel in gate.channels().all() {
+        if let Some((outgoing, _)) = load(gate, approval, &channel.spec.name).await? {
+            asked.extend(outgoing.asked);
+        }
+    }
+    Ok(asked)
+}
+
+/// About how many open approvals somebody was asked, counted up to a bound: each once, on however many channels.
+pub async fn load_of(gate: &Gate, person: PersonId, most: usize) -> Result<usize, Error> {
+    let (mut approvals, mut before) = (BTreeSet::new(), None);
+    loop {
+        let keys = vec![(outgoing::ASKED, person.to_string())];
+        let records = gate.store().find(Kind::Outgoing, Find { keys, before, limit: most }).await?;
+        for record in &records {
+            approvals.insert(Outgoing::read(record)?.approval);
+        }
+        before = records.last().map(|record| record.id.clone());
+        if records.len() < most || approvals.len() >= most {
+            return Ok(approvals.len().min(most));
+        }
+    }
 }
 
 async fn with_key(gate: &Gate, key: (&'static str, String), most: usize) -> Result<usize, Error> {

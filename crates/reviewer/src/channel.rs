@@ -1,6 +1,6 @@
 //! What every channel is asked to do: tell one piece of news, or say why it could not and what to do about that.
 
-use crate::message::{Message, Room};
+use crate::message::{Message, Offer, Room};
 use async_trait::async_trait;
 use countersign_core::{ActionId, ApprovalId, ChannelName, EntryId, GroupName, PersonId, Timestamp};
 use countersign_engine::outbox::News;
@@ -24,7 +24,7 @@ pub struct Letter {
     pub by: Option<String>,
     /// Who may decide on it, where the channel writes to people one by one.
     pub deciders: Vec<Decider>,
-    /// Those on whose side it was asked for, where the channel writes to people bound there.
+    /// Those on whose side it was asked for, where the channel writes to people one by one.
     pub requesters: Vec<Decider>,
     /// Of those who were written to before, whom the channel reaches now, and where: who is not in it has lost their part.
     pub reached: BTreeMap<PersonId, String>,
@@ -235,6 +235,26 @@ impl std::fmt::Debug for Decider {
 }
 
 impl Letter {
+    /// Those on whose side it was asked for, where this is news to them: that it was decided, and how it ended.
+    pub(crate) fn answered(&self) -> impl Iterator<Item = &Decider> {
+        let now = self.message.state.as_str();
+        let told = match &*self.news.kind {
+            // What became of it meanwhile is told behind this.
+            "approval.granted" | "approval.glass_broken" => matches!(now, "granted" | "executing"),
+            "approval.closed" | "execution.result" | "execution.outcome_unknown" => now != "pending",
+            _ => false,
+        };
+        let apart = |one: &&Decider| self.deciders.iter().all(|decider| decider.person != one.person);
+        self.requesters.iter().filter(move |_| told).filter(apart)
+    }
+
+    /// The same for those on the requester's side: there is nothing for them to decide.
+    pub(crate) fn for_requesters(&self) -> Self {
+        let mut letter = self.clone();
+        letter.message.offers = Offer::Nothing;
+        letter
+    }
+
     /// A message that says of itself that it is a test; nothing it names is there.
     pub fn of_test(
         entry: EntryId,

@@ -45,7 +45,6 @@ pub async fn run(gate: Arc<Gate>, channel: ChannelName, tell: Arc<dyn Tell>) {
         channel: known,
         tell: &*tell,
         unsure: gate.now(),
-        asking: tokio::sync::Mutex::new(()),
         over: parking_lot::Mutex::default(),
         kept: parking_lot::Mutex::default(),
     };
@@ -71,8 +70,6 @@ struct Worker<'g> {
     /// What is older than this may have been told without anybody remembering it: the gateway started then, or the store
     /// failed.
     unsure: Timestamp,
-    /// Held by whoever chooses the people that are asked next, until that is written down.
-    asking: tokio::sync::Mutex<()>,
     /// Messages with several approvals of which it was said lately that nothing in them waits.
     over: parking_lot::Mutex<BTreeSet<String>>,
     /// Messages with several approvals that could not be told, by what gathered them.
@@ -220,14 +217,15 @@ impl Worker<'_> {
         let name_of = |person| self.gate.identity().called(person);
         let by = news.by.parse::<PersonId>().ok().and_then(name_of).map(|name| visible::name(&name));
         let perhaps = news.at <= self.unsure || outgoing.last_error.is_some();
-        let (deciders, requesters, heard_by) = match self.tell.writes() {
-            Writes::ToAPlace => (Vec::new(), Vec::new(), outgoing.channel.clone()),
-            Writes::ToPeople | Writes::ToDevices => {
-                (self.deciders(outgoing, &hold, news).await?, Vec::new(), outgoing.channel.clone())
+        let (deciders, requesters) = match self.tell.writes() {
+            Writes::ToAPlace => (Vec::new(), Vec::new()),
+            Writes::ToPeople | Writes::ToDevices | Writes::ToUsersOf(_) => {
+                (self.deciders(outgoing, &hold, news).await?, self.requesters(&hold))
             }
-            Writes::ToUsersOf(other) => {
-                (self.deciders(outgoing, &hold, news).await?, self.requesters(&hold), other)
-            }
+        };
+        let heard_by = match self.tell.writes() {
+            Writes::ToUsersOf(other) => other,
+            Writes::ToAPlace | Writes::ToPeople | Writes::ToDevices => outgoing.channel.clone(),
         };
         let before = outgoing.posted.as_deref().map(|posted| self.tell.written_to(posted));
         let reached = before.into_iter().flatten().filter_map(|person| Some((person, self.address(person)?)));

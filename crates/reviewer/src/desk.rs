@@ -48,9 +48,9 @@ pub(crate) struct Decision {
 /// What the user is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// A sentence of ours.
+    /// A sentence of ours, with nothing in it that somebody else wrote: a chat may read marks in it.
     Plain(String),
-    /// A sentence, and a link of ours under its title.
+    /// A sentence that may name what others named, and a link of ours under its title.
     Linked { words: String, title: &'static str, link: String },
     /// How an approval stands.
     Status { state: &'static str, sentence: String, link: String },

@@ -100,6 +100,8 @@ enum Ours {
     Informs,
     /// It was decided, or is over.
     Ends,
+    /// The same, to those on whose side it was asked for.
+    Answers,
 }
 
 /// The parts of a mail.
@@ -147,6 +149,10 @@ impl Ours {
             }
             Self::Informs | Self::Ends => {
                 "You sign in behind the link. Answers to this mail are read by nobody and count as nothing."
+            }
+            Self::Answers => {
+                "You are told because it was asked for by you, on your behalf, or by an agent of yours. You sign in behind \
+                 the link. Answers to this mail are read by nobody and count as nothing."
             }
         }
     }
@@ -209,8 +215,15 @@ impl Tell for Email {
     }
 
     async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
-        let Some(what) = Ours::of(letter) else { return Ok(None) };
-        let recipients = self.recipients(letter, what)?;
+        let what = Ours::of(letter);
+        let mut recipients = what.map_or_else(|| Ok(Vec::new()), |what| self.recipients(letter, what))?;
+        recipients.extend(letter.answered().filter_map(|one| {
+            let (link, what) = (&one.link, Ours::Answers);
+            Some(To { address: one.address.parse().ok()?, link, what, called: one.person.to_string() })
+        }));
+        if what.is_none() && recipients.is_empty() {
+            return Ok(None);
+        }
         let job = Job {
             id: &letter.id,
             source: &letter.source,

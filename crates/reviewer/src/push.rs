@@ -99,13 +99,19 @@ enum Fate {
     Later { why: String, again: Again },
 }
 
-/// One message, as it goes to several devices.
+/// What is told at one time.
+#[derive(Clone, Copy)]
 struct Job<'j> {
     /// The news' id, or the gathering's.
     id: &'j str,
     behind: Behind,
-    note: Note,
     now: Timestamp,
+}
+
+/// A device, and what it is told.
+struct To<'n> {
+    device: Subscription,
+    note: &'n Note,
 }
 
 /// Why a device that was tried by hand was not told.
@@ -157,8 +163,8 @@ impl Push {
             memory.tried.insert(device.id, now);
         }
         let opened = self.opened().map_err(|failed| NotTried::Failed(failed.why))?;
-        let job = Job { id: "test", behind: Behind::Nothing, note: Note::test(), now };
-        let fate = self.one(opened, device, &job).await;
+        let job = Job { id: "test", behind: Behind::Nothing, now };
+        let fate = self.one(opened, &To { device: device.clone(), note: &Note::test() }, job).await;
         self.take_down(opened, device.id, &fate).await;
         match fate {
             Fate::Told => Ok(()),
@@ -172,15 +178,15 @@ impl Push {
     }
 
     /// Tells every device that has not got it; then says whether somebody is told later, or never.
-    async fn deliver(&self, job: &Job<'_>, devices: &[Subscription]) -> Result<(), Failed> {
+    async fn deliver(&self, job: Job<'_>, devices: &[To<'_>]) -> Result<(), Failed> {
         let opened = self.opened()?;
         let known = self.memory.lock().sent.get(job.id).cloned().unwrap_or_default();
         let done = |id: &CredentialId| known.told.contains(id) || known.refused.contains_key(id);
-        let left: Vec<&Subscription> = devices.iter().filter(|device| !done(&device.id)).collect();
+        let left: Vec<&To<'_>> = devices.iter().filter(|to| !done(&to.device.id)).collect();
         let mut later: Vec<(String, Again)> = Vec::new();
         for some in left.chunks(AT_ONCE) {
-            let fates = join_all(some.iter().map(|device| self.one(opened, device, job))).await;
-            for (device, fate) in some.iter().zip(fates) {
+            let fates = join_all(some.iter().map(|to| self.one(opened, to, job))).await;
+            for (To { device, .. }, fate) in some.iter().zip(fates) {
                 self.take_down(opened, device.id, &fate).await;
                 match fate {
                     Fate::Told => self.remember(job.id, |sent| {
@@ -218,7 +224,7 @@ impl Push {
     }
 
     /// One message to one device; a brief one where its service takes no large one.
-    async fn one(&self, opened: &Opened, device: &Subscription, job: &Job<'_>) -> Fate {
+    async fn one(&self, opened: &Opened, To { device, note }: &To<'_>, job: Job<'_>) -> Fate {
         if device.made_for != opened.key.public() {
             return Fate::Refused(OTHER_KEY.into());
         }
@@ -233,7 +239,7 @@ impl Push {
             return Fate::Later { why, again: Again::After(until.since(job.now)) };
         }
         let mut fate = None;
-        for note in [job.note.clone(), job.note.brief()] {
+        for note in [(*note).clone(), note.brief()] {
             let answer = match self.send(opened, device, &place, &note, job.now).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(why)) => return Fate::Later { why, again: Again::Yes },
@@ -309,9 +315,25 @@ impl Push {
         }
     }
 
-    fn devices(&self, people: impl Iterator<Item = PersonId>) -> Result<Vec<Subscription>, Failed> {
+    /// Every device of these people, to be told this.
+    fn devices<'n>(
+        &self,
+        people: impl Iterator<Item = PersonId>,
+        note: &'n Note,
+    ) -> Result<Vec<To<'n>>, Failed> {
         let opened = self.opened()?;
-        Ok(people.flat_map(|person| opened.identity.subscriptions(person)).collect())
+        let devices = people.flat_map(|person| opened.identity.subscriptions(person));
+        Ok(devices.map(|device| To { device, note }).collect())
+    }
+
+    /// Whoever may decide, or did, is told this.
+    fn deciders<'n>(&self, letter: &Letter, note: &'n Note) -> Result<Vec<To<'n>>, Failed> {
+        match note.what {
+            What::Ask => self.devices(asked(&letter.deciders), note),
+            What::Look | What::Over | What::Ended | What::Test => {
+                self.devices(letter.deciders.iter().map(|one| one.person), note)
+            }
+        }
     }
 }
 
@@ -344,49 +366,51 @@ impl Tell for Push {
 
     async fn tell_together(&self, gathering: &Gathering) -> Result<Option<String>, Failed> {
         let people: Vec<PersonId> = asked(&gathering.deciders).collect();
-        let devices = self.devices(people.iter().copied())?;
-        let job = Job {
-            id: &gathering.id,
-            behind: Behind::Nothing,
-            note: Note::several(gathering),
-            now: gathering.now,
-        };
-        self.deliver(&job, &devices).await?;
+        let note = Note::several(gathering);
+        let devices = self.devices(people.iter().copied(), &note)?;
+        let job = Job { id: &gathering.id, behind: Behind::Nothing, now: gathering.now };
+        self.deliver(job, &devices).await?;
         let people: Vec<String> = people.into_iter().take(NAMED).map(|person| person.to_string()).collect();
         Ok(Some(people.join(" ")))
     }
 
     async fn over(&self, over: &Over) -> Result<(), Failed> {
         let people = over.posted.split(' ').filter_map(|person| person.parse().ok());
-        let devices = self.devices(people)?;
+        let note = Note::over(over);
+        let devices = self.devices(people, &note)?;
         if devices.is_empty() {
             return Ok(());
         }
         let id = format!("{} over", over.id);
         // Whoever does not hear of it sees so when they open it.
-        let job = Job { id: &id, behind: Behind::More, note: Note::over(over), now: over.now };
-        end(self.deliver(&job, &devices).await)
+        let job = Job { id: &id, behind: Behind::More, now: over.now };
+        end(self.deliver(job, &devices).await)
     }
 
     async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
-        let Some(what) = What::of(letter) else { return Ok(None) };
-        let devices = match what {
-            What::Ask => self.devices(asked(&letter.deciders))?,
-            What::Look | What::Over => self.devices(letter.deciders.iter().map(|one| one.person))?,
-            What::Test => {
-                let why = "a device of somebody's is tried: name them with `--person`".into();
-                return Err(Failed { why, scope: Scope::News, again: Again::No });
-            }
-        };
-        let note = Note::letter(letter, what, self.show);
-        let job = Job { id: &letter.id, behind: letter.behind, note, now: letter.now };
-        let told =
-            if devices.is_empty() && what != What::Ask { Ok(()) } else { self.deliver(&job, &devices).await };
-        match what {
-            What::Over => end(told)?,
-            What::Ask | What::Look | What::Test => told?,
+        let what = What::of(letter);
+        if what == Some(What::Test) {
+            let why = "a device of somebody's is tried: name them with `--person`".into();
+            return Err(Failed { why, scope: Scope::News, again: Again::No });
         }
-        Ok(Some(what.posted().into()))
+        let note = what.map(|what| Note::letter(letter, what, self.show));
+        let answer = Note::letter(letter, What::Ended, self.show);
+        let mut devices = match &note {
+            Some(note) => self.deciders(letter, note)?,
+            None => Vec::new(),
+        };
+        devices.extend(self.devices(letter.answered().map(|one| one.person), &answer)?);
+        let job = Job { id: &letter.id, behind: letter.behind, now: letter.now };
+        let told = if devices.is_empty() && what != Some(What::Ask) {
+            Ok(())
+        } else {
+            self.deliver(job, &devices).await
+        };
+        match what {
+            Some(What::Ask | What::Look) => told?,
+            Some(What::Over | What::Ended | What::Test) | None => end(told)?,
+        }
+        Ok(what.map(|what| what.posted().into()))
     }
 }
 

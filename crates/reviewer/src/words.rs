@@ -2,6 +2,7 @@
 //! wrote stands apart from our own words, so that each chat escapes it in its own way.
 
 use crate::channel::{Gathering, Letter, Why};
+use countersign_core::visible;
 use countersign_engine::outbox::News;
 
 /// A part of a line.
@@ -118,7 +119,7 @@ pub(crate) fn step(letter: &Letter) -> Step {
         }
         "execution.resolved" => vec![by, ours(" looked at what became of it.")],
         "result.delivered" => vec![ours("The requester has the answer.")],
-        other => vec![Piece::Theirs(other.to_owned()), ours(".")],
+        other => vec![Piece::Theirs(visible::one_line(other)), ours(".")],
     };
     let said = match (&*letter.news.kind, &letter.message.rejection, &letter.message.drifted) {
         ("approval.voted", Some(said), _) if rejected => Some(said.clone()),

@@ -8,6 +8,8 @@
     reason = "a failed expectation is how a test fails"
 )]
 
+#[path = "reviewer/corpus.rs"]
+mod corpus;
 #[path = "socket/durable.rs"]
 mod durable;
 #[path = "socket/everybody.rs"]
@@ -15,6 +17,8 @@ mod everybody;
 #[path = "../../engine/tests/engine/stage.rs"]
 #[expect(dead_code, reason = "it is the engine's own stage; channels need a part of it")]
 mod gateway;
+#[path = "socket/hostile.rs"]
+mod hostile;
 #[path = "socket/people.rs"]
 mod people;
 

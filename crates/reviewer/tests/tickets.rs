@@ -10,6 +10,8 @@
 
 #[path = "tickets/beforehand.rs"]
 mod beforehand;
+#[path = "reviewer/corpus.rs"]
+mod corpus;
 #[path = "../../engine/tests/engine/stage.rs"]
 #[expect(dead_code, reason = "it is the engine's own stage; channels need a part of it")]
 mod gateway;

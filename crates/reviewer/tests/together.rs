@@ -449,6 +449,68 @@ async fn nobody_is_asked_more_than_the_limit_while_somebody_else_is_left() {
     stage.verify();
 }
 
+/// Changes are told in one place, exports in another, and what is executed in both.
+fn in_two_places() -> Channels {
+    let route = |name: &str, class, channels: &[&str]| Route {
+        name: name.into(),
+        when: When { classes: [class].into(), ..When::default() },
+        channels: channels.iter().map(|name| name.parse().unwrap()).collect(),
+        escalate: vec![],
+        remind: None,
+        urgency: Urgency::Unsaid,
+    };
+    let routes = vec![
+        route("changes", Class::Configure, &["mail"]),
+        route("exports", Class::Export, &["phones"]),
+        route("launches", Class::Execute, &["mail", "phones"]),
+    ];
+    Channels::new(["mail", "phones"].map(|name| spec(name, Hears::Named, None))).routed(routes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_is_asked_counts_once_on_however_many_channels() {
+    let launches = r#"@id("launch") @gate("launch") @approvers("Group::\"sre\"") @expires("30m") @step_up("session")
+        @reason("what is launched costs") forbid (principal, action in Action::"execute", resource);"#;
+    let stage = Stage::telling(in_two_places).await;
+    stage.policy(&format!("{POLICY}{launches}")).await;
+    let [mail, phones] = [(); 2].map(|()| Reader::limited(&stage.gate, Some(2), Writes::ToPeople));
+    let mut workers = JoinSet::new();
+    for (name, reader) in [("mail", &mail), ("phones", &phones)] {
+        let tell = Arc::clone(reader) as Arc<dyn Tell>;
+        workers.spawn(run(Arc::clone(&stage.gate), name.parse().unwrap(), tell));
+    }
+    let asked = async |reader: &Reader, id| {
+        until("the question", async || reader.asked(id)).await;
+        let told = reader.all();
+        let Some(Told::One(_, _, people)) = told.last() else { panic!("{told:?}") };
+        people.clone()
+    };
+    let change = stage.hold(Class::Configure, "change").await;
+    assert_eq!(asked(&mail, change).await.len(), 9);
+    let export = stage.hold(Class::Export, "export").await;
+    assert_eq!(asked(&phones, export).await.len(), 9);
+    // Each has two now, though no channel asked anybody about more than one. Somebody is asked, and the same on both.
+    let mut before = BTreeSet::new();
+    for number in 0..3 {
+        let id = stage.hold(Class::Execute, &format!("rocket {number}")).await;
+        let (by_mail, on_phones) = (asked(&mail, id).await, asked(&phones, id).await);
+        assert_eq!((by_mail.len(), &by_mail), (1, &on_phones), "{number}");
+        assert!(before.is_disjoint(&by_mail), "whoever has the least is next");
+        for person in &by_mail {
+            assert_eq!(outbox::load_of(&stage.gate, *person, 10).await.unwrap(), 3, "it counts once");
+            assert_eq!(outbox::load_of(&stage.gate, *person, 2).await.unwrap(), 2, "up to a bound");
+        }
+        before.extend(by_mail);
+    }
+    // What is decided is nobody's load any more.
+    stage.reject(person(9), change, "no").await.unwrap();
+    let relieved = async || outbox::load_of(&stage.gate, person(9), 10).await.unwrap();
+    let least = usize::from(before.contains(&person(9))) + 1;
+    until("the end", async || relieved().await == least).await;
+    workers.shutdown().await;
+    stage.verify();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_calls_the_next_group_and_nobody_else_of_those_who_may_decide() {
     let stage = Stage::telling(stepwise).await;

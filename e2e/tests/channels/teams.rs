@@ -3,6 +3,7 @@
 
 mod believed;
 mod looks;
+mod package;
 
 use crate::Stage;
 use countersign_demo::person::{Person, Strength};

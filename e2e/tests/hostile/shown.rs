@@ -2,11 +2,16 @@
 
 use crate::hidden_in;
 use countersign_e2e::{
-    cli::countersign,
+    cli::{countersign, countersign_with},
     night::{self, Night},
 };
 use reqwest::{Method, header::HeaderValue};
 use serde_json::{Value, json};
+use std::{path::Path, process::Stdio, time::Duration};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    process::Command,
+};
 
 /// What it is, the text, and what a person must be able to read instead.
 const CORPUS: [(&str, &str, &str); 12] = [
@@ -70,6 +75,73 @@ async fn hostile_text_is_visible_on_every_page_in_the_api_and_in_the_terminal() 
         let list = countersign(night.gateway.folder(), arguments).await.unwrap();
         assert_eq!((list.status, hidden_in(&list.stdout)), (Some(0), None), "{}", list.stdout);
     }
+}
+
+/// Signs a command line in as Ana, with its files in this folder.
+async fn sign_in(night: &mut Night, home: &Path) {
+    let mut login = Command::new(countersign_e2e::binary().unwrap())
+        .args(["login", &night.gateway.console_url, "--label", "ana's laptop"])
+        .env("HOME", home)
+        .env("XDG_CONFIG_HOME", "")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(login.stderr.take().unwrap()).lines();
+    let code = loop {
+        let line = said.next_line().await.unwrap().unwrap();
+        if let Some((_, code)) = line.split_once("?code=") {
+            break code.to_owned();
+        }
+    };
+    let answer = json!({"user_code": code, "allow": true});
+    assert_eq!(night.ana.write("sessions/device", &answer).await.unwrap().status, 204);
+    assert!(login.wait().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn the_inbox_of_a_command_line_shows_everything_and_obeys_nothing() {
+    const CLEARS: &str = "\u{1b}[2J\u{1b}[H";
+    let mut night = Night::open(&[]).await.unwrap();
+    for (number, (_, text, _)) in CORPUS.iter().enumerate() {
+        held(&night, number, text).await;
+    }
+    let home = tempfile::tempdir().unwrap();
+    sign_in(&mut night, home.path()).await;
+    let own = [("HOME", home.path().to_str().unwrap()), ("XDG_CONFIG_HOME", "")];
+    for output in ["table", "json"] {
+        let arguments = ["inbox", "--once", "--output", output];
+        let ran = countersign_with(home.path(), &arguments, &own).await.unwrap();
+        assert_eq!((ran.status, hidden_in(&ran.stdout)), (Some(0), None), "{}", ran.stdout);
+        for (what, _, must) in CORPUS {
+            assert!(ran.stdout.contains(must), "{what}: no `{must}` in {}", ran.stdout);
+        }
+        assert!(
+            !ran.stdout.lines().any(|line| line.trim_start().starts_with("Approved by")),
+            "{}",
+            ran.stdout
+        );
+    }
+    // The same on a terminal, where an escape would be obeyed.
+    let line = format!("{} inbox", countersign_e2e::binary().unwrap().display());
+    let mut screen = Command::new("script")
+        .args(["-qfec", &line, "/dev/null"])
+        .envs(own)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut keys = screen.stdin.take().unwrap();
+    keys.write_all(b"q\n").await.unwrap();
+    let mut shown = String::new();
+    let read = screen.stdout.as_mut().unwrap().read_to_string(&mut shown);
+    tokio::time::timeout(Duration::from_mins(2), read).await.unwrap().unwrap();
+    assert!(shown.contains(CLEARS) && shown.contains("Type a number"), "{shown:?}");
+    let shown = shown.replace(CLEARS, "").replace("\r\n", "\n");
+    assert_eq!(hidden_in(&shown), None, "{shown:?}");
+    assert!(!shown.lines().any(|line| line.trim_start().starts_with("Approved by")), "{shown}");
 }
 
 /// Opens a page and holds it to what every page must keep.

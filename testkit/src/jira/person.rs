@@ -31,6 +31,11 @@ impl Jira {
         self.transit_through(who, issue, (to, says), None)
     }
 
+    /// What an account calls itself from now on.
+    pub fn calls_itself(&self, account: &str, name: &str) {
+        lock(&self.shared).names.insert(account.to_owned(), name.to_owned());
+    }
+
     /// The same, through an app that says so.
     pub fn transit_through(
         &self,

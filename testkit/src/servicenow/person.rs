@@ -39,6 +39,16 @@ impl ServiceNow {
         }
     }
 
+    /// What a user is called from now on.
+    pub fn calls_itself(&self, user: &str, name: &str) {
+        let mut shared = lock(&self.shared);
+        let users = shared.tables.entry("sys_user").or_default();
+        let user = users.iter_mut().find(|known| known.get("user_name").is_some_and(|own| own == user));
+        if let Some(user) = user {
+            user.insert("name".into(), name.into());
+        }
+    }
+
     /// The user's id.
     pub fn user(&self, name: &str) -> String {
         let shared = lock(&self.shared);

@@ -112,6 +112,11 @@ impl Slack {
         shared.told.iter().map(|(_, said)| said_in(said)).collect()
     }
 
+    /// The same as they came, with their blocks.
+    pub fn answers(&self) -> Vec<Value> {
+        lock(&self.shared).told.iter().map(|(_, said)| said.clone()).collect()
+    }
+
     /// A new trigger, and an address to answer at.
     fn trigger(&self) -> (String, String) {
         let mut shared = lock(&self.shared);

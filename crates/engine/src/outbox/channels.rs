@@ -181,12 +181,14 @@ impl Channel {
 pub struct Channels {
     all: BTreeMap<ChannelName, Channel>,
     routes: Vec<Route>,
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl Channels {
     pub fn new(specs: impl IntoIterator<Item = ChannelSpec>) -> Self {
         let channel = |spec: ChannelSpec| (spec.name.clone(), Channel::new(spec));
-        Self { all: specs.into_iter().map(channel).collect(), routes: Vec::new() }
+        let all = specs.into_iter().map(channel).collect();
+        Self { all, routes: Vec::new(), asking: tokio::sync::Mutex::default() }
     }
 
     /// With these routes.
@@ -202,6 +204,11 @@ impl Channels {
     /// Who is told of something, and when again.
     pub(crate) fn plan(&self, facts: &Facts<'_>) -> Plan {
         route::plan(&self.routes, facts)
+    }
+
+    /// Held by whoever chooses the people that are asked next, on whichever channel, until that is written down.
+    pub async fn asking(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.asking.lock().await
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Channel> {

@@ -149,6 +149,8 @@ pub(super) fn id(approval: ApprovalId, channel: &ChannelName) -> String {
     format!("{approval}.{channel}")
 }
 
+/// And by whom they asked, while it is open.
+pub(super) const ASKED: &str = "asked";
 /// Records are found by where they were put.
 pub(super) const PLACE: &str = "place";
 
@@ -223,7 +225,8 @@ impl Outgoing {
         if self.open {
             let of = |value: &dyn std::fmt::Display| format!("{} {value}", self.channel);
             let together = self.together.iter().map(|shared| ("together", of(&shared.mark)));
-            let asked = self.asked.iter().map(|person| ("asked", of(person)));
+            // Whoever is asked is asked once, on however many channels.
+            let asked = self.asked.iter().map(|person| (ASKED, person.to_string()));
             keys.extend(together.chain(asked).map(|(name, value)| Key { name, value, unique: false }));
         }
         if !self.given_up.is_empty() {

@@ -188,7 +188,7 @@ pub trait Identity: Send + Sync + std::fmt::Debug {
         self.voter(person).map(|voter| voter.name)
     }
 
-    /// Where mail reaches somebody who can vote. For writing to them; it proves nothing of who they are.
+    /// Where mail reaches somebody who is in, whether they can vote or not. For writing to them; it proves nothing of who they are.
     fn address(&self, _person: PersonId) -> Option<String> {
         None
     }
@@ -208,7 +208,7 @@ pub trait Identity: Send + Sync + std::fmt::Debug {
         None
     }
 
-    /// The devices on which somebody who can vote is told.
+    /// The devices on which somebody who is in is told, whether they can vote or not.
     fn subscriptions(&self, _person: PersonId) -> Vec<Subscription> {
         Vec::new()
     }

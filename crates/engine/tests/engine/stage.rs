@@ -21,6 +21,7 @@ use countersign_engine::{
             BindingOffer, Bound, ChannelUser, Identity, Introduction, NotAuthenticated, NotOffered,
             Presented, Voter,
         },
+        push::Subscription,
         store::{FindEntries, Store, StoredEntry},
         ticket::Tickets,
         upstream::{BindError, Exchange, Failed, Kept, Passage, Sent, StoredExchange, Target, Upstream},
@@ -108,6 +109,10 @@ pub(crate) struct People {
     pub(crate) bound: Mutex<BTreeMap<(ChannelName, String), Bound>>,
     /// Whether others of their users are offered to.
     pub(crate) offers: Mutex<bool>,
+    /// What agents are called.
+    pub(crate) agents: Mutex<BTreeMap<AgentId, String>>,
+    /// Devices on which they are told.
+    pub(crate) devices: Mutex<Vec<(PersonId, Subscription)>>,
 }
 
 impl People {
@@ -184,6 +189,20 @@ impl Identity for People {
         let bound = self.bound.lock().unwrap();
         let found = bound.iter().find(|((of, _), bound)| of == channel && bound.person == person);
         found.map(|((_, user), _)| user.clone())
+    }
+
+    fn agent_named(&self, name: &str) -> Option<AgentId> {
+        let agents = self.agents.lock().unwrap();
+        agents.iter().find(|(_, called)| *called == name).map(|(agent, _)| *agent)
+    }
+
+    fn agent_called(&self, agent: AgentId) -> Option<String> {
+        self.agents.lock().unwrap().get(&agent).cloned()
+    }
+
+    fn subscriptions(&self, person: PersonId) -> Vec<Subscription> {
+        let devices = self.devices.lock().unwrap();
+        devices.iter().filter(|(owner, _)| *owner == person).map(|(_, device)| device.clone()).collect()
     }
 
     fn offer_binding(&self, _: ChannelUser) -> Result<BindingOffer, NotOffered> {

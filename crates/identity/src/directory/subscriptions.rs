@@ -116,10 +116,10 @@ impl Directory {
         }
     }
 
-    /// The devices of somebody who can vote.
+    /// The devices of somebody who is in.
     pub(super) fn ways(&self, person: PersonId) -> Vec<push::Subscription> {
         let memory = self.memory.read();
-        if !memory.person(person).is_some_and(Person::can_vote) {
+        if !memory.person(person).is_some_and(Person::is_in) {
             return Vec::new();
         }
         memory.subscriptions_of(person).map(|held| held.doc.way()).collect()

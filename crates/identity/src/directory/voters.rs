@@ -97,7 +97,7 @@ impl Identity for Directory {
 
     fn address(&self, person: PersonId) -> Option<String> {
         let memory = self.memory.read();
-        memory.person(person).filter(|person| person.can_vote()).map(|person| person.email.to_string())
+        memory.person(person).filter(|person| person.is_in()).map(|person| person.email.to_string())
     }
 
     fn may_freeze(&self, person: PersonId) -> bool {

@@ -235,6 +235,11 @@ impl Person {
         }
     }
 
+    /// Whether they are in: they came by an invitation, or a provider or directory named them, and nobody disabled them.
+    pub fn is_in(&self) -> bool {
+        self.state() == PersonState::Enrolled
+    }
+
     pub fn is_disabled(&self) -> bool {
         self.disabled_at.is_some()
     }

@@ -130,3 +130,20 @@ async fn how_a_device_fared_is_remembered_and_one_that_is_gone_is_removed() {
     ways.subscription_fared(id, Fared::Gone).await;
     assert_eq!(world.types().len(), entries + 1);
 }
+
+#[tokio::test]
+async fn whoever_is_in_can_be_written_to_whether_they_have_a_vote_or_not() {
+    let world = World::new().await;
+    let ana = world.reviewer("Ana").await;
+    let ways = world.directory.as_ref() as &dyn Identity;
+    subscribed(&world, &ana, ENDPOINT).await;
+    let address = ways.address(ana.person);
+    assert!(address.is_some() && ways.voter(ana.person).is_some());
+    for role in [Role::Auditor, Role::Operator] {
+        world.directory.set_role(Author::Operator, ana.person, role).await.unwrap();
+        assert!(ways.voter(ana.person).is_none(), "{role:?}");
+        assert_eq!((ways.address(ana.person), ways.subscriptions(ana.person).len()), (address.clone(), 1));
+    }
+    world.directory.disable_person(Author::Operator, ana.person).await.unwrap();
+    assert!(ways.address(ana.person).is_none() && ways.subscriptions(ana.person).is_empty());
+}

@@ -1,9 +1,9 @@
 //! Whom a channel writes to that writes to people: those who may decide on what is still shut, as many as the channel's limit
-//! for each person leaves, and never fewer than have to decide. It says who is asked; who may decide is policy's alone.
+//! for each person leaves, and never fewer than have to decide. What they are asked counts once, on however many channels. It says who is asked; who may decide is policy's alone.
 
 use super::Worker;
 use crate::channel::{Decider, Said, Writes};
-use countersign_core::{GateName, PersonId};
+use countersign_core::{GateName, PersonId, PrincipalId};
 use countersign_engine::{
     Error,
     hold::Hold,
@@ -24,7 +24,7 @@ struct Candidate {
     gates: BTreeSet<GateName>,
     /// About how many open approvals they are asked already, up to a bound.
     load: usize,
-    /// They were asked about this one before.
+    /// They were asked about this one before, here or on another channel.
     asked: bool,
 }
 
@@ -43,11 +43,13 @@ impl Worker<'_> {
         let mut reached = if asks { self.reached(hold) } else { self.voices(hold) };
         if let Some(most) = self.tell.most_each() {
             if asks {
-                let _turn = self.asking.lock().await;
-                reached = self.asked(outgoing, hold, most, &mut Loads::new()).await?;
+                let _turn = self.gate.channels().asking().await;
+                reached = self.asked(hold, most, &mut Loads::new()).await?;
                 *outgoing = outbox::asked(self.gate, outgoing, &reached).await?;
             } else if !outgoing.asked.is_empty() {
-                reached.clone_from(&outgoing.asked);
+                // Whoever has no vote any more has lost their part.
+                let votes = |person: &PersonId| self.gate.identity().voter(*person).is_some();
+                reached = outgoing.asked.iter().copied().filter(votes).collect();
             }
         }
         let one =
@@ -87,7 +89,12 @@ impl Worker<'_> {
             Some(Decider { person: *person, address, link, said: Said::Something })
         };
         let seen = &hold.view.computed;
-        let side: BTreeSet<&PersonId> = seen.owners.iter().chain(&seen.on_behalf_of).collect();
+        let own = match &seen.requester {
+            PrincipalId::Person(person) => Some(person),
+            PrincipalId::Agent(_) => None,
+        };
+        let side: BTreeSet<&PersonId> =
+            own.into_iter().chain(&seen.owners).chain(&seen.on_behalf_of).collect();
         side.into_iter().filter_map(one).collect()
     }
 
@@ -121,11 +128,12 @@ impl Worker<'_> {
     /// Whom the limit leaves, with how many each gate still needs.
     pub(super) async fn asked(
         &self,
-        outgoing: &Outgoing,
         hold: &Hold,
         most: usize,
         loads: &mut Loads,
     ) -> Result<BTreeSet<PersonId>, Error> {
+        // On another channel, perhaps: the same people are asked on all of them, and counted once.
+        let before = outbox::asked_about(self.gate, hold.approval.id).await?;
         let mut candidates = Vec::new();
         for (person, gates) in self.seats(hold) {
             let load = if let Some(known) = loads.get(&person) {
@@ -133,11 +141,11 @@ impl Worker<'_> {
             } else {
                 // Beyond the limit as well: whoever has the least is asked where nobody is left.
                 let counted = most.saturating_mul(BEYOND);
-                let load = outbox::load_of(self.gate, &outgoing.channel, person, counted).await?;
+                let load = outbox::load_of(self.gate, person, counted).await?;
                 loads.insert(person, load);
                 load
             };
-            candidates.push(Candidate { person, gates, load, asked: outgoing.asked.contains(&person) });
+            candidates.push(Candidate { person, gates, load, asked: before.contains(&person) });
         }
         let mut needs = BTreeMap::new();
         if let Some(round) = hold.approval.round() {

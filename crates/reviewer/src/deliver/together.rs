@@ -359,9 +359,8 @@ impl Worker<'_> {
         let asked = match self.tell.most_each() {
             None => self.reached(hold),
             Some(most) => {
-                let known = outbox::load(self.gate, hold.approval.id, &self.channel.spec.name).await?;
-                let Some((outgoing, _)) = known else { return Ok(()) };
-                self.asked(&outgoing, hold, most, &mut sum.loads).await?
+                let _turn = self.gate.channels().asking().await;
+                self.asked(hold, most, &mut sum.loads).await?
             }
         };
         for person in asked {

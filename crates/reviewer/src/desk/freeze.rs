@@ -50,7 +50,11 @@ pub(crate) fn asked(gate: &Gate, channel: &ChannelName, who: &Who, text: &str) -
         }
     }
     let first = rest.first().copied().unwrap_or_default();
-    Err(Told::plain(format!("There is no {kind} `{}`.", visible::name(first))))
+    Err(Told::Linked {
+        words: format!("There is no {kind} “{}”.", visible::name(first)),
+        title: TITLE,
+        link: format!("{}/freezes", gate.who().console_url),
+    })
 }
 
 /// Freezes it, as whoever this user is bound to now.

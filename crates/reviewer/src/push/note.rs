@@ -15,7 +15,7 @@ const A_DAY: Duration = Duration::from_hours(24);
 const LONGEST: Duration = Duration::from_hours(28 * 24);
 const SHORTEST: Duration = Duration::from_mins(1);
 
-/// What a notification is for.
+/// What a notification is for. The names are those that the console's script reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum What {
@@ -25,6 +25,8 @@ pub(crate) enum What {
     Look,
     /// It does not wait any more: it takes the place of what is shown, without a sound.
     Over,
+    /// It was asked for on their side, and this is what became of it.
+    Ended,
     Test,
 }
 
@@ -67,7 +69,7 @@ impl What {
     pub(crate) const fn posted(self) -> &'static str {
         match self {
             Self::Ask => ASKED,
-            Self::Look | Self::Over | Self::Test => "over",
+            Self::Look | Self::Over | Self::Ended | Self::Test => "over",
         }
     }
 
@@ -75,7 +77,7 @@ impl What {
     pub(crate) const fn urgency(self) -> &'static str {
         match self {
             Self::Ask | Self::Look | Self::Test => "high",
-            Self::Over => "normal",
+            Self::Over | Self::Ended => "normal",
         }
     }
 }
@@ -110,6 +112,10 @@ impl Note {
                 let mut lines = if whole { about() } else { Vec::new() };
                 lines.push("Somebody has to look at it.".to_owned());
                 (title.to_owned(), lines)
+            }
+            What::Ended => {
+                let lines = if whole { about() } else { vec!["Open it to see what was asked.".to_owned()] };
+                (words::title(&message.state).to_owned(), lines)
             }
             What::Over => {
                 (words::title(&message.state).to_owned(), vec!["It waits for nobody now.".to_owned()])

@@ -145,7 +145,8 @@ pub(super) fn step(letter: &Letter) -> String {
     const THEIRS: usize = 1_000;
     let mut sheet = Sheet::default();
     let step = words::step(letter);
-    let mut text = String::new();
+    // Whoever did it stands first: their name begins no line.
+    let mut text = "Now: ".to_owned();
     for piece in step.line {
         match piece {
             Piece::Ours(said) => text.push_str(&said),
@@ -172,7 +173,7 @@ pub(super) fn reply(reply: &Reply) -> String {
         Told::Status { state, link, .. } => (*state, Some((desk::PAGE, link))),
         Told::List { console, .. } => ("What waits for you", Some((desk::PAGE, console))),
     };
-    sheet.ours(&to.map_or_else(|| words.to_owned(), |to| format!("{to}: {words}")));
+    sheet.ours(&to.map_or_else(|| words.to_owned(), |to| format!("To {to}: {words}")));
     if let Some((title, link)) = link {
         sheet.ours(&format!("{title}: {link}"));
     }

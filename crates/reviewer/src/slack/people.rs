@@ -162,7 +162,7 @@ impl Tell for People {
         }
         let (mut places, known) = (before.clone(), self.so_far(&letter.id));
         places.extend(known.written);
-        for decider in asked(letter).chain(concerned(letter)) {
+        for decider in asked(letter).chain(letter.answered()) {
             if places.iter().any(|place| place.person == decider.person) {
                 continue;
             }
@@ -184,9 +184,12 @@ impl People {
     /// Shows in the messages that are there how it stands now; whoever has not had their say is reminded below theirs, or told
     /// that it is asked for anew.
     async fn follow(&self, letter: &Letter, places: &[Place]) -> Result<(), Failed> {
+        let theirs = letter.for_requesters();
         for place in places {
             let there = self.at(&place.conversation);
+            let asked_for = letter.requesters.iter().any(|one| one.person == place.person);
             if letter.behind == Behind::Nothing {
+                let letter = if asked_for { &theirs } else { letter };
                 kept(place.person, there.change(letter, &place.ts).await)?;
             }
             let waits =
@@ -275,15 +278,6 @@ fn is_asked(letter: &Letter) -> bool {
 fn asked(letter: &Letter) -> impl Iterator<Item = &Decider> {
     let asks = is_asked(letter);
     letter.deciders.iter().filter(move |one| asks && one.said == Said::Nothing)
-}
-
-/// Those on whose behalf it was asked for, once it is decided.
-fn concerned(letter: &Letter) -> impl Iterator<Item = &Decider> {
-    let ends = matches!(
-        &*letter.news.kind,
-        "approval.granted" | "approval.closed" | "approval.glass_broken" | "execution.outcome_unknown"
-    );
-    letter.requesters.iter().filter(move |_| ends)
 }
 
 /// What became of somebody's message. What concerns one person alone keeps nobody else from theirs.

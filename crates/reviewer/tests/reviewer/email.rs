@@ -1,4 +1,4 @@
 //! E-mail.
 
 mod deliver;
-mod draw;
+pub(crate) mod draw;

@@ -5,7 +5,7 @@ use crate::{
     together::{gathering, hostile},
 };
 use async_trait::async_trait;
-use countersign_core::{CredentialId, GroupName, PersonId, Requester, Timestamp};
+use countersign_core::{CredentialId, GroupName, PersonId, Requester, Timestamp, visible};
 use countersign_engine::port::{
     identity::{Identity, NotAuthenticated, Presented, Voter},
     push::{Fared, Subscription},
@@ -236,7 +236,7 @@ async fn what_is_not_shown_whole_only_says_that_something_waits() {
         }
         for said in note["lines"].as_array().unwrap().iter().chain([&note["title"]]) {
             let said = said.as_str().unwrap();
-            assert!(!countersign_core::visible::has_hidden(said) && !said.contains('\n'), "{said:?}");
+            assert!(!visible::has_hidden(said) && !said.contains('\n'), "{said:?}");
             assert!(!said.contains("planted body") && !said.contains("claimed"), "{said}");
         }
     }
@@ -245,6 +245,58 @@ async fn what_is_not_shown_whole_only_says_that_something_waits() {
     quiet.add(1, "phone");
     quiet.tell(&ask(vec![decider(1, Said::Nothing)])).await.unwrap();
     assert_eq!(quiet.notes()[0].1["lines"], serde_json::json!(["Open it to see what is asked."]));
+}
+
+#[tokio::test]
+async fn whatever_is_told_shows_a_sentence_that_is_whole_or_none() {
+    let stage = Stage::open().await;
+    stage.add(1, "phone");
+    stage.add(9, "requester's");
+    for text in CORPUS {
+        let (mut hold, action) = held(text, "planted body");
+        hold.drifted = Some(text.into());
+        for (number, kind, state) in [
+            (2, "approval.reminded", "pending"),
+            (3, "approval.round_opened", "pending"),
+            (4, "approval.glass_broken", "granted"),
+            (5, "approval.closed", "rejected"),
+            (6, "execution.result", "done"),
+            (7, "execution.outcome_unknown", "unknown"),
+        ] {
+            let mut shown = message(&hold, Some(&action), None);
+            shown.state = state.into();
+            let told = Letter {
+                message: shown,
+                by: Some(visible::name(text)),
+                deciders: vec![decider(1, Said::Nothing)],
+                requesters: vec![decider(9, Said::Something)],
+                posted: Some("asked".into()),
+                ..letter(number, kind, state)
+            };
+            let calls = stage.service.calls().len();
+            stage.tell(&told).await.unwrap();
+            let ends = state != "pending";
+            assert_eq!(stage.service.calls().len() - calls, 1 + usize::from(ends), "{kind}");
+            let notes = stage.notes();
+            for (message, note) in &notes[notes.len() - 1 - usize::from(ends)..] {
+                let sentence = &told.message.computed.sentence;
+                let lines = note["lines"].as_array().unwrap().iter().chain([&note["title"]]);
+                for said in lines.map(|said| said.as_str().unwrap()) {
+                    assert!(!visible::has_hidden(said) && !said.contains('\n'), "{kind}: {said:?}");
+                    assert!(!said.contains("planted") && !said.contains("claimed"), "{kind}: {said}");
+                }
+                let whole = note["lines"][0] == sentence.as_str();
+                assert!(!whole || !told.message.hidden_characters, "{kind}: {note}");
+                let is_answer = message.device == "requester's";
+                assert_eq!(note["what"] == "ended", is_answer, "{kind}: {note}");
+                assert!(ends || !is_answer, "they are asked nothing");
+            }
+        }
+    }
+    let several = Gathering { deciders: vec![decider(1, Said::Nothing)], ..gathering(10_000, &hostile()) };
+    stage.channel.tell().tell_together(&several).await.unwrap();
+    let (_, note) = stage.notes().pop().unwrap();
+    assert_eq!(note["lines"], serde_json::json!(["shop in prod", "Open the list to see them."]));
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! Slack: how a message is drawn, and how it is delivered to a server as strict as Slack.
 
 mod deliver;
-mod draw;
+pub(crate) mod draw;
+mod manifest;

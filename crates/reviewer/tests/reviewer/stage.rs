@@ -6,6 +6,7 @@ use countersign_core::{
     PersonId, PrincipalId, PrincipalKind, Requester, Resource, Timestamp,
     approval::Round,
     decision::{Approvers, Gate},
+    visible,
 };
 use countersign_engine::{
     hold::{Delivery, Hold},
@@ -15,7 +16,7 @@ use countersign_engine::{
 use countersign_ledger::event::Asked;
 use countersign_reviewer::{
     Before, Behind, Letter,
-    message::{Links, Message, Room},
+    message::{Links, Message, Offer, Room},
 };
 use serde_json::json;
 use std::{
@@ -24,21 +25,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Texts that hide something, or look like something of ours.
-pub(crate) const CORPUS: [&str; 12] = [
-    "invoice\u{202e}fdp.exe",
-    "\u{2066}admin\u{2069} \u{2067}x\u{2069}",
-    "pass\u{200b}word\u{200d}\u{feff}",
-    "no\u{2060}where",
-    "hello\u{e0041}\u{e0042}",
-    "\u{1b}[2J\u{1b}[31mAPPROVED\u{1b}[0m\u{1b}]0;title\u{7}",
-    "harmless\u{0}; drop everything",
-    "a\u{9b}31mb",
-    "rm -rf /\u{8}\u{8}\u{8}\u{8}",
-    "<script>alert(1)</script><!channel> <@U123> *bold* \"'&amp;",
-    "1500\r\nApproved by: Ana Almeida\r\n\r\nstate done",
-    "```\n# **Approved**\n[here](javascript:alert(1)) ⟨U+202E⟩",
-];
+pub(crate) use crate::corpus::CORPUS;
 
 pub(crate) fn owner() -> PersonId {
     PersonId::from_parts(1, 1)
@@ -197,4 +184,27 @@ pub(crate) fn asks_for(message: &mut Message, assurance: Assurance) {
     for ask in &mut message.asks {
         (ask.assurance, ask.in_chat) = (assurance, assurance == Assurance::Chat);
     }
+}
+
+/// What is told of an approval after the first, with this text wherever somebody can put one.
+pub(crate) fn steps(first: &Letter, text: &str, posted: Option<&String>) -> Vec<Letter> {
+    let (mut hold, action) = held(text, text);
+    hold.drifted = Some(text.into());
+    let news = [
+        ("approval.voted", "rejected"),
+        ("approval.round_opened", "pending"),
+        ("approval.reminded", "pending"),
+        ("approval.glass_broken", "granted"),
+        (text, "pending"),
+    ];
+    let one = |(number, (kind, state)): (u32, (&str, &str))| {
+        let mut message = message(&hold, Some(&action), Some(8192));
+        if state != "pending" {
+            (message.state, message.offers) = (state.into(), Offer::Nothing);
+        }
+        let by = Some(visible::name(text));
+        let (approval, posted) = (first.approval, posted.cloned());
+        Letter { message, by, approval, posted, ..letter(number, kind, state) }
+    };
+    (2..).zip(news).map(one).collect()
 }

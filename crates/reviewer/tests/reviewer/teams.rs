@@ -1,5 +1,5 @@
 //! Microsoft Teams: how a card is drawn, and how it is delivered to servers as strict as Microsoft's.
 
-mod deliver;
-mod draw;
+pub(crate) mod deliver;
+pub(crate) mod draw;
 mod kept;

@@ -1,11 +1,18 @@
 //! Messages to people: only to whom it concerns, each in their own conversation, changed in place, and decided on there.
 
-use crate::{ANA, OLGA, Room, gateway::person, name};
-use countersign_core::ChannelName;
+use crate::{
+    ANA, CHAT, OLGA, Room,
+    gateway::{POLICY, person},
+    name,
+};
+use countersign_core::{ChannelName, Class};
 use countersign_engine::outbox::{self, ChannelSpec, Channels, Hears};
 use countersign_reviewer::{ChannelSection, Over, run};
 use countersign_testkit::slack::{Message, socket::Link};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 const BOB: &str = "U0000000002";
 
@@ -60,7 +67,7 @@ fn heading(message: &Message) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_may_decide_has_a_message_of_their_own_and_the_requester_is_told_how_it_ends() {
     let room = room(None).await;
-    let id = room.stage.hold(countersign_core::Class::Execute, "rocket").await;
+    let id = room.stage.hold(Class::Execute, "rocket").await;
     let asked = |room: &Room| messages_of(room, ANA).len() == 1 && messages_of(room, BOB).len() == 1;
     room.until("both messages", asked).await;
     assert!(messages_of(&room, OLGA).is_empty(), "the requester's side is asked nothing");
@@ -85,16 +92,39 @@ async fn whoever_may_decide_has_a_message_of_their_own_and_the_requester_is_told
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_requesters_message_offers_nothing_when_people_are_asked_anew() {
+    let room = room(None).await;
+    room.stage.cloud.offline.store(1_000, Ordering::SeqCst);
+    let id = room.stage.hold(Class::Execute, "rocket").await;
+    room.until("the question", |room| messages_of(room, ANA).len() == 1).await;
+    let message = messages_of(&room, ANA).pop().unwrap();
+    room.told(&room.slack.click(&message, ANA, "approve").unwrap(), Link::Newest).await;
+    room.until("the answer", |room| messages_of(room, OLGA).len() == 1).await;
+    // Another gate shuts before it ran: the same action waits for people again.
+    let anew = CHAT.replace("launch", "second");
+    room.stage.policy(&format!("{POLICY}{CHAT}{anew}")).await;
+    room.stage.cloud.offline.store(0, Ordering::SeqCst);
+    assert_eq!(room.stage.hold(Class::Execute, "rocket").await, id);
+    let again = |room: &Room| {
+        [ANA, OLGA].iter().all(|user| heading(&messages_of(room, user)[0]).contains("Waiting for people"))
+    };
+    room.until("the new round, in place", again).await;
+    let click = |user| room.slack.click(&messages_of(&room, user)[0], user, "approve");
+    assert!(click(ANA).is_ok() && click(OLGA).is_err(), "there is nothing for her to decide");
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_not_bound_any_more_sees_nothing_more_and_whoever_cannot_be_reached_keeps_nobody_from_theirs()
  {
     let room = room(None).await;
     // Asked in the order of their ids, and the first cannot be conversed with.
     room.slack.trouble(|trouble| trouble.shut.extend([ANA.into()]));
-    let id = room.stage.hold(countersign_core::Class::Execute, "rocket").await;
+    let id = room.stage.hold(Class::Execute, "rocket").await;
     room.until("the message", |room| messages_of(room, BOB).len() == 1).await;
     assert!(room.stage.gate.channels().named(&direct()).unwrap().standing().failures == 0);
     room.slack.trouble(|trouble| trouble.shut.clear());
-    let other = room.stage.hold(countersign_core::Class::Execute, "second rocket").await;
+    let other = room.stage.hold(Class::Execute, "second rocket").await;
     room.until("both", |room| messages_of(room, ANA).len() == 1 && messages_of(room, BOB).len() == 2).await;
     assert!(heading(&messages_of(&room, ANA)[0]).contains("Waiting"));
 
@@ -117,7 +147,7 @@ async fn whoever_is_not_bound_any_more_sees_nothing_more_and_whoever_cannot_be_r
 #[tokio::test(flavor = "multi_thread")]
 async fn where_several_are_over_a_closed_conversation_keeps_nobody_from_hearing_of_it() {
     let room = room(None).await;
-    let id = room.stage.hold(countersign_core::Class::Execute, "rocket").await;
+    let id = room.stage.hold(Class::Execute, "rocket").await;
     let asked = |room: &Room| messages_of(room, ANA).len() == 1 && messages_of(room, BOB).len() == 1;
     room.until("both messages", asked).await;
     let posted = async {
@@ -146,7 +176,7 @@ async fn one_who_left_keeps_nobody_from_theirs_and_a_lost_answer_writes_nothing_
         trouble.gone.insert(ANA.into());
         trouble.lost = 1;
     });
-    let id = room.stage.hold(countersign_core::Class::Execute, "rocket").await;
+    let id = room.stage.hold(Class::Execute, "rocket").await;
     let failed = |room: &Room| {
         room.stage.gate.channels().named(&direct()).is_some_and(|channel| channel.standing().failures > 0)
     };
@@ -173,11 +203,11 @@ async fn one_who_left_keeps_nobody_from_theirs_and_a_lost_answer_writes_nothing_
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_asked_enough_is_left_alone_as_long_as_another_can_decide() {
     let room = room(Some(1)).await;
-    room.stage.hold(countersign_core::Class::Execute, "first").await;
+    room.stage.hold(Class::Execute, "first").await;
     let both = |room: &Room| messages_of(room, ANA).len() == 1 && messages_of(room, BOB).len() == 1;
     room.until("both messages", both).await;
     // Both have enough, and somebody has to be asked: one of them is.
-    room.stage.hold(countersign_core::Class::Execute, "second").await;
+    room.stage.hold(Class::Execute, "second").await;
     room.until("one more", |room| room.slack.messages().len() == 3).await;
     room.close().await;
 }

@@ -1,6 +1,10 @@
 //! Jira as a ticket system in which people decide, and the webhooks that tell us to look.
 
-use crate::{Far, Room, To, User, name};
+use crate::{
+    Far, Room, To, User,
+    corpus::{CORPUS, hides},
+    name,
+};
 use countersign_core::{ApprovalId, Class};
 use countersign_pep::Span;
 use countersign_reviewer::{ChannelSection, JiraDoor, NotBelieved, Reply, Speaks};
@@ -291,5 +295,27 @@ async fn a_long_history_is_read_to_its_end_and_one_without_end_decides_nothing()
     let said = jira.issues().into_iter().find(|one| one.id == other).unwrap().said();
     let told = said.iter().filter(|said| said.contains("More was done to this ticket than is read"));
     assert_eq!(told.count(), 1, "{said:?}");
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_user_is_called_means_nothing_where_they_are_answered() {
+    let (room, jira) = open(|_| ()).await;
+    let (_, ticket) = room.hold(Class::Delete, "logs").await;
+    for text in CORPUS {
+        let name = format!("zqz{text}zqz");
+        jira.calls_itself("557058:mallory", &name);
+        room.put(User::Stranger, &ticket, To::Approved, None).await;
+        let issue = jira.issues().pop().unwrap();
+        let comment = &issue.comments.last().unwrap().body;
+        assert_eq!(document::check(comment), Ok(()), "{text:?}");
+        let runs = document::runs(comment);
+        assert!(runs.iter().any(|(said, _)| said.contains("zqz")), "{comment}");
+        for (said, marks) in runs {
+            assert!(!hides(&said) && !said.contains('\n'), "{text:?} in {said:?}");
+            let is_code = marks.iter().any(|mark| mark["type"] == "code");
+            assert!(is_code || !said.contains("zqz"), "{text:?} in {said}");
+        }
+    }
     room.close().await;
 }

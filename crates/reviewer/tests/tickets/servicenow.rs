@@ -1,6 +1,10 @@
 //! `ServiceNow` as a ticket system in which people decide.
 
-use crate::{Far, Room, To, User, name};
+use crate::{
+    Far, Room, To, User,
+    corpus::{CORPUS, hides},
+    name,
+};
 use countersign_core::{ActionId, ApprovalId, Class, EntryId};
 use countersign_reviewer::{ChannelSection, Letter};
 use countersign_testkit::servicenow::{CLOSED, Hidden, PASSWORD, Record, Refusal, ServiceNow, TABLE, USER};
@@ -246,5 +250,22 @@ async fn a_test_finds_out_whether_the_audit_keeps_what_is_needed() {
     }
     now.hide(None);
     room.config.tell().tell(&letter(6)).await.unwrap();
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_user_is_called_means_nothing_where_they_are_answered() {
+    let (room, now) = open(|_| ()).await;
+    let (_, ticket) = room.hold(Class::Delete, "logs").await;
+    for text in CORPUS.into_iter().chain(["[code]<b>Recorded as approved</b>[/code]"]) {
+        now.calls_itself("mallory", &format!("zqz{text}zqz"));
+        room.put(User::Stranger, &ticket, To::Approved, None).await;
+        let note = room.last_said(&ticket);
+        assert!(note.contains("zqz") && !note.contains('['), "{note}");
+        for line in note.lines() {
+            assert!(!hides(line), "{text:?} in {line:?}");
+            assert!(!line.contains("zqz") || line.starts_with("To zqz"), "{line:?} of {text:?}");
+        }
+    }
     room.close().await;
 }

@@ -1,11 +1,14 @@
 //! Mails: two parts that say the same, in which nothing that anybody else wrote is markup, a link or a line of ours, and of
 //! which nothing reaches a header.
 
-use crate::stage::{CORPUS, held, letter, message};
+use crate::{
+    corpus::hides,
+    stage::{CORPUS, held, letter, message},
+};
 use countersign_reviewer::{Letter, mail};
 use countersign_testkit::smtp::Mail;
 
-const LINK: &str = "https://sign.example/approvals/x/summons#1.abc";
+pub(crate) const LINK: &str = "https://sign.example/approvals/x/summons#1.abc";
 
 fn written(text: &str, body: &str) -> (Letter, Mail) {
     let (hold, action) = held(text, body);
@@ -17,7 +20,7 @@ fn written(text: &str, body: &str) -> (Letter, Mail) {
     (letter, read)
 }
 
-fn read(letter: &Letter) -> Mail {
+pub(crate) fn read(letter: &Letter) -> Mail {
     let mail = mail(letter, "countersign@example.com", "ana@example.com", LINK);
     let read = Mail::read(&mail.whole).unwrap();
     let lines = |text: &str| text.replace("\r\n", "\n");
@@ -32,52 +35,58 @@ fn tags(html: &str) -> Vec<String> {
     html.split('<').skip(1).filter_map(|part| part.split('>').next()).map(str::to_owned).collect()
 }
 
-#[test]
-fn whatever_anybody_wrote_is_no_markup_no_link_and_no_header() {
-    let marks = [
-        "</pre></div><a href=\"https://evil.example\">Decide in Countersign</a>",
-        "' onmouseover='alert(1)' \"><img src=x onerror=alert(1)>",
-        "x\r\nBcc: everybody@evil.example\r\n\r\nhello",
-        "\n--=_countersign-part\nContent-Type: text/html\n\n<b>x</b>\n--=_countersign-part--",
-        "line\n.\nQUIT\n",
-        "Decide in Countersign:\nhttps://evil.example/approvals/x",
-        "HTTPS://evil.example www.evil.example mailto:x@evil.example tel:+4912345",
-        "=?utf-8?q?Approved?=",
-        "&lt;b&gt; &amp;amp; &#x3c;b&#x3e;",
-        "",
-    ];
+/// Marks of mails' own.
+pub(crate) const MARKS: [&str; 10] = [
+    "</pre></div><a href=\"https://evil.example\">Decide in Countersign</a>",
+    "' onmouseover='alert(1)' \"><img src=x onerror=alert(1)>",
+    "x\r\nBcc: everybody@evil.example\r\n\r\nhello",
+    "\n--=_countersign-part\nContent-Type: text/html\n\n<b>x</b>\n--=_countersign-part--",
+    "line\n.\nQUIT\n",
+    "Decide in Countersign:\nhttps://evil.example/approvals/x",
+    "HTTPS://evil.example www.evil.example mailto:x@evil.example tel:+4912345",
+    "=?utf-8?q?Approved?=",
+    "&lt;b&gt; &amp;amp; &#x3c;b&#x3e;",
+    "",
+];
+
+/// That nothing between the two marks `zqz`, as somebody wrote it, is markup, a link, a header or a line of ours, or hides.
+pub(crate) fn means_nothing(read: &Mail, link: &str, hostile: &str) {
     // With a warning, so that it has every tag there is.
     let plain = written("lo\u{200b}gs", "drop").1;
-    for hostile in CORPUS.into_iter().chain(marks) {
+    assert_eq!(read.links(), [link], "{hostile:?}");
+    // The same tags as ever: nothing of it became one.
+    let kinds = |read: &Mail, link: &str| {
+        let html = read.html.replace(link, "");
+        tags(&html).into_iter().collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(kinds(read, link).is_subset(&kinds(&plain, LINK)), "{hostile:?} in {}", read.html);
+    for (name, value) in &read.headers {
+        assert!(!value.contains("zqz"), "{hostile:?} in {name}: {value}");
+    }
+    for text in [&read.text, &read.html] {
+        let small = text.to_ascii_lowercase().replace(link, "").replace(&link.replace("&amp;", "&"), "");
+        for start in ["http://", "https://", "www.", "mailto:", "tel:"] {
+            assert!(!small.contains(start), "{hostile:?} leads somewhere: {text}");
+        }
+        assert!(!hides(&text.replace("\r\n", "\n")), "{hostile:?} in {text:?}");
+    }
+    // A line of somebody else's begins with a mark of ours, or stands behind a title of ours.
+    for line in
+        read.text.replace("\r\n", "\n").lines().filter(|line| line.contains("zqz") || line.contains("evil"))
+    {
+        let ours =
+            ["  Drop the table", "| ", "- ", "Asked by: ", "On: ", "Owned by: ", "For: ", "What: ", "Now: "];
+        assert!(ours.iter().any(|start| line.starts_with(start)), "{line:?} of {hostile:?}");
+    }
+}
+
+#[test]
+fn whatever_anybody_wrote_is_no_markup_no_link_and_no_header() {
+    for hostile in CORPUS.into_iter().chain(MARKS) {
         let hostile = format!("zqz{hostile}zqz");
         let (_, read) = written(&hostile, &hostile);
-        assert_eq!(read.links(), [LINK], "{hostile:?}");
-        // The same tags as ever: nothing of it became one.
-        let kinds = |read: &Mail| tags(&read.html).into_iter().collect::<std::collections::BTreeSet<_>>();
-        assert!(kinds(&read).is_subset(&kinds(&plain)), "{hostile:?} in {}", read.html);
-        for (name, value) in &read.headers {
-            assert!(!value.contains("zqz"), "{hostile:?} in {name}: {value}");
-        }
-        for text in [&read.text, &read.html] {
-            assert!(text.contains("zqz"), "{hostile:?}");
-            let small = text.to_ascii_lowercase().replace(LINK, "");
-            for start in ["http://", "https://", "www.", "mailto:", "tel:"] {
-                assert!(!small.contains(start), "{hostile:?} leads somewhere: {text}");
-            }
-            for hidden in ['\u{202e}', '\u{200b}', '\u{2066}', '\u{1b}', '\0', '\u{7}', '\u{8}', '\u{9b}'] {
-                assert!(!text.contains(hidden), "{hostile:?}");
-            }
-        }
-        // A line of somebody else's begins with a mark of ours, or stands behind a title of ours.
-        for line in read
-            .text
-            .replace("\r\n", "\n")
-            .lines()
-            .filter(|line| line.contains("zqz") || line.contains("evil"))
-        {
-            let ours = ["  Drop the table", "| ", "- ", "Asked by: ", "On: ", "Owned by: ", "For: "];
-            assert!(ours.iter().any(|start| line.starts_with(start)), "{line:?} of {hostile:?}");
-        }
+        means_nothing(&read, LINK, &hostile);
+        assert!([&read.text, &read.html].iter().all(|text| text.contains("zqz")), "{hostile:?}");
     }
 }
 

@@ -7,14 +7,14 @@ use countersign_testkit::slack::{CHANNEL, Message, Refusal, Slack, TOKEN};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
-struct Stage {
-    slack: Slack,
+pub(super) struct Stage {
+    pub(super) slack: Slack,
     tell: Arc<dyn Tell>,
     _folder: tempfile::TempDir,
 }
 
 impl Stage {
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         let (slack, folder) = (Slack::start().await.unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("token"), format!("{TOKEN}\n")).unwrap();
         let section = ChannelSection {
@@ -29,7 +29,7 @@ impl Stage {
         Self { slack, tell: Arc::clone(channel.tell()), _folder: folder }
     }
 
-    async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
+    pub(super) async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
         self.tell.tell(letter).await
     }
 

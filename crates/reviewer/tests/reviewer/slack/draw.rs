@@ -1,10 +1,14 @@
 //! Messages as blocks: within every limit, whole or not to be decided, and nothing in them that anybody else wrote means
 //! anything to Slack.
 
-use crate::stage::{CORPUS, asks_for, held, message};
+use crate::{
+    corpus::hides,
+    stage::{CORPUS, asks_for, held, message},
+};
 use countersign_core::Assurance;
 use countersign_reviewer::{Drawn, draw, message::Message};
 use countersign_testkit::slack::blocks::{self, MOST_IN_MESSAGE, controls, texts_of};
+use serde_json::Value;
 
 /// What the buttons carry here.
 const VALUE: &str = "opaque";
@@ -18,9 +22,9 @@ fn drawn(text: &str, body: &str) -> (Message, Drawn) {
 }
 
 /// The texts in which Slack reads marks, without what stands in code.
-fn outside_code(drawn: &Drawn) -> String {
+fn outside_code(blocks: &[Value]) -> String {
     let mut outside = String::new();
-    for text in texts_of(&drawn.blocks, "mrkdwn") {
+    for text in texts_of(blocks, "mrkdwn") {
         for (at, part) in text.split("```").enumerate() {
             if at % 2 == 1 {
                 continue;
@@ -49,32 +53,43 @@ fn has_button(drawn: &Drawn, action: &str) -> bool {
         .any(|element| element["action_id"] == action)
 }
 
+/// Marks of Slack's own.
+pub(crate) const MARKS: [&str; 8] = [
+    "*bold* _it_ ~gone~ :white_check_mark: > quoted",
+    "`code` and ```fence``` and `",
+    "<!channel> <!here> <@U0123456789> <#C0123456789> <!subteam^S1>",
+    "<https://evil.example|Review in Countersign> https://evil.example",
+    "<!date^1^{date}|x> &lt;!channel&gt; &amp;lt;",
+    "line\n*Approved by everybody*\n✅ `deletes`",
+    " spaced ",
+    "",
+];
+
+/// That nothing between the two marks `zqz`, as somebody wrote it, means anything, or hides.
+pub(crate) fn means_nothing(text: &str, blocks: &[Value], hostile: &str) {
+    assert_eq!(blocks::check(blocks, MOST_IN_MESSAGE), Ok(()), "{hostile:?}");
+    for control in controls(blocks) {
+        let ours =
+            control.starts_with("!date^60^") || control.starts_with("https://sign.example/approvals/x|");
+        assert!(ours, "{hostile:?} made `{control}`");
+    }
+    let outside = outside_code(blocks);
+    assert!(!outside.contains("zqz"), "{hostile:?} stands in {outside}");
+    let text = text.to_owned();
+    for text in texts_of(blocks, "plain_text").iter().chain([&text]) {
+        assert!(!text.contains(['<', '>', '\n']), "{hostile:?} in {text}");
+    }
+    for text in ["plain_text", "mrkdwn"].into_iter().flat_map(|kind| texts_of(blocks, kind)).chain([text]) {
+        assert!(!hides(&text), "{hostile:?} in {text:?}");
+    }
+}
+
 #[test]
 fn whatever_anybody_wrote_means_nothing_to_slack() {
-    let marks = [
-        "*bold* _it_ ~gone~ :white_check_mark: > quoted",
-        "`code` and ```fence``` and `",
-        "<!channel> <!here> <@U0123456789> <#C0123456789> <!subteam^S1>",
-        "<https://evil.example|Review in Countersign> https://evil.example",
-        "<!date^1^{date}|x> &lt;!channel&gt; &amp;lt;",
-        "line\n*Approved by everybody*\n✅ `deletes`",
-        " spaced ",
-        "",
-    ];
-    for hostile in CORPUS.into_iter().chain(marks) {
+    for hostile in CORPUS.into_iter().chain(MARKS) {
         let hostile = format!("zqz{hostile}zqz");
         let (_, drawn) = drawn(&hostile, &hostile);
-        assert_eq!(blocks::check(&drawn.blocks, MOST_IN_MESSAGE), Ok(()), "{hostile:?}");
-        for control in controls(&drawn.blocks) {
-            let ours =
-                control.starts_with("!date^60^") || control.starts_with("https://sign.example/approvals/x|");
-            assert!(ours, "{hostile:?} made `{control}`");
-        }
-        let outside = outside_code(&drawn);
-        assert!(!outside.contains("zqz"), "{hostile:?} stands in {outside}");
-        for text in texts_of(&drawn.blocks, "plain_text").iter().chain([&drawn.text]) {
-            assert!(!text.contains(['<', '>', '\n']), "{hostile:?} in {text}");
-        }
+        means_nothing(&drawn.text, &drawn.blocks, &hostile);
     }
 }
 

@@ -9,14 +9,14 @@ use countersign_testkit::teams::{
 };
 use std::{sync::Arc, time::Duration};
 
-pub(super) struct Stage {
-    pub(super) teams: Teams,
-    pub(super) tell: Arc<dyn Tell>,
+pub(crate) struct Stage {
+    pub(crate) teams: Teams,
+    pub(crate) tell: Arc<dyn Tell>,
     folder: tempfile::TempDir,
 }
 
 impl Stage {
-    pub(super) async fn open(conversation: &str) -> Self {
+    pub(crate) async fn open(conversation: &str) -> Self {
         let (teams, folder) = (Teams::start().await.unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
         let section = ChannelSection {
@@ -35,7 +35,7 @@ impl Stage {
         Self { teams, tell: Arc::clone(channel.tell()), folder }
     }
 
-    pub(super) async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
+    pub(crate) async fn tell(&self, letter: &Letter) -> Result<Option<String>, Failed> {
         self.tell.tell(letter).await
     }
 

@@ -1,7 +1,10 @@
 //! Messages as cards: within the size of a message, whole or not to be decided, and nothing in them that anybody else wrote
 //! means anything to Teams.
 
-use crate::stage::{CORPUS, asks_for, held, message};
+use crate::{
+    corpus::hides,
+    stage::{CORPUS, asks_for, held, message},
+};
 use countersign_core::Assurance;
 use countersign_reviewer::{
     Card, card,
@@ -11,6 +14,7 @@ use countersign_testkit::teams::{
     LARGEST,
     cards::{button, check, fenced, links, says, texts_of},
 };
+use serde_json::Value;
 
 /// What the buttons carry here.
 const VALUE: &str = "opaque";
@@ -28,7 +32,7 @@ fn drawn(text: &str, body: &str) -> Card {
 }
 
 /// Markup of the cards' Markdown, of mentions, and of dates.
-pub(super) const MARKS: [&str; 8] = [
+pub(crate) const MARKS: [&str; 8] = [
     "**bold** _it_ [Review in Countersign](https://evil.example) - list\r1. one",
     "<at>everybody</at> <b>x</b> &lt;b&gt; &amp;lt;",
     "{{DATE(2017-02-14T06:08:39Z, SHORT)}} {{{TIME(2017-02-14T06:08:39Z)}}}",
@@ -39,25 +43,31 @@ pub(super) const MARKS: [&str; 8] = [
     "",
 ];
 
+/// That nothing between the two marks `zqz`, as somebody wrote it, means anything, or hides.
+pub(crate) fn means_nothing(card: &Value, summary: &str, hostile: &str) {
+    assert_eq!(check(card), Ok(()), "{hostile:?}");
+    for text in texts_of(card, "TextBlock") {
+        assert!(!text.contains("zqz"), "{hostile:?} stands where Markdown counts: {text}");
+    }
+    for run in texts_of(card, "TextRun") {
+        assert!(!run.contains("{{") && !run.contains(['\n', '\r', '\t']), "{hostile:?} in {run:?}");
+        assert!(!run.contains("  ") || !run.contains("zqz"), "spaces are lost: {run:?}");
+        assert!(!hides(&run), "{hostile:?} in {run:?}");
+    }
+    for (title, url) in links(card) {
+        let ours = ["Review in Countersign", "See it in Countersign"].contains(&&*title);
+        assert!(ours && url == "https://sign.example/approvals/x", "{hostile:?}: {title} {url}");
+    }
+    assert!(!summary.contains(['\n', '\r', '\t']) && !hides(summary), "{summary:?}");
+}
+
 #[test]
 fn whatever_anybody_wrote_means_nothing_to_teams() {
     for hostile in CORPUS.into_iter().chain(MARKS) {
         let hostile = format!("zqz{hostile}zqz");
         let drawn = drawn(&hostile, &hostile);
-        assert_eq!(check(&drawn.card), Ok(()), "{hostile:?}");
-        for text in texts_of(&drawn.card, "TextBlock") {
-            assert!(!text.contains("zqz"), "{hostile:?} stands where Markdown counts: {text}");
-        }
-        let runs = texts_of(&drawn.card, "TextRun");
-        assert!(runs.iter().any(|run| run.contains("zqz")));
-        for run in &runs {
-            assert!(!run.contains("{{") && !run.contains(['\n', '\r', '\t']), "{hostile:?} in {run:?}");
-            assert!(!run.contains("  ") || !run.contains("zqz"), "spaces are lost: {run:?}");
-        }
-        for (title, url) in links(&drawn.card) {
-            assert_eq!((&*title, &*url), ("Review in Countersign", "https://sign.example/approvals/x"));
-        }
-        assert!(!drawn.summary.contains(['\n', '\r', '\t']), "{:?}", drawn.summary);
+        means_nothing(&drawn.card, &drawn.summary, &hostile);
+        assert!(texts_of(&drawn.card, "TextRun").iter().any(|run| run.contains("zqz")));
     }
 }
 
