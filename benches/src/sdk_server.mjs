@@ -15,8 +15,4 @@ const handler = createMcpHandler(() => {
   server.registerTool("change", { description: "Changes an order.", inputSchema }, () => told("changed"));
   return server;
 });
-const served = toNodeHandler(handler);
-createServer((request, response) => (request.url === "/ready" ? response.end("ready") : served(request, response))).listen(
-  Number(process.argv[2]),
-  "127.0.0.1",
-);
+createServer(toNodeHandler(handler)).listen(Number(process.argv[2]), "127.0.0.1");

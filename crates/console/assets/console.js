@@ -487,7 +487,12 @@ function key(event) {
     j: () => move(1),
     k: () => move(-1),
     a: () => $("approve") && !$("approve").disabled && $("approve").click(),
-    r: () => $("reject")?.elements.words.focus(),
+    r: () => {
+      const form = $("reject");
+      const folded = form?.closest("details");
+      if (folded) folded.open = true;
+      form?.elements.words.focus();
+    },
     i: () => document.querySelector(".top") && location.assign("/"),
     "?": () => $("help").showModal(),
   }[event.key];

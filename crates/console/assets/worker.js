@@ -23,7 +23,7 @@ self.addEventListener("activate", (event) => event.waitUntil((async () => {
 
 // Pages that are opened, where the network does not bring them. Everything else goes by untouched.
 
-const opens = (path) => path === "/" || path === "/account" || path === "/approvals" || /^\/approvals\/[A-Za-z0-9_]+$/.test(path);
+const opens = (path) => path === "/" || path === "/account" || path === "/approvals" || /^\/approvals\/[A-Za-z0-9_]+(\/decide)?$/.test(path);
 
 self.addEventListener("fetch", (event) => {
   const { request } = event;
@@ -96,7 +96,9 @@ function address(path) {
 
 async function open(url) {
   const windows = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
-  const there = windows.find((one) => new URL(one.url).pathname === url.pathname && url.search === "");
+  // Both pages of an approval show how it stands.
+  const page = (path) => path.replace(/\/decide$/, "");
+  const there = windows.find((one) => page(new URL(one.url).pathname) === page(url.pathname) && url.search === "");
   if (there) return there.focus();
   // A list may be left; another approval may hold a reason that somebody is writing.
   const list = windows.find((one) => ["/", "/approvals"].includes(new URL(one.url).pathname));

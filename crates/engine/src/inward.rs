@@ -285,7 +285,7 @@ async fn refuse(
 }
 
 /// The word for what is decided on the approval's page, where all of it is shown and a vote is worth more.
-const OPEN_PAGE: &str = "open-page";
+pub const OPEN_PAGE: &str = "open-page";
 
 impl Refusal {
     /// A stable word for programs, and what the user can do about it.

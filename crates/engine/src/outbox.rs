@@ -23,7 +23,10 @@ use crate::{
 use countersign_core::{ApprovalId, ChannelName, PersonId, Timestamp};
 use countersign_ledger::event::{Actor, Event};
 use outgoing::Wait;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How often a record is tried again when somebody else was faster.
 const TRIES: usize = 64;
@@ -272,18 +275,26 @@ pub async fn asked_about(gate: &Gate, approval: ApprovalId) -> Result<BTreeSet<P
     Ok(asked)
 }
 
-/// About how many open approvals somebody was asked, counted up to a bound: each once, on however many channels.
+/// About how many open approvals somebody was asked, counted up to a bound: each once, on however many channels, and those
+/// that came in one message as that one. A flood does not keep them from what comes behind it.
 pub async fn load_of(gate: &Gate, person: PersonId, most: usize) -> Result<usize, Error> {
-    let (mut approvals, mut before) = (BTreeSet::new(), None);
+    let (mut alone, mut with_others, mut before) = (BTreeSet::new(), BTreeMap::new(), None);
     loop {
         let keys = vec![(outgoing::ASKED, person.to_string())];
         let records = gate.store().find(Kind::Outgoing, Find { keys, before, limit: most }).await?;
         for record in &records {
-            approvals.insert(Outgoing::read(record)?.approval);
+            let outgoing = Outgoing::read(record)?;
+            match outgoing.together.into_iter().next().filter(|_| outgoing.posted.is_none()) {
+                Some(shared) => drop(with_others.entry(outgoing.approval).or_insert(shared.mark)),
+                None => drop(alone.insert(outgoing.approval)),
+            }
         }
+        let shared =
+            with_others.iter().filter(|(approval, _)| !alone.contains(*approval)).map(|(_, mark)| mark);
+        let asked = alone.len() + shared.collect::<BTreeSet<_>>().len();
         before = records.last().map(|record| record.id.clone());
-        if records.len() < most || approvals.len() >= most {
-            return Ok(approvals.len().min(most));
+        if records.len() < most || asked >= most {
+            return Ok(asked.min(most));
         }
     }
 }

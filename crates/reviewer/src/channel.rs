@@ -26,6 +26,8 @@ pub struct Letter {
     pub deciders: Vec<Decider>,
     /// Those on whose side it was asked for, where the channel writes to people one by one.
     pub requesters: Vec<Decider>,
+    /// The channel is for somebody who may decide on it, or has told of it already.
+    pub meant: bool,
     /// Of those who were written to before, whom the channel reaches now, and where: who is not in it has lost their part.
     pub reached: BTreeMap<PersonId, String>,
     /// Where the channel put the news before, where it has a place to change.
@@ -285,6 +287,7 @@ impl Letter {
             by: None,
             deciders: Vec::new(),
             requesters: Vec::new(),
+            meant: true,
             reached: BTreeMap::new(),
             posted: None,
             // So that a test finds out whether looking for what may be there already works.

@@ -67,7 +67,7 @@ pub struct ChannelSection {
     pub together_within: Option<Span>,
     /// Of e-mail and Slack to whoever may decide, and of devices: about how many open approvals one person is asked.
     pub most_each: Option<usize>,
-    /// The same: only those of these groups are written to.
+    /// Of e-mail and Slack to whoever may decide: only those of these groups are written to.
     pub groups: Option<Vec<String>>,
     /// Of a webhook.
     pub url: Option<String>,

@@ -191,6 +191,10 @@ impl Worker<'_> {
                 outgoing = outbox::give_up(self.gate, &outgoing, news.number, why).await?;
                 continue;
             };
+            if !letter.meant {
+                outgoing = outbox::told(self.gate, &outgoing, news.number, outgoing.posted.clone()).await?;
+                continue;
+            }
             match self.told(&letter).await {
                 Ok(posted) => {
                     self.channel.worked(self.gate.now());
@@ -230,6 +234,7 @@ impl Worker<'_> {
         let before = outgoing.posted.as_deref().map(|posted| self.tell.written_to(posted));
         let reached = before.into_iter().flatten().filter_map(|person| Some((person, self.address(person)?)));
         let reached = reached.collect();
+        let meant = outgoing.posted.is_some() || !deciders.is_empty() || self.is_for_somebody(&hold);
         let (message, shown) = drawn_for(self.gate, &heard_by, &hold, self.tell.room(news)).await?;
         Ok(Some(Letter {
             id: news.entry.to_string(),
@@ -241,6 +246,7 @@ impl Worker<'_> {
             by,
             deciders,
             requesters,
+            meant,
             reached,
             posted: outgoing.posted.clone(),
             before: if perhaps { Before::Perhaps } else { Before::Never },

@@ -120,7 +120,7 @@ pub(crate) async fn count(
                 Outcome::Done => Became::Counted,
                 Outcome::Refused => Became::Refused,
             };
-            let title = if answer.link == gate.decide_link(approval) { DECIDE } else { PAGE };
+            let title = if answer.code == inward::OPEN_PAGE { DECIDE } else { PAGE };
             (became, Told::Linked { words: sentence(&answer.message), title, link: answer.link })
         }
         Err(NotHeard::TooMany { .. }) => {

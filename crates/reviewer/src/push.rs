@@ -17,7 +17,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign_core::{CredentialId, Digest, GroupName, PersonId, Timestamp};
+use countersign_core::{CredentialId, Digest, PersonId, Timestamp};
 use countersign_engine::{
     outbox::News,
     port::{
@@ -59,8 +59,6 @@ pub struct Push {
     pub(crate) show: usize,
     pub(crate) give_up_after: Duration,
     pub(crate) most_each: Option<usize>,
-    /// Those it writes to are of these.
-    pub(crate) groups: Option<BTreeSet<GroupName>>,
     pub(crate) opened: OnceLock<Opened>,
     pub(crate) memory: Mutex<Memory>,
 }
@@ -358,10 +356,6 @@ impl Tell for Push {
 
     fn most_each(&self) -> Option<usize> {
         self.most_each
-    }
-
-    fn groups(&self) -> Option<&BTreeSet<GroupName>> {
-        self.groups.as_ref()
     }
 
     async fn tell_together(&self, gathering: &Gathering) -> Result<Option<String>, Failed> {

@@ -16,7 +16,7 @@ use crate::gateway::{Stage, olga, person, request};
 use countersign_core::{ApprovalId, Class, CredentialId, PersonId, PrincipalId, PrincipalKind};
 use countersign_engine::{
     Reply, flow,
-    outbox::{ChannelSpec, Channels, Hears},
+    outbox::{self, ChannelSpec, Channels, Hears, Shelf},
     port::{identity::Identity, push::Subscription},
 };
 use countersign_reviewer::{ChannelSection, PushKey, run};
@@ -228,5 +228,10 @@ async fn a_requester_who_cannot_be_reached_keeps_nobody_from_theirs() {
         room.ended(decider, "⛔ Rejected").await;
     }
     assert!(room.mails(olga()).is_empty() && room.note(olga()).is_none());
+    // Nobody has to look after it: everybody who was asked has it.
+    for channel in ["mail", "phones"] {
+        let given_up = outbox::count(&room.stage.gate, &channel.parse().unwrap(), Shelf::GivenUp, 10).await;
+        assert_eq!(given_up.unwrap(), 0, "{channel}");
+    }
     room.close().await;
 }

@@ -530,14 +530,79 @@ async fn a_step_calls_the_next_group_and_nobody_else_of_those_who_may_decide() {
     let told = leads.all();
     let [Told::One(_, kind, people)] = &told[..] else { panic!("{told:?}") };
     assert_eq!((kind.as_str(), people), ("approval.escalated", &[person(9)].into()));
-    // The end is told to the same.
+    // The end is told to the same, and to whoever stands in for one of them by then.
+    stage.people.away.lock().unwrap().insert(person(2), person(9));
     stage.reject(person(1), id, "no").await.unwrap();
     until("the end", async || leads.all().len() == 2).await;
     let told = leads.all();
     let Told::One(_, kind, people) = &told[1] else { panic!("{told:?}") };
-    assert_eq!((kind.as_str(), people), ("approval.voted", &[person(9)].into()));
+    assert_eq!((kind.as_str(), people), ("approval.voted", &[person(2), person(9)].into()));
     workers.shutdown().await;
     stage.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_of_its_groups_may_decide_a_channel_says_nothing_and_nothing_is_wrong() {
+    let stage = Stage::telling(flooded).await;
+    let reader = Reader::of_group(&stage.gate, "security");
+    let mut workers = work(&stage, &reader);
+    for number in 0..6 {
+        stage.hold(Class::Configure, &format!("change {number}")).await;
+    }
+    stage.clock.pass(2 * MINUTE);
+    until("an end of waiting", async || waiting(&stage).await == 0).await;
+    assert_eq!(reader.all(), []);
+    let standing = stage.gate.channels().named(&"ops".parse().unwrap()).unwrap().standing();
+    assert_eq!((standing.failures, standing.last_error), (0, None));
+    workers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_keeps_nobody_from_what_comes_behind_it() {
+    let stage = Stage::telling(flooded).await;
+    with_a_day(&stage).await;
+    let reader = Reader::limited(&stage.gate, Some(5), Writes::ToPeople);
+    let mut workers = work(&stage, &reader);
+    for number in 0..12 {
+        stage.hold(Class::Configure, &format!("change {number}")).await;
+    }
+    stage.clock.pass(2 * MINUTE);
+    until("the flood", async || waiting(&stage).await == 0).await;
+    // Three by themselves and the rest in one message: nobody is at the limit.
+    let export = stage.hold(Class::Export, "all").await;
+    until("the export", async || reader.asked(export)).await;
+    let told = reader.all();
+    let Some(Told::One(_, _, people)) = told.last() else { panic!("{told:?}") };
+    assert_eq!(people.len(), 9, "{people:?}");
+    workers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_reaches_others_than_those_who_were_silent_where_everybody_is_busy() {
+    let stage = Stage::telling(stepwise).await;
+    with_a_day(&stage).await;
+    let ops = Reader::limited(&stage.gate, Some(1), Writes::ToPeople);
+    let leads = Reader::limited(&stage.gate, Some(1), Writes::ToPeople);
+    let mut workers = work(&stage, &ops);
+    // Everybody is asked about the first, and one person about the second.
+    stage.hold(Class::Configure, "first").await;
+    until("the first", async || waiting(&stage).await == 0).await;
+    let id = stage.hold(Class::Configure, "second").await;
+    until("the second", async || ops.asked(id)).await;
+    let told = ops.all();
+    let Some(Told::One(_, _, silent)) = told.last() else { panic!("{told:?}") };
+    assert_eq!(silent.len(), 1);
+    work_on(&stage, "leads", &leads, &mut workers);
+    stage.clock.pass(10 * MINUTE);
+    called(&stage, &[id]).await;
+    until("the step", async || leads.asked(id)).await;
+    let told = leads.all();
+    let found = told.iter().find_map(|told| match told {
+        Told::One(one, _, people) if *one == id => Some(people),
+        _ => None,
+    });
+    assert!(found.unwrap().is_disjoint(silent), "{told:?} beside {silent:?}");
+    workers.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

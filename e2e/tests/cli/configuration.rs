@@ -26,7 +26,7 @@ const MISTAKES: [(&str, &[&str]); 46] = [
     ("[console]\nurl = \"ftp://x\"", &["console.url", "`ftp://x`", "https://"]),
     ("[console]\nproxies = [\"10.0.0.0/40\"]", &["console.proxies", "`10.0.0.0/40`", "`10.0.0.0/8`"]),
     (
-        "[[channel]]\nname = \"a\"\nkind = \"push\"\ngroups = [\"nobodies\"]",
+        "[[channel]]\nname = \"a\"\nkind = \"email\"\nserver = \"mail.example.com\"\nfrom = \"a@example.com\"\ngroups = [\"nobodies\"]",
         &["channel.a.groups", "`nobodies` is declared nowhere", "people.groups"],
     ),
     (

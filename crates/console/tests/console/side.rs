@@ -312,6 +312,7 @@ async fn whoever_is_on_the_requesters_side_decides_nothing_of_it_through_any_doo
             for path in [format!("/approvals/{id}"), format!("/approvals/{id}/decide")] {
                 let page = stage.page(who, &path).await.text();
                 assert!(!page.contains("id=\"approve\"") && !page.contains("approve alone"), "{why}: {page}");
+                assert!(page.contains("<h3>Excluded</h3>"), "{why}: {path} says who may not decide");
             }
             let shown = stage.as_person(who, "GET", &format!("/api/v1/approvals/{id}"), None).await.ok();
             assert_eq!(

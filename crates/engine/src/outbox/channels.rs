@@ -206,7 +206,8 @@ impl Channels {
         route::plan(&self.routes, facts)
     }
 
-    /// Held by whoever chooses the people that are asked next, on whichever channel, until that is written down.
+    /// Held by whoever chooses the people that are asked next about one approval, on whichever channel, until that is written
+    /// down.
     pub async fn asking(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.asking.lock().await
     }

@@ -54,6 +54,13 @@ pub struct Outgoing {
     pub heard_to: Option<String>,
 }
 
+impl News {
+    /// Somebody has to look at once, whoever it is for otherwise.
+    pub fn is_alarm(&self) -> bool {
+        is_alarm(&self.kind)
+    }
+}
+
 /// Something that became of an approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct News {

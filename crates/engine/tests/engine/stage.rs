@@ -19,7 +19,7 @@ use countersign_engine::{
         clock::{Clock, Entropy},
         identity::{
             BindingOffer, Bound, ChannelUser, Identity, Introduction, NotAuthenticated, NotOffered,
-            Presented, Voter,
+            Presented, StandIn, Voter,
         },
         push::Subscription,
         store::{FindEntries, Store, StoredEntry},
@@ -104,6 +104,8 @@ pub(crate) struct People {
     /// Who brought Olga in, lately.
     pub(crate) brought_olga: Mutex<Option<PersonId>>,
     pub(crate) left: Mutex<BTreeSet<PersonId>>,
+    /// Who stands in for whom, from the beginning on.
+    pub(crate) away: Mutex<BTreeMap<PersonId, PersonId>>,
     pub(crate) revoked: Mutex<bool>,
     /// Users of channels who speak for somebody.
     pub(crate) bound: Mutex<BTreeMap<(ChannelName, String), Bound>>,
@@ -141,6 +143,16 @@ impl Identity for People {
         let everyone = (1..10).map(person).chain([olga()]);
         let left = self.left.lock().unwrap();
         let introduced = self.introduced_by_olga.lock().unwrap();
+        let away = self.away.lock().unwrap();
+        let stands_in = |person| {
+            let absent = away.get(&person).into_iter();
+            let stand_in = |absent: &PersonId| StandIn {
+                absent: *absent,
+                from: Timestamp(0),
+                until: Timestamp(START).plus(Duration::from_hours(24)),
+            };
+            absent.map(stand_in).collect()
+        };
         let voter = |person| Voter {
             person,
             name: format!("{person}"),
@@ -151,7 +163,7 @@ impl Identity for People {
             },
             attributes: BTreeSet::new(),
             administrator: false,
-            stands_in: Vec::new(),
+            stands_in: stands_in(person),
             introductions: introduced
                 .iter()
                 .filter(|new| **new == person)

@@ -6,10 +6,7 @@ use super::{Author, Directory, Draft, readable, sessions::SessionInfo};
 use crate::{
     error::IdentityError,
     memory::Memory,
-    record::{
-        person::Person,
-        subscription::{Subscription, Trouble},
-    },
+    record::subscription::{Subscription, Trouble},
 };
 use countersign_core::{CredentialId, PersonId, Timestamp};
 use countersign_engine::{
@@ -119,7 +116,7 @@ impl Directory {
     /// The devices of somebody who is in.
     pub(super) fn ways(&self, person: PersonId) -> Vec<push::Subscription> {
         let memory = self.memory.read();
-        if !memory.person(person).is_some_and(Person::is_in) {
+        if !memory.person(person).is_some_and(|person| self.hears(person)) {
             return Vec::new();
         }
         memory.subscriptions_of(person).map(|held| held.doc.way()).collect()

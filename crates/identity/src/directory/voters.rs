@@ -97,7 +97,8 @@ impl Identity for Directory {
 
     fn address(&self, person: PersonId) -> Option<String> {
         let memory = self.memory.read();
-        memory.person(person).filter(|person| person.is_in()).map(|person| person.email.to_string())
+        let person = memory.person(person).filter(|person| self.hears(person))?;
+        Some(person.email.to_string())
     }
 
     fn may_freeze(&self, person: PersonId) -> bool {
@@ -132,7 +133,7 @@ impl Identity for Directory {
 
     fn user_of(&self, channel: &ChannelName, person: PersonId) -> Option<String> {
         let memory = self.memory.read();
-        let person = memory.person(person).filter(|person| !person.is_disabled())?;
+        let person = memory.person(person).filter(|person| self.hears(person))?;
         let binding = person.bindings.iter().find(|binding| binding.channel == *channel)?;
         Some(binding.user.clone())
     }
@@ -143,6 +144,11 @@ impl Identity for Directory {
 }
 
 impl Directory {
+    /// Whether somebody is told of what is asked: they are in, and their provider vouched for them not too long ago.
+    pub(super) fn hears(&self, person: &Person) -> bool {
+        person.is_in() && self.is_vouched(person, self.journal.now())
+    }
+
     fn votes(&self, person: &Person) -> bool {
         person.can_vote() && self.is_vouched(person, self.journal.now())
     }

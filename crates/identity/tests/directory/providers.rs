@@ -205,6 +205,7 @@ async fn whoever_unlinks_is_vouched_for_no_longer_than_before() {
     assert!(stage.directory.voter(ana.person).is_some());
     stage.world.pass(Duration::from_mins(1));
     assert!(stage.directory.voter(ana.person).is_none(), "a week after it last vouched for her");
+    assert_eq!(stage.directory.address(ana.person), None, "and nobody tells her anything any more");
     let link = stage.directory.issue_link(Author::Operator, ana.person).await.unwrap();
     assert!(stage.directory.voter(ana.person).is_none());
     stage.directory.redeem_link(link.secret.reveal(), &VISITOR).await.unwrap();

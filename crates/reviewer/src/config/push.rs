@@ -23,12 +23,12 @@ pub(super) fn check(
     common: &Common<'_>,
     faults: &mut Vec<Fault>,
 ) -> Option<(Made, Arc<Push>)> {
-    section.foreign(&["services", "private_services", "contact", "most_each", "groups"], common, faults);
+    section.foreign(&["services", "private_services", "contact", "most_each"], common, faults);
     let show = section.show.unwrap_or(SHOW);
     if show > MOST_SHOWN {
         faults.push(common.fault("show", "no phone shows so much", SHOW_REMEDY));
     }
-    let (most_each, groups) = (section.most_each(common, faults), section.groups(common, faults));
+    let most_each = section.most_each(common, faults);
     let usual = || USUAL.iter().map(|host| (*host).to_owned()).collect();
     let named: Vec<String> = section.services.clone().unwrap_or_else(usual);
     let public = named.iter().filter_map(|text| {
@@ -57,7 +57,6 @@ pub(super) fn check(
         show,
         give_up_after: common.give_up_after,
         most_each,
-        groups,
         opened: OnceLock::new(),
         memory: Mutex::default(),
     });
@@ -107,7 +106,7 @@ mod tests {
         let made = section().check(Path::new("/")).unwrap();
         assert_eq!((made.spec().kind, &*made.spec().place), ("push", PLACE));
         assert!(made.push().is_some() && made.spec().together.is_some());
-        let cases: [(Change, Option<&str>); 18] = [
+        let cases: [(Change, Option<&str>); 16] = [
             (|one| one.services = Some(vec!["push.example.com".into(), "*.push.example.com".into()]), None),
             (|one| one.private_services = Some(vec!["https://push.lan:8443".into()]), None),
             (|one| one.private_services = Some(vec!["http://127.0.0.1:8080".into()]), None),
@@ -122,9 +121,7 @@ mod tests {
             (|one| one.contact = Some("ops@example.com".into()), Some("contact")),
             (|one| one.show = Some(501), Some("show")),
             (|one| one.most_each = Some(0), Some("most_each")),
-            (|one| one.groups = Some(vec!["dba".into()]), None),
-            (|one| one.groups = Some(vec![]), Some("groups")),
-            (|one| one.groups = Some(vec!["d b a".into()]), Some("groups")),
+            (|one| one.groups = Some(vec!["dba".into()]), Some("groups")),
             (|one| one.url = Some("https://x".into()), Some("url")),
         ];
         for (at, (change, wrong)) in cases.into_iter().enumerate() {

@@ -3,7 +3,7 @@
 
 use super::Worker;
 use crate::channel::{Decider, Said, Writes};
-use countersign_core::{GateName, PersonId, PrincipalId};
+use countersign_core::{Digest, GateName, PersonId, PrincipalId};
 use countersign_engine::{
     Error,
     hold::Hold,
@@ -26,6 +26,8 @@ struct Candidate {
     load: usize,
     /// They were asked about this one before, here or on another channel.
     asked: bool,
+    /// Whose turn it is where all else is the same: another order for each approval, which nobody chooses.
+    turn: Digest,
 }
 
 /// About how many open approvals people are asked, as far as that was counted.
@@ -40,11 +42,16 @@ impl Worker<'_> {
         news: &News,
     ) -> Result<Vec<Decider>, Error> {
         let asks = hold.approval.state.as_str() == "pending";
-        let mut reached = if asks { self.reached(hold) } else { self.voices(hold) };
-        if let Some(most) = self.tell.most_each() {
+        let mut reached = if asks { self.reached(hold) } else { self.voices(hold, news.is_alarm()) };
+        if let Some(most) = self.tell.most_each().filter(|_| !news.is_alarm()) {
             if asks {
                 let _turn = self.gate.channels().asking().await;
-                reached = self.asked(hold, most, &mut Loads::new()).await?;
+                // A step is for others than those who were silent so far, wherever they were asked.
+                let before = match news.kind.as_str() {
+                    "approval.escalated" => outgoing.asked.clone(),
+                    _ => outbox::asked_about(self.gate, hold.approval.id).await?,
+                };
+                reached = self.asked(hold, most, &before, &mut Loads::new()).await?;
                 *outgoing = outbox::asked(self.gate, outgoing, &reached).await?;
             } else if !outgoing.asked.is_empty() {
                 // Whoever has no vote any more has lost their part.
@@ -82,8 +89,12 @@ impl Worker<'_> {
         }
     }
 
-    /// Those on whose side it was asked for who can be written to.
+    /// Those on whose side it was asked for who can be written to. A channel that is for some groups tells none of them: they
+    /// would hear the same on each of several.
     pub(super) fn requesters(&self, hold: &Hold) -> Vec<Decider> {
+        if self.tell.groups().is_some() {
+            return Vec::new();
+        }
         let one = |person: &PersonId| {
             let (address, link) = (self.address(*person)?, self.gate.approval_link(hold.approval.id));
             Some(Decider { person: *person, address, link, said: Said::Something })
@@ -98,13 +109,21 @@ impl Worker<'_> {
         side.into_iter().filter_map(one).collect()
     }
 
-    /// Everybody who may decide, or did, and can be written to.
-    fn voices(&self, hold: &Hold) -> BTreeSet<PersonId> {
+    /// Everybody who may decide, or did, and can be written to; of `all` groups, or of those the channel is for.
+    fn voices(&self, hold: &Hold, all: bool) -> BTreeSet<PersonId> {
         let identity = self.gate.identity();
         let may = |person: &PersonId| {
             self.address(*person).is_some() && vote::seat_for(self.gate, hold, *person).is_ok()
         };
-        self.meant(identity.voters()).map(|voter| voter.person).filter(may).collect()
+        let voters = identity.voters().into_iter().filter(|voter| all || self.is_meant(voter));
+        voters.map(|voter| voter.person).filter(may).collect()
+    }
+
+    /// Whether the channel is for anybody who may decide on it, or did.
+    pub(super) fn is_for_somebody(&self, hold: &Hold) -> bool {
+        let may =
+            |voter: &Voter| self.is_meant(voter) && vote::seat_for(self.gate, hold, voter.person).is_ok();
+        self.tell.groups().is_none() || self.gate.identity().voters().iter().any(may)
     }
 
     /// Everybody who has a say that they have not had and can be written to, with the shut gates it would be on.
@@ -116,13 +135,19 @@ impl Worker<'_> {
             let gates: BTreeSet<GateName> = left.into_iter().map(|shut| shut.name.clone()).collect();
             (!gates.is_empty()).then_some((person, gates))
         };
-        self.meant(identity.voters()).filter_map(|voter| seats(voter.person)).collect()
+        let voters = identity.voters().into_iter().filter(|voter| self.is_meant(voter));
+        voters.filter_map(|voter| seats(voter.person)).collect()
     }
 
-    /// Those this channel is for.
-    fn meant(&self, voters: Vec<Voter>) -> impl Iterator<Item = Voter> {
-        let of = |voter: &Voter| self.tell.groups().is_none_or(|groups| !groups.is_disjoint(&voter.groups));
-        voters.into_iter().filter(of)
+    /// Whether this channel is for somebody: they are of its groups, or stand in for somebody who is.
+    fn is_meant(&self, voter: &Voter) -> bool {
+        let Some(groups) = self.tell.groups() else { return true };
+        let (identity, now) = (self.gate.identity(), self.gate.now());
+        let mut away = voter.stands_in.iter().filter(|one| one.from <= now && now < one.until);
+        !groups.is_disjoint(&voter.groups)
+            || away.any(|one| {
+                identity.voter(one.absent).is_some_and(|absent| !groups.is_disjoint(&absent.groups))
+            })
     }
 
     /// Whom the limit leaves, with how many each gate still needs.
@@ -130,10 +155,10 @@ impl Worker<'_> {
         &self,
         hold: &Hold,
         most: usize,
+        before: &BTreeSet<PersonId>,
         loads: &mut Loads,
     ) -> Result<BTreeSet<PersonId>, Error> {
-        // On another channel, perhaps: the same people are asked on all of them, and counted once.
-        let before = outbox::asked_about(self.gate, hold.approval.id).await?;
+        let id = hold.approval.id.to_string();
         let mut candidates = Vec::new();
         for (person, gates) in self.seats(hold) {
             let load = if let Some(known) = loads.get(&person) {
@@ -145,7 +170,9 @@ impl Worker<'_> {
                 loads.insert(person, load);
                 load
             };
-            candidates.push(Candidate { person, gates, load, asked: before.contains(&person) });
+            let turn =
+                Digest::of_parts("countersign/turn/v1", &[id.as_bytes(), person.to_string().as_bytes()]);
+            candidates.push(Candidate { person, gates, load, asked: before.contains(&person), turn });
         }
         let mut needs = BTreeMap::new();
         if let Some(round) = hold.approval.round() {
@@ -172,7 +199,7 @@ fn chosen(
     needs: &BTreeMap<GateName, usize>,
     most: usize,
 ) -> BTreeSet<PersonId> {
-    candidates.sort_by_key(|one| (!one.asked, one.load, one.person));
+    candidates.sort_by_key(|one| (!one.asked, one.load, one.turn));
     let free = |one: &&Candidate| one.asked || one.load < most;
     let mut chosen: BTreeSet<PersonId> = candidates.iter().filter(free).map(|one| one.person).collect();
     for (gate, need) in needs {
@@ -211,6 +238,7 @@ mod tests {
                 gates: gates.split(' ').map(|gate| gate.parse().unwrap()).collect(),
                 load: *load,
                 asked: *asked,
+                turn: Digest::of(&number.to_be_bytes()),
             });
             let needs = [("data".parse().unwrap(), need)].into();
             let want: BTreeSet<PersonId> = want.iter().map(|number| person(*number)).collect();

@@ -70,6 +70,8 @@ struct Sum {
     /// How many of each kind were looked at for these.
     looked_at: BTreeMap<String, usize>,
     loads: Loads,
+    /// The channel is for somebody who may decide on one of them.
+    meant: bool,
 }
 
 impl Many {
@@ -213,6 +215,11 @@ impl Worker<'_> {
         stopped: &AtomicBool,
     ) -> Result<Option<Timestamp>, Error> {
         let open = std::mem::take(&mut sum.open);
+        if !sum.meant {
+            let nobody = Shared { mark: NOBODY.into(), posted: None };
+            self.mark_told(&open, &nobody, &BTreeSet::new()).await?;
+            return Ok(None);
+        }
         let gathering = self.gathering(mark, &open, sum, id);
         let approvals = open.iter().map(|member| member.approval).collect();
         self.keep(mark, Kept { id: gathering.id.clone(), approvals, next: None });
@@ -348,6 +355,7 @@ impl Worker<'_> {
         } else {
             sum.common = Some((common, list(&self.gate.who().console_url, hold)));
         }
+        sum.meant = sum.meant || self.is_for_somebody(hold);
         if self.tell.writes() == Writes::ToAPlace {
             return Ok(());
         }
@@ -359,8 +367,8 @@ impl Worker<'_> {
         let asked = match self.tell.most_each() {
             None => self.reached(hold),
             Some(most) => {
-                let _turn = self.gate.channels().asking().await;
-                self.asked(hold, most, &mut sum.loads).await?
+                let before = outbox::asked_about(self.gate, hold.approval.id).await?;
+                self.asked(hold, most, &before, &mut sum.loads).await?
             }
         };
         for person in asked {

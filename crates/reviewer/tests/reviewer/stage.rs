@@ -170,6 +170,7 @@ pub(crate) fn letter(number: u32, kind: &str, state: &str) -> Letter {
         by: Some("Ana".into()),
         deciders: vec![],
         requesters: vec![],
+        meant: true,
         reached: BTreeMap::new(),
         posted: None,
         before: Before::Never,

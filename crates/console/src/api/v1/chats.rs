@@ -85,7 +85,7 @@ async fn spoken(
             .hint(hint)
     })?;
     let spoken = door.receive(headers, body).await;
-    if !matches!(spoken, Spoken::NotSigned(_)) {
+    if matches!(spoken, Spoken::Taken | Spoken::Text(_) | Spoken::Json(_)) {
         heard(console, channel);
     }
     Ok(match spoken {

@@ -100,9 +100,9 @@ pub(crate) async fn said(
         record::count(console.gate(), RefusalCode::Unauthenticated, None).await?;
         return Err(not_signed(channel, why));
     }
-    chats::heard(&console, channel);
     let event = serde_json::from_slice::<ChannelEvent>(&body);
     let event = event.map_err(|error| Problem::invalid(format!("the body is not as it must be: {error}")))?;
+    chats::heard(&console, channel);
     let seen = console.deliveries().take(channel, (delivery.id, &body), now, || match &event {
         ChannelEvent::Bind { user, user_name } => {
             serde_json::to_vec(&offered(&console, channel, user, user_name.as_ref())).ok()

@@ -116,7 +116,7 @@ pub(super) async fn run(path: &Path, name: &str, wanted: Wanted<'_>, output: Out
     match (answers, wanted.answer_within, before) {
         (Some(how), Some(within), Some(before)) => {
             let at = answered(path, name, how, (within.0, before)).await?;
-            said = format!("{said}\nSomebody there was heard at {at}: the way back works.");
+            said = format!("{said}\nSomething came back from there at {at}: the way back works.");
             more("heard_at", at);
         }
         (Some(_), _, _) => {
@@ -146,7 +146,7 @@ fn answers(channel: &ChannelConfig) -> Option<&'static str> {
         Speaks::Slack(_) | Speaks::Socket(_) => Some("type `/countersign` in Slack"),
         Speaks::Teams(_) => Some("write `pending` to the bot in Teams"),
         Speaks::Events(_) => Some("have your adapter send a signed event, such as `bind`"),
-        Speaks::Jira(door) if door.hears() => Some("change the test issue in Jira, or comment on it"),
+        Speaks::Jira(door) if door.hears() => Some("wait: Jira tells of the test issue by itself"),
         Speaks::Never | Speaks::Jira(_) | Speaks::Watched(_) => None,
     }
 }
