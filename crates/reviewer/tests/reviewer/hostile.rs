@@ -21,8 +21,11 @@ use countersign_testkit::{
     smtp::{Mail, Mode, Smtp},
     teams::{CHANNEL, CHAT},
 };
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use std::sync::Arc;
+
+/// Conversations that are written to at once.
+const AT_ONCE: usize = 8;
 
 /// A channel with one secret.
 fn channel(secret: &str, section: ChannelSection) -> (Arc<dyn Tell>, tempfile::TempDir) {
@@ -76,12 +79,12 @@ async fn lines_of_slacks_threads() {
         }
     };
     // Each has a channel of its own, which takes a message a second.
-    join_all(CORPUS.into_iter().chain(slack::draw::MARKS).map(one)).await;
+    stream::iter(CORPUS.into_iter().chain(slack::draw::MARKS)).for_each_concurrent(AT_ONCE, one).await;
 }
 
 #[tokio::test]
 async fn answers_and_calls_in_teams() {
-    let one = async |conversation: &str, text: &str| {
+    let one = async |(conversation, text): (&str, &str)| {
         let (stage, text, first) = (teams::deliver::Stage::open(conversation).await, marked(text), first());
         let posted = stage.tell(&first).await.unwrap();
         for step in steps(&first, &text, posted.as_ref()) {
@@ -93,8 +96,11 @@ async fn answers_and_calls_in_teams() {
             teams::draw::means_nothing(&said.card, &said.summary, &text);
         }
     };
-    let texts = || CORPUS.into_iter().chain(teams::draw::MARKS);
-    join_all(texts().map(|text| one(CHANNEL, text)).chain(texts().map(|text| one(CHAT, text)))).await;
+    let texts: Vec<&str> = CORPUS.into_iter().chain(teams::draw::MARKS).collect();
+    // Two in each conversation.
+    let pairs: Vec<String> = texts.chunks(2).map(|two| two.join("zqz")).collect();
+    let both = pairs.iter().flat_map(|text| [(CHANNEL, text.as_str()), (CHAT, text)]);
+    stream::iter(both).for_each_concurrent(AT_ONCE, one).await;
 }
 
 #[tokio::test]

@@ -280,7 +280,10 @@ async fn whatever_is_told_shows_a_sentence_that_is_whole_or_none() {
             let notes = stage.notes();
             for (message, note) in &notes[notes.len() - 1 - usize::from(ends)..] {
                 let sentence = &told.message.computed.sentence;
-                let lines = note["lines"].as_array().unwrap().iter().chain([&note["title"]]);
+                let title = note["title"].as_str().unwrap();
+                // A title is ours, code and all.
+                assert!(title.ends_with(&told.message.code), "{kind}: {title}");
+                let lines = note["lines"].as_array().unwrap().iter();
                 for said in lines.map(|said| said.as_str().unwrap()) {
                     assert!(!visible::has_hidden(said) && !said.contains('\n'), "{kind}: {said:?}");
                     assert!(!said.contains("planted") && !said.contains("claimed"), "{kind}: {said}");
