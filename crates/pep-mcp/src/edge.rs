@@ -34,6 +34,7 @@ mod joint;
 mod later;
 mod open;
 mod task;
+mod update;
 
 pub(crate) use entrance::Entrance;
 use entrance::{Letter, Told, Wish};

@@ -268,6 +268,13 @@ impl Stage {
         Self::open_unaccepted(python("conformance_server.py"), &lines).await
     }
 
+    /// The same where nothing that the server asks is passed on.
+    pub(crate) async fn open_silent(policy: &str) -> Self {
+        let target = "protocol = \"auto\"\nunreviewed = \"reviewable\"";
+        let lines = Lines { policy, target, behind: "", hold_limit: "50s" };
+        Self::open_unaccepted(python("conformance_server.py"), &lines).await
+    }
+
     /// The same with these lines in the target's section, and these behind everything; `WIRE` stands for the gateway's
     /// port, `SERVER` for where the server is.
     pub(crate) async fn open_with(target: &str, behind: &str, hold_limit: &str) -> Self {

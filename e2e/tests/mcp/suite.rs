@@ -160,13 +160,12 @@ async fn the_tool_on(ways: &[&str], revision: &'static str, protocol: &str) {
     }
 }
 
-/// What the server itself fails in, beside the tasks of its own that it does not make; and what it fails in through the gateway
-/// alone.
+/// What the server itself fails in, and what it fails in through the gateway alone.
 async fn compared(revision: &str, protocol: &str) -> (Vec<String>, Vec<Value>) {
     let stage = Stage::open_suite(protocol, PERMITTED, "50s").await;
     let direct = found(&stage.server_url("/mcp").replace("127.0.0.1", "localhost"), revision);
     let (_before, url) = before(&stage, "with_token.mjs", &[]);
-    let fails = direct.iter().filter(|(name, (_, failed))| *failed > 0 && !name.starts_with("tasks-"));
+    let fails = direct.iter().filter(|(_, (_, failed))| *failed > 0);
     (fails.map(|(name, _)| name.clone()).collect(), differences(&direct, &found(&url, revision)))
 }
 

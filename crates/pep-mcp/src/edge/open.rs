@@ -9,7 +9,7 @@ use crate::{
     stream::{self, Body},
     upstream::{
         Peer, SESSION,
-        exchange::{Answer, Asking, Form, MayAsk},
+        exchange::{Answer, Asking, Form, MayAsk, MayBeTask},
     },
 };
 use bytes::Bytes;
@@ -96,7 +96,7 @@ impl Door {
         let (method, params, peer) = if is_later {
             ("server/discover", "{}".to_owned(), Peer::later())
         } else {
-            ("initialize", call::opening_with(version, client, &offer.declared()), Peer::default())
+            ("initialize", call::opening_with(version, client, &offer.declared(None)), Peer::default())
         };
         let mut opening = Session::new(requester, method::NEWEST, peer.clone());
         opening.client = client.map(str::to_owned);
@@ -120,6 +120,8 @@ impl Door {
             asks: MayAsk::Nothing,
             asked: Vec::new(),
             during: None,
+            tasks: MayBeTask::No,
+            served: None,
         };
         let understood = self.target.classifier.other("mcp.session", method, None);
         let prepared = call::Prepared::of(params);
