@@ -33,6 +33,8 @@ mod head;
 mod joint;
 mod later;
 mod open;
+#[cfg(test)]
+pub(crate) mod stage;
 mod task;
 mod update;
 

@@ -4,6 +4,7 @@
 use crate::{
     hostile,
     stage::{Stage, until},
+    tasks,
 };
 use countersign_demo::person::Strength;
 use reqwest::Method;
@@ -142,6 +143,44 @@ async fn an_answer_that_people_hold_ends_with_its_gateway() {
     let entries = countersign_e2e::night::verified_entries(&stage.gateway).await.unwrap();
     let closed = entries.iter().rfind(|entry| entry.kind == "approval.closed").unwrap();
     assert!(closed.disclosed["reason"].contains("ended with the gateway"), "{closed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_people_hold_ends_when_its_gateway_is_stopped() {
+    let mut stage = Stage::open_asking("earlier", GATED, PASSES).await;
+    let agent = stage.agent(&stage.token, "legacy", &json!([takes(), {"do": "call", "tool": "ponder"}]));
+    let answer = stage.approval("pending").await;
+    assert_eq!(stage.gateway.stop().unwrap(), Some(0), "{}", stage.gateway.log());
+    agent.kill();
+    stage.gateway.restart().await.unwrap();
+    assert_eq!(stage.approval("withdrawn").await, answer);
+    let entries = countersign_e2e::night::verified_entries(&stage.gateway).await.unwrap();
+    let closed = entries.iter().rfind(|entry| entry.kind == "approval.closed").unwrap();
+    let why = &closed.disclosed["reason"];
+    assert!(why.contains("the call that it was asked in is over"), "by the one that stops: {closed:?}");
+    assert!(!is_told(&stage), "{:?}", stage.log());
+}
+
+/// A call that waits for people is held for as many legs as leave room for what its server may ask, which one of the earlier era
+/// may not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_the_later_era_waits_in_all_its_legs_where_its_server_can_ask_nothing() {
+    for (protocol, want) in [("earlier", 10), ("auto", 6)] {
+        let stage = Stage::open_with(&format!("protocol = \"{protocol}\"\n{PASSES}"), "", "300ms").await;
+        let mut call = json!({"name": "delete_rows", "arguments": {"table": "orders", "count": 3}});
+        let mut legs = 0;
+        let handle = loop {
+            let (_, answer) = tasks::ask(&stage, "tools/call", &call, false).await;
+            let result = &answer["result"];
+            if result["resultType"] != "input_required" {
+                break answer;
+            }
+            legs += 1;
+            call["requestState"] = result["requestState"].clone();
+        };
+        assert!(handle.to_string().contains("approval_wait"), "{handle}");
+        assert_eq!(legs, want, "{protocol}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

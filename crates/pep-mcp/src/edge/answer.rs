@@ -280,3 +280,6 @@ impl Giving {
         Ok(length)
     }
 }
+
+#[cfg(test)]
+mod tests;

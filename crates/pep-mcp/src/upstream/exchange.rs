@@ -218,7 +218,7 @@ impl Asking {
         let params = std::str::from_utf8(params).map_err(|_| unsent("the stored call cannot be read"))?;
         self.listened(&head.method, params).map_err(unsent)?;
         let token = self.progress_token.as_ref().map(|token| format!(r#""progressToken":{token}"#));
-        let envelope = self.peer.is_later().then(|| self.envelope());
+        let envelope = self.peer.is_later().then(|| self.envelope(self.tasks));
         let own: Vec<String> = token.into_iter().chain(envelope).collect();
         let params = if own.is_empty() {
             params.to_owned()
@@ -246,9 +246,9 @@ impl Asking {
     }
 
     /// What the message declares, where its server is of the later era, as members of `_meta`.
-    fn envelope(&self) -> String {
+    fn envelope(&self, tasks: MayBeTask) -> String {
         let client = self.session.as_ref().and_then(|session| session.client.as_deref());
-        let extensions = (self.tasks == MayBeTask::Yes).then_some(EXTENSION);
+        let extensions = (tasks == MayBeTask::Yes).then_some(EXTENSION);
         era::envelope(client, &self.offer().declared(extensions))
     }
 
@@ -380,7 +380,10 @@ impl Asking {
                 let answer = Answer { form, raw, link: None, session_is_gone: false };
                 (stopped, None, Ok((answer, status, received)))
             }
-            Stopped::Unknown(why) => (stopped, None, Err(lost(&format!("{}, and {why}", failed.why)))),
+            // What is asked of a server is all that can be done: the record says what it made of that.
+            Stopped::Unknown(status, why) => {
+                (stopped, Some(status), Err(lost(&format!("{}, and {why}", failed.why))))
+            }
         }
     }
 
@@ -469,14 +472,15 @@ impl Asking {
         };
         let (Some(session), Some(during)) = (&self.session, &self.during) else { return Err(nameless()) };
         let (around, during) = ((&self.way, session), Arc::clone(during));
-        let served =
-            Served::new(result, around, self.envelope(), self.offer(), during).ok_or_else(nameless)?;
+        // Whoever speaks of a task knows them.
+        let envelope = self.envelope(MayBeTask::Yes);
+        let served = Served::new(result, around, envelope, self.offer(), during).ok_or_else(nameless)?;
         self.served = Some(Arc::clone(&served));
         if self.tasks == MayBeTask::No {
             let why = "the server has made a task of it, though its agent has not said that it knows tasks";
             return match served.stop().await {
                 Stopped::Ended(_) => Ok((of_the_gateways_own(why), "task".into(), received)),
-                Stopped::Unknown(unknown) => Err(lost(&format!("{why}; {unknown}"))),
+                Stopped::Unknown(_, unknown) => Err(lost(&format!("{why}; {unknown}"))),
             };
         }
         // Whoever has left has given it up, or comes back for what came of it.
@@ -726,6 +730,60 @@ fn record(recorded: Result<(), countersign_engine::Error>) -> Result<(), Failed>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        asks::ELICITATION,
+        edge::stage::{Stage, told},
+        feed::{Next, Told, Wanted},
+    };
+
+    /// An agent that reads its call's answer no more hears on its session's own stream that it is not asked any more.
+    #[tokio::test]
+    async fn what_was_asked_in_a_call_that_is_over_is_taken_back_where_its_agent_still_listens() {
+        let stage = Stage::open().await;
+        let (door, session) = (Arc::clone(&stage.door), stage.session());
+        let id = RawValue::from_string(r#""q-1""#.into()).unwrap();
+        let params = RawValue::from_string(r#"{"message":"Sure?"}"#.into()).unwrap();
+        let asked = session.asks.take_in(&id, (ELICITATION, Some(&params)), None).unwrap();
+        let feed = Arc::new(Feed::new(Wanted::ALL, Arc::clone(&session.hub.subscribed), None));
+        session.hub.replace(&feed);
+        // Nobody reads the answer any more.
+        let (events, _) = mpsc::channel(1);
+        let mut asking = Asking {
+            way: Arc::clone(&door.target.way),
+            book: Arc::clone(&door.book),
+            texts: Arc::clone(door.target.classifier.texts()),
+            peer: session.peer.clone(),
+            session: Some(Arc::clone(&session)),
+            under_way: session.enter_any().under_way.clone(),
+            progress_token: None,
+            events,
+            takes_back: None,
+            connection: None,
+            listens: None,
+            mirrored: Vec::new(),
+            subscribes: None,
+            asks: MayAsk::OnTheStream,
+            asked: vec![asked.own.clone()],
+            during: None,
+            tasks: MayBeTask::No,
+            served: None,
+        };
+        asking.asks_no_more();
+        let Next::Message(taken_back) = feed.next().await else { panic!("nothing is told") };
+        assert_eq!(taken_back, not_any_more(&asked.own).as_bytes());
+        assert!(session.asks.take(&asked.own).is_none());
+        let (connection, _) = stage.server.accept().await.unwrap();
+        let refused = told(connection, OVER).await;
+        assert!(refused.contains(r#""id":"q-1","error""#) && refused.contains(OVER), "{refused}");
+        // What its agent has not read yet is not asked at all.
+        let asked = session.asks.take_in(&id, (ELICITATION, Some(&params)), None).unwrap();
+        assert!(session.hub.told(&asked.own, Told::Question(&asked.message)));
+        asking.asked.push(asked.own);
+        asking.asks_no_more();
+        session.hub.heard(br#"{"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}"#);
+        let Next::Message(next) = feed.next().await else { panic!("nothing is told") };
+        assert!(String::from_utf8_lossy(&next).contains("prompts/list_changed"), "{next:?}");
+    }
 
     #[test]
     fn what_asks_is_known_however_it_is_written() {

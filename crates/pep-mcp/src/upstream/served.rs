@@ -160,9 +160,13 @@ pub(crate) struct Followed {
 #[derive(Debug)]
 pub(crate) enum Stopped {
     Ended(End),
-    /// Whether it goes on is not known, for this reason.
-    Unknown(String),
+    /// Whether it goes on is not known: for the record, and why.
+    Unknown(&'static str, String),
 }
+
+/// How it went where a server was told to cancel a task, for the record.
+const ACKNOWLEDGED: &str = "task cancel acknowledged";
+const UNANSWERED: &str = "task cancel unanswered";
 
 /// Whether a result says that it is a task.
 pub(crate) fn is_task(result: &RawValue) -> bool {
@@ -269,7 +273,7 @@ impl Served {
             if begun.elapsed() > LONGEST {
                 return match self.stop().await {
                     Stopped::Ended(end) => Ok(Followed { end, received }),
-                    Stopped::Unknown(why) => Err(lost(&format!("its task has taken too long; {why}"))),
+                    Stopped::Unknown(_, why) => Err(lost(&format!("its task has taken too long; {why}"))),
                 };
             }
         }
@@ -286,7 +290,7 @@ impl Served {
                 Ok(End::Answer(Form::Error, error.into(), "input required".into()))
             }
             Stopped::Ended(end) => Ok(end),
-            Stopped::Unknown(unknown) => {
+            Stopped::Unknown(_, unknown) => {
                 Err(lost(&format!("its task asks something that is not passed on ({why}); {unknown}")))
             }
         }
@@ -304,27 +308,34 @@ impl Served {
             match told {
                 Ok((Form::Result, _)) => acknowledged = true,
                 Ok((Form::Error | Form::Asks, raw)) => {
-                    return Err(format!("the server refused to cancel it: error {}", code(&raw)));
+                    let why = format!("the server refused to cancel it: error {}", code(&raw));
+                    return Stopped::Unknown("task cancel refused", why);
                 }
-                Err(failed) => return Err(format!("the server was not told to cancel it: {failed}")),
+                Err(failed) => {
+                    let why = format!("the server did not answer that it is to cancel it: {failed}");
+                    return Stopped::Unknown(UNANSWERED, why);
+                }
             }
             loop {
                 match self.look(&mut 0).await {
-                    Ok(Stands::Over(end)) => return Ok(end),
+                    Ok(Stands::Over(end)) => return Stopped::Ended(end),
                     Ok(Stands::GoesOn | Stands::Asks(_)) | Err(Unread::Failed(_)) => sleep(OFTEN).await,
                     Err(Unread::Unknown) => {
-                        return Err("the server acknowledged its end and does not know it any more".into());
+                        let why = "the server acknowledged that it is to end, and does not know it any more";
+                        return Stopped::Unknown(ACKNOWLEDGED, why.into());
                     }
                 }
             }
         });
         match stopped.await {
-            Ok(Ok(end)) => Stopped::Ended(end),
-            Ok(Err(why)) => Stopped::Unknown(why),
-            Err(_) if acknowledged => Stopped::Unknown(
-                "the server acknowledged that it is to end, and did not say that it has".into(),
-            ),
-            Err(_) => Stopped::Unknown("the server did not acknowledge that it is to end".into()),
+            Ok(stopped) => stopped,
+            Err(_) if acknowledged => {
+                let why = "the server acknowledged that it is to end, and did not say that it has";
+                Stopped::Unknown(ACKNOWLEDGED, why.into())
+            }
+            Err(_) => {
+                Stopped::Unknown(UNANSWERED, "the server did not answer that it is to cancel it".into())
+            }
         }
     }
 
