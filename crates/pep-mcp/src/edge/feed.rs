@@ -510,7 +510,7 @@ mod tests {
     #[tokio::test]
     async fn a_question_that_its_agent_left_unread_is_refused_towards_its_server() {
         let stage = Stage::open().await;
-        let (door, session) = (Arc::clone(&stage.door), stage.session());
+        let (door, session) = (Arc::clone(&stage.door), Stage::session());
         let (id, params) = [r#""q-1""#, r#"{"message":"Sure?"}"#]
             .map(|raw| RawValue::from_string(raw.into()).unwrap())
             .into();

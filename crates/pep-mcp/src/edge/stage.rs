@@ -12,7 +12,7 @@ use crate::{
     upstream::{McpUpstream, Peer},
 };
 use countersign_core::{
-    CredentialId, Digest, EnvironmentName, GatewayId, GroupName, PersonId, Requester, TargetName, Timestamp,
+    CredentialId, Digest, EnvironmentName, GatewayId, GroupName, PersonId, Requester, Timestamp,
 };
 use countersign_engine::{
     Gate, Limits, Parts, Who,
@@ -112,12 +112,12 @@ impl Stage {
     pub(crate) async fn open() -> Self {
         let (server, folder) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TempDir::new().unwrap());
         let upstream = server.local_addr().unwrap();
-        let (door, _folder) = (door(upstream, &folder).await, folder);
-        Self { door: Arc::new(door), server, _folder }
+        let door = Arc::new(door(upstream, &folder).await);
+        Self { door, server, _folder: folder }
     }
 
     /// A session of the earlier era whose agent takes forms.
-    pub(crate) fn session(&self) -> Arc<Session> {
+    pub(crate) fn session() -> Arc<Session> {
         let mut session = Session::new(&requester(1), "2025-11-25", Peer::default());
         let rules = ServerRequestsSection { elicitation: Passes::Pass, ..ServerRequestsSection::default() };
         let declared = RawValue::from_string(r#"{"elicitation":{}}"#.into()).unwrap();
@@ -159,7 +159,7 @@ async fn door(upstream: SocketAddr, folder: &TempDir) -> Door {
         name: around.target.clone(),
         environment: around.environment.clone(),
         wire: "mcp".into(),
-        credential_profile: None,
+        credential_profile: "none".into(),
     };
     let (name, upstream) = (around.target.clone(), Arc::new(McpUpstream::new(&target)));
     let gate = gate(folder, known, upstream).await;
@@ -182,7 +182,8 @@ async fn gate(folder: &TempDir, known: Target, upstream: Arc<dyn Upstream>) -> A
     let declared = DeclaredTarget { environment: prod.clone(), labels: BTreeSet::new() };
     let vocabulary = Vocabulary {
         environments: [prod].into(),
-        targets: [(TargetName::new("shop").unwrap(), declared)].into(),
+        targets: [(known.name.clone(), declared)].into(),
+        mcp: [known.name.clone()].into(),
         ..Vocabulary::default()
     };
     let bundle = Bundle::load(vec![Source::new("stage.cedar", POLICY)], &vocabulary).unwrap();

@@ -423,7 +423,7 @@ impl Asking {
                     };
                     if form == Form::Result
                         && self.peer.is_later()
-                        && may_have(raw, "task")
+                        && may_have(raw, "\"task\"")
                         && served::is_task(raw)
                     {
                         let received = talk.received;
@@ -740,7 +740,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_asked_in_a_call_that_is_over_is_taken_back_where_its_agent_still_listens() {
         let stage = Stage::open().await;
-        let (door, session) = (Arc::clone(&stage.door), stage.session());
+        let (door, session) = (Arc::clone(&stage.door), Stage::session());
         let id = RawValue::from_string(r#""q-1""#.into()).unwrap();
         let params = RawValue::from_string(r#"{"message":"Sure?"}"#.into()).unwrap();
         let asked = session.asks.take_in(&id, (ELICITATION, Some(&params)), None).unwrap();

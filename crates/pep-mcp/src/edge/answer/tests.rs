@@ -39,7 +39,7 @@ async fn an_answer_whose_call_ends_once_there_is_a_connection_for_it_is_released
     // Whatever it ends with.
     for which in 0..4 {
         let stage = Stage::open().await;
-        let (door, session) = (Arc::clone(&stage.door), stage.session());
+        let (door, session) = (Arc::clone(&stage.door), Stage::session());
         let tokens: Vec<_> = (0..4).map(|_| CancellationToken::new()).collect();
         let token = |at: usize| tokens.get(at).cloned().unwrap();
         let giving = Giving {
@@ -59,7 +59,8 @@ async fn an_answer_whose_call_ends_once_there_is_a_connection_for_it_is_released
         let understood = door.target.classifier.answer(ELICITATION, Form::Result, None);
         let request = call::asked(&door.target, requester(1), ELICITATION, None, understood, prepared);
         let ended = flow::handle(&door.gate, request, Between { giving, ends: token(which) }).await;
-        assert!(!matches!(ended, Ok(Reply::Live(()))), "{which}: it was given");
+        let Ok(Reply::Refused(refused)) = ended else { panic!("{which}: it was given") };
+        assert!(refused.refusal.reason.contains(OVER), "{which}: {:?}", refused.refusal);
         let released = stage.entries("execution.released").await;
         assert!(released.iter().any(|entry| entry.to_string().contains(OVER)), "{which}: {released:?}");
         // Its connection rests, unused: it ends with the door.
