@@ -286,6 +286,11 @@ impl Asks {
         }))
     }
 
+    /// Whether its agent is asked this, by the gateway's own id for it.
+    pub(crate) fn asks(&self, own: &str) -> bool {
+        self.pending.lock().contains_key(own)
+    }
+
     /// The agent is not asked this any more: what its server waits for, if it does.
     pub(crate) fn take(&self, own: &str) -> Option<Pending> {
         self.pending.lock().remove(own)

@@ -3,7 +3,7 @@
 
 use crate::{
     hostile,
-    stage::{Stage, until},
+    stage::{self, Stage, until},
     tasks,
 };
 use countersign_demo::person::Strength;
@@ -143,6 +143,49 @@ async fn an_answer_that_people_hold_ends_with_its_gateway() {
     let entries = countersign_e2e::night::verified_entries(&stage.gateway).await.unwrap();
     let closed = entries.iter().rfind(|entry| entry.kind == "approval.closed").unwrap();
     assert!(closed.disclosed["reason"].contains("ended with the gateway"), "{closed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_asks_reaches_agents_at_an_endpoint_that_several_share() {
+    let asks = |tool: &str| json!([takes(), {"do": "call", "tool": tool}]);
+    for (protocol, mode) in [("earlier", "legacy"), ("auto", "auto")] {
+        let mut stage = Stage::open_asking_together(protocol, GATED, PASSES).await;
+        let url = format!("{}/all", stage.gateway.url);
+        let ended = stage::agent(&url, &stage.token, mode, &asks("shop__where")).ended().await;
+        assert_eq!(ended.last(), Some(&json!({"error": false, "text": "file:///srv"})), "{mode}: {ended:?}");
+        // An answer is held as at the server's own endpoint.
+        let agent = stage::agent(&url, &stage.token, mode, &json!([takes(), with_prefix(&confirm())]));
+        let id = stage.approval("pending").await;
+        stage.vote(&id, "approve", None).await;
+        if mode == "auto" {
+            // In the later era people see the call once more, with its answer.
+            let mut second = stage.approval("pending").await;
+            while second == id {
+                second = stage.approval("pending").await;
+            }
+            stage.vote(&second, "approve", None).await;
+        }
+        let ended = agent.ended().await;
+        assert!(ended.contains(&json!({"asked": QUESTION, "url": null})), "{mode}: {ended:?}");
+        assert_eq!(ended.last(), Some(&json!({"error": false, "text": "orders: True"})), "{mode}: {ended:?}");
+        // Whoever takes no questions is asked none.
+        let none = json!([{"do": "call", "tool": "shop__where"}]);
+        let ended = stage::agent(&url, &stage.token, mode, &none).ended().await;
+        assert_ne!(ended.last(), Some(&json!({"error": false, "text": "file:///srv"})), "{mode}: {ended:?}");
+    }
+    // What its target does not pass is not asked there either.
+    let stage = Stage::open_asking_together("earlier", GATED, "").await;
+    let url = format!("{}/all", stage.gateway.url);
+    let ended = stage::agent(&url, &stage.token, "legacy", &asks("shop__where")).ended().await;
+    assert_ne!(ended.last(), Some(&json!({"error": false, "text": "file:///srv"})), "{ended:?}");
+    assert_eq!(stage.ran("where"), 0);
+}
+
+/// The same call at an endpoint that several share.
+fn with_prefix(call: &Value) -> Value {
+    let mut call = call.clone();
+    call["tool"] = json!(format!("shop__{}", call["tool"].as_str().unwrap()));
+    call
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,9 +40,10 @@ fn compute(seconds: u64, label: &str) -> Value {
 /// The result of a call, which is a task's beginning.
 async fn begun(stage: &Stage, call: &Value) -> String {
     let (_, made) = ask(stage, "tools/call", call, true).await;
-    let made = &made["result"];
-    assert_eq!((&made["resultType"], &made["status"]), (&json!("task"), &json!("working")), "{made}");
-    made["taskId"].as_str().unwrap().to_owned()
+    let made = made.get("result").unwrap_or_else(|| panic!("{made}"));
+    let is = |member: &str, value: &str| made.get(member) == Some(&json!(value));
+    assert!(is("resultType", "task") && is("status", "working"), "{made}");
+    made.get("taskId").and_then(Value::as_str).unwrap().to_owned()
 }
 
 /// Looks at a task until this holds of it.
@@ -59,16 +60,16 @@ async fn comes_to(stage: &Stage, id: &str, holds: impl Fn(&Value) -> bool) -> Va
 }
 
 async fn is_over(stage: &Stage, id: &str) -> Value {
-    comes_to(stage, id, |task| !["working", "input_required"].contains(&task["status"].as_str().unwrap()))
-        .await
+    let goes_on = [Some(json!("working")), Some(json!("input_required"))];
+    comes_to(stage, id, |task| !goes_on.contains(&task.get("status").cloned())).await
 }
 
 /// The server's own names of the tasks that it wrote of in this way.
 fn written(stage: &Stage, what: &str) -> Vec<String> {
     let log = stage.log();
     let lines = log.iter().filter(|line| line.get(what).is_some());
-    let names = lines.map(|line| if what == "cancelled" { &line["cancelled"] } else { &line["task"] });
-    names.map(|name| name.as_str().unwrap().to_owned()).collect()
+    let names = lines.map(|line| line.get(if what == "cancelled" { what } else { "task" }));
+    names.map(|name| name.and_then(Value::as_str).unwrap().to_owned()).collect()
 }
 
 /// The last entry of this kind.

@@ -418,6 +418,17 @@ kubernetes = { object = "manifest", verb = "verb" }
         Self::open_server_asking(server, protocol, policy, more).await
     }
 
+    /// The same with an endpoint at `/all` beside its own.
+    pub(crate) async fn open_asking_together(protocol: &str, policy: &str, more: &str) -> Self {
+        let mut server = python("mcp_server.py");
+        server.env("SHOP_ASKS", "1");
+        let target = format!("protocol = \"{protocol}\"\n{more}");
+        let endpoint = "[[mcp_endpoint]]\nname = \"all\"\nlisten = \"127.0.0.1:WIRE\"\npath = \"/all\"\ntargets = [\"shop\"]";
+        let behind = format!("{ASKING}\n{endpoint}");
+        let lines = Lines { policy, target: &target, behind: &behind, hold_limit: "50s" };
+        Self::open_server(server, &lines).await
+    }
+
     /// The same with a server of the TypeScript SDK.
     pub(crate) async fn open_asking_typescript(protocol: &str, policy: &str, more: &str) -> Self {
         let mut server = node("mcp_server.mjs");
