@@ -148,13 +148,14 @@ async fn an_answer_that_people_hold_ends_with_its_gateway() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_asks_reaches_agents_at_an_endpoint_that_several_share() {
     let asks = |tool: &str| json!([takes(), {"do": "call", "tool": tool}]);
+    let confirm = json!({"do": "call", "tool": "shop__confirm", "arguments": {"table": "orders"}});
     for (protocol, mode) in [("earlier", "legacy"), ("auto", "auto")] {
         let mut stage = Stage::open_asking_together(protocol, GATED, PASSES).await;
         let url = format!("{}/all", stage.gateway.url);
         let ended = stage::agent(&url, &stage.token, mode, &asks("shop__where")).ended().await;
         assert_eq!(ended.last(), Some(&json!({"error": false, "text": "file:///srv"})), "{mode}: {ended:?}");
         // An answer is held as at the server's own endpoint.
-        let agent = stage::agent(&url, &stage.token, mode, &json!([takes(), with_prefix(&confirm())]));
+        let agent = stage::agent(&url, &stage.token, mode, &json!([takes(), confirm]));
         let id = stage.approval("pending").await;
         stage.vote(&id, "approve", None).await;
         if mode == "auto" {
@@ -179,13 +180,6 @@ async fn what_a_server_asks_reaches_agents_at_an_endpoint_that_several_share() {
     let ended = stage::agent(&url, &stage.token, "legacy", &asks("shop__where")).ended().await;
     assert_ne!(ended.last(), Some(&json!({"error": false, "text": "file:///srv"})), "{ended:?}");
     assert_eq!(stage.ran("where"), 0);
-}
-
-/// The same call at an endpoint that several share.
-fn with_prefix(call: &Value) -> Value {
-    let mut call = call.clone();
-    call["tool"] = json!(format!("shop__{}", call["tool"].as_str().unwrap()));
-    call
 }
 
 #[tokio::test(flavor = "multi_thread")]
