@@ -32,6 +32,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 pub(crate) const ELICITATION: &str = "elicitation/create";
 pub(crate) const SAMPLING: &str = "sampling/createMessage";
 pub(crate) const ROOTS: &str = "roots/list";
+/// All that servers may ask at all.
+pub(crate) const METHODS: [&str; 3] = [ELICITATION, SAMPLING, ROOTS];
 
 /// Whether something is passed on to agents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -85,8 +87,8 @@ impl Offer {
         }
     }
 
-    /// What the gateway declares to the server of this agent, as JSON.
-    pub(crate) fn declared(&self) -> String {
+    /// What the gateway declares to the server of this agent, as JSON; of extensions, these.
+    pub(crate) fn declared(&self, extensions: Option<&str>) -> String {
         let part = |name: &str, has: bool| has.then(|| format!(r#""{name}":{{}}"#));
         let object = |parts: Vec<Option<String>>| {
             format!("{{{}}}", parts.into_iter().flatten().collect::<Vec<_>>().join(","))
@@ -100,6 +102,7 @@ impl Offer {
             (self.form || self.url).then(|| format!(r#""elicitation":{modes}"#)),
             sampling,
             part("roots", self.roots),
+            extensions.map(|known| format!(r#""extensions":{{"{known}":{{}}}}"#)),
         ])
     }
 
@@ -242,7 +245,7 @@ impl Asks {
         during: Option<Arc<During>>,
     ) -> Result<Asked, &'static str> {
         self.offer.takes(method, params)?;
-        let method = [ELICITATION, SAMPLING, ROOTS].into_iter().find(|known| *known == method);
+        let method = METHODS.into_iter().find(|known| *known == method);
         let method = method.ok_or("there is no such method")?;
         let told = marked(method, params, &self.server).ok_or("what it asks cannot be read")?;
         let own = format!("{}-{}", self.name, self.next.fetch_add(1, Ordering::Relaxed));
@@ -281,6 +284,11 @@ impl Asks {
                 _ => value.get().to_owned(),
             })
         }))
+    }
+
+    /// Whether its agent is asked this, by the gateway's own id for it.
+    pub(crate) fn asks(&self, own: &str) -> bool {
+        self.pending.lock().contains_key(own)
     }
 
     /// The agent is not asked this any more: what its server waits for, if it does.
@@ -349,7 +357,7 @@ mod tests {
             (r#"{"sampling":{}}"#, ALL, r#"{"sampling":{}}"#),
             ("{}", ALL, "{}"),
         ] {
-            assert_eq!(Offer::new(Some(&raw(capabilities)), rules).declared(), want, "{capabilities}");
+            assert_eq!(Offer::new(Some(&raw(capabilities)), rules).declared(None), want, "{capabilities}");
         }
         assert_eq!(Offer::new(None, ALL), Offer::default());
     }

@@ -33,7 +33,10 @@ mod head;
 mod joint;
 mod later;
 mod open;
+#[cfg(test)]
+pub(crate) mod stage;
 mod task;
+mod update;
 
 pub(crate) use entrance::Entrance;
 use entrance::{Letter, Told, Wish};

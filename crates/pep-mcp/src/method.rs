@@ -15,7 +15,7 @@ pub enum Rule {
     Tools(&'static str),
     /// Passed on as it is: an action of this name.
     Ask(&'static str),
-    /// About a call of its own that the gateway has made a task of: answered here.
+    /// About a task of its own, which is the gateway's: answered here.
     Task(TaskAsk),
     /// Begins to hear of a resource's changes, or ends that: an action of this name.
     Subscribe(&'static str),
@@ -35,7 +35,7 @@ pub enum TaskAsk {
     Result,
     List,
     Cancel,
-    /// Of the later era: answers what a task asks, and none of these asks anything.
+    /// Of the later era: answers what a server asks in its task; each answer is an action.
     Update,
 }
 
@@ -133,12 +133,9 @@ pub const FROM_SERVERS: [(&str, FromServer); 15] = [
     ("notifications/cancelled", FromServer::TakesBack),
     (
         "notifications/tasks/status",
-        FromServer::Dropped("servers are asked for no tasks: those here are the gateway's"),
+        FromServer::Dropped("servers of that era are asked for no tasks: those here are the gateway's"),
     ),
-    (
-        "notifications/tasks",
-        FromServer::Dropped("servers are asked for no tasks: those here are the gateway's"),
-    ),
+    ("notifications/tasks", FromServer::Dropped("the gateway asks servers how their tasks stand")),
     ("notifications/subscriptions/acknowledged", FromServer::Dropped("the gateway acknowledges itself")),
     ("notifications/elicitation/complete", FromServer::Elicited),
     ("ping", FromServer::Answered),

@@ -13,7 +13,7 @@ use serde_json::{Value, value::RawValue};
 use std::collections::BTreeSet;
 
 /// Questions in one result.
-const MOST: usize = 8;
+pub(crate) const MOST: usize = 8;
 /// The longest state of a server's, in bytes.
 const LONGEST_STATE: usize = 16 << 10;
 
@@ -118,7 +118,7 @@ impl Round {
 }
 
 /// A question's method and parameters.
-fn parts(question: &RawValue) -> Option<(String, Option<&RawValue>)> {
+pub(crate) fn parts(question: &RawValue) -> Option<(String, Option<&RawValue>)> {
     let question = Members::read(question)?;
     Some((question.find("method").and_then(members::text)?, question.find("params")))
 }

@@ -42,7 +42,9 @@ pub(crate) struct Session {
     /// What the server said of itself when it was opened, and the agent's client, both as JSON.
     pub(crate) opened: Option<String>,
     pub(crate) client: Option<String>,
-    /// Where several servers are behind one endpoint: the agent's sessions at each of them, in their order.
+    /// Where several servers are behind one endpoint: what the agent's client has declared, as JSON, and the agent's sessions at
+    /// each of them, in their order.
+    pub(crate) declared: Option<String>,
     pub(crate) parts: Vec<tokio::sync::Mutex<Option<Arc<Session>>>>,
     /// Its server does not know it any more.
     forgotten: AtomicBool,
@@ -142,6 +144,7 @@ impl Session {
             used: Mutex::new(Instant::now()),
             opened: None,
             client: None,
+            declared: None,
             parts: Vec::new(),
             forgotten: AtomicBool::new(false),
             hub: Hub::default(),

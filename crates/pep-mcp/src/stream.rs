@@ -8,7 +8,10 @@ use crate::{
     reply::{self, Said, Shape},
     rounds::{Circumstances, Round},
     session::{Place, UnderWay},
-    upstream::exchange::{Answer, Event, Form, take_back},
+    upstream::{
+        exchange::{Answer, Event, Form, take_back},
+        served::Served,
+    },
 };
 use bytes::Bytes;
 use countersign_core::{ApprovalId, Requester, visible};
@@ -38,6 +41,9 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// An answer under way in the engine.
 pub(crate) type Flow = Pin<Box<dyn Future<Output = Result<Reply<Answer>, Error>> + Send>>;
 
+/// Makes a task of a call that its server has made one of: what its agent is told of that.
+pub(crate) type Becomes = Box<dyn FnOnce(Flow, mpsc::Receiver<Event>, Place, Arc<Served>) -> String + Send>;
+
 /// A request that is being answered.
 pub(crate) struct Waiting {
     /// The agent's id, in its bytes.
@@ -52,6 +58,8 @@ pub(crate) struct Waiting {
     pub(crate) place: Place,
     /// Of a request of the later era.
     pub(crate) later: Option<Later>,
+    /// Where its server may make a task of it.
+    pub(crate) becomes: Option<Becomes>,
 }
 
 /// How a request of the later era is answered.
@@ -164,6 +172,9 @@ impl Waiting {
                 return json(StatusCode::OK, told);
             }
         };
+        if let Event::Task(served) = event {
+            return json(StatusCode::OK, self.served(served));
+        }
         let live = Live {
             keepalive: ticks(KEEPALIVE),
             progress: self.progress_token.as_ref().map(|_| ticks(PROGRESS)),
@@ -173,6 +184,21 @@ impl Waiting {
             waiting: self,
         };
         headed(StatusCode::OK, "text/event-stream", body(Step::Live(Box::new(live))))
+    }
+
+    /// The server has made a task of the call: that is the answer.
+    fn served(mut self, served: Arc<Served>) -> String {
+        if let Some(leaving) = self.later.as_mut().and_then(|later| later.leaving.take()) {
+            leaving.stays();
+        }
+        match self.becomes {
+            Some(becomes) => {
+                let told = becomes(self.flow, self.events, self.place, served);
+                reply::result(&self.id, &told)
+            }
+            // Only calls of agents who know tasks become one.
+            None => reply::error(&self.id, reply::code::SERVER, "the server made a task of it", &json!(null)),
+        }
     }
 
     /// Nobody waits for the answer any more; what has begun still comes to its end. A call that is just being held is then
@@ -311,10 +337,16 @@ impl Live {
             };
             let piece = tokio::select! {
                 biased;
-                Some(event) = self.waiting.events.recv() => self.event(event),
+                Some(event) = self.waiting.events.recv() => match event {
+                    Event::Task(served) => return Some(self.served(served)),
+                    event @ (Event::Held(_) | Event::Message(_)) => self.event(event),
+                },
                 answer = &mut self.waiting.flow => if let Ok(event) = self.waiting.events.try_recv() {
                     self.waiting.flow = Box::pin(std::future::ready(answer));
-                    self.event(event)
+                    match event {
+                        Event::Task(served) => return Some(self.served(served)),
+                        event @ (Event::Held(_) | Event::Message(_)) => self.event(event),
+                    }
                 } else {
                     let (said, _) = self.waiting.said(answer);
                     let mut pieces = said.message.into_event();
@@ -339,8 +371,16 @@ impl Live {
         }
     }
 
+    /// The server has made a task of the call: the last piece.
+    fn served(self, served: Arc<Served>) -> (Bytes, Step) {
+        let told = self.waiting.served(served);
+        (event(told.as_bytes()), Step::Last(VecDeque::new(), None))
+    }
+
     fn event(&mut self, told: Event) -> Option<Bytes> {
         match told {
+            // That is the answer, and told as such.
+            Event::Task(_) => None,
             Event::Held(ticket) => {
                 let mut piece = comment(&format!("held as {}", ticket.approval)).to_vec();
                 piece.extend_from_slice(&self.progress(&ticket).unwrap_or_default());
@@ -440,6 +480,7 @@ mod tests {
             first: None,
             place,
             later: None,
+            becomes: None,
         };
         let response = tokio::spawn(waiting.respond());
         assert_eq!(under_way.cancel(), None, "nothing is known to wait");

@@ -2,12 +2,22 @@
 //! basic/utilities/tasks; 2026-07-28, SEP-2663). A handle names a call and is no credential: it answers its own caller alone.
 //! That of a call that waits for people is its approval's id, which outlives the gateway; the rest is kept in memory.
 
-use crate::{session::UnderWay, upstream::exchange::Form};
+use crate::{
+    session::UnderWay,
+    upstream::{exchange::Form, served::Served},
+};
 use countersign_core::{ApprovalId, Caller, Requester, Timestamp, visible};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::watch;
 
 /// The capability of the later era, in `extensions`.
@@ -94,6 +104,12 @@ pub(crate) struct Task {
     caller: Caller,
     created: Timestamp,
     stage: watch::Sender<(Stage, Timestamp)>,
+    /// The task that its server has made of the call.
+    served: OnceLock<Arc<Served>>,
+    /// Its agent does not want it any more.
+    given_up: AtomicBool,
+    /// Its agent was told what came of it.
+    told: AtomicBool,
 }
 
 impl Task {
@@ -105,11 +121,49 @@ impl Task {
         now: Timestamp,
     ) -> Self {
         let (stage, _) = watch::channel((Stage::Working(RUNS.into()), now));
-        Self { id, approval, under_way, caller: requester.caller(), created: now, stage }
+        Self {
+            id,
+            approval,
+            under_way,
+            caller: requester.caller(),
+            created: now,
+            stage,
+            served: OnceLock::new(),
+            given_up: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+        }
     }
 
     fn is_of(&self, requester: &Requester) -> bool {
         self.caller == requester.caller()
+    }
+
+    /// Its server works on it as a task of its own.
+    pub(crate) fn is_served_by(&self, served: Arc<Served>) {
+        // A call runs once, so there is no other.
+        let _ = self.served.set(served);
+    }
+
+    pub(crate) fn is_given_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// What it came to with this answer: nothing, where that is what its server or its agent wanted.
+    pub(crate) fn with(&self, outcome: Outcome) -> Stage {
+        let given_up = self.given_up.load(Ordering::Relaxed);
+        let is_cancelled = self.served().is_some_and(|served| served.is_cancelled(given_up));
+        if is_cancelled { Stage::Cancelled } else { Stage::Over(outcome) }
+    }
+
+    /// Its agent is told how it stands.
+    fn is_told(&self, stage: &Stage) {
+        if !matches!(stage, Stage::Working(_)) {
+            self.told.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn served(&self) -> Option<&Arc<Served>> {
+        self.served.get()
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -135,7 +189,9 @@ impl Task {
     pub(crate) async fn over(&self) -> Stage {
         let mut stage = self.stage.subscribe();
         let over = stage.wait_for(|(stage, _)| !matches!(stage, Stage::Working(_))).await;
-        over.map_or(Stage::Cancelled, |over| over.0.clone())
+        let over = over.map_or(Stage::Cancelled, |over| over.0.clone());
+        self.is_told(&over);
+        over
     }
 
     /// What the protocol says of it in this status; `ttl` and `poll` are what its era calls them.
@@ -188,10 +244,22 @@ impl Task {
         json!({"_meta": {IMMEDIATE: why}, "task": task}).to_string()
     }
 
-    /// As the later era has it, with its result where there is one.
-    pub(crate) fn later(&self) -> String {
-        let told = of_kind("complete", self.status(LATER));
-        match (&self.stage.borrow().0, told.strip_suffix('}')) {
+    /// As the later era has it, with its result where there is one, or with what the server asks. `server` is what people call
+    /// that.
+    pub(crate) fn later(&self, server: &str) -> String {
+        let mut status = self.status(LATER);
+        let asks = self.served().filter(|_| matches!(self.stage.borrow().0, Stage::Working(_)));
+        let asks = asks.and_then(|served| served.questions(server));
+        if let (Some(_), Some(told)) = (&asks, status.as_object_mut()) {
+            told.insert("status".into(), "input_required".into());
+        }
+        let told = of_kind("complete", status);
+        let stage = self.stage.borrow();
+        self.is_told(&stage.0);
+        match (&stage.0, told.strip_suffix('}')) {
+            (Stage::Working(_), Some(rest)) if let Some(asks) = asks => {
+                format!(r#"{rest},"inputRequests":{asks}}}"#)
+            }
             // In the bytes the server wrote it in.
             (Stage::Over(Outcome { form, raw, .. }), Some(rest)) => {
                 format!(r#"{rest},"{}":{raw}}}"#, form.as_str())
@@ -233,7 +301,13 @@ impl Tasks {
     pub(crate) fn has_room(&self, requester: &Requester, now: Timestamp) -> bool {
         let mut all = self.0.lock();
         all.retain(|_, task| now.since(task.created) < KEPT);
-        all.values().filter(|task| task.is_of(requester)).count() < MOST
+        if all.values().filter(|task| task.is_of(requester)).count() < MOST {
+            return true;
+        }
+        // Its agent knows what came of it, so that it can be forgotten.
+        let done = all.values().filter(|task| task.is_of(requester) && task.told.load(Ordering::Relaxed));
+        let oldest = done.min_by_key(|task| task.created).map(|task| task.id.clone());
+        oldest.is_some_and(|oldest| all.remove(&oldest).is_some())
     }
 
     /// Takes a task in; the one of that id that is there already, if one is.
@@ -279,13 +353,31 @@ mod tests {
         assert!(own.goes_on(Stage::Over(outcome.clone()), own.created));
         assert!(!own.goes_on(Stage::Cancelled, own.created));
         assert_eq!(own.stage(), Stage::Over(outcome));
-        assert!(own.later().ends_with(r#","result":{"n": 1.50}}"#), "{}", own.later());
+        assert!(own.later("shop").ends_with(r#","result":{"n": 1.50}}"#), "{}", own.later("shop"));
         assert_eq!(own.earlier()["status"], "completed");
         let made: Value = serde_json::from_str(&own.made_earlier()).unwrap();
         assert_eq!(made["task"]["status"], "working", "every task begins so");
         assert!(tasks.has_room(&requester(1), own.created));
         assert!(tasks.has_room(&requester(1), own.created.plus(KEPT)));
         assert!(tasks.find("a", &requester(1)).is_none(), "it was kept for long enough");
+    }
+
+    #[test]
+    fn the_oldest_task_makes_room_whose_end_its_agent_was_told_of() {
+        let tasks = Tasks::default();
+        let all: Vec<_> = (0..MOST).map(|number| task(&format!("{number:03}"), 1)).collect();
+        for task in &all {
+            assert!(tasks.has_room(&requester(1), task.created));
+            tasks.insert(Arc::clone(task)).unwrap();
+        }
+        let (now, over) = (all[0].created, Outcome::new(Form::Result, "{}".into()));
+        assert!(!tasks.has_room(&requester(1), now), "all are at work");
+        assert!(tasks.has_room(&requester(2), now));
+        all[5].goes_on(Stage::Over(over), now);
+        assert!(!tasks.has_room(&requester(1), now), "nobody knows yet what came of it");
+        let _told = all[5].later("shop");
+        assert!(tasks.has_room(&requester(1), now));
+        assert!(tasks.find("005", &requester(1)).is_none() && tasks.find("004", &requester(1)).is_some());
     }
 
     #[test]
@@ -299,7 +391,7 @@ mod tests {
         ] {
             let task = task("a", 1);
             assert!(task.goes_on(Stage::Over(Outcome::new(form, raw.into())), task.created));
-            let own: Value = serde_json::from_str(&task.later()).unwrap();
+            let own: Value = serde_json::from_str(&task.later("shop")).unwrap();
             assert_eq!((&task.earlier()["status"], &own["status"]), (&json!(earlier), &json!(later)), "{raw}");
             assert_eq!(task.earlier()["statusMessage"], why);
         }

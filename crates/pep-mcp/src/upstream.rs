@@ -10,6 +10,7 @@ pub(crate) mod exchange;
 pub(crate) mod http;
 pub(crate) mod oauth;
 pub(crate) mod process;
+pub(crate) mod served;
 mod sse;
 pub(crate) mod standing;
 pub(crate) mod talk;

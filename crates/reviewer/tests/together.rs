@@ -828,12 +828,15 @@ async fn the_limit_leaves_whoever_is_needed_and_nobody_who_has_voted() {
     let export = stage.hold(Class::Export, "all").await;
     until("the export", async || people(export, "approval.requested").is_some()).await;
     let asked = people(export, "approval.requested").unwrap();
-    assert!(asked.contains(&person(9)) && asked.len() == 3, "{asked:?}");
-    let others: Vec<PersonId> = asked.into_iter().filter(|one| *one != person(9)).collect();
-    stage.approve(others[0], export).await.unwrap();
+    // The one who can lift the second gate can lift the first as well, and may be one of the two whose turn it is there.
+    assert!(asked.contains(&person(9)) && (2..=3).contains(&asked.len()), "{asked:?}");
+    let voter = *asked.iter().find(|one| **one != person(9)).unwrap();
+    stage.approve(voter, export).await.unwrap();
     stage.clock.pass(5 * MINUTE);
     until("a reminder", async || people(export, "approval.reminded").is_some()).await;
-    assert_eq!(people(export, "approval.reminded").unwrap(), [others[1], person(9)].into());
+    let mut left = asked;
+    left.remove(&voter);
+    assert_eq!(people(export, "approval.reminded").unwrap(), left);
     workers.shutdown().await;
 }
 

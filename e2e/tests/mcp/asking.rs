@@ -3,7 +3,8 @@
 
 use crate::{
     hostile,
-    stage::{Stage, until},
+    stage::{self, Stage, until},
+    tasks,
 };
 use countersign_demo::person::Strength;
 use reqwest::Method;
@@ -142,6 +143,81 @@ async fn an_answer_that_people_hold_ends_with_its_gateway() {
     let entries = countersign_e2e::night::verified_entries(&stage.gateway).await.unwrap();
     let closed = entries.iter().rfind(|entry| entry.kind == "approval.closed").unwrap();
     assert!(closed.disclosed["reason"].contains("ended with the gateway"), "{closed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_asks_reaches_agents_at_an_endpoint_that_several_share() {
+    let asks = |tool: &str| json!([takes(), {"do": "call", "tool": tool}]);
+    let confirm = json!({"do": "call", "tool": "shop__confirm", "arguments": {"table": "orders"}});
+    for (protocol, mode) in [("earlier", "legacy"), ("auto", "auto")] {
+        let mut stage = Stage::open_asking_together(protocol, GATED, PASSES).await;
+        let url = format!("{}/all", stage.gateway.url);
+        let ended = stage::agent(&url, &stage.token, mode, &asks("shop__where")).ended().await;
+        assert_eq!(ended.last(), Some(&json!({"error": false, "text": "file:///srv"})), "{mode}: {ended:?}");
+        // An answer is held as at the server's own endpoint.
+        let agent = stage::agent(&url, &stage.token, mode, &json!([takes(), confirm]));
+        let id = stage.approval("pending").await;
+        stage.vote(&id, "approve", None).await;
+        if mode == "auto" {
+            // In the later era people see the call once more, with its answer.
+            let mut second = stage.approval("pending").await;
+            while second == id {
+                second = stage.approval("pending").await;
+            }
+            stage.vote(&second, "approve", None).await;
+        }
+        let ended = agent.ended().await;
+        assert!(ended.contains(&json!({"asked": QUESTION, "url": null})), "{mode}: {ended:?}");
+        assert_eq!(ended.last(), Some(&json!({"error": false, "text": "orders: True"})), "{mode}: {ended:?}");
+        // Whoever takes no questions is asked none.
+        let none = json!([{"do": "call", "tool": "shop__where"}]);
+        let ended = stage::agent(&url, &stage.token, mode, &none).ended().await;
+        assert_ne!(ended.last(), Some(&json!({"error": false, "text": "file:///srv"})), "{mode}: {ended:?}");
+    }
+    // What its target does not pass is not asked there either.
+    let stage = Stage::open_asking_together("earlier", GATED, "").await;
+    let url = format!("{}/all", stage.gateway.url);
+    let ended = stage::agent(&url, &stage.token, "legacy", &asks("shop__where")).ended().await;
+    assert_ne!(ended.last(), Some(&json!({"error": false, "text": "file:///srv"})), "{ended:?}");
+    assert_eq!(stage.ran("where"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_people_hold_ends_when_its_gateway_is_stopped() {
+    let mut stage = Stage::open_asking("earlier", GATED, PASSES).await;
+    let agent = stage.agent(&stage.token, "legacy", &json!([takes(), {"do": "call", "tool": "ponder"}]));
+    let answer = stage.approval("pending").await;
+    assert_eq!(stage.gateway.stop().unwrap(), Some(0), "{}", stage.gateway.log());
+    agent.kill();
+    stage.gateway.restart().await.unwrap();
+    assert_eq!(stage.approval("withdrawn").await, answer);
+    let entries = countersign_e2e::night::verified_entries(&stage.gateway).await.unwrap();
+    let closed = entries.iter().rfind(|entry| entry.kind == "approval.closed").unwrap();
+    let why = &closed.disclosed["reason"];
+    assert!(why.contains("the call that it was asked in is over"), "by the one that stops: {closed:?}");
+    assert!(!is_told(&stage), "{:?}", stage.log());
+}
+
+/// A call that waits for people is held for as many legs as leave room for what its server may ask, which one of the earlier era
+/// may not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_the_later_era_waits_in_all_its_legs_where_its_server_can_ask_nothing() {
+    for (protocol, want) in [("earlier", 10), ("auto", 6)] {
+        let stage = Stage::open_with(&format!("protocol = \"{protocol}\"\n{PASSES}"), "", "300ms").await;
+        let mut call = json!({"name": "delete_rows", "arguments": {"table": "orders", "count": 3}});
+        let mut legs = 0;
+        let handle = loop {
+            let (_, answer) = tasks::ask(&stage, "tools/call", &call, false).await;
+            let result = &answer["result"];
+            if result["resultType"] != "input_required" {
+                break answer;
+            }
+            legs += 1;
+            call["requestState"] = result["requestState"].clone();
+        };
+        assert!(handle.to_string().contains("approval_wait"), "{handle}");
+        assert_eq!(legs, want, "{protocol}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ mod hostile;
 mod listening;
 mod oauth;
 mod requests;
+mod served;
 mod several;
 mod sql;
 mod stage;

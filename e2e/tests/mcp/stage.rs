@@ -268,6 +268,13 @@ impl Stage {
         Self::open_unaccepted(python("conformance_server.py"), &lines).await
     }
 
+    /// The same where nothing that the server asks is passed on.
+    pub(crate) async fn open_silent(policy: &str) -> Self {
+        let target = "protocol = \"auto\"\nunreviewed = \"reviewable\"";
+        let lines = Lines { policy, target, behind: "", hold_limit: "50s" };
+        Self::open_unaccepted(python("conformance_server.py"), &lines).await
+    }
+
     /// The same with these lines in the target's section, and these behind everything; `WIRE` stands for the gateway's
     /// port, `SERVER` for where the server is.
     pub(crate) async fn open_with(target: &str, behind: &str, hold_limit: &str) -> Self {
@@ -409,6 +416,17 @@ kubernetes = { object = "manifest", verb = "verb" }
         let mut server = python("mcp_server.py");
         server.env("SHOP_ASKS", "1");
         Self::open_server_asking(server, protocol, policy, more).await
+    }
+
+    /// The same with an endpoint at `/all` beside its own.
+    pub(crate) async fn open_asking_together(protocol: &str, policy: &str, more: &str) -> Self {
+        let mut server = python("mcp_server.py");
+        server.env("SHOP_ASKS", "1");
+        let target = format!("protocol = \"{protocol}\"\n{more}");
+        let endpoint = "[[mcp_endpoint]]\nname = \"all\"\nlisten = \"127.0.0.1:WIRE\"\npath = \"/all\"\ntargets = [\"shop\"]";
+        let behind = format!("{ASKING}\n{endpoint}");
+        let lines = Lines { policy, target: &target, behind: &behind, hold_limit: "50s" };
+        Self::open_server(server, &lines).await
     }
 
     /// The same with a server of the TypeScript SDK.

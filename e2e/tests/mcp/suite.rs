@@ -14,6 +14,7 @@ use std::{
 type Found = BTreeMap<String, (u32, u32)>;
 
 /// Runs what a revision of the protocol requires.
+#[expect(clippy::print_stdout, reason = "what the suite found wrong is shown where the test fails")]
 fn found(url: &str, revision: &str) -> Found {
     let folder = tempfile::tempdir().unwrap();
     let mut run = suite();
@@ -29,6 +30,9 @@ fn found(url: &str, revision: &str) -> Found {
         found.insert(name.to_owned(), (numbers.next().unwrap(), numbers.next().unwrap()));
     }
     assert!(found.len() > 30, "{text}{}", String::from_utf8_lossy(&said.stderr));
+    if found.values().any(|(_, failed)| *failed > 0) {
+        print!("{text}");
+    }
     found
 }
 
@@ -61,11 +65,16 @@ const OTHERWISE: [(&str, &str); 3] = [
     ("input-required-result-ignore-extra-params", "answers that nobody has asked for are left out here"),
 ];
 
+/// Checks that only warn when what they wait for does not come within 1.5 seconds: that tools and prompts are told to have
+/// changed. The gateway looks at tools first, and a busy machine may take that long.
+const IN_TIME: [(&str, u32); 1] = [("server-stateless", 2)];
+
 /// What passes directly and not through the gateway: name, direct, through.
 fn differences(direct: &Found, through: &Found) -> Vec<Value> {
     let known = |name: &str| OTHERWISE.iter().any(|(known, _)| *known == name);
+    let late = |name: &str| IN_TIME.iter().find(|(known, _)| *known == name).map_or(0, |(_, late)| *late);
     let worse = direct.iter().filter(|(name, (passed, failed))| match through.get(*name) {
-        Some((also, fails)) => (fails > failed || also < passed) && !known(name),
+        Some((also, fails)) => (fails > failed || also + late(name) < *passed) && !known(name),
         None => true,
     });
     worse.map(|(name, counts)| serde_json::json!([name, counts, through.get(name)])).collect()
@@ -160,13 +169,12 @@ async fn the_tool_on(ways: &[&str], revision: &'static str, protocol: &str) {
     }
 }
 
-/// What the server itself fails in, beside the tasks of its own that it does not make; and what it fails in through the gateway
-/// alone.
+/// What the server itself fails in, and what it fails in through the gateway alone.
 async fn compared(revision: &str, protocol: &str) -> (Vec<String>, Vec<Value>) {
     let stage = Stage::open_suite(protocol, PERMITTED, "50s").await;
     let direct = found(&stage.server_url("/mcp").replace("127.0.0.1", "localhost"), revision);
     let (_before, url) = before(&stage, "with_token.mjs", &[]);
-    let fails = direct.iter().filter(|(name, (_, failed))| *failed > 0 && !name.starts_with("tasks-"));
+    let fails = direct.iter().filter(|(_, (_, failed))| *failed > 0);
     (fails.map(|(name, _)| name.clone()).collect(), differences(&direct, &found(&url, revision)))
 }
 

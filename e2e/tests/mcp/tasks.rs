@@ -155,19 +155,30 @@ async fn a_session_of_a_version_without_tasks_has_none() {
 }
 
 /// Asks as a client of the later era that knows tasks, or does not: status and answer.
-async fn ask(stage: &Stage, method: &str, params: &Value, knows: bool) -> (u16, Value) {
+pub(crate) async fn ask(stage: &Stage, method: &str, params: &Value, knows: bool) -> (u16, Value) {
+    ask_as(stage, &stage.token, method, params, knows).await
+}
+
+/// The same with this token.
+pub(crate) async fn ask_as(
+    stage: &Stage,
+    token: &str,
+    method: &str,
+    params: &Value,
+    knows: bool,
+) -> (u16, Value) {
     let extensions = if knows { json!({EXTENSION: {}}) } else { json!({}) };
     let mut params = params.clone();
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {"extensions": extensions},
-    });
-    params.as_object_mut().unwrap().insert("_meta".into(), meta);
+    let params = params.as_object_mut().unwrap();
+    let meta = params.entry("_meta").or_insert_with(|| json!({})).as_object_mut().unwrap();
+    meta.insert("io.modelcontextprotocol/protocolVersion".into(), "2026-07-28".into());
+    let capabilities = json!({"extensions": extensions, "elicitation": {}});
+    meta.insert("io.modelcontextprotocol/clientCapabilities".into(), capabilities);
     let name =
         params.get("name").or_else(|| params.get("taskId")).and_then(Value::as_str).unwrap_or_default();
     let asked = reqwest::Client::new()
         .post(&stage.url)
-        .bearer_auth(&stage.token)
+        .bearer_auth(token)
         .header("accept", "application/json, text/event-stream")
         .header("mcp-protocol-version", "2026-07-28")
         .header("mcp-method", method)
@@ -181,7 +192,7 @@ async fn ask(stage: &Stage, method: &str, params: &Value, knows: bool) -> (u16, 
     (status, serde_json::from_str(message).unwrap_or_else(|_| panic!("{text}")))
 }
 
-async fn status_of(stage: &Stage, id: &str) -> Value {
+pub(crate) async fn status_of(stage: &Stage, id: &str) -> Value {
     let (status, got) = ask(stage, "tasks/get", &json!({"taskId": id}), true).await;
     assert_eq!(status, 200, "{got}");
     got.get("result").unwrap().clone()

@@ -1,6 +1,10 @@
 //! A message that goes on: as an action, through the engine, to its answer.
 
-use super::{AHEAD, Door, Ended, Said, entrance::UNASKED, task::Going};
+use super::{
+    AHEAD, Door, Ended, Said,
+    entrance::UNASKED,
+    task::{By, Going},
+};
 use crate::{
     approvals,
     call::{self, Prepared},
@@ -13,7 +17,7 @@ use crate::{
     stream::{self, Body, Flow, Later, Leaving, Legs, Waiting},
     text,
     tools::{Definition, Ruling},
-    upstream::exchange::{Answer, Asking, Event, MayAsk},
+    upstream::exchange::{Answer, Asking, Event, MayAsk, MayBeTask},
 };
 use countersign_core::{ApprovalId, Refusal, RefusalCode, Requester};
 use countersign_engine::{
@@ -195,6 +199,10 @@ impl Door {
             false => MayAsk::OnTheStream,
             true => MayAsk::ByTheAnswer(said.offer.clone()),
         };
+        let may_be_served = takes_task && !is_full && said.session.peer.is_later();
+        if may_be_served {
+            exchange.tasks = MayBeTask::Yes;
+        }
         let mut later = said.later.then(|| self.held_later(&said, &place, back.rounds, (about, definition)));
         let mut asked =
             call::asked(&self.target, said.requester.clone(), said.method, tool, understood, prepared);
@@ -228,17 +236,18 @@ impl Door {
                 Some(event) = events.recv() => first = Some(event),
                 answer = &mut flow => flow = Box::pin(std::future::ready(answer)),
             }
-            if matches!(first, Some(Event::Held(_))) {
+            if matches!(first, Some(Event::Held(_) | Event::Task(_))) {
                 // The call is a task from here on: its agent may leave.
                 if let Some(leaving) = later.as_mut().and_then(|later| later.leaving.take()) {
                     leaving.stays();
                 }
-                let task = self.tasked(&said, Going { flow, events, place, own }, first.as_ref());
+                let task = self.tasked(By::of(&said), Going { flow, events, place, own }, first);
                 return Ok(stream::json(StatusCode::OK, reply::result(said.id.get(), &task.made_later())));
             }
         }
+        let becomes = may_be_served.then(|| self.becomes(&said));
         let id = said.id.get().to_owned();
-        Ok(Waiting { id, shape, progress_token, flow, events, first, place, later }.respond().await)
+        Ok(Waiting { id, shape, progress_token, flow, events, first, place, later, becomes }.respond().await)
     }
 
     /// What a request comes back with: the leg in which it was held; or what its server wanted first, which goes on with
@@ -362,7 +371,9 @@ impl Door {
         });
         let (id, shape) = (said.id.get().to_owned(), Shape::Tool);
         let progress_token = prepared.progress_token;
-        Ok(Waiting { id, shape, progress_token, flow, events, first: None, place, later }.respond().await)
+        Ok(Waiting { id, shape, progress_token, flow, events, first: None, place, later, becomes: None }
+            .respond()
+            .await)
     }
 
     pub(super) async fn place(&self, said: &Said<'_>) -> Result<Place, Ended> {
@@ -412,6 +423,8 @@ impl Door {
             asks: MayAsk::Nothing,
             asked: Vec::new(),
             during: None,
+            tasks: MayBeTask::No,
+            served: None,
         }
     }
 

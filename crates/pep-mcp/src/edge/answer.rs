@@ -122,7 +122,7 @@ impl Door {
 }
 
 /// Closes the approval of an answer that goes nowhere any more.
-async fn let_go(gate: &Arc<Gate>, requester: &Requester, approval: ApprovalId, why: &str) {
+pub(super) async fn let_go(gate: &Arc<Gate>, requester: &Requester, approval: ApprovalId, why: &str) {
     if let Err(error) = settle::let_go(gate, requester, approval, why).await {
         tracing::error!(%approval, error = %chain(&error), "the approval of an answer could not be closed");
     }
@@ -131,20 +131,20 @@ async fn let_go(gate: &Arc<Gate>, requester: &Requester, approval: ApprovalId, w
 /// What an answer ends with: the call in which it was asked for, where that is known, the server's wish for it, its
 /// session, and the gateway.
 #[derive(Clone)]
-struct Call {
-    over: Option<CancellationToken>,
-    taken_back: CancellationToken,
-    session: CancellationToken,
-    stopping: CancellationToken,
+pub(super) struct Call {
+    pub(super) over: Option<CancellationToken>,
+    pub(super) taken_back: CancellationToken,
+    pub(super) session: CancellationToken,
+    pub(super) stopping: CancellationToken,
 }
 
 impl Call {
-    fn ended(&self) -> bool {
+    pub(super) fn ended(&self) -> bool {
         let mut over = self.over.iter().chain([&self.taken_back, &self.session, &self.stopping]);
         over.any(CancellationToken::is_cancelled)
     }
 
-    async fn is_over(&self) {
+    pub(super) async fn is_over(&self) {
         let over = async {
             match &self.over {
                 Some(over) => over.cancelled().await,
@@ -280,3 +280,6 @@ impl Giving {
         Ok(length)
     }
 }
+
+#[cfg(test)]
+mod tests;

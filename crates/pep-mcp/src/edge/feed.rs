@@ -499,6 +499,33 @@ impl Listening {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        asks::ELICITATION,
+        edge::stage::{Stage, told},
+        feed::Told,
+        session::tests::requester,
+    };
+
+    /// A server does not wait for what its agent was to be asked and never read.
+    #[tokio::test]
+    async fn a_question_that_its_agent_left_unread_is_refused_towards_its_server() {
+        let stage = Stage::open().await;
+        let (door, session) = (Arc::clone(&stage.door), Stage::session());
+        let (id, params) = [r#""q-1""#, r#"{"message":"Sure?"}"#]
+            .map(|raw| RawValue::from_string(raw.into()).unwrap())
+            .into();
+        let asked = session.asks.take_in(&id, (ELICITATION, Some(&params)), None).unwrap();
+        let feed = Arc::new(Feed::new(Wanted::ALL, Arc::clone(&session.hub.subscribed), None));
+        session.hub.replace(&feed);
+        assert!(session.hub.told(&asked.own, Told::Question(&asked.message)));
+        let by = (requester(1), Shown::Nothing);
+        let stream = door.listening(Arc::clone(&session), by, Listener(feed), comment("listening"), None);
+        drop(stream);
+        assert!(asked.over.is_cancelled() && session.asks.take(&asked.own).is_none());
+        let (connection, _) = stage.server.accept().await.unwrap();
+        let refused = told(connection, NOBODY).await;
+        assert!(refused.contains(r#""id":"q-1","error""#) && refused.contains(NOBODY), "{refused}");
+    }
 
     fn filter(text: &str) -> Option<Filter> {
         Filter::of(Some(serde_json::from_str(text).unwrap()))

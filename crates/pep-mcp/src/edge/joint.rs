@@ -14,6 +14,7 @@ use crate::{
     asks::Offer,
     call,
     era::Declared,
+    frame,
     members::{self, Members},
     method::{self, NEWEST, Note, OTHER_ERA, Rule, TaskAsk, VERSIONS},
     mirror::Head,
@@ -82,6 +83,14 @@ impl Asked<'_> {
         }
     }
 
+    /// What a server may ask before it answers, in the later era; in the earlier its session says that.
+    fn offer(&self, door: &Door, session: &Session) -> Offer {
+        match &self.era {
+            Era::Earlier(_) => Offer::default(),
+            Era::Later(declared) => door.offer(session, declared),
+        }
+    }
+
     /// A message of the gateway's own in the form of its sender's era.
     fn told(&self, said: reply::Said) -> Response<Body> {
         if !self.is_later() {
@@ -123,8 +132,10 @@ impl Joint {
                 self.follow(rule, Asked { requester, era, id, method, params }).await
             }
             Told::Nothing => Ok(taken()),
-            // Through here servers ask agents for nothing.
-            Told::Answer { .. } => Err(self.entrance.malformed(StatusCode::BAD_REQUEST, UNASKED).await),
+            Told::Answer { id, answer, version } => {
+                let (session, _) = self.session(&requester, session, version).await?;
+                self.answered(requester, &session, id, answer).await
+            }
             Told::Notification { method, params, version } => {
                 let (session, _) = self.session(&requester, session, version).await?;
                 if method::note(method) == Note::Cancelled {
@@ -138,6 +149,24 @@ impl Joint {
                 Ok(taken())
             }
         }
+    }
+
+    /// An answer to what one of the servers asks: its ids are no other's.
+    async fn answered(
+        &self,
+        requester: Requester,
+        session: &Session,
+        id: &RawValue,
+        answer: frame::Answer<'_>,
+    ) -> Result<Response<Body>, Ended> {
+        let own = members::text(id).unwrap_or_default();
+        for (door, part) in self.doors.iter().zip(&session.parts) {
+            let part = part.lock().await.clone();
+            if let Some(part) = part.filter(|part| part.asks.asks(&own)) {
+                return door.answered(requester, part, id, answer).await;
+            }
+        }
+        Err(self.entrance.malformed(StatusCode::BAD_REQUEST, UNASKED).await)
     }
 
     async fn follow(&self, rule: Rule, asked: Asked<'_>) -> Result<Response<Body>, Ended> {
@@ -177,7 +206,7 @@ impl Joint {
             let why = "you have as many sessions open as you may: end some";
             return Err(refused(StatusCode::TOO_MANY_REQUESTS, why));
         }
-        let (client, version, _) = match call::opening(params) {
+        let (client, version, declared) = match call::opening(params) {
             Ok(opening) => opening,
             Err(why) => return self.entrance.invalid(id, why).await,
         };
@@ -195,6 +224,7 @@ impl Joint {
         }
         let mut session = Session::new(requester, version, Peer::default());
         session.client = Some(client);
+        session.declared = declared.map(|declared| declared.get().to_owned());
         session.parts = self.doors.iter().map(|_| tokio::sync::Mutex::default()).collect();
         self.sessions.insert(name, Arc::new(session));
         Ok(response)
@@ -244,8 +274,7 @@ impl Joint {
                 if let Some(known) = known {
                     known
                 } else {
-                    let client = session.client.as_deref();
-                    let opened = Arc::new(door.joined(requester, client, session.version).await?);
+                    let opened = Arc::new(door.joined(requester, session).await?);
                     *part = Some(Arc::clone(&opened));
                     opened
                 }
@@ -296,9 +325,8 @@ impl Joint {
             Err(why) => return Ok(asked.told(reply::of(asked.id.get(), &Shape::Tool, why))),
         };
         let (later, tasks) = (asked.is_later(), asked.knows_tasks());
-        let mirrored = asked.mirrored();
+        let (mirrored, offer) = (asked.mirrored(), asked.offer(&door, &session));
         let Asked { requester, id, method, .. } = asked;
-        let offer = Offer::default();
         door.call(Said {
             requester,
             session,
@@ -335,9 +363,8 @@ impl Joint {
             Err(why) => return Ok(asked.told(reply::of(asked.id.get(), &Shape::Other, why))),
         };
         let (later, tasks) = (asked.is_later(), asked.knows_tasks());
-        let mirrored = asked.mirrored();
+        let (mirrored, offer) = (asked.mirrored(), asked.offer(&door, &session));
         let Asked { requester, id, method, params, .. } = asked;
-        let offer = Offer::default();
         door.task(ask, Said { requester, session, id, method, params, later, mirrored, tasks, offer }).await
     }
 
@@ -383,14 +410,16 @@ impl Door {
     async fn joined(
         &self,
         requester: &Requester,
-        client: Option<&str>,
-        version: &'static str,
+        joint: &Session,
     ) -> Result<Session, Result<Reply<Answer>, Error>> {
-        let begun = self.begin(requester, client, version, &Offer::default()).await?;
+        let declared = joint.declared.as_deref().and_then(|declared| serde_json::from_str(declared).ok());
+        let offer = Offer::new(declared, self.target.server_requests);
+        let begun = self.begin(requester, joint.client.as_deref(), joint.version, &offer).await?;
         self.initialized(&begun.peer).await?;
         let mut session = Session::new(requester, NEWEST, begun.peer);
-        session.client = client.map(str::to_owned);
+        session.client.clone_from(&joint.client);
         session.opened = Some(begun.result);
+        self.may_ask(&mut session, offer);
         Ok(session)
     }
 }

@@ -42,11 +42,7 @@ impl Door {
             }
         };
         let mirrored = declared.mirrored.clone();
-        let offer = serde_json::from_str(&declared.capabilities).ok();
-        // A server of the earlier era is offered nothing, and leaves no room for questions.
-        let later = session.peer.is_later();
-        let passes = if later { self.target.server_requests } else { ServerRequestsSection::default() };
-        let offer = Offer::new(offer, passes);
+        let offer = self.offer(&session, declared);
         let said = Said {
             requester,
             session,
@@ -59,6 +55,13 @@ impl Door {
             offer,
         };
         self.follow(rule, said).await
+    }
+
+    /// What a server may ask by its answers. One of the earlier era is offered nothing, and leaves no room for questions.
+    pub(super) fn offer(&self, session: &Session, declared: &Declared) -> Offer {
+        let later = session.peer.is_later();
+        let passes = if later { self.target.server_requests } else { ServerRequestsSection::default() };
+        Offer::new(serde_json::from_str(&declared.capabilities).ok(), passes)
     }
 
     /// The session in which the server serves this caller.

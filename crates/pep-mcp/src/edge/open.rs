@@ -9,7 +9,7 @@ use crate::{
     stream::{self, Body},
     upstream::{
         Peer, SESSION,
-        exchange::{Answer, Asking, Form, MayAsk},
+        exchange::{Answer, Asking, Form, MayAsk, MayBeTask},
     },
 };
 use bytes::Bytes;
@@ -72,13 +72,18 @@ impl Door {
         }
         let mut session = Session::new(&requester, version, begun.peer);
         session.client = Some(client);
+        self.may_ask(&mut session, offer);
+        self.sessions.insert(name, Arc::new(session));
+        Ok(response)
+    }
+
+    /// What a session's server may ask while it answers, where it is of the earlier era.
+    pub(super) fn may_ask(&self, session: &mut Session, offer: Offer) {
         if !session.peer.is_later() {
             let own: [u8; 16] = self.gate.journal().random();
             let own = format!("ask-{:032x}", u128::from_be_bytes(own));
             session.asks = Asks::new(own, self.target.surroundings().target.to_string(), offer);
         }
-        self.sessions.insert(name, Arc::new(session));
-        Ok(response)
     }
 
     /// Opens a session at the server, or asks one of the later era what it is: an action as any other.
@@ -96,7 +101,7 @@ impl Door {
         let (method, params, peer) = if is_later {
             ("server/discover", "{}".to_owned(), Peer::later())
         } else {
-            ("initialize", call::opening_with(version, client, &offer.declared()), Peer::default())
+            ("initialize", call::opening_with(version, client, &offer.declared(None)), Peer::default())
         };
         let mut opening = Session::new(requester, method::NEWEST, peer.clone());
         opening.client = client.map(str::to_owned);
@@ -120,6 +125,8 @@ impl Door {
             asks: MayAsk::Nothing,
             asked: Vec::new(),
             during: None,
+            tasks: MayBeTask::No,
+            served: None,
         };
         let understood = self.target.classifier.other("mcp.session", method, None);
         let prepared = call::Prepared::of(params);

@@ -4,20 +4,27 @@
 
 use super::{AHEAD, Door, Ended, Said};
 use crate::{
+    asks::Offer,
     members::{self, Members},
     method::{OTHER_ERA, TaskAsk},
     reply::{self, Shape, code},
-    session::Place,
-    stream::{self, Body, Flow, Waiting},
+    session::{Place, Session},
+    stream::{self, Becomes, Body, Flow, Waiting},
     tasks::{EXTENSION, Outcome, Stage, Task},
-    upstream::exchange::{Answer, Event, Form, take_back, with_meta},
+    upstream::{
+        exchange::{Answer, Event, Form, MayAsk, MayBeTask, take_back, with_meta},
+        served::Served,
+    },
 };
 use countersign_core::{ApprovalId, Requester, visible};
 use countersign_engine::{Error, Reply, Ticket, settle};
 use http::{Response, StatusCode};
 use serde_json::{Value, json, value::RawValue};
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
 
 /// How long a call of the earlier era may take until its task is told of.
 const SOON: Duration = Duration::from_secs(5);
@@ -43,20 +50,15 @@ impl Door {
             }
             () = tokio::time::sleep(SOON) => None,
         };
-        let task = self.tasked(said, going, first.as_ref());
+        let task = self.tasked(By::of(said), going, first);
         stream::json(StatusCode::OK, reply::result(said.id.get(), &task.made_earlier()))
     }
 
     /// Makes the task of a call, and has it go on by itself. Where one of that id is at work already, that is the one.
-    pub(super) fn tasked(
-        self: &Arc<Self>,
-        said: &Said<'_>,
-        going: Going,
-        first: Option<&Event>,
-    ) -> Arc<Task> {
-        let approval = match first {
+    pub(super) fn tasked(self: &Arc<Self>, by: By, going: Going, first: Option<Event>) -> Arc<Task> {
+        let approval = match &first {
             Some(Event::Held(ticket)) => Some(ticket.approval),
-            Some(Event::Message(_)) | None => None,
+            Some(Event::Message(_) | Event::Task(_)) | None => None,
         };
         let id = approval.map_or_else(
             || {
@@ -65,10 +67,10 @@ impl Door {
             },
             |approval| approval.to_string(),
         );
-        let (requester, now) = (&said.requester, self.gate.now());
-        let task = Task::new(id, approval, Arc::clone(&going.place.under_way), requester, now);
+        let now = self.gate.now();
+        let task = Task::new(id, approval, Arc::clone(&going.place.under_way), &by.requester, now);
         let task = Arc::new(task);
-        if let Some(Event::Held(ticket)) = first {
+        if let Some(Event::Held(ticket)) = &first {
             task.goes_on(Stage::Working(waits(ticket)), now);
         }
         if let Err(known) = self.tasks.insert(Arc::clone(&task)) {
@@ -78,35 +80,62 @@ impl Door {
             }
             return known;
         }
-        let (door, task_of, later) = (Arc::clone(self), Arc::clone(&task), said.later);
-        let again = Again { requester: requester.clone(), session: Arc::clone(&said.session) };
-        tokio::spawn(async move { door.see_to_its_end(task_of, going, again, later).await });
+        let words = match first {
+            Some(Event::Task(served)) => Some(self.served(&task, served)),
+            Some(Event::Held(_) | Event::Message(_)) | None => None,
+        };
+        let (door, task_of) = (Arc::clone(self), Arc::clone(&task));
+        tokio::spawn(async move { door.see_to_its_end(task_of, going, by, words).await });
         task
     }
 
-    async fn see_to_its_end(self: Arc<Self>, task: Arc<Task>, mut going: Going, again: Again, later: bool) {
+    /// What makes a task of a call whose answer its agent waits for, should its server make one of it.
+    pub(super) fn becomes(self: &Arc<Self>, said: &Said<'_>) -> Becomes {
+        let (door, by) = (Arc::clone(self), By::of(said));
+        Box::new(move |flow, events, place, served| {
+            let going = Going { flow, events, place, own: None };
+            door.tasked(by, going, Some(Event::Task(served))).made_later()
+        })
+    }
+
+    async fn see_to_its_end(
+        self: Arc<Self>,
+        task: Arc<Task>,
+        mut going: Going,
+        by: By,
+        mut words: Option<watch::Receiver<String>>,
+    ) {
         let answer = loop {
             tokio::select! {
                 biased;
                 Some(event) = going.events.recv() => {
                     let told = match event {
                         Event::Held(ticket) => waits(&ticket),
+                        Event::Task(served) => {
+                            words = Some(self.served(&task, served));
+                            continue;
+                        }
+                        // Its server says how the call is going, not how its task is.
+                        Event::Message(_) if words.is_some() => continue,
                         Event::Message(_) => "It runs.".into(),
                     };
                     task.goes_on(Stage::Working(told), self.gate.now());
                 }
                 answer = &mut going.flow => match answer {
                     Ok(Reply::Pending(ticket)) if !task.under_way.cancelled.is_cancelled() => {
-                        going = self.again(&again, ticket.approval);
+                        going = self.again(&by, ticket.approval);
                     }
                     over => break over,
                 },
+                told = news(&mut words) => {
+                    task.goes_on(Stage::Working(told), self.gate.now());
+                }
             }
         };
         let said = reply::of("0", &Shape::Tool, answer);
-        let said = if later { said.later("0", "tools/call").0 } else { said };
+        let said = if by.later { said.later("0", "tools/call").0 } else { said };
         let outcome = outcome(&said.message.into_text());
-        task.goes_on(Stage::Over(outcome), self.gate.now());
+        task.goes_on(task.with(outcome), self.gate.now());
         // What is kept here is handed over: the engine need not keep it any more.
         if let Some(handover) = said.handover
             && let Err(error) = handover.done().await
@@ -115,13 +144,25 @@ impl Door {
         }
     }
 
+    /// The server works on a call as a task of its own: what it says of that, from now on.
+    fn served(&self, task: &Task, served: Arc<Served>) -> watch::Receiver<String> {
+        let words = served.words();
+        task.goes_on(Stage::Working(words.borrow().clone()), self.gate.now());
+        task.is_served_by(served);
+        words
+    }
+
     /// Comes back for a call that waits.
-    fn again(self: &Arc<Self>, again: &Again, approval: ApprovalId) -> Going {
-        let place = again.session.enter_any();
+    fn again(self: &Arc<Self>, by: &By, approval: ApprovalId) -> Going {
+        let place = by.session.enter_any();
         let (told, events) = mpsc::channel(AHEAD);
-        let exchange = self.exchange_in(&again.session, &place, None, told, None);
-        let (door, requester) = (Arc::clone(self), again.requester.clone());
-        let session = Arc::clone(&again.session);
+        let mut exchange = self.exchange_in(&by.session, &place, None, told, None);
+        if by.later && by.session.peer.is_later() {
+            exchange.tasks = MayBeTask::Yes;
+            exchange.asks = MayAsk::ByTheAnswer(by.offer.clone());
+        }
+        let (door, requester) = (Arc::clone(self), by.requester.clone());
+        let session = Arc::clone(&by.session);
         let flow: Flow = Box::pin(async move {
             let reply = door.claimed(&requester, approval, super::act::TASK, exchange).await;
             door.seen(&session, &reply);
@@ -161,10 +202,9 @@ impl Door {
         };
         let own = match (ask, said.later) {
             (TaskAsk::Result, _) => return self.result(said, task).await,
-            (TaskAsk::Get | TaskAsk::List, true) => task.later(),
+            (TaskAsk::Get | TaskAsk::List, true) => task.later(self.target.surroundings().target.as_str()),
             (TaskAsk::Get | TaskAsk::List, false) => task.earlier().to_string(),
-            // The gateway asks nothing of an agent that this could answer.
-            (TaskAsk::Update, _) => r#"{"resultType":"complete"}"#.into(),
+            (TaskAsk::Update, _) => return self.updates(&said, &task).await,
             (TaskAsk::Cancel, later) => {
                 let cancelled = self.cancel(&said.requester, &task).await;
                 match (cancelled, later) {
@@ -192,14 +232,20 @@ impl Door {
         if !self.tasks.has_room(&said.requester, self.gate.now()) {
             return Ok(None);
         }
-        let again = Again { requester: said.requester.clone(), session: Arc::clone(&said.session) };
-        let going = self.again(&again, approval);
-        Ok(Some(self.tasked(said, going, Some(&Event::Held(Box::new(ticket))))))
+        let by = By::of(said);
+        let going = self.again(&by, approval);
+        Ok(Some(self.tasked(by, going, Some(Event::Held(Box::new(ticket))))))
     }
 
     /// Gives a task up: whether there was anything to give up.
     async fn cancel(&self, requester: &Requester, task: &Task) -> bool {
-        if !task.goes_on(Stage::Cancelled, self.gate.now()) {
+        // What its server works on is over when that says so.
+        task.is_given_up();
+        let stage = match task.served() {
+            Some(_) => Stage::Working("Its server is told to cancel it.".into()),
+            None => Stage::Cancelled,
+        };
+        if !task.goes_on(stage, self.gate.now()) {
             return false;
         }
         let held = task.under_way.cancel().or(task.approval);
@@ -231,16 +277,45 @@ impl Door {
             Ok::<Reply<Answer>, Error>(Reply::Live(answer))
         });
         let (id, shape) = (said.id.get().to_owned(), Shape::Other);
-        let waiting =
-            Waiting { id, shape, progress_token: None, flow, events, first: None, place, later: None };
+        let waiting = Waiting {
+            id,
+            shape,
+            progress_token: None,
+            flow,
+            events,
+            first: None,
+            place,
+            later: None,
+            becomes: None,
+        };
         Ok(waiting.respond().await)
     }
 }
 
-/// Who comes back for a call, and in which session.
-struct Again {
+/// Whose call a task is of, in which session, and how they speak.
+pub(super) struct By {
     requester: Requester,
-    session: Arc<crate::session::Session>,
+    session: Arc<Session>,
+    later: bool,
+    /// What its server may ask.
+    offer: Offer,
+}
+
+impl By {
+    pub(super) fn of(said: &Said<'_>) -> Self {
+        let (requester, session) = (said.requester.clone(), Arc::clone(&said.session));
+        Self { requester, session, later: said.later, offer: said.offer.clone() }
+    }
+}
+
+/// What a server says of its task, once it says something else.
+async fn news(words: &mut Option<watch::Receiver<String>>) -> String {
+    if let Some(words) = words
+        && words.changed().await.is_ok()
+    {
+        return words.borrow_and_update().clone();
+    }
+    std::future::pending().await
 }
 
 /// What a model is told of a call that waits for people.

@@ -6,6 +6,7 @@
 use super::{
     Connection, Link, Outgoing, Peer, Way,
     answers::Answers,
+    served::{self, End, Followed, Served, Stopped},
     standing::{self, Heard},
     talk::{Talk, lost},
 };
@@ -22,6 +23,7 @@ use crate::{
     reply::code,
     rounds::Round,
     session::{Session, UnderWay},
+    tasks::EXTENSION,
     text::Texts,
     tools::{Book, Ruling},
 };
@@ -47,6 +49,8 @@ pub(crate) enum Event {
     Held(Box<Ticket>),
     /// A message of the server's, as it came.
     Message(Bytes),
+    /// The server has made a task of it.
+    Task(Arc<Served>),
 }
 
 /// What a server answered.
@@ -106,6 +110,19 @@ pub(crate) struct Asking {
     pub(crate) asked: Vec<String>,
     /// What its answers will be for, where it may ask on the stream.
     pub(crate) during: Option<Arc<During>>,
+    /// Whether the server may make a task of it.
+    pub(crate) tasks: MayBeTask,
+    /// The task that it has made.
+    pub(crate) served: Option<Arc<Served>>,
+}
+
+/// Whether a server may answer a call with a task (later era).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum MayBeTask {
+    #[default]
+    No,
+    /// Its agent knows tasks, and is told of one by [`Event::Task`].
+    Yes,
 }
 
 /// Who hears what a server asks while it answers.
@@ -201,12 +218,7 @@ impl Asking {
         let params = std::str::from_utf8(params).map_err(|_| unsent("the stored call cannot be read"))?;
         self.listened(&head.method, params).map_err(unsent)?;
         let token = self.progress_token.as_ref().map(|token| format!(r#""progressToken":{token}"#));
-        let offered = match &self.asks {
-            MayAsk::ByTheAnswer(offer) => offer.declared(),
-            MayAsk::Nothing | MayAsk::OnTheStream => "{}".into(),
-        };
-        let client = self.session.as_ref().and_then(|session| session.client.as_deref());
-        let envelope = self.peer.is_later().then(|| era::envelope(client, &offered));
+        let envelope = self.peer.is_later().then(|| self.envelope(self.tasks));
         let own: Vec<String> = token.into_iter().chain(envelope).collect();
         let params = if own.is_empty() {
             params.to_owned()
@@ -231,6 +243,21 @@ impl Asking {
         }
         let (id, method) = (self.under_way.id, &head.method);
         Ok(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#).into())
+    }
+
+    /// What the message declares, where its server is of the later era, as members of `_meta`.
+    fn envelope(&self, tasks: MayBeTask) -> String {
+        let client = self.session.as_ref().and_then(|session| session.client.as_deref());
+        let extensions = (tasks == MayBeTask::Yes).then_some(EXTENSION);
+        era::envelope(client, &self.offer().declared(extensions))
+    }
+
+    /// What the server may ask by its answer.
+    fn offer(&self) -> Offer {
+        match &self.asks {
+            MayAsk::ByTheAnswer(offer) => offer.clone(),
+            MayAsk::Nothing | MayAsk::OnTheStream => Offer::default(),
+        }
     }
 
     /// Makes sure that somebody hears what comes of a subscription; else why it is not sent.
@@ -259,7 +286,9 @@ impl Asking {
         let over = clearance.life();
         let _at_the_latest = over.clone().drop_guard();
         let may_ask = |session: &Arc<Session>| session.asks.offer.is_open();
-        if matches!(self.asks, MayAsk::OnTheStream) && self.session.as_ref().is_some_and(may_ask) {
+        let on_the_stream =
+            matches!(self.asks, MayAsk::OnTheStream) && self.session.as_ref().is_some_and(may_ask);
+        if on_the_stream || self.peer.is_later() {
             self.during = Some(Arc::new(During::new(clearance.action(), over.clone())));
         }
         let cancelled = self.under_way.cancelled.clone();
@@ -279,6 +308,7 @@ impl Asking {
         };
         over.cancel();
         self.asks_no_more();
+        let (stopped, known, ended) = self.task_stopped(stopped, ended).await;
         // In the later era letting go of the answer says it.
         if stopped.is_some() && !self.peer.is_later() {
             let id = self.under_way.id;
@@ -299,8 +329,8 @@ impl Asking {
         };
         let recorded = match &ended {
             Ok((answer, status, received)) => {
-                let facts = facts(Outcome::Done, status.clone(), *received, None);
-                if told.is_closed() {
+                let facts = facts(Outcome::Done, status.clone(), *received, stopped);
+                if told.is_closed() && stopped.is_none() {
                     let kept = Kept {
                         status: status.clone(),
                         head: answer.form.as_str().into(),
@@ -313,14 +343,48 @@ impl Asking {
                     ending.finish(facts).await
                 }
             }
-            Err(failed) => match stopped {
-                Some(by) => ending.finish(facts(Outcome::Cancelled, String::new(), 0, Some(by))).await,
+            Err(failed) => match known {
+                Some(status) => ending.finish(facts(Outcome::Cancelled, status.into(), 0, stopped)).await,
                 None => ending.failed(failed).await,
             },
         };
         let ended = record(recorded).and(ended).map(|(answer, ..)| answer);
+        let ended = match stopped {
+            Some("revoked") => ended.and(Err(lost("it was stopped, and had come to its end before"))),
+            Some(_) | None => ended,
+        };
         // An agent who is gone comes back for it.
         let _ = told.send(ended);
+    }
+
+    /// Where the server has made a task of it, has that end with it: who ended it, how that went where it is known to have ended
+    /// without an answer, and its answer.
+    async fn task_stopped(
+        &self,
+        stopped: Option<&'static str>,
+        ended: Result<Ended, Failed>,
+    ) -> (Option<&'static str>, Option<&'static str>, Result<Ended, Failed>) {
+        const CANCELLED: &str = "task cancelled";
+        let (Some(served), Err(failed)) = (&self.served, &ended) else {
+            return (stopped, stopped.map(|_| ""), ended);
+        };
+        if stopped.is_none() {
+            let by_itself = served.is_cancelled(false);
+            return (by_itself.then_some("target"), by_itself.then_some(CANCELLED), ended);
+        }
+        match served.stop().await {
+            Stopped::Ended(End::Cancelled) => (stopped, Some(CANCELLED), ended),
+            // It was too late for that: what came of it is recorded.
+            Stopped::Ended(End::Answer(form, raw, status)) => {
+                let received = raw.bytes().len() as u64;
+                let answer = Answer { form, raw, link: None, session_is_gone: false };
+                (stopped, None, Ok((answer, status, received)))
+            }
+            // What is asked of a server is all that can be done: the record says what it made of that.
+            Stopped::Unknown(status, why) => {
+                (stopped, Some(status), Err(lost(&format!("{}, and {why}", failed.why))))
+            }
+        }
     }
 
     /// What was asked in it has nobody any more who would wait for an answer: its agent and its server are told.
@@ -337,7 +401,7 @@ impl Asking {
     }
 
     /// Sends the message and reads up to its answer: that, how it went in one word, and how much was read.
-    async fn exchange(&mut self, message: Bytes) -> Result<(Answer, String, u64), Failed> {
+    async fn exchange(&mut self, message: Bytes) -> Result<Ended, Failed> {
         let unsent = || Failed { sent: Sent::No, why: "there is no connection".into() };
         let connection = self.connection.take().ok_or_else(unsent)?;
         let mirrored = std::mem::take(&mut self.mirrored);
@@ -357,6 +421,15 @@ impl Asking {
                         frame::Answer::Result(raw) => (Form::Result, raw),
                         frame::Answer::Error(raw) => (Form::Error, raw),
                     };
+                    if form == Form::Result
+                        && self.peer.is_later()
+                        && may_have(raw, "\"task\"")
+                        && served::is_task(raw)
+                    {
+                        let received = talk.received;
+                        self.rest(talk);
+                        return self.follow(&message, received).await;
+                    }
                     let (form, raw, status) = self.answer(form, raw, &message);
                     if let (Form::Result, Some(subscribes)) = (form, self.subscribes.take()) {
                         subscribes.done();
@@ -391,6 +464,37 @@ impl Asking {
         Err(lost("the server ended its answer without a response"))
     }
 
+    /// Follows the task that the server has made of it: what comes of that is its answer.
+    async fn follow(&mut self, message: &Bytes, received: u64) -> Result<Ended, Failed> {
+        let nameless = || lost("the server has made a task of it that has no name");
+        let Ok(Message::Response { answer: frame::Answer::Result(result), .. }) = frame::read(message) else {
+            return Err(nameless());
+        };
+        let (Some(session), Some(during)) = (&self.session, &self.during) else { return Err(nameless()) };
+        let (around, during) = ((&self.way, session), Arc::clone(during));
+        // Whoever speaks of a task knows them.
+        let envelope = self.envelope(MayBeTask::Yes);
+        let served = Served::new(result, around, envelope, self.offer(), during).ok_or_else(nameless)?;
+        self.served = Some(Arc::clone(&served));
+        if self.tasks == MayBeTask::No {
+            let why = "the server has made a task of it, though its agent has not said that it knows tasks";
+            return match served.stop().await {
+                Stopped::Ended(_) => Ok((of_the_gateways_own(why), "task".into(), received)),
+                Stopped::Unknown(_, unknown) => Err(lost(&format!("{why}; {unknown}"))),
+            };
+        }
+        // Whoever has left has given it up, or comes back for what came of it.
+        let _ = self.events.send(Event::Task(Arc::clone(&served))).await;
+        let Followed { end, received: more } = served.follow().await?;
+        match end {
+            End::Answer(form, raw, status) => {
+                let answer = Answer { form, raw, link: None, session_is_gone: false };
+                Ok((answer, status, received.saturating_add(more)))
+            }
+            End::Cancelled => Err(lost("the server has cancelled its task")),
+        }
+    }
+
     /// How long the server may say nothing: while its agent is asked, it waits itself.
     fn idle(&self) -> Duration {
         if self.asked.is_empty() { self.way.idle } else { self.way.idle.saturating_add(asks::PATIENCE) }
@@ -400,8 +504,8 @@ impl Asking {
     fn answer(&self, form: Form, raw: &RawValue, message: &Bytes) -> (Form, Raw, String) {
         let refused = |why: &str| {
             let why = format!("the server wants something of the agent that is not passed on: {why}");
-            let error = serde_json::json!({"code": code::SERVER, "message": why});
-            (Form::Error, Raw::from(error.to_string()), "input required".to_owned())
+            let Answer { form, raw, .. } = of_the_gateways_own(&why);
+            (form, raw, "input required".to_owned())
         };
         if form == Form::Error && is_url_elicitation(raw) {
             let asks =
@@ -440,7 +544,7 @@ impl Asking {
     }
 
     /// A status that says the message was not taken as it should have been.
-    async fn no_success(&self, mut talk: Talk) -> Result<(Answer, String, u64), Failed> {
+    async fn no_success(&self, mut talk: Talk) -> Result<Ended, Failed> {
         let code = talk.status.as_u16();
         let told = talk.next(self.way.idle).await.ok().flatten();
         let error = told.as_deref().and_then(|told| serde_json::from_slice::<&RawValue>(told).ok());
@@ -531,6 +635,15 @@ impl Asking {
     }
 }
 
+/// An answer, how it went in one word, and how much was read for it.
+type Ended = (Answer, String, u64);
+
+/// An error in place of an answer that is not passed on.
+fn of_the_gateways_own(why: &str) -> Answer {
+    let error = serde_json::json!({"code": code::SERVER, "message": why});
+    Answer { form: Form::Error, raw: Raw::from(error.to_string()), link: None, session_is_gone: false }
+}
+
 /// Withdraws what a cancelled request waits for. What has begun to run meanwhile is cancelled there.
 pub(crate) async fn take_back(gate: &Arc<Gate>, requester: &Requester, approval: ApprovalId) {
     let taken = settle::withdraw(gate, requester, actor_of(requester), approval).await;
@@ -546,7 +659,7 @@ fn may_have(raw: &RawValue, member: &str) -> bool {
 }
 
 /// Whether a result of the later era is none yet, or could be read as one that is none.
-fn wants_input(raw: &RawValue) -> bool {
+pub(super) fn wants_input(raw: &RawValue) -> bool {
     // A name may be written with escapes.
     if !may_have(raw, "resultType") && !may_have(raw, "\\u") {
         return false;
@@ -556,7 +669,7 @@ fn wants_input(raw: &RawValue) -> bool {
 }
 
 /// How it went, for the record.
-fn status(form: Form, raw: &RawValue) -> String {
+pub(super) fn status(form: Form, raw: &RawValue) -> String {
     if form == Form::Result && !may_have(raw, "isError") {
         return "result".into();
     }
@@ -617,6 +730,60 @@ fn record(recorded: Result<(), countersign_engine::Error>) -> Result<(), Failed>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        asks::ELICITATION,
+        edge::stage::{Stage, told},
+        feed::{Next, Told, Wanted},
+    };
+
+    /// An agent that reads its call's answer no more hears on its session's own stream that it is not asked any more.
+    #[tokio::test]
+    async fn what_was_asked_in_a_call_that_is_over_is_taken_back_where_its_agent_still_listens() {
+        let stage = Stage::open().await;
+        let (door, session) = (Arc::clone(&stage.door), Stage::session());
+        let id = RawValue::from_string(r#""q-1""#.into()).unwrap();
+        let params = RawValue::from_string(r#"{"message":"Sure?"}"#.into()).unwrap();
+        let asked = session.asks.take_in(&id, (ELICITATION, Some(&params)), None).unwrap();
+        let feed = Arc::new(Feed::new(Wanted::ALL, Arc::clone(&session.hub.subscribed), None));
+        session.hub.replace(&feed);
+        // Nobody reads the answer any more.
+        let (events, _) = mpsc::channel(1);
+        let mut asking = Asking {
+            way: Arc::clone(&door.target.way),
+            book: Arc::clone(&door.book),
+            texts: Arc::clone(door.target.classifier.texts()),
+            peer: session.peer.clone(),
+            session: Some(Arc::clone(&session)),
+            under_way: session.enter_any().under_way.clone(),
+            progress_token: None,
+            events,
+            takes_back: None,
+            connection: None,
+            listens: None,
+            mirrored: Vec::new(),
+            subscribes: None,
+            asks: MayAsk::OnTheStream,
+            asked: vec![asked.own.clone()],
+            during: None,
+            tasks: MayBeTask::No,
+            served: None,
+        };
+        asking.asks_no_more();
+        let Next::Message(taken_back) = feed.next().await else { panic!("nothing is told") };
+        assert_eq!(taken_back, not_any_more(&asked.own).as_bytes());
+        assert!(session.asks.take(&asked.own).is_none());
+        let (connection, _) = stage.server.accept().await.unwrap();
+        let refused = told(connection, OVER).await;
+        assert!(refused.contains(r#""id":"q-1","error""#) && refused.contains(OVER), "{refused}");
+        // What its agent has not read yet is not asked at all.
+        let asked = session.asks.take_in(&id, (ELICITATION, Some(&params)), None).unwrap();
+        assert!(session.hub.told(&asked.own, Told::Question(&asked.message)));
+        asking.asked.push(asked.own);
+        asking.asks_no_more();
+        session.hub.heard(br#"{"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}"#);
+        let Next::Message(next) = feed.next().await else { panic!("nothing is told") };
+        assert!(String::from_utf8_lossy(&next).contains("prompts/list_changed"), "{next:?}");
+    }
 
     #[test]
     fn what_asks_is_known_however_it_is_written() {
