@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 /// Asks Microsoft's own library about tokens, under the issuer and the keys that are the Bot Framework's here.
-const VERIFY: &str = r#"
+const VERIFY: &str = r"
 const connector = require(process.argv[1] + '/node_modules/botframework-connector');
 const { issuer, openid, app, requests } = JSON.parse(require('fs').readFileSync(process.argv[2], 'utf8'));
 connector.AuthenticationConstants.ToBotFromChannelTokenIssuer = issuer;
@@ -31,7 +31,7 @@ const credentials = new connector.SimpleCredentialProvider(app, '');
   }
   process.stdout.write(JSON.stringify(taken));
 })();
-"#;
+";
 
 /// Which of these Microsoft's library takes for the Bot Framework's.
 async fn taken_by_the_library(room: &Room, tokens: &[(&str, Option<String>)]) -> Vec<String> {
