@@ -46,7 +46,7 @@ async fn a_record_is_decided_on_by_whom_it_is_bound_to_and_closed_with_the_outco
     now.until("the outcome", |records| records[2]["state"] == CLOSED).await.unwrap();
     stage.told().await;
     let notes = now.notes(USER, &id);
-    assert!(notes.iter().any(|note| note.starts_with("It ran.")), "{notes:?}");
+    assert!(notes.iter().any(|note| note.starts_with("Now: It ran.")), "{notes:?}");
 
     // Rejecting asks for no more than that, and says why.
     stage.ask("DELETE", "logs").await;

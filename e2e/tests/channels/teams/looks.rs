@@ -8,7 +8,7 @@ use countersign_e2e::{
     client::{curl, python},
 };
 use serde_json::{Map, Value, json};
-use std::{fmt::Write as _, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 /// A page that draws one card. Markdown is left to the page by the renderer; bold and italic are all that ours has.
 const PAGE: &str = r##"<!doctype html><meta charset="utf-8"><style>body{font:15px sans-serif;max-width:42em;margin:1em}
@@ -109,7 +109,8 @@ async fn every_card_that_is_kept_fits_the_published_schema_and_is_drawn_without_
     browser.devtools("Emulation.setLocaleOverride", &json!({"locale": "en-GB"})).await.unwrap();
     let mut all = String::new();
     let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    for (name, card) in &cards {
+    // In the order of their names, whatever order objects keep.
+    for (name, card) in cards.iter().collect::<BTreeMap<_, _>>() {
         let (complaints, text) = drawn(&browser, folder.path(), card).await;
         assert_eq!(complaints, Value::Array(vec![]), "{name}");
         let _ = writeln!(all, "== {name}\n{text}\n");
