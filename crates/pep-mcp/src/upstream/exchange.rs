@@ -687,7 +687,7 @@ pub(super) fn status(form: Form, raw: &RawValue) -> String {
 }
 
 /// Whether the server says that the agent's user has to open a page first (2025-11-25, client/elicitation).
-fn is_url_elicitation(error: &RawValue) -> bool {
+pub(super) fn is_url_elicitation(error: &RawValue) -> bool {
     let Some(error) = Members::read(error) else { return true };
     let code = error.find("code").and_then(|code| code.get().parse::<f64>().ok());
     // However the number is written.

@@ -4,7 +4,7 @@
 
 use super::{
     Connection, Outgoing, Peer, Way,
-    exchange::{Form, status, wants_input},
+    exchange::{Form, is_url_elicitation, status, wants_input},
     process::on_one_line,
     talk::{Talk, lost},
 };
@@ -570,8 +570,9 @@ fn code(error: &Raw) -> String {
 
 /// The answer that a task ended with, as it goes on.
 fn ended(form: Form, answer: &RawValue, message: &Raw) -> End {
-    if form == Form::Result && wants_input(answer) {
-        let why = "the server's task ended with something that is no result, which is not passed on";
+    // A task asks by its status: what asks by its end goes round what may be asked.
+    if form == Form::Result && wants_input(answer) || form == Form::Error && is_url_elicitation(answer) {
+        let why = "the server's task ended with something that is no answer, which is not passed on";
         let error = json!({"code": crate::reply::code::SERVER, "message": why}).to_string();
         return End::Answer(Form::Error, error.into(), "input required".into());
     }

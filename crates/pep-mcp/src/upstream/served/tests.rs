@@ -120,3 +120,25 @@ fn what_a_task_may_not_ask_is_not_passed_on() {
     }
     assert!(served(r#"{"taskId":"a"}"#).unwrap().read_questions(None).is_err());
 }
+
+#[test]
+fn a_task_asks_nothing_by_its_end() {
+    for (form, answer, passes) in [
+        (Form::Result, r#"{"content":[]}"#, true),
+        (Form::Result, r#"{"resultType":"input_required","inputRequests":{}}"#, false),
+        (Form::Result, r#"{"resultType":"task","taskId":"b"}"#, false),
+        (Form::Error, r#"{"code":-32000,"message":"no"}"#, true),
+        (Form::Error, r#"{"code":-32042,"message":"open","data":{"elicitations":[{"url":"https://x"}]}}"#, false),
+        (Form::Error, r#"{"c\u006fde":-3.2042e4,"message":"open https://x"}"#, false),
+    ] {
+        let message = Raw::from(answer.to_owned());
+        let value: &RawValue = serde_json::from_str(message.text()).unwrap();
+        let End::Answer(own, raw, status) = ended(form, value, &message) else { unreachable!() };
+        if passes {
+            assert_eq!((own, raw.text()), (form, answer));
+        } else {
+            assert!(raw.text().contains("is not passed on") && !raw.text().contains("https"), "{}", raw.text());
+            assert_eq!((own, status.as_str()), (Form::Error, "input required"), "{answer}");
+        }
+    }
+}
