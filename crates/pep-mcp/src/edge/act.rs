@@ -360,8 +360,8 @@ impl Door {
         let runs = tool == approvals::WAIT;
         let flow: Flow = Box::pin(async move {
             let id = approval.to_string();
-            let task = door.tasks.find(&id, &requester).filter(|task| task.is_at_work());
-            let over = match task.filter(|_| runs) {
+            let task = door.tasks.find(&id, &requester).filter(|_| runs);
+            let over = match task {
                 Some(task) => tokio::time::timeout(door.target.hold_limit, task.over()).await.map(Some),
                 None => Ok(None),
             };
