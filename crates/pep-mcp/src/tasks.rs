@@ -166,6 +166,11 @@ impl Task {
         self.served.get()
     }
 
+    pub(crate) fn is_at_work(&self) -> bool {
+        matches!(self.stage.borrow().0, Stage::Working(_))
+    }
+
+    #[cfg(test)]
     pub(crate) fn stage(&self) -> Stage {
         self.stage.borrow().0.clone()
     }
@@ -203,8 +208,7 @@ impl Task {
     }
 
     /// Its status in this era: a tool that says it failed has failed in the earlier one, and has completed in the later.
-    fn status(&self, names: (&str, &str)) -> Value {
-        let stage = self.stage.borrow();
+    fn status(&self, stage: &(Stage, Timestamp), names: (&str, &str)) -> Value {
         let (status, message) = match &stage.0 {
             Stage::Working(why) => ("working", why.as_str()),
             Stage::Over(Outcome { form: Form::Result, failure: Some(why), .. }) if names == EARLIER => {
@@ -231,7 +235,8 @@ impl Task {
 
     /// As the earlier era has it.
     pub(crate) fn earlier(&self) -> Value {
-        self.status(EARLIER)
+        let stage = self.stage.borrow().clone();
+        self.status(&stage, EARLIER)
     }
 
     /// The answer to the call that became a task, as the earlier era has it.
@@ -247,14 +252,15 @@ impl Task {
     /// As the later era has it, with its result where there is one, or with what the server asks. `server` is what people call
     /// that.
     pub(crate) fn later(&self, server: &str) -> String {
-        let mut status = self.status(LATER);
-        let asks = self.served().filter(|_| matches!(self.stage.borrow().0, Stage::Working(_)));
+        // All of it is of one moment.
+        let stage = self.stage.borrow().clone();
+        let mut status = self.status(&stage, LATER);
+        let asks = self.served().filter(|_| matches!(stage.0, Stage::Working(_)));
         let asks = asks.and_then(|served| served.questions(server));
         if let (Some(_), Some(told)) = (&asks, status.as_object_mut()) {
             told.insert("status".into(), "input_required".into());
         }
         let told = of_kind("complete", status);
-        let stage = self.stage.borrow();
         self.is_told(&stage.0);
         match (&stage.0, told.strip_suffix('}')) {
             (Stage::Working(_), Some(rest)) if let Some(asks) = asks => {
@@ -300,7 +306,8 @@ impl Tasks {
     /// Whether this caller may have one more, after those that were kept long enough are forgotten.
     pub(crate) fn has_room(&self, requester: &Requester, now: Timestamp) -> bool {
         let mut all = self.0.lock();
-        all.retain(|_, task| now.since(task.created) < KEPT);
+        // What is at work still can be given up.
+        all.retain(|_, task| task.is_at_work() || now.since(task.created) < KEPT);
         if all.values().filter(|task| task.is_of(requester)).count() < MOST {
             return true;
         }
@@ -313,7 +320,7 @@ impl Tasks {
     /// Takes a task in; the one of that id that is there already, if one is.
     pub(crate) fn insert(&self, task: Arc<Task>) -> Result<(), Arc<Task>> {
         let mut all = self.0.lock();
-        if let Some(known) = all.get(&task.id).filter(|known| matches!(known.stage(), Stage::Working(_))) {
+        if let Some(known) = all.get(&task.id).filter(|known| known.is_at_work()) {
             return Err(Arc::clone(known));
         }
         all.insert(task.id.clone(), task);
@@ -360,6 +367,10 @@ mod tests {
         assert!(tasks.has_room(&requester(1), own.created));
         assert!(tasks.has_room(&requester(1), own.created.plus(KEPT)));
         assert!(tasks.find("a", &requester(1)).is_none(), "it was kept for long enough");
+        let long = task("b", 1);
+        tasks.insert(Arc::clone(&long)).unwrap();
+        assert!(tasks.has_room(&requester(1), long.created.plus(KEPT)));
+        assert!(tasks.find("b", &requester(1)).is_some(), "it is at work still");
     }
 
     #[test]

@@ -124,6 +124,10 @@ async fn a_call_that_waits_for_people_and_becomes_a_task_of_the_servers_is_one_t
     assert!(waits["statusMessage"].as_str().unwrap().starts_with("Waits for people"), "{waits}");
     assert!(written(&stage, "made").is_empty());
     stage.vote(&id, "approve", None).await;
+    // Whoever waits for the approval waits for the task, which alone runs it.
+    let waits = json!({"name": "approval_wait", "arguments": {"approval": id}});
+    let (_, told) = ask(&stage, "tools/call", &waits, false).await;
+    assert!(told.to_string().contains("computed held"), "{told}");
     let over = is_over(&stage, &id).await;
     assert_eq!(over["result"]["content"][0]["text"], "computed held", "{over}");
     assert_eq!(written(&stage, "made").len(), 1);
@@ -247,9 +251,22 @@ async fn what_a_task_may_not_ask_or_nobody_knows_ends_it_at_the_server() {
     assert_eq!(over["status"], "failed", "{over}");
     assert!(over["error"]["message"].as_str().unwrap().contains("is not passed on"), "{over}");
     assert_eq!(written(&stage, "cancelled"), written(&stage, "made"));
+    let was_cancelled = async || {
+        let result = last(&stage, "execution.result").await;
+        let how = (result.text("/outcome"), result.text("/status"));
+        assert_eq!(how, ("cancelled", "task cancelled"), "{:?}", result.data);
+    };
+    was_cancelled().await;
     // Its agent knows no tasks, and its server makes one all the same.
     let unasked = json!({"name": "unasked_job", "arguments": {"seconds": 600}});
     let (_, told) = ask(&stage, "tools/call", &unasked, false).await;
     assert!(told.to_string().contains("has not said that it knows tasks"), "{told}");
     assert_eq!(written(&stage, "cancelled"), written(&stage, "made"));
+    was_cancelled().await;
+    // One that had come to its end by then has an answer, which is that of the call.
+    let quick = json!({"name": "unasked_job", "arguments": {"seconds": 0, "label": "quick"}});
+    let (_, told) = ask(&stage, "tools/call", &quick, false).await;
+    assert_eq!(told["result"]["content"][0]["text"], "computed quick", "{told}");
+    let result = last(&stage, "execution.result").await;
+    assert_eq!((result.text("/outcome"), result.text("/status")), ("done", "result"), "{:?}", result.data);
 }

@@ -13,7 +13,7 @@ use crate::{
     members::{self, Members},
     reply::{self, Shape, code},
     rounds,
-    session::{Place, Session},
+    session::{Place, Session, UnderWay},
     stream::{self, Body, Flow, Later, Leaving, Legs, Waiting},
     text,
     tools::{Definition, Ruling},
@@ -359,7 +359,16 @@ impl Door {
         let (door, session, requester) = (Arc::clone(self), said.session, said.requester);
         let runs = tool == approvals::WAIT;
         let flow: Flow = Box::pin(async move {
-            let reply = if runs {
+            let id = approval.to_string();
+            let task = door.tasks.find(&id, &requester).filter(|_| runs);
+            let over = match task {
+                Some(task) => tokio::time::timeout(door.target.hold_limit, task.over()).await.map(Some),
+                None => Ok(None),
+            };
+            // What a task waits for runs as that task, and what comes of it is told here as well.
+            let reply = if let Ok(Some(stage)) = over {
+                Ok(Reply::Live(super::task::answer_of(stage)))
+            } else if runs && over.is_ok() {
                 door.claimed(&requester, approval, door.target.hold_limit, exchange).await
             } else {
                 let target = &door.target.surroundings().target;
@@ -395,13 +404,13 @@ impl Door {
         takes_back: bool,
     ) -> Asking {
         let takes_back = takes_back.then(|| (Arc::clone(&self.gate), said.requester.clone()));
-        self.exchange_in(&said.session, place, progress_token, events, takes_back)
+        self.exchange_in(&said.session, &place.under_way, progress_token, events, takes_back)
     }
 
     pub(super) fn exchange_in(
         &self,
         session: &Arc<Session>,
-        place: &Place,
+        under_way: &Arc<UnderWay>,
         progress_token: Option<String>,
         events: mpsc::Sender<Event>,
         takes_back: Option<(Arc<Gate>, Requester)>,
@@ -412,7 +421,7 @@ impl Door {
             texts: Arc::clone(self.target.classifier.texts()),
             peer: session.peer.clone(),
             session: Some(Arc::clone(session)),
-            under_way: Arc::clone(&place.under_way),
+            under_way: Arc::clone(under_way),
             progress_token,
             events,
             takes_back,

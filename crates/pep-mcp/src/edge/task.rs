@@ -6,13 +6,14 @@ use super::{AHEAD, Door, Ended, Said};
 use crate::{
     asks::Offer,
     members::{self, Members},
+    message::Raw,
     method::{OTHER_ERA, TaskAsk},
     reply::{self, Shape, code},
-    session::{Place, Session},
+    session::{Place, Session, UnderWay},
     stream::{self, Becomes, Body, Flow, Waiting},
     tasks::{EXTENSION, Outcome, Stage, Task},
     upstream::{
-        exchange::{Answer, Event, Form, MayAsk, MayBeTask, take_back, with_meta},
+        exchange::{Answer, Asking, Event, Form, MayAsk, MayBeTask, take_back, with_meta},
         served::Served,
     },
 };
@@ -123,7 +124,7 @@ impl Door {
                 }
                 answer = &mut going.flow => match answer {
                     Ok(Reply::Pending(ticket)) if !task.under_way.cancelled.is_cancelled() => {
-                        going = self.again(&by, ticket.approval);
+                        going = self.again(&by, ticket.approval, Some(&task.under_way));
                     }
                     over => break over,
                 },
@@ -152,15 +153,9 @@ impl Door {
         words
     }
 
-    /// Comes back for a call that waits.
-    fn again(self: &Arc<Self>, by: &By, approval: ApprovalId) -> Going {
-        let place = by.session.enter_any();
-        let (told, events) = mpsc::channel(AHEAD);
-        let mut exchange = self.exchange_in(&by.session, &place, None, told, None);
-        if by.later && by.session.peer.is_later() {
-            exchange.tasks = MayBeTask::Yes;
-            exchange.asks = MayAsk::ByTheAnswer(by.offer.clone());
-        }
+    /// Comes back for a call that waits. Whoever gives its task up gives it up here as well.
+    fn again(self: &Arc<Self>, by: &By, approval: ApprovalId, of: Option<&Arc<UnderWay>>) -> Going {
+        let (place, events, exchange) = self.leg(by, of);
         let (door, requester) = (Arc::clone(self), by.requester.clone());
         let session = Arc::clone(&by.session);
         let flow: Flow = Box::pin(async move {
@@ -169,6 +164,19 @@ impl Door {
             reply
         });
         Going { flow, events, place, own: None }
+    }
+
+    /// The exchange of a call that goes on as this task's, or begins one.
+    fn leg(&self, by: &By, of: Option<&Arc<UnderWay>>) -> (Place, mpsc::Receiver<Event>, Asking) {
+        let place = by.session.enter_any();
+        let (told, events) = mpsc::channel(AHEAD);
+        let under_way = of.unwrap_or(&place.under_way);
+        let mut exchange = self.exchange_in(&by.session, under_way, None, told, None);
+        if by.later && by.session.peer.is_later() {
+            exchange.tasks = MayBeTask::Yes;
+            exchange.asks = MayAsk::ByTheAnswer(by.offer.clone());
+        }
+        (place, events, exchange)
     }
 
     /// What an agent asks of its tasks.
@@ -233,7 +241,7 @@ impl Door {
             return Ok(None);
         }
         let by = By::of(said);
-        let going = self.again(&by, approval);
+        let going = self.again(&by, approval, None);
         Ok(Some(self.tasked(by, going, Some(Event::Held(Box::new(ticket))))))
     }
 
@@ -260,20 +268,13 @@ impl Door {
         let place = self.place(&said).await?;
         let (_, events) = mpsc::channel(1);
         let flow: Flow = Box::pin(async move {
-            let outcome = match task.over().await {
-                Stage::Over(outcome) => outcome,
-                Stage::Working(_) | Stage::Cancelled => {
-                    let text = "The call was cancelled.";
-                    let told = json!({"isError": true, "content": [{"type": "text", "text": text}]});
-                    Outcome::new(Form::Result, told.to_string())
-                }
-            };
+            let Answer { form, raw, .. } = answer_of(task.over().await);
             let related = format!(r#""io.modelcontextprotocol/related-task":{{"taskId":"{}"}}"#, task.id);
-            let raw = match outcome.form {
-                Form::Result => with_meta(&outcome.raw, &related).unwrap_or(outcome.raw),
-                Form::Error | Form::Asks => outcome.raw,
+            let raw = match form {
+                Form::Result => with_meta(raw.text(), &related).map_or(raw, Raw::from),
+                Form::Error | Form::Asks => raw,
             };
-            let answer = Answer { form: outcome.form, raw: raw.into(), link: None, session_is_gone: false };
+            let answer = Answer { form, raw, link: None, session_is_gone: false };
             Ok::<Reply<Answer>, Error>(Reply::Live(answer))
         });
         let (id, shape) = (said.id.get().to_owned(), Shape::Other);
@@ -290,6 +291,19 @@ impl Door {
         };
         Ok(waiting.respond().await)
     }
+}
+
+/// What comes of a task that is over, as its call would have been answered.
+pub(super) fn answer_of(stage: Stage) -> Answer {
+    let outcome = match stage {
+        Stage::Over(outcome) => outcome,
+        Stage::Working(_) | Stage::Cancelled => {
+            let text = "The call was cancelled.";
+            let told = json!({"isError": true, "content": [{"type": "text", "text": text}]});
+            Outcome::new(Form::Result, told.to_string())
+        }
+    };
+    Answer { form: outcome.form, raw: outcome.raw.into(), link: None, session_is_gone: false }
 }
 
 /// Whose call a task is of, in which session, and how they speak.
@@ -343,4 +357,31 @@ fn outcome(message: &str) -> Outcome {
     let unreadable = || (Form::Error, r#"{"code":-32000,"message":"the answer cannot be read"}"#.into());
     let (form, raw) = found.unwrap_or_else(unreadable);
     Outcome::new(form, raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{edge::stage::Stage as OnStage, session::tests::requester};
+    use countersign_engine::port::upstream::{Exchange as _, Failed, Sent};
+
+    /// A call that waited for longer than one go is given up in the next one as well.
+    #[tokio::test]
+    async fn a_task_is_given_up_in_every_leg_of_its_call() {
+        let stage = OnStage::open().await;
+        let by =
+            By { requester: requester(1), session: OnStage::session(), later: true, offer: Offer::default() };
+        let first = by.session.enter_any();
+        let now = stage.door.gate.now();
+        let task = Task::new("task_1".into(), None, Arc::clone(&first.under_way), &by.requester, now);
+        drop(first);
+        let (_place, _events, mut leg) = stage.door.leg(&by, Some(&task.under_way));
+        assert_eq!(leg.connect().await, Ok(()), "nobody has given it up");
+        assert!(stage.door.cancel(&by.requester, &task).await);
+        let (_place, _events, mut later) = stage.door.leg(&by, Some(&task.under_way));
+        for leg in [&mut leg, &mut later] {
+            let why = "its agent cancelled it".into();
+            assert_eq!(leg.connect().await, Err(Failed { sent: Sent::No, why }));
+        }
+    }
 }

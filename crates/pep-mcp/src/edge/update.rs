@@ -192,7 +192,7 @@ impl Exchange for Giving {
             ticket.approval,
             ticket.link
         );
-        self.served.waits(&waits);
+        self.served.waits(&self.given, &waits);
         if let Some(told) = self.told.take() {
             let _ = told.send(Ok(()));
         }

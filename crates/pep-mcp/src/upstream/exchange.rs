@@ -6,7 +6,7 @@
 use super::{
     Connection, Link, Outgoing, Peer, Way,
     answers::Answers,
-    served::{self, End, Followed, Served, Stopped},
+    served::{self, CANCELLED, End, Followed, Served, Stopped},
     standing::{self, Heard},
     talk::{Talk, lost},
 };
@@ -217,6 +217,10 @@ impl Asking {
         };
         let params = std::str::from_utf8(params).map_err(|_| unsent("the stored call cannot be read"))?;
         self.listened(&head.method, params).map_err(unsent)?;
+        if head.method != "tools/call" {
+            // Nothing else becomes a task.
+            self.tasks = MayBeTask::No;
+        }
         let token = self.progress_token.as_ref().map(|token| format!(r#""progressToken":{token}"#));
         let envelope = self.peer.is_later().then(|| self.envelope(self.tasks));
         let own: Vec<String> = token.into_iter().chain(envelope).collect();
@@ -309,6 +313,8 @@ impl Asking {
         over.cancel();
         self.asks_no_more();
         let (stopped, known, ended) = self.task_stopped(stopped, ended).await;
+        // Revoked while its server is told of its agent's leaving, it is nobody's any more.
+        let stopped = stopped.map(|by| if clearance.is_cancelled() { "revoked" } else { by });
         // In the later era letting go of the answer says it.
         if stopped.is_some() && !self.peer.is_later() {
             let id = self.under_way.id;
@@ -329,8 +335,11 @@ impl Asking {
         };
         let recorded = match &ended {
             Ok((answer, status, received)) => {
-                let facts = facts(Outcome::Done, status.clone(), *received, stopped);
-                if told.is_closed() && stopped.is_none() {
+                // The gateway itself has had its task cancelled, and says why in the server's place.
+                let cancelled = status == CANCELLED;
+                let outcome = if cancelled { Outcome::Cancelled } else { Outcome::Done };
+                let facts = facts(outcome, status.clone(), *received, stopped);
+                if !cancelled && told.is_closed() && stopped.is_none() {
                     let kept = Kept {
                         status: status.clone(),
                         head: answer.form.as_str().into(),
@@ -364,7 +373,6 @@ impl Asking {
         stopped: Option<&'static str>,
         ended: Result<Ended, Failed>,
     ) -> (Option<&'static str>, Option<&'static str>, Result<Ended, Failed>) {
-        const CANCELLED: &str = "task cancelled";
         let (Some(served), Err(failed)) = (&self.served, &ended) else {
             return (stopped, stopped.map(|_| ""), ended);
         };
@@ -477,9 +485,15 @@ impl Asking {
         let served = Served::new(result, around, envelope, self.offer(), during).ok_or_else(nameless)?;
         self.served = Some(Arc::clone(&served));
         if self.tasks == MayBeTask::No {
-            let why = "the server has made a task of it, though its agent has not said that it knows tasks";
+            let why =
+                "the server has made a task of it, though its agent has not said that it knows tasks here";
             return match served.stop().await {
-                Stopped::Ended(_) => Ok((of_the_gateways_own(why), "task".into(), received)),
+                // It had come to its end: that is the answer, as if there had been no task.
+                Stopped::Ended(End::Answer(form, raw, status)) => {
+                    let received = received.saturating_add(raw.bytes().len() as u64);
+                    Ok((Answer { form, raw, link: None, session_is_gone: false }, status, received))
+                }
+                Stopped::Ended(End::Cancelled) => Ok((of_the_gateways_own(why), CANCELLED.into(), received)),
                 Stopped::Unknown(_, unknown) => Err(lost(&format!("{why}; {unknown}"))),
             };
         }
@@ -687,7 +701,7 @@ pub(super) fn status(form: Form, raw: &RawValue) -> String {
 }
 
 /// Whether the server says that the agent's user has to open a page first (2025-11-25, client/elicitation).
-fn is_url_elicitation(error: &RawValue) -> bool {
+pub(super) fn is_url_elicitation(error: &RawValue) -> bool {
     let Some(error) = Members::read(error) else { return true };
     let code = error.find("code").and_then(|code| code.get().parse::<f64>().ok());
     // However the number is written.

@@ -1,10 +1,12 @@
 //! A task of the server's own (SEP-2663): it has answered a call with the promise of an answer. The gateway follows such a task
 //! to its end as a part of the call, so that what comes of it is what comes of the call, and a call that is revoked or given up
 //! has it cancelled. What the server calls it is told to nobody: agents have handles of the gateway's.
+//!
+//! Long because a task is one story: what is read of it, what is said to it, and how it ends.
 
 use super::{
     Connection, Outgoing, Peer, Way,
-    exchange::{Form, status, wants_input},
+    exchange::{Form, is_url_elicitation, status, wants_input},
     process::on_one_line,
     talk::{Talk, lost},
 };
@@ -16,12 +18,12 @@ use crate::{
     rounds::{self, MOST},
     session::Session,
 };
-use countersign_core::visible;
+use countersign_core::{Digest, visible};
 use countersign_engine::port::upstream::{Failed, Sent};
 use parking_lot::Mutex;
 use serde_json::{Value, json, value::RawValue};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -30,7 +32,7 @@ use std::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -48,6 +50,24 @@ const UNSEEN: Duration = Duration::from_mins(5);
 const LONGEST: Duration = Duration::from_hours(24);
 /// How long a server that is told to cancel a task may take to say that it has ended.
 const STOPPING: Duration = Duration::from_secs(10);
+/// How long a server may take to say that it has taken an answer in.
+const GIVING: Duration = Duration::from_mins(1);
+/// How many answers one task is given.
+const ANSWERS: usize = 256;
+
+/// How long a server may take for what it is asked, however busily it says nothing meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    look: Duration,
+    stop: Duration,
+    give: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { look: UNSEEN, stop: STOPPING, give: GIVING }
+    }
+}
 
 const GOES_ON: &str = "The server works on it.";
 
@@ -65,6 +85,7 @@ pub(crate) struct Served {
     pub(crate) during: Arc<During>,
     /// One message about it is under way at a time: so nothing that is read is older than what was said before.
     talking: tokio::sync::Mutex<()>,
+    limits: Limits,
     pause_ms: AtomicU64,
     asked: Mutex<Questions>,
     words: watch::Sender<String>,
@@ -79,14 +100,17 @@ pub(crate) struct Served {
 struct Questions {
     next: u64,
     open: BTreeMap<String, Question>,
-    /// What the server says of the task, and what is to be said of the last answer.
+    /// What the server took an answer to. It may ask on until it has noticed that itself.
+    answered: HashSet<Digest>,
+    /// What the server says of the task.
     words: String,
-    note: String,
+    /// What is to be said of the last answer, for as long as this question is open, where it is about one that is.
+    note: (Option<u64>, String),
 }
 
 impl Questions {
     /// What is given is not asked any more.
-    fn answered(&mut self, given: &Given) {
+    fn given(&mut self, given: &Given) {
         if self.open.get(&given.name).is_some_and(|question| question.number == given.number)
             && let Some(OnItsWay(wanted)) =
                 self.open.remove(&given.name).and_then(|question| question.on_its_way)
@@ -94,6 +118,20 @@ impl Questions {
             wanted.disarm();
         }
     }
+
+    /// What is said of a question that is not asked any more is not said any more.
+    fn forget_note(&mut self) {
+        if let Some(number) = self.note.0
+            && !self.open.values().any(|question| question.number == number)
+        {
+            self.note = (None, String::new());
+        }
+    }
+}
+
+/// What tells one question of a task from all others.
+fn digest(name: &str, method: &str, asked: &str) -> Digest {
+    Digest::of_parts("countersign/mcp-question/v1", &[name.as_bytes(), method.as_bytes(), asked.as_bytes()])
 }
 
 #[derive(Debug)]
@@ -113,6 +151,7 @@ struct OnItsWay(DropGuard);
 #[derive(Debug)]
 pub(crate) struct Given {
     name: String,
+    question: Digest,
     /// Which of the task's questions it is.
     pub(crate) number: u64,
     pub(crate) method: &'static str,
@@ -165,8 +204,11 @@ pub(crate) enum Stopped {
 }
 
 /// How it went where a server was told to cancel a task, for the record.
+pub(super) const CANCELLED: &str = "task cancelled";
 const ACKNOWLEDGED: &str = "task cancel acknowledged";
+const DECLINED: &str = "task cancel refused";
 const UNANSWERED: &str = "task cancel unanswered";
+const UNSENT: &str = "task cancel not sent";
 
 /// Whether a result says that it is a task.
 pub(crate) fn is_task(result: &RawValue) -> bool {
@@ -199,6 +241,7 @@ impl Served {
             offer,
             during,
             talking: tokio::sync::Mutex::default(),
+            limits: Limits::default(),
             pause_ms: AtomicU64::new(0),
             asked: Mutex::default(),
             words: watch::Sender::new(GOES_ON.into()),
@@ -241,7 +284,7 @@ impl Served {
     fn says(&self, change: impl FnOnce(&mut Questions)) {
         let mut questions = self.asked.lock();
         change(&mut questions);
-        let words = format!("{}{}", questions.words, questions.note);
+        let words = format!("{}{}", questions.words, questions.note.1);
         self.words.send_if_modified(|known| {
             let is_news = *known != words;
             *known = words;
@@ -263,7 +306,7 @@ impl Served {
                 Err(Unread::Unknown) => {
                     return Err(lost("the server does not know its own task any more"));
                 }
-                Err(Unread::Failed(failed)) if seen.elapsed() > UNSEEN => {
+                Err(Unread::Failed(failed)) if seen.elapsed() >= self.limits.look => {
                     return Err(lost(&format!("the server's task was lost from sight: {failed}")));
                 }
                 Err(Unread::Failed(error)) => {
@@ -271,79 +314,89 @@ impl Served {
                 }
             }
             if begun.elapsed() > LONGEST {
-                return match self.stop().await {
-                    Stopped::Ended(end) => Ok(Followed { end, received }),
-                    Stopped::Unknown(_, why) => Err(lost(&format!("its task has taken too long; {why}"))),
-                };
+                let why = "the server's task has taken too long";
+                return self.ended_for(why).await.map(|end| Followed { end, received });
             }
         }
     }
 
     /// It asks what is not passed on: it is cancelled, and its agent is told why.
     async fn refuse(&self, why: &str) -> Result<End, Failed> {
+        self.ended_for(&format!("the server wants something of the agent that is not passed on ({why})"))
+            .await
+    }
+
+    /// Has it cancelled for this, which its agent is told. What it has come to before is what comes of it.
+    async fn ended_for(&self, why: &str) -> Result<End, Failed> {
         match self.stop().await {
             Stopped::Ended(End::Cancelled) => {
-                let why = format!(
-                    "the server wants something of the agent that is not passed on ({why}): its task was cancelled"
-                );
-                let error = json!({"code": crate::reply::code::SERVER, "message": why}).to_string();
-                Ok(End::Answer(Form::Error, error.into(), "input required".into()))
+                let told = format!("{why}: its task was cancelled");
+                let error = json!({"code": crate::reply::code::SERVER, "message": told}).to_string();
+                Ok(End::Answer(Form::Error, error.into(), CANCELLED.into()))
             }
             Stopped::Ended(end) => Ok(end),
-            Stopped::Unknown(_, unknown) => {
-                Err(lost(&format!("its task asks something that is not passed on ({why}); {unknown}")))
-            }
+            Stopped::Unknown(_, unknown) => Err(lost(&format!("{why}; {unknown}"))),
         }
     }
 
-    /// Has the server cancel it, and looks what it made of that.
+    /// Has the server cancel it, and looks what it made of that: it may have come to its end before. Nothing else that is said
+    /// of it is waited for.
     pub(crate) async fn stop(&self) -> Stopped {
         self.stopped.store(true, Ordering::Relaxed);
-        let mut acknowledged = false;
-        let stopped = timeout(STOPPING, async {
-            let told = {
-                let _alone = self.talking.lock().await;
-                self.said("tasks/cancel", "").await
-            };
-            match told {
-                Ok((Form::Result, _)) => acknowledged = true,
-                Ok((Form::Error | Form::Asks, raw)) => {
-                    let why = format!("the server refused to cancel it: error {}", code(&raw));
-                    return Stopped::Unknown("task cancel refused", why);
-                }
-                Err(failed) => {
-                    let why = format!("the server did not answer that it is to cancel it: {failed}");
-                    return Stopped::Unknown(UNANSWERED, why);
-                }
-            }
+        let at_the_latest = Instant::now() + self.limits.stop;
+        let (status, why) = self.told_to_stop().await;
+        let looking = async {
             loop {
-                match self.look(&mut 0).await {
-                    Ok(Stands::Over(end)) => return Stopped::Ended(end),
+                match self.looked(&mut 0).await {
+                    Ok(Stands::Over(end)) => return Some(end),
                     Ok(Stands::GoesOn | Stands::Asks(_)) | Err(Unread::Failed(_)) => sleep(OFTEN).await,
-                    Err(Unread::Unknown) => {
-                        let why = "the server acknowledged that it is to end, and does not know it any more";
-                        return Stopped::Unknown(ACKNOWLEDGED, why.into());
-                    }
+                    Err(Unread::Unknown) => return None,
                 }
             }
+        };
+        match timeout_at(at_the_latest, looking).await {
+            Ok(Some(end)) => Stopped::Ended(end),
+            Ok(None) => Stopped::Unknown(status, format!("{why}; it does not know the task any more")),
+            Err(_) => Stopped::Unknown(status, format!("{why}; it did not say that the task has ended")),
+        }
+    }
+
+    /// Tells the server to cancel it: how that went, for the record and in a sentence.
+    async fn told_to_stop(&self) -> (&'static str, String) {
+        let mut is_out = false;
+        let told = timeout(self.limits.stop / 2, async {
+            let connection = self.connect().await?;
+            is_out = true;
+            let (id, body) = self.message("tasks/cancel", "");
+            self.exchange(id, connection, body.into()).await
         });
-        match stopped.await {
-            Ok(stopped) => stopped,
-            Err(_) if acknowledged => {
-                let why = "the server acknowledged that it is to end, and did not say that it has";
-                Stopped::Unknown(ACKNOWLEDGED, why.into())
+        let unanswered = "the server did not answer that it is to cancel it";
+        match told.await {
+            Ok(Ok((Form::Result, _))) => {
+                (ACKNOWLEDGED, "the server acknowledged that it is to cancel it".into())
             }
-            Err(_) => {
-                Stopped::Unknown(UNANSWERED, "the server did not answer that it is to cancel it".into())
+            Ok(Ok((Form::Error | Form::Asks, raw))) => {
+                (DECLINED, format!("the server refused to cancel it: error {}", code(&raw)))
             }
+            Ok(Err(Failed { sent: Sent::No, why })) => {
+                (UNSENT, format!("the server could not be told that it is to cancel it: {why}"))
+            }
+            Ok(Err(failed)) => (UNANSWERED, format!("{unanswered}: {failed}")),
+            Err(_) if is_out => (UNANSWERED, unanswered.into()),
+            Err(_) => (UNSENT, "the server could not be told in time that it is to cancel it".into()),
         }
     }
 
     /// Asks the server how it stands.
     async fn look(&self, received: &mut u64) -> Result<Stands, Unread> {
+        let _alone = self.talking.lock().await;
+        let looked = timeout(self.limits.look, self.looked(received)).await;
+        looked.unwrap_or_else(|_| Err(Unread::Failed(lost("the server's answer comes to no end"))))
+    }
+
+    async fn looked(&self, received: &mut u64) -> Result<Stands, Unread> {
         let unreadable =
             || Unread::Failed(lost("the server says in no way that can be read how its task stands"));
-        let _alone = self.talking.lock().await;
         let (form, raw) = self.said("tasks/get", "").await.map_err(Unread::Failed)?;
         *received += raw.bytes().len() as u64;
         if form != Form::Result {
@@ -369,7 +422,11 @@ impl Served {
                 self.cancelled.store(true, Ordering::Relaxed);
                 return Ok(Stands::Over(End::Cancelled));
             }
-            Some("working") => self.asked.lock().open.clear(),
+            Some("working") => {
+                let mut questions = self.asked.lock();
+                questions.open.clear();
+                questions.forget_note();
+            }
             Some("input_required") => {
                 if let Err(why) = self.read_questions(told.find("inputRequests")) {
                     return Ok(Stands::Asks(why));
@@ -395,7 +452,13 @@ impl Served {
             let (method, params) = rounds::parts(question).ok_or(UNREADABLE)?;
             self.offer.takes(&method, params)?;
             let method = asks::METHODS.into_iter().find(|known| *known == method).ok_or(UNREADABLE)?;
+            // What could not be shown cannot be asked.
+            asks::marked(method, params, "").ok_or(UNREADABLE)?;
             let asked = params.map_or("{}", RawValue::get);
+            if questions.answered.contains(&digest(name, method, asked)) {
+                questions.open.remove(name);
+                continue;
+            }
             // The same name with other words is another question.
             if questions.open.get(name).is_some_and(|known| known.asked == asked && known.method == method) {
                 continue;
@@ -405,6 +468,10 @@ impl Served {
             let question = Question { number, method, asked: asked.to_owned(), on_its_way: None };
             questions.open.insert(name.to_owned(), question);
         }
+        if questions.answered.len() >= ANSWERS && !questions.open.is_empty() {
+            return Err("it asks more often than is passed on");
+        }
+        questions.forget_note();
         Ok(())
     }
 
@@ -436,18 +503,22 @@ impl Served {
             let token = CancellationToken::new();
             let Question { number, method, asked, on_its_way } = question;
             *on_its_way = Some(OnItsWay(token.clone().drop_guard()));
+            let question = digest(name, method, asked);
             let asked = String::from_utf8(on_one_line(asked.as_bytes())).unwrap_or_default();
             let answers = format!(r#"{{"{name}":{}}}"#, answer.get());
             let name = name.to_owned();
-            given.push(Given { name, number: *number, method, asked, answers, taken_back: token });
+            given.push(Given { name, question, number: *number, method, asked, answers, taken_back: token });
         }
         Ok(given)
     }
 
     /// An answer waits for people.
-    pub(crate) fn waits(&self, words: &str) {
+    pub(crate) fn waits(&self, given: &Given, words: &str) {
         let note = visible::told(&format!(" An answer to what it asks {words}"));
-        self.says(|questions| questions.note = note);
+        self.says(|questions| {
+            questions.note = (Some(given.number), note);
+            questions.forget_note();
+        });
     }
 
     /// An answer does not go on: the question is there as before.
@@ -458,8 +529,17 @@ impl Served {
                 && question.number == given.number
             {
                 question.on_its_way = None;
-                questions.note = note;
+                questions.note = (Some(given.number), note);
             }
+        });
+    }
+
+    /// An answer went out, and whether it was taken in is not known. Where the server asks on, that is a new question.
+    fn unsure(&self, given: &Given) {
+        let note = " It is not known whether an answer reached the server. What it still asks can be answered once more.";
+        self.says(|questions| {
+            questions.given(given);
+            questions.note = (None, note.into());
         });
     }
 
@@ -483,7 +563,7 @@ impl Served {
         let unsent = || Failed { sent: Sent::No, why: asks::OVER.into() };
         tokio::pin!(over);
         let alone = self.talking.lock();
-        let _alone = tokio::select! {
+        let alone = tokio::select! {
             biased;
             () = &mut over => {
                 self.put(connection);
@@ -496,22 +576,33 @@ impl Served {
         // Looked at once more when everything is ready for it to go out.
         let unless = CancellationToken::new();
         let message = Outgoing { unless: Some(unless.clone()), ..body.into() };
-        let answered = self.exchange(id, connection, message);
+        let exchange = timeout(self.limits.give, self.exchange(id, connection, message));
+        let answered = async {
+            let late = |_| lost("the server did not say in time whether it took the answer in");
+            exchange.await.map_err(late).and_then(|answered| answered)
+        };
         tokio::pin!(answered);
-        let (form, raw) = tokio::select! {
+        let answered = tokio::select! {
             biased;
             () = &mut over => {
                 unless.cancel();
+                // Who ends the task does not wait for it.
+                drop(alone);
                 answered.await
             }
             answered = &mut answered => answered,
-        }?;
+        };
+        if answered.as_ref().is_err_and(|failed| failed.sent == Sent::Maybe) {
+            self.unsure(given);
+        }
+        let (form, raw) = answered?;
         if form != Form::Result {
             return Err(lost(&format!("the server took the answer with error {}", code(&raw))));
         }
         self.says(|questions| {
-            questions.note.clear();
-            questions.answered(given);
+            questions.note = (None, String::new());
+            questions.given(given);
+            questions.answered.insert(given.question);
         });
         Ok((sent, raw.bytes().len() as u64))
     }
@@ -570,12 +661,33 @@ fn code(error: &Raw) -> String {
 
 /// The answer that a task ended with, as it goes on.
 fn ended(form: Form, answer: &RawValue, message: &Raw) -> End {
-    if form == Form::Result && wants_input(answer) {
-        let why = "the server's task ended with something that is no result, which is not passed on";
+    // A task asks by its status: what asks by its end goes round what may be asked.
+    if form == Form::Result && wants_input(answer) || form == Form::Error && is_url_elicitation(answer) {
+        let why = "the server's task ended with something that is no answer, which is not passed on";
         let error = json!({"code": crate::reply::code::SERVER, "message": why}).to_string();
         return End::Answer(Form::Error, error.into(), "input required".into());
     }
-    End::Answer(form, Raw::within(message.bytes(), answer), status(form, answer))
+    let raw = match without_name(answer) {
+        Some(other) => Raw::from(other),
+        None => Raw::within(message.bytes(), answer),
+    };
+    End::Answer(form, raw, status(form, answer))
+}
+
+/// Where a result says by what name the server knows its task.
+const RELATED: &str = "io.modelcontextprotocol/related-task";
+
+/// A result without that; `None` where it has it not.
+fn without_name(answer: &RawValue) -> Option<String> {
+    let answer = Members::read(answer)?;
+    let meta = Members::read(answer.find("_meta")?)?;
+    meta.find(RELATED)?;
+    let meta = meta.rewritten(|name, value| (name != RELATED).then(|| value.get().to_owned()));
+    Some(
+        answer.rewritten(|name, value| {
+            Some(if name == "_meta" { meta.clone() } else { value.get().to_owned() })
+        }),
+    )
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Door {
         const METHOD: &str = "tools/list";
         let place = session.enter_any();
         let (events, _unheard) = mpsc::channel(AHEAD);
-        let exchange = self.exchange_in(session, &place, None, events, None);
+        let exchange = self.exchange_in(session, &place.under_way, None, events, None);
         let understood = self.target.classifier.other("mcp.list", METHOD, None);
         let prepared = call::Prepared::of(params);
         let mut asked = call::asked(&self.target, requester.clone(), METHOD, None, understood, prepared);
