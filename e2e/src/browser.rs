@@ -7,6 +7,7 @@ use fantoccini::{Client, ClientBuilder, Locator, error::NewSessionError, wd::Web
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use std::{
+    os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -106,6 +107,8 @@ impl Browser {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // A group of its own, with every browser that it starts: a test that fails leaves none behind.
+            .process_group(0)
             .spawn()?;
         let mut browser = Starting(Some(driver));
         let arguments = [
@@ -368,6 +371,8 @@ impl Drop for Browser {
 
 fn end(driver: &mut Child) {
     // It may have ended by itself; there is nothing left to do about a failure here.
+    let group = format!("-{}", driver.id());
+    let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
     let _ = driver.kill();
     let _ = driver.wait();
 }

@@ -144,7 +144,7 @@ async fn a_mail_leads_whom_it_is_for_to_the_page_once_and_the_end_is_told_in_the
     // After deciding everybody who was asked is told.
     browser.go(&format!("{}/approvals/{approval}", post.stage.gateway.console_url)).await.unwrap();
     browser.click("#approve").await.unwrap();
-    let to = |taken: &[Taken], who| taken.iter().filter(|taken| taken.to == who).count();
+    let to = |taken: &[Taken], who: &str| taken.iter().filter(|taken| taken.to == who).count();
     let all = |taken: &[Taken]| ["ana@example.com", "bea@example.com"].iter().all(|who| to(taken, who) == 2);
     let taken =
         post.smtp.until("the ends", |taken| all(taken) && to(taken, "olga@example.com") > 0).await.unwrap();
