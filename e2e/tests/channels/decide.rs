@@ -31,8 +31,12 @@ async fn approves(browser: &Browser, stage: &Stage, link: &str) {
 
 async fn touches(browser: &Browser, stage: &Stage, id: &str) {
     let shown = browser.until_text("main", "what is out is out").await.unwrap();
-    for words in ["Export the table “logs” (prod).", "POST /tables/logs/export", "Approve with your passkey"]
-    {
+    for words in [
+        "Export the table “logs” (prod).",
+        "POST /tables/logs/export",
+        "Who may decide this changed lately",
+        "Approve with your passkey",
+    ] {
         assert!(shown.contains(words), "{words}: {shown}");
     }
     assert_eq!(browser.overflow().await.unwrap(), 0);
