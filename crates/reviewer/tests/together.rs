@@ -15,11 +15,15 @@ mod gateway;
 
 use crate::gateway::{POLICY, Stage, person};
 use async_trait::async_trait;
-use countersign_core::{ApprovalId, Class, GroupName, PersonId, Timestamp};
+use countersign_core::{
+    ApprovalId, Assurance, Class, CredentialId, GroupName, PersonId, SignIn, Timestamp, statement::Verdict,
+};
 use countersign_engine::{
     Gate,
     outbox::{self, ChannelSpec, Channels, Hears, News, Quiet, Rest, Route, Shelf, Together, Urgency, When},
+    vote::{self, Cast},
 };
+use countersign_ledger::event::Assertion;
 use countersign_reviewer::{
     Again, Failed, Gathering, Letter, Over, Scope, Tell, Why, Writes, message::Room, run,
 };
@@ -554,6 +558,45 @@ async fn where_nobody_of_its_groups_may_decide_a_channel_says_nothing_and_nothin
     assert_eq!(reader.all(), []);
     let standing = stage.gate.channels().named(&"ops".parse().unwrap()).unwrap().standing();
     assert_eq!((standing.failures, standing.last_error), (0, None));
+    workers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_break_glass_is_told_to_everybody_who_may_decide_whatever_groups_and_limits_say() {
+    let stage = Stage::telling(plain).await;
+    let glass = "@gate(\"change\") @break_glass(\"Group::\\\"sre\\\"\")";
+    stage.policy(&POLICY.replace("@gate(\"change\")", glass)).await;
+    // The channel is for the leads, who are one, and nobody is asked about more than one approval.
+    let mut reader = Reader::limited(&stage.gate, Some(1), Writes::ToPeople);
+    Arc::get_mut(&mut reader).unwrap().groups = Some(["leads".parse().unwrap()].into());
+    let mut workers = work(&stage, &reader);
+    let id = stage.hold(Class::Configure, "change").await;
+    until("the question", async || reader.asked(id)).await;
+    assert!(matches!(&reader.all()[..], [Told::One(_, _, people)] if *people == [person(9)].into()));
+    let ballot = vote::prepare(&stage.gate, person(1), id, Verdict::BreakGlass).await.unwrap().unwrap();
+    let none = String::new;
+    let assertion = Assertion {
+        credential: CredentialId::from_parts(1, 1),
+        authenticator_data: none(),
+        client_data_json: none(),
+        signature: none(),
+    };
+    let cast = Cast {
+        statement: ballot.statement,
+        assurance: Assurance::Passkey,
+        assertion: Some(assertion),
+        reason: Some("it burns".into()),
+        sign_in: SignIn::default(),
+    };
+    vote::cast(&stage.gate, cast).await.unwrap().unwrap();
+    let alarm = || {
+        reader.all().into_iter().find_map(|told| match told {
+            Told::One(_, kind, people) if kind == "approval.glass_broken" => Some(people),
+            _ => None,
+        })
+    };
+    until("the alarm", async || alarm().is_some()).await;
+    assert_eq!(alarm().unwrap(), (1..10).map(person).collect());
     workers.shutdown().await;
 }
 
